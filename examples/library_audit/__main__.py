@@ -1,0 +1,115 @@
+"""Conducts the audit: starts a worker and the runs, has a process killed, and reports."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+from examples.library_audit import audit, crash, report, stored
+from examples.library_audit.crash import Crash
+from examples.library_audit.journal import VARIABLE, Journal
+from examples.library_audit.progress import Progress
+from examples.library_audit.report import Audit
+from examples.library_audit.workflows import Summary, audit_module, ow
+from owsuper import OwsuperError, ResultTimeout, RunHandle, RunNotCancelable
+
+
+def main() -> int:
+    options = _options()
+    paths = [str(path) for path in audit.sources(audit.library())][: options.modules]
+    with tempfile.TemporaryDirectory(prefix="library-audit-") as directory:
+        path = Path(directory, "journal")
+        os.environ[VARIABLE] = str(path)
+        # What an audit that was interrupted left behind is no part of this one.
+        os.environ["OWSUPER_NAMESPACE"] = f"library-audit-{uuid4()}"
+        journal = Journal(path)
+        try:
+            return _conduct(paths, options.processes, journal)
+        except OwsuperError as error:
+            print(f"library audit: error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:  # a second one, or one that came too early to matter
+            return 130
+        finally:
+            journal.close()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.library_audit",
+        description="Audit the Python standard library, durably, and kill a process meanwhile.",
+    )
+    parser.add_argument("--processes", type=int, default=2, help="child processes (default: 2)")
+    parser.add_argument("--modules", type=int, help="audit only the first so many modules")
+    options = parser.parse_args()
+    if options.modules is not None and options.modules < 1:
+        parser.error("--modules: there must be one at least")
+    return options
+
+
+def _conduct(paths: Sequence[str], processes: int, journal: Journal) -> int:
+    progress = Progress(len(paths))
+    progress.say(f"Auditing {len(paths):,} modules in {audit.library()}, {processes} processes")
+    worker = ow.new_worker(processes=processes, log_level="warning")
+    handles: list[RunHandle[Summary]] = []
+    try:
+        worker.start()
+        began = time.monotonic()
+        handles = audit_module.run_many(paths)
+        summaries, killed = _collect(handles, journal, progress)
+        seconds = time.monotonic() - began
+    except KeyboardInterrupt:
+        progress.say("Interrupted: cancelling what has not begun, finishing what has.")
+        canceled = sum(_cancel(handle) for handle in handles)
+        progress.say(f"{len(handles) - canceled:,} modules were audited, {canceled:,} canceled.")
+        return 130
+    finally:
+        worker.stop()
+    audited = Audit(summaries, journal.read(), stored.completed_steps(), seconds, killed)
+    print("", *report.lines(audited), sep="\n")
+    return 0
+
+
+def _collect(
+    handles: Sequence[RunHandle[Summary]], journal: Journal, progress: Progress
+) -> tuple[list[Summary], Crash | None]:
+    """Wait for all results; in the middle of it, kill a process that is at work."""
+    summaries = []
+    killed = None
+    for handle in handles:
+        while True:
+            progress.show(journal.read())
+            if killed is None and progress.done >= len(handles) / 2:
+                killed = _strike(journal, progress)
+            try:
+                summaries.append(handle.result(timeout=0.05))
+                break
+            except ResultTimeout:
+                continue
+    progress.show(journal.read(), last=True)
+    return summaries, killed
+
+
+def _strike(journal: Journal, progress: Progress) -> Crash | None:
+    killed = crash.strike(journal)
+    if killed is not None:
+        progress.killed(killed.victim)
+    return killed
+
+
+def _cancel(handle: RunHandle[Summary]) -> bool:
+    try:
+        handle.cancel()
+    except RunNotCancelable:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""A journal of every execution of a step, kept by the steps themselves.
+
+The engine claims that finished steps never run again. It is not asked: the steps append to a
+file when they begin and when they end, in one write each, which the kernel keeps apart. What
+was killed in between has begun and not ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+VARIABLE = "LIBRARY_AUDIT_JOURNAL"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """``at`` is seconds on the clock that all processes of the machine share."""
+
+    event: str
+    step: str
+    path: str
+    pid: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Execution:
+    """``ended`` is None as long as it goes on, and for ever if it was killed."""
+
+    step: str
+    path: str
+    pid: int
+    began: float
+    ended: float | None
+
+
+@contextmanager
+def execution(step: str, path: str) -> Iterator[None]:
+    """Note that ``step`` runs for ``path``, and that it is over, by whatever way."""
+    _write("begin", step, path)
+    try:
+        yield
+    finally:
+        _write("end", step, path)
+
+
+def _write(event: str, step: str, path: str) -> None:
+    if name := os.environ.get(VARIABLE):
+        entry = Entry(event, step, path, os.getpid(), time.monotonic())
+        with Path(name).open("ab", buffering=0) as file:
+            file.write(json.dumps(asdict(entry)).encode() + b"\n")
+
+
+class Journal:
+    """Reads a journal that others write, from where it stopped reading before."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch()
+        self._file = path.open("rb")
+        self._executions: list[Execution] = []
+        self._open: dict[tuple[str, str, int], int] = {}
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(self) -> list[Execution]:
+        """All executions so far, in the order in which they began."""
+        for line in self._file:  # whole lines only: each was written at once
+            entry = Entry(**json.loads(line))
+            key = (entry.step, entry.path, entry.pid)
+            if entry.event == "begin":
+                self._open[key] = len(self._executions)
+                self._executions.append(Execution(*key, entry.at, None))
+            else:
+                place = self._open.pop(key)
+                began = self._executions[place].began
+                self._executions[place] = Execution(*key, began, entry.at)
+        return self._executions.copy()

@@ -1,0 +1,25 @@
+"""What the database says, asked directly: the demonstration trusts no one's word."""
+
+from __future__ import annotations
+
+import os
+
+import psycopg
+from psycopg import sql
+
+from owsuper import embedded, settings
+
+COMPLETED_STEPS = """
+    SELECT count(*) FROM {}.step_attempts WHERE namespace_id = %s AND status = 'completed'
+"""
+
+
+def completed_steps() -> int:
+    """How many results of steps are stored in this process's namespace."""
+    chosen = settings.load()
+    url = chosen.database_url or embedded.acquire().url
+    query = sql.SQL(COMPLETED_STEPS).format(sql.Identifier(chosen.schema))
+    with psycopg.connect(url, application_name=f"library audit {os.getpid()}") as conn:
+        row = conn.execute(query, [chosen.namespace]).fetchone()
+    assert row
+    return int(row[0])

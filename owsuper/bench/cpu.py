@@ -1,0 +1,69 @@
+"""Steps that compute: what a second process brings, and what dispatch takes from the first.
+
+Each run has one step of about 100 ms of pure Python. The steps say when they began and ended,
+so start and end of the worker do not count. Dispatch is what lies between the end of a step and
+the beginning of the next in the same process, as a part of those 100 ms.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable
+from itertools import pairwise
+
+from owsuper.bench.app import compute
+from owsuper.bench.effort import Effort
+from owsuper.bench.figures import Figure, ratio
+from owsuper.bench.server import Server
+from owsuper.bench.stage import PATIENCE, staged
+
+STEP = 0.1  # seconds
+
+Span = tuple[float, float]
+
+
+def measure(server: Server, effort: Effort) -> Iterable[Figure]:
+    rounds = _calibrate()
+    alone: list[list[Span]] = []
+    both: list[list[Span]] = []
+    for _ in range(effort.repetitions):
+        alone.append(_spans(server, 1, rounds, effort.burns))
+        both.append(_spans(server, 2, rounds, 2 * effort.burns))
+    one, two = ([_rate(spans) for spans in each] for each in (alone, both))
+    name = "CPU-bound 100 ms steps"
+    yield Figure("cpu.rate.1", f"{name}, 1 process", "steps/s", tuple(one))
+    yield Figure("cpu.rate.2", f"{name}, 2 processes", "steps/s", tuple(two))
+    yield ratio("cpu.ratio", f"{name}, 2 processes / 1", two, one)
+    shares = tuple(_pause(spans) / STEP * 100 for spans in alone)
+    yield Figure("cpu.dispatch", f"{name}: dispatch between two", "% of 100 ms", shares)
+
+
+def _calibrate() -> int:
+    """Rounds of ``compute`` that take STEP at this machine's best."""
+    rounds = 100_000
+    best = min(_timed(rounds) for _ in range(5))
+    return max(1, round(rounds * STEP / best))
+
+
+def _timed(rounds: int) -> float:
+    began = time.perf_counter()
+    compute(rounds)
+    return time.perf_counter() - began
+
+
+def _spans(server: Server, processes: int, rounds: int, count: int) -> list[Span]:
+    """When each step began and ended, in order."""
+    with staged(server) as stage, stage.worker(processes, 1):
+        handles = stage.ow.run_many("burn", [rounds] * count)
+        began_ended = [handle.result(timeout=PATIENCE + count * STEP) for handle in handles]
+    return sorted((began, ended) for began, ended in began_ended)
+
+
+def _rate(spans: list[Span]) -> float:
+    return len(spans) / (max(ended for _, ended in spans) - spans[0][0])
+
+
+def _pause(spans: list[Span]) -> float:
+    """The mean time between two steps of one process."""
+    return statistics.mean(began - ended for (_, ended), (began, _) in pairwise(spans))

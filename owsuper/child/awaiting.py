@@ -1,0 +1,274 @@
+"""Passes of ``async def`` workflows: the body is a task on the child's event loop.
+
+A branch that waits (for a retry, for a sleep) awaits a future. When nothing else is going on
+in the pass, the run leaves: the body is cancelled, and the record says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from functools import partial
+from typing import Any, Final
+
+from owsuper.child.passes import Gone, Pass, Services, step_in_flight
+from owsuper.child.quiet import Quiet
+from owsuper.core.decisions import Wait
+from owsuper.core.durations import Duration, milliseconds
+from owsuper.core.effects import Call, Effect, Pause, Record, Settle, Threw, Value
+from owsuper.core.model import (
+    ClaimedRun,
+    Outcome,
+    Release,
+)
+from owsuper.core.protocol import Steps, function_step, sleep_step
+from owsuper.core.replay import Replay
+from owsuper.core.retry import RetryPolicy
+from owsuper.core.unwind import Unwind, unwind
+
+_DEFER: Final = 0.002  # seconds a recorded result waits for company before it is written
+
+
+class AwaitingPass(Pass):
+    """One pass of an ``async def`` workflow; the engine behind ``AsyncStep``.
+
+    All of it runs on the loop's thread, except ``lose``.
+    """
+
+    def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
+        super().__init__(run, replay, services, slot)
+        self._loop = asyncio.get_running_loop()
+        self._body: asyncio.Task[Any] | None = None
+        self._quiet = Quiet(self._loop, self._is_body, self._leave_quietly, self._became_idle)
+        self._submitted: set[asyncio.Task[Any]] = set()
+        self._writing = asyncio.Lock()
+        self._sent: asyncio.Future[None] | None = None  # a write, until somebody knows its end
+        self._flush: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
+
+    # --- what user code calls --------------------------------------------------------------
+
+    def call(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        retry: RetryPolicy | None,
+        type: Any,
+    ) -> Coroutine[Any, Any, Any]:
+        step = self.function_step(name, fn, args, retry, type)
+        return self._drive(function_step(self, step))
+
+    def sleep(self, name: str, duration: Duration) -> Coroutine[Any, Any, None]:
+        return self._drive(sleep_step(self, self.begin(name), partial(milliseconds, duration)))
+
+    def submit(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        retry: RetryPolicy | None,
+        type: Any,
+    ) -> asyncio.Task[Any]:
+        task = self._loop.create_task(self.call(name, fn, args, retry=retry, type=type))
+        self._submitted.add(task)
+        return task
+
+    # --- the driver ------------------------------------------------------------------------
+
+    async def _drive(self, steps: Steps) -> Any:
+        """Perform the effects of ``steps``; its value."""
+        try:
+            effect = next(steps)
+            while True:
+                effect = steps.send(await self._perform(effect))
+        except StopIteration as done:
+            return done.value
+        finally:
+            steps.close()
+
+    async def _perform(self, effect: Effect) -> Value | Threw | None:
+        match effect:
+            case Settle():
+                if self._writing.locked() or self._sent is not None or self.owes():
+                    await self.flush()
+                if self.verdict is not None:
+                    raise unwind()
+            case Call():
+                return await self._call(effect)
+            case Record(write):
+                self._recorded.append(write)
+                if self._flush is None:
+                    self._flush = self._loop.call_later(_DEFER, self._flush_soon)
+            case Pause(wait):
+                await self._block(wait)
+        return None
+
+    async def _call(self, call: Call) -> Value | Threw:
+        services = self._services
+        services.flight.enter(self.slot, call.key)
+        services.markers.began(call.attempt_id, partial(self.running_row, call, self.now()))
+        token = step_in_flight.set(call.key)
+        self._quiet.begin()
+        try:
+            if _is_async(call.function):
+                value = await call.function()
+            else:
+                value = await self._in_thread(call.function)
+                if inspect.isawaitable(value):
+                    value = await value
+            return Value(value)
+        except (Unwind, GeneratorExit):
+            raise
+        except BaseException as exc:  # SystemExit in a step is a failure of that step
+            if isinstance(exc, asyncio.CancelledError) and _is_cancelled():
+                raise  # whoever cancelled the step is told; its attempt is abandoned
+            return Threw(exc)
+        finally:
+            self._quiet.end()
+            step_in_flight.reset(token)
+            services.markers.ended(call.attempt_id)
+            services.flight.leave(self.slot, call.key)
+
+    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+        """Call ``function`` in a thread; the pass stays busy until it returns, cancelled or not."""
+        job = self._services.threads.submit(copy_context().run, function)
+        self._quiet.begin()
+        job.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._quiet.end))
+        return await asyncio.wrap_future(job)
+
+    # --- waiting ---------------------------------------------------------------------------
+
+    async def _block(self, wait: Wait) -> None:
+        """Await the end of ``wait``. Raises Unwind or CancelledError when the run leaves."""
+        while (left := (wait.until - self.now()).total_seconds()) > 0:
+            if self.verdict is not None:
+                raise unwind()
+            await self._quiet.wait(wait, left)
+
+    def _is_body(self, task: asyncio.Task[Any] | None) -> bool:
+        return task is self._body
+
+    def _leave_quietly(self, waits: list[Wait]) -> None:
+        if self.verdict is None:
+            self.leave(waits)
+            self._unwind()
+
+    def _became_idle(self) -> None:
+        if self._services.stopping.is_set():
+            self._loop.call_soon(self._give_back)
+
+    def lose(self) -> None:
+        super().lose()
+        self._loop.call_soon_threadsafe(self._unwind)
+
+    def interrupt(self) -> None:
+        """This process must stop: give the run back as soon as no step is under way."""
+        self._loop.call_soon_threadsafe(self._give_back)
+
+    def _give_back(self) -> None:
+        if not self._quiet.busy and not self._ended:
+            self.decide(Release())
+            self._unwind()
+
+    def _unwind(self) -> None:
+        if self._body is not None:
+            self._body.cancel()
+        self._quiet.cancel()
+
+    # --- writes ----------------------------------------------------------------------------
+
+    async def flush(self, outcome: Outcome | None = None) -> None:
+        """Write what is recorded, and how the run ends if that is known.
+
+        Raises Unwind when the lease turns out to be lost.
+        """
+        writing = self._writing.locked() or self._sent is not None
+        if not self._recorded and outcome is None and not writing:
+            return
+        with self._quiet.under_way():
+            try:
+                async with self._writing:
+                    await self._await_sent()
+                    self.check_refused(outcome)
+                    write = self.take_recorded(outcome)
+                    if write is not None:
+                        self._sent = self._services.committer.begin(write)
+                        await self._await_sent()
+            except Exception as exc:
+                self.write_failed(exc)
+                raise unwind() from None
+
+    async def _await_sent(self) -> None:
+        """Await the write that is on its way; raises what became of it.
+
+        A branch that is cancelled meanwhile leaves it to whoever comes next: it happens all the
+        same, and the next step may not begin before.
+        """
+        if (sent := self._sent) is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.shield(sent)
+            self._sent = None
+            sent.result()
+
+    def _flush_soon(self) -> None:
+        self._flush = None
+        if self._recorded:
+            self._flushing = self._loop.create_task(self._flush_deferred())
+
+    async def _flush_deferred(self) -> None:
+        try:
+            await self.flush()
+        except Unwind:
+            self._unwind()
+
+    # --- the body --------------------------------------------------------------------------
+
+    async def run_body(self, body: Coroutine[Any, Any, Value | Threw]) -> Value | Threw:
+        """How ``body`` ended, which must not raise. Raises CancelledError when the run left."""
+        task = self._loop.create_task(body)
+        self._body = task
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=1.0)
+                if self.verdict is not None and not task.done():
+                    self._unwind()  # it swallowed the last cancellation: once more
+            return task.result()
+        finally:
+            self._body = None
+
+    async def join(self, returned: bool) -> Outcome | Gone | None:
+        """The body is over: let the submitted steps settle. The verdict, if they made one.
+
+        When the body ``returned``, steps that wait for a retry make the run wait; when it
+        raised, they are dropped.
+        """
+        self._ended = True
+        if returned and self._submitted:
+            while pending := [task for task in self._submitted if not task.done()]:
+                await asyncio.wait(pending, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+        await self._quiet.idle()  # what is under way is recorded, not cancelled
+        for task in self._submitted:
+            task.cancel()
+        await self._quiet.idle()
+        return self.verdict
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancels this task, as opposed to a function that raised as if."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _is_async(function: Callable[[], Any]) -> bool:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 -- asked of its kind, not whether it is
+    )

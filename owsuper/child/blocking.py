@@ -1,0 +1,296 @@
+"""Passes of ``def`` workflows: the body has a thread, submitted steps have others.
+
+A branch that waits (for a retry, for a sleep) blocks the body's thread or, when it was
+submitted, gives its thread back. When every branch waits, the run leaves.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from owsuper.child.passes import Gone, Pass, Services, step_in_flight
+from owsuper.core.decisions import Wait
+from owsuper.core.durations import Duration, milliseconds
+from owsuper.core.effects import Call, Effect, Pause, Record, Settle, Threw, Value
+from owsuper.core.model import (
+    ClaimedRun,
+    Outcome,
+)
+from owsuper.core.protocol import Steps, function_step, sleep_step
+from owsuper.core.replay import Replay
+from owsuper.core.retry import RetryPolicy
+from owsuper.core.unwind import Unwind, unwind
+
+
+class StepFuture(Future[Any]):
+    """The result to come of a submitted step."""
+
+    def __init__(self, owner: BlockingPass) -> None:
+        super().__init__()
+        self._owner = owner
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The step's result. Raises what the step raised; TimeoutError after ``timeout`` s."""
+        self._owner.await_done(self, timeout)
+        return super().result(timeout=0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._owner.await_done(self, timeout)
+        return super().exception(timeout=0)
+
+
+@dataclass(eq=False, slots=True)
+class _Branch:
+    """A submitted step: its protocol, its future, and the context that it was called in."""
+
+    steps: Steps
+    future: StepFuture
+    context: Context = field(default_factory=copy_context)
+    wait: Wait | None = None
+
+
+class BlockingPass(Pass):
+    """One pass of a ``def`` workflow; the engine behind ``Step``."""
+
+    def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
+        super().__init__(run, replay, services, slot)
+        self._changed = threading.Condition()
+        self._active = 1  # branches that are not waiting; the body is the first
+        self._waits: list[Wait] = []  # of branches that block their thread
+        self._parked: list[_Branch] = []  # submitted, waiting, without a thread
+        self._writing = threading.Lock()
+
+    # --- what user code calls --------------------------------------------------------------
+
+    def call(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        retry: RetryPolicy | None,
+        type: Any,
+    ) -> Any:
+        step = self.function_step(name, fn, args, retry, type)
+        return self._drive(function_step(self, step))
+
+    def sleep(self, name: str, duration: Duration) -> None:
+        self._drive(sleep_step(self, self.begin(name), partial(milliseconds, duration)))
+
+    def submit(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        retry: RetryPolicy | None,
+        type: Any,
+    ) -> StepFuture:
+        step = self.function_step(name, fn, args, retry, type)
+        branch = _Branch(function_step(self, step), StepFuture(self))
+        with self._changed:
+            self._active += 1
+        self._services.threads.submit(self._advance, branch)
+        return branch.future
+
+    # --- the driver ------------------------------------------------------------------------
+
+    def _drive(self, steps: Steps) -> Any:
+        """Perform the effects of ``steps`` in this thread; its value."""
+        try:
+            effect = next(steps)
+            while True:
+                if isinstance(effect, Pause):
+                    self._block(effect.wait)
+                    effect = steps.send(None)
+                else:
+                    effect = steps.send(self._perform(effect))
+        except StopIteration as done:
+            return done.value
+        finally:
+            steps.close()
+
+    def _advance(self, branch: _Branch) -> None:
+        """Perform the effects of a submitted step until it ends or waits."""
+        try:
+            effect = next(branch.steps)
+            while not isinstance(effect, Pause):
+                effect = branch.steps.send(branch.context.run(self._perform, effect))
+        except StopIteration as done:
+            self._end(branch, partial(branch.future.set_result, done.value))
+        except BaseException as exc:
+            self._end(branch, partial(branch.future.set_exception, exc))
+        else:
+            self._park(branch, effect.wait)
+
+    def _perform(self, effect: Effect) -> Value | Threw | None:
+        match effect:
+            case Settle():
+                self.settle()
+                if self.verdict is not None:
+                    raise unwind()
+            case Call():
+                return self._call(effect)
+            case Record(write):
+                with self._writing:
+                    self._recorded.append(write)
+                self._services.deferred.add(self, write)
+            case Pause():
+                raise AssertionError("pauses are the driver's own affair")
+        return None
+
+    def _call(self, call: Call) -> Value | Threw:
+        services = self._services
+        services.flight.enter(self.slot, call.key)
+        services.markers.began(call.attempt_id, partial(self.running_row, call, self.now()))
+        token = step_in_flight.set(call.key)
+        try:
+            value = call.function()
+            if inspect.isawaitable(value):
+                value = services.loop.wait_for(value)
+            return Value(value)
+        except Unwind:
+            raise
+        except BaseException as exc:  # SystemExit in a step is a failure of that step
+            return Threw(exc)
+        finally:
+            step_in_flight.reset(token)
+            services.markers.ended(call.attempt_id)
+            services.flight.leave(self.slot, call.key)
+
+    # --- waiting ---------------------------------------------------------------------------
+
+    def _block(self, wait: Wait) -> None:
+        """Block this thread until ``wait`` is over. Raises Unwind when the run leaves."""
+        with self._changed:
+            self._waits.append(wait)
+            self._active -= 1
+            try:
+                while (left := self._seconds_until(wait)) > 0:
+                    self._leave_if_idle()
+                    if self.verdict is not None:
+                        raise unwind()
+                    self._changed.wait(left)
+            finally:
+                self._waits.remove(wait)
+                self._active += 1
+
+    def await_done(self, future: StepFuture, timeout: float | None) -> None:
+        """Block this thread until ``future`` is done or ``timeout`` seconds are over."""
+        end = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            self._active -= 1
+            try:
+                while not future.done():
+                    self._leave_if_idle()
+                    if self.verdict is not None:
+                        raise unwind()
+                    left = None if end is None else end - time.monotonic()
+                    if left is not None and left <= 0:
+                        return
+                    self._changed.wait(left)
+            finally:
+                self._active += 1
+
+    def _park(self, branch: _Branch, wait: Wait) -> None:
+        """Keep a submitted step that waits, without its thread, until it is due."""
+        with self._changed:
+            branch.wait = wait
+            self._parked.append(branch)
+            self._active -= 1
+            self._changed.notify_all()
+        self._services.timekeeper.call_later(
+            max(0.0, self._seconds_until(wait)), lambda: self._resume(branch)
+        )
+
+    def _resume(self, branch: _Branch) -> None:
+        with self._changed:
+            if branch not in self._parked or self.verdict is not None:
+                return
+            self._parked.remove(branch)
+            self._active += 1
+        self._services.threads.submit(self._advance, branch)
+
+    def _end(self, branch: _Branch, settle: Callable[[], None]) -> None:
+        with self._changed:
+            settle()
+            self._active -= 1
+            self._changed.notify_all()
+
+    def _seconds_until(self, wait: Wait) -> float:
+        return (wait.until - self.now()).total_seconds()
+
+    def _leave_if_idle(self) -> None:
+        waits = self._waits + [branch.wait for branch in self._parked if branch.wait is not None]
+        if self._active == 0 and waits and self.verdict is None:
+            self.leave(waits)
+            self._changed.notify_all()
+
+    def lose(self) -> None:
+        super().lose()
+        with self._changed:
+            self._changed.notify_all()
+
+    # --- writes ----------------------------------------------------------------------------
+
+    def flush(self, outcome: Outcome | None = None) -> None:
+        """Write what is recorded, and how the run ends if that is known. Blocks.
+
+        Raises Unwind when the lease turns out to be lost.
+        """
+        with self._writing:
+            self.check_refused(outcome)
+            write = self.take_recorded(outcome)
+            if write is None:
+                return
+            try:
+                self._services.committer.commit(write)
+            except Exception as exc:
+                self.write_failed(exc)
+                raise unwind() from None
+
+    def settle(self) -> None:
+        """Write what the next step builds on; raises as ``flush`` does.
+
+        A parallel step may be writing what was recorded here: that is waited for.
+        """
+        with self._writing:
+            owes = self.owes()
+        if owes:
+            self.flush()
+
+    def flush_deferred(self) -> None:
+        """Write what has waited long enough for company."""
+        try:
+            self.flush()
+        except Unwind:
+            with self._changed:
+                self._changed.notify_all()
+
+    # --- the body --------------------------------------------------------------------------
+
+    def join(self, returned: bool) -> Outcome | Gone | None:
+        """The body is over: let the submitted steps settle. The verdict, if they made one.
+
+        When the body ``returned``, steps that wait for a retry make the run wait; when it
+        raised, they are dropped.
+        """
+        with self._changed:
+            self._ended = True
+            self._active -= 1
+            while self._active:
+                self._changed.wait()
+            if returned:
+                self._leave_if_idle()
+            for branch in self._parked:
+                branch.steps.close()
+            self._parked.clear()
+        return self.verdict

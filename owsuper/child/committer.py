@@ -1,0 +1,260 @@
+"""The narrow door: everything a child writes about its runs leaves through here.
+
+Write sets that wait at the same time share one statement and so one flush to disk. One of
+those who wait commits for all of them, the leader; when it is done it wakes them, and one of
+those who came meanwhile leads the next. Awaiting callers cannot lead: a thread does it for
+them. Each write set stands behind the fence of its own run: one that lost its lease does not
+harm the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import psycopg
+
+from owsuper.child.database import Database, Lost
+from owsuper.core.model import Complete, RunStatus, WriteSet
+from owsuper.db.runs import RunStore
+
+_log = logging.getLogger("owsuper.child")
+
+_BATCH: Final = 64  # write sets in one statement
+_PAUSE_LONGEST: Final = 1.0  # seconds between tries in an outage
+
+# Who was just served is soon back with its next step, if that takes as long as most steps of
+# a busy child do: waiting for it halves the commits. It is not worth more than a commit is.
+_GATHER: Final = 0.0006  # seconds
+_GLANCE: Final = 0.00005  # seconds between two looks at who has come
+
+
+class LeaseLost(Exception):
+    """The run is no longer ours: nothing was written."""
+
+
+class _Waiting:
+    """A write set on its way, and what became of it: None is success.
+
+    A blocking caller sleeps on ``wake`` until it is done, or is to lead.
+    """
+
+    __slots__ = ("done", "error", "future", "wake", "write")
+
+    def __init__(self, write: WriteSet, future: asyncio.Future[None] | None = None) -> None:
+        self.write = write
+        self.future = future
+        self.wake = threading.Lock()
+        self.done = False
+        self.error: Exception | None = None
+
+
+class Committer:
+    """Commits write sets, several at a time, through every outage of the database."""
+
+    def __init__(self, database: Database, store: RunStore) -> None:
+        self._database = database
+        self._store = store
+        self._conn: psycopg.Connection | None = None
+        self._lock = threading.Lock()  # of the queue and of who leads
+        self._queue: list[_Waiting] = []
+        self._led = False
+        self._company = 0  # how many may be on their way back
+        self._called = threading.Semaphore(0)
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def commit(self, write: WriteSet) -> None:
+        """Make ``write`` durable; blocks. Raises LeaseLost, or what the database refused."""
+        waiting = _Waiting(write)
+        waiting.wake.acquire()
+        if not self._enter(waiting):
+            waiting.wake.acquire()
+        if not waiting.done:
+            self._lead(waiting)
+        if waiting.error is not None:
+            raise waiting.error
+
+    def begin(self, write: WriteSet) -> asyncio.Future[None]:
+        """Make ``write`` durable, as ``commit`` does; not to be cancelled: it happens anyway."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_seen)
+        if self._enter(_Waiting(write, future)):
+            self._call_thread()
+        return future
+
+    def close(self) -> None:
+        """Give the connection back and stop the thread. Nothing may be waiting."""
+        self._closed = True
+        if self._thread is not None:
+            self._called.release()
+            self._thread.join()
+        self._drop()
+
+    # --- who leads -------------------------------------------------------------------------
+
+    def _enter(self, waiting: _Waiting) -> bool:
+        """Join the queue. Whether the caller must see to it that somebody leads."""
+        with self._lock:
+            self._queue.append(waiting)
+            first, self._led = not self._led, True
+        return first
+
+    def _lead(self, own: _Waiting | None = None) -> None:
+        """Commit what waits, until ``own`` is done if given; then somebody else's turn."""
+        while True:
+            self._serve()
+            with self._lock:
+                heir = self._queue[0] if self._queue else None
+                if heir is None:
+                    self._rest()
+                    self._led = False
+                    return
+            if own is not None and not own.done:
+                continue
+            if heir.future is not None:
+                self._call_thread()
+            else:
+                heir.wake.release()
+            return
+
+    def _call_thread(self) -> None:
+        """Have the thread lead; only who leads, or is to see to it, calls this."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._lead_for_others, name="owsuper-committer", daemon=True
+            )
+            self._thread.start()
+        self._called.release()
+
+    def _lead_for_others(self) -> None:
+        while True:
+            self._called.acquire()
+            if self._closed:
+                return
+            self._lead()
+
+    # --- one batch -------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """Commit what waits now, and say so. Only the leader calls this."""
+        batch = self._next_batch()
+        try:
+            self._commit([waiting.write for waiting in batch], batch)
+        except Exception as exc:
+            for waiting in batch:
+                if waiting.error is None:
+                    waiting.error = exc
+        for waiting in batch:
+            waiting.done = True
+            if waiting.future is None:
+                waiting.wake.release()
+        _answer([waiting for waiting in batch if waiting.future is not None])
+
+    def _next_batch(self) -> list[_Waiting]:
+        """The next in the queue, up to a second one of the same run: those must follow on."""
+        self._gather()
+        batch: list[_Waiting] = []
+        runs: set[str] = set()
+        with self._lock:
+            for waiting in self._queue[:_BATCH]:
+                if waiting.write.run_id in runs:
+                    break
+                runs.add(waiting.write.run_id)
+                batch.append(waiting)
+            del self._queue[: len(batch)]
+        self._company = len(batch)
+        return batch
+
+    def _gather(self) -> None:
+        """Give those who are on their way a moment to join."""
+        if self._company <= len(self._queue):
+            return
+        end = time.monotonic() + _GATHER
+        while len(self._queue) < self._company and time.monotonic() < end:
+            time.sleep(_GLANCE)
+
+    def _commit(self, writes: Sequence[WriteSet], batch: Sequence[_Waiting]) -> None:
+        pause, repeated = 0.0, False
+        while True:
+            try:
+                if self._conn is None:
+                    self._conn = self._database.take()
+                held = self._store.commit(self._conn, writes)
+                break
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+                repeated = True
+            except Lost as exc:
+                _log.warning("database unavailable, a write waits: %s", exc)
+                self._drop()
+                repeated = True
+                if self._database.closing.wait(pause):
+                    raise
+                pause = min(max(pause * 2, 0.05), _PAUSE_LONGEST)
+            except psycopg.Error:
+                if len(batch) == 1:
+                    raise
+                # One of them was refused: find out which, so that the others get through.
+                for waiting in batch:
+                    try:
+                        self._commit([waiting.write], [waiting])
+                    except Exception as exc:
+                        waiting.error = exc
+                return
+        for waiting in batch:
+            if waiting.write.worker_id not in held and not (
+                repeated and self._happened(waiting.write)
+            ):
+                waiting.error = LeaseLost(waiting.write.run_id)
+
+    def _happened(self, write: WriteSet) -> bool:
+        """Whether an earlier try, whose answer was lost, had completed the run."""
+        if not isinstance(write.outcome, Complete):
+            return False
+        found = self._database.patiently(
+            lambda conn: self._store.outcome_of(conn, write.run_id), "outcome"
+        )
+        return found == (RunStatus.COMPLETED, write.worker_id)
+
+    def _rest(self) -> None:
+        """Nothing to write: leave the connection to others, or to be closed when it is idle."""
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            self._database.give(conn)
+
+    def _drop(self) -> None:
+        if self._conn is not None:
+            self._conn.close()  # it is broken, or leads to a server that is not the primary
+            self._database.give(self._conn)
+            self._conn = None
+
+
+def _seen(future: asyncio.Future[None]) -> None:
+    """A caller that was cancelled does not come back for the error; that is no news."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _answer(served: Sequence[_Waiting]) -> None:
+    """Wake the awaiting callers, one hop a loop."""
+    if not served:
+        return
+
+    def wake() -> None:
+        for waiting in served:
+            future = waiting.future
+            assert future is not None
+            if future.done():
+                continue
+            if waiting.error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(waiting.error)
+
+    future = served[0].future
+    assert future is not None
+    future.get_loop().call_soon_threadsafe(wake)

@@ -1,0 +1,84 @@
+"""A child's way to the database: opened when needed, closed when idle, patient in outages."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import psycopg
+
+from owsuper.db import connect
+from owsuper.db.pool import Pool
+from owsuper.errors import DatabaseUnreachable
+
+_log = logging.getLogger("owsuper.child")
+_T = TypeVar("_T")
+
+_CONNECTIONS: Final = 2  # one writes, while the other renews leases or loads histories
+_BUSY_FOR: Final = 2.0  # seconds to wait for one of them
+_IDLE_FOR: Final = 10.0  # seconds, after which a connection is not kept
+_PAUSE_FIRST: Final = 0.05  # seconds; doubles up to the longest
+_PAUSE_LONGEST: Final = 1.0
+
+Lost = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    DatabaseUnreachable,
+)
+"""What a dead or missing connection raises, and one to a server that is not the primary."""
+
+
+class Database:
+    """Connections of one child. ``closing`` ends the patience: work then fails at once."""
+
+    def __init__(self, url: str, application_name: str, *, idle: float = _IDLE_FOR) -> None:
+        self.closing = threading.Event()
+        self._idle = idle
+        self._pool = Pool(
+            lambda: connect.connect(url, application_name=application_name), _CONNECTIONS
+        )
+
+    def take(self) -> psycopg.Connection:
+        """A connection, to be handed back with ``give``. Raises one of ``Lost``."""
+        return self._pool.take(_BUSY_FOR)
+
+    def give(self, conn: psycopg.Connection) -> None:
+        self._pool.give(conn)
+
+    def shed(self) -> None:
+        """Close what nobody has used for a while; to be called from time to time."""
+        self._pool.shed(self._idle)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.closing.set()
+        self._pool.close()
+
+    def patiently(self, work: Callable[[psycopg.Connection], _T], what: str) -> _T:
+        """``work(conn)``, repeated through outages; so it must bear repetition.
+
+        Raises the last error once ``closing`` is set.
+        """
+        pause = _PAUSE_FIRST
+        while True:
+            try:
+                return self.once(work)
+            except Lost as exc:
+                _log.warning("database unavailable, will retry: %s", exc, extra={"what": what})
+                if self.closing.wait(pause):
+                    raise
+                pause = min(pause * 2, _PAUSE_LONGEST)
+
+    def once(self, work: Callable[[psycopg.Connection], _T]) -> _T:
+        """``work(conn)`` without repetition. Raises one of ``Lost`` in an outage."""
+        conn = self.take()
+        try:
+            return work(conn)
+        except psycopg.errors.ReadOnlySqlTransaction:
+            conn.close()  # the next one may lead to the primary
+            raise
+        finally:
+            self.give(conn)

@@ -1,0 +1,263 @@
+"""One pass from assignment to outcome: load, replay, run user code, write how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any
+
+from owsuper.child.awaiting import AwaitingPass
+from owsuper.child.blocking import BlockingPass
+from owsuper.child.database import Database
+from owsuper.child.passes import Gone, Pass, Services
+from owsuper.core import codec
+from owsuper.core.decisions import Raised, Returned
+from owsuper.core.effects import Threw, Value
+from owsuper.core.model import (
+    ClaimedRun,
+    Complete,
+    ErrorPayload,
+    Fail,
+    Outcome,
+    Park,
+    Release,
+    Retry,
+    StepAttempt,
+)
+from owsuper.core.replay import Replay
+from owsuper.core.retry import WORKFLOW_DEFAULT
+from owsuper.core.unwind import Unwind
+from owsuper.db.runs import RunStore
+from owsuper.errors import DataError, StepFailed
+from owsuper.ids import Ids
+from owsuper.step import AsyncStep, Step
+from owsuper.workflow import Registry, Workflow
+
+_log = logging.getLogger("owsuper.child")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a pass ended: a word for the log, and seconds until the run is due again."""
+
+    outcome: str
+    due_in: float | None = None
+
+
+_GONE = Ended("lost")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a pass starts from: ``input`` has the declared type, or could not be made so."""
+
+    history: list[StepAttempt]
+    failures: int
+    input: Value | Threw
+
+
+class Executor:
+    """Executes assigned runs of one child; ``passes`` are those under way, by worker id."""
+
+    def __init__(
+        self, registry: Registry, database: Database, store: RunStore, services: Services
+    ) -> None:
+        self.passes: dict[str, Pass] = {}
+        self._registry = registry
+        self._database = database
+        self._store = store
+        self._services = services
+        self._new_id = Ids()
+
+    def workflow_of(self, run: ClaimedRun) -> Workflow[Any, Any]:
+        """The workflow that ``run`` is a run of. Raises LookupError if it is not registered."""
+        workflow = self._registry.get(run.workflow_name, run.version)
+        if workflow is None:
+            raise LookupError(f"{run.workflow_name!r} (version: {run.version})")
+        return workflow
+
+    # --- both colours ----------------------------------------------------------------------
+
+    def execute(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> Ended:
+        """One pass of a ``def`` workflow, in this thread."""
+        loaded = self._load(workflow, run)
+        this = BlockingPass(run, self._replay(workflow, run, loaded), self._services, slot)
+        self.passes[run.worker_id] = this
+        try:
+            arguments = self._arguments(workflow, loaded, Step(this))
+            end = (
+                arguments
+                if isinstance(arguments, Raised)
+                else copy_context().run(_call, workflow.fn, arguments)
+            )
+            verdict = this.join(returned=isinstance(end, Value))
+            outcome = self._outcome(workflow, this, end, verdict)
+            if isinstance(outcome, Gone):
+                return _GONE
+            try:
+                this.flush(outcome)
+            except Unwind:
+                outcome = this.instead()
+                this.flush(outcome)
+            return self._ended(this, outcome)
+        except Unwind:
+            return _GONE
+        finally:
+            del self.passes[run.worker_id]
+
+    async def execute_async(
+        self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int
+    ) -> Ended:
+        """One pass of an ``async def`` workflow, on the loop's thread."""
+        if run.first and not run.input_stored:
+            loaded = self._load(workflow, run)  # nothing to wait for
+        else:
+            job = self._services.threads.submit(self._load, workflow, run)
+            loaded = await asyncio.wrap_future(job)
+        this = AwaitingPass(run, self._replay(workflow, run, loaded), self._services, slot)
+        self.passes[run.worker_id] = this
+        try:
+            arguments = self._arguments(workflow, loaded, AsyncStep(this))
+            end: Value | Threw | Raised
+            if isinstance(arguments, Raised):
+                end = arguments
+            else:
+                try:
+                    end = await this.run_body(_await(workflow.fn, arguments))
+                except asyncio.CancelledError as exc:
+                    end = Threw(exc)
+            verdict = await this.join(returned=isinstance(end, Value))
+            outcome = self._outcome(workflow, this, end, verdict)
+            if isinstance(outcome, Gone):
+                return _GONE
+            try:
+                await this.flush(outcome)
+            except Unwind:
+                outcome = this.instead()
+                await this.flush(outcome)
+            return self._ended(this, outcome)
+        except Unwind:
+            return _GONE
+        finally:
+            del self.passes[run.worker_id]
+
+    # --- before ----------------------------------------------------------------------------
+
+    def _load(self, workflow: Workflow[Any, Any], run: ClaimedRun) -> Loaded:
+        history: list[StepAttempt] = []
+        failures = 0
+        if not run.first:
+            stored = self._database.patiently(
+                lambda conn: self._store.load(conn, run.run_id), "history"
+            )
+            history, failures = stored.history, stored.failures
+        raw = run.input_json
+        if run.input_stored:
+            raw = self._database.patiently(
+                lambda conn: self._store.load_input(conn, run.run_id), "input"
+            )
+        return Loaded(history, failures, _converted(workflow, raw))
+
+    def _replay(self, workflow: Workflow[Any, Any], run: ClaimedRun, loaded: Loaded) -> Replay:
+        return Replay(
+            loaded.history,
+            new_id=self._new_id,
+            failures=loaded.failures,
+            policy=workflow.retry or WORKFLOW_DEFAULT,
+            deadline=run.deadline_at,
+        )
+
+    def _arguments(
+        self, workflow: Workflow[Any, Any], loaded: Loaded, step: Step | AsyncStep
+    ) -> tuple[Any, ...] | Raised:
+        if isinstance(loaded.input, Threw):
+            # It will not fit any better the next time.
+            return Raised(ErrorPayload.from_exception(loaded.input.exception), final=True)
+        return (step, loaded.input.value) if workflow.takes_input else (step,)
+
+    # --- after -----------------------------------------------------------------------------
+
+    def _outcome(
+        self,
+        workflow: Workflow[Any, Any],
+        this: Pass,
+        end: Value | Threw | Raised,
+        verdict: Outcome | Gone | None,
+    ) -> Outcome | Gone:
+        """What to write. The engine's own verdict wins over what came out of user code."""
+        if verdict is not None:
+            return verdict
+        return this.replay.finish(_judged(end, workflow.output_type), this.now())
+
+    def _ended(self, this: Pass, outcome: Outcome) -> Ended:
+        match outcome:
+            case Complete():
+                return Ended("completed")
+            case Park(until):
+                return Ended("parked", max(0.0, (until - this.now()).total_seconds()))
+            case Retry(at):
+                return Ended("retrying", max(0.0, (at - this.now()).total_seconds()))
+            case Fail():
+                return Ended("failed")
+            case Release():
+                return Ended("released", 0.0)
+
+
+def _converted(workflow: Workflow[Any, Any], raw: bytes | None) -> Value | Threw:
+    if not workflow.takes_input:
+        return Value(None)
+    try:
+        return Value(
+            codec.convert(codec.decode(raw), workflow.input_type, what="input", of=str(workflow))
+        )
+    except DataError as exc:
+        return Threw(exc)
+
+
+def _judged(end: Value | Threw | Raised, output_type: Any) -> Returned | Raised:
+    """How user code ended, in the words of the replay."""
+    match end:
+        case Raised():
+            return end
+        case Value(value):
+            try:
+                encoded = codec.encode(value, what="result")
+                # Whoever asks for the result converts it: what does not fit is said here.
+                codec.convert(codec.as_stored(codec.decode(encoded)), output_type, what="result")
+                return Returned(encoded)
+            except DataError as exc:
+                return Raised(ErrorPayload.from_exception(exc), final=True)
+        case Threw(exc):
+            failed = _step_failure(exc)
+            if failed is not None:
+                return Raised(failed.error, final=True)
+            return Raised(ErrorPayload.from_exception(exc))
+
+
+def _step_failure(exc: BaseException) -> StepFailed | None:
+    """The exhausted step that ``exc`` is about; a TaskGroup wraps it in a group."""
+    if isinstance(exc, StepFailed):
+        return exc
+    if isinstance(exc, BaseExceptionGroup):
+        inner = [_step_failure(each) for each in exc.exceptions]
+        return inner[0] if all(inner) else None
+    return None
+
+
+def _call(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Value | Threw:
+    try:
+        return Value(fn(*arguments))
+    except BaseException as exc:  # SystemExit must not end the slot's thread
+        return Threw(exc)
+
+
+async def _await(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Value | Threw:
+    try:
+        return Value(await fn(*arguments))
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as exc:  # SystemExit must not end the loop's thread
+        return Threw(exc)

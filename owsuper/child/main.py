@@ -1,0 +1,267 @@
+"""A child process: takes assignments from its pipe, executes runs, reports how they ended."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import selectors
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, NoReturn
+
+from setproctitle import setproctitle
+
+from owsuper.child.committer import Committer
+from owsuper.child.database import Database
+from owsuper.child.deferred import Deferred
+from owsuper.child.execute import Ended, Executor
+from owsuper.child.heartbeat import Heartbeat
+from owsuper.child.loop import LoopThread
+from owsuper.child.markers import Markers
+from owsuper.child.passes import Services
+from owsuper.child.slots import SlotThreads
+from owsuper.child.spec import ChildSpec
+from owsuper.child.timekeeper import Timekeeper
+from owsuper.core.model import ClaimedRun, Release, WriteSet
+from owsuper.db.runs import RunStore
+from owsuper.flight import FlightRecorder
+from owsuper.wire import Assign, Beat, Drain, Finished, FrameBuffer, Message, Ready, Stop, encode
+from owsuper.workflow import Workflow
+
+_log = logging.getLogger("owsuper.child")
+
+_STEP_THREADS: Final = 32  # for submitted steps, and sync steps of async workflows
+_TICK: Final = 1.0  # seconds
+_READ: Final = 65536
+
+
+def serve(spec: ChildSpec) -> NoReturn:
+    """Serve until told to stop or the supervisor is gone; then exit. Called after the fork."""
+    faulthandler.enable()
+    code = 1
+    try:
+        code = Child(spec).serve()
+    except BaseException:
+        _log.exception("child %d failed", spec.index)
+    finally:
+        logging.shutdown()
+        # Threads may still hold user code; nothing of theirs is worth waiting for.
+        os._exit(code)
+
+
+class Child:
+    """One child: the thread that reads the pipe, and all that it starts."""
+
+    def __init__(self, spec: ChildSpec) -> None:
+        settings = spec.settings
+        assert settings.database_url is not None
+        self._spec = spec
+        self._sock = spec.sock
+        self._sending = threading.Lock()
+        self._outgoing: deque[bytes] = deque()
+        self._waker, self._wakes = socket.socketpair()
+        self._database = Database(settings.database_url, f"owsuper child {spec.index}")
+        store = RunStore(settings.schema, settings.namespace)
+        timekeeper = Timekeeper()
+        threads = ThreadPoolExecutor(
+            max_workers=_STEP_THREADS + min(settings.concurrency, _STEP_THREADS),
+            thread_name_prefix="owsuper-step",
+        )
+        self._services = Services(
+            committer=Committer(self._database, store),
+            markers=Markers(self._database, store, timekeeper, threads),
+            deferred=Deferred(timekeeper, threads),
+            flight=FlightRecorder(spec.flight_fd, settings.concurrency),
+            timekeeper=timekeeper,
+            threads=threads,
+            loop=LoopThread(),
+        )
+        self._executor = Executor(spec.registry, self._database, store, self._services)
+        self._slots = SlotThreads()
+        self._busy: dict[int, tuple[ClaimedRun, float]] = {}
+        self._draining = False
+        self._terminated = False
+        self._deadline: float | None = None
+        self._heartbeat = Heartbeat(
+            self._executor.passes, self._database, store, settings.lease, self._beat
+        )
+
+    # --- the pipe --------------------------------------------------------------------------
+
+    def serve(self) -> int:
+        """Read the pipe until there is nothing left to do. The exit code."""
+        self._catch_signals()
+        self._tick()
+        frames = FrameBuffer()
+        selector = selectors.DefaultSelector()
+        selector.register(self._sock, selectors.EVENT_READ)
+        selector.register(self._wakes, selectors.EVENT_READ)
+        self._send(Ready(os.getpid()))
+        while not (self._draining and not self._busy):
+            left = None if self._deadline is None else self._deadline - time.monotonic()
+            if left is not None and left <= 0:
+                self._give_up()
+                break
+            for key, _ in selector.select(left):
+                if key.fileobj is self._wakes:
+                    self._wakes.recv(_READ)
+                    if self._terminated:
+                        self._stop()
+                    continue
+                data = _read(self._sock)
+                if not data:
+                    _log.warning("the supervisor is gone; finishing the steps in flight")
+                    selector.unregister(self._sock)
+                    self._stop(self._spec.settings.graceful_timeout)
+                for message in frames.feed(data):
+                    self._handle(message)
+        self._heartbeat.stop()
+        with self._sending:  # perhaps a thread was about to
+            self._send_outgoing()
+        return 0
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Assign(slot, run):
+                self._assign(slot, run)
+            case Drain():
+                self._draining = True
+            case Stop():
+                self._stop()
+            case _:
+                _log.error("a child cannot use %r", message)
+
+    def _send(self, message: Message) -> None:
+        """Send ``message``, or leave it to the thread that is just sending, to go with its next.
+
+        Slots that share a commit end their runs at the same moment.
+        """
+        self._outgoing.append(encode(message))
+        while self._outgoing and self._sending.acquire(blocking=False):
+            try:
+                self._send_outgoing()
+            finally:
+                self._sending.release()
+
+    def _send_outgoing(self) -> None:
+        frames = []
+        with suppress(IndexError):  # others add to it meanwhile
+            while True:
+                frames.append(self._outgoing.popleft())
+        with suppress(OSError):  # when it is gone the reader notices by itself
+            self._sock.sendall(b"".join(frames))
+
+    def _wake(self) -> None:
+        with suppress(OSError):  # full: then it is awake already
+            self._waker.send(b"\0")
+
+    def _beat(self, worker_ids: tuple[str, ...]) -> None:
+        self._send(Beat(worker_ids))
+
+    # --- runs ------------------------------------------------------------------------------
+
+    def _assign(self, slot: int, run: ClaimedRun) -> None:
+        self._busy[slot] = (run, time.monotonic())
+        try:
+            workflow = self._executor.workflow_of(run)
+        except LookupError as exc:
+            # The supervisor claims for registered names only, so a newer one must have.
+            _log.error("run %s: workflow %s is not registered here", run.run_id, exc)
+            self._slots.start(lambda: self._finish(slot, run, self._give_back(run)))
+            return
+        if workflow.is_async:
+            self._services.loop.spawn(partial(self._run_async, workflow, run, slot))
+        else:
+            self._slots.start(partial(self._run, workflow, run, slot))
+
+    def _run(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> None:
+        try:
+            ended = self._executor.execute(workflow, run, slot)
+        except BaseException:
+            ended = self._broken(run)
+        self._finish(slot, run, ended)
+
+    async def _run_async(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> None:
+        try:
+            ended = await self._executor.execute_async(workflow, run, slot)
+        except BaseException:
+            ended = self._broken(run)
+        self._finish(slot, run, ended)
+
+    def _broken(self, run: ClaimedRun) -> Ended:
+        """The engine itself failed: leave the run to its lease, and say so."""
+        _log.exception("run %s (%s): the pass broke", run.run_id, run.workflow_name)
+        return Ended("lost")
+
+    def _finish(self, slot: int, run: ClaimedRun, ended: Ended) -> None:
+        self._services.flight.leave(slot)
+        self._send(Finished(slot, run.run_id, ended.outcome, ended.due_in))
+        # Told first, so that the process does not exit in between; by then the slot may have
+        # been given to another run.
+        if (current := self._busy.get(slot)) is not None and current[0] is run:
+            del self._busy[slot]
+        if self._draining:
+            self._wake()
+
+    # --- stopping --------------------------------------------------------------------------
+
+    def _catch_signals(self) -> None:
+        """TERM stops at the next step boundary; INT is the supervisor's business."""
+        self._waker.setblocking(False)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+
+    def _on_term(self, *_: object) -> None:
+        self._terminated = True  # the wake-up fd does the rest
+
+    def _stop(self, within: float | None = None) -> None:
+        """Give runs back at the next step boundary; ``within`` seconds at the latest."""
+        self._draining = True
+        if within is not None and self._deadline is None:
+            self._deadline = time.monotonic() + within
+        self._services.stopping.set()
+        for each in list(self._executor.passes.values()):
+            each.interrupt()
+
+    def _give_back(self, run: ClaimedRun) -> Ended:
+        try:
+            self._services.committer.commit(WriteSet(run.run_id, run.worker_id, outcome=Release()))
+        except Exception as exc:
+            _log.warning("run %s could not be released: %s", run.run_id, exc)
+            return Ended("lost")
+        return Ended("released", 0.0)
+
+    def _give_up(self) -> None:
+        """Time is up: release what still runs, so that nobody waits for its lease."""
+        self._database.closing.set()
+        for run, _ in list(self._busy.values()):
+            self._give_back(run)
+
+    # --- every second -------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        busy = sorted(self._busy.copy().values(), key=lambda each: each[1])
+        title = f"owsuper: child {self._spec.index}"
+        if busy:
+            run, since = busy[0]
+            more = f" +{len(busy) - 1}" if len(busy) > 1 else ""
+            age = int(time.monotonic() - since)
+            title += f" {run.workflow_name} {run.run_id[:8]} {age}s{more}"
+        setproctitle(title)
+        self._database.shed()
+        self._services.timekeeper.call_later(_TICK, self._tick)
+
+
+def _read(sock: socket.socket) -> bytes:
+    try:
+        return sock.recv(_READ)
+    except OSError:
+        return b""

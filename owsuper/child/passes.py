@@ -1,0 +1,223 @@
+"""One pass of a workflow function over its run: the part that both colours share.
+
+A pass decides by its own record. Once ``verdict`` says how the run leaves this process, what
+user code does with the exception that unwinds it no longer matters.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from owsuper.child.committer import LeaseLost
+from owsuper.child.database import Lost
+from owsuper.child.results import result_type
+from owsuper.core.decisions import OverLimit, Wait
+from owsuper.core.effects import Call
+from owsuper.core.model import (
+    ClaimedRun,
+    ErrorPayload,
+    Fail,
+    Outcome,
+    Release,
+    StepKind,
+    StepStatus,
+    StepWrite,
+    WriteSet,
+)
+from owsuper.core.names import check_step_name
+from owsuper.core.protocol import FunctionStep
+from owsuper.core.replay import Replay
+from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
+from owsuper.core.unwind import unwind
+from owsuper.errors import ConfigurationError, StepLimitExceeded, StepUsageError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from owsuper.child.committer import Committer
+    from owsuper.child.deferred import Deferred
+    from owsuper.child.loop import LoopThread
+    from owsuper.child.markers import Markers
+    from owsuper.child.timekeeper import Timekeeper
+    from owsuper.flight import FlightRecorder
+
+_log = logging.getLogger("owsuper.child")
+
+step_in_flight: ContextVar[str | None] = ContextVar("owsuper_step", default=None)
+"""The key of the step whose function is running in this context."""
+
+
+class Gone:
+    """The verdict on a run that is no longer ours: nothing may be written."""
+
+    def __repr__(self) -> str:
+        return "GONE"
+
+
+GONE: Final = Gone()
+
+
+@dataclass(slots=True)
+class Services:
+    """What all passes of one child share."""
+
+    committer: Committer
+    markers: Markers
+    deferred: Deferred
+    flight: FlightRecorder
+    timekeeper: Timekeeper
+    threads: ThreadPoolExecutor
+    loop: LoopThread
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
+class Pass:
+    """The state of one pass. ``slot`` is where it runs."""
+
+    def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
+        self.run = run
+        self.replay = replay
+        self.slot = slot
+        self.verdict: Outcome | Gone | None = None
+        self.leaving = False
+        """The write that ends the claim is on its way, and says itself if it comes too late."""
+        self._services = services
+        self._ended = False
+        self._recorded: list[StepWrite] = []
+
+    def now(self) -> datetime:
+        """The time on the database's clock, as far as the claim told it."""
+        return self.run.claimed_at + timedelta(seconds=time.monotonic() - self.run.claim_sent)
+
+    # --- the door for step calls -----------------------------------------------------------
+
+    def begin(self, name: str) -> str:
+        """The key of the step that user code calls ``name``. Raises StepUsageError."""
+        if (outer := step_in_flight.get()) is not None:
+            raise StepUsageError(
+                f"Step {name!r} was called inside the function of step {outer!r}. Steps do not "
+                "nest: call it from the workflow function, or call its function directly."
+            )
+        if self._ended:
+            raise StepUsageError(
+                f"Step {name!r} was called after its run {self.run.run_id} had ended. Await or "
+                "join everything that calls steps before the workflow function returns."
+            )
+        check_step_name(name)
+        if self.verdict is None and self._services.stopping.is_set():
+            self.decide(Release())
+        if self.verdict is not None:
+            raise unwind()
+        return self.replay.key(name)
+
+    def function_step(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        retry: RetryPolicy | None,
+        given_type: Any,
+    ) -> FunctionStep:
+        """Check and name one call of a function step."""
+        if not callable(fn):
+            raise StepUsageError(
+                f"Step {name!r} was given {type(fn).__name__} {fn!r:.60}, which is not callable. "
+                "Pass the function and its arguments apart: step.run(name, fn, arg)."
+            )
+        if retry is not None and not isinstance(retry, RetryPolicy):
+            raise ConfigurationError(
+                f"Step {name!r}: retry must be a RetryPolicy, not {type(retry).__name__}"
+            )
+        key = self.begin(name)
+        type_ = result_type(name, fn, given_type)
+        return FunctionStep(key, _bound(fn, args), retry or STEP_DEFAULT, type_)
+
+    def exceed(self, over: OverLimit) -> StepLimitExceeded:
+        """The run reached its step limit: it fails, whatever user code makes of the error."""
+        self.decide(self.replay.over_limit(over))
+        return StepLimitExceeded(over.limit, over.count)
+
+    # --- the verdict -----------------------------------------------------------------------
+
+    def decide(self, verdict: Outcome | Gone) -> None:
+        """Record how the run leaves this process. A lost run stays lost; else the first wins."""
+        if self.verdict is None or verdict is GONE:
+            self.verdict = verdict
+
+    def lose(self) -> None:
+        """The lease is lost: stop as soon as may be. Safe from any thread."""
+        self.decide(GONE)
+
+    def interrupt(self) -> None:
+        """This process must stop: give the run back at the next step. Safe from any thread."""
+
+    # --- writes ----------------------------------------------------------------------------
+
+    def write_failed(self, exc: Exception) -> None:
+        """A write did not happen: the run is no longer ours, or the database refuses it."""
+        if isinstance(exc, psycopg.Error) and not isinstance(exc, Lost):
+            _log.error("run %s: the database refused a write: %s", self.run.run_id, exc)
+            self.verdict = Fail(ErrorPayload.from_exception(exc).to_json())
+        else:
+            if self.verdict is not GONE:
+                why = "it was taken from us" if isinstance(exc, LeaseLost) else exc
+                _log.warning("run %s: a write is dropped: %s", self.run.run_id, why)
+            self.decide(GONE)
+
+    def check_refused(self, outcome: Outcome | None) -> None:
+        """Raises Unwind if the run must fail, and not end in this way: see ``write_failed``."""
+        if outcome is not None and isinstance(self.verdict, Fail) and self.verdict is not outcome:
+            raise unwind()
+
+    def instead(self) -> Fail:
+        """How the run ends whose end could not be written. Raises Unwind if it is not ours."""
+        if isinstance(self.verdict, Fail):
+            return self.verdict
+        raise unwind()
+
+    def running_row(self, call: Call, started: datetime) -> WriteSet:
+        """The row of a step whose function is being called since ``started``."""
+        row = StepWrite(call.attempt_id, call.key, StepKind.FUNCTION, StepStatus.RUNNING, started)
+        return WriteSet(self.run.run_id, self.run.worker_id, (row,))
+
+    def owes(self) -> bool:
+        """Whether something is recorded that must be durable before the next step begins.
+
+        The end of a sleep need not be: forgotten, it is past due again.
+        """
+        return any(
+            write.kind != StepKind.SLEEP or write.status == StepStatus.RUNNING
+            for write in self._recorded
+        )
+
+    def has_unwritten(self, write: StepWrite) -> bool:
+        """Whether ``write`` is recorded and not yet on its way."""
+        return any(each is write for each in self._recorded)
+
+    def take_recorded(self, outcome: Outcome | None = None) -> WriteSet | None:
+        """What must be written now; None if nothing must."""
+        # A wait may begin and end before it is written: the later write is the whole row.
+        steps = tuple({write.attempt_id: write for write in self._recorded}.values())
+        self._recorded = []
+        self.leaving = self.leaving or outcome is not None
+        if not steps and outcome is None:
+            return None
+        return WriteSet(self.run.run_id, self.run.worker_id, steps, outcome, self.run.first)
+
+    def leave(self, waits: list[Wait]) -> None:
+        """Every branch waits, so the run does."""
+        self.decide(self.replay.leave(waits))
+
+
+def _bound(fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[], Any]:
+    return partial(fn, *args) if args else fn

@@ -1,0 +1,110 @@
+"""The ``owsuper`` command: parses, then calls one function.
+
+Standard output is for data, standard error for messages. A mistake of the user's is answered
+by one message and an exit code of its own, never by a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from owsuper import postponed
+
+postponed.for_supervisor()  # before anything imports what it would postpone
+
+from owsuper.cli import bench, tables, worker
+from owsuper.cli.arguments import Command, Parser
+from owsuper.errors import (
+    ConfigurationError,
+    DatabaseUnreachable,
+    EmbeddedUnavailable,
+    OwsuperError,
+)
+from owsuper.supervisor.exits import ExitCode
+
+COMMANDS: dict[str, Command] = {
+    "worker": worker.COMMAND,
+    "migrate": tables.COMMAND,
+    "bench": bench.COMMAND,
+}
+
+_EXAMPLES = """\
+commands:
+{commands}
+  (owsuper COMMAND --help says more)
+
+examples:
+  owsuper --module app.workflows                     a worker, one process per processor
+  owsuper --processes 8 --module app.workflows:ow    ... with the workflows of one object
+  owsuper --module flows.py --poll-interval 500ms    ... with those of one file
+  owsuper migrate                                    create or update the tables
+  owsuper migrate --check                            are they there? exits 1 if not
+  owsuper migrate --sql | psql mydb                  for those who read SQL before it runs
+  owsuper bench pickup throughput                    how fast is it here?
+
+settings:
+  Every option may also be set in the environment (the name in brackets) or under
+  [tool.owsuper] in ./pyproject.toml, by the name of the flag: poll-interval = "500ms".
+  Flags win over the environment, and that over pyproject.toml.
+  Durations are text such as 500ms, 30s, 5m, 1h; a bare number is seconds.
+
+signals:
+  TERM or INT: finish what runs, then exit. A second INT, or QUIT: stop now.
+
+exit codes:
+{exit_codes}
+"""
+
+_EXIT_CODES = {
+    ExitCode.CLEAN: "done, or stopped on request",
+    ExitCode.ERROR: "anything that is not listed below; migrate --check: something is missing",
+    ExitCode.USAGE: "bad options or settings",
+    ExitCode.IMPORT_ERROR: "the application cannot be loaded",
+    ExitCode.DATABASE_UNREACHABLE: "no database at start (later outages are waited out)",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except OwsuperError as error:
+        print(f"owsuper: error: {error}", file=sys.stderr)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        return 128 + 2  # as a shell reports a process that INT ended
+
+
+def exit_code(error: OwsuperError) -> ExitCode:
+    """The exit code that ``error`` at start ends the process with."""
+    if isinstance(error, ConfigurationError):
+        return ExitCode.USAGE
+    if isinstance(error, DatabaseUnreachable | EmbeddedUnavailable):
+        return ExitCode.DATABASE_UNREACHABLE
+    return ExitCode.ERROR
+
+
+def _run(argv: Sequence[str]) -> int:
+    if argv and argv[0] in COMMANDS:
+        command = COMMANDS[argv[0]]
+        parser = Parser(f"owsuper {argv[0]}", description=f"{command.summary}.")
+        argv = argv[1:]
+    else:
+        command, parser = COMMANDS["worker"], _top()
+    command.add_options(parser)
+    arguments = parser.parse(argv)
+    return worker.show_version() if "version" in arguments else command.run(arguments)
+
+
+def _top() -> Parser:
+    commands = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
+    codes = [f"  {code.value}  {meaning}" for code, meaning in _EXIT_CODES.items()]
+    parser = Parser(
+        "owsuper",
+        usage="owsuper [worker] --module MODULE [options]\n       owsuper COMMAND [options]",
+        description="Run durable workflows: a supervisor and its child processes.",
+        epilog=_EXAMPLES.format(commands="\n".join(commands), exit_codes="\n".join(codes)),
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    return parser

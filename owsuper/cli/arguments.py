@@ -1,0 +1,82 @@
+"""What may be typed: settings as flags, and errors in one line.
+
+Values stay text here. ``Settings`` reads them, so that a flag, a variable and a line in
+pyproject.toml are held to one rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NoReturn
+
+from owsuper.errors import ConfigurationError
+from owsuper.settings import RULES, Settings, option_name, variable_name
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One subcommand. ``run`` returns the exit code, or raises an OwsuperError."""
+
+    summary: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """Accepts no abbreviations, and leaves out what was not typed."""
+
+    def __init__(self, prog: str, **kwargs: Any) -> None:
+        super().__init__(
+            prog=prog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            argument_default=argparse.SUPPRESS,
+            allow_abbrev=False,
+            **kwargs,
+        )
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """What was typed. Raises ConfigurationError."""
+        arguments, unknown = self.parse_known_args(argv)
+        if unknown:
+            self.error(self._explain(unknown[0].partition("=")[0]))
+        return arguments
+
+    def _explain(self, word: str) -> str:
+        if not word.startswith("-"):
+            return f"unexpected argument {word!r}; a command comes first, a module after --module"
+        known = [option for action in self._actions for option in action.option_strings]
+        close = difflib.get_close_matches(word, known, n=1)
+        return f"no such option: {word}" + (f"; did you mean {close[0]}?" if close else "")
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f"{message} (see {self.prog} --help)")
+
+
+def add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """A flag for each of these fields of Settings."""
+    defaults = {each.name: each.default for each in fields(Settings)}
+    for name in names:
+        _add_setting(parser, name, defaults[name])
+
+
+def _add_setting(parser: argparse.ArgumentParser, name: str, default: object) -> None:
+    flag, metavar = f"--{option_name(name)}", option_name(name).rpartition("-")[2].upper()
+    shown = f"{RULES[name].help} [{variable_name(name)}]"
+    match default:
+        case bool():
+            parser.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, help=shown)
+            return
+        case float():
+            shown, metavar = f"{shown} (default: {default:g}s)", "DURATION"
+        case str() | int():
+            shown += f" (default: {default})"
+    repeats = "append" if default == () else "store"
+    parser.add_argument(flag, dest=name, metavar=metavar, action=repeats, help=shown)
+
+
+def flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings among ``arguments``, by field name."""
+    return {name: value for name, value in vars(arguments).items() if name in RULES}

@@ -1,0 +1,1 @@
+"""The side of owsuper that starts runs and waits for them. Import its names from ``owsuper``."""

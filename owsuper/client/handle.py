@@ -1,0 +1,113 @@
+"""A run as its starter sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from owsuper.client import details, outcomes
+from owsuper.core.durations import Duration
+from owsuper.core.model import RunStatus
+
+if TYPE_CHECKING:
+    from owsuper.client.database import Database
+    from owsuper.client.details import Run
+    from owsuper.db.waits import Progress
+    from owsuper.workflow import Workflow
+
+O = TypeVar("O", covariant=True)  # noqa: E741 - as in Workflow[I, O]
+
+
+class RunHandle(Generic[O]):
+    """A run, with a result of type ``O``.
+
+    ``workflow_name`` is None for a handle that was made of an id alone. Every method asks the
+    database, and raises RunNotFound when this namespace has no such run, DatabaseUnreachable
+    and MigrationError.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        run_id: str,
+        *,
+        workflow: Workflow[Any, O] | None = None,
+        workflow_name: str | None = None,
+    ) -> None:
+        self._database = database
+        self._workflow = workflow
+        self.id = run_id
+        self.workflow_name = workflow.name if workflow else workflow_name
+
+    @property
+    def run_id(self) -> str:
+        """The same as ``id``."""
+        return self.id
+
+    def __repr__(self) -> str:
+        name = f" of {self.workflow_name!r}" if self.workflow_name else ""
+        return f"<RunHandle {self.id}{name}>"
+
+    def result(self, timeout: Duration | None = None) -> O:
+        """Wait until the run ends; what it returned, as the workflow's declared type.
+
+        ``timeout`` is seconds, a timedelta or text such as ``"5m"``; None waits for ever. The
+        run goes on when it passes. A handle made of a name or an id gives plain JSON. While a
+        database that was reached before is away, this goes on waiting for it.
+
+        Raises RunFailed, RunCanceled, ResultTimeout, and InvalidData when the result does not
+        fit the declared type.
+        """
+        limit = outcomes.limit(timeout)
+        try:
+            end = self._database.session().outcome(self.id, limit)
+        except TimeoutError:
+            raise outcomes.late(self.id) from None
+        return self._value(end)
+
+    async def aresult(self, timeout: Duration | None = None) -> O:
+        """Awaitable :meth:`result`."""
+        limit = outcomes.limit(timeout)
+        try:
+            end = await (await self._database.asession()).aoutcome(self.id, limit)
+        except TimeoutError:
+            raise outcomes.late(self.id) from None
+        return self._value(end)
+
+    def status(self) -> RunStatus:
+        """Where the run stands now."""
+        session = self._database.session()
+        return details.current_status(session.run(session.queries.status(self.id).run))
+
+    async def astatus(self) -> RunStatus:
+        """Awaitable :meth:`status`."""
+        session = await self._database.asession()
+        return details.current_status(await session.arun(session.queries.status(self.id).arun))
+
+    def details(self) -> Run:
+        """All that is stored about the run, as it is now."""
+        session = self._database.session()
+        return details.of(session.run(session.queries.get_run(self.id).run))
+
+    async def adetails(self) -> Run:
+        """Awaitable :meth:`details`."""
+        session = await self._database.asession()
+        return details.of(await session.arun(session.queries.get_run(self.id).arun))
+
+    def cancel(self) -> None:
+        """End the run as canceled. A run that is canceled already stays so.
+
+        Raises RunNotCancelable when it has completed or failed.
+        """
+        session = self._database.session()
+        session.run(session.queries.cancel(self.id).run)
+
+    async def acancel(self) -> None:
+        """Awaitable :meth:`cancel`."""
+        session = await self._database.asession()
+        await session.arun(session.queries.cancel(self.id).arun)
+
+    def _value(self, end: Progress | None) -> O:
+        if end is None:
+            raise outcomes.not_found(self.id)
+        output_type = self._workflow.output_type if self._workflow else None
+        return cast(O, outcomes.value(end, output_type))

@@ -1,0 +1,274 @@
+"""The connections of one OpenWorkflow in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import encodings.idna  # noqa: F401 - else getaddrinfo imports it, perhaps during a fork
+import os
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, Connection, errors
+from psycopg.pq import ConnStatus
+
+from owsuper import embedded
+from owsuper.client.company import AsyncCompany, Company
+from owsuper.client.ear import Ear
+from owsuper.client.watcher import Watcher
+from owsuper.db import connect
+from owsuper.db.clients import ClientQueries, NewRun
+from owsuper.db.migrate import migrate
+from owsuper.db.pool import AsyncPool, Pool
+from owsuper.db.waits import Progress, Waits
+from owsuper.errors import DatabaseError, DatabaseUnreachable, MigrationError
+from owsuper.settings import Settings
+
+T = TypeVar("T")
+
+_CONNECTIONS: Final = 10  # of each colour; for async, in each event loop
+_BUSY_FOR: Final = 30.0  # seconds to wait for one of them
+_TRIES: Final = 3  # of one piece of work, while connections break under it
+
+# What a server says that is about to hang up, or back from a restart.
+_INTERRUPTIONS: Final = (
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.IdleSessionTimeout,
+    errors.IdleInTransactionSessionTimeout,
+)
+_NO_TABLES: Final = (
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.InvalidSchemaName,
+)
+
+
+class Session:
+    """Ways to the database, opened as they are needed and closed together.
+
+    Where no database is configured, this makes the process a user of the embedded server in
+    ``embedded_directory``, with its tables in place. Raises EmbeddedUnavailable.
+    """
+
+    def __init__(self, settings: Settings, embedded_directory: Path) -> None:
+        self._pid = os.getpid()
+        self._schema = settings.schema
+        self._lease = None
+        if settings.database_url is None:
+            self._lease = embedded.acquire(embedded_directory)
+        self.url = self._lease.url if self._lease else str(settings.database_url)
+        self._name = f"owsuper: client {self._pid}"
+        self._pool = Pool(self._connect, _CONNECTIONS)
+        self._async_pools: dict[asyncio.AbstractEventLoop, AsyncPool] = {}
+        self._company = Company(self._store)
+        self._async_companies: dict[asyncio.AbstractEventLoop, AsyncCompany] = {}
+        self.queries = ClientQueries(settings.schema, settings.namespace)
+        self._waits = Waits(settings.schema, settings.namespace)
+        self.watcher = Watcher(self._look, self._passes, self._ear(settings))
+        self.reached = False  # whether the database has ever answered
+        if self._lease:
+            try:
+                self.run(lambda conn: migrate(conn, self._schema))
+            except BaseException:
+                self.close()
+                raise
+
+    def run(self, work: Callable[[Connection[Any]], T]) -> T:
+        """``work(conn)``, again on another connection if that one breaks.
+
+        So ``work`` must bear repetition, even after it was done. Raises DatabaseUnreachable and
+        MigrationError.
+        """
+        left = _TRIES
+        while True:
+            with self._pool.connection(_BUSY_FOR) as conn:
+                try:
+                    result = work(conn)
+                except psycopg.Error as error:
+                    if isinstance(error, errors.ReadOnlySqlTransaction):
+                        conn.close()  # the next one may lead to the primary
+                    left -= 1
+                    if not left or not _is_lost(conn, error):
+                        raise self._explain(conn, error) from error
+                else:
+                    self.reached = True
+                    return result
+
+    async def arun(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
+        """Awaitable ``run``."""
+        pool = await self._async_pool()
+        left = _TRIES
+        while True:
+            async with pool.connection(_BUSY_FOR) as conn:
+                try:
+                    result = await work(conn)
+                except psycopg.Error as error:
+                    if isinstance(error, errors.ReadOnlySqlTransaction):
+                        await conn.close()
+                    left -= 1
+                    if not left or not _is_lost(conn, error):
+                        raise self._explain(conn, error) from error
+                else:
+                    self.reached = True
+                    return result
+
+    def start(self, new: NewRun) -> str:
+        """Start a run; its id. Raises as ``run`` does."""
+        if new.idempotency_key is not None:
+            return self.run(self.queries.start(new).run)
+        self._company.start(new)
+        return new.id
+
+    async def astart(self, new: NewRun) -> str:
+        """Awaitable ``start``."""
+        if new.idempotency_key is not None:
+            return await self.arun(self.queries.start(new).arun)
+        loop = asyncio.get_running_loop()
+        if (company := self._async_companies.get(loop)) is None:
+            await self._async_pool()  # which sees to the end of what belongs to this loop
+            company = self._async_companies.setdefault(loop, AsyncCompany(self._astore))
+        await company.start(new)
+        return new.id
+
+    def _store(self, new: Sequence[NewRun]) -> None:
+        self.run(self.queries.start_many(new).run)
+
+    async def _astore(self, new: Sequence[NewRun]) -> None:
+        await self.arun(self.queries.start_many(new).arun)
+
+    def outcome(self, run_id: str, timeout: float | None) -> Progress | None:
+        """How a run ended, which may be waited for; None if there is no such run.
+
+        Raises TimeoutError after ``timeout`` seconds.
+        """
+        give_up = None if timeout is None else time.monotonic() + timeout
+        try:
+            found = self._look([run_id])
+            if run_id not in found or found[run_id].ended:
+                return found.get(run_id)
+        except Exception as error:
+            if not self._passes(error):
+                raise
+        awaited = self.watcher.expect(run_id)
+        try:
+            return awaited.result(_left(give_up))
+        finally:
+            awaited.cancel()
+
+    async def aoutcome(self, run_id: str, timeout: float | None) -> Progress | None:
+        """Awaitable ``outcome``."""
+        give_up = None if timeout is None else time.monotonic() + timeout
+        try:
+            found = await self.arun(lambda conn: self._waits.alook(conn, [run_id]))
+            if run_id not in found or found[run_id].ended:
+                return found.get(run_id)
+        except Exception as error:
+            if not self._passes(error):
+                raise
+        awaited = self.watcher.expect(run_id)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(awaited), _left(give_up))
+        finally:
+            awaited.cancel()
+
+    def sockets(self) -> list[int]:
+        """The descriptors of all connections."""
+        found = self._pool.sockets() + self.watcher.sockets()
+        for pool in list(self._async_pools.values()):
+            found += pool.sockets()
+        return found
+
+    def close(self) -> None:
+        """Close everything, whatever the event loop; in a forked child, do nothing."""
+        if self._pid != os.getpid():
+            return
+        self.watcher.stop()
+        self._pool.close()
+        for loop in list(self._async_pools):
+            self._drop_pool(loop)
+        if self._lease:
+            self._lease.release()
+
+    def _connect(self) -> Connection[Any]:
+        return connect.connect(self.url, application_name=self._name)
+
+    async def _aconnect(self) -> AsyncConnection[Any]:
+        return await connect.aconnect(self.url, application_name=self._name)
+
+    async def _async_pool(self) -> AsyncPool:
+        loop = asyncio.get_running_loop()
+        if (pool := self._async_pools.get(loop)) is not None:
+            return pool
+        for other in list(self._async_pools):
+            if other.is_closed():  # without the rites that _close_with counts on
+                self._drop_pool(other)
+        pool = self._async_pools[loop] = AsyncPool(self._aconnect, _CONNECTIONS)
+        pool.keeper = self._close_with(loop)
+        await anext(pool.keeper)
+        return pool
+
+    async def _close_with(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+        """An async generator in suspense: event loops close those when they end themselves."""
+        try:
+            yield
+        finally:
+            self._drop_pool(loop)
+
+    def _drop_pool(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._async_companies.pop(loop, None)
+        if (pool := self._async_pools.pop(loop, None)) is not None:
+            pool.close()
+
+    def _look(self, run_ids: list[str]) -> dict[str, Progress]:
+        return self.run(lambda conn: self._waits.look(conn, run_ids))
+
+    def _passes(self, error: Exception) -> bool:
+        """Whether to wait for the end of what is wrong: an outage, not a mistaken address."""
+        away = isinstance(error, (DatabaseUnreachable, psycopg.OperationalError))
+        return away and self.reached
+
+    def _ear(self, settings: Settings) -> Ear | None:
+        if not settings.listen:
+            return None
+        url = settings.listen_url or self.url
+        name = f"owsuper: client {self._pid} results"
+        return Ear(
+            lambda: connect.connect(url, application_name=name),
+            self._waits,
+            call_out=lambda text: self.run(lambda conn: self._waits.call_out(conn, text)),
+        )
+
+    def _explain(
+        self, conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Error
+    ) -> Exception:
+        """What to raise in the place of a driver's error that the user can do something about."""
+        if isinstance(error, errors.ReadOnlySqlTransaction):
+            return DatabaseUnreachable(
+                f"PostgreSQL takes no writes: {error.diag.message_primary}. It may be a standby, or"
+                " about to become the primary: with several hosts in the database URL, add"
+                " target_session_attrs=read-write."
+            )
+        if _is_lost(conn, error):
+            return connect.explain_failure(error, self.url)
+        if isinstance(error, _NO_TABLES):
+            return MigrationError(
+                f'The tables in schema "{self._schema}" are missing or incomplete'
+                f" ({error.diag.message_primary}). Run: owsuper migrate --schema {self._schema}, or"
+                " start a worker, which creates them. Are database and schema the right ones?"
+            )
+        if isinstance(error, errors.InsufficientPrivilege):
+            return DatabaseError(f"PostgreSQL refused: {error.diag.message_primary}")
+        return error
+
+
+def _is_lost(conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Error) -> bool:
+    return conn.pgconn.status != ConnStatus.OK or isinstance(error, _INTERRUPTIONS)
+
+
+def _left(give_up: float | None) -> float | None:
+    return None if give_up is None else max(0.0, give_up - time.monotonic())

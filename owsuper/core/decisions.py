@@ -1,0 +1,74 @@
+"""What the replay concludes about a step or a run. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from owsuper.core.model import ErrorPayload, StepWrite
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """The step is done; this is its recorded output (a JSON value)."""
+
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Call the step's function; ``number`` counts its attempts from 1."""
+
+    attempt_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do before ``until``. ``write`` records a wait that is not recorded yet.
+
+    ``error`` is set where the wait is the pause before a retry.
+    """
+
+    until: datetime
+    write: StepWrite | None = None
+    error: ErrorPayload | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Elapsed:
+    """The recorded wait is over; ``write`` completes it."""
+
+    write: StepWrite
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """The step's retries are exhausted; this is the error of its last attempt."""
+
+    error: ErrorPayload
+
+
+@dataclass(frozen=True, slots=True)
+class OverLimit:
+    """One more attempt would exceed the step limit; the run fails."""
+
+    limit: int
+    count: int
+
+
+# How user code ended, as the engine saw it.
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    output_json: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """``final``: raising again would be certain, so no retry policy applies."""
+
+    error: ErrorPayload
+    final: bool = False

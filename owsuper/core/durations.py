@@ -1,0 +1,151 @@
+"""Durations and times of day as the tables and the protocol's JSON carry them.
+
+Inside owsuper a duration is a float of milliseconds and a time is an aware datetime. Users may
+write a timedelta, a number of *seconds*, or text by the grammar below, in which a bare number
+means *milliseconds* (``"500"`` is half a second, ``500`` is eight minutes).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from owsuper.errors import InvalidDuration
+
+Duration = timedelta | float | str
+
+_SPELLINGS: dict[float, str] = {
+    1: "ms msec msecs millisecond milliseconds",
+    1_000: "s sec secs second seconds",
+    60_000: "m min mins minute minutes",
+    3_600_000: "h hr hrs hour hours",
+    86_400_000: "d day days",
+    604_800_000: "w week weeks",
+    2_629_800_000: "mo month months",
+    31_557_600_000: "y yr yrs year years",
+}
+_FACTORS = {word: factor for factor, words in _SPELLINGS.items() for word in words.split()}
+
+# What ECMAScript calls white space. Python's \s differs: it has U+001C-001F and U+0085 as
+# well, and lacks U+FEFF.
+_SPACE = "\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+_GRAMMAR = re.compile(rf"(-?\.?[0-9]+)(\.[0-9]+)?(?:[{_SPACE}]*([A-Za-z]+))?")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> float:
+    match = _GRAMMAR.fullmatch(text)
+    factor = _FACTORS.get((match[3] or "ms").lower()) if match else None
+    if match is None or factor is None:
+        raise InvalidDuration(f'Invalid duration format: "{text}"')
+    whole, fraction = match[1], match[2] or ""
+    if "." in whole:
+        fraction = ""  # ".5.5s" reads as 0.5 s, as it does on the other side
+    return float(whole + fraction) * factor
+
+
+def parse(text: str) -> float:
+    """Milliseconds of a duration text such as ``"1.5h"``; may be negative or infinite.
+
+    Raises InvalidDuration.
+    """
+    if not isinstance(text, str):
+        raise InvalidDuration(
+            f"Invalid duration format: expected a string but received {type(text).__name__}"
+        )
+    return _parse(text)
+
+
+def milliseconds(value: Duration) -> float:
+    """Finite milliseconds of what a user wrote as a duration; may be negative.
+
+    Raises InvalidDuration.
+    """
+    if isinstance(value, str):
+        result = parse(value)
+    elif isinstance(value, timedelta):
+        result = value / _MILLISECOND
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            result = float(value) * 1000
+        except OverflowError:
+            result = math.inf
+    else:
+        raise InvalidDuration(
+            "Invalid duration format: expected a timedelta, a number of seconds or text such as"
+            f' "5m" but received {type(value).__name__}'
+        )
+    if not math.isfinite(result):
+        raise InvalidDuration(f"Invalid duration format: {value!r:.60} is not a finite duration")
+    return result
+
+
+def seconds(value: Duration) -> float:
+    """Finite seconds of what a user wrote as a duration; may be negative.
+
+    Raises InvalidDuration.
+    """
+    return milliseconds(value) / 1000
+
+
+def truncate_ms(moment: datetime) -> datetime:
+    """``moment`` without its microseconds below a millisecond."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def ceil_ms(moment: datetime) -> datetime:
+    """``moment`` at its own or the next whole millisecond."""
+    return truncate_ms(moment + timedelta(microseconds=999))
+
+
+def add_ms(moment: datetime, ms: float) -> datetime:
+    """``moment`` plus ``ms``, to a whole millisecond: truncated towards the epoch. In UTC.
+
+    Raises InvalidDuration when the result lies outside the years 1 to 9999.
+    """
+    try:
+        epoch_ms = (truncate_ms(moment) - _EPOCH) // _MILLISECOND
+        return _EPOCH + timedelta(milliseconds=math.trunc(epoch_ms + ms))
+    except (OverflowError, ValueError):
+        raise InvalidDuration(
+            f"Duration out of range: {ms:g} ms from {moment.isoformat()} is outside the years"
+            " 1 to 9999. Use a shorter duration."
+        ) from None
+
+
+def add_years(moment: datetime, years: int) -> datetime:
+    """The same date and time of day ``years`` later; 29 February becomes 1 March."""
+    try:
+        return moment.replace(year=moment.year + years)
+    except ValueError:
+        return moment.replace(year=moment.year + years, month=3, day=1)
+
+
+def iso_ms(moment: datetime) -> str:
+    """``moment`` (aware) as ``YYYY-MM-DDTHH:MM:SS.mmmZ``."""
+    if moment.utcoffset() is None:
+        raise ValueError(f"an aware datetime is required, not {moment!r}")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def parse_iso(text: Any) -> datetime | None:
+    """The time in UTC that another implementation wrote, or None where that is no time.
+
+    Without an offset, UTC is meant. The six-digit years of ECMAScript lie outside what
+    datetime can hold; they become its last or first moment, so that far remains far.
+    """
+    if not isinstance(text, str):
+        return None
+    if re.match(r"[+-][0-9]{6}-", text):
+        return (datetime.max if text[0] == "+" else datetime.min).replace(tzinfo=UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,56 @@
+"""The recorded attempts of a run, folded by step key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from owsuper.core.durations import add_years, parse_iso
+from owsuper.core.model import StepAttempt, StepKind, StepStatus
+
+
+class History:
+    """Attempts of one run, oldest first, folded by step key; later attempts win.
+
+    completed     step key → the attempt that answers for the step from now on
+    failed        step key → its failed attempts, oldest first
+    running       step key → the last attempt that is neither completed nor failed
+    """
+
+    __slots__ = ("completed", "counted", "failed", "running")
+
+    def __init__(self, attempts: Iterable[StepAttempt] = ()) -> None:
+        self.completed: dict[str, StepAttempt] = {}
+        self.failed: dict[str, list[StepAttempt]] = {}
+        self.running: dict[str, StepAttempt] = {}
+        self.counted = 0
+        """Attempts that count towards the step limit: all but those a crash abandoned."""
+        for attempt in attempts:
+            self.add(attempt)
+
+    def add(self, attempt: StepAttempt) -> None:
+        """Fold one more attempt, newer than all before it."""
+        match attempt.status:
+            case StepStatus.COMPLETED | StepStatus.SUCCEEDED:
+                self.completed[attempt.step_name] = attempt
+            case StepStatus.FAILED:
+                self.failed.setdefault(attempt.step_name, []).append(attempt)
+            case _:
+                self.running[attempt.step_name] = attempt
+                if attempt.kind == StepKind.FUNCTION:
+                    return
+        self.counted += 1
+
+
+def wake_time(attempt: StepAttempt) -> datetime | None:
+    """When a running attempt stops waiting, whatever else happens; None if it never waits."""
+    context = attempt.context if isinstance(attempt.context, dict) else {}
+    match attempt.kind:
+        case StepKind.SLEEP:
+            return parse_iso(context.get("resumeAt")) if context.get("kind") == "sleep" else None
+        case StepKind.WORKFLOW | StepKind.SIGNAL_WAIT:
+            known = context.get("kind") == attempt.kind
+            stored = parse_iso(context.get("timeoutAt")) if known else None
+            return stored or add_years(attempt.created_at, 1)
+        case _:
+            return None

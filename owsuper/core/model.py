@@ -1,0 +1,236 @@
+"""What crosses the doors between rooms: runs, step attempts, stored errors, and writes."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. It may wait as pending or as running; see ``Run``."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SLEEPING = "sleeping"  # legacy form of a parked run; read, never written
+    COMPLETED = "completed"
+    SUCCEEDED = "succeeded"  # legacy form of completed; read, never written
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset(
+    {RunStatus.COMPLETED, RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELED}
+)
+
+
+class StepKind(StrEnum):
+    FUNCTION = "function"
+    SLEEP = "sleep"
+    WORKFLOW = "workflow"
+    SIGNAL_SEND = "signal-send"
+    SIGNAL_WAIT = "signal-wait"
+
+
+class StepStatus(StrEnum):
+    RUNNING = "running"
+    COMPLETED = "completed"
+    SUCCEEDED = "succeeded"  # legacy form of completed; read, never written
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPayload:
+    """An error as stored in the ``error`` columns.
+
+    ``final`` marks a step failure that no retry policy may repeat (a result that cannot be
+    stored, say): it is written as an extra member, which other readers ignore.
+    """
+
+    message: str
+    name: str | None = None
+    stack: str | None = None
+    final: bool = False
+
+    @classmethod
+    def from_exception(cls, exc: BaseException, *, final: bool = False) -> ErrorPayload:
+        """Name, message and traceback of ``exc``, made fit for a jsonb column; never raises."""
+        try:
+            message = str(exc)
+        except Exception as broken:  # user code: its __str__ may fail like any other
+            message = f"(its text cannot be had: {type(broken).__name__} in __str__)"
+        try:
+            stack = "".join(traceback.format_exception(exc))
+        except Exception:
+            stack = ""
+        return cls(
+            message=_storable(message),
+            name=type(exc).__name__,
+            stack=_storable(stack) or None,
+            final=final,
+        )
+
+    @classmethod
+    def from_json(cls, value: Any) -> ErrorPayload:
+        """Read whatever any implementation may have stored; never raises."""
+        if not isinstance(value, dict):
+            return cls(message="" if value is None else str(value))
+        name, stack = value.get("name"), value.get("stack")
+        message = value.get("message")
+        return cls(
+            message=message if isinstance(message, str) else "",
+            name=name if isinstance(name, str) and name else None,
+            stack=stack if isinstance(stack, str) and stack else None,
+            final=value.get("final") is True,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = {"message": self.message}
+        if self.name is not None:
+            value["name"] = self.name
+        if self.stack is not None:
+            value["stack"] = self.stack
+        if self.final:
+            value["final"] = True
+        return value
+
+
+_MAX_CHARACTERS = 16_384
+
+
+def _storable(text: str) -> str:
+    """``text`` without what jsonb refuses (U+0000, lone surrogates) nor the middle of too much."""
+    if excess := max(0, len(text) - _MAX_CHARACTERS):
+        half = _MAX_CHARACTERS // 2
+        text = f"{text[:half]}\n... {excess} characters left out ...\n{text[-half:]}"
+    return text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class StepAttempt:
+    """One row of ``step_attempts``; ``output`` is the decoded JSON value."""
+
+    id: str
+    step_name: str
+    kind: str
+    status: str
+    context: Any
+    output: Any
+    error: Any
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRun:
+    """A run that this worker owns until its lease ends.
+
+    ``claimed_at`` is the database's time of the claim, ``claim_sent`` what time.monotonic()
+    said just before it, which is one clock for all processes of a host. Passes keep time by the
+    database's clock, so that a skewed host neither wakes early nor spins; and from before the
+    claim on, so that no delay on the way to the child makes a sleep shorter. ``first`` says that
+    no history can exist. ``suspect`` says that a process died while it held this run together
+    with others, so that it must have a process of its own. ``input_json`` is None when the input
+    is too large to travel through the pipe (``input_stored``) or SQL NULL.
+    """
+
+    run_id: str
+    workflow_name: str
+    version: str | None
+    worker_id: str
+    attempts: int
+    input_json: bytes | None
+    input_stored: bool
+    created_at: datetime
+    started_at: datetime
+    claimed_at: datetime
+    claim_sent: float
+    deadline_at: datetime | None
+    first: bool
+    suspect: bool
+
+
+# --- what a child writes -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StepWrite:
+    """Insert a step attempt, or move the stored one of this id out of ``running``.
+
+    ``output_json`` is encoded JSON; None is stored as SQL NULL, as is ``b"null"``.
+    Times are on the database's clock.
+    """
+
+    attempt_id: str
+    step_name: str
+    kind: StepKind
+    status: StepStatus
+    started_at: datetime
+    finished_at: datetime | None = None
+    context: dict[str, Any] | None = None
+    output_json: bytes | None = None
+    error: ErrorPayload | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The run succeeded."""
+
+    output_json: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Give the run back until ``until``; it waits durably."""
+
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Give the run back as pending until ``at``.
+
+    ``counts`` charges the workflow's own retry budget (a failure of the body, as opposed to
+    the retry of a step).
+    """
+
+    at: datetime
+    error: ErrorPayload
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The run failed for good."""
+
+    error: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give the run back, due now: this process must stop."""
+
+
+Outcome = Complete | Park | Retry | Fail | Release
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSet:
+    """Writes on one run that stand or fall together, behind the fence of ``worker_id``.
+
+    ``first`` says that this is the run's first claim, so that no failure and no crash of it can
+    have been recorded, and none need be forgotten when it ends.
+    """
+
+    run_id: str
+    worker_id: str
+    steps: tuple[StepWrite, ...] = ()
+    outcome: Outcome | None = None
+    first: bool = False

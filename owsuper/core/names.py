@@ -1,0 +1,66 @@
+"""Names: which are allowed, and how repeated step names become durable ones."""
+
+from __future__ import annotations
+
+from owsuper.errors import ConfigurationError, StepUsageError
+
+MAX_NAME_LENGTH = 500
+"""Characters in the name of a step or workflow: they are index keys, whose size is bounded."""
+
+
+class StepNames:
+    """The step names handed out in one pass; durable names depend on the order of the calls.
+
+    The first ``charge`` is ``charge``, the next ``charge:1``, then ``charge:2``. A number that
+    the user took explicitly is skipped.
+    """
+
+    __slots__ = ("_next", "_used")
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+        self._next: dict[str, int] = {}
+
+    def resolve(self, base: str) -> str:
+        """The durable name for this call of a step named ``base``."""
+        name = base
+        if base in self._used:
+            index = self._next.get(base, 1)
+            while (name := f"{base}:{index}") in self._used:
+                index += 1
+            self._next[base] = index + 1
+        self._used.add(name)
+        return name
+
+
+def check_step_name(name: str) -> str:
+    """``name``, if a step may be called so. Raises StepUsageError."""
+    if problem := _problem(name):
+        raise StepUsageError(f"Invalid step name {_shown(name)}: {problem}")
+    return name
+
+
+def check_workflow_name(name: str) -> str:
+    """``name``, if a workflow may be called so. Raises ConfigurationError."""
+    if problem := _problem(name):
+        raise ConfigurationError(f"Invalid workflow name {_shown(name)}: {problem}")
+    return name
+
+
+def _problem(name: object) -> str | None:
+    if not isinstance(name, str):
+        return f"a name is text, not {type(name).__name__}. Pass the name first, as a str."
+    if not name:
+        return "it is empty. Give it a name that stays the same from one deployment to the next."
+    if len(name) > MAX_NAME_LENGTH:
+        return f"it has {len(name)} characters. Use at most {MAX_NAME_LENGTH}."
+    if "\x00" in name:
+        return "it contains U+0000, which PostgreSQL cannot store. Remove it."
+    if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name):
+        return "it contains a lone surrogate, which is not valid Unicode text. Remove it."
+    return None
+
+
+def _shown(name: object) -> str:
+    text = ascii(name)
+    return text if len(text) <= 60 else text[:57] + "..."

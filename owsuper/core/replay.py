@@ -1,0 +1,190 @@
+"""Replay: the history of a run in, decisions about its steps and its end out.
+
+One Replay serves one pass of the workflow function. It never sees user code, a clock or the
+database: the caller says what time it is and performs what is decided. The same history and
+the same questions at the same times give the same decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from owsuper.core.decisions import (
+    Elapsed,
+    Execute,
+    OverLimit,
+    Raised,
+    Recall,
+    Reject,
+    Returned,
+    Wait,
+)
+from owsuper.core.durations import add_ms, ceil_ms, iso_ms
+from owsuper.core.history import History, wake_time
+from owsuper.core.model import (
+    Complete,
+    ErrorPayload,
+    Fail,
+    Outcome,
+    Park,
+    Retry,
+    StepAttempt,
+    StepKind,
+    StepStatus,
+    StepWrite,
+)
+from owsuper.core.names import StepNames
+from owsuper.core.retry import WORKFLOW_DEFAULT, RetryAt, RetryPolicy, backoff_ms, decide
+
+STEP_LIMIT: Final = 1000
+"""Step attempts a run may have, as in OpenWorkflow."""
+
+
+class Replay:
+    """The memory of one pass.
+
+    ``failures`` counts the earlier failures of the workflow function itself (not of steps);
+    ``deadline`` is the run's. ``new_id`` makes ids for step attempts.
+    """
+
+    def __init__(
+        self,
+        attempts: Iterable[StepAttempt],
+        *,
+        new_id: Callable[[], str],
+        failures: int = 0,
+        policy: RetryPolicy = WORKFLOW_DEFAULT,
+        deadline: datetime | None = None,
+        limit: int = STEP_LIMIT,
+    ) -> None:
+        self._history = History(attempts)
+        self._names = StepNames()
+        self._new_id = new_id
+        self._failures = failures
+        self._policy = policy
+        self._deadline = deadline
+        self._limit = limit
+        self._under_way: set[str] = set()
+        """Keys of the attempts that this pass makes and has not recorded yet."""
+
+    def key(self, name: str) -> str:
+        """The durable name of the step that is called ``name`` now, in call order."""
+        return self._names.resolve(name)
+
+    # --- function steps ---------------------------------------------------------------------
+
+    def function(
+        self, key: str, policy: RetryPolicy, now: datetime
+    ) -> Recall | Execute | Wait | Reject | OverLimit:
+        done = self._history.completed.get(key)
+        if done is not None:
+            return Recall(done.output)
+        failed = self._history.failed.get(key, [])
+        if failed:
+            last = failed[-1]
+            error = ErrorPayload.from_json(last.error)
+            if error.final or 0 < policy.maximum_attempts <= len(failed):
+                return Reject(error)
+            due = add_ms(last.finished_at or last.created_at, backoff_ms(policy, len(failed)))
+            if self._deadline is not None and due >= self._deadline:
+                return Reject(error)
+            if due > now:
+                return Wait(due, error=error)
+        if over := self._room():
+            return over
+        self._under_way.add(key)
+        return Execute(self._new_id(), len(failed) + 1)
+
+    def record(self, write: StepWrite, output: Any = None) -> None:
+        """Remember an attempt that this pass makes, as if it had been read back."""
+        attempt = StepAttempt(
+            id=write.attempt_id,
+            step_name=write.step_name,
+            kind=write.kind,
+            status=write.status,
+            context=write.context,
+            output=output,
+            error=write.error.to_json() if write.error is not None else None,
+            created_at=write.started_at,
+            started_at=write.started_at,
+            finished_at=write.finished_at,
+        )
+        self._under_way.discard(write.step_name)
+        counted = self._history.counted
+        self._history.add(attempt)
+        if write.kind != StepKind.FUNCTION and write.status != StepStatus.RUNNING:
+            self._history.running.pop(write.step_name, None)
+            self._history.counted = counted  # the row was counted when it began
+
+    def _room(self) -> OverLimit | None:
+        count = self._history.counted + len(self._under_way)
+        return OverLimit(self._limit, count) if count >= self._limit else None
+
+    # --- sleeps -----------------------------------------------------------------------------
+
+    def sleep(
+        self, key: str, duration_ms: Callable[[], float], now: datetime
+    ) -> Recall | Wait | Elapsed | OverLimit:
+        """``duration_ms`` is asked only when the sleep begins: a recorded one never restarts."""
+        if key in self._history.completed:
+            return Recall(None)
+        row = self._history.running.get(key)
+        if row is not None and row.kind == StepKind.SLEEP:
+            until = wake_time(row)
+            if until is not None and until > now:
+                return Wait(until)
+            began = StepWrite(
+                row.id,
+                key,
+                StepKind.SLEEP,
+                StepStatus.RUNNING,
+                row.started_at or row.created_at,
+                context=row.context,
+            )
+            return Elapsed(replace(began, status=StepStatus.COMPLETED, finished_at=now))
+        if over := self._room():
+            return over
+        # what is stored has whole milliseconds, and a sleep must not be shorter than was asked
+        until = add_ms(ceil_ms(now), duration_ms())
+        context = {"kind": "sleep", "resumeAt": iso_ms(until)}
+        began = StepWrite(
+            self._new_id(), key, StepKind.SLEEP, StepStatus.RUNNING, now, context=context
+        )
+        return Wait(until, write=began)
+
+    # --- the end of a pass ------------------------------------------------------------------
+
+    def leave(self, waits: Sequence[Wait]) -> Outcome:
+        """Every branch waits: give the run back until the first of them is due."""
+        earliest = min(waits, key=lambda wait: wait.until)
+        only_retries = all(wait.error is not None for wait in waits)
+        if only_retries and earliest.error is not None:
+            return Retry(earliest.until, earliest.error, counts=False)
+        return Park(earliest.until)
+
+    def finish(self, end: Returned | Raised, now: datetime) -> Outcome:
+        """User code ended."""
+        if isinstance(end, Returned):
+            return Complete(end.output_json)
+        error = replace(end.error, final=False)  # said of a step; of a run it means nothing
+        policy = WORKFLOW_DEFAULT if end.final else self._policy
+        verdict = decide(policy, self._failures + 1, self._deadline, now, error)
+        if isinstance(verdict, RetryAt):
+            return Retry(verdict.at, error, counts=True)
+        return Fail(verdict.error)
+
+    def over_limit(self, over: OverLimit) -> Fail:
+        """The stored error of a run that reached the step limit, as OpenWorkflow words it."""
+        return Fail(
+            {
+                "name": "StepLimitExceededError",
+                "message": f"Exceeded the step limit of {over.limit} attempts "
+                f"(current count: {over.count})",
+                "code": "STEP_LIMIT_EXCEEDED",
+                "limit": over.limit,
+                "stepCount": over.count,
+            }
+        )

@@ -1,0 +1,248 @@
+"""How owsuper opens connections to PostgreSQL, and what it says when that fails."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import OperationalError, ProgrammingError
+
+from owsuper.db import opening
+from owsuper.errors import ConfigurationError, DatabaseUnreachable
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Connection
+
+# A peer that vanished without a word is noticed while a statement waits for its answer
+# (keepalives), and sooner while bytes wait for their acknowledgement (user timeout). The
+# latter also bounds each attempt to connect, so that the next host of a list gets its turn.
+_DEFAULTS: Final[dict[str, str | int]] = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+
+def conninfo(url: str, *, application_name: str) -> str:
+    """The connection string for ``url`` (a URL or libpq's ``key=value`` form).
+
+    What the user wrote wins over our defaults (name, time-outs, keepalives), except for the
+    encoding, which must be UTF-8. Raises ConfigurationError if ``url`` cannot be read.
+    """
+    given = _parse(url)
+    ours = {key: value for key, value in _DEFAULTS.items() if key not in given}
+    ours |= {"fallback_application_name": application_name, "client_encoding": "utf8"}
+    return make_conninfo(url, **ours)
+
+
+def configure(conn: Connection[Any]) -> None:
+    """Set up a new blocking connection: autocommit, ``$1`` parameters, session settings.
+
+    Raises ConfigurationError if there is a pooler in between whose sessions cannot be used.
+    """
+    conn.autocommit = True
+    conn.cursor_factory = psycopg.RawCursor
+    answer = conn.execute(opening.opening(conn.pgconn.backend_pid)).fetchone()
+    if answer is not None and opening.is_pooled(answer):
+        _adapt(conn, answer)
+
+
+async def aconfigure(conn: AsyncConnection[Any]) -> None:
+    """Set up a new async connection, as ``configure`` does a blocking one."""
+    await conn.set_autocommit(True)
+    conn.cursor_factory = psycopg.AsyncRawCursor
+    cursor = await conn.execute(opening.opening(conn.pgconn.backend_pid))
+    answer = await cursor.fetchone()
+    if answer is not None and opening.is_pooled(answer):
+        _adapt(conn, answer)
+
+
+def _adapt(conn: Connection[Any] | AsyncConnection[Any], answer: opening.Answer) -> None:
+    from owsuper.db import pooled  # a supervisor has no use for it, nor for psycopg's cursors
+
+    if mend := opening.unfit(answer):
+        role = conn.info.user
+        raise ConfigurationError(
+            f"The connection goes through a pooler, where settings of a session are out of our"
+            f" reach, and those of {role!r} do not fit. Let a database administrator run:"
+            f" {mend.format(role=role)}"
+        )
+    pooled.adapt(conn)
+
+
+def is_pooled(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
+    """Whether ``conn``, which is configured, goes through a connection pooler.
+
+    If so, it must leave nothing in its session: no LISTEN, no lock, no setting.
+    """
+    from owsuper.db import pooled
+
+    return pooled.is_adapted(conn)
+
+
+def connect(url: str, *, application_name: str) -> Connection[Any]:
+    """Open and configure a blocking connection.
+
+    Raises ConfigurationError if ``url`` cannot be read, DatabaseUnreachable if nobody answers
+    or the server refuses.
+    """
+    info = conninfo(url, application_name=application_name)
+    try:
+        conn: Connection[Any] = psycopg.Connection.connect(info, autocommit=True)
+        try:
+            configure(conn)
+        except BaseException:
+            conn.close()
+            raise
+    except OperationalError as exc:
+        raise explain_failure(exc, url) from exc
+    return conn
+
+
+async def aconnect(url: str, *, application_name: str) -> AsyncConnection[Any]:
+    """Open and configure an async connection; raises as ``connect`` does."""
+    info = conninfo(url, application_name=application_name)
+    try:
+        conn: AsyncConnection[Any] = await psycopg.AsyncConnection.connect(info, autocommit=True)
+        try:
+            await aconfigure(conn)
+        except BaseException:
+            await conn.close()
+            raise
+    except OperationalError as exc:
+        raise explain_failure(exc, url) from exc
+    return conn
+
+
+# The server's reasons come as text only: libpq keeps no SQLSTATE of a failed connect. A server
+# that speaks another language than English gets the last line of _advice.
+_ADVICE: Final = (
+    (
+        r"session is read-only|server is in hot standby mode",  # of several hosts, perhaps one
+        "No primary at {place}: who answers there takes no writes. If a standby is being promoted,"
+        " try again in a moment; else check the hosts in the database URL.",
+    ),
+    (
+        r"could not translate host name|failed to resolve host|Name or service not known",
+        "Cannot find the database host {host}: {reason}. Check the host name in the database URL.",
+    ),
+    (
+        r"Connection refused|No such file or directory|No route to host|Network is unreachable"
+        r"|timeout expired|timed out|Permission denied",
+        "Cannot reach PostgreSQL at {place}: {reason}. Check host and port in the database URL,"
+        " and that the server is running and reachable from here.",
+    ),
+    (
+        r"(password|PAM|LDAP|RADIUS) authentication failed|no password supplied"
+        r"|authentication failed for user|role \"[^\"]*\" does not exist",
+        "PostgreSQL at {place} refused to log in {user}: {reason}. Check user name and password"
+        " in the database URL.",
+    ),
+    (
+        r"database \"[^\"]*\" does not exist",
+        "PostgreSQL at {place} has no database {dbname}. Create it (createdb), or correct the"
+        " name in the database URL.",
+    ),
+    (
+        r"no pg_hba\.conf entry|pg_hba\.conf rejects|permission denied for database",
+        "PostgreSQL at {place} does not let {user} into database {dbname}: {reason}. Let the"
+        " server's administrator allow it (pg_hba.conf, GRANT CONNECT).",
+    ),
+    (
+        r"unsupported startup parameter",
+        "The connection pooler at {place} does not accept a setting in the database URL: {reason}."
+        " Take it out of the URL, or let the pooler ignore it (in PgBouncer:"
+        " ignore_startup_parameters).",
+    ),
+    (
+        r"no such (database|user)|bouncer config error|server login (has been )?fail"
+        r"|server DNS lookup failed"
+        r"|no more connections allowed|pgbouncer cannot connect to server|query_wait_timeout"
+        r"|server_login_retry|pause|shutting down",
+        "The connection pooler at {place} does not let {user} into database {dbname}: {reason}."
+        " Look into its configuration and its log.",
+    ),
+    (
+        r"too many (clients|connections)|remaining connection slots",
+        "PostgreSQL at {place} has no connection left: {reason}. Raise max_connections, or run"
+        " fewer processes.",
+    ),
+    (
+        r"the database system is|terminating connection",
+        "PostgreSQL at {place} is not ready: {reason}. Try again in a moment.",
+    ),
+)
+_ANYTHING_ELSE: Final = (
+    "Cannot connect to PostgreSQL at {place} as {user}: {reason}. Check the database URL."
+)
+
+
+def explain_failure(exc: BaseException, url: str) -> DatabaseUnreachable:
+    """One message about a connection that failed: where, why, what to do. Never the password."""
+    defaults = {each.keyword: each.val for each in pq.Conninfo.get_defaults() if each.val}
+    given = {key.decode(): value.decode() for key, value in defaults.items()}
+    with suppress(ConfigurationError):
+        given |= _parse(url)
+    text = str(exc)
+    password = given.get("password")
+    if password and len(password) > 3:  # libpq does not print it; whoever wraps libpq might
+        text = text.replace(password, "***")
+    template = next((advice for pattern, advice in _ADVICE if re.search(pattern, text)), None)
+    return DatabaseUnreachable(
+        (template or _ANYTHING_ELSE).format(
+            host=f'"{given.get("host", "localhost")}"',
+            place=_place(given),
+            user=f'user "{given.get("user", "")}"',
+            dbname=f'"{given.get("dbname") or given.get("user", "")}"',  # as libpq has it
+            reason=_reason(text),
+        )
+    )
+
+
+def _parse(url: str) -> dict[str, str]:
+    try:
+        parsed = conninfo_to_dict(url)
+    except ProgrammingError as exc:
+        # libpq quotes what it could not read, and that may be the password.
+        known = re.match(r"invalid (URI query parameter|connection option): \S+|[^\"]*$", str(exc))
+        why = f" ({known[0].strip()})" if known and known[0].strip() else ""
+        raise ConfigurationError(
+            f"The database URL cannot be read{why}. It should look like"
+            " postgresql://user:password@host:5432/database"
+        ) from None
+    given = {key: str(value) for key, value in parsed.items() if value is not None}
+    # An unescaped password falls apart into these two. They are not repeated here.
+    if "@" in given.get("host", "")[1:] or not re.fullmatch(r"[\d,]*", given.get("port", "")):
+        raise ConfigurationError(
+            "The database URL has no valid host and port. If its password contains @, /, : or"
+            " %, write them as %40, %2F, %3A and %25."
+        )
+    return given
+
+
+def _place(given: dict[str, str]) -> str:
+    hosts = (given.get("host") or given.get("hostaddr") or "the local socket").split(",")
+    ports = given.get("port", "").split(",")
+    if len(ports) != len(hosts):
+        ports = ports[:1] * len(hosts)
+    return ", ".join(f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=True))
+
+
+_PREAMBLE: Final = re.compile(
+    r"^(connection failed: |connection is bad: |consuming input failed: )?"
+    r"(connection to server .*? failed: |failed to resolve host .*?: |could not translate .*?: )?"
+    r"(FATAL: +)?(\[Errno -?\d+\] )?"
+)
+
+
+def _reason(text: str) -> str:
+    """The server's or the system's own words, without libpq's preamble and hints."""
+    lines = text.strip().splitlines() or ["no reason given"]
+    return _PREAMBLE.sub("", lines[0]).strip().rstrip(".")

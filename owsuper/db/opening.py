@@ -1,0 +1,78 @@
+"""What is said first on a new connection: settings, unless a pooler stands in between.
+
+A connection pooler in transaction mode, such as PgBouncer, lends a server's session for the
+length of a transaction. What we leave in a session (a setting, a prepared statement, a LISTEN,
+an advisory lock) then belongs to whoever gets it next, and the next of our statements may run
+in another. So nothing may be left in it, and we must know.
+
+How we know: with the log-in comes the process id of the server's session, to cancel statements
+by. A pooler must invent its own, as it has no session to name yet. Where the session that
+answers has another id, we are not alone with it. Poolers in session mode look the same, and are
+treated the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+# - The tables are read through indexes alone; without statistics (a fresh database, a queue
+#   that grew since the last ANALYZE) the planner would choose otherwise.
+# - Compiling a statement that runs for a millisecond costs fifty.
+_PLANNING: Final = {"enable_seqscan": "off", "jit": "off"}
+
+# - Planning a claim costs more than the claim, and no parameter of ours calls for another plan.
+# - The guarded updates rely on re-evaluation after a lock wait.
+# - Timestamps that are read as text must have one form.
+# - A client that vanished without a word must not keep its locks for hours.
+_SESSION: Final = {
+    **_PLANNING,
+    "plan_cache_mode": "force_generic_plan",
+    "default_transaction_isolation": "read committed",
+    "DateStyle": "ISO",
+    "TimeZone": "UTC",
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+
+LOCAL: Final = (
+    "SELECT "
+    + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _PLANNING.items())
+).encode()
+"""Goes before each statement behind a pooler, in the same transaction."""
+
+# What cannot be set for one transaction from within a pipeline, and must be right without us.
+_NEEDED: Final = {"default_transaction_isolation": "read committed", "DateStyle": "ISO"}
+
+Answer: TypeAlias = Sequence[object]
+
+
+def opening(backend_pid: int) -> bytes:
+    """The first statement on a connection whose log-in named ``backend_pid``; one round trip.
+
+    It returns one row, the answer.
+    """
+    settings = ", ".join(f"('{name}', '{value}')" for name, value in _SESSION.items())
+    needed = ", ".join(f"current_setting('{name}')" for name in _NEEDED)
+    return (
+        "SELECT (SELECT count(set_config(name, value, false))"
+        f" FROM (VALUES {settings}) AS setting (name, value)"
+        f" WHERE pg_backend_pid() = {backend_pid})::text, {needed}"
+    ).encode()
+
+
+def is_pooled(answer: Answer) -> bool:
+    """Whether a pooler is in between."""
+    return answer[0] in ("0", b"0")
+
+
+def unfit(answer: Answer) -> str | None:
+    """SQL with a place for the ``{role}``, to mend what we cannot work with behind a pooler."""
+    wrong = [
+        f"ALTER ROLE {{role}} SET {name} = '{value}'"
+        for (name, value), found in zip(_NEEDED.items(), answer[1:], strict=True)
+        if not str(found).startswith(value)
+    ]
+    return "; ".join(wrong) or None

@@ -1,0 +1,75 @@
+"""Cursors for connections through a pooler: each statement stands for itself.
+
+Nothing is prepared, since the pooler may give the next statement to a session that does not
+know it, or that knows another by the same name. The planner's settings travel in front of each
+statement: in a pipeline both are one round trip and one transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor
+from psycopg.abc import Params
+from psycopg.pq import PipelineStatus, TransactionStatus
+from psycopg.rows import Row
+
+from owsuper.db.opening import LOCAL
+
+
+def adapt(conn: Connection[Any] | AsyncConnection[Any]) -> None:
+    """Have ``conn`` use it right behind a pooler."""
+    conn.prepare_threshold = None
+    if isinstance(conn, Connection):
+        conn.cursor_factory = PooledCursor
+    else:
+        conn.cursor_factory = AsyncPooledCursor
+
+
+def is_adapted(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
+    """Whether ``adapt`` was needed for ``conn``."""
+    return conn.cursor_factory in (PooledCursor, AsyncPooledCursor)
+
+
+class PooledCursor(RawCursor[Row]):
+    """Within a transaction or a pipeline of the caller's, statements go as they are."""
+
+    def execute(
+        self,
+        query: Any,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> Self:
+        if not _stands_alone(self.connection):
+            return super().execute(query, params, prepare=prepare, binary=binary)
+        with self.connection.pipeline():
+            RawCursor(self.connection).execute(LOCAL)
+            return super().execute(query, params, prepare=prepare, binary=binary)
+
+
+class AsyncPooledCursor(AsyncRawCursor[Row]):
+    """Awaitable ``PooledCursor``."""
+
+    async def execute(
+        self,
+        query: Any,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> Self:
+        if not _stands_alone(self.connection):
+            return await super().execute(query, params, prepare=prepare, binary=binary)
+        async with self.connection.pipeline():
+            await AsyncRawCursor(self.connection).execute(LOCAL)
+            return await super().execute(query, params, prepare=prepare, binary=binary)
+
+
+def _stands_alone(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
+    pgconn = conn.pgconn
+    return (
+        pgconn.pipeline_status == PipelineStatus.OFF
+        and pgconn.transaction_status == TransactionStatus.IDLE
+    )

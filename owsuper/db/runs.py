@@ -1,0 +1,203 @@
+"""What children read and write about the runs they own.
+
+Every write stands behind the fence: it counts only while the run is ``running`` under the
+worker id of the claim it belongs to. Each operation is one statement and one round trip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import orjson
+from psycopg import Connection
+
+from owsuper.core.model import (
+    Complete,
+    Fail,
+    Outcome,
+    Park,
+    Release,
+    Retry,
+    StepAttempt,
+    StepWrite,
+    WriteSet,
+)
+from owsuper.db import prepared
+from owsuper.db.result import Param
+from owsuper.db.statement import Statement, load
+
+Document: TypeAlias = dict[str, Any]
+
+MOST_ATTEMPTS_LOADED: Final = 2000
+"""Rows that ``RunStore.load`` reads at most; a run may not have half as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRun:
+    """The history of a run in the order of its attempts, and its retried failures so far."""
+
+    history: list[StepAttempt]
+    failures: int
+
+
+class RunStore:
+    """The statements of one schema and namespace; holds no connection.
+
+    Connections should come from ``db.connect``. Every method may raise psycopg.Error.
+    """
+
+    def __init__(self, schema: str, namespace: str) -> None:
+        self._namespace = namespace
+        self._commit = load("commit", schema)
+        self._commit_related = load("commit_related", schema)
+        self._load = load("load", schema)
+        self._load_input = load("load_input", schema)
+        self._extend = load("extend", schema)
+        self._outcome = load("outcome", schema)
+
+    def commit(self, conn: Connection[Any], writes: Sequence[WriteSet]) -> set[str]:
+        """Make ``writes`` durable; the worker ids whose fence held. Of the others, nothing is.
+
+        May be repeated when the answer was lost: an attempt that left ``running`` stays as it
+        is. But a run that the first try parked, retried, released or ended is no longer ours;
+        for what happened to it see ``outcome_of``.
+        """
+        return self._write(conn, writes, relaxed=False)
+
+    def mark_running(self, conn: Connection[Any], writes: Sequence[WriteSet]) -> set[str]:
+        """As ``commit``, for what a server crash may forget."""
+        return self._write(conn, writes, relaxed=True)
+
+    def _write(
+        self, conn: Connection[Any], writes: Sequence[WriteSet], *, relaxed: bool
+    ) -> set[str]:
+        claims = _claims(writes)
+        statement = self._commit
+        if any(isinstance(write.outcome, Park) for write in writes):
+            statement = self._commit_related
+        rows = self._execute_text(conn, statement, *_arrays(claims, writes), relaxed)
+        held = {worker for worker, related in rows if related != "true"}
+        related = {worker for worker, related in rows if related == "true"}
+        if related:
+            arrays = _arrays({worker: claims[worker] for worker in related}, writes)
+            rows = self._execute_text(conn, self._commit_related, *arrays, relaxed)
+            held.update(worker for worker, _ in rows)
+        return held
+
+    def load(self, conn: Connection[Any], run_id: str) -> LoadedRun:
+        """History and failures of a run; at most MOST_ATTEMPTS_LOADED attempts."""
+        rows = self._execute(conn, self._load, run_id, MOST_ATTEMPTS_LOADED)
+        history = [step_attempt(row[1:]) for row in rows if row[1] is not None]
+        return LoadedRun(history, failures=rows[0][0])
+
+    def load_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
+        """The input as JSON; None if it is SQL NULL, or if there is no such run."""
+        rows = self._execute(conn, self._load_input, run_id)
+        return rows[0][0].encode() if rows and rows[0][0] is not None else None
+
+    def extend(
+        self, conn: Connection[Any], leases: Sequence[tuple[str, str]], lease_seconds: float
+    ) -> set[str]:
+        """Renew leases, given as (run id, worker id); the worker ids for which that succeeded."""
+        rows = self._execute_text(conn, self._extend, leases_json(leases), lease_seconds)
+        return {worker for (worker,) in rows}
+
+    def outcome_of(self, conn: Connection[Any], run_id: str) -> tuple[str, str | None] | None:
+        """Status and owner of a run, None if there is no such run.
+
+        A completed run keeps its owner: (``"completed"``, my worker id) says that it was me.
+        """
+        rows = self._execute(conn, self._outcome, run_id)
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    def _execute(
+        self, conn: Connection[Any], statement: Statement, *params: Any
+    ) -> list[tuple[Any, ...]]:
+        return conn.execute(statement.query, (self._namespace, *params), prepare=True).fetchall()
+
+    def _execute_text(
+        self, conn: Connection[Any], statement: Statement, *params: Param
+    ) -> list[tuple[str, ...]]:
+        return prepared.execute(conn, statement, (self._namespace, *params))
+
+
+def step_attempt(row: Sequence[Any]) -> StepAttempt:
+    """A StepAttempt of its columns, the JSON ones as text."""
+    attempt_id, name, kind, status, context, output, error, created, started, finished = row
+    return StepAttempt(
+        attempt_id,
+        name,
+        kind,
+        status,
+        _parsed(context),
+        _parsed(output),
+        _parsed(error),
+        created,
+        started,
+        finished,
+    )
+
+
+def leases_json(leases: Sequence[tuple[str, str]]) -> str:
+    """(run id, worker id) pairs as the statements take them."""
+    return orjson.dumps([{"run": run, "worker": worker} for run, worker in leases]).decode()
+
+
+def _parsed(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
+
+
+def _claims(writes: Sequence[WriteSet]) -> dict[str, Document]:
+    """One document per claim, which may have several write sets: parallel steps of one run."""
+    claims: dict[str, Document] = {}
+    for write in writes:
+        claim = claims.setdefault(write.worker_id, {"worker": write.worker_id, "run": write.run_id})
+        if write.outcome is not None:
+            claim.update(_outcome(write.outcome), first=write.first)
+    return claims
+
+
+def _outcome(outcome: Outcome) -> Document:
+    match outcome:
+        case Complete(output_json):
+            return {"outcome": "complete", "output": _raw(output_json)}
+        case Park(until):
+            return {"outcome": "park", "at": until}
+        case Retry(at, error, counts):
+            return {"outcome": "retry", "at": at, "error": error.to_json(), "counts": counts}
+        case Fail(error):
+            return {"outcome": "fail", "error": error}
+        case Release():
+            return {"outcome": "release"}
+
+
+def _step(worker_id: str, step: StepWrite) -> Document:
+    return {
+        "id": step.attempt_id,
+        "worker": worker_id,
+        "name": step.step_name,
+        "kind": step.kind,
+        "status": step.status,
+        "context": step.context,
+        "output": _raw(step.output_json),
+        "error": None if step.error is None else step.error.to_json(),
+        "started": step.started_at,
+        "finished": step.finished_at,
+    }
+
+
+def _raw(json: bytes | None) -> orjson.Fragment | None:
+    return None if json is None else orjson.Fragment(json)
+
+
+def _arrays(claims: Mapping[str, Document], writes: Sequence[WriteSet]) -> tuple[bytes, bytes]:
+    """The two JSON parameters of the commit statements."""
+    steps = [
+        _step(write.worker_id, step)
+        for write in writes
+        if write.worker_id in claims
+        for step in write.steps
+    ]
+    return orjson.dumps(list(claims.values())), orjson.dumps(steps)

@@ -1,0 +1,70 @@
+"""The flight recorder: which steps a process was in when it died.
+
+A small piece of shared memory with one record a slot. The child writes its records as plain
+memory, so that noting a step costs no system call; the supervisor, which made the memory,
+reads them once the child is dead. A record is a length and the names, written in one copy.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import threading
+from typing import Final
+
+_RECORD: Final = 256  # two bytes of length, then UTF-8
+_NAMES_MAX: Final = _RECORD - 2
+
+
+def create(slots: int) -> int:
+    """A file descriptor of shared memory for ``slots`` records; the caller closes it."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("owsuper-flight")
+    else:  # macOS: an unlinked file does the same
+        fd, path = tempfile.mkstemp(prefix="owsuper-flight")
+        os.unlink(path)  # noqa: PTH108 -- mkstemp gives a str
+    os.ftruncate(fd, slots * _RECORD)
+    return fd
+
+
+class FlightRecorder:
+    """Records over ``fd``, of which it keeps no hold: the caller may close it at once.
+
+    Safe to write from any thread of one process; a sync slot may have parallel steps.
+    """
+
+    def __init__(self, fd: int, slots: int) -> None:
+        self._memory = mmap.mmap(fd, slots * _RECORD)
+        self._steps: list[list[str]] = [[] for _ in range(slots)]
+        self._lock = threading.Lock()
+
+    def enter(self, slot: int, step: str) -> None:
+        """Note that ``step`` runs in ``slot``."""
+        with self._lock:
+            self._steps[slot].append(step)
+            self._write(slot)
+
+    def leave(self, slot: int, step: str | None = None) -> None:
+        """Note that ``step`` (by default: every step) of ``slot`` is over."""
+        with self._lock:
+            steps = self._steps[slot]
+            if step is None:
+                steps.clear()
+            elif step in steps:
+                steps.remove(step)
+            self._write(slot)
+
+    def read(self, slot: int) -> str | None:
+        """The steps in flight in ``slot``, joined by ``", "``; None if there are none."""
+        record = self._memory[slot * _RECORD : (slot + 1) * _RECORD]
+        length = int.from_bytes(record[:2], "little")
+        return record[2 : 2 + length].decode("utf-8", "replace") or None
+
+    def close(self) -> None:
+        self._memory.close()
+
+    def _write(self, slot: int) -> None:
+        names = ", ".join(self._steps[slot]).encode("utf-8", "replace")[:_NAMES_MAX]
+        record = len(names).to_bytes(2, "little") + names
+        self._memory[slot * _RECORD : slot * _RECORD + len(record)] = record

@@ -1,0 +1,198 @@
+"""One frozen ``Settings``, read from flags, the environment and pyproject.toml.
+
+Every setting has one name in four spellings: ``--poll-interval`` on the command line,
+``OWSUPER_POLL_INTERVAL`` in the environment, ``poll-interval`` under ``[tool.owsuper]`` in
+./pyproject.toml and the field ``poll_interval`` here. The first of these that is present
+wins, then the default. Only ``modules`` differs: it is spelled ``--module``, because the flag
+repeats. An empty environment variable counts as absent.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from owsuper import rules
+from owsuper.errors import ConfigurationError
+from owsuper.rules import Rule
+
+
+def _processors() -> int:
+    """Processors this process may use, which in a container are fewer than the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a worker or a client was told. Durations are seconds.
+
+    ``given`` holds the names of the fields that came by flag. These win over what the
+    application's own ``OpenWorkflow(namespace=...)`` says, which in turn wins over the
+    environment and pyproject.toml, for the worker as for the application's clients.
+    Raises ConfigurationError for a value that cannot be used.
+    """
+
+    modules: tuple[str, ...] = field(
+        default=(),
+        metadata=rules.rule(
+            rules.modules,
+            "module with workflows: pkg.mod, pkg.mod:ow, or a path such as app/flows.py; repeats",
+        ),
+    )
+    processes: int = field(
+        default_factory=_processors,
+        metadata=rules.rule(rules.whole(1, 1000), "child processes; default: one per processor"),
+    )
+    concurrency: int = field(
+        default=1,
+        metadata=rules.rule(rules.whole(1, 1000), "runs that one child process executes at once"),
+    )
+    database_url: str | None = field(
+        default=None,
+        repr=False,  # may hold a password
+        metadata=rules.rule(
+            rules.url,
+            "PostgreSQL, such as postgresql://user@host/db; without it a worker uses the"
+            " application's own, and else an embedded server kept in .owsuper/",
+        ),
+    )
+    listen_url: str | None = field(
+        default=None,
+        repr=False,
+        metadata=rules.rule(
+            rules.url,
+            "where to LISTEN when --database-url is a transaction pooler, which swallows it",
+        ),
+    )
+    namespace: str = field(
+        default="default", metadata=rules.rule(rules.text, "only runs of this namespace are seen")
+    )
+    schema: str = field(
+        default="openworkflow", metadata=rules.rule(rules.schema, "schema that holds the tables")
+    )
+    poll_interval: float = field(
+        default=2.0,
+        metadata=rules.rule(
+            rules.duration("10ms", "1h"), "longest wait between looks for due runs, behind LISTEN"
+        ),
+    )
+    lease: float = field(
+        default=30.0,
+        metadata=rules.rule(
+            rules.duration("1s", "1d"),
+            "how long a run stays claimed without a heartbeat, before another worker takes it",
+        ),
+    )
+    graceful_timeout: float = field(
+        default=25.0,
+        metadata=rules.rule(
+            rules.duration("0s", "1d"), "time that runs get to finish when stopping"
+        ),
+    )
+    max_crashes: int = field(
+        default=3,
+        metadata=rules.rule(rules.whole(1, 1000), "a run that killed its process this often fails"),
+    )
+    log_level: str = field(
+        default="info", metadata=rules.rule(rules.log_level, ", ".join(rules.LOG_LEVELS))
+    )
+    listen: bool = field(
+        default=True, metadata=rules.rule(rules.switch, "wake by LISTEN, not only by poll")
+    )
+    migrate: bool = field(
+        default=True, metadata=rules.rule(rules.switch, "create or update the tables at start")
+    )
+    preload: bool = field(
+        default=True,
+        metadata=rules.rule(rules.switch, "import the application once, not in every child"),
+    )
+    durable_claims: bool = field(
+        default=False,
+        metadata=rules.rule(rules.switch, "flush claims to disk; slower to pick up runs"),
+    )
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, rule in RULES.items():
+            try:
+                object.__setattr__(self, name, rule.read(getattr(self, name)))
+            except ConfigurationError as error:
+                raise type(error)(f"{name}: {error}") from None
+
+
+RULES: Mapping[str, Rule] = {
+    each.name: each.metadata["rule"] for each in fields(Settings) if "rule" in each.metadata
+}
+
+
+# --- where they come from ------------------------------------------------------------------
+
+
+def option_name(name: str) -> str:
+    """The spelling outside Python of the field ``name``: ``poll-interval``."""
+    return "module" if name == "modules" else name.replace("_", "-")
+
+
+def variable_name(name: str) -> str:
+    """The environment variable of the field ``name``: ``OWSUPER_POLL_INTERVAL``."""
+    return "OWSUPER_" + option_name(name).upper().replace("-", "_")
+
+
+def load(
+    flags: Mapping[str, object] | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Settings:
+    """Settings from ``flags`` (by field name; None is absent), ``env`` and cwd/pyproject.toml.
+
+    Raises ConfigurationError naming the option, where it was set and what is allowed.
+    """
+    flags, env = flags or {}, os.environ if env is None else env
+    project = dict(_project((cwd or Path.cwd()) / "pyproject.toml"))
+    values: dict[str, Any] = {}
+    given: set[str] = set()
+    for name, rule in RULES.items():
+        if (value := flags.get(name)) is not None:
+            source = f"--{option_name(name)}"
+            given.add(name)
+        elif value := env.get(variable_name(name)):
+            source = variable_name(name)
+        elif name in project:
+            source, value = project[name]
+        else:
+            continue
+        try:
+            values[name] = rule.read(value)
+        except ConfigurationError as error:
+            raise type(error)(f"{source}: {error}") from None
+    return Settings(**values, given=frozenset(given))
+
+
+def _project(path: Path) -> Iterator[tuple[str, tuple[str, object]]]:
+    """(field, (source, value)) of what [tool.owsuper] in ``path`` sets."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
+    tool = document.get("tool")
+    table = tool.get("owsuper", {}) if isinstance(tool, dict) else {}
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{path}: tool.owsuper must be a table")
+    names = {option_name(name): name for name in RULES}
+    for key, value in table.items():
+        source = f"[tool.owsuper] {key} in {path}"
+        name = names.get(key.replace("_", "-"))
+        if name is None:
+            close = difflib.get_close_matches(key.replace("_", "-"), names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"allowed are {', '.join(names)}"
+            raise ConfigurationError(f"{source}: no such setting; {hint}")
+        yield name, (source, value)

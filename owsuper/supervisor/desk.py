@@ -1,0 +1,313 @@
+"""The claiming connection: everything that the supervisor asks of the database."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, Protocol
+from uuid import uuid4
+
+from psycopg.errors import OperationalError
+
+from owsuper.db import claims
+from owsuper.db.claims import Call, Casualty, Claimed, ClaimQueries, Look
+from owsuper.db.link import Result
+from owsuper.settings import Settings
+from owsuper.supervisor.child import Held
+from owsuper.supervisor.exits import Evidence
+from owsuper.supervisor.horizon import Horizon
+from owsuper.supervisor.line import Line
+from owsuper.supervisor.loop import Loop
+
+_log = logging.getLogger("owsuper.supervisor")
+
+_UNDEFINED_TABLE: Final = "42P01"
+
+
+class Owner(Protocol):
+    """Who is told what came of it."""
+
+    def database_up(self) -> None: ...
+
+    def database_down(self, exc: OperationalError, *, at_start: bool) -> None: ...
+
+    def claimed(self, claimed: Claimed, *, asked: int) -> None: ...
+
+    def claim_failed(self) -> None: ...
+
+    def leases_lost(self, worker_ids: frozenset[str]) -> None: ...
+
+    def lapsed_released(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The death of a child: how, and for each slot that it had in use, the run and the step."""
+
+    evidence: Evidence
+    held: Mapping[int, Held]
+    steps: Mapping[int, str | None]
+
+
+class Desk:
+    """Claims, renewals and sweeps are lost with the connection; releases and crash records
+    are not: they are sent again when there is another one, and harm nobody when done twice.
+    """
+
+    def __init__(self, loop: Loop, conninfo: str, settings: Settings, owner: Owner) -> None:
+        self._settings = settings
+        self._owner = owner
+        self._queries = ClaimQueries(settings.schema, settings.namespace)
+        # Says where, and is nobody else's: in containers, host name and pid come again.
+        self._worker_prefix = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}:"
+        self._asked = 0  # runs asked for by the claim in flight
+        self._asked_at = 0.0
+        self._workflows: Sequence[tuple[str, str | None]] = ()  # that horizons are of
+        self._due = Horizon(2)
+        self._lapsed = Horizon(1)
+        self._deadlines = Horizon(1)
+        self._renewing = False
+        self._sweeping: set[str] = set()
+        self._abandoned = False
+        self._was_up = False
+        self._complained: str | None = None
+        self._line = Line(
+            loop, conninfo, name="claiming", on_up=self._came_up, on_down=self._went_down
+        )
+
+    def start(self) -> None:
+        self._line.start()
+
+    def close(self) -> None:
+        self._line.close()
+
+    @property
+    def up(self) -> bool:
+        return self._line.up
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is being claimed, and what must be written is written (or abandoned)."""
+        return self._abandoned or (not self._asked and self._line.settled)
+
+    def abandon(self) -> None:
+        """Wait no longer for what must be written."""
+        self._abandoned = True
+
+    # --- what may be lost ----------------------------------------------------------------
+
+    def claim(self, count: int, workflows: Sequence[tuple[str, str | None]]) -> None:
+        """``claimed`` or ``claim_failed`` follows. One at a time, and only while ``up``."""
+        self._serve(workflows)
+        self._asked, self._asked_at = count, time.monotonic()
+        statement, params = self._queries.claim(
+            count,
+            workflows,
+            worker_prefix=self._worker_prefix,
+            lease_seconds=self._settings.lease,
+            durable=self._settings.durable_claims,
+            look=self._due.look(self._asked_at),
+        )
+        self._line.ask(statement, params, self._answer_claim)
+
+    def _answer_claim(self, result: Result) -> None:
+        asked, self._asked = self._asked, 0
+        now = time.monotonic()
+        if self._refused("claim", result):
+            self._due.failed(now, now - self._asked_at)
+            self._owner.claim_failed()
+            return
+        claimed = claims.parse_claim(result.rows, sent=self._asked_at)
+        self._due.looked(now, claimed.seen)
+        if not self._due.complete:
+            claimed = replace(claimed, next_due=0.0)
+        self._owner.claimed(claimed, asked=asked)
+
+    def _serve(self, workflows: Sequence[tuple[str, str | None]]) -> None:
+        """What was seen of the queues of some workflows says nothing about those of others."""
+        if workflows != self._workflows:
+            self._workflows = workflows
+            self._due, self._lapsed = Horizon(2), Horizon(1)
+
+    @property
+    def claiming(self) -> bool:
+        return bool(self._asked)
+
+    def release_lost(self, known: Sequence[Held]) -> None:
+        """Give back what was claimed but never arrived. Not while ``claiming``."""
+        statement, params = self._queries.release_lost(
+            [each.run.worker_id for each in known],
+            worker_prefix=self._worker_prefix,
+            lease_seconds=self._settings.lease,
+        )
+        self._line.ask(statement, params, self._answer_release_lost)
+
+    def _answer_release_lost(self, result: Result) -> None:
+        if not self._refused("release lost claims", result) and result.rows:
+            _log.info("%d claims got lost in the outage; released", len(result.rows))
+
+    def renew(self, held: Sequence[Held], now: float) -> None:
+        """Renew leases on behalf of whoever should have; ``leases_lost`` may follow."""
+        if not held or not self._line.up or self._renewing:
+            return
+        self._renewing = True
+        statement, params = self._queries.extend(_leases(held), self._settings.lease)
+        self._line.ask(statement, params, partial(self._answer_renewal, held, now))
+
+    def _answer_renewal(self, held: Sequence[Held], asked_at: float, result: Result) -> None:
+        self._renewing = False
+        if self._refused("renew leases", result):
+            return
+        renewed = claims.parse_workers(result.rows)
+        for each in held:
+            if each.run.worker_id in renewed:
+                each.renewed_at = max(each.renewed_at, asked_at)
+        if lost := frozenset(each.run.worker_id for each in held) - renewed:
+            self._owner.leases_lost(lost)
+
+    def expire_deadlines(self) -> None:
+        """Fail the runs whose deadline has passed."""
+        self._sweep("sweep deadlines", self._deadlines, self._queries.expire_deadlines, _missed)
+
+    def release_lapsed(self, workflows: Sequence[tuple[str, str | None]]) -> None:
+        """Give back the runs whose leases have run out, whoever had them; ``lapsed_released``
+        may follow.
+        """
+        self._serve(workflows)
+        query = partial(self._queries.release_lapsed, workflows)
+        self._sweep("release lapsed claims", self._lapsed, query, self._say_lapsed)
+
+    def _say_lapsed(self, run_id: str) -> None:
+        _log.warning("run released: its worker is gone", extra={"run_id": run_id})
+        self._owner.lapsed_released()
+
+    def _sweep(
+        self, what: str, horizon: Horizon, query: Callable[[Look], Call], say: Callable[[str], None]
+    ) -> None:
+        """Look for runs of one kind; again at once while there are more of them."""
+        if not self._line.up or what in self._sweeping:
+            return
+        self._sweeping.add(what)
+
+        def answer(result: Result) -> None:
+            self._sweeping.discard(what)
+            now = time.monotonic()
+            if self._refused(what, result):
+                horizon.failed(now, now - asked_at)
+                return
+            swept = claims.parse_swept(result.rows)
+            horizon.looked(now, swept.seen)
+            for run_id in swept.run_ids:
+                say(run_id)
+            if swept.more or not horizon.complete:
+                self._sweep(what, horizon, query, say)
+
+        asked_at = time.monotonic()
+        statement, params = query(horizon.look(asked_at))
+        self._line.ask(statement, params, answer)
+
+    def forget_ended(self) -> None:
+        """Delete what we still keep about runs that others ended."""
+        if self._line.up:
+            statement, params = self._queries.forget_ended()
+            self._line.ask(statement, params, self._answer_forget)
+
+    def _answer_forget(self, result: Result) -> None:
+        self._refused("forget ended runs", result)
+
+    def notify(self, channel: str) -> bool:
+        """Send a notification; False while there is no connection."""
+        if self._line.up:
+            statement, params = self._queries.self_test(channel)
+            self._line.ask(statement, params, lambda result: None)
+        return self._line.up
+
+    # --- what must be done ---------------------------------------------------------------
+
+    def release(self, held: Sequence[Held]) -> None:
+        """Give runs back, uncharged."""
+        if held:
+            statement, params = self._queries.release(_leases(held))
+            self._line.insist(statement, params, self._answer_release)
+
+    def _answer_release(self, result: Result) -> None:
+        self._refused("release runs", result)
+
+    def record_crash(self, crash: Crash) -> None:
+        """Give back what a dead child held, and charge it."""
+        casualties = [
+            Casualty(held.run.run_id, held.run.worker_id, self._evidence(crash, slot))
+            for slot, held in crash.held.items()
+        ]
+        statement, params = self._queries.record_crash(
+            str(uuid4()), casualties, max_crashes=self._settings.max_crashes
+        )
+        names = {held.run.run_id: held.run.workflow_name for held in crash.held.values()}
+        self._line.insist(statement, params, partial(self._answer_crash, names))
+
+    def _answer_crash(self, workflows: Mapping[str, str], result: Result) -> None:
+        if self._refused("record a crash", result):
+            return
+        for verdict in claims.parse_crash(result.rows):
+            told = {
+                "run_id": verdict.run_id,
+                "workflow": workflows[verdict.run_id],
+                "crashes": verdict.crashes,
+            }
+            if verdict.failed:
+                _log.error("run failed: it keeps killing its process", extra=told)
+            else:
+                _log.info("run released after a crash", extra=told)
+
+    def _evidence(self, crash: Crash, slot: int) -> dict[str, Any]:
+        evidence = crash.evidence
+        return {
+            "cause": str(evidence),
+            "signal": evidence.signal_name,
+            "exitCode": evidence.exit_code,
+            "step": crash.steps[slot],
+            "maxRssKb": evidence.max_rss_kb,
+            "pid": evidence.pid,
+            "host": socket.gethostname(),
+            "sharedWith": len(crash.held) - 1,
+        }
+
+    # --- up and down ---------------------------------------------------------------------
+
+    def _came_up(self) -> None:
+        self._was_up = True
+        self._owner.database_up()
+
+    def _went_down(self, exc: OperationalError) -> None:
+        self._renewing = False
+        self._sweeping.clear()
+        if self._asked:
+            self._asked = 0
+            now = time.monotonic()
+            self._due.failed(now, now - self._asked_at)
+            self._owner.claim_failed()
+        self._owner.database_down(exc, at_start=not self._was_up)
+
+    def _refused(self, what: str, result: Result) -> bool:
+        """Whether the server answered with an error; says so once, not every second."""
+        if result.sqlstate is None:
+            self._complained = None
+            return False
+        if self._complained != result.message:
+            self._complained = result.message
+            hint = "; run owsuper migrate" if result.sqlstate == _UNDEFINED_TABLE else ""
+            _log.error("the database refused to %s: %s%s", what, result.message, hint)
+        return True
+
+
+def _leases(held: Sequence[Held]) -> list[tuple[str, str]]:
+    return [(each.run.run_id, each.run.worker_id) for each in held]
+
+
+def _missed(run_id: str) -> None:
+    _log.warning("run missed its deadline", extra={"run_id": run_id})

@@ -1,0 +1,273 @@
+"""Runs on their way: from the database into the hand, to a child, and back when a child dies."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from psycopg.errors import OperationalError
+
+from owsuper.db.claims import Claimed
+from owsuper.db.connect import conninfo, explain_failure
+from owsuper.db.listen import runs_channel
+from owsuper.settings import Settings
+from owsuper.supervisor import diary
+from owsuper.supervisor.bell import Bell
+from owsuper.supervisor.child import Child, Held
+from owsuper.supervisor.desk import Crash, Desk
+from owsuper.supervisor.dispatcher import Claim, Dispatcher, Sleep
+from owsuper.supervisor.ending import Ending
+from owsuper.supervisor.exits import Evidence, ExitCode
+from owsuper.supervisor.fleet import Fleet
+from owsuper.supervisor.generation import Generation
+from owsuper.supervisor.hand import Hand
+from owsuper.supervisor.loop import Loop
+from owsuper.wire import Finished
+
+_HAND_PERIOD: Final = 0.25
+_HAND_LIMIT: Final = 0.5  # seconds that a run may wait here while another worker has room
+_SWEEP_PERIOD: Final = 1.0
+_FORGET_PERIOD: Final = 3600.0
+_LOST_AFTER: Final = 0.5  # seconds after a reconnect; what had to be written then is on its way
+_LAST_WRITES: Final = 2.0  # seconds for what must be written before we go
+
+_log = logging.getLogger("owsuper.supervisor")
+
+
+class Service:
+    """From the moment the application is loaded and the database prepared until the end.
+
+    ``settings`` are final; ``environment`` is added to the children's own. Raises
+    DatabaseUnreachable, from the loop, if the first connection fails; later outages are
+    waited out.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        settings: Settings,
+        generation: Generation,
+        *,
+        environment: Mapping[str, str],
+    ) -> None:
+        assert settings.database_url is not None
+        self.hopeless: str | None = None
+        self.exit_code = ExitCode.CLEAN
+        self._url = settings.database_url
+        self._settings = settings
+        self._generation = generation
+        self._hand = Hand()
+        self.fleet = Fleet(loop, settings, generation, self, environment=environment)
+        self._ending = Ending(loop, self.fleet, settings.graceful_timeout)
+        self._dispatcher = Dispatcher(
+            slots=settings.processes * settings.concurrency, poll_interval=settings.poll_interval
+        )
+        where = conninfo(self._url, application_name="owsuper supervisor")
+        self._desk = Desk(loop, where, settings, self)
+        self._bell: Bell | None = None
+        if settings.listen:
+            self._bell = Bell(
+                loop,
+                conninfo(settings.listen_url or self._url, application_name="owsuper listener"),
+                runs_channel(settings.schema, settings.namespace),
+                on_ring=self._rang,
+                notify=self._desk.notify,
+            )
+        self._lost = loop.timers.add("release lost claims", self._release_lost)
+        self._look = loop.timers.add("look for due runs", lambda: None)  # waking up is enough
+        self._give_up = loop.timers.add("give up last writes", self._abandon)
+        often = min(1.0, settings.lease / 10)
+        loop.timers.add("renew leases", self._renew_late, period=often).start()
+        loop.timers.add("empty the hand", self._give_back, period=_HAND_PERIOD).start()
+        loop.timers.add("sweep deadlines", self._sweep, period=_SWEEP_PERIOD).start()
+        loop.timers.add("release lapsed claims", self._release_lapsed, period=often).start()
+        loop.timers.add("forget", self._desk.forget_ended, period=_FORGET_PERIOD).start()
+
+    def start(self) -> None:
+        self._desk.start()
+        if self._bell is not None:
+            self._bell.start()
+        self.fleet.fill()
+
+    def close(self) -> None:
+        self._desk.close()
+        if self._bell is not None:
+            self._bell.close()
+        self.fleet.close()
+
+    # --- how it is -----------------------------------------------------------------------
+
+    @property
+    def workflows(self) -> int:
+        """How many are registered."""
+        return 0 if self._generation.loaded is None else len(self._generation.loaded.workflows)
+
+    @property
+    def ready(self) -> bool:
+        """All children take runs, and the database has been reached."""
+        heard = self._bell is None or self._bell.tried
+        return self.fleet.ready == self._settings.processes and self._desk.up and heard
+
+    @property
+    def over(self) -> bool:
+        """Everybody has left and everything is written."""
+        return self._ending.begun and not len(self.fleet) and self._desk.settled
+
+    def __str__(self) -> str:
+        slots = self._settings.processes * self._settings.concurrency
+        doing = "draining " if self._ending.begun else "" if self._desk.up else "no database "
+        return f"{doing}{self.fleet.busy}/{slots} busy"
+
+    # --- the end -------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Drain. Nothing more is claimed, and what has not begun is given back."""
+        if not self._ending.begun:
+            self._ending.begin()
+            self._look.cancel()
+            self._desk.release(self._hand.empty())
+
+    def hurry(self) -> None:
+        """Stop now."""
+        self.end()
+        self._ending.hurry()
+
+    def _abandon(self) -> None:
+        _log.error("the database is away: what is still leased is due again when its lease ends")
+        self._desk.abandon()
+
+    # --- the work ------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """After every turn of the loop: hand out what there is, look for more if need be."""
+        if self._ending.begun:
+            if not len(self.fleet) and not self._desk.settled:
+                self._give_up.at_latest(time.monotonic() + _LAST_WRITES)
+            return
+        if len(self._hand):
+            self._hand.deal(self.fleet)
+        if not self._desk.up:
+            self._look.cancel()
+            return
+        now = time.monotonic()
+        match self._dispatcher.decide(now, free=self.fleet.free, in_hand=len(self._hand)):
+            case Claim(count):
+                assert self._generation.loaded is not None
+                self._desk.claim(count, self._generation.loaded.workflows)
+                self._look.cancel()
+            case Sleep(seconds):
+                self._look.after(seconds)
+
+    def _rang(self) -> None:
+        self._dispatcher.rang(time.monotonic())
+
+    def _renew_late(self) -> None:
+        """Runs in hand have nobody else; a child is late if a step keeps it from beating."""
+        self._renew(time.monotonic() - self._settings.lease / 2)
+
+    def _renew(self, before: float) -> None:
+        """Renew the leases that were last renewed ``before`` then."""
+        held = self._all_held()
+        self._desk.renew([each for each in held if each.renewed_at < before], time.monotonic())
+
+    def _release_lost(self) -> None:
+        """A claim whose answer was lost with the connection left runs that nobody knows of."""
+        if self._generation.loaded is None or not self._desk.up:
+            return  # another reconnect comes here again
+        if self._desk.claiming:
+            self._lost.after(_LOST_AFTER / 10)
+        else:
+            self._desk.release_lost(self._all_held())
+
+    def _all_held(self) -> list[Held]:
+        return [*self._hand, *(held for child in self.fleet for held in child.held.values())]
+
+    def _give_back(self) -> None:
+        if overdue := self._hand.waiting_longer_than(_HAND_LIMIT):
+            self._dispatcher.stuck()
+            self._desk.release(overdue)
+
+    def _sweep(self) -> None:
+        self._desk.expire_deadlines()
+
+    def _release_lapsed(self) -> None:
+        """Of workers that vanished. A run that we have no room for is left to whoever has, and
+        for a while yet to its owner, who may only have been cut off.
+        """
+        roomy = self.fleet.free > len(self._hand) and not self._ending.begun
+        if self._generation.loaded is not None and roomy:
+            self._desk.release_lapsed(self._generation.loaded.workflows)
+
+    # --- what the desk says --------------------------------------------------------------
+
+    def database_up(self) -> None:
+        # Leases may have run out meanwhile. Renewed before anything is claimed, by us at least,
+        # they were never lost.
+        self._renew(time.monotonic())
+        self._rang()  # whatever became due meanwhile
+        self._lost.after(_LOST_AFTER)
+        if self._bell is not None:
+            self._bell.test()
+
+    def database_down(self, exc: OperationalError, *, at_start: bool) -> None:
+        if at_start:
+            raise explain_failure(exc, self._url)
+
+    def claimed(self, claimed: Claimed, *, asked: int) -> None:
+        now = time.monotonic()
+        count = len(claimed.runs)
+        self._dispatcher.claimed(now, count, asked=asked, next_due=claimed.next_due)
+        held = [Held(run, renewed_at=now, since=now) for run in claimed.runs]
+        if self._ending.begun:
+            self._desk.release(held)
+        else:
+            self._hand.take(held)
+
+    def claim_failed(self) -> None:
+        self._dispatcher.failed(time.monotonic())
+
+    def leases_lost(self, worker_ids: frozenset[str]) -> None:
+        """Others own these runs by now. A child finds out by itself."""
+        self._hand.drop(worker_ids)
+
+    def lapsed_released(self) -> None:
+        """They are due now, and without a bell nobody else says so."""
+        self._rang()
+
+    # --- what the fleet says -------------------------------------------------------------
+
+    def child_ready(self, child: Child) -> None:
+        diary.child_ready(child)
+
+    def run_finished(self, child: Child, held: Held, finished: Finished) -> None:
+        now = time.monotonic()
+        self._dispatcher.finished(now - held.since)
+        if finished.due_in is not None:
+            self._dispatcher.due(now, finished.due_in)
+        diary.run_left(child, held, finished)
+
+    def child_died(self, child: Child, evidence: Evidence) -> None:
+        """Whoever held runs when it ended without being told to is charged for them."""
+        if child.doomed or (child.told_to_end and evidence.exit_code in (0, None)):
+            diary.child_left(child, evidence)
+            self._desk.release(list(child.held.values()))
+            return
+        diary.child_died(child, evidence)
+        if child.held:
+            steps = {slot: child.steps_in_flight(slot) for slot in child.held}
+            self._desk.record_crash(Crash(evidence, child.held, steps))
+            self._rang()
+
+    def fleet_hopeless(self, child: Child, evidence: Evidence, failures: int) -> None:
+        if (failure := child.load_failure) is not None:
+            self.exit_code = ExitCode.IMPORT_ERROR
+            self.hopeless = f"{failure.traceback or ''}{failure.message}"
+        else:
+            self.exit_code = ExitCode.ERROR
+            self.hopeless = (
+                f"{failures} child processes died before they could take a run;"
+                f" the last one: {evidence}."
+            )
+        self.hurry()

@@ -1,0 +1,45 @@
+-- Workflow runs, and the attempts of their steps.
+CREATE TABLE IF NOT EXISTS {schema}.workflow_runs (
+    namespace_id text NOT NULL,
+    id text NOT NULL,
+    workflow_name text NOT NULL,
+    version text,
+    status text NOT NULL,
+    idempotency_key text,
+    config jsonb NOT NULL,
+    context jsonb,
+    input jsonb,
+    output jsonb,
+    error jsonb,
+    attempts integer NOT NULL,
+    parent_step_attempt_namespace_id text,
+    parent_step_attempt_id text,
+    worker_id text,
+    available_at timestamptz,
+    deadline_at timestamptz,
+    started_at timestamptz,
+    finished_at timestamptz,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace_id, id)
+);
+
+CREATE TABLE IF NOT EXISTS {schema}.step_attempts (
+    namespace_id text NOT NULL,
+    id text NOT NULL,
+    workflow_run_id text NOT NULL,
+    step_name text NOT NULL,
+    kind text NOT NULL,
+    status text NOT NULL,
+    config jsonb NOT NULL,
+    context jsonb,
+    output jsonb,
+    error jsonb,
+    child_workflow_run_namespace_id text,
+    child_workflow_run_id text,
+    started_at timestamptz,
+    finished_at timestamptz,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace_id, id)
+);

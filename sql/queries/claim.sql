@@ -1,0 +1,177 @@
+-- Take due runs of the given workflows: each gets a worker id of its own and a lease.
+--
+-- Called by: the supervisor, ClaimQueries.claim.
+-- $1 namespace, $2 workflows (JSON array), $3 how many runs at most, $4 prefix of the worker
+-- ids, $5 lease in seconds, $6 whether the claims must survive a server crash, $7 whether a
+-- run that was begun comes before a new one, $8 and $9 the due time from which on to look, for
+-- new runs and for begun ones, $10 seconds before now from which on to look if that is earlier.
+-- Returns first one row about the claim itself: a JSON object that says when something is due
+-- next ("next", in seconds, 0 when there may be more now), where the next look may begin ("new"
+-- and "begun") and what it took to look ("took", in seconds). Then a row for each run: a JSON
+-- header, and the input unless it is large.
+--
+-- New runs (pending) and those that were begun (woken, released, lost by a dead worker) are
+-- taken in turn, oldest first on either side, so that neither can keep the other waiting.
+-- That takes three looks. The first, at the head of every queue, says which of them matter: the
+-- $3 oldest runs are in the $3 queues with the oldest heads. The second says how many runs to
+-- take from each. The third takes them, past those that others are just taking; the two before
+-- it lock nothing.
+--
+-- Where a look begins is there for the sake of what it would have to step over: the entries of
+-- runs that were taken before, which stay in the index until vacuum may remove them. What is
+-- seen at the heads of the queues says where the next look may begin, since runs are taken in
+-- the order of their due times; a moment is left for inserts that are just being committed.
+-- Whoever commits later than that, or with a due time in the past, is found by a look that
+-- begins earlier: the caller sees to it that there are some.
+--
+-- Index: owsuper_runs_queue_idx, in its order; it reads one entry of each queue, and $3 entries
+-- twice of those that matter. (NULLS FIRST is how that index is ordered and no other is, so no
+-- other will do, whatever the planner believes.) owsuper_crashes by its primary key.
+-- Locks: the runs, FOR NO KEY UPDATE; those that are locked already are passed by.
+-- About ON CONFLICT see commit.
+WITH queue AS MATERIALIZED (
+    SELECT
+        w.name, w.version, s.begun,
+        least(s.since, now() - $10::double precision * interval '1 second') AS since
+    FROM json_to_recordset($2::json) AS w (name text, version text)
+    CROSS JOIN (
+        VALUES (false, $8::timestamptz), (true, $9::timestamptz)
+    ) AS s (begun, since)
+    WHERE $6::boolean OR (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+),
+head AS MATERIALIZED (
+    SELECT q.name, q.version, q.begun, r.available_at, r.created_at
+    FROM queue AS q
+    CROSS JOIN LATERAL (
+        SELECT available_at, created_at
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND workflow_name = q.name
+            AND coalesce(version, '') = coalesce(q.version, '')
+            AND version IS NOT DISTINCT FROM q.version
+            AND (status <> 'pending') = q.begun AND available_at >= q.since
+            AND worker_id IS NULL AND status IN ('pending', 'running', 'sleeping')
+            AND (deadline_at IS NULL OR deadline_at > now())
+        ORDER BY available_at NULLS FIRST
+        LIMIT 1
+    ) AS r
+),
+seen AS MATERIALIZED (
+    SELECT
+        h.name, h.version, h.begun, r.available_at,
+        row_number() OVER (PARTITION BY h.begun ORDER BY r.available_at, r.created_at) AS place
+    FROM (
+        SELECT
+            *, row_number() OVER (PARTITION BY begun ORDER BY available_at, created_at) AS place
+        FROM head
+        WHERE available_at <= now()
+    ) AS h
+    CROSS JOIN LATERAL (
+        SELECT available_at, created_at
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND workflow_name = h.name
+            AND coalesce(version, '') = coalesce(h.version, '')
+            AND version IS NOT DISTINCT FROM h.version
+            AND (status <> 'pending') = h.begun AND available_at >= h.available_at
+            AND worker_id IS NULL AND status IN ('pending', 'running', 'sleeping')
+            AND (deadline_at IS NULL OR deadline_at > now())
+        ORDER BY available_at NULLS FIRST
+        LIMIT $3::integer
+    ) AS r
+    WHERE h.place <= $3::integer
+),
+chosen AS MATERIALIZED (
+    SELECT *
+    FROM seen
+    WHERE available_at <= now()
+    ORDER BY place, begun = $7::boolean DESC
+    LIMIT $3::integer
+),
+taken AS MATERIALIZED (
+    SELECT r.id
+    FROM (
+        SELECT name, version, begun, min(available_at) AS since, count(*) AS size
+        FROM chosen
+        GROUP BY name, version, begun
+    ) AS s
+    CROSS JOIN LATERAL (
+        SELECT id
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND workflow_name = s.name
+            AND coalesce(version, '') = coalesce(s.version, '')
+            AND version IS NOT DISTINCT FROM s.version
+            AND (status <> 'pending') = s.begun
+            AND available_at >= s.since AND available_at <= now()
+            AND worker_id IS NULL AND status IN ('pending', 'running', 'sleeping')
+            AND (deadline_at IS NULL OR deadline_at > now())
+        ORDER BY available_at NULLS FIRST
+        LIMIT s.size
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS r
+),
+claimed AS (
+    INSERT INTO {schema}.workflow_runs AS r (
+        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at,
+        worker_id, available_at
+    )
+    SELECT
+        $1, id, '', 'running', '{}', 0, now(), now(),
+        $4 || gen_random_uuid(), now() + $5::double precision * interval '1 second'
+    FROM taken
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET status = excluded.status,
+        attempts = r.attempts + 1,
+        worker_id = excluded.worker_id,
+        available_at = excluded.available_at,
+        started_at = coalesce(r.started_at, now()),
+        updated_at = excluded.updated_at
+    RETURNING r.*
+)
+SELECT
+    json_build_object(
+        'next', CASE
+            WHEN t.count = $3::integer THEN 0
+            -- Somebody locks them, perhaps to take them, perhaps not.
+            WHEN t.count < (SELECT count(*) FROM chosen) THEN 0.02
+            ELSE (
+                SELECT extract(epoch FROM min(available_at) - now())
+                FROM (
+                    SELECT available_at FROM head UNION ALL SELECT available_at FROM seen
+                ) AS known
+                WHERE available_at > now()
+            )
+        END,
+        'new', (
+            SELECT least(min(available_at), now() - interval '250 ms') FROM head WHERE NOT begun
+        ),
+        'begun', (
+            SELECT least(min(available_at), now() - interval '250 ms') FROM head WHERE begun
+        ),
+        'took', extract(epoch FROM t.at - statement_timestamp())
+    )::text,
+    NULL
+FROM (SELECT count(*), clock_timestamp() AS at FROM taken) AS t
+UNION ALL
+SELECT
+    json_build_object(
+        'run', c.id,
+        'name', c.workflow_name,
+        'version', c.version,
+        'worker', c.worker_id,
+        'attempts', c.attempts,
+        'stored', c.input IS NOT NULL AND (octet_length(i.text) <= 65536) IS NOT TRUE,
+        'created', c.created_at,
+        'started', c.started_at,
+        'claimed', now(),
+        'deadline', c.deadline_at,
+        'suspect', c.attempts > 1 AND EXISTS (
+            SELECT FROM {schema}.owsuper_crashes
+            WHERE namespace_id = $1 AND workflow_run_id = c.id
+        )
+    )::text,
+    CASE WHEN octet_length(i.text) <= 65536 THEN i.text END
+FROM claimed AS c
+CROSS JOIN LATERAL (
+    -- Its size as stored spares us the expansion of what is certainly too large.
+    SELECT CASE WHEN pg_column_size(c.input) <= 65536 THEN c.input::text END AS text
+    OFFSET 0
+) AS i

@@ -1,0 +1,118 @@
+-- Fail the runs whose deadline has passed, whoever owns them.
+--
+-- Called by: the supervisor, ClaimQueries.expire_deadlines, on a timer.
+-- $1 namespace, $2 how many runs at most, $3 the deadline from which on to look, $4 seconds
+-- before now from which on to look if that is earlier.
+-- Returns first one row about the look itself: a JSON object as release_lapsed does. Then the id
+-- of each run that failed.
+--
+-- Index: owsuper_runs_deadline_idx, in its order; the primary keys.
+-- Locks: the runs and their parents, FOR NO KEY UPDATE; what is locked already is left for the
+-- next sweep, so that nobody waits; then the parents' step attempts.
+-- About the form of the conditions see commit, about waking commit_related.
+WITH start AS MATERIALIZED (
+    SELECT
+        least($3::timestamptz, now() - $4::double precision * interval '1 second') AS since
+),
+asked AS MATERIALIZED (
+    SELECT id AS run, parent_step_attempt_id AS step
+    FROM {schema}.workflow_runs
+    WHERE namespace_id = $1 AND deadline_at >= (SELECT since FROM start)
+        AND deadline_at <= now()
+        AND status IN ('pending', 'running', 'sleeping')
+    ORDER BY deadline_at
+    LIMIT $2::integer
+),
+parent AS MATERIALIZED (
+    SELECT a.run AS child, a.step, s.run
+    FROM asked AS a
+    CROSS JOIN LATERAL (
+        SELECT workflow_run_id AS run
+        FROM {schema}.step_attempts
+        WHERE namespace_id = $1 AND id >= a.step AND id <= a.step
+        ORDER BY id
+        LIMIT 1
+    ) AS s
+),
+locked AS MATERIALIZED (
+    SELECT r.*
+    FROM (SELECT run AS id FROM asked UNION SELECT run FROM parent ORDER BY id) AS k
+    CROSS JOIN LATERAL (
+        SELECT id, status, worker_id
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= k.id AND id <= k.id
+        ORDER BY id
+        LIMIT 1
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS r
+),
+late AS MATERIALIZED (
+    SELECT a.run
+    FROM asked AS a
+    JOIN locked AS l ON l.id = a.run
+    LEFT JOIN parent AS p ON p.child = a.run
+    WHERE l.status IN ('pending', 'running', 'sleeping')
+        AND (p.run IS NULL OR p.run IN (SELECT id FROM locked))
+),
+run_written AS (
+    INSERT INTO {schema}.workflow_runs (
+        namespace_id, id, workflow_name, config, attempts, created_at, updated_at,
+        status, finished_at, error
+    )
+    SELECT
+        $1, run, '', '{}', 0, now(), now(), 'failed', now(),
+        '{"message": "Workflow run deadline exceeded"}'
+    FROM late
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET status = excluded.status,
+        worker_id = NULL,
+        available_at = NULL,
+        error = excluded.error,
+        finished_at = excluded.finished_at,
+        updated_at = excluded.updated_at
+),
+awaited AS (
+    SELECT DISTINCT p.run
+    FROM late AS x
+    JOIN parent AS p ON p.child = x.run
+    CROSS JOIN LATERAL (
+        SELECT kind, status, child_workflow_run_id AS child
+        FROM {schema}.step_attempts
+        WHERE namespace_id = $1 AND id >= p.step AND id <= p.step
+        ORDER BY id
+        LIMIT 1
+        FOR NO KEY UPDATE
+    ) AS s
+    WHERE s.kind = 'workflow' AND s.status = 'running' AND s.child = p.child
+),
+woken AS (
+    INSERT INTO {schema}.workflow_runs AS r (
+        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at
+    )
+    SELECT $1, l.id, '', '', '{}', 0, now(), now()
+    FROM awaited AS a
+    JOIN locked AS l ON l.id = a.run
+    WHERE (l.status = 'sleeping' OR (l.status = 'running' AND l.worker_id IS NULL))
+        AND l.id NOT IN (SELECT run FROM late)
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET available_at = least(r.available_at, now()), updated_at = now()
+),
+failures_forgotten AS (
+    DELETE FROM {schema}.owsuper_failures
+    WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(SELECT run FROM late))
+),
+crashes_forgotten AS (
+    DELETE FROM {schema}.owsuper_crashes
+    WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(SELECT run FROM late))
+)
+SELECT json_build_object(
+    'more', (SELECT count(*) FROM late) >= $2::integer,
+    'since', CASE
+        WHEN t.count >= $2::integer THEN (SELECT since FROM start)
+        ELSE now() - interval '2 s'
+    END,
+    'took', extract(epoch FROM t.at - statement_timestamp())
+)::text
+FROM (SELECT count(*), clock_timestamp() AS at FROM asked) AS t
+UNION ALL
+SELECT run FROM late

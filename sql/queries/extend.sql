@@ -1,0 +1,42 @@
+-- Renew leases.
+--
+-- Called by: children, RunStore.extend; the supervisor for the runs it has in hand and for a
+-- child that cannot, ClaimQueries.extend.
+-- $1 namespace, $2 claims (JSON array), $3 seconds from now.
+-- Returns the worker id of every claim that was still good.
+-- The flush to disk is skipped: a renewal that a server crash forgets is none.
+--
+-- Index: workflow_runs_pkey. Locks: the runs, FOR NO KEY UPDATE, in id order.
+-- About the form of the conditions see commit.
+WITH asked AS (
+    SELECT *
+    FROM json_to_recordset($2::json) AS a (worker text, run text)
+    WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+    ORDER BY run
+),
+mine AS MATERIALIZED (
+    SELECT a.*
+    FROM asked AS a
+    CROSS JOIN LATERAL (
+        SELECT status, worker_id
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= a.run AND id <= a.run
+        ORDER BY id
+        LIMIT 1
+        FOR NO KEY UPDATE
+    ) AS r
+    WHERE r.status = 'running' AND r.worker_id = a.worker
+),
+extended AS (
+    INSERT INTO {schema}.workflow_runs (
+        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at,
+        available_at
+    )
+    SELECT
+        $1, run, '', '', '{}', 0, now(), now(),
+        now() + $3::double precision * interval '1 second'
+    FROM mine
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET available_at = excluded.available_at, updated_at = excluded.updated_at
+)
+SELECT worker FROM mine

@@ -1,0 +1,177 @@
+-- A process died: give back what it held, charge those runs with its death, and fail those
+-- that have now been there too often.
+--
+-- Called by: the supervisor, ClaimQueries.record_crash.
+-- $1 namespace, $2 claims with their evidence (JSON array), $3 id of this crash, $4 how many
+-- crashes a run may have.
+-- Returns (worker id, run id, crashes so far, whether the run failed) of every claim that was
+-- still good. Harmless when repeated: then none is.
+--
+-- A run fails at its $4-th crash, if it was alone in its process at one of them at least: only
+-- that proves who it was. One that is known to be the cause, because it fails here or was alone
+-- now, acquits the others that were there at its earlier crashes.
+--
+-- Index: workflow_runs_pkey, step_attempts_pkey, the primary keys of our own tables. The rows
+-- of owsuper_crashes of this namespace are read once; they are few.
+-- Locks: the runs and their parents, FOR NO KEY UPDATE, together in id order; then the parents'
+-- step attempts. About the form of the conditions see commit, about waking commit_related.
+WITH asked AS MATERIALIZED (
+    SELECT *, count(*) OVER () = 1 AS alone
+    FROM json_to_recordset($2::json) AS a (worker text, run text, evidence jsonb)
+),
+parent AS MATERIALIZED (
+    SELECT a.run AS child, r.step, s.run
+    FROM asked AS a
+    CROSS JOIN LATERAL (
+        SELECT parent_step_attempt_id AS step
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= a.run AND id <= a.run
+        ORDER BY id
+        LIMIT 1
+    ) AS r
+    CROSS JOIN LATERAL (
+        SELECT workflow_run_id AS run
+        FROM {schema}.step_attempts
+        WHERE namespace_id = $1 AND id >= r.step AND id <= r.step
+        ORDER BY id
+        LIMIT 1
+    ) AS s
+),
+locked AS MATERIALIZED (
+    SELECT r.*
+    FROM (SELECT run AS id FROM asked UNION SELECT run FROM parent ORDER BY id) AS k
+    CROSS JOIN LATERAL (
+        SELECT id, status, worker_id
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= k.id AND id <= k.id
+        ORDER BY id
+        LIMIT 1
+        FOR NO KEY UPDATE
+    ) AS r
+),
+mine AS MATERIALIZED (
+    SELECT a.*
+    FROM asked AS a
+    JOIN locked AS l ON l.id = a.run
+    WHERE l.status = 'running' AND l.worker_id = a.worker AND (SELECT count(*) FROM locked) > 0
+),
+crash AS MATERIALIZED (
+    SELECT m.run, c.crash_id, c.alone, c.evidence, c.at
+    FROM mine AS m
+    JOIN {schema}.owsuper_crashes AS c ON c.namespace_id = $1 AND c.workflow_run_id = m.run
+    UNION ALL
+    SELECT run, $3, alone, evidence, now() FROM mine
+),
+verdict AS MATERIALIZED (
+    SELECT
+        run,
+        count(*) AS crashes,
+        count(*) >= $4::integer AND bool_or(alone) AS failed,
+        string_agg(
+            concat(evidence ->> 'cause', ' in step ''' || (evidence ->> 'step') || ''''),
+            '; ' ORDER BY at
+        ) AS causes,
+        jsonb_agg(
+            evidence || jsonb_build_object('alone', alone, 'at', at) ORDER BY at
+        ) AS evidence
+    FROM crash
+    GROUP BY run
+),
+known AS MATERIALIZED (
+    -- Those whose earlier crashes the others are not to blame for.
+    SELECT m.run
+    FROM mine AS m
+    JOIN verdict AS v ON v.run = m.run
+    WHERE v.failed OR m.alone
+),
+run_written AS (
+    INSERT INTO {schema}.workflow_runs AS r (
+        namespace_id, id, workflow_name, config, attempts, created_at, updated_at,
+        status, available_at, finished_at, error
+    )
+    SELECT
+        $1, run, '', '{}', 0, now(), now(),
+        CASE WHEN failed THEN 'failed' ELSE 'running' END,
+        CASE WHEN NOT failed THEN now() END,
+        CASE WHEN failed THEN now() END,
+        CASE
+            WHEN failed THEN jsonb_build_object(
+                'name', 'ProcessCrashed',
+                'message', format(
+                    CASE crashes
+                        WHEN 1 THEN 'The process running this run died (%s)'
+                        ELSE 'The process running this run died %2$s times (%1$s)'
+                    END,
+                    causes, crashes
+                ),
+                'crashes', evidence
+            )
+            ELSE jsonb_build_object(
+                'name', 'ProcessCrashed',
+                'message', format(
+                    'The process running this run died (%s); it will run again', causes
+                )
+            )
+        END
+    FROM verdict
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET status = excluded.status,
+        worker_id = NULL,
+        available_at = excluded.available_at,
+        error = excluded.error,
+        started_at = CASE excluded.status WHEN 'running' THEN r.started_at END,
+        finished_at = excluded.finished_at,
+        updated_at = excluded.updated_at
+),
+awaited AS (
+    SELECT DISTINCT p.run
+    FROM verdict AS v
+    JOIN parent AS p ON p.child = v.run
+    CROSS JOIN LATERAL (
+        SELECT kind, status, child_workflow_run_id AS child
+        FROM {schema}.step_attempts
+        WHERE namespace_id = $1 AND id >= p.step AND id <= p.step
+        ORDER BY id
+        LIMIT 1
+        FOR NO KEY UPDATE
+    ) AS s
+    WHERE v.failed AND s.kind = 'workflow' AND s.status = 'running' AND s.child = p.child
+),
+woken AS (
+    INSERT INTO {schema}.workflow_runs AS r (
+        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at
+    )
+    SELECT $1, l.id, '', '', '{}', 0, now(), now()
+    FROM awaited AS a
+    JOIN locked AS l ON l.id = a.run
+    WHERE l.status = 'sleeping' OR (l.status = 'running' AND l.worker_id IS NULL)
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET available_at = least(r.available_at, now()), updated_at = now()
+),
+crash_recorded AS (
+    INSERT INTO {schema}.owsuper_crashes (
+        namespace_id, workflow_run_id, crash_id, alone, evidence
+    )
+    SELECT $1, run, $3, alone, evidence
+    FROM mine
+    WHERE NOT EXISTS (SELECT FROM verdict WHERE failed)
+),
+crashes_forgotten AS (
+    DELETE FROM {schema}.owsuper_crashes
+    WHERE namespace_id = $1 AND (
+        workflow_run_id IN (SELECT run FROM verdict WHERE failed)
+        OR (
+            crash_id IN (SELECT crash_id FROM crash WHERE run IN (SELECT run FROM known))
+            AND workflow_run_id NOT IN (SELECT run FROM known)
+        )
+    )
+),
+failures_forgotten AS (
+    DELETE FROM {schema}.owsuper_failures
+    WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(
+        SELECT run FROM verdict WHERE failed
+    ))
+)
+SELECT m.worker, m.run, v.crashes, v.failed
+FROM mine AS m
+JOIN verdict AS v ON v.run = m.run

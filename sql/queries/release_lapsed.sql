@@ -1,0 +1,66 @@
+-- Give back runs whose lease ran out: whoever held them is gone, or was cut off for too long.
+--
+-- Called by: the supervisor, ClaimQueries.release_lapsed, on a timer, while it has room for them.
+-- $1 namespace, $2 workflows (JSON array), $3 how many runs at most, $4 the end of the lease from
+-- which on to look, $5 seconds before now from which on to look if that is earlier.
+-- Returns first one row about the look itself: a JSON object that says whether there may be more
+-- ("more"), where the next look may begin ("since") and what it took to look ("took", in
+-- seconds). Then the id of each run. They are due now, and claimed like others.
+-- The flush to disk is skipped: if a server crash forgets this, the leases have run out still.
+--
+-- Where a look begins is there for the sake of what it would have to step over, as in claim. The
+-- moment that is left before it is longer here, since runs that are locked just now, perhaps by
+-- the last write of their owner, are looked at again only within it.
+--
+-- Index: workflow_runs_status_available_at_created_at_idx, in its order, which no other has; it
+-- reads what became due since that moment.
+-- Locks: the runs, FOR NO KEY UPDATE; those that are locked already are passed by.
+-- About ON CONFLICT see commit.
+WITH start AS MATERIALIZED (
+    SELECT
+        least($4::timestamptz, now() - $5::double precision * interval '1 second') AS since
+),
+known AS MATERIALIZED (
+    SELECT *
+    FROM json_to_recordset($2::json) AS w (name text, version text)
+    WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+),
+lapsed AS MATERIALIZED (
+    SELECT r.id
+    FROM (VALUES ('running'), ('sleeping')) AS s (status)
+    CROSS JOIN LATERAL (
+        SELECT id
+        FROM {schema}.workflow_runs AS r
+        WHERE namespace_id = $1 AND status = s.status
+            AND available_at >= (SELECT since FROM start) AND available_at <= now()
+            AND worker_id IS NOT NULL
+            AND (
+                SELECT true
+                FROM known AS k
+                WHERE k.name = r.workflow_name AND k.version IS NOT DISTINCT FROM r.version
+                LIMIT 1
+            )
+        ORDER BY available_at, created_at
+        LIMIT $3::integer
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS r
+),
+released AS (
+    INSERT INTO {schema}.workflow_runs (
+        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at
+    )
+    SELECT $1, id, '', '', '{}', 0, now(), now() FROM lapsed
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET worker_id = NULL, available_at = now(), updated_at = now()
+)
+SELECT json_build_object(
+    'more', t.count >= $3::integer,
+    'since', CASE
+        WHEN t.count >= $3::integer THEN (SELECT since FROM start)
+        ELSE now() - interval '2 s'
+    END,
+    'took', extract(epoch FROM t.at - statement_timestamp())
+)::text
+FROM (SELECT count(*), clock_timestamp() AS at FROM lapsed) AS t
+UNION ALL
+SELECT id FROM lapsed

@@ -1,0 +1,38 @@
+-- Start a run, unless one was started with the same idempotency key in the last 24 hours.
+--
+-- Called by: clients, ClientQueries.start, in one transaction with start_lock.
+-- $1 namespace, $2 run (JSON array of one), $3 workflow name, $4 idempotency key.
+-- Returns the id of the run that there is now.
+--
+-- Index: workflow_runs_workflow_name_idempotency_key_created_at_idx. (The key is asked for by a
+-- range because only this index is ordered by it; compare commit.) Locks: none.
+WITH found AS (
+    SELECT id
+    FROM (
+        SELECT id, created_at
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND workflow_name = $3
+            AND idempotency_key >= $4 AND idempotency_key <= $4
+            AND created_at >= now() - interval '24 hours'
+        ORDER BY idempotency_key, created_at
+        OFFSET 0
+    ) AS candidates
+    ORDER BY created_at, id
+    LIMIT 1
+),
+started AS (
+    INSERT INTO {schema}.workflow_runs (
+        namespace_id, id, workflow_name, version, status, idempotency_key, config, context,
+        input, attempts, available_at, deadline_at, created_at, updated_at
+    )
+    SELECT
+        $1, id, name, version, 'pending', key, '{}', context, input,
+        0, coalesce(available, now()), deadline, date_trunc('milliseconds', now()), now()
+    FROM json_to_recordset($2::json) AS a (
+        id text, name text, version text, key text, context jsonb, input jsonb,
+        available timestamptz, deadline timestamptz
+    )
+    WHERE NOT EXISTS (SELECT FROM found)
+    RETURNING id
+)
+SELECT id FROM found UNION ALL SELECT id FROM started

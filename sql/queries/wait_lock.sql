@@ -1,0 +1,12 @@
+-- Announce that somebody waits for these runs: whoever ends one of them will notify.
+--
+-- Called by: clients that wait for results. $1 namespace, $2 run ids.
+-- Returns the ids that are announced. The others are being ended at this moment, by a
+-- transaction that holds the key until its commit: ask again shortly.
+--
+-- Index: none. Locks: a shared advisory lock on each run's key, held by the session.
+SELECT asked.id
+FROM unnest($2::text[]) AS asked (id)
+WHERE pg_try_advisory_lock_shared(
+    hashtextextended(concat('owsuper:result:', $1::text, ':', asked.id), 0)
+)

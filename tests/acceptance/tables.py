@@ -1,0 +1,170 @@
+"""The tables as anybody sees them who was not told anything."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+from uuid import uuid4
+
+import psycopg
+
+from tests.acceptance.evidence import PATIENCE
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A row of ``workflow_runs``."""
+
+    id: str
+    status: str
+    worker_id: str | None
+    output: Any
+    error: dict[str, Any] | None
+    attempts: int
+
+
+def eventually(what: str, is_so: Callable[[], bool], *, timeout: float = PATIENCE) -> None:
+    """Look until it is so. For what is stored: whoever could tell us is being tested."""
+    deadline = time.monotonic() + timeout
+    pause = threading.Event()
+    while not is_so():
+        assert time.monotonic() < deadline, f"after {timeout:g} s it is not so: {what}"
+        pause.wait(0.02)
+
+
+class Tables:
+    """A schema, over a connection that is opened when needed, and again after an outage."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        self.schema = schema
+        self._url = url
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def query(self, text: str, *params: object) -> list[tuple[Any, ...]]:
+        """Rows, through every restart of the server. ``{schema}`` is replaced."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                if self._connection is None or self._connection.closed:
+                    self._connection = psycopg.connect(
+                        self._url, autocommit=True, cursor_factory=psycopg.RawCursor
+                    )
+                cursor = self._connection.execute(
+                    text.replace("{schema}", f'"{self.schema}"').encode(), params
+                )
+                return cursor.fetchall() if cursor.description else []
+            except psycopg.OperationalError:
+                self.hang_up()
+                assert time.monotonic() < deadline
+
+    def start(self, workflow: str, *inputs: dict[str, Any], due_in: float = 0) -> list[str]:
+        """Insert runs as the other implementation does, which knows nothing of our bell."""
+        ids = [str(uuid4()) for _ in inputs]
+        self.query(
+            """
+            INSERT INTO {schema}.workflow_runs (
+                namespace_id, id, workflow_name, status, config, input, attempts,
+                available_at, created_at, updated_at
+            )
+            SELECT
+                'default', id, $1, 'pending', '{}', input::jsonb, 0,
+                now() + $2 * interval '1 second',
+                date_trunc('milliseconds', now()), now()
+            FROM unnest($3::text[], $4::text[]) AS a (id, input)
+            ON CONFLICT DO NOTHING
+            """,
+            workflow,
+            due_in,
+            ids,
+            [json.dumps(each) for each in inputs],
+        )
+        return ids
+
+    def runs(self, run_ids: Sequence[str]) -> list[Run]:
+        rows = self.query(
+            """
+            SELECT id, status, worker_id, output, error, attempts
+            FROM {schema}.workflow_runs WHERE id = ANY ($1)
+            """,
+            list(run_ids),
+        )
+        return [Run(*row) for row in rows]
+
+    def run(self, run_id: str) -> Run:
+        [run] = self.runs([run_id])
+        return run
+
+    def recorded(self, run_ids: Sequence[str]) -> dict[tuple[str, str], Any]:
+        """The results of completed steps by (run, step), of which there must not be two."""
+        rows = self.query(
+            """
+            SELECT workflow_run_id, step_name, output FROM {schema}.step_attempts
+            WHERE status = 'completed' AND kind = 'function' AND workflow_run_id = ANY ($1)
+            """,
+            list(run_ids),
+        )
+        found = {(run, step): output for run, step, output in rows}
+        assert len(found) == len(rows), "a step was completed twice"
+        return found
+
+    def leased(self) -> list[str]:
+        """The runs that some worker holds."""
+        rows = self.query(
+            """
+            SELECT id FROM {schema}.workflow_runs
+            WHERE status IN ('pending', 'running', 'sleeping') AND worker_id IS NOT NULL
+            """
+        )
+        return [run for (run,) in rows]
+
+    def crashes(self) -> list[str]:
+        """The runs that are charged with the death of a process."""
+        return [
+            run for (run,) in self.query("SELECT workflow_run_id FROM {schema}.owsuper_crashes")
+        ]
+
+    # --- waiting -----------------------------------------------------------------------------
+
+    def ended(self, run_ids: Sequence[str]) -> Callable[[], bool]:
+        """Whether none of these runs is left to do; as a question to be asked again."""
+        unfinished = """
+            SELECT id FROM {schema}.workflow_runs
+            WHERE id = ANY ($1) AND status IN ('pending', 'running', 'sleeping') LIMIT 1
+        """
+        return lambda: not self.query(unfinished, list(run_ids))
+
+    def wait_until_ended(self, run_ids: Sequence[str], *, timeout: float = PATIENCE) -> None:
+        eventually("all runs ended", self.ended(run_ids), timeout=timeout)
+
+    def wait_until_few_are_left(self, run_ids: Sequence[str], few: int) -> None:
+        """Wait until no more than ``few`` of these runs are left to do."""
+        unfinished = """
+            SELECT count(*) FROM {schema}.workflow_runs
+            WHERE id = ANY ($1) AND status IN ('pending', 'running', 'sleeping')
+        """
+        eventually("few runs are left", lambda: self.query(unfinished, run_ids)[0][0] <= few)
+
+    def wait_until_recorded(self, run_ids: Sequence[str], count: int) -> None:
+        """Wait until so many steps of these runs are committed."""
+        eventually(f"{count} steps are committed", lambda: len(self.recorded(run_ids)) >= count)
+
+    def wait_until_parked(self, run_ids: Sequence[str]) -> None:
+        """Wait until all of these runs have been begun, and given back."""
+        eventually(
+            "all runs are parked",
+            lambda: all(run.attempts and run.worker_id is None for run in self.runs(run_ids)),
+        )

@@ -1,0 +1,178 @@
+"""Workers as an operator sees them, and what must hold at last."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tests.acceptance.evidence import PATIENCE, Execution, Gate, Journal
+from tests.acceptance.tables import Tables
+from tests.acceptance.witness import GATE, PIPE
+from tests.fixtures.processes import Program, Spawn
+
+LOAD = float(os.environ.get("OWSUPER_TEST_LOAD", "1"))
+
+
+def scaled(count: int) -> int:
+    """``count`` at the usual load; OWSUPER_TEST_LOAD=10 means ten times as much."""
+    return max(1, round(count * LOAD))
+
+
+def wait_until_dead(pids: Collection[int], *, timeout: float = PATIENCE) -> None:
+    """Wait until none of these processes runs any more."""
+    deadline = time.monotonic() + timeout
+    for pid in pids:
+        try:
+            process = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            left = max(0.0, deadline - time.monotonic())
+            assert select.select([process], [], [], left)[0], f"{title(pid)!r} ({pid}) lives on"
+        finally:
+            os.close(process)
+
+
+def title(pid: int) -> str:
+    """What the process says it is; empty if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+class Worker:
+    """A running ``owsuper`` command."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.pid = program.pid
+
+    def wait_until_ready(self) -> None:
+        self.program.stderr.wait_for(r"ready: ", timeout=PATIENCE)
+
+    def says(self, pattern: str, *, count: int = 1) -> re.Match[str]:
+        """Wait until its log does."""
+        return self.program.stderr.wait_for(pattern, timeout=PATIENCE, count=count)
+
+    @property
+    def log(self) -> str:
+        return self.program.stderr.text
+
+    def children(self) -> list[int]:
+        return self._titled("owsuper: child ")
+
+    def template(self) -> int:
+        [pid] = self._titled("owsuper: template ")
+        return pid
+
+    def processes(self) -> list[int]:
+        """All of it: the supervisor and everything below."""
+        return [self.pid, *self.program.descendants()]
+
+    def kill(self) -> None:
+        """SIGKILL the supervisor alone."""
+        self.program.kill()
+        self.program.wait()
+
+    def signal_all(self, number: signal.Signals) -> None:
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Stop it, expecting it to leave nothing behind."""
+        everybody = self.processes()
+        self.program.signal(number)
+        assert self.program.wait(PATIENCE) == 0, self.log
+        wait_until_dead(everybody, timeout=5)
+
+    def _titled(self, start: str) -> list[int]:
+        return [pid for pid in self.program.descendants() if title(pid).startswith(start)]
+
+
+class World(Tables):
+    """A schema of its own, and the workers that serve it."""
+
+    def __init__(self, url: str, schema: str, spawn: Spawn, directory: Path) -> None:
+        super().__init__(url, schema)
+        self.url = url  # where workers connect
+        self.workers: list[Worker] = []
+        self._spawn = spawn
+        self._directory = directory
+        self._paths = {PIPE: str(directory / "pipe"), GATE: str(directory / "gate")}
+        self.journal = Journal(directory / "pipe")
+        self.gate = Gate(directory / "gate")
+
+    def close(self) -> None:
+        """Call it when all workers are dead."""
+        self.gate.close()
+        self.journal.close()
+        self.hang_up()
+
+    # --- workers -----------------------------------------------------------------------------
+
+    def worker(self, *argv: str, wait: bool = True, **options: object) -> Worker:
+        """Start ``owsuper --module tests.acceptance.app``; by default with 2 times 4 slots."""
+        given = {"processes": 2, "concurrency": 4, "schema": self.schema} | options
+        words = [
+            word
+            for name, value in given.items()
+            for word in (f"--{name.replace('_', '-')}", str(value))
+        ]
+        program = self._spawn(
+            "--module",
+            "tests.acceptance.app",
+            *words,
+            *argv,
+            env={"OWSUPER_DATABASE_URL": self.url, **self._paths},
+            cwd=self._directory,
+        )
+        worker = Worker(program)
+        self.workers.append(worker)
+        if wait:
+            worker.wait_until_ready()
+        return worker
+
+    def wait_until_begun(self, run_ids: Sequence[str], *, timeout: float) -> None:
+        """Wait until some step of each of these runs is executed."""
+        left = set(run_ids)
+
+        def is_news(execution: Execution) -> bool:
+            news = execution.run in left
+            left.discard(execution.run)
+            return news
+
+        self.journal.wait_for(is_news, count=len(left), timeout=timeout)
+
+    # --- what must hold ----------------------------------------------------------------------
+
+    def check(self, run_ids: Sequence[str], *, repeats: int = 0) -> list[Execution]:
+        """These runs are completed, and no step ran again once its result was committed.
+
+        A step returns the token of its execution, so its committed result must be that of its
+        last execution. Executions whose results were never committed may number ``repeats``.
+        Returns all executions.
+        """
+        unfinished = [run for run in self.runs(run_ids) if run.status != "completed"]
+        assert not unfinished
+        recorded = self.recorded(run_ids)
+        executed = self.journal.by_step()
+        ours = {key: each for key, each in executed.items() if key[0] in set(run_ids)}
+        assert recorded.keys() == ours.keys()
+        for key, executions in ours.items():
+            tokens = [each.token for each in executions]
+            assert recorded[key] == tokens[-1], f"{key} ran again after it was committed: {tokens}"
+        for run in self.runs(run_ids):
+            steps = {token for (run_id, _), token in recorded.items() if run_id == run.id}
+            assert set(run.output) == steps
+            assert len(run.output) == len(steps)
+        again = {key: len(each) - 1 for key, each in ours.items() if len(each) > 1}
+        assert sum(again.values()) <= repeats, again
+        return [each for executions in ours.values() for each in executions]

@@ -1,0 +1,158 @@
+"""A child's engine without its process: passes are executed one at a time, on real Postgres."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from owsuper import OpenWorkflow, flight
+from owsuper.child.committer import Committer
+from owsuper.child.database import Database
+from owsuper.child.deferred import Deferred
+from owsuper.child.execute import Ended, Executor
+from owsuper.child.loop import LoopThread
+from owsuper.child.markers import Markers
+from owsuper.child.passes import Services
+from owsuper.child.timekeeper import Timekeeper
+from owsuper.core.model import ClaimedRun
+from owsuper.db.runs import RunStore
+from owsuper.flight import FlightRecorder
+from owsuper.workflow import Workflow
+
+LEASE = 30.0
+
+
+class Engine:
+    """Starts runs of one application and executes them pass by pass."""
+
+    def __init__(self, url: str, schema: str, conn: psycopg.Connection) -> None:
+        self.ow = OpenWorkflow(url, schema=schema)
+        self.schema = schema
+        self.conn = conn
+        self.database = Database(url, "owsuper test child")
+        self.store = RunStore(schema, "default")
+        self.threads = ThreadPoolExecutor(max_workers=32)
+        timekeeper = Timekeeper()
+        self.services = Services(
+            committer=Committer(self.database, self.store),
+            markers=Markers(self.database, self.store, timekeeper, self.threads),
+            deferred=Deferred(timekeeper, self.threads),
+            flight=FlightRecorder(flight.create(1), 1),
+            timekeeper=timekeeper,
+            threads=self.threads,
+            loop=LoopThread(),
+        )
+        self.executor = Executor(self.ow.registry, self.database, self.store, self.services)
+
+    def workflow(self, fn: Callable[..., Any], **options: Any) -> Workflow[Any, Any]:
+        return self.ow.workflow("main", **options)(fn)
+
+    def start(self, input: Any = None, *, workflow: str = "main") -> str:
+        (run_id,) = self.conn.execute(
+            f"""INSERT INTO "{self.schema}".workflow_runs (namespace_id, id, workflow_name,
+                status, config, attempts, input, available_at, created_at, updated_at)
+            VALUES ('default', gen_random_uuid()::text, $2, 'pending', '{{}}', 0, $1::jsonb,
+                now(), date_trunc('milliseconds', now()), now()) RETURNING id""",
+            [None if input is None else json.dumps(input), workflow],
+        ).fetchone()
+        return run_id
+
+    def claim(self, run_id: str, worker_id: str | None = None) -> ClaimedRun:
+        """Wait until the run is due, and claim it; only this test wants it."""
+        while True:
+            row = self.conn.execute(
+                f"""UPDATE "{self.schema}".workflow_runs
+                SET status = 'running', attempts = attempts + 1, updated_at = now(),
+                    worker_id = coalesce($2, gen_random_uuid()::text),
+                    available_at = now() + interval '30s', started_at = coalesce(started_at, now())
+                WHERE id = $1 AND available_at <= now()
+                RETURNING workflow_name, version, worker_id, attempts, input::text, created_at,
+                    started_at, now(), deadline_at""",
+                [run_id, worker_id],
+            ).fetchone()
+            if row is not None:
+                break
+            due = self.row(run_id)["available_at"]
+            assert due is not None, "the run is not waiting for anything"
+            time.sleep(max(0.0, (due - datetime.now(due.tzinfo)).total_seconds()))
+        name, version, worker, attempts, raw, created, started, now, deadline = row
+        return ClaimedRun(
+            run_id=run_id,
+            workflow_name=name,
+            version=version,
+            worker_id=worker,
+            attempts=attempts,
+            input_json=raw.encode() if raw is not None else None,
+            input_stored=False,
+            created_at=created,
+            started_at=started,
+            claimed_at=now,
+            claim_sent=time.monotonic(),
+            deadline_at=deadline,
+            first=attempts == 1,
+            suspect=False,
+        )
+
+    def one_pass(self, run_id: str, claimed: ClaimedRun | None = None) -> Ended:
+        """Claim the run when it is due and execute one pass of it."""
+        run = claimed or self.claim(run_id)
+        workflow = self.executor.workflow_of(run)
+        if not workflow.is_async:
+            return self.executor.execute(workflow, run, 0)
+        ended: Future[Ended] = Future()
+
+        async def execute() -> None:
+            try:
+                ended.set_result(await self.executor.execute_async(workflow, run, 0))
+            except BaseException as exc:
+                ended.set_exception(exc)
+
+        self.services.loop.spawn(execute)
+        return ended.result()
+
+    def finish(self, run_id: str) -> dict[str, Any]:
+        """Execute passes until the run ends; its row."""
+        while self.one_pass(run_id).outcome not in ("completed", "failed"):
+            pass
+        return self.row(run_id)
+
+    def row(self, run_id: str) -> dict[str, Any]:
+        return self._rows("workflow_runs", "id", run_id)[0]
+
+    def steps(self, run_id: str) -> list[dict[str, Any]]:
+        return self._rows("step_attempts", "workflow_run_id", run_id)
+
+    def statuses(self, run_id: str) -> list[tuple[str, str]]:
+        """Name and status of each step attempt, oldest first."""
+        return [(row["step_name"], row["status"]) for row in self.steps(run_id)]
+
+    def _rows(self, table: str, column: str, value: str) -> list[dict[str, Any]]:
+        with self.conn.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+            cursor.execute(
+                f'SELECT * FROM "{self.schema}".{table} WHERE {column} = $1'
+                " ORDER BY created_at, started_at, id",
+                [value],
+            )
+            return cursor.fetchall()
+
+    def close(self) -> None:
+        self.services.loop.stop()
+        self.threads.shutdown()
+        self.services.timekeeper.stop()
+        self.services.committer.close()
+        self.database.close()
+        self.ow.close()
+
+
+@pytest.fixture
+def engine(database_url: str, schema: str, conn: psycopg.Connection) -> Iterator[Engine]:
+    engine = Engine(database_url, schema, conn)
+    yield engine
+    engine.close()

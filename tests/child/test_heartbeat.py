@@ -1,0 +1,42 @@
+"""What the heartbeat makes of leases that it could not renew."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from owsuper.child.heartbeat import Heartbeat
+
+
+class Held:
+    """A pass, as far as the heartbeat sees it."""
+
+    def __init__(self, leaving: bool) -> None:
+        self.run = self
+        self.run_id = "run"
+        self.leaving = leaving
+        self.lost = threading.Event()
+
+    def lose(self) -> None:
+        self.lost.set()
+
+
+class Nothing:
+    """A database in which no lease is to be found any more."""
+
+    def once(self, ask: Any) -> Any:
+        return ask(None)
+
+    def extend(self, *_: Any) -> set[str]:
+        return set()
+
+
+def test_a_lease_that_cannot_be_renewed_is_lost_unless_the_run_is_just_being_given_back() -> None:
+    ends, goes_on = Held(leaving=True), Held(leaving=False)
+    passes: Any = {"ends": ends, "goes on": goes_on}
+    nothing: Any = Nothing()
+    heartbeat = Heartbeat(passes, nothing, nothing, 0.03, lambda _: None)
+
+    assert goes_on.lost.wait(10)
+    heartbeat.stop()
+    assert not ends.lost.is_set()

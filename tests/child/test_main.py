@@ -1,0 +1,220 @@
+"""A child as a process: a socketpair in place of the supervisor, all else real."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from owsuper import flight
+from owsuper.flight import FlightRecorder
+from owsuper.wire import Assign, Beat, Drain, Finished, FrameBuffer, Message, Ready, Stop, encode
+from tests.child.conftest import Engine
+
+ROOT = Path(__file__).parents[2]
+
+
+class Child:
+    """The other end of a child's pipe."""
+
+    def __init__(self, url: str, schema: str, *, lease: float = 30, graceful: float = 20) -> None:
+        self.sock, theirs = socket.socketpair()
+        self.sock.settimeout(20)
+        memory = flight.create(2)
+        self.flight = FlightRecorder(memory, 2)
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.child.application"),
+                *(str(theirs.fileno()), str(memory), url, schema, str(lease)),
+            ],
+            pass_fds=(theirs.fileno(), memory),
+            cwd=ROOT,
+            env={**os.environ, "GRACEFUL": str(graceful)},
+            stderr=subprocess.PIPE,
+        )
+        theirs.close()
+        os.close(memory)
+        self._frames = FrameBuffer()
+        self._messages: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        self.sock.sendall(encode(message))
+
+    def next(self) -> Message | None:
+        """The child's next message; None when it closed the pipe."""
+        while not self._messages:
+            data = self.sock.recv(65536)
+            if not data:
+                return None
+            self._messages += self._frames.feed(data)
+        return self._messages.pop(0)
+
+    def wait_until_heard(self, engine: Engine) -> None:
+        """Wait until the child has dealt with all that it was told before."""
+        run_id = engine.start(workflow="unheard-of")
+        self.send(Assign(1, engine.claim(run_id)))
+        assert self.next() == Finished(1, run_id, "released", 0.0)
+
+    def close(self) -> None:
+        self.sock.close()
+        self.flight.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def start(database_url: str, schema: str) -> Iterator[Callable[..., Child]]:
+    children: list[Child] = []
+
+    def start(**options: float) -> Child:
+        child = Child(database_url, schema, **options)
+        children.append(child)
+        ready = child.next()
+        assert ready == Ready(child.process.pid)
+        return child
+
+    yield start
+    for child in children:
+        child.close()
+
+
+def entered(directory: Path) -> None:
+    """Wait until the step in ``directory`` is executing."""
+    while not (directory / "entered").exists():
+        threading.Event().wait(0.005)
+
+
+both = pytest.mark.parametrize("workflow", ["two-steps", "async-two-steps"])
+
+
+def test_an_assigned_run_is_executed_and_reported(
+    engine: Engine, start: Callable[..., Child]
+) -> None:
+    child = start()
+    run_id = engine.start(21, workflow="quick")
+    child.send(Assign(0, engine.claim(run_id)))
+
+    assert child.next() == Finished(0, run_id, "completed")
+    assert engine.row(run_id)["output"] == 42
+
+
+@both
+def test_drain_finishes_what_runs_and_exits_cleanly(
+    engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
+) -> None:
+    child = start()
+    run_id = engine.start(str(tmp_path), workflow=workflow)
+    child.send(Assign(1, engine.claim(run_id)))
+    entered(tmp_path)
+    child.send(Drain())
+    (tmp_path / "go").touch()
+
+    assert child.next() == Finished(1, run_id, "completed")
+    assert child.next() is None
+    assert child.process.wait(10) == 0
+
+
+@both
+@pytest.mark.parametrize("how", ["message", "SIGTERM", "the supervisor's death"])
+def test_stop_gives_the_run_back_at_the_next_step_boundary(
+    engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str, how: str
+) -> None:
+    child = start()
+    run_id = engine.start(str(tmp_path), workflow=workflow)
+    child.send(Assign(0, engine.claim(run_id)))
+    entered(tmp_path)
+    match how:
+        case "message":
+            child.send(Stop())
+            child.wait_until_heard(engine)
+        case "SIGTERM":
+            child.process.send_signal(signal.SIGTERM)
+            child.wait_until_heard(engine)
+        case _:
+            child.sock.close()
+            assert child.process.stderr is not None
+            assert b"supervisor is gone" in child.process.stderr.readline()
+    (tmp_path / "go").touch()
+
+    assert child.process.wait(10) == 0
+    row = engine.row(run_id)
+    assert (row["status"], row["worker_id"]) == ("running", None)
+    assert row["available_at"] <= row["updated_at"]
+    assert engine.statuses(run_id) == [("hold", "completed")]
+    assert not (tmp_path / "after").exists()
+
+
+@both
+def test_an_orphan_gives_its_run_back_when_the_step_takes_too_long(
+    engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
+) -> None:
+    child = start(graceful=0.3)
+    run_id = engine.start(str(tmp_path), workflow=workflow)
+    child.send(Assign(0, engine.claim(run_id)))
+    entered(tmp_path)
+    child.sock.close()
+
+    assert child.process.wait(10) == 0
+    assert engine.row(run_id)["worker_id"] is None
+
+
+def test_heartbeats_renew_the_lease_and_are_reported(
+    engine: Engine, start: Callable[..., Child], tmp_path: Path
+) -> None:
+    child = start(lease=1.0)
+    run_id = engine.start(str(tmp_path), workflow="two-steps")
+    claimed = engine.claim(run_id)
+    child.send(Assign(0, claimed))
+
+    assert child.next() == Beat((claimed.worker_id,))
+    row = engine.row(run_id)
+    assert 0 < (row["available_at"] - row["updated_at"]).total_seconds() <= 1.0
+    (tmp_path / "go").touch()
+    assert child.next() == Finished(0, run_id, "completed") or isinstance(child.next(), Finished)
+
+
+def test_a_run_that_was_taken_away_is_stopped_and_not_written(
+    engine: Engine, start: Callable[..., Child], tmp_path: Path, conn: psycopg.Connection
+) -> None:
+    child = start(lease=1.0)
+    run_id = engine.start(str(tmp_path), workflow="two-steps")
+    child.send(Assign(0, engine.claim(run_id)))
+    entered(tmp_path)
+    conn.execute(f"UPDATE \"{engine.schema}\".workflow_runs SET worker_id = 'somebody else'")
+    (tmp_path / "go").touch()
+
+    assert child.next() == Finished(0, run_id, "lost")
+    assert engine.row(run_id)["worker_id"] == "somebody else"
+    assert not (tmp_path / "after").exists()
+
+
+def test_the_flight_recorder_tells_which_step_killed_the_process(
+    engine: Engine, start: Callable[..., Child]
+) -> None:
+    child = start()
+    child.send(Assign(1, engine.claim(engine.start(workflow="exit"))))
+
+    assert child.next() is None
+    assert child.process.wait(10) == 7
+    assert child.flight.read(1) == "leave"
+    assert child.flight.read(0) is None
+
+
+def test_a_run_of_an_unknown_workflow_is_given_back(
+    engine: Engine, start: Callable[..., Child]
+) -> None:
+    child = start()
+    run_id = engine.start(workflow="unheard-of")
+    child.send(Assign(0, engine.claim(run_id)))
+
+    assert child.next() == Finished(0, run_id, "released", 0.0)
+    assert engine.row(run_id)["worker_id"] is None

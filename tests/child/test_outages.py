@@ -1,0 +1,211 @@
+"""A child's engine while the network to its database breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from owsuper import AsyncStep, RetryPolicy
+from tests.child.colours import Body, both
+from tests.child.conftest import Engine
+from tests.fixtures.proxy import Proxy
+
+Colour = Callable[[Body], Callable[..., Any]]
+Lose = Callable[[Proxy, bytes], None]
+both_halves = pytest.mark.parametrize("lose", [Proxy.lose_answer, Proxy.lose_request])
+
+
+@pytest.fixture
+def engine(proxy: Proxy, schema: str, conn: psycopg.Connection) -> Iterator[Engine]:
+    """As elsewhere, but its writes pass through the proxy; the test's own queries do not."""
+    engine = Engine(proxy.url, schema, conn)
+    yield engine
+    engine.close()
+
+
+@both
+def test_results_outlive_an_outage_and_no_step_runs_twice(
+    engine: Engine, colour: Colour, proxy: Proxy
+) -> None:
+    made: list[str] = []
+
+    def cut() -> str:
+        made.append("cut")
+        proxy.cut()
+        threading.Timer(0.5, proxy.restore).start()
+        return "C"
+
+    def after() -> str:
+        made.append("after")
+        return "A"
+
+    def body(step: Any) -> Any:
+        first = yield step.run("cut", cut)
+        return first + (yield step.run("after", after))
+
+    engine.workflow(colour(body))
+    run_id = engine.start()
+
+    assert engine.one_pass(run_id).outcome == "completed"
+    assert engine.row(run_id)["output"] == "CA"
+    assert made == ["cut", "after"]
+    assert engine.statuses(run_id) == [("cut", "completed"), ("after", "completed")]
+
+
+@both_halves
+@both
+def test_a_step_whose_answer_was_lost_is_written_once(
+    engine: Engine, colour: Colour, proxy: Proxy, lose: Lose
+) -> None:
+    made: list[str] = []
+
+    def first() -> str:
+        made.append("first")
+        lose(proxy, b"F-I-R-S-T")
+        return "F-I-R-S-T"
+
+    def body(step: Any) -> Any:
+        yield step.run("first", first)
+        return (yield step.run("second", lambda: proxy.wait_for_drop() or "S"))
+
+    engine.workflow(colour(body))
+    run_id = engine.start()
+
+    assert engine.one_pass(run_id).outcome == "completed"
+    assert made == ["first"]
+    assert engine.statuses(run_id) == [("first", "completed"), ("second", "completed")]
+
+
+@both_halves
+@both
+def test_a_completion_whose_answer_was_lost_is_recognized(
+    engine: Engine, colour: Colour, proxy: Proxy, lose: Lose
+) -> None:
+    def body(step: Any) -> Any:
+        yield step.run("first", lambda: 1)
+        lose(proxy, b"T-H-E-E-N-D")
+        return "T-H-E-E-N-D"
+
+    engine.workflow(colour(body))
+    run_id = engine.start()
+
+    assert engine.one_pass(run_id).outcome == "completed"
+    proxy.wait_for_drop()
+    assert engine.row(run_id)["output"] == "T-H-E-E-N-D"
+
+
+@both_halves
+@both
+def test_after_a_park_whose_answer_was_lost_the_run_goes_on_where_it_was(
+    engine: Engine, colour: Colour, proxy: Proxy, lose: Lose
+) -> None:
+    def body(step: Any) -> Any:
+        yield step.run("first", lambda: 1)
+        lose(proxy, b"n-a-p")
+        yield step.sleep("n-a-p", 1)
+        return "awake"
+
+    engine.workflow(colour(body))
+    run_id = engine.start()
+
+    assert engine.one_pass(run_id).outcome in ("lost", "parked")
+    proxy.wait_for_drop()
+    assert engine.finish(run_id)["output"] == "awake"
+    assert engine.statuses(run_id) == [("first", "completed"), ("n-a-p", "completed")]
+
+
+@both_halves
+@both
+def test_a_failure_whose_answer_was_lost_is_charged_once(
+    engine: Engine, colour: Colour, proxy: Proxy, lose: Lose
+) -> None:
+    attempts: list[str] = []
+
+    def body(step: Any) -> Any:
+        yield step.run("first", lambda: 1)
+        attempts.append("again" if attempts else "f-a-i-l")
+        if len(attempts) == 1:
+            lose(proxy, b"f-a-i-l")
+            raise ValueError("f-a-i-l")
+        return len(attempts)
+
+    retry = RetryPolicy(initial_interval="1ms", maximum_attempts=2)
+    engine.workflow(colour(body), retry=retry)
+    run_id = engine.start()
+
+    assert engine.finish(run_id)["output"] == 2
+    assert engine.statuses(run_id) == [("first", "completed")]
+
+
+@both_halves
+@both
+def test_an_attempt_whose_answer_was_lost_is_counted_once(
+    engine: Engine, colour: Colour, proxy: Proxy, lose: Lose
+) -> None:
+    attempts: list[str] = []
+
+    def flaky() -> int:
+        attempts.append("")
+        if len(attempts) == 1:
+            lose(proxy, b"f-l-a-k-y")
+            raise ValueError("f-l-a-k-y")
+        return len(attempts)
+
+    retry = RetryPolicy(initial_interval="1ms", maximum_attempts=2)
+
+    def body(step: Any) -> Any:
+        return (yield step.run("flaky", flaky, retry=retry))
+
+    engine.workflow(colour(body))
+    run_id = engine.start()
+
+    assert engine.finish(run_id)["output"] == 2
+    assert engine.statuses(run_id) == [("flaky", "failed"), ("flaky", "completed")]
+
+
+@both_halves
+@both
+def test_a_final_failure_whose_answer_was_lost_stays_what_it_is(
+    engine: Engine, colour: Colour, proxy: Proxy, lose: Lose
+) -> None:
+    def body(step: Any) -> Any:
+        yield step.run("first", lambda: 1)
+        lose(proxy, b"f-i-n-a-l")
+        raise ValueError("f-i-n-a-l")
+
+    engine.workflow(colour(body))
+    run_id = engine.start()
+
+    assert engine.one_pass(run_id).outcome in ("lost", "failed")
+    proxy.wait_for_drop()
+    row = engine.row(run_id)
+    assert (row["status"], row["error"]["message"]) == ("failed", "f-i-n-a-l")
+
+
+def test_no_step_begins_before_a_result_whose_wait_was_cancelled_is_durable(
+    engine: Engine, proxy: Proxy
+) -> None:
+    seen: list[list[tuple[str, str]]] = []
+
+    def cut() -> None:
+        proxy.cut()
+        threading.Timer(0.5, proxy.restore).start()
+
+    async def body(step: AsyncStep, input: None) -> None:
+        await step.run("first", cut)
+        try:
+            async with asyncio.timeout(0.05):
+                await step.run("second", lambda: None)
+        except TimeoutError:
+            await step.run("third", lambda: seen.append(engine.statuses(run_id)))
+
+    engine.workflow(body)
+    run_id = engine.start()
+
+    assert engine.one_pass(run_id).outcome == "completed"
+    assert seen == [[("first", "completed")]]

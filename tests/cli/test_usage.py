@@ -1,0 +1,114 @@
+"""What may be typed, and what is said to whoever types something else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from owsuper.settings import RULES, option_name, variable_name
+from tests.cli.running import Run
+from tests.fixtures.processes import Spawn
+
+MISTAKES = {
+    "no module": ([], "no module to work for: name the one that holds your workflows"),
+    "a positional module": (["app.workflows"], "unexpected argument 'app.workflows'"),
+    "a misspelt option": (["--proceses", "8"], "no such option: --proceses; did you mean --proc"),
+    "an abbreviated option": (["--conc", "8"], "no such option: --conc"),
+    "an option without its value": (["--module"], "--module: expected one argument"),
+    "a command that comes last": (["--schema", "x", "migrate"], "unexpected argument 'migrate'"),
+    "a worker's option of migrate": (["migrate", "--lease", "3"], "no such option: --lease"),
+    "check and sql at once": (["migrate", "--check", "--sql"], "not allowed with"),
+    "a closed ready-fd": (["--module", "m", "--ready-fd", "77"], "'77' is no open file descriptor"),
+    "processes that are none": (["--processes", "0"], "--processes: must be a whole number from 1"),
+    "processes in words": (["--processes", "eight"], "not 'eight'"),
+    "half a process": (["--processes", "1.5"], "--processes: must be a whole number"),
+    "no concurrency": (["--concurrency", "0"], "--concurrency: must be a whole number from 1"),
+    "a lease too short": (["--lease", "10ms"], "--lease: must be a duration from 1s to 1d"),
+    "a negative lease": (["--lease", "-30s"], "--lease: "),
+    "an endless lease": (["--lease", "inf"], "--lease: must be a duration"),
+    "polling without pause": (["--poll-interval", "0"], "--poll-interval: must be a duration"),
+    "no duration": (["--graceful-timeout", "soon"], "such as '30s', '5m' or a number of seconds"),
+    "no crash at all": (["--max-crashes", "0"], "--max-crashes: must be a whole number from 1"),
+    "an unknown log level": (["--log-level", "loud"], "must be one of debug, info, warning"),
+    "a schema with a blank": (["--schema", "my schema"], '--schema: Invalid schema name "my sch'),
+    "a long schema": (["--schema", "s" * 64], "at most 63 bytes"),
+    "migrate: invalid schema": (["migrate", "--schema", "1st"], 'Invalid schema name "1st"'),
+    "an empty namespace": (["--namespace", ""], "--namespace: must be non-empty text"),
+    "another database": (["--database-url", "mysql://h/d"], "must begin with postgresql://"),
+    "an empty URL": (["--database-url", ""], "--database-url: must be a URL such as"),
+    "no measurement": (["bench", "pick-up"], "no such measurement: pick-up; there are pickup, "),
+    "few rows": (["bench", "--rows", "10"], "--rows: must be a whole number from 10000 to"),
+    "no time": (["bench", "--hold", "soon"], "--hold: must be a duration from 1s to 1d"),
+    "an unreadable URL": (
+        ["migrate", "--database-url", "postgresql://u:s3cret@[h/d"],
+        "The database URL cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize(("argv", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_answered_by_one_message_and_exit_code_2(
+    argv: list[str], message: str, owsuper: Run
+) -> None:
+    result = owsuper(*argv)
+    assert result.is_one_error(2), result
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "s3cret" not in result.stderr
+
+
+def test_a_mistake_in_the_environment_names_the_variable(owsuper: Run) -> None:
+    result = owsuper("--module", "m", env={"OWSUPER_PROCESSES": "many"})
+    assert result.is_one_error(2), result
+    assert "OWSUPER_PROCESSES: must be a whole number" in result.stderr
+
+
+def test_a_mistake_in_pyproject_names_the_file(owsuper: Run, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.owsuper]\nproceses = 3\n")
+    result = owsuper("--module", "m")
+    assert result.is_one_error(2), result
+    assert f"[tool.owsuper] proceses in {tmp_path / 'pyproject.toml'}" in result.stderr
+    assert "did you mean processes?" in result.stderr
+
+
+def test_help_names_every_option_its_variable_and_every_exit_code(owsuper: Run) -> None:
+    result = owsuper("--help")
+    assert (result.code, result.stderr) == (0, "")
+    for name in RULES:
+        assert f"--{option_name(name)}" in result.stdout
+        assert f"[{variable_name(name)}]" in result.stdout
+    assert "a bare number is seconds" in result.stdout
+    assert "[tool.owsuper]" in result.stdout
+    assert all(f"\n  {code}  " in result.stdout for code in range(5))
+    assert "ready-fd" not in result.stdout
+
+
+@pytest.mark.parametrize("command", ["worker", "migrate", "bench"])
+def test_every_command_explains_itself(command: str, owsuper: Run) -> None:
+    result = owsuper(command, "--help")
+    assert (result.code, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"usage: owsuper {command} ")
+
+
+def test_the_version_is_data_on_standard_output(owsuper: Run) -> None:
+    result = owsuper("--version")
+    assert (result.code, result.stderr) == (0, "")
+    assert result.stdout.startswith("owsuper ")
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_python_dash_m_is_the_same_command(spawn: Spawn, tmp_path: Path) -> None:
+    program = spawn(sys.executable, "-m", "owsuper", "--processes", "0", cwd=tmp_path)
+    assert program.wait() == 2
+    program.end()
+    assert program.stderr.text.startswith("owsuper: error: --processes: ")
+
+
+@pytest.mark.parametrize("module", ["psycopg_pool", "owsuper.bench"])
+def test_the_command_never_loads_what_a_worker_does_not_need(
+    module: str, spawn: Spawn, tmp_path: Path
+) -> None:
+    code = f"import sys, owsuper.cli; sys.exit({module!r} in sys.modules)"
+    assert spawn(sys.executable, "-c", code, cwd=tmp_path).wait() == 0

@@ -1,0 +1,219 @@
+"""What @ow.workflow accepts and refuses, without any database."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from owsuper import (
+    AsyncStep,
+    ConfigurationError,
+    OpenWorkflow,
+    RegistrationError,
+    RetryPolicy,
+    Step,
+)
+
+if TYPE_CHECKING:
+    from decimal import Decimal as OnlyForTheChecker
+
+
+@dataclass
+class Welcome:
+    user_id: int
+
+
+class Unstorable:
+    pass
+
+
+@pytest.fixture
+def ow() -> OpenWorkflow:
+    return OpenWorkflow()
+
+
+def plain(step: Step, input: Welcome) -> str:
+    """Says welcome."""
+    return f"welcome {input.user_id}"
+
+
+def test_a_bare_decorator_takes_the_name_of_the_function(ow: OpenWorkflow) -> None:
+    assert ow.workflow(plain).name == "plain"
+
+
+def test_a_called_decorator_without_a_name_takes_it_too(ow: OpenWorkflow) -> None:
+    assert ow.workflow()(plain).name == "plain"
+
+
+def test_name_version_and_retry_are_kept(ow: OpenWorkflow) -> None:
+    retry = RetryPolicy(maximum_attempts=3)
+    workflow = ow.workflow("welcome", version="2", retry=retry)(plain)
+    assert (workflow.name, workflow.version, workflow.retry) == ("welcome", "2", retry)
+    assert ow.registry.get("welcome", "2") is workflow
+    assert ow.registry.get("welcome") is None
+    assert ow.registry.names() == [("welcome", "2")]
+
+
+def test_types_and_colour_are_read_from_the_function(ow: OpenWorkflow) -> None:
+    async def awaitable(step: AsyncStep) -> int:
+        return 1
+
+    workflow, other = ow.workflow(plain), ow.workflow(awaitable)
+    assert (workflow.is_async, workflow.takes_input) == (False, True)
+    assert (workflow.input_type, workflow.output_type) == (Welcome, str)
+    assert (other.is_async, other.takes_input, other.output_type) == (True, False, int)
+
+
+def test_what_is_not_annotated_may_be_anything(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def untyped(step, input):  # type: ignore[no-untyped-def]
+        return input
+
+    assert (untyped.input_type, untyped.output_type) == (Any, Any)
+
+
+def test_the_function_stays_within_reach_and_lends_its_docs(ow: OpenWorkflow) -> None:
+    workflow = ow.workflow(plain)
+    assert workflow.fn is plain
+    assert workflow.__doc__ == "Says welcome."
+    assert repr(workflow) == "<Workflow 'plain'>"
+
+
+def test_calling_a_workflow_says_how_to_run_it(ow: OpenWorkflow) -> None:
+    with pytest.raises(TypeError, match=r'workflow "plain" cannot be called.*\.run\(input\).*\.fn'):
+        ow.workflow(plain)(Welcome(7))
+
+
+def test_the_annotation_of_the_step_need_not_exist_at_run_time(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def checked(step: OnlyForTheChecker, input: Welcome) -> int:  # type: ignore[arg-type]
+        return 1
+
+    assert checked.input_type is Welcome
+
+
+def test_a_type_may_be_defined_after_the_workflow(
+    ow: OpenWorkflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @ow.workflow
+    def early(step: Step, input: Later) -> int:  # type: ignore[name-defined]  # noqa: F821
+        return 1
+
+    monkeypatch.setitem(globals(), "Later", Welcome)
+    assert early.input_type is Welcome
+
+
+def test_a_type_that_never_appears_is_named_with_the_way_out(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def hopeful(step: Step, input: OnlyForTheChecker) -> int:
+        return 1
+
+    with pytest.raises(
+        ConfigurationError,
+        match=r"workflow \"hopeful\": the type of 'input' cannot be evaluated: NameError.*"
+        r"OnlyForTheChecker.*TYPE_CHECKING",
+    ):
+        hopeful.input_type  # noqa: B018
+
+
+def test_types_that_json_cannot_carry_are_refused_at_once(ow: OpenWorkflow) -> None:
+    def unstorable_input(step: Step, input: Unstorable) -> int:
+        return 1
+
+    def unstorable_result(step: Step) -> list[Unstorable]:
+        return []
+
+    with pytest.raises(ConfigurationError, match=r'"unstorable_input".*its input.*Unstorable'):
+        ow.workflow(unstorable_input)
+    with pytest.raises(ConfigurationError, match=r'"unstorable_result".*return type.*Unstorable'):
+        ow.workflow(unstorable_result)
+
+
+def no_parameter() -> None: ...
+def three_parameters(step: Step, input: int, more: int) -> None: ...
+def any_number(*args: Any) -> None: ...
+def keyword_only(step: Step, *, user: int) -> None: ...
+def a_default(step: Step, input: int = 3) -> None: ...
+def a_generator(step: Step) -> Any:
+    yield 1
+
+
+async def an_async_generator(step: AsyncStep) -> Any:
+    yield 1
+
+
+async def blocking_step_in_async(step: Step) -> None: ...
+def async_step_in_blocking(step: AsyncStep) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "complaint"),
+    [
+        (no_parameter, "it takes no positional parameters"),
+        (three_parameters, "it takes 3 positional parameters"),
+        (any_number, r"nothing can be passed for \*args"),
+        (keyword_only, "nothing can be passed for user"),
+        (a_default, "the default of 'input' would not be stored"),
+        (a_generator, "it yields"),
+        (an_async_generator, "it yields"),
+        (blocking_step_in_async, "an async def workflow takes an AsyncStep"),
+        (async_step_in_blocking, "a def workflow takes a Step"),
+        (Welcome, "a workflow is a function, not the class Welcome"),
+        (staticmethod(plain), "a workflow is a function, not a staticmethod"),
+        (functools.partial(plain), "a workflow is a function, not partial"),
+    ],
+)
+def test_what_cannot_be_a_workflow_is_refused(ow: OpenWorkflow, fn: Any, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        ow.workflow("broken")(fn)
+    assert len(ow.registry) == 0
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "x" * 501, 7, b"bytes"])
+def test_names_that_cannot_be_stored_are_refused(ow: OpenWorkflow, name: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"name|function"):
+        ow.workflow(name)(plain)
+
+
+def test_a_lambda_needs_a_name(ow: OpenWorkflow) -> None:
+    with pytest.raises(ConfigurationError, match=r'@ow.workflow\("a-name"\)'):
+        ow.workflow(lambda step: None)
+    assert ow.workflow("named")(lambda step: None).name == "named"
+
+
+def test_a_version_and_a_retry_policy_of_the_wrong_type_are_refused(ow: OpenWorkflow) -> None:
+    wrong: Any = 2
+    with pytest.raises(ConfigurationError, match=r"version: 2 must be text, such as '2'"):
+        ow.workflow("a", version=wrong)(plain)
+    with pytest.raises(ConfigurationError, match=r"retry: expected a RetryPolicy, not 2"):
+        ow.workflow("a", retry=wrong)(plain)
+
+
+def test_a_twin_is_refused_and_both_places_are_named(ow: OpenWorkflow) -> None:
+    ow.workflow("twin")(plain)
+    with pytest.raises(
+        RegistrationError,
+        match=r'^Workflow "twin" is already registered, by .*plain \(.*test_defining.py:\d+\), and'
+        r" again by .*keyword_free",
+    ):
+
+        @ow.workflow("twin")
+        def keyword_free(step: Step) -> None: ...
+
+
+def test_versions_and_no_version_stand_side_by_side(ow: OpenWorkflow) -> None:
+    for version in (None, "", "1"):
+        ow.workflow("many", version=version)(plain)
+    assert ow.registry.names() == [("many", None), ("many", ""), ("many", "1")]
+    with pytest.raises(RegistrationError, match=r'Workflow "many" \(version: 1\) is already'):
+        ow.workflow("many", version="1")(plain)
+
+
+def test_settings_that_cannot_be_used_are_refused_where_they_are_given() -> None:
+    with pytest.raises(ConfigurationError, match=r"OpenWorkflow\(schema=\.\.\.\).*Invalid schema"):
+        OpenWorkflow(schema="no-dashes")
+    with pytest.raises(ConfigurationError, match=r"OpenWorkflow\(namespace=\.\.\.\)"):
+        OpenWorkflow(namespace="")

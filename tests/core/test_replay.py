@@ -1,0 +1,269 @@
+"""What the replay decides: about function steps, sleeps, and the end of a pass."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from owsuper.core.decisions import (
+    Elapsed,
+    Execute,
+    OverLimit,
+    Raised,
+    Recall,
+    Reject,
+    Returned,
+    Wait,
+)
+from owsuper.core.model import (
+    Complete,
+    ErrorPayload,
+    Fail,
+    Park,
+    Retry,
+    StepAttempt,
+    StepKind,
+    StepStatus,
+    StepWrite,
+)
+from owsuper.core.replay import Replay
+from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+ONCE = RetryPolicy(maximum_attempts=1)
+
+
+def seconds(number: float) -> timedelta:
+    return timedelta(seconds=number)
+
+
+def numbered() -> Callable[[], str]:
+    numbers = itertools.count(1)
+    return lambda: f"attempt-{next(numbers)}"
+
+
+def replay(*rows: StepAttempt, **given: Any) -> Replay:
+    return Replay(rows, new_id=numbered(), **given)
+
+
+def row(status: StepStatus, *, key: str = "charge", **given: Any) -> StepAttempt:
+    base = StepAttempt(
+        id="stored",
+        step_name=key,
+        kind=StepKind.FUNCTION,
+        status=status,
+        context=None,
+        output=None,
+        error={"message": "no"} if status == StepStatus.FAILED else None,
+        created_at=NOW,
+        started_at=NOW,
+        finished_at=NOW if status != StepStatus.RUNNING else None,
+    )
+    return replace(base, **given)
+
+
+def sleeping(until: str, **given: Any) -> StepAttempt:
+    context = {"kind": "sleep", "resumeAt": until}
+    return row(StepStatus.RUNNING, key="nap", kind=StepKind.SLEEP, context=context, **given)
+
+
+class TestFunctionSteps:
+    def test_a_new_step_is_executed(self) -> None:
+        assert replay().function("charge", STEP_DEFAULT, NOW) == Execute("attempt-1", 1)
+
+    def test_a_completed_step_is_recalled(self) -> None:
+        memory = replay(row(StepStatus.COMPLETED, output={"paid": 7}))
+        assert memory.function("charge", STEP_DEFAULT, NOW) == Recall({"paid": 7})
+
+    def test_an_attempt_that_a_crash_abandoned_is_executed_anew(self) -> None:
+        memory = replay(row(StepStatus.RUNNING))
+        assert memory.function("charge", STEP_DEFAULT, NOW) == Execute("attempt-1", 1)
+
+    def test_a_failed_step_waits_for_its_pause_counted_from_what_is_stored(self) -> None:
+        memory = replay(row(StepStatus.FAILED))
+
+        early = memory.function("charge", STEP_DEFAULT, NOW + seconds(0.4))
+        due = memory.function("charge", STEP_DEFAULT, NOW + seconds(1))
+
+        assert early == Wait(NOW + seconds(1), error=ErrorPayload("no"))
+        assert due == Execute("attempt-1", 2)
+
+    def test_an_exhausted_step_is_rejected_without_running(self) -> None:
+        memory = replay(row(StepStatus.FAILED))
+        assert memory.function("charge", ONCE, NOW) == Reject(ErrorPayload("no"))
+
+    def test_a_failure_marked_final_is_rejected_whatever_the_policy(self) -> None:
+        memory = replay(row(StepStatus.FAILED, error={"message": "no", "final": True}))
+        assert memory.function("charge", STEP_DEFAULT, NOW) == Reject(
+            ErrorPayload("no", final=True)
+        )
+
+    def test_a_retry_that_would_come_after_the_deadline_is_not_waited_for(self) -> None:
+        memory = replay(row(StepStatus.FAILED), deadline=NOW + seconds(0.5))
+        assert isinstance(memory.function("charge", STEP_DEFAULT, NOW), Reject)
+
+    def test_a_result_recorded_in_this_pass_is_recalled(self) -> None:
+        memory = replay()
+        memory.record(
+            StepWrite("a", "charge", StepKind.FUNCTION, StepStatus.COMPLETED, NOW, NOW), {"x": 1}
+        )
+        assert memory.function("charge", STEP_DEFAULT, NOW) == Recall({"x": 1})
+
+    def test_one_attempt_more_than_the_limit_is_refused(self) -> None:
+        memory = replay(row(StepStatus.COMPLETED, key="a"), row(StepStatus.FAILED), limit=2)
+        assert memory.function("new", STEP_DEFAULT, NOW) == OverLimit(2, 2)
+        assert memory.function("a", STEP_DEFAULT, NOW) == Recall(None)
+
+    def test_attempts_under_way_count_towards_the_limit(self) -> None:
+        memory = replay(limit=2)
+        assert isinstance(memory.function("a", STEP_DEFAULT, NOW), Execute)
+        assert isinstance(memory.function("b", STEP_DEFAULT, NOW), Execute)
+        assert memory.function("c", STEP_DEFAULT, NOW) == OverLimit(2, 2)
+        memory.record(StepWrite("a", "a", StepKind.FUNCTION, StepStatus.COMPLETED, NOW, NOW))
+        assert memory.function("c", STEP_DEFAULT, NOW) == OverLimit(2, 2)
+
+
+class TestSleeps:
+    def test_a_new_sleep_is_recorded_with_its_end(self) -> None:
+        match replay().sleep("nap", lambda: 1500, NOW):
+            case Wait(until, StepWrite() as write):
+                assert until == NOW + seconds(1.5)
+                assert write.context == {"kind": "sleep", "resumeAt": "2030-01-01T00:00:01.500Z"}
+                assert write.status == StepStatus.RUNNING
+            case other:
+                raise AssertionError(other)
+
+    def test_a_pending_sleep_resumes_and_is_not_asked_for_its_duration_again(self) -> None:
+        def never() -> float:
+            raise AssertionError("a recorded sleep has its end")
+
+        memory = replay(sleeping("2030-01-01T00:00:09.000Z"))
+        assert memory.sleep("nap", never, NOW) == Wait(NOW + seconds(9))
+
+    def test_an_elapsed_sleep_completes_its_own_row(self) -> None:
+        memory = replay(sleeping("2029-12-31T00:00:00.000Z", id="the-row"))
+        match memory.sleep("nap", lambda: 0, NOW):
+            case Elapsed(write):
+                assert (write.attempt_id, write.status) == ("the-row", StepStatus.COMPLETED)
+            case other:
+                raise AssertionError(other)
+
+    def test_a_sleep_whose_end_cannot_be_read_is_over(self) -> None:
+        assert isinstance(replay(sleeping("soon")).sleep("nap", lambda: 0, NOW), Elapsed)
+
+    def test_a_sleep_counts_once_towards_the_limit(self) -> None:
+        memory = replay(limit=2)
+        first = memory.sleep("nap", lambda: 0, NOW)
+        assert isinstance(first, Wait)
+        assert first.write is not None
+        memory.record(first.write)
+        over = memory.sleep("nap", lambda: 0, NOW)
+        assert isinstance(over, Elapsed)
+        memory.record(over.write)
+
+        assert memory.sleep("nap", lambda: 0, NOW) == Recall(None)
+        assert isinstance(memory.function("charge", STEP_DEFAULT, NOW), Execute)
+
+
+class TestTheEndOfAPass:
+    def test_the_earliest_wait_decides_when_the_run_wakes(self) -> None:
+        waits = [Wait(NOW + seconds(9)), Wait(NOW + seconds(3))]
+        assert replay().leave(waits) == Park(NOW + seconds(3))
+
+    def test_a_run_that_waits_for_retries_alone_is_pending_with_the_error(self) -> None:
+        waits = [Wait(NOW + seconds(3), error=ErrorPayload("no"))]
+        assert replay().leave(waits) == Retry(NOW + seconds(3), ErrorPayload("no"), counts=False)
+
+    def test_a_run_that_also_sleeps_is_parked_so_that_it_can_be_woken(self) -> None:
+        waits = [Wait(NOW + seconds(3), error=ErrorPayload("no")), Wait(NOW + seconds(9))]
+        assert replay().leave(waits) == Park(NOW + seconds(3))
+
+    def test_a_return_completes_the_run(self) -> None:
+        assert replay().finish(Returned(b"7"), NOW) == Complete(b"7")
+
+    def test_an_exception_fails_the_run_for_good_by_default(self) -> None:
+        end = Raised(ErrorPayload("boom", name="ValueError"))
+        assert replay().finish(end, NOW) == Fail({"message": "boom", "name": "ValueError"})
+
+    def test_the_workflows_own_policy_retries_it_by_its_own_failures(self) -> None:
+        policy = RetryPolicy(maximum_attempts=3)
+        end = Raised(ErrorPayload("boom"))
+
+        first = replay(policy=policy, failures=0).finish(end, NOW)
+        second = replay(policy=policy, failures=1).finish(end, NOW)
+        third = replay(policy=policy, failures=2).finish(end, NOW)
+
+        assert first == Retry(NOW + seconds(1), ErrorPayload("boom"), counts=True)
+        assert second == Retry(NOW + seconds(2), ErrorPayload("boom"), counts=True)
+        assert third == Fail({"message": "boom"})
+
+    def test_what_is_final_is_not_retried(self) -> None:
+        policy = RetryPolicy(maximum_attempts=3)
+        end = Raised(ErrorPayload("boom", final=True), final=True)
+        assert replay(policy=policy).finish(end, NOW) == Fail({"message": "boom"})
+
+    def test_after_the_deadline_the_error_is_the_deadline(self) -> None:
+        memory = replay(deadline=NOW - seconds(1))
+        assert memory.finish(Raised(ErrorPayload("boom")), NOW) == Fail(
+            {"message": "Workflow run deadline exceeded"}
+        )
+
+
+KEYS = st.sampled_from(["a", "b", "c"])
+ROWS = st.lists(
+    st.builds(
+        row,
+        st.sampled_from([StepStatus.RUNNING, StepStatus.COMPLETED, StepStatus.FAILED]),
+        key=KEYS,
+        kind=st.sampled_from([StepKind.FUNCTION, StepKind.SLEEP]),
+        context=st.sampled_from(
+            [
+                None,
+                {"kind": "sleep", "resumeAt": "2030-01-01T00:00:05.000Z"},
+                {"kind": "sleep", "resumeAt": "2029-01-01T00:00:05.000Z"},
+            ]
+        ),
+        output=st.integers(),
+    ),
+    max_size=8,
+)
+QUESTIONS = st.lists(
+    st.tuples(st.sampled_from(["function", "sleep"]), KEYS, st.floats(0, 100)), max_size=8
+)
+
+
+def answers(rows: Sequence[StepAttempt], questions: Sequence[tuple[str, str, float]]) -> list[Any]:
+    memory = replay(*rows)
+    given = []
+    for kind, key, offset in questions:
+        at = NOW + seconds(offset)
+        if kind == "function":
+            given.append(memory.function(key, STEP_DEFAULT, at))
+        else:
+            given.append(memory.sleep(key, lambda: 1000.0, at))
+    return given
+
+
+@given(ROWS, QUESTIONS)
+def test_the_same_history_gives_the_same_decisions(
+    rows: list[StepAttempt], questions: list[tuple[str, str, float]]
+) -> None:
+    assert answers(rows, questions) == answers(rows, questions)
+
+
+@given(ROWS, KEYS, st.floats(0, 1000))
+def test_a_completed_step_is_never_executed_again(
+    rows: list[StepAttempt], key: str, offset: float
+) -> None:
+    done = [each for each in rows if each.step_name == key and each.status == "completed"]
+    decision = replay(*rows).function(key, STEP_DEFAULT, NOW + seconds(offset))
+    if done:
+        assert decision == Recall(done[-1].output)
+    else:
+        assert not isinstance(decision, Recall)

@@ -1,0 +1,266 @@
+"""What statements cost in a large table, whatever the planner knows about it.
+
+Every statement is planned while the tables are empty, and that plan is kept, as a connection
+that was opened early keeps it. It must still be good with hundreds of thousands of rows in
+them, and so must the plans that are made then.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from owsuper.db import connect, sqlfiles
+from owsuper.db.migrate import migrate
+from owsuper.db.statement import load
+
+FOREIGN = 100_000  # due runs of a workflow that we do not know, ahead of ours
+OBSOLETE = 20_000  # and of a version of ours that we do not know
+OURS = 20_000  # due runs of ours, half of them new
+FINISHED = 60_000
+PARKED = 20_000  # due later
+BIG = ("workflow_runs", "step_attempts")
+BY_INDEX = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan")
+
+KNOWN = json.dumps([{"name": "w", "version": None}, {"name": "v", "version": "2"}])
+NONE = json.dumps([{"name": "x", "version": None}])
+RUN, PARENT, CHILD, LATE = "own 7", "parent", "child", "late"
+CLAIM = {"run": RUN, "worker": "me"}
+STEP = {"id": "new", "worker": "me", "name": "s", "kind": "function", "status": "completed"}
+STEP |= {"started": "2030-01-01T00:00:00Z", "finished": "2030-01-01T00:00:00Z"}
+
+
+@dataclass(frozen=True)
+class Use:
+    """A statement with parameters, and the most rows it may read of the two big tables."""
+
+    statement: str
+    params: tuple[Any, ...]
+    rows: int
+    label: str = ""
+
+    @property
+    def execute(self) -> str:
+        literals = ["NULL" if each is None else f"'{each}'" for each in self.params]
+        arguments = f"({', '.join(literals)})" if literals else ""
+        return f"EXECUTE {self.statement}{arguments}"
+
+    def __str__(self) -> str:
+        return f"{self.statement} {self.label}".strip()
+
+
+def commit(*, steps: int = 1, run: str = RUN, **outcome: Any) -> tuple[str, ...]:
+    claim = {"run": run, "worker": "me", **outcome}
+    attempts = [{**STEP, "id": f"new {n}"} for n in range(steps)]
+    return "default", json.dumps([claim]), json.dumps(attempts), "false"
+
+
+FULL = ("-infinity", "-infinity", 0)  # a look at everything
+LATER = "2032-01-01T00:00:00Z"
+USES = [
+    Use("commit", commit(), 1, "of a step"),
+    Use("commit", commit(steps=5), 1, "of several steps"),
+    Use("commit", commit(outcome="complete", output=1), 1, "of a completion"),
+    Use("commit_related", commit(outcome="park", at=LATER), 11, "of a park"),
+    Use("commit_related", commit(run=CHILD, outcome="complete"), 5, "of a child's end"),
+    Use("extend", ("default", json.dumps([CLAIM]), 30), 1),
+    Use("release", ("default", json.dumps([CLAIM])), 1),
+    Use("release_lost", ("default", "me", "[]", 30), 0, "of nothing"),
+    Use("release_lost", ("default", "me", "[]", 3700), 201),
+    Use("release_lapsed", ("default", KNOWN, 100, "infinity", 60), 62),
+    Use("load", ("default", RUN, 2000), 10),
+    Use("load_input", ("default", RUN), 1),
+    Use("outcome", ("default", RUN), 1),
+    Use("claim", ("default", KNOWN, 10, "host:", 30, "false", "false", *FULL), 32),
+    Use("claim", ("default", KNOWN, 1, "host:", 30, "false", "true", *FULL), 5, "of one run"),
+    Use("claim", ("default", NONE, 10, "", 30, "false", "false", *FULL), 0, "of nothing"),
+    Use("claim", ("default", KNOWN, 1_000, "host:", 30, "false", "false", *FULL), 3_002, "of many"),
+    Use("record_crash", ("default", json.dumps([{**CLAIM, "evidence": {}}]), "crash", 3), 2),
+    Use("expire_deadlines", ("default", 10, "-infinity", 0), 2),
+    Use("forget_ended", ("default",), 0),
+    Use("start", ("default", json.dumps([{"id": "x", "name": "w", "input": 1}])), 0),
+    Use(
+        "start_with_key",
+        ("default", json.dumps([{"id": "x", "name": "w", "key": "k"}]), "w", "k"),
+        0,
+    ),
+    Use("start_with_key", ("default", "[]", "w", "key 5"), 1, "that was used"),
+    Use("get_run", ("default", RUN), 1),
+    Use("cancel", ("default", CHILD), 5),
+]  # fmt: skip
+NOT_HERE = {"notify", "start_lock"}  # they read no table
+
+
+@pytest.fixture(scope="module")
+def big(database_url: str) -> Iterator[psycopg.Connection]:
+    """A connection that planned everything before the tables grew; they are in its path."""
+    schema = f"test_{uuid4().hex[:16]}"
+    with connect.connect(database_url, application_name="owsuper test") as conn:
+        migrate(conn, schema)
+        for table in BIG:
+            off = f'ALTER TABLE "{schema}".{table} SET (autovacuum_enabled = off)'
+            conn.execute(off.encode())
+            conn.execute(f'VACUUM "{schema}".{table}'.encode())  # known to be empty: the worst case
+        conn.execute(f'SET search_path = "{schema}"'.encode())
+        conn.execute("SET plan_cache_mode = force_generic_plan")
+        for name in {use.statement for use in USES}:
+            conn.execute(f"PREPARE {name} AS {load(name, schema).text}".encode())
+        for use in USES:
+            explained(conn, use, analyze=False)
+        # From elsewhere: some settings that it changes would make this session plan anew.
+        with connect.connect(database_url, application_name="owsuper test") as other:
+            other.execute(f'SET search_path = "{schema}"'.encode())
+            fill(other)
+        yield conn
+        conn.execute(f'DROP SCHEMA "{schema}" CASCADE'.encode())
+
+
+def fill(conn: psycopg.Connection) -> None:
+    def runs(count: int, **columns: str) -> None:
+        defaults = {
+            "namespace_id": "'default'",
+            "id": "'x'",
+            "workflow_name": "'w'",
+            "status": "'pending'",
+            "config": "'{}'",
+            "attempts": "0",
+            "created_at": "now() - n * interval '1 ms'",
+            "updated_at": "now()",
+        }
+        columns = {**defaults, **columns}
+        conn.execute(
+            f"INSERT INTO workflow_runs ({', '.join(columns)})"
+            f" SELECT {', '.join(columns.values())} FROM generate_series(1, {count}) AS n".encode()
+        )
+
+    conn.execute("SET session_replication_role = replica")  # no triggers: only the rows matter
+    runs(FOREIGN, id="'foreign ' || n", workflow_name="'unknown'",
+         available_at="now() - interval '1 day'")  # fmt: skip
+    runs(OBSOLETE, id="'obsolete ' || n", version="'1'",
+         available_at="now() - interval '1 day'")  # fmt: skip
+    runs(OURS // 2, id="'new ' || n", available_at="now() - n * interval '1 s'")
+    runs(OURS // 2, id="'begun ' || n", status="'running'",
+         available_at="now() - n * interval '1 s'")  # fmt: skip
+    runs(PARKED, id="'parked ' || n", status="'running'",
+         available_at="now() + n * interval '1 min'")  # fmt: skip
+    runs(FINISHED, id="'finished ' || n", status="'completed'", idempotency_key="'key ' || n")
+    runs(100, id="'own ' || n", status="'running'", worker_id="'me'",
+         available_at="now() + interval '1 hour'")  # fmt: skip
+    runs(1, id=f"'{PARENT}'", status="'running'", available_at="now() + interval '1 hour'")
+    runs(1, id=f"'{CHILD}'", status="'running'", worker_id="'me'", parent_step_attempt_id="'wait'",
+         parent_step_attempt_namespace_id="'default'",
+         available_at="now() + interval '1 hour'")  # fmt: skip
+    runs(1, id=f"'{LATE}'", deadline_at="now()", available_at="now()")
+    conn.execute(
+        "INSERT INTO step_attempts (namespace_id, id, workflow_run_id, step_name, kind, status,"
+        " config, created_at, updated_at) SELECT 'default', r.id || '/' || n, r.id, 's',"
+        " 'function', CASE n WHEN 10 THEN 'running' ELSE 'completed' END, '{}',"
+        " now() + n * interval '1 s', now()"
+        " FROM workflow_runs AS r, generate_series(1, 10) AS n"
+        " WHERE r.id LIKE 'own %' OR r.id LIKE 'begun %'"
+    )
+    conn.execute(
+        "INSERT INTO step_attempts (namespace_id, id, workflow_run_id, step_name, kind, status,"
+        " config, child_workflow_run_namespace_id, child_workflow_run_id, created_at, updated_at)"
+        f" VALUES ('default', 'wait', '{PARENT}', 's', 'workflow', 'running', '{{}}', 'default',"
+        f" '{CHILD}', now(), now())".encode()
+    )
+
+
+def explained(conn: psycopg.Connection, use: Use, *, analyze: bool = True) -> Any:
+    """The root of the plan; with ``analyze`` after having executed it, without effect.
+
+    The second time, since the first one also reads what a session must know of the tables: at
+    any time anew, when a vacuum has made it forget.
+    """
+    how = "ANALYZE, BUFFERS, FORMAT JSON" if analyze else "FORMAT JSON"
+    for _ in range(2):
+        conn.execute("BEGIN")
+        try:
+            row = conn.execute(f"EXPLAIN ({how}) {use.execute}".encode()).fetchone()
+        finally:
+            conn.execute("ROLLBACK")
+    assert row
+    return row[0][0]["Plan"]
+
+
+def nodes(plan: Any) -> Iterator[Any]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
+def check(plan: Any, use: Use) -> None:
+    read = 0
+    for node in nodes(plan):
+        kind, loops = node["Node Type"], node["Actual Loops"]
+        rows = node["Actual Rows"] * loops
+        if "Sort" in kind:
+            [below] = [each for each in node["Plans"] if each["Parent Relationship"] == "Outer"]
+            assert below["Actual Rows"] * below["Actual Loops"] <= max(use.rows, 10)
+        if node.get("Relation Name") in BIG and node["Node Type"] != "ModifyTable":
+            assert kind in BY_INDEX, f"{kind} on {node['Relation Name']}"
+            removed = [node.get(key, 0) for key in node if key.startswith("Rows Removed by")]
+            read += rows + sum(removed) * loops
+    assert read <= use.rows, f"{read} rows read"
+    # An index scan counts only what it returns; its pages tell what it went through for that.
+    # What a CTE does is not part of what its reader does.
+    alone = [each for each in nodes(plan) if each.get("Parent Relationship") in (None, "InitPlan")]
+    pages = sum(each["Shared Hit Blocks"] + each["Shared Read Blocks"] for each in alone)
+    assert pages <= 300 + 40 * use.rows, f"{pages} pages touched"
+
+
+@pytest.mark.parametrize("use", USES, ids=str)
+def test_a_plan_made_for_empty_tables_is_good_for_large_ones(
+    use: Use, big: psycopg.Connection
+) -> None:
+    check(explained(big, use), use)
+
+
+@pytest.mark.parametrize("use", USES, ids=str)
+def test_a_plan_made_with_statistics_is_good(use: Use, big: psycopg.Connection) -> None:
+    """Runs after the test above, whose plans end with the first ANALYZE."""
+    analyzed = "SELECT reltuples > 0 FROM pg_class WHERE oid = 'workflow_runs'::regclass"
+    if big.execute(analyzed.encode()).fetchone() == (False,):
+        big.execute("ANALYZE workflow_runs, step_attempts")
+    check(explained(big, use), use)
+
+
+def test_the_first_foreign_key_checks_use_the_primary_key(
+    schema: str, conn: psycopg.Connection
+) -> None:
+    """They are PostgreSQL's own statements, and their plans are kept, too."""
+    conn.execute("SET plan_cache_mode = force_generic_plan")
+    for table in BIG:
+        check = (
+            f'SELECT 1 FROM "{schema}".{table} WHERE namespace_id = $1 AND id = $2 FOR KEY SHARE'
+        )
+        conn.execute(f"PREPARE {table} AS {check}".encode())
+        row = conn.execute(
+            f"EXPLAIN (FORMAT JSON) EXECUTE {table}('default', 'x')".encode()
+        ).fetchone()
+        assert row
+        [scan] = row[0][0]["Plan"]["Plans"]
+        assert scan["Index Name"] == f"{table}_pkey"
+        assert "Filter" not in scan
+
+
+def test_every_statement_says_who_calls_it_which_index_it_uses_and_what_it_locks() -> None:
+    for file in (sqlfiles.sql_root() / "queries").iterdir():
+        header = re.match(r"(--.*\n)+", file.read_text("utf-8"))
+        assert header, file.name
+        for word in ("Called by:", "Index:", "Locks:"):
+            assert word in header[0], f"{file.name}: {word}"
+
+
+def test_every_statement_on_runs_is_explained_here() -> None:
+    named = {file.name.removesuffix(".sql") for file in (sqlfiles.sql_root() / "queries").iterdir()}
+    waiting = {name for name in named if name.startswith("wait_")}  # see test_waits
+    assert named - waiting - NOT_HERE == {use.statement for use in USES}

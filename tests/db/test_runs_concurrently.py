@@ -1,0 +1,239 @@
+"""Everything that writes on runs, at the same time: nobody deadlocks, and nothing is lost."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from owsuper.core.model import (
+    Complete,
+    ErrorPayload,
+    Fail,
+    Outcome,
+    Park,
+    Release,
+    Retry,
+    WriteSet,
+)
+from owsuper.db import connect
+from owsuper.db.claims import Casualty, ClaimQueries, parse_claim
+from owsuper.db.clients import ClientQueries
+from owsuper.db.runs import RunStore
+from owsuper.errors import RunNotCancelable
+from tests.db.rows import ME, Tables, from_now, perform, step_write
+
+LATER = datetime(2032, 1, 1, tzinfo=UTC)
+BAD = ErrorPayload("bad")
+
+
+@pytest.fixture
+def tables(conn: psycopg.Connection, schema: str) -> Tables:
+    return Tables(conn, schema)
+
+
+def together(*work: Callable[[], None]) -> None:
+    """Do it all at once, each in a thread; the first error is raised."""
+    errors: list[BaseException] = []
+    barrier = threading.Barrier(len(work))
+
+    def run(one: Callable[[], None]) -> None:
+        try:
+            barrier.wait()
+            one()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+class Chaos:
+    """One process among several that write on the same runs, in any order they like."""
+
+    def __init__(
+        self, conn: psycopg.Connection, schema: str, leases: dict[str, str], seed: int
+    ) -> None:
+        self.conn = conn
+        self.store = RunStore(schema, "default")
+        self.claims = ClaimQueries(schema, "default")
+        self.clients = ClientQueries(schema, "default")
+        self.leases = leases  # shared, and out of date at times: that is what fences are for
+        self.random = random.Random(seed)
+        self.committed = 0
+
+    def work(self, count: int) -> None:
+        actions = [self.commit] * 6 + [self.claim] * 3 + [self.extend] * 3
+        actions += [self.release, self.crash, self.cancel, self.expire]
+        for _ in range(count):
+            self.random.choice(actions)()
+
+    def some(self) -> list[tuple[str, str]]:
+        known = list(self.leases.items())
+        return self.random.sample(known, min(len(known), self.random.randint(1, 12)))
+
+    def commit(self) -> None:
+        outcomes: list[Outcome | None] = [
+            *[None, Park(LATER), Park(LATER), Park(from_now(0))],
+            *[Retry(from_now(0), BAD, counts=True), Release()],
+            *[Complete(b"1"), Fail({"message": "bad"})],
+        ]
+        writes = [
+            WriteSet(run, worker, (step_write(),), self.random.choice(outcomes))
+            for run, worker in self.some()
+        ]
+        self.committed += len(self.store.commit(self.conn, writes))
+
+    def claim(self) -> None:
+        call = self.claims.claim(8, [("w", None)], worker_prefix="", lease_seconds=30)
+        for run in parse_claim(perform(self.conn, call)).runs:
+            self.leases[run.run_id] = run.worker_id
+
+    def extend(self) -> None:
+        self.store.extend(self.conn, self.some(), 30)
+
+    def release(self) -> None:
+        perform(self.conn, self.claims.release(self.some()[:3]))
+
+    def crash(self) -> None:
+        casualties = [Casualty(run, worker, {"cause": "x"}) for run, worker in self.some()[:3]]
+        perform(self.conn, self.claims.record_crash(str(uuid4()), casualties, max_crashes=2))
+
+    def cancel(self) -> None:
+        [(run, _), *_] = self.some()
+        with suppress(RunNotCancelable):
+            self.clients.cancel(run).run(self.conn)
+
+    def expire(self) -> None:
+        perform(self.conn, self.claims.expire_deadlines())
+
+
+def test_nobody_deadlocks_and_no_parent_sleeps_on(database_url: str, tables: Tables) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # shown when this fails
+    chance = random.Random(seed)
+    leases = {}
+    for _ in range(60):
+        parent = tables.run()
+        for run in [parent, *(tables.child(parent) for _ in range(3))]:
+            worker = str(uuid4())
+            late = from_now(chance.uniform(0, 6)) if chance.random() < 0.1 else None
+            tables.update("workflow_runs", run, worker_id=worker, deadline_at=late)
+            leases[run] = worker
+
+    workers = []
+    for n in range(6):
+        conn = connect.connect(database_url, application_name=f"owsuper test {n}")
+        workers.append(Chaos(conn, tables.schema, leases, seed + n))
+    try:
+        together(*[lambda worker=worker: worker.work(120) for worker in workers])  # type: ignore[misc]
+    finally:
+        for worker in workers:
+            worker.conn.close()
+
+    assert tables.count("step_attempts") == 180 + sum(worker.committed for worker in workers)
+    runs = {row["id"]: row for row in tables.rows("workflow_runs")}
+    ended = {run for run, row in runs.items() if row["finished_at"] is not None}
+    assert 0 < len(ended) < len(runs), "the test must end in the middle of things"
+    for run, row in runs.items():
+        assert (row["available_at"] is None) == (run in ended)
+        assert (row["status"] in ("completed", "failed", "canceled")) == (run in ended)
+    for step in tables.rows("step_attempts", "kind = 'workflow'"):
+        parent_row = runs[step["workflow_run_id"]]
+        parked = parent_row["status"] == "running" and parent_row["worker_id"] is None
+        if parked and step["child_workflow_run_id"] in ended:
+            assert parent_row["available_at"] < from_now(1), parent_row["id"]
+    perform(tables.conn, ClaimQueries(tables.schema, "default").forget_ended())
+    kept = {row["workflow_run_id"] for row in tables.rows("owsuper_failures")}
+    kept |= {row["workflow_run_id"] for row in tables.rows("owsuper_crashes")}
+    assert not kept & ended
+
+
+@pytest.mark.parametrize("how", ["complete", "fail", "cancel", "expire", "convict"])
+def test_a_parent_that_parks_while_its_child_ends_is_woken(
+    database_url: str, tables: Tables, how: str
+) -> None:
+    schema = tables.schema
+    store, claims = RunStore(schema, "default"), ClaimQueries(schema, "default")
+    clients = ClientQueries(schema, "default")
+    with (
+        closing(connect.connect(database_url, application_name="owsuper test")) as one,
+        closing(connect.connect(database_url, application_name="owsuper test")) as two,
+    ):
+        for _ in range(40):
+            parent = tables.run()
+            step = tables.step(parent, kind="workflow")
+            child = tables.child_of_step(
+                step, linked=False, deadline_at=from_now(0) if how == "expire" else None
+            )
+
+            def park(parent: str = parent, step: str = step, child: str = child) -> None:
+                with one.transaction():
+                    fence = f'SELECT FROM "{schema}".workflow_runs WHERE id = $1 FOR NO KEY UPDATE'
+                    one.execute(fence.encode(), [parent])
+                    link = (
+                        f'UPDATE "{schema}".step_attempts SET child_workflow_run_id = $2,'
+                        " child_workflow_run_namespace_id = 'default' WHERE id = $1"
+                    )
+                    one.execute(link.encode(), [step, child])
+                assert store.commit(one, [WriteSet(parent, ME, (), Park(LATER))]) == {ME}
+
+            def end(child: str = child) -> None:
+                match how:
+                    case "complete":
+                        store.commit(two, [WriteSet(child, ME, (), Complete(None))])
+                    case "fail":
+                        store.commit(two, [WriteSet(child, ME, (), Fail({"message": "x"}))])
+                    case "cancel":
+                        clients.cancel(child).run(two)
+                    case "expire":
+                        while tables.fetch(child)["status"] == "running":
+                            perform(two, claims.expire_deadlines())
+                    case "convict":
+                        casualty = Casualty(child, ME, {"cause": "x"})
+                        perform(two, claims.record_crash("c", [casualty], max_crashes=1))
+
+            together(park, end)
+            assert tables.fetch(child)["status"] in ("completed", "failed", "canceled")
+            assert tables.fetch(parent)["available_at"] < from_now(1)
+
+
+def test_what_was_written_is_what_was_said_to_be_written(database_url: str, tables: Tables) -> None:
+    """Claims are taken away in the middle of commits."""
+    runs = [tables.run() for _ in range(10)]
+    held: list[str] = []
+    store = RunStore(tables.schema, "default")
+
+    def write() -> None:
+        with closing(connect.connect(database_url, application_name="owsuper test")) as conn:
+            left = set(runs)
+            while left:
+                writes = {}
+                for run in left:
+                    step = step_write()
+                    writes[step.attempt_id] = WriteSet(run, f"{ME} {run}", (step,))
+                good = store.commit(conn, list(writes.values()))
+                held.extend(s for s, write in writes.items() if write.worker_id in good)
+                left = {write.run_id for write in writes.values() if write.worker_id in good}
+
+    def steal() -> None:
+        chance = random.Random(0)
+        for run in runs:
+            threading.Event().wait(chance.uniform(0, 0.02))
+            tables.update("workflow_runs", run, worker_id="thief")
+
+    for run in runs:
+        tables.update("workflow_runs", run, worker_id=f"{ME} {run}")
+    together(write, steal)
+    assert {row["id"] for row in tables.rows("step_attempts")} == set(held)

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from owsuper.db import sqlfiles
+from owsuper.db.statement import load
+from owsuper.errors import InvalidSchemaName
+
+QUERIES = sorted(file.name for file in (sqlfiles.sql_root() / "queries").iterdir())
+
+
+@pytest.mark.parametrize("file", QUERIES)
+def test_a_query_loads_with_its_schema_and_without_its_comments(file: str) -> None:
+    statement = load(file.removesuffix(".sql"), "Odd_1")
+    assert statement.text
+    assert "{schema}" not in statement.text
+    assert not any(line.lstrip().startswith("--") for line in statement.text.splitlines())
+
+
+def test_a_query_is_read_once() -> None:
+    name = QUERIES[0].removesuffix(".sql")
+    assert load(name, "a") is load(name, "a")
+
+
+def test_a_schema_name_is_checked_before_it_gets_into_sql() -> None:
+    with pytest.raises(InvalidSchemaName):
+        load(QUERIES[0].removesuffix(".sql"), 'a"; --')

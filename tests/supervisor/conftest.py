@@ -1,0 +1,209 @@
+"""A real template and real children, whose application does what a run's input says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from owsuper.core.model import ClaimedRun
+from owsuper.settings import Settings
+from owsuper.supervisor.child import Child, Held
+from owsuper.supervisor.exits import Evidence
+from owsuper.supervisor.fleet import Fleet
+from owsuper.supervisor.generation import Generation
+from owsuper.supervisor.loop import Loop
+from owsuper.supervisor.signals import SignalInbox
+from owsuper.wire import Finished, Loaded, LoadFailed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Children that serve no runs but obey their inputs: "finish", "hold", or Python to execute.
+APPLICATION = """
+import os, selectors, signal, sys, time
+from owsuper import OpenWorkflow
+from owsuper.flight import FlightRecorder
+from owsuper.wire import *
+import owsuper.child.main
+
+ow = OpenWorkflow()
+
+@ow.workflow("obey")
+def obey(step): ...
+
+def serve(spec):
+    flight = FlightRecorder(spec.flight_fd, spec.settings.concurrency)
+    frames, busy, draining = FrameBuffer(), {}, False
+    spec.sock.sendall(encode(Ready(os.getpid())))
+    while not (draining and not busy):
+        data = spec.sock.recv(65536)
+        if not data:
+            break
+        for message in frames.feed(data):
+            match message:
+                case Assign(slot, run):
+                    busy[slot] = run
+                    order = run.input_json.decode()
+                    flight.enter(slot, "obey:" + order[:20])
+                    if order == "finish":
+                        flight.leave(slot)
+                        spec.sock.sendall(encode(Finished(slot, run.run_id, "completed")))
+                        del busy[slot]
+                    elif order != "hold":
+                        exec(order)
+                case Drain():
+                    draining = True
+                case Stop():
+                    for slot, run in busy.items():
+                        spec.sock.sendall(encode(Finished(slot, run.run_id, "released", 0.0)))
+                    busy.clear()
+                    draining = True
+    os._exit(0)
+
+owsuper.child.main.serve = serve
+"""
+
+
+def run_that(order: str, *, suspect: bool = False) -> Held:
+    """A claimed run whose child will do as told."""
+    now = datetime.now(UTC)
+    run = ClaimedRun(
+        run_id=str(uuid4()),
+        workflow_name="obey",
+        version=None,
+        worker_id=f"test:{uuid4()}",
+        attempts=1,
+        input_json=order.encode(),
+        input_stored=False,
+        created_at=now,
+        started_at=now,
+        claimed_at=now,
+        claim_sent=0.0,
+        deadline_at=None,
+        first=not suspect,
+        suspect=suspect,
+    )
+    return Held(run, renewed_at=time.monotonic(), since=time.monotonic())
+
+
+class World:
+    """A loop with a generation and a fleet in it, and a diary of what they told."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.loop = Loop()
+        self.loaded: list[Loaded] = []
+        self.failed: list[LoadFailed] = []
+        self.ready: list[Child] = []
+        self.finished: list[tuple[Held, Finished]] = []
+        self.died: list[tuple[Child, Evidence, dict[int, Held], dict[int, str | None]]] = []
+        self.hopeless: list[tuple[Child, Evidence, int]] = []
+        self.generation = Generation(
+            self.loop,
+            settings,
+            on_loaded=self._on_loaded,
+            on_failed=self.failed.append,
+            on_forked=lambda message: self.fleet.forked(message),
+            on_exited=lambda message: self.fleet.exited(message),
+        )
+        self.fleet = Fleet(self.loop, settings, self.generation, self, environment={})
+        self._inbox = SignalInbox([signal.SIGCHLD], lambda _: self._reap())
+        self.loop.add(self._inbox)
+
+    def _on_loaded(self, loaded: Loaded) -> None:
+        self.loaded.append(loaded)
+        self.fleet.fill()
+
+    def child_ready(self, child: Child) -> None:
+        self.ready.append(child)
+
+    def run_finished(self, child: Child, held: Held, finished: Finished) -> None:
+        self.finished.append((held, finished))
+
+    def child_died(self, child: Child, evidence: Evidence) -> None:
+        steps = {slot: child.steps_in_flight(slot) for slot in child.held}
+        self.died.append((child, evidence, dict(child.held), steps))
+
+    def fleet_hopeless(self, child: Child, evidence: Evidence, failures: int) -> None:
+        self.hopeless.append((child, evidence, failures))
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.generation.pid:
+                self.generation.reaped(status)
+            else:
+                self.fleet.reaped(Evidence(pid, status, usage.ru_maxrss))
+
+    def until(self, condition: Callable[[], object], within: float = 30.0) -> None:
+        """Turn the loop until something is true."""
+        deadline = time.monotonic() + within
+        ticking = self.loop.timers.add("tick", lambda: None, period=0.01)
+        ticking.start()
+        while not condition():
+            assert time.monotonic() < deadline, self._in_vain()
+            self.loop.turn()
+        self.loop.timers.drop(ticking)
+
+    def _in_vain(self) -> str:
+        return (
+            f"in vain; template {self.generation.pid}, fleet {list(self.fleet)},"
+            f" loaded {self.loaded}, failed {self.failed}, died {self.died}"
+        )
+
+    def begin(self) -> None:
+        """Until all children are ready."""
+        self.generation.start()
+        self.until(lambda: self.fleet.ready == self.settings.processes)
+
+    def close(self) -> None:
+        self.fleet.kill(signal.SIGKILL)
+        self.fleet.drain()
+        if len(self.fleet):
+            self.until(lambda: not len(self.fleet))
+        self.fleet.close()
+        self.generation.close()
+        self.generation.kill()
+        self.until(lambda: self.generation.pid is None)
+        self.loop.remove(self._inbox)
+        self._inbox.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Write the application with something in front; stand where it is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    def write(before: str = "") -> None:
+        (tmp_path / "obedient.py").write_text(before + APPLICATION)
+
+    write()
+    return write
+
+
+@pytest.fixture
+def make_world(application: object) -> Iterator[Callable[..., World]]:
+    worlds: list[World] = []
+    base = Settings(modules=("obedient",), processes=2, concurrency=1)
+
+    def make(**changes: object) -> World:
+        worlds.append(World(replace(base, **changes)))  # type: ignore[arg-type]
+        return worlds[-1]
+
+    yield make
+    for world in worlds:
+        world.close()

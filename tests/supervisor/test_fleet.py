@@ -1,0 +1,344 @@
+"""Children as real processes: born, given runs, killed in every way, replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from owsuper.supervisor.child_state import State
+from owsuper.supervisor.spawn import become_subreaper
+from tests.supervisor.conftest import World, run_that
+
+Make = Callable[..., World]
+
+
+def test_children_are_born_to_the_number_wanted(make_world: Make) -> None:
+    world = make_world(processes=3, concurrency=4)
+    world.begin()
+    assert len(world.fleet) == 3
+    assert world.fleet.free == 12
+    assert len({child.pid for child in world.fleet}) == 3
+
+
+def test_a_run_is_executed_and_its_slot_is_free_again(make_world: Make) -> None:
+    world = make_world()
+    world.begin()
+    held = run_that("finish")
+    assert world.fleet.assign(held)
+    assert (world.fleet.busy, world.fleet.free) == (1, 1)
+    world.until(lambda: world.finished)
+    assert world.finished[0][0] is held
+    assert world.finished[0][1].outcome == "completed"
+    assert (world.fleet.busy, world.fleet.free) == (0, 2)
+
+
+def test_runs_spread_over_the_children_until_all_slots_are_taken(make_world: Make) -> None:
+    world = make_world(processes=2, concurrency=2)
+    world.begin()
+    for _ in range(2):
+        assert world.fleet.assign(run_that("hold"))
+    assert [len(child.held) for child in world.fleet] == [1, 1]
+    for _ in range(2):
+        assert world.fleet.assign(run_that("hold"))
+    assert not world.fleet.assign(run_that("hold"))
+
+
+# --- deaths --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ("os.kill(os.getpid(), 9)", "signal SIGKILL"),
+        ("os.kill(os.getpid(), 11)", "signal SIGSEGV"),
+        ("os._exit(7)", "exit code 7"),
+        ("os._exit(0)", "exit code 0"),
+        ("os.abort()", "signal SIGABRT"),
+    ],
+)
+def test_a_death_is_told_with_its_cause_its_runs_and_its_steps_and_the_child_replaced(
+    make_world: Make, order: str, words: str
+) -> None:
+    world = make_world()
+    world.begin()
+    held = run_that(order)
+    pids = {child.pid for child in world.fleet}
+    world.fleet.assign(held)
+    world.until(lambda: world.died)
+    child, evidence, runs, steps = world.died[0]
+    assert str(evidence) == words
+    assert evidence.pid == child.pid
+    assert evidence.max_rss_kb is not None
+    assert evidence.max_rss_kb > 1000
+    assert list(runs.values()) == [held]
+    assert list(steps.values()) == ["obey:" + order[:20]]
+    world.until(lambda: world.fleet.ready == 2)
+    assert len({child.pid for child in world.fleet} - pids) == 1
+
+
+def test_a_death_is_noticed_and_the_child_replaced_at_once(make_world: Make) -> None:
+    world = make_world()
+    world.begin()
+    victim = next(iter(world.fleet))
+    world.fleet.assign(run_that("hold"))
+    assert victim.pid is not None
+    os.kill(victim.pid, signal.SIGKILL)
+    killed = time.monotonic()
+    world.until(lambda: world.died)
+    noticed = time.monotonic() - killed
+    world.until(lambda: world.fleet.ready == 2)
+    assert noticed < 0.1
+    assert time.monotonic() - killed < 1.0
+
+
+def test_what_a_child_finished_before_it_died_is_not_charged_to_it(make_world: Make) -> None:
+    world = make_world(processes=1, concurrency=2)
+    world.begin()
+    done, doomed = run_that("finish"), run_that("os._exit(3)")
+    world.fleet.assign(done)
+    world.fleet.assign(doomed)
+    world.until(lambda: world.died)
+    assert [held for held, _ in world.finished] == [done]
+    assert list(world.died[0][2].values()) == [doomed]
+
+
+def test_a_child_that_closes_its_pipe_but_lives_is_killed(make_world: Make) -> None:
+    world = make_world(processes=1)
+    world.begin()
+    pid = next(iter(world.fleet)).pid
+    assert pid is not None
+    world.fleet.assign(run_that("spec.sock.close(); time.sleep(60)"))
+    world.until(lambda: world.died)
+    assert str(world.died[0][1]) == "cause unknown"
+    world.until(lambda: not os.path.exists(f"/proc/{pid}"))  # noqa: PTH110 - one call a turn
+
+
+def test_a_process_that_outlives_the_child_and_holds_its_pipe_delays_nothing(
+    make_world: Make,
+) -> None:
+    world = make_world(processes=1)
+    world.begin()
+    world.fleet.assign(run_that("os.fork() and os._exit(5); time.sleep(2); os._exit(0)"))
+    start = time.monotonic()
+    world.until(lambda: world.died)
+    assert time.monotonic() - start < 1.0
+    assert str(world.died[0][1]) == "exit code 5"
+
+
+def test_a_child_that_says_nonsense_is_ended(make_world: Make) -> None:
+    world = make_world(processes=1)
+    world.begin()
+    world.fleet.assign(run_that("spec.sock.sendall(b'Traceback (most recent...'); time.sleep(60)"))
+    world.until(lambda: world.died)
+    world.until(lambda: world.fleet.ready == 1)
+
+
+# --- suspects ------------------------------------------------------------------------------------
+
+
+def test_a_suspect_goes_to_an_idle_child_and_stays_alone_there(make_world: Make) -> None:
+    world = make_world(processes=2, concurrency=2)
+    world.begin()
+    world.fleet.assign(run_that("hold"))
+    suspect = run_that("hold", suspect=True)
+    assert world.fleet.assign(suspect)
+    (its,) = [child for child in world.fleet if suspect in child.held.values()]
+    assert list(its.held.values()) == [suspect]
+    assert world.fleet.assign(run_that("hold"))
+    assert not world.fleet.assign(run_that("hold"))
+    assert list(its.held.values()) == [suspect]
+
+
+def test_a_suspect_waits_until_a_child_has_emptied_for_it(make_world: Make) -> None:
+    world = make_world(processes=1, concurrency=2)
+    world.begin()
+    world.fleet.assign(run_that("hold"))
+    suspect = run_that("hold", suspect=True)
+    assert not world.fleet.assign(suspect)
+    assert world.fleet.free == 0, "the child must become empty"
+    (child,) = world.fleet
+    held = next(iter(child.held.values()))
+    child._hear(_finished(held.run.run_id))
+    assert world.fleet.assign(suspect)
+
+
+def test_a_suspect_does_not_wait_for_one_child_while_another_is_idle(make_world: Make) -> None:
+    world = make_world(processes=2, concurrency=1)
+    world.begin()
+    world.fleet.assign(run_that("hold"))
+    world.fleet.assign(run_that("hold"))
+    suspect = run_that("hold", suspect=True)
+    assert not world.fleet.assign(suspect)
+    (other,) = [child for child in world.fleet if not child.reserved]
+    held = next(iter(other.held.values()))
+    other._hear(_finished(held.run.run_id))
+    assert world.fleet.assign(suspect)
+    assert list(other.held.values()) == [suspect]
+
+
+def test_after_a_suspect_the_child_serves_all_again(make_world: Make) -> None:
+    world = make_world(processes=1, concurrency=2)
+    world.begin()
+    assert world.fleet.assign(run_that("finish", suspect=True))
+    world.until(lambda: world.finished)
+    assert world.fleet.free == 2
+
+
+def test_a_reservation_ends_when_no_suspect_waits(make_world: Make) -> None:
+    world = make_world(processes=1, concurrency=2)
+    world.begin()
+    world.fleet.assign(run_that("hold"))
+    assert not world.fleet.assign(run_that("hold", suspect=True))
+    world.fleet.release_reservations()
+    assert world.fleet.free == 1
+
+
+def test_two_suspects_never_share_a_child(make_world: Make) -> None:
+    world = make_world(processes=1, concurrency=2)
+    world.begin()
+    assert world.fleet.assign(run_that("hold", suspect=True))
+    assert not world.fleet.assign(run_that("hold", suspect=True))
+
+
+# --- the template --------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody inherits the children")
+def test_children_serve_on_when_their_template_dies_and_are_still_reaped(
+    make_world: Make,
+) -> None:
+    assert become_subreaper()
+    world = make_world()
+    world.begin()
+    first = world.generation.pid
+    assert first is not None
+    held = run_that("hold")
+    world.fleet.assign(held)
+    os.kill(first, signal.SIGKILL)
+    world.until(lambda: world.generation.pid not in (None, first))
+    world.until(lambda: len(world.loaded) == 2)
+    assert world.fleet.ready == 2
+    assert not world.died
+    world.fleet.assign(run_that("os._exit(9)"))
+    world.until(lambda: world.died)
+    assert str(world.died[0][1]) == "exit code 9"
+    world.until(lambda: world.fleet.ready == 2)
+
+
+def test_a_template_that_dies_before_it_loaded_is_a_failure(
+    make_world: Make, application: Callable[[str], None]
+) -> None:
+    application("import os; os._exit(6)\n")
+    world = make_world()
+    world.generation.start()
+    world.until(lambda: world.failed)
+    assert world.failed[0].kind == "import"
+    assert "exit code 6" in world.failed[0].message
+
+
+def test_code_that_broke_after_the_start_stops_nobody(
+    make_world: Make, application: Callable[[str], None]
+) -> None:
+    world = make_world()
+    world.begin()
+    assert world.generation.pid is not None
+    application("1 / 0\n")
+    os.kill(world.generation.pid, signal.SIGKILL)
+    world.until(lambda: not world.generation.can_fork)
+    application("")
+    world.fleet.assign(run_that("os._exit(9)"))
+    world.until(lambda: len(world.loaded) == 2)
+    world.until(lambda: world.fleet.ready == 2)
+    assert not world.failed
+
+
+# --- boot failures -------------------------------------------------------------------------------
+
+
+def test_at_start_repeated_boot_failures_are_told_with_what_was_seen(
+    make_world: Make, application: Callable[[str], None]
+) -> None:
+    application("")
+    world = make_world(processes=1, preload=False)
+    world.generation.start()
+    world.until(lambda: world.loaded)
+    application("import os; os._exit(4)\n")
+    for child in world.fleet:
+        child.kill(signal.SIGKILL)
+    world.until(lambda: world.hopeless)
+    _, evidence, failures = world.hopeless[0]
+    assert failures == 3
+    assert str(evidence) == "exit code 4"
+
+
+def test_later_boot_failures_back_off_and_keep_what_works(
+    make_world: Make, application: Callable[[str], None]
+) -> None:
+    world = make_world(processes=2, preload=False)
+    world.begin()
+    application("1 / 0\n")
+    world.fleet.assign(run_that("os._exit(9)"))
+    world.until(lambda: len(world.died) >= 3)
+    assert not world.hopeless
+    assert world.fleet.ready == 1
+    assert "ZeroDivisionError" in str(world.died[2][0].load_failure)
+    application("")
+    world.until(lambda: world.fleet.ready == 2)
+
+
+# --- the end -------------------------------------------------------------------------------------
+
+
+def test_a_drained_child_finishes_its_run_and_is_not_replaced(make_world: Make) -> None:
+    world = make_world(processes=2)
+    world.begin()
+    held = run_that(
+        "time.sleep(0.3);"
+        "spec.sock.sendall(encode(Finished(slot, run.run_id, 'completed')));"
+        "del busy[slot]"
+    )
+    world.fleet.assign(held)
+    world.fleet.drain()
+    assert world.fleet.free == 0
+    world.until(lambda: not len(world.fleet))
+    assert [each for each, _ in world.finished] == [held]
+    assert all(evidence.exit_code == 0 for _, evidence, _, _ in world.died)
+
+
+def test_a_stopped_child_releases_what_it_holds(make_world: Make) -> None:
+    world = make_world()
+    world.begin()
+    world.fleet.assign(run_that("hold"))
+    world.fleet.stop()
+    world.until(lambda: not len(world.fleet))
+    assert [finished.outcome for _, finished in world.finished] == ["released"]
+
+
+def test_a_child_that_is_killed_on_purpose_is_known_to_be(make_world: Make) -> None:
+    world = make_world()
+    world.begin()
+    world.fleet.assign(run_that("hold"))
+    world.fleet.drain()
+    world.fleet.kill(signal.SIGKILL)
+    world.until(lambda: not len(world.fleet))
+    assert all(child.doomed for child, *_ in world.died)
+
+
+def test_a_child_born_while_draining_leaves_too(make_world: Make) -> None:
+    world = make_world()
+    world.generation.start()
+    world.until(lambda: len(world.fleet))
+    world.fleet.drain()
+    assert all(child.state is State.DRAINING for child in world.fleet)
+    world.until(lambda: not len(world.fleet))
+
+
+def _finished(run_id: str):  # type: ignore[no-untyped-def]
+    from owsuper.wire import Finished
+
+    return Finished(0, run_id, "completed")

@@ -1,0 +1,81 @@
+"""What systemd hears."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from owsuper.supervisor.systemd import Systemd
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(5)
+        yield sock
+
+
+def test_every_word_is_a_datagram(listener: socket.socket) -> None:
+    systemd = Systemd({"NOTIFY_SOCKET": listener.getsockname()})
+    systemd.ready()
+    systemd.status("2/8 busy\nand more")
+    systemd.alive()
+    systemd.stopping()
+    heard = [listener.recv(1000) for _ in range(4)]
+    assert heard == [b"READY=1", b"STATUS=2/8 busy and more", b"WATCHDOG=1", b"STOPPING=1"]
+    systemd.close()
+
+
+def test_an_abstract_address_is_understood() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(f"\0owsuper-test-{os.getpid()}")
+        sock.settimeout(5)
+        systemd = Systemd({"NOTIFY_SOCKET": f"@owsuper-test-{os.getpid()}"})
+        systemd.ready()
+        assert sock.recv(100) == b"READY=1"
+        systemd.close()
+
+
+def test_without_systemd_nothing_is_said_and_nothing_fails() -> None:
+    systemd = Systemd({})
+    systemd.ready()
+    systemd.close()
+    assert systemd.watchdog_seconds is None
+
+
+def test_a_listener_that_is_gone_or_full_hurts_nobody(listener: socket.socket) -> None:
+    systemd = Systemd({"NOTIFY_SOCKET": listener.getsockname()})
+    for _ in range(5000):
+        systemd.alive()
+    listener.close()
+    systemd.alive()
+    systemd.close()
+
+
+def test_children_do_not_inherit_the_right_to_speak() -> None:
+    environ = {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "HOME": "/"}
+    Systemd(environ).close()
+    assert environ == {"HOME": "/"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({"WATCHDOG_USEC": "30000000"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_the_watchdog_is_fed_twice_as_often_as_it_asks(
+    environ: dict[str, str], seconds: float | None
+) -> None:
+    systemd = Systemd({"NOTIFY_SOCKET": "/nowhere", **environ})
+    assert systemd.watchdog_seconds == seconds
+    systemd.close()

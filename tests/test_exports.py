@@ -1,0 +1,68 @@
+"""The public surface: what applications may import, and nothing by accident."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import owsuper
+from owsuper import errors
+
+PUBLIC = {
+    "AsyncStep",
+    "ErrorPayload",
+    "OpenWorkflow",
+    "RetryPolicy",
+    "Run",
+    "RunHandle",
+    "RunStatus",
+    "Step",
+    "Worker",
+    "Workflow",
+}
+
+
+def error_classes() -> set[str]:
+    return {
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and issubclass(value, Exception)
+    }
+
+
+def test_the_package_exports_exactly_the_public_names_and_every_error() -> None:
+    assert set(owsuper.__all__) == PUBLIC | error_classes()
+
+
+def test_every_exported_name_exists_and_is_documented() -> None:
+    undocumented = [name for name in owsuper.__all__ if not getattr(owsuper, name).__doc__]
+    assert undocumented == []
+
+
+def test_the_list_of_exports_is_sorted_and_without_repetition() -> None:
+    assert sorted(set(owsuper.__all__)) == list(owsuper.__all__)
+
+
+def test_every_error_is_an_owsuper_error_and_stands_in_the_drawn_tree() -> None:
+    for name in error_classes():
+        assert issubclass(getattr(errors, name), errors.OwsuperError)
+        assert name in (errors.__doc__ or "")
+
+
+def test_importing_the_package_starts_no_thread_and_opens_no_socket() -> None:
+    script = """
+import os, socket, stat, threading
+before = {fd for fd in range(256) if os.path.exists(f"/dev/fd/{fd}")}
+import owsuper
+after = {fd for fd in range(256) if os.path.exists(f"/dev/fd/{fd}")}
+print(threading.active_count(), after - before)
+"""
+    said = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert said.stdout == "1 set()\n"

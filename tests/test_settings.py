@@ -1,0 +1,252 @@
+"""Settings: four sources, one precedence, and errors that say which source was wrong."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from owsuper.errors import ConfigurationError, InvalidSchemaName
+from owsuper.settings import RULES, Settings, load, option_name, variable_name
+
+# What each setting may be given as text, and what it is then.
+TEXTS = {
+    "modules": ("app.flows, more.py", ("app.flows", "more.py")),
+    "processes": ("8", 8),
+    "concurrency": ("4", 4),
+    "database_url": ("postgresql://db/app", "postgresql://db/app"),
+    "listen_url": ("host=db dbname=app", "host=db dbname=app"),
+    "namespace": ("tenant-1", "tenant-1"),
+    "schema": ("Flows_2", "Flows_2"),
+    "poll_interval": ("500ms", 0.5),
+    "lease": ("1m", 60.0),
+    "graceful_timeout": ("0", 0.0),
+    "max_crashes": ("5", 5),
+    "log_level": ("WARNING", "warning"),
+    "listen": ("false", False),
+    "migrate": ("0", False),
+    "preload": ("off", False),
+    "durable_claims": ("yes", True),
+}
+
+
+def pyproject(directory: Path, text: str) -> Path:
+    path = directory / "pyproject.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_setting_has_a_case_here() -> None:
+    assert TEXTS.keys() == RULES.keys()
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_setting_is_read_from_a_flag(name: str, tmp_path: Path) -> None:
+    text, value = TEXTS[name]
+    settings = load({name: text}, {}, tmp_path)
+    assert getattr(settings, name) == value
+    assert settings.given == {name}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_setting_is_read_from_the_environment(name: str, tmp_path: Path) -> None:
+    text, value = TEXTS[name]
+    settings = load({}, {variable_name(name): text}, tmp_path)
+    assert getattr(settings, name) == value
+    assert settings.given == frozenset()
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_setting_is_read_from_pyproject(name: str, tmp_path: Path) -> None:
+    text, value = TEXTS[name]
+    pyproject(tmp_path, f"[tool.owsuper]\n{option_name(name)} = {json.dumps(text)}\n")
+    settings = load({}, {}, tmp_path)
+    assert getattr(settings, name) == value
+    assert settings.given == frozenset()
+
+
+def test_pyproject_values_may_have_their_own_types(tmp_path: Path) -> None:
+    pyproject(
+        tmp_path,
+        "[tool.owsuper]\n"
+        'module = ["a", "b"]\nprocesses = 3\npoll_interval = 0.5\nlease = 45\nlisten = false\n',
+    )
+    settings = load({}, {}, tmp_path)
+    assert settings.modules == ("a", "b")
+    assert (settings.processes, settings.poll_interval, settings.lease) == (3, 0.5, 45.0)
+    assert settings.listen is False
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_pyproject(tmp_path: Path) -> None:
+    pyproject(tmp_path, "[tool.owsuper]\nprocesses = 3\nconcurrency = 3\nmax-crashes = 9\n")
+    env = {"OWSUPER_PROCESSES": "2", "OWSUPER_CONCURRENCY": "2"}
+    settings = load({"processes": "1"}, env, tmp_path)
+    assert (settings.processes, settings.concurrency, settings.max_crashes) == (1, 2, 9)
+
+
+def test_a_source_that_is_overruled_is_not_even_read(tmp_path: Path) -> None:
+    assert load({"processes": "1"}, {"OWSUPER_PROCESSES": "many"}, tmp_path).processes == 1
+
+
+def test_an_absent_flag_and_an_empty_variable_leave_the_default(tmp_path: Path) -> None:
+    settings = load({"schema": None}, {"OWSUPER_NAMESPACE": ""}, tmp_path)
+    assert (settings.schema, settings.namespace) == ("openworkflow", "default")
+    assert settings.given == frozenset()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[project]\nname = 'x'\n", "tool = 3\n", "[tool.other]\nprocesses = 0\n"],
+    ids=["empty", "no tool table", "tool is no table", "another tool"],
+)
+def test_a_pyproject_without_our_table_changes_nothing(text: str, tmp_path: Path) -> None:
+    pyproject(tmp_path, text)
+    assert load({}, {}, tmp_path) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30", 30.0),
+        ("1.5", 1.5),
+        ("30s", 30.0),
+        ("1500ms", 1.5),
+        ("5 m", 300.0),
+        ("1h", 3600.0),
+        (timedelta(minutes=2), 120.0),
+        (30, 30.0),
+    ],
+)
+def test_a_bare_number_is_seconds(text: object, seconds: float, tmp_path: Path) -> None:
+    assert load({"lease": text}, {}, tmp_path).lease == seconds
+
+
+WHOLE = "must be a whole number from 1 to 1000"
+DURATION = "such as '30s', '5m' or a number of seconds"
+REFUSED = [
+    ("processes", "0", WHOLE),
+    ("processes", "-1", WHOLE),
+    ("processes", "2.5", WHOLE),
+    ("processes", "eight", "not 'eight'"),
+    ("processes", "", WHOLE),
+    ("processes", "9" * 5000, WHOLE),
+    ("processes", True, "not True"),
+    ("concurrency", "0", WHOLE),
+    ("concurrency", "1001", WHOLE),
+    ("max_crashes", "0", WHOLE),
+    ("poll_interval", "0", "must be a duration from 10ms to 1h"),
+    ("poll_interval", "-1s", "must be a duration from 10ms to 1h"),
+    ("poll_interval", "2h", "must be a duration from 10ms to 1h"),
+    ("poll_interval", "soon", DURATION),
+    ("lease", "999ms", "must be a duration from 1s to 1d"),
+    ("lease", "nan", DURATION),
+    ("lease", float("nan"), DURATION),
+    ("lease", "1e3", DURATION),
+    ("lease", "1h30m", DURATION),
+    ("lease", " 30", DURATION),
+    ("lease", True, DURATION),
+    ("lease", 10**400, DURATION),
+    ("lease", ["30s"], DURATION),
+    ("graceful_timeout", "-0.001", "must be a duration from 0s to 1d"),
+    ("graceful_timeout", "inf", DURATION),
+    ("log_level", "loud", "must be one of debug, info, warning, error, critical, not 'loud'"),
+    ("log_level", 10, "must be one of"),
+    ("listen", "maybe", "must be true or false, not 'maybe'"),
+    ("listen", 1, "must be true or false, not 1"),
+    ("namespace", "", "must be non-empty text"),
+    ("namespace", "a\0b", "must be non-empty text"),
+    ("namespace", 3, "must be non-empty text, not 3"),
+    ("modules", 3, "must be one name or a list of names"),
+    ("modules", [3], "must be non-empty text, not 3"),
+    ("database_url", "", "must be a URL such as postgresql://"),
+    ("database_url", "mysql://db/app", "must begin with postgresql://, not with mysql://"),
+    ("listen_url", "postgresql+psycopg://db", "not with postgresql+psycopg://"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), REFUSED)
+def test_a_flag_that_cannot_be_used_is_named_with_what_is_allowed(
+    name: str, value: object, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load({name: value}, {}, tmp_path)
+    assert str(caught.value).startswith(f"--{option_name(name)}: ")
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_an_error_from_the_environment_names_the_variable(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^OWSUPER_POLL_INTERVAL: must be a duration"):
+        load({}, {"OWSUPER_POLL_INTERVAL": "soon"}, tmp_path)
+
+
+def test_an_error_from_pyproject_names_the_key_and_the_file(tmp_path: Path) -> None:
+    path = pyproject(tmp_path, "[tool.owsuper]\nprocesses = 0\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load({}, {}, tmp_path)
+    assert str(caught.value) == f"[tool.owsuper] processes in {path}: {WHOLE}, not 0"
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("proceses", "did you mean processes?"),
+        ("modules", "did you mean module?"),
+        ("pollinterval", "did you mean poll-interval?"),
+        ("xyzzy", "allowed are module, processes, concurrency, "),
+    ],
+)
+def test_an_unknown_key_in_pyproject_is_refused_with_a_hint(
+    key: str, hint: str, tmp_path: Path
+) -> None:
+    path = pyproject(tmp_path, f"[tool.owsuper]\n{key} = 1\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load({}, {}, tmp_path)
+    assert str(path) in str(caught.value)
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[tool.owsuper\n", "cannot be read"),
+        ("[tool]\nowsuper = 3\n", "must be a table"),
+    ],
+)
+def test_a_broken_pyproject_is_refused_with_its_path(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    path = pyproject(tmp_path, text)
+    with pytest.raises(ConfigurationError) as caught:
+        load({}, {}, tmp_path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+
+
+def test_an_invalid_schema_name_keeps_its_own_error_class(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSchemaName, match=r"--schema: Invalid schema name \"1st\""):
+        load({"schema": "1st"}, {}, tmp_path)
+
+
+def test_settings_made_in_a_program_are_checked_too() -> None:
+    with pytest.raises(ConfigurationError, match=r"^processes: must be a whole number"):
+        Settings(processes=0)
+
+
+def test_settings_survive_the_way_to_another_process() -> None:
+    settings = load({name: text for name, (text, _) in TEXTS.items()}, {}, Path("/nowhere"))
+    copy = msgspec.msgpack.decode(msgspec.msgpack.encode(settings), type=Settings)
+    assert copy == settings
+    assert copy.given == settings.given
+
+
+def test_a_password_is_never_shown() -> None:
+    url = "postgresql://app:hunter2@db/app"
+    assert "hunter2" not in repr(Settings(database_url=url, listen_url=url))
+    for bad in ("mysql://app:hunter2@db/app", "postgresql://app:hunter2@db/\0"):
+        with pytest.raises(ConfigurationError) as caught:
+            Settings(database_url=bad)
+        assert "hunter2" not in str(caught.value)

@@ -1,0 +1,66 @@
+"""Mistakes that the type checkers must report: every line that says MISTAKE, and no other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from owsuper import AsyncStep, OpenWorkflow, RunHandle, Step
+
+ow = OpenWorkflow()
+
+
+@dataclass
+class Welcome:
+    user_id: int
+
+
+@ow.workflow
+def blocking(step: Step, input: Welcome) -> int:
+    return input.user_id
+
+
+@ow.workflow("without-input")
+def without_input(step: Step) -> str:
+    return ""
+
+
+@ow.workflow
+async def awaited(step: AsyncStep, input: Welcome) -> int:
+    return input.user_id
+
+
+blocking.run({"user_id": 7})  # MISTAKE
+blocking.run("seven")  # MISTAKE
+blocking.run()  # MISTAKE
+without_input.run(Welcome(7))  # MISTAKE
+blocking.run(Welcome(7), available_at=5)  # MISTAKE
+blocking.run(Welcome(7), idempotency_key=7)  # MISTAKE
+blocking.run(Welcome(7), idempotencykey="7")  # MISTAKE
+blocking.run_many([Welcome(7), "eight"])  # MISTAKE
+wrong_result: RunHandle[str] = blocking.run(Welcome(7))  # MISTAKE
+wrong_text: str = blocking.run(Welcome(7)).result()  # MISTAKE
+ow.run_workflow(blocking, "seven")  # MISTAKE
+ow.run_workflow(7)  # MISTAKE
+ow.new_worker(proceses=2)  # MISTAKE
+ow.get_run("id").result(timeout=[])  # MISTAKE
+
+
+async def in_async() -> None:
+    await awaited.arun("seven")  # MISTAKE
+    text: str = await (await awaited.arun(Welcome(7))).aresult()  # MISTAKE
+    print(text)
+
+
+@ow.workflow  # MISTAKE
+def three_parameters(step: Step, input: Welcome, more: int) -> int:
+    return more
+
+
+@ow.workflow("no-step")  # MISTAKE
+def without_step() -> int:
+    return 1
+
+
+@ow.workflow(7)  # MISTAKE
+def named_by_number(step: Step) -> int:
+    return 1

@@ -1,0 +1,217 @@
+"""What the type checkers must make of the public API. Never run; see test_typing.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict, assert_type
+
+from owsuper import (
+    AsyncStep,
+    OpenWorkflow,
+    RetryPolicy,
+    Run,
+    RunHandle,
+    RunStatus,
+    Step,
+    Worker,
+    Workflow,
+)
+
+ow = OpenWorkflow()
+
+
+@dataclass
+class Welcome:
+    user_id: int
+
+
+class Receipt(TypedDict):
+    user: str
+
+
+# --- every way to decorate keeps the types ---------------------------------------------------
+
+
+@ow.workflow
+def bare(step: Step, input: Welcome) -> Receipt:
+    return {"user": str(input.user_id)}
+
+
+@ow.workflow()
+def empty_call(step: Step, input: Welcome) -> Receipt:
+    return {"user": str(input.user_id)}
+
+
+@ow.workflow("named")
+def named(step: Step, input: Welcome) -> Receipt:
+    return {"user": str(input.user_id)}
+
+
+@ow.workflow("full", version="2", retry=RetryPolicy(maximum_attempts=5))
+def full(step: Step, input: Welcome) -> Receipt:
+    return {"user": str(input.user_id)}
+
+
+@ow.workflow
+def without_input(step: Step) -> int:
+    return 1
+
+
+@ow.workflow("without-result")
+def without_result(step: Step, input: list[str]) -> None: ...
+
+
+@ow.workflow
+async def async_bare(step: AsyncStep, input: Welcome) -> Receipt:
+    return {"user": str(input.user_id)}
+
+
+@ow.workflow("async-named", version="2")
+async def async_named(step: AsyncStep, input: Welcome) -> Receipt:
+    return {"user": str(input.user_id)}
+
+
+@ow.workflow
+async def async_without_input(step: AsyncStep) -> int:
+    return 1
+
+
+@ow.workflow("async-called-without-input")
+async def async_called_without_input(step: AsyncStep) -> int:
+    return 1
+
+
+@ow.workflow
+def optional_input(step: Step, input: Welcome | None = None) -> int:
+    return 1
+
+
+@ow.workflow
+def json_input(step: Step, input: Any) -> Any:
+    return input
+
+
+assert_type(bare, Workflow[Welcome, Receipt])
+assert_type(empty_call, Workflow[Welcome, Receipt])
+assert_type(named, Workflow[Welcome, Receipt])
+assert_type(full, Workflow[Welcome, Receipt])
+assert_type(without_input, Workflow[None, int])
+assert_type(without_result, Workflow[list[str], None])
+assert_type(async_bare, Workflow[Welcome, Receipt])
+assert_type(async_named, Workflow[Welcome, Receipt])
+assert_type(async_without_input, Workflow[None, int])
+assert_type(async_called_without_input, Workflow[None, int])
+assert_type(optional_input, Workflow[Welcome | None, int])
+assert_type(json_input, Workflow[Any, Any])
+
+
+# --- runs and results ------------------------------------------------------------------------
+
+
+def start_and_wait() -> None:
+    handle = bare.run(Welcome(7), idempotency_key="welcome:7")
+    assert_type(handle, RunHandle[Receipt])
+    assert_type(handle.result(), Receipt)
+    assert_type(handle.result(timeout=30)["user"], str)
+    assert_type(handle.result("5m"), Receipt)
+    assert_type(handle.result(timedelta(minutes=5)), Receipt)
+    assert_type(handle.id, str)
+    assert_type(handle.run_id, str)
+    assert_type(handle.workflow_name, str | None)
+    assert_type(handle.status(), RunStatus)
+    assert_type(handle.details(), Run)
+    assert_type(handle.cancel(), None)
+
+    assert_type(without_input.run(), RunHandle[int])
+    assert_type(without_input.run(available_at="5m"), RunHandle[int])
+    assert_type(optional_input.run(), RunHandle[int])
+    assert_type(optional_input.run(Welcome(7)), RunHandle[int])
+    assert_type(without_result.run(["a"]).result(), None)
+    bare.run(Welcome(7), available_at=datetime.now(UTC), deadline_at=timedelta(hours=1))
+
+    assert_type(bare.run_many([Welcome(1), Welcome(2)]), list[RunHandle[Receipt]])
+    assert_type(bare.run_many(Welcome(n) for n in range(9)), list[RunHandle[Receipt]])
+    bare.run_many([Welcome(1)], available_at="1h", deadline_at="2h")
+
+    start_any(bare)
+
+
+def start_any(workflow: Workflow[Welcome, object]) -> None:
+    assert_type(workflow.run(Welcome(7)), RunHandle[object])
+
+
+async def start_and_await() -> None:
+    handle = await async_bare.arun(Welcome(7), idempotency_key="welcome:7")
+    assert_type(handle, RunHandle[Receipt])
+    assert_type(await handle.aresult(), Receipt)
+    assert_type(await handle.aresult(timeout=30), Receipt)
+    assert_type(await handle.astatus(), RunStatus)
+    assert_type(await handle.adetails(), Run)
+    assert_type(await handle.acancel(), None)
+    assert_type(await async_without_input.arun(), RunHandle[int])
+    assert_type(await bare.arun(Welcome(7)), RunHandle[Receipt])
+    assert_type(await async_bare.arun_many([Welcome(1)]), list[RunHandle[Receipt]])
+    assert_type(async_bare.run(Welcome(7)), RunHandle[Receipt])
+
+
+def by_workflow_and_by_name() -> None:
+    assert_type(ow.run_workflow(bare, Welcome(7)), RunHandle[Receipt])
+    assert_type(ow.run_workflow(without_input), RunHandle[int])
+    assert_type(ow.run_workflow("named", {"user_id": 7}, version="2"), RunHandle[Any])
+    assert_type(ow.run_workflow("named"), RunHandle[Any])
+    assert_type(ow.run_many(bare, [Welcome(7)]), list[RunHandle[Receipt]])
+    assert_type(ow.run_many("named", [{"user_id": 7}]), list[RunHandle[Any]])
+    assert_type(ow.get_run("some-id"), RunHandle[Any])
+
+
+async def by_workflow_and_by_name_async() -> None:
+    assert_type(await ow.arun_workflow(bare, Welcome(7)), RunHandle[Receipt])
+    assert_type(await ow.arun_workflow(without_input), RunHandle[int])
+    assert_type(await ow.arun_workflow("named", {"user_id": 7}), RunHandle[Any])
+    assert_type(await ow.arun_many(bare, [Welcome(7)]), list[RunHandle[Receipt]])
+    assert_type(await ow.aget_run("some-id"), RunHandle[Any])
+
+
+def worker() -> None:
+    assert_type(ow.new_worker(), Worker)
+    with ow.new_worker(processes=2, concurrency=4, lease="10s", listen=False) as running:
+        assert_type(running, Worker)
+    assert_type(ow.new_worker(modules=["app.workflows"]).start(), Worker)
+
+
+# --- steps -----------------------------------------------------------------------------------
+
+
+def fetch(user_id: int, region: str) -> Receipt:
+    return {"user": f"{region}:{user_id}"}
+
+
+async def fetch_async(user_id: int, region: str) -> Receipt:
+    return {"user": f"{region}:{user_id}"}
+
+
+def size(text: str) -> int:
+    return len(text)
+
+
+@ow.workflow
+def blocking_steps(step: Step, input: Welcome) -> int:
+    assert_type(step.run("fetch", fetch, input.user_id, "eu"), Receipt)
+    assert_type(step.run("fetch", fetch_async, input.user_id, "eu"), Receipt)
+    assert_type(step.run("one", lambda: 1, retry=RetryPolicy(maximum_attempts=1)), int)
+    assert_type(step.submit("fetch", fetch, 1, "eu").result(), Receipt)
+    assert_type(step.map("size", size, ["a", "b"]), list[int])
+    assert_type(step.sleep("nap", "1h"), None)
+    assert_type(step.run_id, str)
+    assert_type(step.created_at, datetime)
+    return 1
+
+
+@ow.workflow
+async def async_steps(step: AsyncStep, input: Welcome) -> int:
+    assert_type(await step.run("fetch", fetch, input.user_id, "eu"), Receipt)
+    assert_type(await step.run("fetch", fetch_async, input.user_id, "eu"), Receipt)
+    assert_type(await step.map("size", size, ["a", "b"]), list[int])
+    assert_type(await step.sleep("nap", timedelta(hours=1)), None)
+    return 1
