@@ -27,7 +27,7 @@ def test_a_signal_lets_runs_finish_and_takes_no_new_ones(
     for arrival in arrived:
         arrival.say("go")
     assert worker.program.wait() == 0
-    wait_until_dead(everybody, timeout=5)
+    wait_until_dead(everybody)
 
     world.check(busy)
     assert {(run.status, run.worker_id, run.attempts) for run in world.runs(backlog)} == {
@@ -61,7 +61,7 @@ def test_a_second_interrupt_or_quit_stops_at_once(world: World, signals: list[st
         worker.program.signal(signal.Signals[name])
     assert worker.program.wait() == 0
     assert time.monotonic() - asked < 10  # the steps would never have ended
-    wait_until_dead(everybody, timeout=5)
+    wait_until_dead(everybody)
     for arrival in arrived:
         arrival.wait_until_gone()
     assert world.leased() == []

@@ -91,7 +91,7 @@ class Worker:
         everybody = self.processes()
         self.program.signal(number)
         assert self.program.wait(PATIENCE) == 0, self.log
-        wait_until_dead(everybody, timeout=5)
+        wait_until_dead(everybody)
 
     def _titled(self, start: str) -> list[int]:
         return [pid for pid in self.program.descendants() if title(pid).startswith(start)]

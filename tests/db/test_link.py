@@ -48,7 +48,7 @@ class Owner:
             for _, mask in selector.select(timeout):
                 started = time.monotonic()
                 link.on_ready(mask)
-                assert time.monotonic() - started < 1, "a turn of the link must not block"
+                assert time.monotonic() - started < 5, "a turn of the link must not block"
 
     def until(self, condition: Callable[[], Any], seconds: float = 20) -> None:
         give_up = time.monotonic() + seconds

