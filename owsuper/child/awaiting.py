@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import time
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
@@ -62,10 +63,11 @@ class AwaitingPass(Pass):
         type: Any,
     ) -> Coroutine[Any, Any, Any]:
         step = self.function_step(name, fn, args, retry, type)
-        return self._drive(function_step(self, step))
+        return _named(f"step.run({name!r})", self._drive(function_step(self, step)))
 
     def sleep(self, name: str, duration: Duration) -> Coroutine[Any, Any, None]:
-        return self._drive(sleep_step(self, self.begin(name), partial(milliseconds, duration)))
+        steps = sleep_step(self, self.begin(name), partial(milliseconds, duration))
+        return _named(f"step.sleep({name!r})", self._drive(steps))
 
     def submit(
         self,
@@ -98,12 +100,15 @@ class AwaitingPass(Pass):
             case Settle():
                 if self._writing.locked() or self._sent is not None or self.owes():
                     await self.flush()
+                if time.monotonic() >= self.leased_until:
+                    await self._confirm()
                 if self.verdict is not None:
                     raise unwind()
             case Call():
                 return await self._call(effect)
             case Record(write):
                 self._recorded.append(write)
+                self.tell_failed(write)
                 if self._flush is None:
                     self._flush = self._loop.call_later(_DEFER, self._flush_soon)
             case Pause(wait):
@@ -115,6 +120,7 @@ class AwaitingPass(Pass):
         services.flight.enter(self.slot, call.key)
         services.markers.began(call.attempt_id, partial(self.running_row, call, self.now()))
         token = step_in_flight.set(call.key)
+        task = asyncio.current_task()
         self._quiet.begin()
         try:
             if _is_async(call.function):
@@ -123,25 +129,44 @@ class AwaitingPass(Pass):
                 value = await self._in_thread(call.function)
                 if inspect.isawaitable(value):
                     value = await value
-            return Value(value)
-        except (Unwind, GeneratorExit):
+            answer: Value | Threw = Value(value)
+        except Unwind:
             raise
         except BaseException as exc:  # SystemExit in a step is a failure of that step
             if isinstance(exc, asyncio.CancelledError) and _is_cancelled():
                 raise  # whoever cancelled the step is told; its attempt is abandoned
-            return Threw(exc)
+            if isinstance(exc, GeneratorExit) and asyncio.current_task() is not task:
+                raise  # nobody awaits the step any more
+            answer = Threw(exc)
         finally:
             self._quiet.end()
             step_in_flight.reset(token)
             services.markers.ended(call.attempt_id)
             services.flight.leave(self.slot, call.key)
+        self.end_if_copied(answer)
+        return answer
+
+    async def _confirm(self) -> None:
+        """Make sure that the run is still ours."""
+        with self._quiet.under_way():
+            confirmed = self._services.writers.submit(self._services.leases.confirm, self)
+            await asyncio.wrap_future(confirmed)
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         """Call ``function`` in a thread; the pass stays busy until it returns, cancelled or not."""
-        job = self._services.threads.submit(copy_context().run, function)
+        job = self._services.threads.submit(copy_context().run, self._call_in_thread, function)
         self._quiet.begin()
         job.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._quiet.end))
         return await asyncio.wrap_future(job)
+
+    def _call_in_thread(self, function: Callable[[], Any]) -> Any:
+        try:
+            value = function()
+        except BaseException as exc:
+            self.end_if_copied(Threw(exc))
+            raise
+        self.end_if_copied(Value(value))
+        return value
 
     # --- waiting ---------------------------------------------------------------------------
 
@@ -258,6 +283,13 @@ class AwaitingPass(Pass):
             task.cancel()
         await self._quiet.idle()
         return self.verdict
+
+
+def _named(name: str, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+    """``coroutine``, called ``name`` when Python complains that nobody awaited it."""
+    named: Any = coroutine  # what the type lacks, every coroutine of Python's own has
+    named.__qualname__ = name
+    return coroutine
 
 
 def _is_cancelled() -> bool:

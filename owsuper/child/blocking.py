@@ -36,6 +36,7 @@ class StepFuture(Future[Any]):
     def __init__(self, owner: BlockingPass) -> None:
         super().__init__()
         self._owner = owner
+        self.set_running_or_notify_cancel()  # a step that was submitted cannot be cancelled
 
     def result(self, timeout: float | None = None) -> Any:
         """The step's result. Raises what the step raised; TimeoutError after ``timeout`` s."""
@@ -63,6 +64,7 @@ class BlockingPass(Pass):
     def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
         super().__init__(run, replay, services, slot)
         self._changed = threading.Condition()
+        self._body = threading.get_ident()
         self._active = 1  # branches that are not waiting; the body is the first
         self._waits: list[Wait] = []  # of branches that block their thread
         self._parked: list[_Branch] = []  # submitted, waiting, without a thread
@@ -105,6 +107,18 @@ class BlockingPass(Pass):
 
     def _drive(self, steps: Steps) -> Any:
         """Perform the effects of ``steps`` in this thread; its value."""
+        if threading.get_ident() == self._body:
+            return self._go_through(steps)
+        with self._changed:  # a thread that user code started: a branch like others
+            self._active += 1
+        try:
+            return self._go_through(steps)
+        finally:
+            with self._changed:
+                self._active -= 1
+                self._changed.notify_all()
+
+    def _go_through(self, steps: Steps) -> Any:
         try:
             effect = next(steps)
             while True:
@@ -135,6 +149,7 @@ class BlockingPass(Pass):
         match effect:
             case Settle():
                 self.settle()
+                self._services.leases.confirm(self)
                 if self.verdict is not None:
                     raise unwind()
             case Call():
@@ -143,6 +158,7 @@ class BlockingPass(Pass):
                 with self._writing:
                     self._recorded.append(write)
                 self._services.deferred.add(self, write)
+                self.tell_failed(write)
             case Pause():
                 raise AssertionError("pauses are the driver's own affair")
         return None
@@ -156,15 +172,17 @@ class BlockingPass(Pass):
             value = call.function()
             if inspect.isawaitable(value):
                 value = services.loop.wait_for(value)
-            return Value(value)
+            answer: Value | Threw = Value(value)
         except Unwind:
             raise
         except BaseException as exc:  # SystemExit in a step is a failure of that step
-            return Threw(exc)
+            answer = Threw(exc)
         finally:
             step_in_flight.reset(token)
             services.markers.ended(call.attempt_id)
             services.flight.leave(self.slot, call.key)
+        self.end_if_copied(answer)
+        return answer
 
     # --- waiting ---------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ Write sets that wait at the same time share one statement and so one flush to di
 those who wait commits for all of them, the leader; when it is done it wakes them, and one of
 those who came meanwhile leads the next. Awaiting callers cannot lead: a thread does it for
 them. Each write set stands behind the fence of its own run: one that lost its lease does not
-harm the others.
+harm the others. Nor does one whose run somebody else has locked, or that fails for another
+reason that may pass: it is set apart, and tried again by itself.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 import psycopg
+from psycopg.pq import ConnStatus
 
-from owsuper.child.database import Database, Lost
+from owsuper.child.database import Database, Lost, is_refusal
 from owsuper.core.model import Complete, RunStatus, WriteSet
 from owsuper.db.runs import RunStore
 
@@ -26,6 +28,8 @@ _log = logging.getLogger("owsuper.child")
 
 _BATCH: Final = 64  # write sets in one statement
 _PAUSE_LONGEST: Final = 1.0  # seconds between tries in an outage
+_PAUSE_APART: Final = 0.2  # seconds between tries of what is set apart
+_NO_SERVICE: Final = ("08", "53", "57P")  # SQLSTATEs: no connection, no resources, shutting down
 
 # Who was just served is soon back with its next step, if that takes as long as most steps of
 # a busy child do: waiting for it halves the commits. It is not worth more than a commit is.
@@ -40,16 +44,19 @@ class LeaseLost(Exception):
 class _Waiting:
     """A write set on its way, and what became of it: None is success.
 
-    A blocking caller sleeps on ``wake`` until it is done, or is to lead.
+    A blocking caller sleeps on ``wake`` until it is done, or is to lead. While it is ``apart``
+    another thread sees to it.
     """
 
-    __slots__ = ("done", "error", "future", "wake", "write")
+    __slots__ = ("apart", "done", "error", "future", "repeated", "wake", "write")
 
     def __init__(self, write: WriteSet, future: asyncio.Future[None] | None = None) -> None:
         self.write = write
         self.future = future
         self.wake = threading.Lock()
         self.done = False
+        self.apart = False
+        self.repeated = False  # an earlier try may have succeeded
         self.error: Exception | None = None
 
 
@@ -67,6 +74,7 @@ class Committer:
         self._called = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._apart: list[_Waiting] = []
 
     def commit(self, write: WriteSet) -> None:
         """Make ``write`` durable; blocks. Raises LeaseLost, or what the database refused."""
@@ -76,6 +84,8 @@ class Committer:
             waiting.wake.acquire()
         if not waiting.done:
             self._lead(waiting)
+        if not waiting.done:  # it was set apart meanwhile
+            waiting.wake.acquire()
         if waiting.error is not None:
             raise waiting.error
 
@@ -114,7 +124,7 @@ class Committer:
                     self._rest()
                     self._led = False
                     return
-            if own is not None and not own.done:
+            if own is not None and not (own.done or own.apart):
                 continue
             if heir.future is not None:
                 self._call_thread()
@@ -144,16 +154,12 @@ class Committer:
         """Commit what waits now, and say so. Only the leader calls this."""
         batch = self._next_batch()
         try:
-            self._commit([waiting.write for waiting in batch], batch)
+            self._commit(batch)
         except Exception as exc:
             for waiting in batch:
-                if waiting.error is None:
+                if waiting.error is None and not waiting.apart:
                     waiting.error = exc
-        for waiting in batch:
-            waiting.done = True
-            if waiting.future is None:
-                waiting.wake.release()
-        _answer([waiting for waiting in batch if waiting.future is not None])
+        _settle([waiting for waiting in batch if not waiting.apart])
 
     def _next_batch(self) -> list[_Waiting]:
         """The next in the queue, up to a second one of the same run: those must follow on."""
@@ -178,47 +184,101 @@ class Committer:
         while len(self._queue) < self._company and time.monotonic() < end:
             time.sleep(_GLANCE)
 
-    def _commit(self, writes: Sequence[WriteSet], batch: Sequence[_Waiting]) -> None:
-        pause, repeated = 0.0, False
+    def _commit(self, batch: Sequence[_Waiting]) -> None:
+        """Commit together, through an outage; raises what ends that."""
+        pause = 0.0
         while True:
             try:
                 if self._conn is None:
                     self._conn = self._database.take()
-                held = self._store.commit(self._conn, writes)
+                held = self._store.commit(self._conn, [waiting.write for waiting in batch])
                 break
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
-                repeated = True
             except Lost as exc:
-                _log.warning("database unavailable, a write waits: %s", exc)
+                if isinstance(exc, psycopg.Error) and _is_usable(self._conn, exc):
+                    self._single_out(batch, exc)
+                    return
+                self._database.tell_away(exc)
                 self._drop()
-                repeated = True
+                for waiting in batch:
+                    waiting.repeated = True
                 if self._database.closing.wait(pause):
                     raise
                 pause = min(max(pause * 2, 0.05), _PAUSE_LONGEST)
-            except psycopg.Error:
-                if len(batch) == 1:
-                    raise
-                # One of them was refused: find out which, so that the others get through.
-                for waiting in batch:
-                    try:
-                        self._commit([waiting.write], [waiting])
-                    except Exception as exc:
-                        waiting.error = exc
+            except psycopg.Error as exc:
+                self._single_out(batch, exc)
                 return
+        self._database.tell_back()
         for waiting in batch:
-            if waiting.write.worker_id not in held and not (
-                repeated and self._happened(waiting.write)
-            ):
-                waiting.error = LeaseLost(waiting.write.run_id)
+            self._judge(waiting, held)
+
+    def _single_out(self, batch: Sequence[_Waiting], exc: psycopg.Error) -> None:
+        """One of them failed: find out which, so that the others get through."""
+        if len(batch) > 1:
+            for waiting in batch:
+                try:
+                    self._commit([waiting])
+                except Exception as error:
+                    waiting.error = error
+        elif is_refusal(exc):
+            batch[0].error = exc
+        else:
+            self._set_apart(batch[0], exc)
+
+    def _judge(self, waiting: _Waiting, held: Container[str]) -> None:
+        write = waiting.write
+        if write.worker_id not in held and not (waiting.repeated and self._happened(write)):
+            waiting.error = LeaseLost(write.run_id)
 
     def _happened(self, write: WriteSet) -> bool:
         """Whether an earlier try, whose answer was lost, had completed the run."""
         if not isinstance(write.outcome, Complete):
             return False
-        found = self._database.patiently(
-            lambda conn: self._store.outcome_of(conn, write.run_id), "outcome"
-        )
+        found = self._database.patiently(lambda conn: self._store.outcome_of(conn, write.run_id))
         return found == (RunStatus.COMPLETED, write.worker_id)
+
+    # --- what fails, but not for good ------------------------------------------------------
+
+    def _set_apart(self, waiting: _Waiting, exc: psycopg.Error) -> None:
+        """Let it wait where it keeps nobody else waiting."""
+        _log.warning("run %s: a write waits: %s", waiting.write.run_id, exc)
+        waiting.apart = True
+        with self._lock:
+            self._apart.append(waiting)
+            first = len(self._apart) == 1
+        if first:
+            threading.Thread(target=self._persist, name="owsuper-apart", daemon=True).start()
+
+    def _persist(self) -> None:
+        """Try what is set apart, one after the other, until nothing is left."""
+        over = False
+        while not over:
+            self._database.closing.wait(_PAUSE_APART)
+            with self._lock:
+                waiting = self._apart[0]
+            settled = self._try_again(waiting)
+            with self._lock:
+                del self._apart[0]
+                if not settled:
+                    self._apart.append(waiting)
+                over = not self._apart
+            if settled:
+                _settle([waiting])
+
+    def _try_again(self, waiting: _Waiting) -> bool:
+        """Whether that was the last time."""
+        try:
+            held = self._database.once(lambda conn: self._store.commit(conn, [waiting.write]))
+            self._judge(waiting, held)
+        except Exception as exc:
+            if (
+                isinstance(exc, Lost)
+                and not is_refusal(exc)
+                and not self._database.closing.is_set()
+            ):
+                waiting.repeated = True
+                return False
+            waiting.error = exc
+        return True
 
     def _rest(self) -> None:
         """Nothing to write: leave the connection to others, or to be closed when it is idle."""
@@ -233,10 +293,30 @@ class Committer:
             self._conn = None
 
 
+def _is_usable(conn: psycopg.Connection | None, exc: psycopg.Error) -> bool:
+    """Whether a statement failed, as opposed to the connection, or to the server as a whole."""
+    return (
+        conn is not None
+        and conn.pgconn.status == ConnStatus.OK
+        and exc.sqlstate is not None
+        and not isinstance(exc, psycopg.errors.ReadOnlySqlTransaction)
+        and not exc.sqlstate.startswith(_NO_SERVICE)
+    )
+
+
 def _seen(future: asyncio.Future[None]) -> None:
     """A caller that was cancelled does not come back for the error; that is no news."""
     if not future.cancelled():
         future.exception()
+
+
+def _settle(served: Sequence[_Waiting]) -> None:
+    """Tell the callers that it is over."""
+    for waiting in served:
+        waiting.done = True
+        if waiting.future is None:
+            waiting.wake.release()
+    _answer([waiting for waiting in served if waiting.future is not None])
 
 
 def _answer(served: Sequence[_Waiting]) -> None:

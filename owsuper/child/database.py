@@ -30,6 +30,16 @@ Lost = (
 )
 """What a dead or missing connection raises, and one to a server that is not the primary."""
 
+_OUT_OF_BOUNDS: Final = "54"  # SQLSTATEs: a value is larger than PostgreSQL can take
+
+
+def is_refusal(exc: Exception) -> bool:
+    """Whether the server will not take this write, now or later."""
+    if not isinstance(exc, psycopg.Error):
+        return False
+    out_of_bounds = exc.sqlstate is not None and exc.sqlstate.startswith(_OUT_OF_BOUNDS)
+    return out_of_bounds or not isinstance(exc, Lost)
+
 
 class Database:
     """Connections of one child. ``closing`` ends the patience: work then fails at once."""
@@ -37,6 +47,7 @@ class Database:
     def __init__(self, url: str, application_name: str, *, idle: float = _IDLE_FOR) -> None:
         self.closing = threading.Event()
         self._idle = idle
+        self._away = False
         self._pool = Pool(
             lambda: connect.connect(url, application_name=application_name), _CONNECTIONS
         )
@@ -48,6 +59,18 @@ class Database:
     def give(self, conn: psycopg.Connection) -> None:
         self._pool.give(conn)
 
+    def tell_away(self, exc: Exception) -> None:
+        """Say that the database cannot be used, once in an outage."""
+        level = logging.DEBUG if self._away else logging.WARNING
+        _log.log(level, "the database is away, will retry: %s", " ".join(str(exc).split()))
+        self._away = True
+
+    def tell_back(self) -> None:
+        """Say that it can be used again, if it was away."""
+        if self._away:
+            self._away = False
+            _log.info("the database is back")
+
     def shed(self) -> None:
         """Close what nobody has used for a while; to be called from time to time."""
         self._pool.shed(self._idle)
@@ -57,7 +80,7 @@ class Database:
         self.closing.set()
         self._pool.close()
 
-    def patiently(self, work: Callable[[psycopg.Connection], _T], what: str) -> _T:
+    def patiently(self, work: Callable[[psycopg.Connection], _T]) -> _T:
         """``work(conn)``, repeated through outages; so it must bear repetition.
 
         Raises the last error once ``closing`` is set.
@@ -67,7 +90,7 @@ class Database:
             try:
                 return self.once(work)
             except Lost as exc:
-                _log.warning("database unavailable, will retry: %s", exc, extra={"what": what})
+                self.tell_away(exc)
                 if self.closing.wait(pause):
                     raise
                 pause = min(pause * 2, _PAUSE_LONGEST)
@@ -76,7 +99,9 @@ class Database:
         """``work(conn)`` without repetition. Raises one of ``Lost`` in an outage."""
         conn = self.take()
         try:
-            return work(conn)
+            result = work(conn)
+            self.tell_back()
+            return result
         except psycopg.errors.ReadOnlySqlTransaction:
             conn.close()  # the next one may lead to the primary
             raise

@@ -93,6 +93,8 @@ class Executor:
                 if isinstance(arguments, Raised)
                 else copy_context().run(_call, workflow.fn, arguments)
             )
+            if not isinstance(end, Raised):
+                this.end_if_copied(end)
             verdict = this.join(returned=isinstance(end, Value))
             outcome = self._outcome(workflow, this, end, verdict)
             if isinstance(outcome, Gone):
@@ -129,6 +131,8 @@ class Executor:
                     end = await this.run_body(_await(workflow.fn, arguments))
                 except asyncio.CancelledError as exc:
                     end = Threw(exc)
+            if not isinstance(end, Raised):
+                this.end_if_copied(end)
             verdict = await this.join(returned=isinstance(end, Value))
             outcome = self._outcome(workflow, this, end, verdict)
             if isinstance(outcome, Gone):
@@ -150,15 +154,11 @@ class Executor:
         history: list[StepAttempt] = []
         failures = 0
         if not run.first:
-            stored = self._database.patiently(
-                lambda conn: self._store.load(conn, run.run_id), "history"
-            )
+            stored = self._database.patiently(lambda conn: self._store.load(conn, run.run_id))
             history, failures = stored.history, stored.failures
         raw = run.input_json
         if run.input_stored:
-            raw = self._database.patiently(
-                lambda conn: self._store.load_input(conn, run.run_id), "input"
-            )
+            raw = self._database.patiently(lambda conn: self._store.load_input(conn, run.run_id))
         return Loaded(history, failures, _converted(workflow, raw))
 
     def _replay(self, workflow: Workflow[Any, Any], run: ClaimedRun, loaded: Loaded) -> Replay:
@@ -198,12 +198,28 @@ class Executor:
                 return Ended("completed")
             case Park(until):
                 return Ended("parked", max(0.0, (until - this.now()).total_seconds()))
-            case Retry(at):
-                return Ended("retrying", max(0.0, (at - this.now()).total_seconds()))
-            case Fail():
+            case Retry(at, error, counts):
+                due_in = max(0.0, (at - this.now()).total_seconds())
+                if counts:
+                    told = _told(this, error) | {"due_in": due_in}
+                    _log.warning("run failed and will be tried again", extra=told)
+                return Ended("retrying", due_in)
+            case Fail(error):
+                _log.error("run failed", extra=_told(this, ErrorPayload.from_json(error)))
                 return Ended("failed")
             case Release():
                 return Ended("released", 0.0)
+
+
+def _told(this: Pass, error: ErrorPayload) -> dict[str, object]:
+    """What the log says of a run that failed."""
+    run = this.run
+    return {
+        "run_id": run.run_id,
+        "workflow": run.workflow_name,
+        "attempt": run.attempts,
+        "error": error.summary(),
+    }
 
 
 def _converted(workflow: Workflow[Any, Any], raw: bytes | None) -> Value | Threw:
@@ -257,7 +273,7 @@ def _call(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Value | Threw:
 async def _await(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Value | Threw:
     try:
         return Value(await fn(*arguments))
-    except (asyncio.CancelledError, GeneratorExit):
+    except asyncio.CancelledError:
         raise
     except BaseException as exc:  # SystemExit must not end the loop's thread
         return Threw(exc)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 from owsuper.child.database import Database, Lost
+from owsuper.child.leases import Leases
 from owsuper.child.passes import Pass
-from owsuper.db.runs import RunStore
 
 _log = logging.getLogger("owsuper.child")
 
@@ -28,14 +28,12 @@ class Heartbeat:
         self,
         passes: dict[str, Pass],
         database: Database,
-        store: RunStore,
-        lease: float,
+        leases: Leases,
         beat: Callable[[tuple[str, ...]], None],
     ) -> None:
         self._passes = passes
         self._database = database
-        self._store = store
-        self._lease = lease
+        self._leases = leases
         self._beat = beat
         self._over = threading.Event()
         threading.Thread(target=self._run, name="owsuper-heartbeat", daemon=True).start()
@@ -44,30 +42,32 @@ class Heartbeat:
         self._over.set()
 
     def _run(self) -> None:
-        period = self._lease / _BEATS_PER_LEASE
+        period = self._leases.seconds / _BEATS_PER_LEASE
         pause = period
         while not self._over.wait(pause):
             started = time.monotonic()
             try:
-                self._renew()
+                all_good = self._renew()
             except Lost as exc:
-                _log.warning("heartbeat failed, will retry: %s", exc)
-                pause = min(_PAUSE, period)
+                self._database.tell_away(exc)
+                all_good = False
             except Exception:
                 _log.exception("heartbeat failed, will retry")
-                pause = min(_PAUSE, period)
-            else:
+                all_good = False
+            if all_good:
                 pause = max(0.0, period - (time.monotonic() - started))
+            else:
+                pause = min(_PAUSE, period)
 
-    def _renew(self) -> None:
-        held = dict(self._passes)
+    def _renew(self) -> bool:
+        """Whether all leases could be renewed that are not lost."""
+        held = list(self._passes.values())
         if not held:
-            return
-        leases = [(each.run.run_id, worker_id) for worker_id, each in held.items()]
-        renewed = self._database.once(lambda conn: self._store.extend(conn, leases, self._lease))
-        for worker_id, each in held.items():
-            if worker_id not in renewed and worker_id in self._passes and not each.leaving:
-                _log.warning("run %s was taken from us; stopping it", each.run.run_id)
-                each.lose()
+            return True
+        renewed = self._leases.renew(held)
         if renewed:
             self._beat(tuple(renewed))
+        return all(
+            each.run.worker_id in renewed or each.leaving or each.verdict is not None
+            for each in held
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import logging
 import os
@@ -23,13 +24,14 @@ from owsuper.child.database import Database
 from owsuper.child.deferred import Deferred
 from owsuper.child.execute import Ended, Executor
 from owsuper.child.heartbeat import Heartbeat
+from owsuper.child.leases import Leases
 from owsuper.child.loop import LoopThread
 from owsuper.child.markers import Markers
 from owsuper.child.passes import Services
 from owsuper.child.slots import SlotThreads
 from owsuper.child.spec import ChildSpec
 from owsuper.child.timekeeper import Timekeeper
-from owsuper.core.model import ClaimedRun, Release, WriteSet
+from owsuper.core.model import ClaimedRun, ErrorPayload, Fail, Release, WriteSet
 from owsuper.db.runs import RunStore
 from owsuper.flight import FlightRecorder
 from owsuper.wire import Assign, Beat, Drain, Finished, FrameBuffer, Message, Ready, Stop, encode
@@ -39,6 +41,7 @@ _log = logging.getLogger("owsuper.child")
 
 _STEP_THREADS: Final = 32  # for submitted steps, and sync steps of async workflows
 _TICK: Final = 1.0  # seconds
+_LAST_WRITES: Final = 2.0  # seconds for what must be written before a time-out ends the process
 _READ: Final = 65536
 
 
@@ -74,13 +77,20 @@ class Child:
             max_workers=_STEP_THREADS + min(settings.concurrency, _STEP_THREADS),
             thread_name_prefix="owsuper-step",
         )
+        writers = ThreadPoolExecutor(
+            max_workers=min(settings.concurrency, _STEP_THREADS) + 1,
+            thread_name_prefix="owsuper-write",
+        )
+        leases = Leases(self._database, store, settings.lease)
         self._services = Services(
             committer=Committer(self._database, store),
-            markers=Markers(self._database, store, timekeeper, threads),
-            deferred=Deferred(timekeeper, threads),
+            markers=Markers(self._database, store, timekeeper, writers),
+            deferred=Deferred(timekeeper, writers),
+            leases=leases,
             flight=FlightRecorder(spec.flight_fd, settings.concurrency),
             timekeeper=timekeeper,
             threads=threads,
+            writers=writers,
             loop=LoopThread(),
         )
         self._executor = Executor(spec.registry, self._database, store, self._services)
@@ -89,9 +99,7 @@ class Child:
         self._draining = False
         self._terminated = False
         self._deadline: float | None = None
-        self._heartbeat = Heartbeat(
-            self._executor.passes, self._database, store, settings.lease, self._beat
-        )
+        self._heartbeat = Heartbeat(self._executor.passes, self._database, leases, self._beat)
 
     # --- the pipe --------------------------------------------------------------------------
 
@@ -184,21 +192,26 @@ class Child:
     def _run(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> None:
         try:
             ended = self._executor.execute(workflow, run, slot)
-        except BaseException:
-            ended = self._broken(run)
+        except BaseException as exc:
+            ended = self._broken(run, exc)
         self._finish(slot, run, ended)
 
     async def _run_async(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> None:
         try:
             ended = await self._executor.execute_async(workflow, run, slot)
-        except BaseException:
-            ended = self._broken(run)
+        except BaseException as exc:
+            job = self._services.writers.submit(self._broken, run, exc)
+            ended = await asyncio.wrap_future(job)
         self._finish(slot, run, ended)
 
-    def _broken(self, run: ClaimedRun) -> Ended:
-        """The engine itself failed: leave the run to its lease, and say so."""
-        _log.exception("run %s (%s): the pass broke", run.run_id, run.workflow_name)
-        return Ended("lost")
+    def _broken(self, run: ClaimedRun, exc: BaseException) -> Ended:
+        """The engine itself failed, which it would again: so the run fails, unless it is for want
+        of memory, or of the task that it was executed in. Then it is left to its lease.
+        """
+        _log.error("run %s (%s): the pass broke", run.run_id, run.workflow_name, exc_info=exc)
+        if isinstance(exc, (MemoryError, asyncio.CancelledError)):
+            return Ended("lost")
+        return self._end(run, Fail(ErrorPayload.from_exception(exc).to_json()), "failed")
 
     def _finish(self, slot: int, run: ClaimedRun, ended: Ended) -> None:
         self._services.flight.leave(slot)
@@ -232,18 +245,30 @@ class Child:
             each.interrupt()
 
     def _give_back(self, run: ClaimedRun) -> Ended:
+        return self._end(run, Release(), "released")
+
+    def _end(self, run: ClaimedRun, outcome: Release | Fail, word: str) -> Ended:
         try:
-            self._services.committer.commit(WriteSet(run.run_id, run.worker_id, outcome=Release()))
+            self._services.committer.commit(WriteSet(run.run_id, run.worker_id, outcome=outcome))
         except Exception as exc:
-            _log.warning("run %s could not be released: %s", run.run_id, exc)
+            _log.warning("run %s could not be written as %s: %s", run.run_id, word, exc)
             return Ended("lost")
-        return Ended("released", 0.0)
+        return Ended(word, 0.0 if isinstance(outcome, Release) else None)
 
     def _give_up(self) -> None:
-        """Time is up: release what still runs, so that nobody waits for its lease."""
+        """Time is up: release what still runs, so that nobody waits for its lease. A database
+        that does not answer is not waited for.
+        """
         self._database.closing.set()
-        for run, _ in list(self._busy.values()):
-            self._give_back(run)
+        releases = [
+            threading.Thread(target=self._give_back, args=(run,), daemon=True)
+            for run, _ in list(self._busy.values())
+        ]
+        for each in releases:
+            each.start()
+        give_up = time.monotonic() + _LAST_WRITES
+        for each in releases:
+            each.join(max(0.0, give_up - time.monotonic()))
 
     # --- every second -------------------------------------------------------------------------
 

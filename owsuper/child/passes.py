@@ -7,22 +7,24 @@ user code does with the exception that unwinds it no longer matters.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import psycopg
-
 from owsuper.child.committer import LeaseLost
-from owsuper.child.database import Lost
+from owsuper.child.database import is_refusal
 from owsuper.child.results import result_type
 from owsuper.core.decisions import OverLimit, Wait
-from owsuper.core.effects import Call
+from owsuper.core.effects import Call, Threw, Value
 from owsuper.core.model import (
     ClaimedRun,
     ErrorPayload,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
     from owsuper.child.committer import Committer
     from owsuper.child.deferred import Deferred
+    from owsuper.child.leases import Leases
     from owsuper.child.loop import LoopThread
     from owsuper.child.markers import Markers
     from owsuper.child.timekeeper import Timekeeper
@@ -74,9 +77,11 @@ class Services:
     committer: Committer
     markers: Markers
     deferred: Deferred
+    leases: Leases
     flight: FlightRecorder
     timekeeper: Timekeeper
-    threads: ThreadPoolExecutor
+    threads: ThreadPoolExecutor  # for user code
+    writers: ThreadPoolExecutor  # for what must not wait until user code makes room
     loop: LoopThread
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -91,7 +96,10 @@ class Pass:
         self.verdict: Outcome | Gone | None = None
         self.leaving = False
         """The write that ends the claim is on its way, and says itself if it comes too late."""
+        self.leased_until = run.claim_sent + services.leases.seconds
+        """time.monotonic() of the end of the lease, as far as this process knows."""
         self._services = services
+        self._pid = os.getpid()
         self._ended = False
         self._recorded: list[StepWrite] = []
 
@@ -147,6 +155,22 @@ class Pass:
         self.decide(self.replay.over_limit(over))
         return StepLimitExceeded(over.limit, over.count)
 
+    def end_if_copied(self, answer: Value | Threw) -> None:
+        """End this process if user code has made it, by os.fork(): the run is its parent's."""
+        if os.getpid() == self._pid:
+            return
+        code: object = 0
+        if isinstance(answer, Threw):
+            if isinstance(answer.exception, SystemExit):
+                code = answer.exception.code or 0
+            else:
+                traceback.print_exception(answer.exception)
+                code = 1
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
     # --- the verdict -----------------------------------------------------------------------
 
     def decide(self, verdict: Outcome | Gone) -> None:
@@ -165,7 +189,7 @@ class Pass:
 
     def write_failed(self, exc: Exception) -> None:
         """A write did not happen: the run is no longer ours, or the database refuses it."""
-        if isinstance(exc, psycopg.Error) and not isinstance(exc, Lost):
+        if is_refusal(exc):
             _log.error("run %s: the database refused a write: %s", self.run.run_id, exc)
             self.verdict = Fail(ErrorPayload.from_exception(exc).to_json())
         else:
@@ -184,6 +208,21 @@ class Pass:
         if isinstance(self.verdict, Fail):
             return self.verdict
         raise unwind()
+
+    def tell_failed(self, write: StepWrite) -> None:
+        """Say in the log that an attempt of a step failed."""
+        if write.kind != StepKind.FUNCTION or write.status != StepStatus.FAILED:
+            return
+        _log.warning(
+            "step failed",
+            extra={
+                "run_id": self.run.run_id,
+                "workflow": self.run.workflow_name,
+                "step": write.step_name,
+                "attempt": self.replay.failures_of(write.step_name),
+                "error": None if write.error is None else write.error.summary(),
+            },
+        )
 
     def running_row(self, call: Call, started: datetime) -> WriteSet:
         """The row of a step whose function is being called since ``started``."""

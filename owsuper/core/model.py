@@ -63,11 +63,11 @@ class ErrorPayload:
         """Name, message and traceback of ``exc``, made fit for a jsonb column; never raises."""
         try:
             message = str(exc)
-        except Exception as broken:  # user code: its __str__ may fail like any other
+        except BaseException as broken:  # user code: its __str__ may fail like any other
             message = f"(its text cannot be had: {type(broken).__name__} in __str__)"
         try:
             stack = "".join(traceback.format_exception(exc))
-        except Exception:
+        except BaseException:
             stack = ""
         return cls(
             message=_storable(message),
@@ -89,6 +89,12 @@ class ErrorPayload:
             stack=stack if isinstance(stack, str) and stack else None,
             final=value.get("final") is True,
         )
+
+    def summary(self) -> str:
+        """Name and message on one line, for a log."""
+        text = " ".join(self.message.split())
+        text = f"{self.name}: {text}" if self.name else text
+        return text if len(text) <= 200 else f"{text[:197]}..."
 
     def to_json(self) -> dict[str, Any]:
         value: dict[str, Any] = {"message": self.message}

@@ -98,6 +98,10 @@ class Replay:
         self._under_way.add(key)
         return Execute(self._new_id(), len(failed) + 1)
 
+    def failures_of(self, key: str) -> int:
+        """How many attempts of this step have failed so far."""
+        return len(self._history.failed.get(key, ()))
+
     def record(self, write: StepWrite, output: Any = None) -> None:
         """Remember an attempt that this pass makes, as if it had been read back."""
         attempt = StepAttempt(

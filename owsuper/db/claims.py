@@ -144,7 +144,7 @@ class ClaimQueries:
         )
 
     def extend(self, leases: Sequence[Lease], lease_seconds: float) -> Call:
-        """Renew leases; ``parse_workers`` gives those that could be."""
+        """Renew leases; ``parse_renewed``."""
         return self._extend, (self._namespace, _leases(leases), lease_seconds)
 
     def release(self, leases: Sequence[Lease]) -> Call:
@@ -229,8 +229,13 @@ def parse_claim(rows: Rows, *, sent: float = 0.0) -> Claimed:
     )
 
 
+def parse_renewed(rows: Rows) -> dict[str, bool]:
+    """Of ``extend``: the worker ids of claims that are good, and whether they were renewed."""
+    return {_text(worker): renewed == b"true" for worker, renewed in rows}
+
+
 def parse_workers(rows: Rows) -> set[str]:
-    """The worker ids of ``extend`` and ``release``."""
+    """The worker ids of ``release``."""
     return {_text(worker) for (worker,) in rows}
 
 

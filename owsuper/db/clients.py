@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeAlias, TypeVar
@@ -12,6 +13,7 @@ import orjson
 from psycopg import AsyncConnection, Connection
 
 from owsuper.core.model import RunStatus, StepAttempt
+from owsuper.db.connect import is_pooled
 from owsuper.db.runs import MOST_ATTEMPTS_LOADED, step_attempt
 from owsuper.db.statement import Statement, load
 from owsuper.errors import RunNotCancelable, RunNotFound
@@ -29,7 +31,8 @@ _CANCELABLE = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SLEEPIN
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
-    """Statements for one round trip and one transaction, and what their rows mean.
+    """Statements for one transaction, and what their rows mean. They are one round trip, unless
+    there is a pooler in between.
 
     ``parse`` takes the rows of each statement and may raise what the caller should see.
     """
@@ -43,7 +46,8 @@ class Operation(Generic[T]):
             [(statement, params)] = self.calls
             cursor = conn.execute(statement.query, params)
             return self.parse([cursor.fetchall() if cursor.description else []])
-        with conn.pipeline(), conn.transaction():
+        together = nullcontext() if is_pooled(conn) else conn.pipeline()  # see db.pooled
+        with together, conn.transaction():
             cursors = [conn.execute(each.query, params) for each, params in self.calls]
         return self.parse([each.fetchall() if each.description else [] for each in cursors])
 
@@ -53,7 +57,8 @@ class Operation(Generic[T]):
             [(statement, params)] = self.calls
             cursor = await conn.execute(statement.query, params)
             return self.parse([await cursor.fetchall() if cursor.description else []])
-        async with conn.pipeline(), conn.transaction():
+        together = nullcontext() if is_pooled(conn) else conn.pipeline()
+        async with together, conn.transaction():
             cursors = [await conn.execute(each.query, params) for each, params in self.calls]
         return self.parse([await each.fetchall() if each.description else [] for each in cursors])
 

@@ -1,8 +1,12 @@
 """Cursors for connections through a pooler: each statement stands for itself.
 
 Nothing is prepared, since the pooler may give the next statement to a session that does not
-know it, or that knows another by the same name. The planner's settings travel in front of each
-statement: in a pipeline both are one round trip and one transaction.
+know it, or that knows another by the same name. The planner's settings go in front of each
+statement, in the same transaction.
+
+Not in a pipeline of psycopg's: it ends with a Sync and a Flush. When the Flush arrives after the
+answer to the Sync, PgBouncer (1.18, for one) lends a session for it, waits for an answer that a
+Flush does not have, and never takes the session back.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from typing import Any, Self
 
 from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor
 from psycopg.abc import Params
-from psycopg.pq import PipelineStatus, TransactionStatus
+from psycopg.pq import TransactionStatus
 from psycopg.rows import Row
 
 from owsuper.db.opening import LOCAL
@@ -32,7 +36,7 @@ def is_adapted(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
 
 
 class PooledCursor(RawCursor[Row]):
-    """Within a transaction or a pipeline of the caller's, statements go as they are."""
+    """Within a transaction of the caller's, statements go as they are."""
 
     def execute(
         self,
@@ -44,7 +48,7 @@ class PooledCursor(RawCursor[Row]):
     ) -> Self:
         if not _stands_alone(self.connection):
             return super().execute(query, params, prepare=prepare, binary=binary)
-        with self.connection.pipeline():
+        with self.connection.transaction():
             RawCursor(self.connection).execute(LOCAL)
             return super().execute(query, params, prepare=prepare, binary=binary)
 
@@ -62,14 +66,10 @@ class AsyncPooledCursor(AsyncRawCursor[Row]):
     ) -> Self:
         if not _stands_alone(self.connection):
             return await super().execute(query, params, prepare=prepare, binary=binary)
-        async with self.connection.pipeline():
+        async with self.connection.transaction():
             await AsyncRawCursor(self.connection).execute(LOCAL)
             return await super().execute(query, params, prepare=prepare, binary=binary)
 
 
 def _stands_alone(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
-    pgconn = conn.pgconn
-    return (
-        pgconn.pipeline_status == PipelineStatus.OFF
-        and pgconn.transaction_status == TransactionStatus.IDLE
-    )
+    return conn.pgconn.transaction_status == TransactionStatus.IDLE

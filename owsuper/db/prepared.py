@@ -6,6 +6,7 @@ interpreter's lock: a small statement some 100 µs, against 25 µs.
 
 from __future__ import annotations
 
+import select
 from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -14,6 +15,7 @@ import psycopg
 from psycopg import Connection, pq
 
 from owsuper.db import connect
+from owsuper.db.opening import LOCAL
 from owsuper.db.result import UNUSABLE_PLAN, Param, encode
 from owsuper.db.statement import Statement
 
@@ -29,10 +31,9 @@ def execute(
     another session the next time. ``conn`` must be idle, in autocommit mode, and used by no
     other thread meanwhile; the wait cannot be interrupted. Raises psycopg.Error.
     """
-    if connect.is_pooled(conn):
-        texts = [param.decode() if isinstance(param, bytes) else param for param in params]
-        return conn.execute(statement.query, texts).fetchall()
     values: list[Any] = [encode(param) for param in params]  # NULL is known to libpq, not to mypy
+    if connect.is_pooled(conn):
+        return _rows(_check(_execute_unprepared(conn.pgconn, statement.query, values)))
     names = _names.setdefault(conn, {})
     if (name := names.get(statement.text)) is None:
         name = f"{statement.name}:{len(names)}".encode()
@@ -42,6 +43,31 @@ def execute(
     if _sqlstate(result) in UNUSABLE_PLAN:
         result = conn.pgconn.exec_params(statement.query, values)
     return _rows(_check(result))
+
+
+def _execute_unprepared(pgconn: pq.abc.PGconn, query: bytes, values: list[Any]) -> pq.abc.PGresult:
+    """The result of ``query`` behind a pooler, the planner's settings in front of it: one round
+    trip and one transaction.
+    """
+    pgconn.enter_pipeline_mode()
+    pgconn.send_query_params(LOCAL, None)
+    pgconn.send_query_params(query, values)
+    pgconn.pipeline_sync()
+    ready = select.poll()  # not select(): descriptors may be above 1023
+    ready.register(pgconn.socket, select.POLLIN | select.POLLOUT)
+    while pgconn.flush():
+        ready.poll()
+        pgconn.consume_input()  # or both sides might wait for the other to read
+    results: list[pq.abc.PGresult] = []
+    while pgconn.status == pq.ConnStatus.OK:
+        result = pgconn.get_result()
+        if result is not None and result.status == pq.ExecStatus.PIPELINE_SYNC:
+            pgconn.exit_pipeline_mode()
+            break
+        if result is not None:
+            results.append(result)
+    refused = [each for each in results if each.status == pq.ExecStatus.FATAL_ERROR]
+    return [*refused, *results[-1:]][0]
 
 
 def _rows(result: pq.abc.PGresult) -> list[tuple[str, ...]]:

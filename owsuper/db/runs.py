@@ -99,10 +99,14 @@ class RunStore:
 
     def extend(
         self, conn: Connection[Any], leases: Sequence[tuple[str, str]], lease_seconds: float
-    ) -> set[str]:
-        """Renew leases, given as (run id, worker id); the worker ids for which that succeeded."""
+    ) -> dict[str, bool]:
+        """Renew leases, given as (run id, worker id).
+
+        The worker ids of the claims that are good, and whether they could be renewed: not while
+        somebody else has the run's row locked.
+        """
         rows = self._execute_text(conn, self._extend, leases_json(leases), lease_seconds)
-        return {worker for (worker,) in rows}
+        return {worker: renewed == "true" for worker, renewed in rows}
 
     def outcome_of(self, conn: Connection[Any], run_id: str) -> tuple[str, str | None] | None:
         """Status and owner of a run, None if there is no such run.

@@ -163,11 +163,11 @@ class Desk:
         self._renewing = False
         if self._refused("renew leases", result):
             return
-        renewed = claims.parse_workers(result.rows)
+        good = claims.parse_renewed(result.rows)
         for each in held:
-            if each.run.worker_id in renewed:
+            if good.get(each.run.worker_id):
                 each.renewed_at = max(each.renewed_at, asked_at)
-        if lost := frozenset(each.run.worker_id for each in held) - renewed:
+        if lost := frozenset(each.run.worker_id for each in held) - good.keys():
             self._owner.leases_lost(lost)
 
     def expire_deadlines(self) -> None:

@@ -9,7 +9,8 @@
 --
 -- Index: workflow_runs_pkey, step_attempts_pkey, the primary keys of our own tables.
 -- Locks: the runs, FOR NO KEY UPDATE, in id order. Whatever locks several runs does so in id
--- order, hence nobody waits in a circle.
+-- order, hence nobody waits in a circle. Whoever holds one for longer than a second, a forgotten
+-- session say, makes this fail, so that the caller can try the other runs without that one.
 --
 -- About owsuper.few_results see the result trigger; 64 runs at most. What a run has of failures
 -- and crashes is forgotten when it ends, unless this is its first claim, which says there is none.
@@ -26,6 +27,7 @@ WITH asked AS (
         output jsonb, error jsonb, counts boolean, first boolean
     )
     WHERE (SELECT set_config('owsuper.few_results', 'on', true)) = 'on'
+        AND (SELECT set_config('lock_timeout', '1s', true)) = '1s'
         AND (NOT $4::boolean OR (SELECT set_config('synchronous_commit', 'off', true)) = 'off')
     ORDER BY run
 ),

@@ -20,7 +20,8 @@ WITH asked AS MATERIALIZED (
         worker text, run text, outcome text, at timestamptz,
         output jsonb, error jsonb, counts boolean
     )
-    WHERE NOT $4::boolean OR (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+    WHERE (SELECT set_config('lock_timeout', '1s', true)) = '1s'
+        AND (NOT $4::boolean OR (SELECT set_config('synchronous_commit', 'off', true)) = 'off')
 ),
 parent AS MATERIALIZED (
     SELECT a.run AS child, r.step, s.run

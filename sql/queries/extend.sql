@@ -3,12 +3,14 @@
 -- Called by: children, RunStore.extend; the supervisor for the runs it has in hand and for a
 -- child that cannot, ClaimQueries.extend.
 -- $1 namespace, $2 claims (JSON array), $3 seconds from now.
--- Returns the worker id of every claim that was still good.
+-- Returns (worker id, renewed) of every claim that was still good. One whose row somebody else has
+-- locked is good but not renewed: to wait for it would keep all the others waiting.
 -- The flush to disk is skipped: a renewal that a server crash forgets is none.
 --
--- Index: workflow_runs_pkey. Locks: the runs, FOR NO KEY UPDATE, in id order.
+-- Index: workflow_runs_pkey. Locks: the runs, FOR NO KEY UPDATE; those that are locked already
+-- are passed by.
 -- About the form of the conditions see commit.
-WITH asked AS (
+WITH asked AS MATERIALIZED (
     SELECT *
     FROM json_to_recordset($2::json) AS a (worker text, run text)
     WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
@@ -23,7 +25,7 @@ mine AS MATERIALIZED (
         WHERE namespace_id = $1 AND id >= a.run AND id <= a.run
         ORDER BY id
         LIMIT 1
-        FOR NO KEY UPDATE
+        FOR NO KEY UPDATE SKIP LOCKED
     ) AS r
     WHERE r.status = 'running' AND r.worker_id = a.worker
 ),
@@ -39,4 +41,16 @@ extended AS (
     ON CONFLICT (namespace_id, id) DO UPDATE
     SET available_at = excluded.available_at, updated_at = excluded.updated_at
 )
-SELECT worker FROM mine
+SELECT worker, 'true' FROM mine
+UNION ALL
+SELECT a.worker, 'false'
+FROM asked AS a
+CROSS JOIN LATERAL (
+    SELECT status, worker_id
+    FROM {schema}.workflow_runs
+    WHERE namespace_id = $1 AND id >= a.run AND id <= a.run
+    ORDER BY id
+    LIMIT 1
+) AS r
+WHERE r.status = 'running' AND r.worker_id = a.worker
+    AND a.worker NOT IN (SELECT worker FROM mine)

@@ -14,10 +14,12 @@
 -- Index: workflow_runs_pkey, step_attempts_pkey, the primary keys of our own tables. The rows
 -- of owsuper_crashes of this namespace are read once; they are few.
 -- Locks: the runs and their parents, FOR NO KEY UPDATE, together in id order; then the parents'
--- step attempts. About the form of the conditions see commit, about waking commit_related.
+-- step attempts. Fails if one is locked by somebody else for longer than a moment, lest no claim be
+-- made meanwhile; to be repeated. About the form of the conditions see commit, about waking commit_related.
 WITH asked AS MATERIALIZED (
     SELECT *, count(*) OVER () = 1 AS alone
     FROM json_to_recordset($2::json) AS a (worker text, run text, evidence jsonb)
+    WHERE (SELECT set_config('lock_timeout', '100ms', true)) = '100ms'
 ),
 parent AS MATERIALIZED (
     SELECT a.run AS child, r.step, s.run

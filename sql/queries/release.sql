@@ -6,12 +6,14 @@
 -- Returns the worker id of every claim that was still good.
 -- The flush to disk is skipped: if a server crash forgets this, the leases run out.
 --
--- Index: workflow_runs_pkey. Locks: the runs, FOR NO KEY UPDATE, in id order.
+-- Index: workflow_runs_pkey. Locks: the runs, FOR NO KEY UPDATE, in id order. Fails if one is locked
+-- by somebody else for longer than a moment, lest no claim be made meanwhile; to be repeated.
 -- About the form of the conditions see commit.
 WITH asked AS (
     SELECT *
     FROM json_to_recordset($2::json) AS a (worker text, run text)
     WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+        AND (SELECT set_config('lock_timeout', '100ms', true)) = '100ms'
     ORDER BY run
 ),
 mine AS MATERIALIZED (

@@ -17,6 +17,7 @@ from owsuper.child.committer import Committer
 from owsuper.child.database import Database
 from owsuper.child.deferred import Deferred
 from owsuper.child.execute import Ended, Executor
+from owsuper.child.leases import Leases
 from owsuper.child.loop import LoopThread
 from owsuper.child.markers import Markers
 from owsuper.child.passes import Services
@@ -39,14 +40,17 @@ class Engine:
         self.database = Database(url, "owsuper test child")
         self.store = RunStore(schema, "default")
         self.threads = ThreadPoolExecutor(max_workers=32)
+        self.writers = ThreadPoolExecutor(max_workers=2)
         timekeeper = Timekeeper()
         self.services = Services(
             committer=Committer(self.database, self.store),
-            markers=Markers(self.database, self.store, timekeeper, self.threads),
-            deferred=Deferred(timekeeper, self.threads),
+            markers=Markers(self.database, self.store, timekeeper, self.writers),
+            deferred=Deferred(timekeeper, self.writers),
+            leases=Leases(self.database, self.store, LEASE),
             flight=FlightRecorder(flight.create(1), 1),
             timekeeper=timekeeper,
             threads=self.threads,
+            writers=self.writers,
             loop=LoopThread(),
         )
         self.executor = Executor(self.ow.registry, self.database, self.store, self.services)
@@ -145,6 +149,7 @@ class Engine:
     def close(self) -> None:
         self.services.loop.stop()
         self.threads.shutdown()
+        self.writers.shutdown()
         self.services.timekeeper.stop()
         self.services.committer.close()
         self.database.close()

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from owsuper.child.heartbeat import Heartbeat
+from owsuper.child.leases import Leases
 
 
 class Held:
@@ -13,7 +14,8 @@ class Held:
 
     def __init__(self, leaving: bool) -> None:
         self.run = self
-        self.run_id = "run"
+        self.run_id = self.worker_id = "run"
+        self.verdict = None
         self.leaving = leaving
         self.lost = threading.Event()
 
@@ -27,15 +29,16 @@ class Nothing:
     def once(self, ask: Any) -> Any:
         return ask(None)
 
-    def extend(self, *_: Any) -> set[str]:
-        return set()
+    def extend(self, *_: Any) -> dict[str, bool]:
+        return {}
 
 
 def test_a_lease_that_cannot_be_renewed_is_lost_unless_the_run_is_just_being_given_back() -> None:
     ends, goes_on = Held(leaving=True), Held(leaving=False)
     passes: Any = {"ends": ends, "goes on": goes_on}
     nothing: Any = Nothing()
-    heartbeat = Heartbeat(passes, nothing, nothing, 0.03, lambda _: None)
+    leases = Leases(nothing, nothing, 0.03)
+    heartbeat = Heartbeat(passes, nothing, leases, lambda _: None)
 
     assert goes_on.lost.wait(10)
     heartbeat.stop()

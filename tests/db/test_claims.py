@@ -19,6 +19,7 @@ from owsuper.db.claims import (
     Look,
     Swept,
     parse_claim,
+    parse_renewed,
     parse_swept,
     parse_workers,
 )
@@ -254,7 +255,7 @@ def test_leases_are_extended_and_given_back(supervisor: Supervisor, tables: Tabl
     mine, lost, parked = tables.run(error=error), tables.run(worker_id=OTHER), tables.parked()
     leases = [(mine, ME), (lost, "host:1:late"), (parked, "host:1:parked")]
     extend = supervisor.queries.extend(leases, 600)
-    assert parse_workers(perform(supervisor.conn, extend)) == {ME}
+    assert parse_renewed(perform(supervisor.conn, extend)) == {ME: True}
     assert tables.fetch(mine)["available_at"] > from_now(590)
     before = tables.fetch(mine)
     release = supervisor.queries.release(leases)

@@ -330,11 +330,38 @@ def test_leases_are_extended_only_by_their_owners(
     mine, lost, parked = tables.run(), tables.run(worker_id=OTHER), tables.parked()
     before = tables.fetch(lost), tables.fetch(parked)
     leases = [(mine, ME), (lost, "host:1:late"), (parked, "host:1:parked"), (str(uuid4()), "x")]
-    assert store.extend(session, leases, 600.5) == {ME}
+    assert store.extend(session, leases, 600.5) == {ME: True}
     row = tables.fetch(mine)
     assert row["available_at"] - row["updated_at"] == timedelta(seconds=600.5)
     assert (tables.fetch(lost), tables.fetch(parked)) == before
-    assert store.extend(session, [], 30) == set()
+    assert store.extend(session, [], 30) == {}
+
+
+def test_a_run_that_somebody_has_locked_is_not_renewed_and_keeps_no_other_waiting(
+    session: psycopg.Connection, tables: Tables, store: RunStore
+) -> None:
+    locked, free = tables.run(), tables.run(worker_id=OTHER)
+    with tables.conn.transaction():
+        tables.conn.execute(
+            f'SELECT FROM "{tables.schema}".workflow_runs WHERE id = $1 FOR UPDATE', [locked]
+        )
+        assert store.extend(session, [(locked, ME), (free, OTHER)], 600) == {ME: False, OTHER: True}
+    assert store.extend(session, [(locked, ME)], 600) == {ME: True}
+
+
+def test_a_run_that_somebody_has_locked_is_not_waited_for_much_longer_than_a_second(
+    session: psycopg.Connection, tables: Tables, store: RunStore
+) -> None:
+    locked, free = tables.run(), tables.run(worker_id=OTHER)
+    writes = [WriteSet(locked, ME, (step_write(),)), WriteSet(free, OTHER, (step_write(),))]
+    with tables.conn.transaction():
+        tables.conn.execute(
+            f'SELECT FROM "{tables.schema}".workflow_runs WHERE id = $1 FOR UPDATE', [locked]
+        )
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            store.commit(session, writes)
+        assert store.commit(session, writes[1:]) == {OTHER}
+    assert session.execute("SHOW lock_timeout").fetchone() == ("0",)
 
 
 def test_history_comes_oldest_first_and_ties_by_start(
