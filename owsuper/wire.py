@@ -153,6 +153,13 @@ class Beat:
     worker_ids: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Somebody told the child to stop, by a signal. What it is assigned from here on, and had
+    not read before, it does not begin.
+    """
+
+
 Message = (
     Load
     | Fork
@@ -166,6 +173,7 @@ Message = (
     | Ready
     | Finished
     | Beat
+    | Leaving
 )
 
 _KINDS: Final[tuple[type[Message], ...]] = (
@@ -181,6 +189,7 @@ _KINDS: Final[tuple[type[Message], ...]] = (
     Ready,
     Finished,
     Beat,
+    Leaving,
 )
 _KIND_OF: Final = {kind: number for number, kind in enumerate(_KINDS)}
 _ENCODER: Final = msgspec.msgpack.Encoder()

@@ -34,7 +34,18 @@ from owsuper.child.timekeeper import Timekeeper
 from owsuper.core.model import ClaimedRun, ErrorPayload, Fail, Release, WriteSet
 from owsuper.db.runs import RunStore
 from owsuper.flight import FlightRecorder
-from owsuper.wire import Assign, Beat, Drain, Finished, FrameBuffer, Message, Ready, Stop, encode
+from owsuper.wire import (
+    Assign,
+    Beat,
+    Drain,
+    Finished,
+    FrameBuffer,
+    Leaving,
+    Message,
+    Ready,
+    Stop,
+    encode,
+)
 from owsuper.workflow import Workflow
 
 _log = logging.getLogger("owsuper.child")
@@ -121,6 +132,7 @@ class Child:
                 if key.fileobj is self._wakes:
                     self._wakes.recv(_READ)
                     if self._terminated:
+                        self._send(Leaving())
                         self._stop()
                     continue
                 data = _read(self._sock)

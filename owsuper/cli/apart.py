@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import BinaryIO, Final, NoReturn
 
 from owsuper import errors
 from owsuper.errors import OwsuperError
@@ -16,8 +17,10 @@ from owsuper.errors import OwsuperError
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
-def call(what: Callable[[], object]) -> None:
+def call(what: Callable[[], object], *, give_up: Callable[[], bool] = lambda: False) -> None:
     """Call ``what`` in a fork of this process and wait for its end. Not with threads.
+
+    Once ``give_up()`` is true, which is asked ten times a second, the fork is killed.
 
     Raises the OwsuperError that it raises, of the same class and text; for any other, whose
     traceback is on standard error then, and for a violent end, an OwsuperError.
@@ -33,14 +36,29 @@ def call(what: Callable[[], object]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     os.close(writer)
     with os.fdopen(reader, "rb") as last_words:
+        given_up = not _await(last_words, give_up)
+        if given_up:
+            os.kill(pid, signal.SIGKILL)
         said = last_words.read()
     _, status = os.waitpid(pid, 0)
+    if given_up:
+        return
     if said:
         kind, message = json.loads(said)
         raise getattr(errors, kind)(message)
     if status:
         code = os.waitstatus_to_exitcode(status)
         raise OwsuperError(f"a process that was started to help ended with code {code}")
+
+
+def _await(last_words: BinaryIO, give_up: Callable[[], bool]) -> bool:
+    """Wait until something is said, or the other end is closed; False if given up."""
+    ready = select.poll()
+    ready.register(last_words, select.POLLIN)
+    while not ready.poll(100):
+        if give_up():
+            return False
+    return True
 
 
 def _live(what: Callable[[], object], writer: int, blocked: set[int | signal.Signals]) -> NoReturn:

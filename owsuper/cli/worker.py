@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from importlib import metadata
 
@@ -46,9 +47,9 @@ def _run(arguments: argparse.Namespace) -> int:
         )
 
 
-def _prepare(url: str, schema: str, *, migrate: bool) -> None:
+def _prepare(url: str, schema: str, *, migrate: bool, give_up: Callable[[], bool]) -> None:
     """``database.prepare`` in a process of its own: it takes more of psycopg than we keep."""
-    apart.call(lambda: database.prepare(url, schema, migrate=migrate))
+    apart.call(lambda: database.prepare(url, schema, migrate=migrate), give_up=give_up)
 
 
 def show_version() -> int:

@@ -15,7 +15,7 @@ from owsuper.core.model import ClaimedRun
 from owsuper.flight import FlightRecorder
 from owsuper.supervisor.child_state import Event, State, after
 from owsuper.supervisor.pipe import Pipe
-from owsuper.wire import Assign, Beat, Drain, Finished, LoadFailed, Message, Ready, Stop
+from owsuper.wire import Assign, Beat, Drain, Finished, Leaving, LoadFailed, Message, Ready, Stop
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +52,8 @@ class Child:
         self.held: dict[int, Held] = {}
         self.load_failure: LoadFailed | None = None
         self.doomed = False  # by us: its runs must not be charged for its death
-        self.told_to_end = False
+        self.told_to_end = False  # by us
+        self.leaving = False  # told by somebody else
         self.reserved = False  # for a suspect: nothing else is assigned any more
         self._free = list(range(slots - 1, -1, -1))
         self._on_ready = on_ready
@@ -140,6 +141,10 @@ class Child:
                 for held in self.held.values():
                     if held.run.worker_id in renewed:
                         held.renewed_at = time.monotonic()
+            case Leaving():
+                self.leaving = True
+                if self.state is State.READY:
+                    self.state = after(self.state, Event.DRAIN)
             case LoadFailed():
                 self.load_failure = message
             case _:

@@ -18,15 +18,13 @@ def child_ready(child: Child) -> None:
 
 def child_left(child: Child, evidence: Evidence) -> None:
     """It ended because it was to end."""
-    _log.debug("child left: %s", evidence, extra={"child": child.number, "pid": child.pid})
+    level = logging.INFO if child.leaving else logging.DEBUG  # the operator's own doing, perhaps
+    _log.log(level, "child left: %s", evidence, extra={"child": child.number, "pid": child.pid})
 
 
 def child_died(child: Child, evidence: Evidence) -> None:
     """It ended of itself: with what it held, and where it was in there."""
     died = {"child": child.number, "pid": child.pid, "max_rss_kb": evidence.max_rss_kb}
-    if evidence.exit_code == 0 and not child.held:  # it was sent a TERM, say
-        _log.info("child left by itself", extra=died)
-        return
     _log.error("child died: %s", evidence, extra=died)
     if (failure := child.load_failure) is not None:
         _log.error("the child could not load the application: %s", failure.message)

@@ -247,6 +247,8 @@ class Fleet:
         for child in self:
             child.doomed = True
             child.kill(number)
+        if number is signal.SIGKILL and any(child.pid is None for child in self):
+            self._generation.kill()  # it does not fork them, so it must let go of their pipes
 
 
 def _is_emptying(child: Child) -> bool:

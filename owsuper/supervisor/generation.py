@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -18,6 +19,7 @@ from owsuper.supervisor.timers import Backoff
 from owsuper.wire import PROBE, Exited, Fork, Forked, Load, Loaded, LoadFailed, Message
 
 _PATIENCE: Final = 10.0  # seconds of importing, after which to say that it takes long
+_DEAF: Final = 10.0  # seconds that a fork may take, before the template is given up
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -51,6 +53,7 @@ class Generation:
         self._closing = False
         self._backoff = Backoff(0.1, limit=30.0)
         self._again = loop.timers.add("replace the template", self.start)
+        self._deaf = loop.timers.add("template does not fork", self._give_up_on_it)
         self._slow = loop.timers.add("import takes long", self._complain, period=_PATIENCE)
 
     def start(self) -> None:
@@ -70,6 +73,7 @@ class Generation:
         """Ask for a child; ``on_forked`` follows, unless the template dies of it."""
         assert self._pipe is not None
         self._pipe.send(request, fds=descriptors)
+        self._deaf.at_latest(time.monotonic() + _DEAF)
 
     def reaped(self, status: int) -> None:
         """Our template is dead. Its last words count; then another one takes its place."""
@@ -103,6 +107,7 @@ class Generation:
 
     def _drop_pipe(self) -> None:
         self._answered = False
+        self._deaf.cancel()
         self._slow.cancel()
         if self._pipe is not None:
             self._loop.remove(self._pipe)
@@ -110,6 +115,7 @@ class Generation:
             self._pipe = None
 
     def _hear(self, message: Message) -> None:
+        self._deaf.cancel()
         match message:
             case Loaded():
                 self._slow.cancel()
@@ -132,6 +138,11 @@ class Generation:
     def _hear_eof(self) -> None:
         self._answered = False
         self.kill()  # deaf is as good as dead; ``reaped`` follows
+
+    def _give_up_on_it(self) -> None:
+        """It was asked to fork, and has not said a word since."""
+        _log.error("the template does not answer", extra={"pid": self.pid})
+        self.kill()
 
     def _fail(self, failure: LoadFailed) -> None:
         self._failed = True

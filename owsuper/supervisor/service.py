@@ -250,7 +250,8 @@ class Service:
 
     def child_died(self, child: Child, evidence: Evidence) -> None:
         """Whoever held runs when it ended without being told to is charged for them."""
-        if child.doomed or (child.told_to_end and evidence.exit_code in (0, None)):
+        asked = child.told_to_end or child.leaving
+        if child.doomed or (asked and evidence.exit_code in (0, None)):
             diary.child_left(child, evidence)
             self._desk.release(list(child.held.values()))
             return

@@ -45,6 +45,10 @@ class SignalInbox:
         while self._noted:
             self._on_signal(self._noted.pop(0))
 
+    def asks_to_stop(self) -> bool:
+        """Whether a signal to stop waits to be handed over; for whoever keeps the loop waiting."""
+        return any(number is not signal.SIGCHLD for number in self._noted)
+
     def close(self) -> None:
         """Give the signals back to whoever had them."""
         signal.set_wakeup_fd(self._previous_fd)

@@ -22,6 +22,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -47,9 +48,14 @@ class ResolveDatabase(Protocol):
 
 
 class Migrate(Protocol):
-    """Brings the tables up to date, or with ``migrate=False`` insists that they are."""
+    """Brings the tables up to date, or with ``migrate=False`` insists that they are.
 
-    def __call__(self, url: str, schema: str, /, *, migrate: bool) -> None: ...
+    Somebody may have them locked: it returns when ``give_up()`` is true.
+    """
+
+    def __call__(
+        self, url: str, schema: str, /, *, migrate: bool, give_up: Callable[[], bool]
+    ) -> None: ...
 
 
 def run(
@@ -101,7 +107,12 @@ class Supervisor:
             return self._not_loaded()
         settings = _settle(self._settings, loaded, resolve_database(loaded.database_url))
         assert settings.database_url is not None
-        migrate(settings.database_url, settings.schema, migrate=settings.migrate)
+        migrate(
+            settings.database_url,
+            settings.schema,
+            migrate=settings.migrate,
+            give_up=self._inbox.asks_to_stop,
+        )
         return self._serve(settings)
 
     # --- loading -------------------------------------------------------------------------

@@ -341,6 +341,30 @@ def test_a_step_that_holds_the_gil_keeps_its_lease(begin: Begin) -> None:
     assert worker.get(run).attempts == 1
 
 
+def test_a_template_that_stands_still_is_replaced(begin: Begin) -> None:
+    worker = begin("--processes=1")
+    (template,) = [pid for pid in worker.program.descendants() if pid not in worker.children()]
+    os.kill(template, signal.SIGSTOP)
+    worker.kill_child()
+    worker.log.wait_for("the template does not answer")
+    worker.log.wait_for("child ready", count=2)
+    worker.await_outcome(worker.start("say", text="hello"))
+    assert worker.stop() == 0
+
+
+def test_runs_of_a_child_that_is_told_to_stop_are_not_charged(begin: Begin, tmp_path: Path) -> None:
+    worker = begin("--processes=1", "--concurrency=2", "--max-crashes=1")
+    run = worker.start("wait_for_file", path=str(tmp_path / "go"))
+    worker.await_effect("waiting")
+    os.kill(worker.children()[0], signal.SIGTERM)
+    late = [worker.start("say", text="late") for _ in range(3)]
+    (tmp_path / "go").touch()
+    worker.log.wait_for("child left: exit code 0")
+    for each in (run, *late):
+        worker.await_outcome(each)
+    assert worker.crashes() == []
+
+
 # --- stopping ------------------------------------------------------------------------------------
 
 
@@ -389,6 +413,48 @@ def released_uncharged(worker: Worker, run: str) -> None:
     assert row.available_at <= datetime.now(UTC)
     assert worker.crashes() == []
     assert worker.program.descendants() == []
+
+
+def test_a_stop_while_the_template_stands_still_is_bounded(begin: Begin) -> None:
+    worker = begin("--processes=1", "--graceful-timeout=200ms")
+    (template,) = [pid for pid in worker.program.descendants() if pid not in worker.children()]
+    os.kill(template, signal.SIGSTOP)
+    worker.kill_child()
+    worker.log.wait_for("child died")
+    worker.program.terminate()
+    assert worker.program.wait() == 0
+    assert worker.program.descendants() == []
+
+
+def test_a_stop_while_somebody_has_the_tables_locked_ends_the_start(
+    begin: Begin, conn: psycopg.Connection, schema: str
+) -> None:
+    begin().stop()
+    conn.execute(f'DELETE FROM "{schema}".owsuper_migrations WHERE version = 6'.encode())
+    with conn.transaction():
+        conn.execute(f'LOCK TABLE "{schema}".workflow_runs IN ACCESS EXCLUSIVE MODE'.encode())
+        worker = begin(ready=False)
+        waiting = "SELECT FROM pg_locks WHERE NOT granted AND relation = $1::regclass"
+        while not conn.execute(waiting, [f'"{schema}".workflow_runs']).fetchall():
+            time.sleep(0.01)  # nothing is said of it
+        worker.program.terminate()
+        assert worker.program.wait() == 0
+        assert worker.program.descendants() == []
+
+
+def test_orphans_do_not_wait_for_a_database_that_does_not_answer(
+    begin: Begin, conn: psycopg.Connection, schema: str
+) -> None:
+    worker = begin("--graceful-timeout=200ms")
+    worker.start("wait_for_file", path="/nowhere")
+    worker.await_effect("waiting")
+    with conn.transaction():
+        conn.execute(f'LOCK TABLE "{schema}".workflow_runs IN ACCESS EXCLUSIVE MODE'.encode())
+        worker.program.kill()
+        deadline = time.monotonic() + 30
+        while worker.program.descendants():
+            assert time.monotonic() < deadline, worker.program.descendants()
+            time.sleep(0.01)  # they are nobody's children any more
 
 
 def test_a_supervisor_that_is_killed_leaves_no_orphans_and_loses_nothing(
