@@ -22,7 +22,7 @@ OwsuperError
     ├── RunCanceled             result() of a canceled run
     ├── RunNotFound
     ├── RunNotCancelable        cancel() of a finished run
-    └── ResultTimeout           result() gave up waiting; the run goes on (a TimeoutError too)
+    └── ResultTimeout           result() gave up waiting (a TimeoutError too)
 """
 
 from __future__ import annotations
@@ -149,4 +149,4 @@ class RunNotCancelable(RunError):
 
 
 class ResultTimeout(RunError, TimeoutError):
-    """The run did not finish in time; it goes on."""
+    """The run did not finish in time; it is not affected."""

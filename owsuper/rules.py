@@ -109,6 +109,8 @@ def url(value: Any) -> str | None:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ConfigurationError("must be a URL such as postgresql://user@host:5432/database")
     scheme, separator, _ = value.partition("://")
+    if not separator and "=" not in value:
+        raise ConfigurationError("must be a URL such as postgresql://user@host:5432/database")
     if separator and scheme not in ("postgresql", "postgres") and "=" not in scheme:
         raise ConfigurationError(f"must begin with postgresql://, not with {scheme}://")
     return value

@@ -155,6 +155,7 @@ def load(
     Raises ConfigurationError naming the option, where it was set and what is allowed.
     """
     flags, env = flags or {}, os.environ if env is None else env
+    _check_switches(env)
     project = dict(_project((cwd or Path.cwd()) / "pyproject.toml"))
     values: dict[str, Any] = {}
     given: set[str] = set()
@@ -173,6 +174,15 @@ def load(
         except ConfigurationError as error:
             raise type(error)(f"{source}: {error}") from None
     return Settings(**values, given=frozenset(given))
+
+
+def _check_switches(env: Mapping[str, str]) -> None:
+    """Whoever knows --no-listen may try OWSUPER_NO_LISTEN, and would be ignored."""
+    for name, rule in RULES.items():
+        wrong = variable_name(f"no_{name}")
+        if rule.read is rules.switch and env.get(wrong):
+            right = variable_name(name)
+            raise ConfigurationError(f"{wrong}: there is no such setting; say {right}=false")
 
 
 def _project(path: Path) -> Iterator[tuple[str, tuple[str, object]]]:

@@ -73,8 +73,9 @@ class LoadFailed:
     """The application cannot be loaded. ``traceback`` is None for a mistake that it would hide.
 
     ``kind``: ``"import"``, ``"empty"`` (no workflows), ``"duplicate"`` (two workflows of one
-    name and version) or ``"modules"`` (nothing to import, or no such thing in it). In an
-    application that is not preloaded a child says this, too, on its own pipe.
+    name and version), ``"types"`` (an annotation that cannot be used) or ``"modules"`` (nothing
+    to import, or no such thing in it). In an application that is not preloaded a child says
+    this, too, on its own pipe.
     """
 
     kind: str

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from owsuper import embedded
 from owsuper.errors import ConfigurationError, RegistrationError, WorkerError
 from owsuper.settings import RULES, variable_name
 
@@ -95,6 +96,11 @@ class Worker:
         except BaseException:
             self.stop()
             raise
+        if variable_name("database_url") not in self._environment:
+            # It uses the embedded server, and has said so: once is enough.
+            os.environ.setdefault(
+                embedded.ENVIRONMENT, str((self._directory / ".owsuper").resolve())
+            )
         return self
 
     def stop(self) -> None:
@@ -147,8 +153,9 @@ class Worker:
         return f":\n{said}" if said else ", without a word"
 
 
-def modules_of(registry: Registry) -> list[str]:
-    """Where a worker finds these workflows: modules, and the path of a script.
+def modules_of(registry: Registry, owner: object) -> list[str]:
+    """Where a worker finds these workflows, which belong to ``owner``: modules, or the path of a
+    script, and the name of ``owner`` in there if it has one.
 
     Raises RegistrationError when there are none, ConfigurationError when they were typed in.
     """
@@ -158,7 +165,14 @@ def modules_of(registry: Registry) -> list[str]:
             "no workflow is registered, so a worker would have nothing to do: import the modules"
             " that define workflows first, or name them: new_worker(modules=['app.workflows'])"
         )
-    return [_main_module() if name == "__main__" else name for name in names]
+    return [_place(name, owner) for name in names]
+
+
+def _place(name: str, owner: object) -> str:
+    members = vars(sys.modules[name]) if name in sys.modules else {}
+    attribute = next((key for key, value in members.items() if value is owner), None)
+    module = _main_module() if name == "__main__" else name
+    return f"{module}:{attribute}" if attribute else module
 
 
 def environment(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -183,6 +183,14 @@ def test_an_error_from_the_environment_names_the_variable(tmp_path: Path) -> Non
         load({}, {"OWSUPER_POLL_INTERVAL": "soon"}, tmp_path)
 
 
+@pytest.mark.parametrize("switch", ["LISTEN", "MIGRATE", "PRELOAD"])
+def test_a_variable_named_after_a_flag_that_says_no_is_refused_with_the_right_one(
+    switch: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^OWSUPER_NO_{switch}: .*OWSUPER_{switch}=false"):
+        load(env={f"OWSUPER_NO_{switch}": "1"}, cwd=tmp_path)
+
+
 def test_an_error_from_pyproject_names_the_key_and_the_file(tmp_path: Path) -> None:
     path = pyproject(tmp_path, "[tool.owsuper]\nprocesses = 0\n")
     with pytest.raises(ConfigurationError) as caught:

@@ -21,7 +21,13 @@ from owsuper import OwsuperError, ResultTimeout, RunHandle, RunNotCancelable
 
 
 def main() -> int:
-    options = _options()
+    try:
+        return _audit(_options())
+    except KeyboardInterrupt:  # a second one, or one that came too early to matter
+        return 130
+
+
+def _audit(options: argparse.Namespace) -> int:
     paths = [str(path) for path in audit.sources(audit.library())][: options.modules]
     with tempfile.TemporaryDirectory(prefix="library-audit-") as directory:
         path = Path(directory, "journal")
@@ -34,8 +40,6 @@ def main() -> int:
         except OwsuperError as error:
             print(f"library audit: error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:  # a second one, or one that came too early to matter
-            return 130
         finally:
             journal.close()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from owsuper.errors import RegistrationError
+from owsuper.errors import ConfigurationError, RegistrationError
 from owsuper.workflow import Registry, Workflow
 
 if TYPE_CHECKING:
@@ -153,6 +153,11 @@ def _merge(found: Sequence[OpenWorkflow], modules: Sequence[str]) -> Application
             f"No {what} in {named}. A worker needs a module with ow = OpenWorkflow() and"
             " functions under @ow.workflow(...).",
         )
+    for workflow in registry:  # everything is imported, so every annotation can be resolved
+        try:
+            _ = workflow.types
+        except ConfigurationError as exc:
+            raise LoadError("types", str(exc)) from exc
     return Application(
         registry=registry,
         database_url=_common("database_url", found, named),

@@ -168,8 +168,8 @@ class OpenWorkflow(Definitions):
 
     def get_run(self, run_id: str) -> RunHandle[Any]:
         """A handle on the run of this id. It asks the database nothing; its methods do."""
-        if not isinstance(run_id, str):
-            raise ConfigurationError(f"run_id: {run_id!r} must be text")
+        if not isinstance(run_id, str) or "\0" in run_id:
+            raise ConfigurationError(f"run_id: {run_id!r} must be text, and without U+0000")
         return RunHandle(self._database, run_id)
 
     async def aget_run(self, run_id: str) -> RunHandle[Any]:
@@ -204,7 +204,7 @@ class OpenWorkflow(Definitions):
             "schema": chosen.schema,
         }
         if modules is None:
-            modules = modules_of(self.registry)
+            modules = modules_of(self.registry, self)
         return Worker(modules, environment(given), self._database.directory)
 
     def close(self) -> None:

@@ -39,7 +39,8 @@ def not_found(run_id: str) -> RunNotFound:
 
 def late(run_id: str) -> ResultTimeout:
     return ResultTimeout(
-        f"Timed out waiting for workflow run {run_id} to finish; it goes on", run_id=run_id
+        f"Timed out waiting for workflow run {run_id} to finish; the run itself is not affected",
+        run_id=run_id,
     )
 
 

@@ -10,9 +10,11 @@ import ctypes
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import Final
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_HOME: Final = Path(__file__).resolve().parents[2]  # what must be on the path
 
 
 def start_template() -> tuple[int, socket.socket]:
@@ -25,6 +27,10 @@ def start_template() -> tuple[int, socket.socket]:
     with theirs:
         theirs.set_inheritable(True)
         options = [f"-W{option}" for option in sys.warnoptions]
+        if Path.cwd() != _HOME:
+            # The application's directory comes first on the path once it is imported, not before:
+            # a queue.py in it is not for us.
+            options.append("-P")
         module = ["-m", "owsuper.child.template", str(theirs.fileno())]
         pid = os.posix_spawn(
             sys.executable,

@@ -16,7 +16,18 @@ import pytest
 
 from owsuper import flight
 from owsuper.flight import FlightRecorder
-from owsuper.wire import Assign, Beat, Drain, Finished, FrameBuffer, Message, Ready, Stop, encode
+from owsuper.wire import (
+    Assign,
+    Beat,
+    Drain,
+    Finished,
+    FrameBuffer,
+    Leaving,
+    Message,
+    Ready,
+    Stop,
+    encode,
+)
 from tests.child.conftest import Engine
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +149,7 @@ def test_stop_gives_the_run_back_at_the_next_step_boundary(
             child.wait_until_heard(engine)
         case "SIGTERM":
             child.process.send_signal(signal.SIGTERM)
+            assert child.next() == Leaving()
             child.wait_until_heard(engine)
         case _:
             child.sock.close()

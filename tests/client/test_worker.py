@@ -138,6 +138,39 @@ if __name__ == "__main__":
     assert program.stdout.text.split() == ["42", "8"]
 
 
+def test_a_worker_serves_the_instance_that_made_it_and_no_other_of_its_module(
+    start: Callable[[Path], Program], write: Write
+) -> None:
+    write(FLOWS, "flows.py")
+    write(
+        """
+        from flows import *
+        other = OpenWorkflow(namespace="elsewhere")
+
+        @other.workflow("double")
+        def other_double(step: Step, input: int) -> int:
+            return -1
+
+        @ow.workflow
+        def treble(step: Step, input: int) -> int:
+            return 3 * input
+        """,
+        "more.py",
+    )
+    program = start(
+        write(
+            """
+            from more import ow, treble
+            if __name__ == "__main__":
+                with ow.new_worker(processes=1):
+                    print(treble.run(7).result(30))
+            """
+        )
+    )
+    assert program.wait(60) == 0, program.stderr.text
+    assert program.stdout.text == "21\n"
+
+
 def test_a_script_without_a_guard_is_told_to_have_one(
     start: Callable[[Path], Program], write: Write
 ) -> None:

@@ -562,10 +562,11 @@ def test_a_database_that_is_away_at_the_start_is_exit_code_4(begin: Begin) -> No
         ("1 / 0", "ZeroDivisionError: division by zero", True),
         ("x = 1", "No OpenWorkflow is defined in flows", False),
         (FLOWS + "\n@ow.workflow\ndef say(step): ...\n", "already registered", False),
+        (FLOWS + "\n@ow.workflow\ndef ask(step) -> 'Answer': ...\n", "Answer", False),
         ("import os\nos._exit(3)", "exit code 3", False),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", "signal SIGSEGV", False),
     ],
-    ids=["raises", "empty", "twins", "exits", "crashes"],
+    ids=["raises", "empty", "twins", "annotation", "exits", "crashes"],
 )
 @pytest.mark.parametrize("preload", ["true", "false"])
 def test_an_application_that_cannot_be_loaded_is_exit_code_3(
@@ -597,6 +598,16 @@ def test_an_application_that_leaves_threads_behind_is_served_unloaded(
 
 def test_without_preload_runs_are_executed(begin: Begin) -> None:
     worker = begin("--no-preload")
+    worker.await_outcome(worker.start("say", text="hello"))
+    assert worker.stop() == 0
+
+
+def test_a_module_of_the_application_may_be_called_as_one_of_pythons_own(
+    begin: Begin, tmp_path: Path
+) -> None:
+    for name in ("queue", "types", "logging", "selectors"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not for you')\n")
+    worker = begin()
     worker.await_outcome(worker.start("say", text="hello"))
     assert worker.stop() == 0
 
