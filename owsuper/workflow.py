@@ -116,7 +116,7 @@ class Workflow(Generic[I, O]):
         except UnresolvedAnnotation as error:
             raise UnresolvedAnnotation(f"{self}: {error}") from None
         codec.check_type(input_type, f"{self}: the type of its input")
-        codec.check_type(output_type, f"{self}: its return type")
+        codec.check_type(output_type, f"{self}: its return type", stored=True)
         return input_type, output_type
 
     @property

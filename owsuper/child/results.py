@@ -23,7 +23,7 @@ def result_type(step: str, fn: Callable[..., Any], given: Any) -> Any:
     the function has run it would be too late.
     """
     if given is not None:
-        codec.check_type(given, f"Step {step!r}: type={given!r}")
+        codec.check_type(given, f"Step {step!r}: type={given!r}", stored=True)
         return given
     while isinstance(fn, functools.partial):
         fn = fn.func
@@ -36,7 +36,9 @@ def result_type(step: str, fn: Callable[..., Any], given: Any) -> Any:
         hint = get_type_hints(function).get("return")
     except Exception:  # annotations may name what exists only for a type checker
         hint = None
-    codec.check_type(hint, f"Step {step!r}: what {_name(function)} is annotated to return")
+    codec.check_type(
+        hint, f"Step {step!r}: what {_name(function)} is annotated to return", stored=True
+    )
     with suppress(TypeError):  # not every callable can be referred to weakly
         _known[function] = hint
     return hint

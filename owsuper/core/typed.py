@@ -43,12 +43,19 @@ def convert(value: Any, type_: Any, *, what: str, of: str = "") -> Any:
         raise InvalidData(f"{what}{path}{whose}: {reason}", path=what + path) from error
 
 
-def check_type(type_: Any, what: str) -> None:
-    """Raise ConfigurationError if ``convert`` cannot produce ``type_``."""
+def check_type(type_: Any, what: str, *, stored: bool = False) -> None:
+    """Raise ConfigurationError if ``convert`` cannot produce ``type_``; if it is to be ``stored``,
+    also if it cannot go the other way, like a set, which JSON has no form for.
+    """
     try:
-        _build(type_)
+        converter = _build(type_)
     except _UnsupportedError as error:
         raise ConfigurationError(f"{what}: {error}") from None
+    if stored and converter is not None and (kind := _unstorable(type_)) is not None:
+        raise ConfigurationError(
+            f"{what}: unsupported type {_name(type_)}: {kind} cannot be stored as JSON. Use lists,"
+            " text, and dicts with str keys."
+        )
 
 
 class _UnsupportedError(Exception):
@@ -96,20 +103,62 @@ def _build(type_: Any) -> Converter | None:
 _build_once = lru_cache(maxsize=1024)(_build)
 
 
-def _foreign(node: Any) -> Iterator[type]:
-    """The classes below ``node`` that neither msgspec nor pydantic can make from JSON."""
+def _foreign(info: Any) -> Iterator[type]:
+    """The classes below ``info`` that neither msgspec nor pydantic can make from JSON."""
+    for node in _nodes(info):
+        if (
+            isinstance(node, msgspec.inspect.CustomType)
+            and node.cls is not object
+            and not is_pydantic(node.cls)
+        ):
+            yield node.cls
+
+
+_WITHOUT_JSON: dict[type, str] = {
+    msgspec.inspect.BytesType: "bytes",
+    msgspec.inspect.ByteArrayType: "bytearray",
+    msgspec.inspect.MemoryViewType: "memoryview",
+    msgspec.inspect.SetType: "a set",
+    msgspec.inspect.FrozenSetType: "a frozenset",
+}
+_NO_KEYS = (
+    msgspec.inspect.IntType,
+    msgspec.inspect.FloatType,
+    msgspec.inspect.BoolType,
+    msgspec.inspect.UUIDType,
+    msgspec.inspect.DecimalType,
+    msgspec.inspect.DateTimeType,
+    msgspec.inspect.DateType,
+    msgspec.inspect.TimeType,
+)
+
+
+def _unstorable(type_: Any) -> str | None:
+    """What below ``type_`` has no form in JSON, whatever its value. One kind of a union has."""
+    try:
+        info = msgspec.inspect.type_info(type_)
+    except Exception:  # pydantic's, with rules of its own
+        return None
+    for node in _nodes(info, past=msgspec.inspect.UnionType):
+        if (kind := _WITHOUT_JSON.get(type(node))) is not None:
+            return kind
+        if isinstance(node, msgspec.inspect.DictType) and isinstance(node.key_type, _NO_KEYS):
+            return "a dict whose keys are no text"
+    return None
+
+
+def _nodes(info: Any, past: type | tuple[()] = ()) -> Iterator[Any]:
+    """``info`` and what is below it, but nothing below custom types or nodes of kind ``past``."""
     seen: set[int] = set()
-    left = [node]
+    left = [info]
     while left:
         node = left.pop()
         if isinstance(node, tuple):
             left.extend(node)
         elif isinstance(node, msgspec.Struct) and id(node) not in seen:
             seen.add(id(node))
-            if isinstance(node, msgspec.inspect.CustomType):
-                if node.cls is not object and not is_pydantic(node.cls):
-                    yield node.cls
-            else:
+            yield node
+            if not isinstance(node, msgspec.inspect.CustomType) and not isinstance(node, past):
                 left.extend(getattr(node, name) for name in node.__struct_fields__)
 
 

@@ -332,3 +332,24 @@ def test_pydantic_is_neither_imported_nor_needed():
         assert "pydantic" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("type_", "kind"),
+    [
+        (bytes, "bytes"),
+        (list[set[int]], "a set"),
+        (dict[int, str], "a dict whose keys are no text"),
+        (dict[uuid.UUID, str], "a dict whose keys are no text"),
+        (tuple[frozenset[str], int], "a frozenset"),
+    ],
+)
+def test_a_type_that_json_has_no_form_for_is_no_type_of_a_result(type_: Any, kind: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"what it returns: .*: {kind} cannot be stored"):
+        check_type(type_, "what it returns", stored=True)
+    check_type(type_, "its input")  # which may come from elsewhere
+
+
+@pytest.mark.parametrize("type_", [str | bytes, dict[str, int], list[Any]])
+def test_a_type_that_json_may_have_a_form_for_is_one(type_: Any) -> None:
+    check_type(type_, "what it returns", stored=True)
