@@ -68,7 +68,10 @@ def milliseconds(value: Duration) -> float:
     Raises InvalidDuration.
     """
     if isinstance(value, str):
-        result = parse(value)
+        try:
+            result = parse(value)
+        except InvalidDuration as error:  # in the words of the other implementation, and more
+            raise InvalidDuration(f'{error}. Write "500ms", "30s", "5m", "1h" or "7d".') from None
     elif isinstance(value, timedelta):
         result = value / _MILLISECOND
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
