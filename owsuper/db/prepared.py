@@ -58,16 +58,20 @@ def _execute_unprepared(pgconn: pq.abc.PGconn, query: bytes, values: list[Any]) 
     while pgconn.flush():
         ready.poll()
         pgconn.consume_input()  # or both sides might wait for the other to read
-    results: list[pq.abc.PGresult] = []
+    answer: pq.abc.PGresult | None = None
     while pgconn.status == pq.ConnStatus.OK:
         result = pgconn.get_result()
-        if result is not None and result.status == pq.ExecStatus.PIPELINE_SYNC:
+        if result is None:
+            continue
+        if result.status == pq.ExecStatus.PIPELINE_SYNC:
             pgconn.exit_pipeline_mode()
-            break
-        if result is not None:
-            results.append(result)
-    refused = [each for each in results if each.status == pq.ExecStatus.FATAL_ERROR]
-    return [*refused, *results[-1:]][0]
+            assert answer is not None
+            return answer
+        if answer is None or answer.status != pq.ExecStatus.FATAL_ERROR:
+            answer = result  # the last one, or the error that it was not come to for
+    if answer is not None and answer.status == pq.ExecStatus.FATAL_ERROR:
+        return answer
+    raise psycopg.OperationalError(pgconn.get_error_message() or "the connection is lost")
 
 
 def _rows(result: pq.abc.PGresult) -> list[tuple[str, ...]]:
