@@ -277,20 +277,21 @@ class TestFullThreads:
     def test_a_result_is_written_even_if_steps_occupy_all_threads(
         self, engine: Engine, tmp_path: Path
     ) -> None:
-        made = threading.Event()
+        crowded = threading.Semaphore(0)
 
         def first() -> str:
-            made.set()
+            for _ in range(31):  # and itself: all 32 threads, while others wait for one
+                assert crowded.acquire(timeout=10)
             return "first"
 
         def body(step: Step) -> str:
             future = step.submit("first", first)
-            assert made.wait(10)
-            others = [step.submit(f"other-{n}", written) for n in range(40)]
-            return future.result() + str(len([other.result() for other in others]))
+            others = [engine.threads.submit(written) for _ in range(40)]  # steps of another run
+            return str(future.result()) + str([other.result() for other in others].count(None))
 
         def written() -> None:
             """Returns when the first step is in the table."""
+            crowded.release()
             while ("first", "completed") not in engine_statuses():
                 threading.Event().wait(0.01)
 
