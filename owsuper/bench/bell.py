@@ -30,7 +30,8 @@ def measure(server: Server, effort: Effort) -> Iterable[Figure]:
     if program is None:
         return
     with staged(server) as ringing, staged(server) as silent:
-        silent.execute("DROP TRIGGER owsuper_bell ON {schema}.workflow_runs")
+        for trigger in ("owsuper_bell", "owsuper_bell_again"):
+            silent.execute(f"DROP TRIGGER {trigger} ON {{schema}}.workflow_runs")
         for clients in CLIENTS[:: effort.every]:
             rates: dict[str, list[float]] = {ringing.schema: [], silent.schema: []}
             for turn in range(PAIRS * effort.repetitions if effort.repetitions > 1 else 1):

@@ -184,8 +184,8 @@ _OBJECTS: Final = """
 def _lost_objects(conn: Connection[Any], schema: str) -> list[str]:
     rows = conn.execute(sqlfiles.in_schema(_OBJECTS, schema).encode()).fetchall()
     present = {row[0] for row in rows}
-    made = [made for migration in migrations() for made in _MAKES.findall(migration.text)]
-    return [f"{kind.lower()} {name}" for kind, name in made if name not in present]
+    made = (made for migration in migrations() for made in _MAKES.findall(migration.text))
+    return [f"{kind.lower()} {name}" for kind, name in dict.fromkeys(made) if name not in present]
 
 
 def _lock(schema: str) -> str:
