@@ -2,7 +2,7 @@
 # make test    runs the whole test suite       make test ARGS="-k embedded -x"
 # make lint    ruff, mypy --strict, pyright
 # make check   both of these
-# make bench   measures, beside what the database itself can do; takes half an hour, but
+# make bench   measures, beside what the database itself can do; takes 40 minutes, but
 #              make bench ARGS=--quick two minutes, and ARGS=pickup a few seconds
 #
 # Needs Python 3.11 or newer, and the network once, for pip. Everything goes into .venv:

@@ -63,6 +63,7 @@ ASKED: Mapping[str, Asked] = MappingProxyType({
     "strange.claim.ratio": _most(1.5),
     "strange.idle_poll.ratio": _most(1.5),
     "vacuum.ratio": _least(0.7),
+    "churn.ratio": _least(0.7),
     "supervisor.rss": _most(30),
     "supervisor.idle": _most(0.5),
     "supervisor.connections": _most(2),

@@ -41,6 +41,7 @@ FIRST_FIGURE = {
     "parked": "wake-up, a table of 300 parked runs / an empty one",
     "backlog": "claim, a table of 10,000 finished runs / an empty one",
     "vacuum": "throughput beside a transaction open for 1 s: end / before",
+    "churn": "throughput after 3,600 runs of churn: after / before",
 }
 """Of each measurement a figure that a quick run has."""
 

@@ -17,6 +17,7 @@ from benchmarks.peers.stage import Look, Stage
 
 POLL = 0.05  # seconds between looks at how many runs are completed
 WARM_UP = 20
+WARM_UP_RESULTS = 3  # some take seconds each
 PAUSE = (0.020, 0.050)
 LEAST, MOST = 40, 60_000  # runs
 
@@ -67,6 +68,8 @@ def latency(stage: Stage, effort: Effort, repetition: int) -> Iterator[Measured]
         pickups = _samples(lambda: _pickup(crew, client), effort)
         yield Measured(crew.peer.title, "pickup", pickups, repetition)
         if crew.peer.results:
+            for _ in range(WARM_UP_RESULTS):
+                _roundtrip(client)
             roundtrips = _samples(lambda: _roundtrip(client), effort)
             yield Measured(crew.peer.title, "result", roundtrips, repetition)
         answer = client.ask(f"enqueue {effort.seconds}", PATIENCE + effort.seconds)

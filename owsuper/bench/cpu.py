@@ -2,7 +2,9 @@
 
 Each run has one step of about 100 ms of pure Python. The steps say when they began and ended,
 so start and end of the worker do not count. Dispatch is what lies between the end of a step and
-the beginning of the next in the same process, as a part of those 100 ms.
+the beginning of the next in the same process, as a part of those 100 ms. Beside it stands what
+the database alone takes to store one row after 100 ms of computing, when all caches have forgotten
+it: that much of the dispatch nobody can do without.
 """
 
 from __future__ import annotations
@@ -37,6 +39,10 @@ def measure(server: Server, effort: Effort) -> Iterable[Figure]:
     yield ratio("cpu.ratio", f"{name}, 2 processes / 1", two, one)
     shares = tuple(_pause(spans) / STEP * 100 for spans in alone)
     yield Figure("cpu.dispatch", f"{name}: dispatch between two", "% of 100 ms", shares)
+    stored = tuple(_store(server, rounds, effort.burns) / STEP * 100 for _ in alone)
+    yield Figure(
+        "cpu.store", "an INSERT of one row after 100 ms of computing", "% of 100 ms", stored
+    )
 
 
 def _calibrate() -> int:
@@ -58,6 +64,19 @@ def _spans(server: Server, processes: int, rounds: int, count: int) -> list[Span
         handles = stage.ow.run_many("burn", [rounds] * count)
         began_ended = [handle.result(timeout=PATIENCE + count * STEP) for handle in handles]
     return sorted((began, ended) for began, ended in began_ended)
+
+
+def _store(server: Server, rounds: int, count: int) -> float:
+    """The median time of an INSERT that follows 100 ms of computing."""
+    taken = []
+    with staged(server) as stage:
+        stage.execute("CREATE TABLE {schema}.stored (value integer)")
+        for _ in range(count):
+            compute(rounds)
+            began = time.perf_counter()
+            stage.execute("INSERT INTO {schema}.stored VALUES (1)")
+            taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
 
 
 def _rate(spans: list[Span]) -> float:

@@ -17,7 +17,8 @@ class Effort:
     ``every`` so-manieth of the cases of a measurement that has many.
 
     Once, because they take long: ``rows`` finished runs in the table (a tenth of it where they
-    are due), ``hold`` seconds of an open transaction.
+    are due), ``hold`` seconds of an open transaction, ``churn`` runs a second of an hour that is
+    simulated.
     """
 
     repetitions: int
@@ -36,6 +37,7 @@ class Effort:
     limit_seconds: int
     rows: int
     hold: float
+    churn: int
 
 
 FULL = Effort(
@@ -54,7 +56,8 @@ FULL = Effort(
     large=10_000_000,
     limit_seconds=1,
     rows=10_000_000,
-    hold=120.0,
+    hold=600.0,
+    churn=1000,
 )
 QUICK = Effort(
     repetitions=1,
@@ -73,4 +76,5 @@ QUICK = Effort(
     limit_seconds=1,
     rows=10_000,
     hold=1.0,
+    churn=1,
 )

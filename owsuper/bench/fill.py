@@ -18,14 +18,15 @@ from owsuper.bench.stage import Stage
 CHUNK = 200_000  # rows to a transaction
 MEMORY = "512MB"  # to build an index
 
-_INSERT = """
-INSERT INTO {schema}.workflow_runs (
-    namespace_id, id, workflow_name, status, config, output, attempts, worker_id, available_at,
-    started_at, finished_at, created_at, updated_at
+_ID: LiteralString = "lpad(to_hex(n), 8, '0') || '-0000-4000-8000-' || substr(md5(n::text), 1, 12)"
+_FROM: LiteralString = " FROM generate_series($1::bigint, $2::bigint) AS n"
+IDS: LiteralString = "SELECT " + _ID + _FROM
+"""The ids of the runs numbered from $1 to $2."""
+_INSERT: LiteralString = (
+    "INSERT INTO {schema}.workflow_runs (namespace_id, id, workflow_name, status, config, output,"
+    " attempts, worker_id, available_at, started_at, finished_at, created_at, updated_at)"
+    " SELECT 'default', " + _ID + ", "
 )
-SELECT 'default', lpad(to_hex(n), 8, '0') || '-0000-4000-8000-' || substr(md5(n::text), 1, 12),
-"""
-_FROM = " FROM generate_series($1::bigint, $2::bigint) AS n"
 
 DUE: LiteralString = (
     "'backlog', 'pending', '{{}}', NULL, 0, NULL, now() - (9e9 - n) * interval '1 us',"
@@ -59,10 +60,15 @@ def fill(stage: Stage, kind: LiteralString, count: int) -> None:
     with _without_indexes(stage):
         for begin in range(first + 1, first + count + 1, CHUNK):
             end = min(begin + CHUNK - 1, first + count)
-            stage.execute(_INSERT + kind + _FROM, begin, end)
+            stage.execute(insert(kind), begin, end)
     stage.execute("VACUUM (ANALYZE) {schema}.workflow_runs")
     with suppress(psycopg.errors.InsufficientPrivilege):
         stage.execute("CHECKPOINT")  # or it comes in the middle of what is measured
+
+
+def insert(kind: LiteralString) -> LiteralString:
+    """The statement that adds the runs of that kind numbered from $1 to $2."""
+    return _INSERT + kind + _FROM
 
 
 @contextmanager

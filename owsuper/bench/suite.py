@@ -16,6 +16,7 @@ from owsuper.bench import (
     backlog,
     bell,
     bulk,
+    churn,
     cpu,
     enqueue,
     history,
@@ -68,6 +69,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "parked": Measurement(parked.measure, "claims while many runs sleep or are not ours", True),
     "backlog": Measurement(backlog.measure, "claims from a table of many rows", True),
     "vacuum": Measurement(vacuum.measure, "throughput beside a long open transaction", True),
+    "churn": Measurement(churn.measure, "throughput after millions of other runs", True),
 }
 
 
