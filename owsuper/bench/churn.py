@@ -89,4 +89,5 @@ def _rate(stage: Stage, seconds: float) -> float:
         begins,
         ends,
     )
-    return float(completed) / (ends - begins).total_seconds()
+    seconds_passed: float = (ends - begins).total_seconds()
+    return float(completed) / seconds_passed
