@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
     from owsuper.client.details import Run
     from owsuper.client.handle import RunHandle
-    from owsuper.core.model import ErrorPayload, RunStatus
+    from owsuper.core.model import ErrorPayload, RunStatus, Signal
     from owsuper.core.retry import RetryPolicy
     from owsuper.errors import (
+        ChildCanceled,
+        ChildFailed,
+        ChildTimedOut,
         ConfigurationError,
         DatabaseError,
         DatabaseUnreachable,
@@ -49,6 +52,7 @@ _HOMES = {
     "RunHandle": "owsuper.client.handle",
     "ErrorPayload": "owsuper.core.model",
     "RunStatus": "owsuper.core.model",
+    "Signal": "owsuper.core.model",
     "RetryPolicy": "owsuper.core.retry",
     "AsyncStep": "owsuper.step",
     "Step": "owsuper.step",
@@ -71,6 +75,9 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AsyncStep",
+    "ChildCanceled",
+    "ChildFailed",
+    "ChildTimedOut",
     "ConfigurationError",
     "DataError",
     "DatabaseError",
@@ -95,6 +102,7 @@ __all__ = [
     "RunNotCancelable",
     "RunNotFound",
     "RunStatus",
+    "Signal",
     "Step",
     "StepError",
     "StepFailed",

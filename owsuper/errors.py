@@ -14,6 +14,9 @@ OwsuperError
 │   └── InvalidData             a value that does not fit the declared type; names the field
 ├── StepError
 │   ├── StepFailed              a step whose retries are exhausted
+│   │   └── ChildFailed         a child workflow that failed
+│   │       ├── ChildCanceled   … that was canceled
+│   │       └── ChildTimedOut   … that was not waited for any longer
 │   ├── StepUsageError          a step called where no step may be called
 │   └── StepLimitExceeded       more step attempts than a run may have
 ├── WorkerError                 a worker that a program could not start
@@ -101,6 +104,22 @@ class StepFailed(StepError):
         super().__init__(error.message or error.name or "")
         self.step = step
         self.error = error
+
+
+class ChildFailed(StepFailed):
+    """A child workflow that failed; ``child_run_id`` is its run, ``error`` its stored error."""
+
+    def __init__(self, step: str, error: ErrorPayload, child_run_id: str) -> None:
+        super().__init__(step, error)
+        self.child_run_id = child_run_id
+
+
+class ChildCanceled(ChildFailed):
+    """A child workflow that was canceled."""
+
+
+class ChildTimedOut(ChildFailed):
+    """A child workflow that had not ended when its parent gave up waiting; it goes on."""
 
 
 class StepUsageError(StepError):

@@ -10,17 +10,23 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, TypeVarTuple, overload
 
 from owsuper.core.durations import Duration
 
 if TYPE_CHECKING:
-    from owsuper.core.model import ClaimedRun
+    from owsuper.core.model import ClaimedRun, Signal
     from owsuper.core.retry import RetryPolicy
+    from owsuper.workflow import Workflow
 
 T = TypeVar("T")
 A = TypeVar("A")
+I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
+O = TypeVar("O")  # noqa: E741
 Ts = TypeVarTuple("Ts")
+
+Timeout: TypeAlias = Duration | datetime
+"""How long to wait, or until when: a duration, or an aware datetime."""
 
 
 class BlockingEngine(Protocol):
@@ -47,6 +53,33 @@ class BlockingEngine(Protocol):
         type: Any,
     ) -> Future[Any]: ...
     def sleep(self, name: str, duration: Duration) -> None: ...
+    def sleep_until(self, name: str, when: datetime) -> None: ...
+    def run_child(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        input: Any,
+        *,
+        name: str | None,
+        version: str | None,
+        timeout: Timeout | None,
+        type: Any,
+    ) -> Any: ...
+    def submit_child(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        input: Any,
+        *,
+        name: str | None,
+        version: str | None,
+        timeout: Timeout | None,
+        type: Any,
+    ) -> Future[Any]: ...
+    def wait_for_signal(
+        self, signal: str, *, timeout: Timeout | None, type: Any, name: str | None
+    ) -> Any: ...
+    def send_signal(
+        self, signal: str, data: Any, *, name: str | None, buffer: bool
+    ) -> list[str]: ...
 
 
 class AwaitableEngine(Protocol):
@@ -73,6 +106,33 @@ class AwaitableEngine(Protocol):
         type: Any,
     ) -> Awaitable[Any]: ...
     def sleep(self, name: str, duration: Duration) -> Coroutine[Any, Any, None]: ...
+    def sleep_until(self, name: str, when: datetime) -> Coroutine[Any, Any, None]: ...
+    def run_child(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        input: Any,
+        *,
+        name: str | None,
+        version: str | None,
+        timeout: Timeout | None,
+        type: Any,
+    ) -> Coroutine[Any, Any, Any]: ...
+    def submit_child(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        input: Any,
+        *,
+        name: str | None,
+        version: str | None,
+        timeout: Timeout | None,
+        type: Any,
+    ) -> Awaitable[Any]: ...
+    def wait_for_signal(
+        self, signal: str, *, timeout: Timeout | None, type: Any, name: str | None
+    ) -> Coroutine[Any, Any, Any]: ...
+    def send_signal(
+        self, signal: str, data: Any, *, name: str | None, buffer: bool
+    ) -> Coroutine[Any, Any, list[str]]: ...
 
 
 class _Facts:
@@ -233,6 +293,163 @@ class Step(_Facts):
         """
         self._engine.sleep(name, duration)
 
+    def sleep_until(self, name: str, when: datetime) -> None:
+        """Wait durably until ``when``, an aware datetime; raises ConfigurationError for another.
+
+        A time that has passed is over at once.
+        """
+        self._engine.sleep_until(name, when)
+
+    @overload
+    def run_workflow(
+        self,
+        workflow: Workflow[None, O],
+        input: None = None,
+        *,
+        name: str | None = None,
+        timeout: Timeout | None = None,
+    ) -> O: ...
+    @overload
+    def run_workflow(
+        self,
+        workflow: Workflow[I, O],
+        input: I,
+        *,
+        name: str | None = None,
+        timeout: Timeout | None = None,
+    ) -> O: ...
+    @overload
+    def run_workflow(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        type: Any = None,
+        timeout: Timeout | None = None,
+    ) -> Any: ...
+    def run_workflow(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        input: Any = None,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        type: Any = None,
+        timeout: Timeout | None = None,
+    ) -> Any:
+        """Start a run of ``workflow`` as a child of this one, and wait durably for its result.
+
+        For a name, ``version`` says which one is meant, the input goes unchecked, and the result
+        comes back as plain JSON, or as ``type``. ``name`` is the step's, if not the workflow's.
+        The child is a run like others; whoever has a worker for it executes it, in Python or in
+        TypeScript. It starts once, however often this run is replayed. After ``timeout`` (a
+        year, if not given) this one waits no longer; the child goes on.
+
+        Raises ChildFailed, ChildCanceled or ChildTimedOut, which may be caught; StepFailed when
+        the input is not one that the workflow takes; InvalidDuration.
+        """
+        return self._engine.run_child(
+            workflow, input, name=name, version=version, timeout=timeout, type=type
+        )
+
+    @overload
+    def submit_workflow(
+        self,
+        workflow: Workflow[None, O],
+        input: None = None,
+        *,
+        name: str | None = None,
+        timeout: Timeout | None = None,
+    ) -> Future[O]: ...
+    @overload
+    def submit_workflow(
+        self,
+        workflow: Workflow[I, O],
+        input: I,
+        *,
+        name: str | None = None,
+        timeout: Timeout | None = None,
+    ) -> Future[O]: ...
+    @overload
+    def submit_workflow(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        type: Any = None,
+        timeout: Timeout | None = None,
+    ) -> Future[Any]: ...
+    def submit_workflow(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        input: Any = None,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        type: Any = None,
+        timeout: Timeout | None = None,
+    ) -> Any:
+        """Like :meth:`run_workflow`, beside the other steps; returns a future.
+
+        Children are started with the next write, and so side by side.
+        """
+        return self._engine.submit_child(
+            workflow, input, name=name, version=version, timeout=timeout, type=type
+        )
+
+    @overload
+    def wait_for_signal(
+        self,
+        signal: str,
+        *,
+        type: type[T],
+        timeout: Timeout | None = None,
+        name: str | None = None,
+    ) -> Signal[T] | None: ...
+    @overload
+    def wait_for_signal(
+        self,
+        signal: str,
+        *,
+        type: Any = None,
+        timeout: Timeout | None = None,
+        name: str | None = None,
+    ) -> Signal[Any] | None: ...
+    def wait_for_signal(
+        self,
+        signal: str,
+        *,
+        type: Any = None,
+        timeout: Timeout | None = None,
+        name: str | None = None,
+    ) -> Any:
+        """Wait durably until somebody sends ``signal``; what was sent is its ``data``.
+
+        None when nothing came within ``timeout`` (a year, if not given). The data comes back as
+        plain JSON, or as ``type``. ``name`` is the step's, if not the signal's.
+
+        One sending reaches all who wait at that time. What was sent before is lost, unless it was
+        sent with ``buffer=True``.
+
+        Raises StepFailed when the data does not fit ``type``, InvalidDuration, and StepUsageError
+        when another step of this run, which the code has left, still waits for the signal.
+        """
+        return self._engine.wait_for_signal(signal, timeout=timeout, type=type, name=name)
+
+    def send_signal(
+        self, signal: str, data: Any = None, *, name: str | None = None, buffer: bool = False
+    ) -> list[str]:
+        """Send ``signal`` to all runs that wait for it, once; the ids of the runs that it reached.
+
+        With ``buffer`` a signal that reaches nobody is kept for the first who comes to wait for
+        it. ``name`` is the step's, if not the signal's. Raises NotSerializable.
+        """
+        return self._engine.send_signal(signal, data, name=name, buffer=buffer)
+
 
 class AsyncStep(_Facts):
     """The steps of an ``async def`` workflow; parallel by ``asyncio.gather`` or ``TaskGroup``.
@@ -353,3 +570,157 @@ class AsyncStep(_Facts):
         Raises InvalidDuration.
         """
         return self._engine.sleep(name, duration)
+
+    def sleep_until(self, name: str, when: datetime) -> Coroutine[Any, Any, None]:
+        """Wait durably until ``when``, an aware datetime; raises ConfigurationError for another.
+
+        A time that has passed is over at once.
+        """
+        return self._engine.sleep_until(name, when)
+
+    @overload
+    def run_workflow(
+        self,
+        workflow: Workflow[None, O],
+        input: None = None,
+        *,
+        name: str | None = None,
+        timeout: Timeout | None = None,
+    ) -> Coroutine[Any, Any, O]: ...
+    @overload
+    def run_workflow(
+        self,
+        workflow: Workflow[I, O],
+        input: I,
+        *,
+        name: str | None = None,
+        timeout: Timeout | None = None,
+    ) -> Coroutine[Any, Any, O]: ...
+    @overload
+    def run_workflow(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        type: Any = None,
+        timeout: Timeout | None = None,
+    ) -> Coroutine[Any, Any, Any]: ...
+    def run_workflow(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        input: Any = None,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        type: Any = None,
+        timeout: Timeout | None = None,
+    ) -> Any:
+        """Start a run of ``workflow`` as a child of this one, and wait durably for its result.
+
+        For a name, ``version`` says which one is meant, the input goes unchecked, and the result
+        comes back as plain JSON, or as ``type``. ``name`` is the step's, if not the workflow's.
+        The child is a run like others; whoever has a worker for it executes it, in Python or in
+        TypeScript. It starts once, however often this run is replayed. After ``timeout`` (a
+        year, if not given) this one waits no longer; the child goes on.
+
+        Raises ChildFailed, ChildCanceled or ChildTimedOut, which may be caught; StepFailed when
+        the input is not one that the workflow takes; InvalidDuration.
+        """
+        return self._engine.run_child(
+            workflow, input, name=name, version=version, timeout=timeout, type=type
+        )
+
+    @overload
+    def submit_workflow(
+        self,
+        workflow: Workflow[None, O],
+        input: None = None,
+        *,
+        name: str | None = None,
+        timeout: Timeout | None = None,
+    ) -> Awaitable[O]: ...
+    @overload
+    def submit_workflow(
+        self,
+        workflow: Workflow[I, O],
+        input: I,
+        *,
+        name: str | None = None,
+        timeout: Timeout | None = None,
+    ) -> Awaitable[O]: ...
+    @overload
+    def submit_workflow(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        type: Any = None,
+        timeout: Timeout | None = None,
+    ) -> Awaitable[Any]: ...
+    def submit_workflow(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        input: Any = None,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        type: Any = None,
+        timeout: Timeout | None = None,
+    ) -> Any:
+        """Like :meth:`run_workflow`, started at once as a task; await it for the result."""
+        return self._engine.submit_child(
+            workflow, input, name=name, version=version, timeout=timeout, type=type
+        )
+
+    @overload
+    def wait_for_signal(
+        self,
+        signal: str,
+        *,
+        type: type[T],
+        timeout: Timeout | None = None,
+        name: str | None = None,
+    ) -> Coroutine[Any, Any, Signal[T] | None]: ...
+    @overload
+    def wait_for_signal(
+        self,
+        signal: str,
+        *,
+        type: Any = None,
+        timeout: Timeout | None = None,
+        name: str | None = None,
+    ) -> Coroutine[Any, Any, Signal[Any] | None]: ...
+    def wait_for_signal(
+        self,
+        signal: str,
+        *,
+        type: Any = None,
+        timeout: Timeout | None = None,
+        name: str | None = None,
+    ) -> Any:
+        """Wait durably until somebody sends ``signal``; what was sent is its ``data``.
+
+        None when nothing came within ``timeout`` (a year, if not given). The data comes back as
+        plain JSON, or as ``type``. ``name`` is the step's, if not the signal's.
+
+        One sending reaches all who wait at that time. What was sent before is lost, unless it was
+        sent with ``buffer=True``.
+
+        Raises StepFailed when the data does not fit ``type``, InvalidDuration, and StepUsageError
+        when another step of this run, which the code has left, still waits for the signal.
+        """
+        return self._engine.wait_for_signal(signal, timeout=timeout, type=type, name=name)
+
+    def send_signal(
+        self, signal: str, data: Any = None, *, name: str | None = None, buffer: bool = False
+    ) -> Coroutine[Any, Any, list[str]]:
+        """Send ``signal`` to all runs that wait for it, once; the ids of the runs that it reached.
+
+        With ``buffer`` a signal that reaches nobody is kept for the first who comes to wait for
+        it. ``name`` is the step's, if not the signal's. Raises NotSerializable.
+        """
+        return self._engine.send_signal(signal, data, name=name, buffer=buffer)

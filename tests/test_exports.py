@@ -17,6 +17,7 @@ PUBLIC = {
     "Run",
     "RunHandle",
     "RunStatus",
+    "Signal",
     "Step",
     "Worker",
     "Workflow",

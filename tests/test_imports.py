@@ -49,6 +49,7 @@ ROOMS = {
     "step": room("core errors", DRIVERS | {"threading", "socket"}),
     "signature": room("core errors step", DRIVERS | {"threading", "socket"}),
     "workflow": room("core errors signature step", DRIVERS | {"threading", "socket"}),
+    "inputs": room("core errors workflow", DRIVERS | {"threading", "socket"}),
     # the only room that knows SQL; no policy, no pool
     "db": room("core.model core.codec db errors", "psycopg_pool"),
     # never user code, never a pool, never a thread
@@ -59,13 +60,13 @@ ROOMS = {
     ),
     # never claims
     "child": room(
-        "child client.app core db.connect db.pool db.runs embedded errors flight ids logs settings"
+        "child client.app core db.connect db.pool db.runs embedded errors flight ids inputs logs settings"
         " step wire workflow",
         "multiprocessing",
     ),
     "client": room(
         "client core db.clients db.connect db.listen db.migrate db.pool db.statement db.waits"
-        " embedded errors ids settings step worker workflow",
+        " embedded errors ids inputs settings step worker workflow",
         "psycopg_pool multiprocessing",
     ),
     # measures what the others do together, from outside for the most part

@@ -13,23 +13,27 @@ import inspect
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from owsuper.child.passes import Gone, Pass, Services, step_in_flight
+from owsuper.child import calls
+from owsuper.child.passes import GONE, Gone, Pass, Services, step_in_flight
 from owsuper.child.quiet import Quiet
 from owsuper.core.decisions import Wait
 from owsuper.core.durations import Duration, milliseconds
-from owsuper.core.effects import Call, Effect, Pause, Record, Settle, Threw, Value
-from owsuper.core.model import (
-    ClaimedRun,
-    Outcome,
-    Release,
-)
+from owsuper.core.effects import Adopt, Call, Effect, Look, Pause, Record, Settle, Threw, Value
+from owsuper.core.model import ChildState, ClaimedRun, Delivery, Outcome, Release
 from owsuper.core.protocol import Steps, function_step, sleep_step
 from owsuper.core.replay import Replay
 from owsuper.core.retry import RetryPolicy
 from owsuper.core.unwind import Unwind, unwind
+from owsuper.core.waiting import child_step, signal_step
+
+if TYPE_CHECKING:
+    from owsuper.workflow import Workflow
+
+Answer = TypeVar("Answer")
 
 _DEFER: Final = 0.002  # seconds a recorded result waits for company before it is written
 
@@ -69,6 +73,58 @@ class AwaitingPass(Pass):
         steps = sleep_step(self, self.begin(name), partial(milliseconds, duration))
         return _named(f"step.sleep({name!r})", self._drive(steps))
 
+    def sleep_until(self, name: str, when: datetime) -> Coroutine[Any, Any, None]:
+        at = calls.moment(when, f"Step {name!r}: when")
+        steps = sleep_step(self, self.begin(name), partial(milliseconds, 0), at)
+        return _named(f"step.sleep_until({name!r})", self._drive(steps))
+
+    def run_child(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        input: Any,
+        *,
+        name: str | None,
+        version: str | None,
+        timeout: Any,
+        type: Any,
+    ) -> Coroutine[Any, Any, Any]:
+        step = calls.child_step(
+            self, workflow, input, name=name, version=version, timeout=timeout, type=type
+        )
+        return _named(f"step.run_workflow({step.key!r})", self._drive(child_step(self, step)))
+
+    def submit_child(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        input: Any,
+        *,
+        name: str | None,
+        version: str | None,
+        timeout: Any,
+        type: Any,
+    ) -> asyncio.Task[Any]:
+        return self._submit(
+            self.run_child(
+                workflow, input, name=name, version=version, timeout=timeout, type=type
+            )
+        )
+
+    def wait_for_signal(
+        self, signal: str, *, timeout: Any, type: Any, name: str | None
+    ) -> Coroutine[Any, Any, Any]:
+        step = calls.signal_step(self, signal, timeout=timeout, type=type, name=name)
+        return _named(f"step.wait_for_signal({signal!r})", self._drive(signal_step(self, step)))
+
+    def send_signal(
+        self, signal: str, data: Any, *, name: str | None, buffer: bool
+    ) -> Coroutine[Any, Any, list[str]]:
+        step = calls.send_step(self, self._services, signal, data, name=name, buffer=buffer)
+
+        async def send() -> list[str]:
+            return calls.reached(await self._drive(function_step(self, step)))
+
+        return _named(f"step.send_signal({signal!r})", send())
+
     def submit(
         self,
         name: str,
@@ -78,7 +134,10 @@ class AwaitingPass(Pass):
         retry: RetryPolicy | None,
         type: Any,
     ) -> asyncio.Task[Any]:
-        task = self._loop.create_task(self.call(name, fn, args, retry=retry, type=type))
+        return self._submit(self.call(name, fn, args, retry=retry, type=type))
+
+    def _submit(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = self._loop.create_task(coroutine)
         self._submitted.add(task)
         return task
 
@@ -95,7 +154,7 @@ class AwaitingPass(Pass):
         finally:
             steps.close()
 
-    async def _perform(self, effect: Effect) -> Value | Threw | None:
+    async def _perform(self, effect: Effect) -> Value | Threw | ChildState | Delivery | None:
         match effect:
             case Settle():
                 if self._writing.locked() or self._sent is not None or self.owes():
@@ -111,9 +170,22 @@ class AwaitingPass(Pass):
                 self.tell_failed(write)
                 if self._flush is None:
                     self._flush = self._loop.call_later(_DEFER, self._flush_soon)
+            case Look(attempt_id):
+                return await self._ask(self._services.inquiries.look, attempt_id)
+            case Adopt():
+                child = await self._ask(self._services.inquiries.adopt, self.run, effect)
+                if child is None:
+                    self.decide(GONE)
+                    raise unwind()
+                return child
             case Pause(wait):
                 await self._block(wait)
         return None
+
+    async def _ask(self, ask: Callable[..., Answer], *what: Any) -> Answer:
+        """The answer of the database, which a thread waits for."""
+        with self._quiet.under_way():
+            return await asyncio.wrap_future(self._services.writers.submit(ask, *what))
 
     async def _call(self, call: Call) -> Value | Threw:
         services = self._services
@@ -148,9 +220,7 @@ class AwaitingPass(Pass):
 
     async def _confirm(self) -> None:
         """Make sure that the run is still ours."""
-        with self._quiet.under_way():
-            confirmed = self._services.writers.submit(self._services.leases.confirm, self)
-            await asyncio.wrap_future(confirmed)
+        await self._ask(self._services.leases.confirm, self)
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         """Call ``function`` in a thread; the pass stays busy until it returns, cancelled or not."""
@@ -172,7 +242,8 @@ class AwaitingPass(Pass):
 
     async def _block(self, wait: Wait) -> None:
         """Await the end of ``wait``. Raises Unwind or CancelledError when the run leaves."""
-        while (left := (wait.until - self.now()).total_seconds()) > 0:
+        end = time.monotonic() + self.pause_of(wait)
+        while (left := end - time.monotonic()) > 0:
             if self.verdict is not None:
                 raise unwind()
             await self._quiet.wait(wait, left)

@@ -13,21 +13,24 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from owsuper.child import calls
 from owsuper.child.passes import Gone, Pass, Services, step_in_flight
 from owsuper.core.decisions import Wait
 from owsuper.core.durations import Duration, milliseconds
-from owsuper.core.effects import Call, Effect, Pause, Record, Settle, Threw, Value
-from owsuper.core.model import (
-    ClaimedRun,
-    Outcome,
-)
+from owsuper.core.effects import Adopt, Call, Effect, Look, Pause, Record, Settle, Threw, Value
+from owsuper.core.model import ChildState, ClaimedRun, Delivery, Outcome
 from owsuper.core.protocol import Steps, function_step, sleep_step
 from owsuper.core.replay import Replay
 from owsuper.core.retry import RetryPolicy
 from owsuper.core.unwind import Unwind, unwind
+from owsuper.core.waiting import child_step, signal_step
+
+if TYPE_CHECKING:
+    from owsuper.workflow import Workflow
 
 
 class StepFuture(Future[Any]):
@@ -87,6 +90,50 @@ class BlockingPass(Pass):
     def sleep(self, name: str, duration: Duration) -> None:
         self._drive(sleep_step(self, self.begin(name), partial(milliseconds, duration)))
 
+    def sleep_until(self, name: str, when: datetime) -> None:
+        at = calls.moment(when, f"Step {name!r}: when")
+        self._drive(sleep_step(self, self.begin(name), partial(milliseconds, 0), at))
+
+    def run_child(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        input: Any,
+        *,
+        name: str | None,
+        version: str | None,
+        timeout: Any,
+        type: Any,
+    ) -> Any:
+        step = calls.child_step(
+            self, workflow, input, name=name, version=version, timeout=timeout, type=type
+        )
+        return self._drive(child_step(self, step))
+
+    def submit_child(
+        self,
+        workflow: Workflow[Any, Any] | str,
+        input: Any,
+        *,
+        name: str | None,
+        version: str | None,
+        timeout: Any,
+        type: Any,
+    ) -> StepFuture:
+        step = calls.child_step(
+            self, workflow, input, name=name, version=version, timeout=timeout, type=type
+        )
+        return self._submit(child_step(self, step))
+
+    def wait_for_signal(self, signal: str, *, timeout: Any, type: Any, name: str | None) -> Any:
+        step = calls.signal_step(self, signal, timeout=timeout, type=type, name=name)
+        return self._drive(signal_step(self, step))
+
+    def send_signal(
+        self, signal: str, data: Any, *, name: str | None, buffer: bool
+    ) -> list[str]:
+        step = calls.send_step(self, self._services, signal, data, name=name, buffer=buffer)
+        return calls.reached(self._drive(function_step(self, step)))
+
     def submit(
         self,
         name: str,
@@ -96,8 +143,10 @@ class BlockingPass(Pass):
         retry: RetryPolicy | None,
         type: Any,
     ) -> StepFuture:
-        step = self.function_step(name, fn, args, retry, type)
-        branch = _Branch(function_step(self, step), StepFuture(self))
+        return self._submit(function_step(self, self.function_step(name, fn, args, retry, type)))
+
+    def _submit(self, steps: Steps) -> StepFuture:
+        branch = _Branch(steps, StepFuture(self))
         with self._changed:
             self._active += 1
         self._services.threads.submit(self._advance, branch)
@@ -145,7 +194,7 @@ class BlockingPass(Pass):
         else:
             self._park(branch, effect.wait)
 
-    def _perform(self, effect: Effect) -> Value | Threw | None:
+    def _perform(self, effect: Effect) -> Value | Threw | ChildState | Delivery | None:
         match effect:
             case Settle():
                 self.settle()
@@ -159,6 +208,14 @@ class BlockingPass(Pass):
                     self._recorded.append(write)
                 self._services.deferred.add(self, write)
                 self.tell_failed(write)
+            case Look(attempt_id):
+                return self._services.inquiries.look(attempt_id)
+            case Adopt():
+                child = self._services.inquiries.adopt(self.run, effect)
+                if child is None:
+                    self.lose()
+                    raise unwind()
+                return child
             case Pause():
                 raise AssertionError("pauses are the driver's own affair")
         return None
@@ -187,12 +244,13 @@ class BlockingPass(Pass):
     # --- waiting ---------------------------------------------------------------------------
 
     def _block(self, wait: Wait) -> None:
-        """Block this thread until ``wait`` is over. Raises Unwind when the run leaves."""
+        """Block this thread for ``wait``. Raises Unwind when the run leaves."""
         with self._changed:
             self._waits.append(wait)
             self._active -= 1
             try:
-                while (left := self._seconds_until(wait)) > 0:
+                end = time.monotonic() + self.pause_of(wait)
+                while (left := end - time.monotonic()) > 0:
                     self._leave_if_idle()
                     if self.verdict is not None:
                         raise unwind()
@@ -226,7 +284,7 @@ class BlockingPass(Pass):
             self._active -= 1
             self._changed.notify_all()
         self._services.timekeeper.call_later(
-            max(0.0, self._seconds_until(wait)), lambda: self._resume(branch)
+            max(0.0, self.pause_of(wait)), lambda: self._resume(branch)
         )
 
     def _resume(self, branch: _Branch) -> None:
@@ -242,9 +300,6 @@ class BlockingPass(Pass):
             settle()
             self._active -= 1
             self._changed.notify_all()
-
-    def _seconds_until(self, wait: Wait) -> float:
-        return (wait.until - self.now()).total_seconds()
 
     def _leave_if_idle(self) -> None:
         waits = self._waits + [branch.wait for branch in self._parked if branch.wait is not None]

@@ -24,6 +24,7 @@ from owsuper.child.database import Database
 from owsuper.child.deferred import Deferred
 from owsuper.child.execute import Ended, Executor
 from owsuper.child.heartbeat import Heartbeat
+from owsuper.child.inquiries import Inquiries
 from owsuper.child.leases import Leases
 from owsuper.child.loop import LoopThread
 from owsuper.child.markers import Markers
@@ -98,6 +99,7 @@ class Child:
             markers=Markers(self._database, store, timekeeper, writers),
             deferred=Deferred(timekeeper, writers),
             leases=leases,
+            inquiries=Inquiries(self._database, store),
             flight=FlightRecorder(spec.flight_fd, settings.concurrency),
             timekeeper=timekeeper,
             threads=threads,

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from owsuper.child.committer import Committer
     from owsuper.child.deferred import Deferred
+    from owsuper.child.inquiries import Inquiries
     from owsuper.child.leases import Leases
     from owsuper.child.loop import LoopThread
     from owsuper.child.markers import Markers
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from owsuper.flight import FlightRecorder
 
 _log = logging.getLogger("owsuper.child")
+
+_LOOK_PERIOD: Final = 1.0  # seconds
 
 step_in_flight: ContextVar[str | None] = ContextVar("owsuper_step", default=None)
 """The key of the step whose function is running in this context."""
@@ -78,6 +81,7 @@ class Services:
     markers: Markers
     deferred: Deferred
     leases: Leases
+    inquiries: Inquiries
     flight: FlightRecorder
     timekeeper: Timekeeper
     threads: ThreadPoolExecutor  # for user code
@@ -226,7 +230,7 @@ class Pass:
 
     def running_row(self, call: Call, started: datetime) -> WriteSet:
         """The row of a step whose function is being called since ``started``."""
-        row = StepWrite(call.attempt_id, call.key, StepKind.FUNCTION, StepStatus.RUNNING, started)
+        row = StepWrite(call.attempt_id, call.key, call.kind, StepStatus.RUNNING, started)
         return WriteSet(self.run.run_id, self.run.worker_id, (row,))
 
     def owes(self) -> bool:
@@ -245,13 +249,26 @@ class Pass:
 
     def take_recorded(self, outcome: Outcome | None = None) -> WriteSet | None:
         """What must be written now; None if nothing must."""
-        # A wait may begin and end before it is written: the later write is the whole row.
-        steps = tuple({write.attempt_id: write for write in self._recorded}.values())
+        # A wait may begin and end before it is written: the later write is the whole row, but
+        # for the child that the earlier one starts.
+        rows: dict[str, StepWrite] = {}
+        for write in self._recorded:
+            before = rows.get(write.attempt_id)
+            child = before.child if before is not None else None
+            rows[write.attempt_id] = write if child is None else replace(write, child=child)
+        steps = tuple(rows.values())
         self._recorded = []
         self.leaving = self.leaving or outcome is not None
         if not steps and outcome is None:
             return None
         return WriteSet(self.run.run_id, self.run.worker_id, steps, outcome, self.run.first)
+
+    def pause_of(self, wait: Wait) -> float:
+        """Seconds to block for ``wait``, 0 or less when it is over. While other branches keep the
+        run here, nobody else sees whether an answer has come: so look from time to time.
+        """
+        left = (wait.until - self.now()).total_seconds()
+        return left if wait.awaits is None else min(left, _LOOK_PERIOD)
 
     def leave(self, waits: list[Wait]) -> None:
         """Every branch waits, so the run does."""

@@ -10,6 +10,8 @@ from owsuper.client import starts
 from owsuper.client.database import Database, Explicit
 from owsuper.client.definitions import Definitions
 from owsuper.client.handle import RunHandle
+from owsuper.core import codec
+from owsuper.core.names import check_signal
 from owsuper.errors import ConfigurationError
 from owsuper.worker import Worker, WorkerSettings, environment, modules_of
 from owsuper.workflow import Schedule, Start, Workflow
@@ -176,6 +178,47 @@ class OpenWorkflow(Definitions):
         """Awaitable :meth:`get_run`, for symmetry."""
         return self.get_run(run_id)
 
+    # --- signals -------------------------------------------------------------------------
+
+    def send_signal(
+        self,
+        signal: str,
+        data: Any = None,
+        *,
+        idempotency_key: str | None = None,
+        buffer: bool = False,
+    ) -> list[str]:
+        """Send ``signal`` to all runs that wait for it now; the ids of the runs that it reached.
+
+        With an ``idempotency_key`` it is sent once, however often this is called with the same
+        key; the answer is that of the first time. With ``buffer`` a signal that reaches nobody is
+        kept, and delivered to the first run that comes to wait for it; without, it is dropped.
+
+        Raises NotSerializable, ConfigurationError, DatabaseUnreachable and MigrationError. A
+        connection that breaks meanwhile is an error unless there is a key: the signal may have
+        been sent, so it is not sent again.
+        """
+        raw = _signal_data(signal, data)
+        key = starts.checked_key(idempotency_key)
+        session = self._database.session()
+        send = session.queries.send_signal(signal, raw, key, keep=buffer)
+        return session.run(send.run, again=key is not None)
+
+    async def asend_signal(
+        self,
+        signal: str,
+        data: Any = None,
+        *,
+        idempotency_key: str | None = None,
+        buffer: bool = False,
+    ) -> list[str]:
+        """Awaitable :meth:`send_signal`."""
+        raw = _signal_data(signal, data)
+        key = starts.checked_key(idempotency_key)
+        session = await self._database.asession()
+        send = session.queries.send_signal(signal, raw, key, keep=buffer)
+        return await session.arun(send.arun, again=key is not None)
+
     # --- workers and the end -------------------------------------------------------------
 
     def new_worker(
@@ -222,3 +265,7 @@ class OpenWorkflow(Definitions):
         if isinstance(workflow, Workflow):
             return RunHandle(self._database, run_id, workflow=workflow)
         return RunHandle(self._database, run_id, workflow_name=workflow)
+
+
+def _signal_data(signal: str, data: Any) -> bytes | None:
+    return codec.encode(data, what="data", of=f"signal {check_signal(signal)!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from owsuper.client import details, outcomes
+from owsuper.client import canceling, details, outcomes
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
 
@@ -93,18 +93,19 @@ class RunHandle(Generic[O]):
         session = await self._database.asession()
         return details.of(await session.arun(session.queries.get_run(self.id).arun))
 
-    def cancel(self) -> None:
+    def cancel(self, *, children: bool = False) -> None:
         """End the run as canceled. A run that is canceled already stays so.
+
+        Code that is running is stopped: ``async`` code at its next await, other code at its next
+        step. With ``children``, the child runs that it has started are canceled too, and theirs.
 
         Raises RunNotCancelable when it has completed or failed.
         """
-        session = self._database.session()
-        session.run(session.queries.cancel(self.id).run)
+        canceling.cancel(self._database.session(), self.id, children=children)
 
-    async def acancel(self) -> None:
+    async def acancel(self, *, children: bool = False) -> None:
         """Awaitable :meth:`cancel`."""
-        session = await self._database.asession()
-        await session.arun(session.queries.cancel(self.id).arun)
+        await canceling.acancel(await self._database.asession(), self.id, children=children)
 
     def _value(self, end: Progress | None) -> O:
         if end is None:

@@ -78,13 +78,13 @@ class Session:
                 self.close()
                 raise
 
-    def run(self, work: Callable[[Connection[Any]], T]) -> T:
-        """``work(conn)``, again on another connection if that one breaks.
+    def run(self, work: Callable[[Connection[Any]], T], *, again: bool = True) -> T:
+        """``work(conn)``, ``again`` on another connection if that one breaks.
 
         So ``work`` must bear repetition, even after it was done. Raises DatabaseUnreachable and
         MigrationError.
         """
-        left = _TRIES
+        left = _TRIES if again else 1
         while True:
             with self._pool.connection(_BUSY_FOR) as conn:
                 try:
@@ -99,10 +99,12 @@ class Session:
                     self.reached = True
                     return result
 
-    async def arun(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
+    async def arun(
+        self, work: Callable[[AsyncConnection[Any]], Awaitable[T]], *, again: bool = True
+    ) -> T:
         """Awaitable ``run``."""
         pool = await self._async_pool()
-        left = _TRIES
+        left = _TRIES if again else 1
         while True:
             async with pool.connection(_BUSY_FOR) as conn:
                 try:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Unpack
 
-from owsuper.core import codec, durations
-from owsuper.core.names import check_workflow_name
+from owsuper import inputs
+from owsuper.core import durations
 from owsuper.db.clients import NewRun
-from owsuper.errors import ConfigurationError, InvalidData, InvalidDuration
+from owsuper.errors import ConfigurationError, InvalidDuration
 from owsuper.ids import draw
-from owsuper.workflow import Schedule, When, Workflow, check_version
+from owsuper.workflow import Schedule, When, Workflow
 
 _LONGEST_KEY: Final = 1000  # characters; it goes into an index, whose entries are bounded
 
@@ -28,8 +28,8 @@ def prepare(
     """The run that ``Workflow.run`` is to start; raises as it does."""
     return replace(
         _template(workflow, version, **schedule),
-        input_json=_encoded(workflow, value, "input"),
-        idempotency_key=_checked_key(idempotency_key),
+        input_json=inputs.encoded(workflow, value, "input"),
+        idempotency_key=checked_key(idempotency_key),
     )
 
 
@@ -41,7 +41,9 @@ def prepare_many(
 ) -> list[NewRun]:
     """The runs that ``Workflow.run_many`` is to start; raises as it does."""
     template = _template(workflow, version, **schedule)
-    inputs = [_encoded(workflow, value, f"inputs[{index}]") for index, value in enumerate(values)]
+    encoded = [
+        inputs.encoded(workflow, value, f"inputs[{index}]") for index, value in enumerate(values)
+    ]
     return [
         NewRun(
             workflow_name=template.workflow_name,
@@ -51,7 +53,7 @@ def prepare_many(
             deadline_at=template.deadline_at,
             id=run_id,
         )
-        for input_json, run_id in zip(inputs, draw(len(inputs)), strict=True)
+        for input_json, run_id in zip(encoded, draw(len(encoded)), strict=True)
     ]
 
 
@@ -62,41 +64,13 @@ def _template(
     available_at: When | None = None,
     deadline_at: When | None = None,
 ) -> NewRun:
-    name, version = _identity(workflow, version)
+    name, version = inputs.identity(workflow, version)
     return NewRun(
         workflow_name=name,
         version=version,
         available_at=_moment(available_at, "available_at"),
         deadline_at=_moment(deadline_at, "deadline_at"),
     )
-
-
-def _identity(workflow: Workflow[Any, Any] | str, version: str | None) -> tuple[str, str | None]:
-    """Name and version of what is to run. Raises ConfigurationError."""
-    if not isinstance(workflow, Workflow):
-        return check_workflow_name(workflow), check_version(version)
-    if version not in (None, workflow.version):
-        raise ConfigurationError(
-            f"version: {workflow} cannot be run as version {version!r}. Pass the workflow of that"
-            " version, or its name."
-        )
-    return workflow.name, workflow.version
-
-
-def _encoded(workflow: Workflow[Any, Any] | str, value: Any, what: str) -> bytes | None:
-    """The input ``value`` as JSON that the workflow can read; ``what`` names it in messages.
-
-    Raises NotSerializable, InvalidData.
-    """
-    if not isinstance(workflow, Workflow):
-        return codec.encode(value, what=what, of=f'workflow "{workflow}"')
-    if not workflow.takes_input:
-        if value is not None:
-            raise InvalidData(f"{what} of {workflow}: it takes none, only a step", path=what)
-        return None
-    raw = codec.encode(value, what=what, of=str(workflow))
-    codec.convert(codec.decode(raw), workflow.input_type, what=what, of=str(workflow))
-    return raw
 
 
 def _moment(when: When | None, what: str) -> datetime | None:
@@ -120,7 +94,7 @@ def _moment(when: When | None, what: str) -> datetime | None:
     return None
 
 
-def _checked_key(key: str | None) -> str | None:
+def checked_key(key: str | None) -> str | None:
     """``key``, if it can be an idempotency key. Raises ConfigurationError."""
     if key is None:
         return None

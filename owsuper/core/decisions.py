@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from owsuper.core.model import ErrorPayload, StepWrite
+from owsuper.core.model import ErrorPayload, StepAttempt, StepWrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,14 @@ class Execute:
 class Wait:
     """Nothing to do before ``until``. ``write`` records a wait that is not recorded yet.
 
-    ``error`` is set where the wait is the pause before a retry.
+    ``error`` is set where the wait is the pause before a retry. ``awaits`` is the id of the
+    step attempt when something may come before: the end of a child, a signal.
     """
 
     until: datetime
     write: StepWrite | None = None
     error: ErrorPayload | None = None
+    awaits: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,25 @@ class Elapsed:
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """Nothing is recorded of this wait; it is to begin, as the attempt of this id."""
+
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """The wait is recorded, with what is known of its answer."""
+
+    attempt: StepAttempt
+
+
+@dataclass(frozen=True, slots=True)
 class Reject:
-    """The step's retries are exhausted; this is the error of its last attempt."""
+    """The step's retries are exhausted; this is the error of its last attempt, and that attempt."""
 
     error: ErrorPayload
+    attempt: StepAttempt | None = None
 
 
 @dataclass(frozen=True, slots=True)

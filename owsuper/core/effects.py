@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from owsuper.core.decisions import Wait
-from owsuper.core.model import StepWrite
+from owsuper.core.model import NewChild, StepKind, StepWrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Call:
     key: str
     attempt_id: str
     function: Callable[[], Any]
+    kind: StepKind = StepKind.FUNCTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,32 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Block this branch until ``wait.until``, or unwind it when the whole run waits."""
+    """Block this branch until ``wait.until``, or unwind it when the whole run waits.
+
+    A wait for an answer may be interrupted from time to time, to look whether it is there.
+    """
 
     wait: Wait
 
 
-Effect = Settle | Call | Record | Pause
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Read what the attempt of this id waits for; answer ChildState, Delivery or None."""
+
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Find the child that the attempt of this id has started, or else start ``child``; answer its
+    ChildState. Somebody wrote the attempt and died before the two were linked.
+    """
+
+    attempt_id: str
+    child: NewChild
+
+
+Effect = Settle | Call | Record | Pause | Look | Adopt
 
 
 @dataclass(frozen=True, slots=True)

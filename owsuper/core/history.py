@@ -37,7 +37,7 @@ class History:
                 self.failed.setdefault(attempt.step_name, []).append(attempt)
             case _:
                 self.running[attempt.step_name] = attempt
-                if attempt.kind == StepKind.FUNCTION:
+                if attempt.kind in (StepKind.FUNCTION, StepKind.SIGNAL_SEND):
                     return
         self.counted += 1
 

@@ -6,7 +6,9 @@ import traceback
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 
 class RunStatus(StrEnum):
@@ -119,8 +121,40 @@ def _storable(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ChildState:
+    """The run that a ``workflow`` step started, as it was when it was looked at.
+
+    ``output`` and ``error`` are decoded JSON values.
+    """
+
+    run_id: str
+    status: str
+    output: Any = None
+    error: Any = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal(Generic[T]):
+    """A signal that was waited for, and came; ``data`` is what was sent with it."""
+
+    data: T
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What was sent to a ``signal-wait`` step, decoded."""
+
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
 class StepAttempt:
-    """One row of ``step_attempts``; ``output`` is the decoded JSON value."""
+    """One row of ``step_attempts``; ``output`` is the decoded JSON value.
+
+    ``answer`` is what is known of that which the step waits for: a ``workflow`` step without
+    one has no child yet, a ``signal-wait`` step without one no signal.
+    """
 
     id: str
     step_name: str
@@ -132,6 +166,7 @@ class StepAttempt:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    answer: ChildState | Delivery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +202,21 @@ class ClaimedRun:
 
 
 @dataclass(frozen=True, slots=True)
+class NewChild:
+    """A run that a ``workflow`` step is to start; ``input_json`` as in ``StepWrite``."""
+
+    run_id: str
+    workflow_name: str
+    version: str | None
+    input_json: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class StepWrite:
     """Insert a step attempt, or move the stored one of this id out of ``running``.
 
     ``output_json`` is encoded JSON; None is stored as SQL NULL, as is ``b"null"``.
-    Times are on the database's clock.
+    Times are on the database's clock. ``child`` is started together with the attempt.
     """
 
     attempt_id: str
@@ -183,6 +228,7 @@ class StepWrite:
     context: dict[str, Any] | None = None
     output_json: bytes | None = None
     error: ErrorPayload | None = None
+    child: NewChild | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +240,14 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Give the run back until ``until``; it waits durably."""
+    """Give the run back until ``until``; it waits durably.
+
+    ``awaits`` are the ids of the step attempts that wait for a child or a signal: should one of
+    those have come meanwhile, the run is due at once.
+    """
 
     until: datetime
+    awaits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

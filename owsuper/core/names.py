@@ -32,6 +32,10 @@ class StepNames:
         self._used.add(name)
         return name
 
+    def is_taken(self, name: str) -> bool:
+        """Whether this durable name has been handed out."""
+        return name in self._used
+
 
 def check_step_name(name: str) -> str:
     """``name``, if a step may be called so. Raises StepUsageError."""
@@ -44,6 +48,13 @@ def check_workflow_name(name: str) -> str:
     """``name``, if a workflow may be called so. Raises ConfigurationError."""
     if problem := _problem(name):
         raise ConfigurationError(f"Invalid workflow name {_shown(name)}: {problem}")
+    return name
+
+
+def check_signal(name: str) -> str:
+    """``name``, if a signal may be called so. Raises ConfigurationError."""
+    if problem := _problem(name):
+        raise ConfigurationError(f"Invalid signal name {_shown(name)}: {problem}")
     return name
 
 

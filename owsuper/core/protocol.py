@@ -38,6 +38,7 @@ class FunctionStep:
     function: Callable[[], Any]
     policy: RetryPolicy
     type: Any = None
+    kind: StepKind = StepKind.FUNCTION
 
     @property
     def of(self) -> str:
@@ -49,7 +50,7 @@ def function_step(context: Context, step: FunctionStep) -> Steps:
     """Recall the step's result, or execute it, until it succeeds or its retries are exhausted."""
     cause: BaseException | None = None
     while True:
-        match context.replay.function(step.key, step.policy, context.now()):
+        match context.replay.function(step.key, step.policy, context.now(), step.kind):
             case Recall(output):
                 return codec.convert(output, step.type, what="result", of=step.of)
             case Reject(error):
@@ -61,7 +62,7 @@ def function_step(context: Context, step: FunctionStep) -> Steps:
             case Execute(attempt_id):
                 yield Settle()
                 started = context.now()
-                answer = yield Call(step.key, attempt_id, step.function)
+                answer = yield Call(step.key, attempt_id, step.function, step.kind)
                 write, output, cause = _judge(step, attempt_id, started, context.now(), answer)
                 context.replay.record(write, output)
                 yield Record(write)
@@ -90,7 +91,7 @@ def _judge(
             write = StepWrite(
                 attempt_id,
                 step.key,
-                StepKind.FUNCTION,
+                step.kind,
                 StepStatus.COMPLETED,
                 started,
                 finished,
@@ -101,15 +102,17 @@ def _judge(
         final = isinstance(answer.exception, StepUsageError)
     error = ErrorPayload.from_exception(answer.exception, final=final)
     write = StepWrite(
-        attempt_id, step.key, StepKind.FUNCTION, StepStatus.FAILED, started, finished, error=error
+        attempt_id, step.key, step.kind, StepStatus.FAILED, started, finished, error=error
     )
     return write, None, answer.exception
 
 
-def sleep_step(context: Context, key: str, duration_ms: Callable[[], float]) -> Steps:
-    """Begin or resume a sleep; returns when it is over."""
+def sleep_step(
+    context: Context, key: str, duration_ms: Callable[[], float], at: datetime | None = None
+) -> Steps:
+    """Begin or resume a sleep, or one until ``at``; returns when it is over."""
     while True:
-        match context.replay.sleep(key, duration_ms, context.now()):
+        match context.replay.sleep(key, duration_ms, context.now(), at):
             case Recall():
                 return None
             case Wait(write=write) as wait:

@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from owsuper.core.decisions import (
+    Await,
+    Begin,
     Elapsed,
     Execute,
     OverLimit,
@@ -25,12 +27,15 @@ from owsuper.core.decisions import (
 from owsuper.core.durations import add_ms, ceil_ms, iso_ms
 from owsuper.core.history import History, wake_time
 from owsuper.core.model import (
+    ChildState,
     Complete,
+    Delivery,
     ErrorPayload,
     Fail,
     Outcome,
     Park,
     Retry,
+    RunStatus,
     StepAttempt,
     StepKind,
     StepStatus,
@@ -77,7 +82,11 @@ class Replay:
     # --- function steps ---------------------------------------------------------------------
 
     def function(
-        self, key: str, policy: RetryPolicy, now: datetime
+        self,
+        key: str,
+        policy: RetryPolicy,
+        now: datetime,
+        kind: StepKind = StepKind.FUNCTION,
     ) -> Recall | Execute | Wait | Reject | OverLimit:
         done = self._history.completed.get(key)
         if done is not None:
@@ -96,7 +105,9 @@ class Replay:
         if over := self._room():
             return over
         self._under_way.add(key)
-        return Execute(self._new_id(), len(failed) + 1)
+        row = self._history.running.get(key)
+        resumed = row is not None and row.kind == kind == StepKind.SIGNAL_SEND
+        return Execute(row.id if row and resumed else self._new_id(), len(failed) + 1)
 
     def failures_of(self, key: str) -> int:
         """How many attempts of this step have failed so far."""
@@ -115,13 +126,21 @@ class Replay:
             created_at=write.started_at,
             started_at=write.started_at,
             finished_at=write.finished_at,
+            answer=self._answer_of(write),
         )
         self._under_way.discard(write.step_name)
         counted = self._history.counted
         self._history.add(attempt)
         if write.kind != StepKind.FUNCTION and write.status != StepStatus.RUNNING:
-            self._history.running.pop(write.step_name, None)
-            self._history.counted = counted  # the row was counted when it began
+            began = self._history.running.pop(write.step_name, None)
+            if began is not None and write.kind != StepKind.SIGNAL_SEND:
+                self._history.counted = counted  # the row was counted when it began
+
+    def _answer_of(self, write: StepWrite) -> ChildState | Delivery | None:
+        if write.child is not None:
+            return ChildState(write.child.run_id, RunStatus.PENDING)
+        began = self._history.running.get(write.step_name)
+        return began.answer if began is not None and began.id == write.attempt_id else None
 
     def _room(self) -> OverLimit | None:
         count = self._history.counted + len(self._under_way)
@@ -130,9 +149,12 @@ class Replay:
     # --- sleeps -----------------------------------------------------------------------------
 
     def sleep(
-        self, key: str, duration_ms: Callable[[], float], now: datetime
+        self, key: str, duration_ms: Callable[[], float], now: datetime, at: datetime | None = None
     ) -> Recall | Wait | Elapsed | OverLimit:
-        """``duration_ms`` is asked only when the sleep begins: a recorded one never restarts."""
+        """``duration_ms`` is asked only when the sleep begins: a recorded one never restarts.
+
+        With ``at`` it lasts until then, and the duration does not matter.
+        """
         if key in self._history.completed:
             return Recall(None)
         row = self._history.running.get(key)
@@ -152,12 +174,40 @@ class Replay:
         if over := self._room():
             return over
         # what is stored has whole milliseconds, and a sleep must not be shorter than was asked
-        until = add_ms(ceil_ms(now), duration_ms())
+        until = add_ms(ceil_ms(now), duration_ms()) if at is None else ceil_ms(at)
         context = {"kind": "sleep", "resumeAt": iso_ms(until)}
         began = StepWrite(
             self._new_id(), key, StepKind.SLEEP, StepStatus.RUNNING, now, context=context
         )
         return Wait(until, write=began)
+
+    # --- waits for an answer ----------------------------------------------------------------
+
+    def awaited(self, key: str, kind: StepKind) -> Recall | Reject | Await | Begin | OverLimit:
+        """Where a wait for a child or a signal stands."""
+        done = self._history.completed.get(key)
+        if done is not None:
+            return Recall(done.output)
+        if failed := self._history.failed.get(key):
+            return Reject(ErrorPayload.from_json(failed[-1].error), failed[-1])
+        row = self._history.running.get(key)
+        if row is not None and row.kind == kind:
+            return Await(row)
+        return self._room() or Begin(self._new_id())
+
+    def answered(self, key: str, answer: ChildState | Delivery | None) -> None:
+        """Remember what was found that this wait waits for."""
+        row = self._history.running[key]
+        self._history.running[key] = replace(row, answer=answer or row.answer)
+
+    def waits_for_signal(self, signal: str) -> str | None:
+        """The key of a recorded wait for ``signal`` that the code has not come to in this pass."""
+        for key, row in self._history.running.items():
+            context = row.context if isinstance(row.context, dict) else {}
+            waits = row.kind == StepKind.SIGNAL_WAIT and context.get("signal") == signal
+            if waits and not self._names.is_taken(key):
+                return key
+        return None
 
     # --- the end of a pass ------------------------------------------------------------------
 
@@ -167,7 +217,7 @@ class Replay:
         only_retries = all(wait.error is not None for wait in waits)
         if only_retries and earliest.error is not None:
             return Retry(earliest.until, earliest.error, counts=False)
-        return Park(earliest.until)
+        return Park(earliest.until, tuple(wait.awaits for wait in waits if wait.awaits))
 
     def finish(self, end: Returned | Raised, now: datetime) -> Outcome:
         """User code ended."""

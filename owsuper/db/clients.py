@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, Connection
 
 from owsuper.core.model import RunStatus, StepAttempt
 from owsuper.db.connect import is_pooled
-from owsuper.db.runs import MOST_ATTEMPTS_LOADED, step_attempt
+from owsuper.db.runs import MOST_ATTEMPTS_LOADED, lock_text, signal_calls, step_attempt
 from owsuper.db.statement import Statement, load
 from owsuper.errors import RunNotCancelable, RunNotFound
 
@@ -115,6 +115,9 @@ class ClientQueries:
         self._outcome = load("outcome", schema)
         self._cancel = load("cancel", schema)
         self._load = load("load", schema)
+        self._signal_lock = load("signal_lock", schema)
+        self._send_signal = load("send_signal", schema)
+        self._open_children = load("open_children", schema)
 
     def start(self, new: NewRun) -> Operation[str]:
         """Start a run; its id.
@@ -124,7 +127,8 @@ class ClientQueries:
         """
         if new.idempotency_key is None:
             return Operation(((self._start, (self._namespace, _runs([new]))),), lambda _: new.id)
-        key = (self._start_lock, (lock_text(self._namespace, new),))
+        text = lock_text(self._namespace, new.workflow_name, new.idempotency_key)
+        key = (self._start_lock, (text,))
         params = (self._namespace, _runs([new]), new.workflow_name, new.idempotency_key)
         return Operation(
             (key, (self._start_with_key, params)), lambda results: str(results[1][0][0])
@@ -155,6 +159,24 @@ class ClientQueries:
         """
         return self._one(self._cancel, run_id, lambda row: _check_canceled(run_id, row[0]))
 
+    def send_signal(
+        self, signal: str, data: bytes | None, sender_key: str | None, *, keep: bool
+    ) -> Operation[list[str]]:
+        """Send a signal; the ids of the runs that it reached. See ``RunStore.send``.
+
+        Without a key it is sent anew each time.
+        """
+        lock, send = signal_calls(self._namespace, signal, data, sender_key, keep=keep)
+        return Operation(
+            ((self._signal_lock, lock), (self._send_signal, send)),
+            lambda results: [str(row[0]) for row in results[1]],
+        )
+
+    def open_children(self, run_ids: Sequence[str]) -> Operation[list[str]]:
+        """The ids of the runs that these have started as children and that have not ended."""
+        call = (self._open_children, (self._namespace, list(run_ids)))
+        return Operation((call,), lambda results: [str(row[0]) for row in results[0]])
+
     def list_attempts(self, run_id: str) -> Operation[list[StepAttempt]]:
         """The step attempts of a run, oldest first; none if there is no such run."""
         params = (self._namespace, run_id, MOST_ATTEMPTS_LOADED)
@@ -172,16 +194,6 @@ class ClientQueries:
             return parse(results[0][0])
 
         return Operation(((statement, (self._namespace, run_id)),), parse_results)
-
-
-def lock_text(namespace: str, new: NewRun) -> str:
-    """What is hashed for the lock on an idempotency key: the same text in every language."""
-    members = {
-        "namespaceId": namespace,
-        "workflowName": new.workflow_name,
-        "idempotencyKey": new.idempotency_key,
-    }
-    return orjson.dumps(members).decode()
 
 
 def _chunks(new: Sequence[NewRun]) -> Iterator[list[NewRun]]:

@@ -1,16 +1,20 @@
 -- What commit does, for runs that may be waited for or may be waiting themselves: those that
--- end and have a parent, and those that park.
+-- end and have a parent, those that start children or wait for signals, and those that park.
 --
--- Called by: children, RunStore.commit. $1 to $4 as in commit.
+-- Called by: children, RunStore.commit; for what begins to wait for a signal, in one transaction
+-- with signal_lock. $1 to $4 as in commit.
 -- Returns (worker id, false) of every claim that was still good.
 --
 -- A run that ends wakes its parent, if that is parked at the step that stands for it. A run
 -- that parks although a child of it has ended, or a signal has come, is due at once. Either
 -- side may be in flight while the other looks, so each locks both rows: whoever comes second
--- sees what the first did.
+-- sees what the first did. A run that parks names the steps that it waits for ("awaits"), lest
+-- one that its code no longer comes to keep it from sleeping.
 --
--- Index: primary keys; step_attempts_workflow_run_created_at_idx for runs that park;
--- workflow_signals_step_attempt_idx.
+-- A child is stored together with the step that stands for it, each with a link to the other.
+-- A step that begins to wait for a signal gets the oldest one that was kept for it.
+--
+-- Index: primary keys; workflow_signals_step_attempt_idx; owsuper_signals_idx.
 -- Locks: the runs, the parents of those that end and the children awaited by those that park,
 -- FOR NO KEY UPDATE, all together in id order; then the parents' step attempts.
 -- About the form of the conditions see commit.
@@ -18,7 +22,7 @@ WITH asked AS MATERIALIZED (
     SELECT *
     FROM json_to_recordset($2::json) AS a (
         worker text, run text, outcome text, at timestamptz,
-        output jsonb, error jsonb, counts boolean
+        output jsonb, error jsonb, counts boolean, awaits json
     )
     WHERE (SELECT set_config('lock_timeout', '1s', true)) = '1s'
         AND (NOT $4::boolean OR (SELECT set_config('synchronous_commit', 'off', true)) = 'off')
@@ -42,17 +46,25 @@ parent AS MATERIALIZED (
     ) AS s
     WHERE a.outcome IN ('complete', 'fail')
 ),
+step AS MATERIALIZED (
+    SELECT *
+    FROM json_to_recordset($3::json) AS s (
+        id text, worker text, name text, kind text, status text, context jsonb,
+        output jsonb, error jsonb, started timestamptz, finished timestamptz, child json
+    )
+),
 wait AS MATERIALIZED (
     SELECT a.run, s.step, s.kind, s.child
     FROM asked AS a
+    CROSS JOIN LATERAL json_array_elements_text(a.awaits) AS w (id)
     CROSS JOIN LATERAL (
         SELECT id AS step, kind, child_workflow_run_id AS child
         FROM {schema}.step_attempts
-        WHERE namespace_id = $1 AND workflow_run_id = a.run AND status = 'running'
-        ORDER BY created_at
-        OFFSET 0
+        WHERE namespace_id = $1 AND id >= w.id AND id <= w.id
+        ORDER BY id
+        LIMIT 1
     ) AS s
-    WHERE a.outcome = 'park' AND s.kind IN ('workflow', 'signal-wait')
+    WHERE a.outcome = 'park'
 ),
 locked AS MATERIALIZED (
     SELECT r.*
@@ -78,19 +90,77 @@ mine AS MATERIALIZED (
     JOIN locked AS l ON l.id = a.run
     WHERE l.status = 'running' AND l.worker_id = a.worker AND (SELECT count(*) FROM locked) > 0
 ),
+child AS MATERIALIZED (
+    SELECT s.id AS step, c.*
+    FROM step AS s
+    JOIN mine AS m ON m.worker = s.worker
+    CROSS JOIN LATERAL json_to_record(s.child) AS c (
+        id text, name text, version text, input jsonb
+    )
+    WHERE s.child IS NOT NULL
+),
+child_written AS (
+    INSERT INTO {schema}.workflow_runs (
+        namespace_id, id, workflow_name, version, status, idempotency_key, config, input,
+        attempts, parent_step_attempt_namespace_id, parent_step_attempt_id,
+        available_at, created_at, updated_at
+    )
+    SELECT
+        $1, id, name, version, 'pending', concat('__workflow:', $1, ':', step), '{}', input,
+        0, $1, step, now(), date_trunc('milliseconds', now()), now()
+    FROM child
+    ON CONFLICT (namespace_id, id) DO NOTHING
+),
+kept AS MATERIALIZED (
+    -- One for each wait that begins, in the order of the waits and of the signals.
+    SELECT w.step, w.run, k.id
+    FROM (
+        SELECT
+            s.id AS step, m.run, s.context ->> 'signal' AS signal,
+            row_number() OVER (PARTITION BY s.context ->> 'signal' ORDER BY s.started, s.id) AS place
+        FROM step AS s
+        JOIN mine AS m ON m.worker = s.worker
+        WHERE s.kind = 'signal-wait' AND s.status = 'running'
+    ) AS w
+    CROSS JOIN LATERAL (
+        SELECT id
+        FROM {schema}.owsuper_signals
+        WHERE namespace_id = $1 AND signal = w.signal
+        ORDER BY created_at, id
+        OFFSET w.place - 1
+        LIMIT 1
+    ) AS k
+    WHERE NOT EXISTS (
+        SELECT FROM {schema}.step_attempts WHERE namespace_id = $1 AND id = w.step
+    )
+),
+fetched AS (
+    DELETE FROM {schema}.owsuper_signals AS k
+    WHERE k.namespace_id = $1 AND k.id = ANY (ARRAY(SELECT id FROM kept))
+    RETURNING k.*
+),
+delivered AS (
+    INSERT INTO {schema}.workflow_signals (
+        namespace_id, id, signal, data, sender_idempotency_key, workflow_run_id, step_attempt_id
+    )
+    SELECT $1, f.id, f.signal, f.data, f.sender_idempotency_key, k.run, k.step
+    FROM fetched AS f
+    JOIN kept AS k ON k.id = f.id
+    ON CONFLICT DO NOTHING
+),
 step_written AS (
     INSERT INTO {schema}.step_attempts AS old (
         namespace_id, id, workflow_run_id, step_name, kind, status, config, context,
-        output, error, started_at, finished_at, created_at, updated_at
+        output, error, child_workflow_run_namespace_id, child_workflow_run_id,
+        started_at, finished_at, created_at, updated_at
     )
     SELECT
         $1, s.id, m.run, s.name, s.kind, s.status, '{}', s.context,
-        s.output, s.error, s.started, s.finished, date_trunc('milliseconds', s.started), now()
-    FROM json_to_recordset($3::json) AS s (
-        id text, worker text, name text, kind text, status text, context jsonb,
-        output jsonb, error jsonb, started timestamptz, finished timestamptz
-    )
+        s.output, s.error, CASE WHEN c.id IS NOT NULL THEN $1 END, c.id,
+        s.started, s.finished, date_trunc('milliseconds', s.started), now()
+    FROM step AS s
     JOIN mine AS m ON m.worker = s.worker
+    LEFT JOIN child AS c ON c.step = s.id
     ON CONFLICT (namespace_id, id) DO UPDATE
     SET status = excluded.status,
         output = excluded.output,
@@ -116,6 +186,8 @@ ripe AS (
         SELECT FROM {schema}.workflow_signals
         WHERE namespace_id = $1 AND step_attempt_id = w.step
     )
+    UNION ALL
+    SELECT run FROM kept
 ),
 run_written AS (
     INSERT INTO {schema}.workflow_runs AS r (

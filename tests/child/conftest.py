@@ -17,6 +17,7 @@ from owsuper.child.committer import Committer
 from owsuper.child.database import Database
 from owsuper.child.deferred import Deferred
 from owsuper.child.execute import Ended, Executor
+from owsuper.child.inquiries import Inquiries
 from owsuper.child.leases import Leases
 from owsuper.child.loop import LoopThread
 from owsuper.child.markers import Markers
@@ -47,6 +48,7 @@ class Engine:
             markers=Markers(self.database, self.store, timekeeper, self.writers),
             deferred=Deferred(timekeeper, self.writers),
             leases=Leases(self.database, self.store, LEASE),
+            inquiries=Inquiries(self.database, self.store),
             flight=FlightRecorder(flight.create(1), 1),
             timekeeper=timekeeper,
             threads=self.threads,

@@ -29,7 +29,8 @@ from owsuper.core.model import (
 )
 from owsuper.db import connect
 from owsuper.db.claims import ClaimQueries, parse_claim
-from owsuper.db.clients import ClientQueries, NewRun, lock_text
+from owsuper.db.clients import ClientQueries, NewRun
+from owsuper.db.runs import lock_text
 from owsuper.db.runs import RunStore
 from owsuper.errors import RunError
 from tests.db.rows import ME, OTHER, Tables, from_now, perform, step_write
@@ -404,7 +405,7 @@ def test_starting_with_a_key_takes_the_same_lock(
 ) -> None:
     new = NewRun(workflow_name=case["workflow_name"], idempotency_key=case["idempotency_key"])
     namespace = case["namespace_id"]
-    assert lock_text(namespace, new) == case["lock_text"]
+    assert lock_text(namespace, new.workflow_name, new.idempotency_key) == case["lock_text"]
     key = int(case["lock_key"])
     conn.execute("SELECT pg_advisory_lock($1)", [key])
     world.conn.execute("SET lock_timeout = '50ms'")

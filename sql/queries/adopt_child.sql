@@ -1,0 +1,48 @@
+-- Link a step attempt that stands for a child to the run that names it as its parent. When there
+-- is no such run, start it. (Another implementation stores the attempt, the run and the link one
+-- after the other, and may die in between.)
+--
+-- Called by: children, RunStore.adopt, in one transaction with start_lock.
+-- $1 namespace, $2 run id, $3 worker id (the fence), $4 id of the step attempt, $5 the run to
+-- start (JSON array of one), $6 its idempotency key.
+-- Returns columns as look does, of the child that there is now; nothing if the fence is broken.
+--
+-- Index: primary keys, workflow_runs_parent_step_idx. Locks: the run, FOR NO KEY UPDATE.
+WITH mine AS MATERIALIZED (
+    SELECT id
+    FROM {schema}.workflow_runs
+    WHERE namespace_id = $1 AND id = $2 AND status = 'running' AND worker_id = $3
+    FOR NO KEY UPDATE
+),
+found AS MATERIALIZED (
+    SELECT c.id, c.status, c.output, c.error, c.finished_at
+    FROM {schema}.workflow_runs AS c
+    WHERE c.parent_step_attempt_namespace_id = $1 AND c.parent_step_attempt_id = $4
+        AND EXISTS (SELECT FROM mine)
+    ORDER BY c.created_at, c.id
+    LIMIT 1
+),
+started AS (
+    INSERT INTO {schema}.workflow_runs (
+        namespace_id, id, workflow_name, version, status, idempotency_key, config, input,
+        attempts, parent_step_attempt_namespace_id, parent_step_attempt_id,
+        available_at, created_at, updated_at
+    )
+    SELECT
+        $1, a.id, a.name, a.version, 'pending', $6, '{}', a.input,
+        0, $1, $4, now(), date_trunc('milliseconds', now()), now()
+    FROM json_to_recordset($5::json) AS a (id text, name text, version text, input jsonb)
+    WHERE EXISTS (SELECT FROM mine) AND NOT EXISTS (SELECT FROM found)
+    RETURNING id, status, output, error, finished_at
+),
+child AS (
+    SELECT * FROM found UNION ALL SELECT * FROM started
+),
+linked AS (
+    UPDATE {schema}.step_attempts
+    SET child_workflow_run_namespace_id = $1, child_workflow_run_id = child.id, updated_at = now()
+    FROM child
+    WHERE step_attempts.namespace_id = $1 AND step_attempts.id = $4
+        AND step_attempts.status = 'running'
+)
+SELECT id, status, output::text, error::text, finished_at, false, NULL FROM child

@@ -1,0 +1,86 @@
+-- Send a signal to every step that waits for it, and wake their runs.
+--
+-- Called by: children and clients, in one transaction with signal_lock.
+-- $1 namespace, $2 signal, $3 data (JSON or NULL), $4 sender's idempotency key or NULL, $5 whether
+-- to keep a signal that reaches nobody for the first who begins to wait for it, $6 id of what is
+-- kept then.
+-- Returns the ids of the runs that it reached, now or when it was sent with this key before.
+--
+-- A step that was sent one already and has not looked yet gets no other. Runs that have ended get
+-- none, although their steps wait on. A step that begins to wait at the same moment is reached,
+-- or finds what was kept, because signal_lock lets only one of us be under way.
+--
+-- Index: workflow_signals_idempotency_idx, step_attempts_signal_wait_idx, primary keys,
+-- owsuper_signals_idx. Locks: the runs, FOR NO KEY UPDATE, in id order; then their step attempts.
+WITH before AS MATERIALIZED (
+    SELECT workflow_run_id AS run
+    FROM {schema}.workflow_signals
+    WHERE namespace_id = $1 AND signal = $2 AND sender_idempotency_key = $4
+),
+kept_before AS MATERIALIZED (
+    SELECT id
+    FROM {schema}.owsuper_signals
+    WHERE namespace_id = $1 AND signal = $2 AND sender_idempotency_key = $4
+),
+wait AS MATERIALIZED (
+    SELECT id AS step, workflow_run_id AS run
+    FROM {schema}.step_attempts
+    WHERE namespace_id = $1 AND kind = 'signal-wait' AND status = 'running'
+        AND (context ->> 'signal') = $2
+        AND NOT EXISTS (SELECT FROM before) AND NOT EXISTS (SELECT FROM kept_before)
+),
+locked AS MATERIALIZED (
+    SELECT r.*
+    FROM (SELECT DISTINCT run FROM wait ORDER BY run) AS w
+    CROSS JOIN LATERAL (
+        SELECT id, status, worker_id
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= w.run AND id <= w.run
+        ORDER BY id
+        LIMIT 1
+        FOR NO KEY UPDATE
+    ) AS r
+),
+open AS MATERIALIZED (
+    SELECT s.id AS step, l.id AS run, l.worker_id
+    FROM wait AS w
+    JOIN locked AS l ON l.id = w.run
+    CROSS JOIN LATERAL (
+        SELECT id, status
+        FROM {schema}.step_attempts
+        WHERE namespace_id = $1 AND id >= w.step AND id <= w.step
+        ORDER BY id
+        LIMIT 1
+        FOR NO KEY UPDATE
+    ) AS s
+    WHERE l.status IN ('pending', 'running', 'sleeping') AND s.status = 'running'
+        AND (SELECT count(*) FROM locked) > 0
+),
+delivered AS (
+    INSERT INTO {schema}.workflow_signals (
+        namespace_id, id, signal, data, sender_idempotency_key, workflow_run_id, step_attempt_id
+    )
+    SELECT $1, gen_random_uuid(), $2, $3::jsonb, $4, run, step FROM open
+    ON CONFLICT (namespace_id, step_attempt_id) DO NOTHING
+    RETURNING workflow_run_id AS run
+),
+woken AS (
+    INSERT INTO {schema}.workflow_runs AS r (
+        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at
+    )
+    SELECT DISTINCT $1, o.run, '', '', '{}'::jsonb, 0, now(), now()
+    FROM open AS o
+    WHERE o.worker_id IS NULL AND o.run IN (SELECT run FROM delivered)
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET available_at = least(r.available_at, now()), updated_at = now()
+),
+kept AS (
+    INSERT INTO {schema}.owsuper_signals (
+        namespace_id, id, signal, data, sender_idempotency_key
+    )
+    SELECT $1, $6, $2, $3::jsonb, $4
+    WHERE $5::boolean AND NOT EXISTS (SELECT FROM delivered)
+        AND NOT EXISTS (SELECT FROM before) AND NOT EXISTS (SELECT FROM kept_before)
+    ON CONFLICT DO NOTHING
+)
+SELECT DISTINCT run FROM (SELECT run FROM before UNION ALL SELECT run FROM delivered) AS reached

@@ -1,0 +1,14 @@
+-- Make everybody wait for our commit who sends one of these signals, or begins to wait for one.
+--
+-- Called by: children and clients, before send_signal and before commit_related.
+-- $1 namespace, $2 names of the signals, in order (JSON array).
+-- Returns one row.
+--
+-- Index: none. Locks: advisory locks, to the end of the transaction.
+SELECT (count(pg_advisory_xact_lock(
+    hashtextextended(concat('owsuper:signal:', $1::text, ':', s.name), 0)
+)) > 0)::text
+FROM (
+    SELECT name FROM json_array_elements_text($2::json) AS name ORDER BY name COLLATE "C"
+) AS s
+WHERE (SELECT set_config('lock_timeout', '1s', true)) = '1s'

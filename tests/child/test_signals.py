@@ -1,0 +1,358 @@
+"""Signals, in both colours, between runs and from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from owsuper import ConfigurationError, NotSerializable, Signal, StepFailed
+from tests.child.colours import Body, both
+from tests.child.conftest import Engine
+
+Colour = Callable[[Body], Callable[..., Any]]
+
+
+@dataclass
+class Approval:
+    by: str
+
+
+def deliveries(engine: Engine) -> list[tuple[Any, ...]]:
+    return engine.conn.execute(
+        f'SELECT signal, data, sender_idempotency_key, workflow_run_id FROM "{engine.schema}"'
+        ".workflow_signals ORDER BY created_at"
+    ).fetchall()
+
+
+def kept(engine: Engine) -> int:
+    query = f'SELECT count(*) FROM "{engine.schema}".owsuper_signals'
+    [(count,)] = engine.conn.execute(query).fetchall()
+    return int(count)
+
+
+def waiting(timeout: Any = None, **more: Any) -> Body:
+    def body(step: Any) -> Any:
+        return (yield step.wait_for_signal("go", timeout=timeout, **more))
+
+    return body
+
+
+@both
+class TestWaiting:
+    def test_the_data_that_was_sent_is_what_the_wait_returns(
+        self, engine: Engine, colour: Colour
+    ) -> None:
+        engine.workflow(colour(waiting()))
+        run_id = engine.start()
+        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.ow.send_signal("go", {"a": [1]}) == [run_id]
+        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.row(run_id)["output"] == {"data": {"a": [1]}}
+        [step] = engine.steps(run_id)
+        assert (step["kind"], step["output"]) == ("signal-wait", {"data": {"a": [1]}})
+        assert step["context"]["signal"] == "go"
+        assert deliveries(engine) == [("go", {"a": [1]}, None, run_id)]
+
+    def test_a_signal_without_data_is_a_signal_and_none_in_time_is_none(
+        self, engine: Engine, colour: Colour
+    ) -> None:
+        engine.workflow(colour(waiting("10ms")))
+        late = engine.start()
+        engine.one_pass(late)
+        assert engine.finish(late)["output"] is None
+        assert engine.steps(late)[0]["output"] is None
+        sent = engine.start()
+        engine.one_pass(sent)
+        engine.ow.send_signal("go")
+        assert engine.finish(sent)["output"] == {"data": None}
+        assert engine.steps(sent)[0]["output"] == {"data": None}
+
+    def test_a_signal_wins_over_a_timeout_that_has_passed(
+        self, engine: Engine, colour: Colour
+    ) -> None:
+        engine.workflow(colour(waiting("10ms")))
+        run_id = engine.start()
+        engine.one_pass(run_id)
+        engine.ow.send_signal("go", 1)
+        assert engine.finish(run_id)["output"] == {"data": 1}
+
+    def test_data_is_given_as_the_type_that_was_asked_for(
+        self, engine: Engine, colour: Colour
+    ) -> None:
+        seen = []
+
+        def body(step: Any) -> Any:
+            seen.append((yield step.wait_for_signal("go", type=Approval)))
+            yield step.sleep("pause", 0.01)
+
+        engine.workflow(colour(body))
+        run_id = engine.start()
+        engine.one_pass(run_id)
+        engine.ow.send_signal("go", Approval("me"))
+        engine.finish(run_id)
+        assert seen == [Signal(Approval("me"))] * 2
+
+    def test_data_of_another_type_fails_the_step_and_names_the_field(
+        self, engine: Engine, colour: Colour
+    ) -> None:
+        seen = []
+
+        def body(step: Any) -> Any:
+            for _ in range(2):
+                try:
+                    yield step.wait_for_signal("go", type=Approval, name="approval")
+                except StepFailed as failure:
+                    seen.append((failure.step, str(failure)))
+            return "went on"
+
+        engine.workflow(colour(body))
+        run_id = engine.start()
+        for _ in range(2):
+            engine.one_pass(run_id)
+            engine.ow.send_signal("go", {"by": 1})
+        assert engine.finish(run_id)["output"] == "went on"
+        assert seen[-1][0] == "approval:1"
+        assert seen[-1][1].startswith("Signal schema validation failed: ")
+        assert "by" in seen[-1][1]
+
+    def test_one_sending_reaches_all_who_wait_each_once(
+        self, engine: Engine, colour: Colour
+    ) -> None:
+        engine.workflow(colour(waiting()))
+        runs = [engine.start() for _ in range(3)]
+        for run_id in runs:
+            engine.one_pass(run_id)
+        assert sorted(engine.ow.send_signal("go", 1)) == sorted(runs)
+        assert engine.ow.send_signal("go", 2) == []
+        assert [engine.finish(run_id)["output"] for run_id in runs] == [{"data": 1}] * 3
+
+    def test_waits_of_one_run_side_by_side_are_both_reached(
+        self, engine: Engine, colour: Colour
+    ) -> None:
+        def child(step: Any) -> Any:
+            return (yield step.wait_for_signal("go"))
+
+        def body(step: Any) -> Any:
+            futures = [step.submit_workflow("child") for _ in range(2)]
+            return [(yield futures[0]), (yield futures[1])]
+
+        engine.workflow(colour(body))
+        engine.ow.workflow("child")(colour(child))
+        run_id = engine.start()
+        engine.one_pass(run_id)
+        children = [row["child_workflow_run_id"] for row in engine.steps(run_id)]
+        for each in children:
+            engine.one_pass(each)
+        engine.ow.send_signal("go", "both")
+        for each in children:
+            engine.one_pass(each)
+        assert engine.finish(run_id)["output"] == [{"data": "both"}] * 2
+
+    def test_a_run_that_has_ended_is_not_reached(self, engine: Engine, colour: Colour) -> None:
+        engine.workflow(colour(waiting()))
+        run_id = engine.start()
+        engine.one_pass(run_id)
+        engine.ow.get_run(run_id).cancel()
+        assert engine.ow.send_signal("go", 1) == []
+        assert deliveries(engine) == []
+
+    def test_a_second_wait_for_what_a_step_waits_for_that_the_code_has_left_is_an_error(
+        self, engine: Engine, colour: Colour
+    ) -> None:
+        passes = []
+
+        def body(step: Any) -> Any:
+            passes.append(1)
+            name = "first" if len(passes) == 1 else "second"
+            yield step.wait_for_signal("go", name=name)
+
+        engine.workflow(colour(body))
+        run_id = engine.start()
+        engine.one_pass(run_id)
+        engine.conn.execute(
+            f'UPDATE "{engine.schema}".workflow_runs SET available_at = now() WHERE id = $1',
+            [run_id],
+        )
+        assert engine.one_pass(run_id).outcome == "failed"
+        assert engine.row(run_id)["error"]["message"] == (
+            'Signal "go" is already being waited on by step "first"'
+        )
+
+
+@both
+class TestSending:
+    def test_a_step_sends_once_and_remembers_whom_it_reached(
+        self, engine: Engine, colour: Colour
+    ) -> None:
+        def sender(step: Any) -> Any:
+            reached = yield step.send_signal("go", {"x": 1})
+            yield step.sleep("pause", 0.01)
+            return reached
+
+        engine.workflow(colour(waiting()))
+        engine.ow.workflow("sender")(colour(sender))
+        run_id = engine.start()
+        engine.one_pass(run_id)
+        by = engine.start(workflow="sender")
+        assert engine.finish(by)["output"] == [run_id]
+        [send, _] = engine.steps(by)
+        assert (send["kind"], send["step_name"]) == ("signal-send", "go")
+        assert send["output"] == {"workflowRunIds": [run_id]}
+        assert deliveries(engine) == [("go", {"x": 1}, f"__signal:{by}:go", run_id)]
+        assert engine.finish(run_id)["output"] == {"data": {"x": 1}}
+
+    def test_a_sending_that_was_under_way_when_its_process_died_is_taken_up_again(
+        self, engine: Engine, colour: Colour
+    ) -> None:
+        """As it is left when the signal was sent and the result of the step was not stored."""
+
+        def sender(step: Any) -> Any:
+            return (yield step.send_signal("go", 1))
+
+        engine.workflow(colour(waiting()))
+        engine.ow.workflow("sender")(colour(sender))
+        run_id = engine.start()
+        engine.one_pass(run_id)
+        by = engine.start(workflow="sender")
+        engine.conn.execute(
+            f'INSERT INTO "{engine.schema}".step_attempts (namespace_id, id, workflow_run_id,'
+            " step_name, kind, status, config, started_at, created_at, updated_at)"
+            " VALUES ('default', 'begun', $1, 'go', 'signal-send', 'running', '{}', now(), now(),"
+            " now())",
+            [by],
+        )
+        engine.ow.send_signal("go", 1, idempotency_key=f"__signal:{by}:go")
+        claimed = engine.claim(by)
+        engine.one_pass(by, replace(claimed, first=False))
+        assert engine.row(by)["output"] == [run_id]
+        assert engine.statuses(by) == [("go", "completed")]
+        assert len(deliveries(engine)) == 1
+
+
+class TestFromOutside:
+    def test_a_key_makes_it_one_sending_however_often_it_is_repeated(self, engine: Engine) -> None:
+        engine.workflow(lambda step: step.wait_for_signal("go"))
+        first, second = engine.start(), engine.start()
+        engine.one_pass(first)
+        assert engine.ow.send_signal("go", 1, idempotency_key="k") == [first]
+        engine.one_pass(second)
+        assert engine.ow.send_signal("go", 2, idempotency_key="k") == [first]
+        assert len(deliveries(engine)) == 1
+
+    def test_of_many_who_send_with_one_key_at_once_all_are_told_the_same(
+        self, engine: Engine
+    ) -> None:
+        engine.workflow(lambda step: step.wait_for_signal("go"))
+        runs = [engine.start() for _ in range(10)]
+        for run_id in runs:
+            engine.one_pass(run_id)
+        with ThreadPoolExecutor(6) as pool:
+            sent = [
+                pool.submit(engine.ow.send_signal, "go", n, idempotency_key="k") for n in range(6)
+            ]
+            answers = [sorted(each.result()) for each in sent]
+        assert answers == [sorted(runs)] * 6
+        assert len(deliveries(engine)) == 10
+
+    def test_a_signal_that_nobody_waits_for_is_dropped(self, engine: Engine) -> None:
+        engine.workflow(lambda step: step.wait_for_signal("go", timeout="10ms"))
+        assert engine.ow.send_signal("go", 1) == []
+        assert engine.finish(engine.start())["output"] is None
+
+    def test_one_that_is_to_be_kept_waits_for_the_first_who_comes(self, engine: Engine) -> None:
+        engine.workflow(lambda step: step.wait_for_signal("go", timeout="1h"))
+        for number in range(3):
+            assert engine.ow.send_signal("go", number, buffer=True) == []
+        assert kept(engine) == 3
+        runs = [engine.start() for _ in range(3)]
+        for run_id in runs:
+            engine.one_pass(run_id)
+            due = engine.row(run_id)
+            assert due["available_at"] <= due["updated_at"]
+        outputs = [engine.finish(run_id)["output"] for run_id in runs]
+        assert outputs == [{"data": 0}, {"data": 1}, {"data": 2}]
+        assert kept(engine) == 0
+
+    def test_one_that_is_to_be_kept_goes_to_those_who_wait_if_there_are_any(
+        self, engine: Engine
+    ) -> None:
+        engine.workflow(lambda step: step.wait_for_signal("go"))
+        run_id = engine.start()
+        engine.one_pass(run_id)
+        assert engine.ow.send_signal("go", 1, buffer=True) == [run_id]
+        assert engine.ow.send_signal("go", 2, buffer=True) == []
+        assert kept(engine) == 1
+        assert engine.finish(run_id)["output"] == {"data": 1}
+
+    def test_a_wait_of_no_time_takes_what_was_kept(self, engine: Engine) -> None:
+        engine.workflow(
+            lambda step: [step.wait_for_signal("go", timeout=0, type=int) for _ in range(3)]
+        )
+        for number in (7, 8):
+            engine.ow.send_signal("go", number, buffer=True)
+        assert engine.finish(engine.start())["output"] == [{"data": 7}, {"data": 8}, None]
+
+    def test_what_is_kept_with_a_key_is_kept_once(self, engine: Engine) -> None:
+        for _ in range(3):
+            assert engine.ow.send_signal("go", 1, buffer=True, idempotency_key="k") == []
+        assert kept(engine) == 1
+        engine.workflow(lambda step: step.wait_for_signal("go"))
+        run_id = engine.start()
+        assert engine.finish(run_id)["output"] == {"data": 1}
+        assert engine.ow.send_signal("go", 1, buffer=True, idempotency_key="k") == [run_id]
+        assert kept(engine) == 0
+
+    def test_nobody_waits_beside_a_signal_that_is_kept_for_him(self, engine: Engine) -> None:
+        count = 40
+        engine.workflow(lambda step: step.wait_for_signal("go", timeout="1h"))
+        runs = [engine.start() for _ in range(count)]
+        with ThreadPoolExecutor(8) as pool:
+            sent = [pool.submit(engine.ow.send_signal, "go", n, buffer=True) for n in range(count)]
+            for run_id in runs:
+                engine.one_pass(run_id)
+            for each in sent:
+                each.result()
+        reached = {run_id for _, _, _, run_id in deliveries(engine)}
+        assert kept(engine) == 0 or reached == set(runs)
+
+    @pytest.mark.parametrize("name", ["", "a\x00b", 5, "x" * 501])
+    def test_a_name_that_cannot_be_one_is_refused(self, engine: Engine, name: Any) -> None:
+        with pytest.raises(ConfigurationError, match="Invalid signal name"):
+            engine.ow.send_signal(name)
+
+    def test_data_that_is_not_json_is_refused(self, engine: Engine) -> None:
+        with pytest.raises(NotSerializable, match="data of signal 'go'"):
+            engine.ow.send_signal("go", object())
+
+
+@both
+def test_a_run_sleeps_until_a_time_of_day(engine: Engine, colour: Colour) -> None:
+    when = datetime.now(UTC) + timedelta(hours=3)
+
+    def body(step: Any) -> Any:
+        yield step.sleep_until("morning", when)
+
+    engine.workflow(colour(body))
+    run_id = engine.start()
+    assert engine.one_pass(run_id).outcome == "parked"
+    row = engine.row(run_id)
+    assert timedelta(0) <= row["available_at"] - when < timedelta(milliseconds=1)
+
+
+@both
+@pytest.mark.parametrize("when", ["5m", datetime(2030, 1, 1), 7])
+def test_a_time_to_sleep_until_that_is_none_is_an_error(
+    engine: Engine, colour: Colour, when: Any
+) -> None:
+    def body(step: Any) -> Any:
+        yield step.sleep_until("morning", when)
+
+    engine.workflow(colour(body))
+    run_id = engine.start()
+    assert engine.one_pass(run_id).outcome == "failed"
+    assert "aware datetime" in engine.row(run_id)["error"]["message"]

@@ -1,0 +1,299 @@
+"""The application that the worker serves: the workflows of one history, in one colour.
+
+Both colours are made of one interpreter, a generator that yields calls of a step object; the
+values come back by ``send``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import os
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, Step
+
+HISTORY, COLOUR, LOG = "HISTORY_FILE", "HISTORY_COLOUR", "HISTORY_LOG"
+
+Json = Any
+Call = Callable[[], Any]
+Walk = Generator[Call, Any, Any]
+
+FIELDS = {
+    "initialInterval": "initial_interval",
+    "backoffCoefficient": "backoff_coefficient",
+    "maximumInterval": "maximum_interval",
+    "maximumAttempts": "maximum_attempts",
+}
+
+
+@dataclass
+class ObjectWithOk:
+    """The schema ``object-with-ok``: its two complaints, and what it adds to what it accepts."""
+
+    ok: bool
+    validated: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.ok:
+            raise ValueError("ok must be true; second issue")
+
+
+class Thrown(Exception):
+    """Python raises nothing but exceptions; this one stands for a value that was thrown."""
+
+
+class Returned(Exception):
+    """The body is over."""
+
+    def __init__(self, value: Json) -> None:
+        self.value = value
+
+
+def note(what: str) -> int:
+    """How often this has happened now, in all processes together."""
+    path = Path(os.environ[LOG])
+    line = f"{what}\n".encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
+    return path.read_bytes().splitlines().count(line[:-1])
+
+
+def policy(given: dict[str, Any] | None, attempts: int) -> RetryPolicy | None:
+    if given is None:
+        return None
+    return RetryPolicy(
+        **({"maximum_attempts": attempts} | {FIELDS[name]: value for name, value in given.items()})
+    )
+
+
+def error(given: dict[str, Any] | None) -> Exception:
+    given = given or {"message": "boom"}
+    if "thrown" in given:
+        return Thrown(str(given["thrown"]))
+    kind = type(given.get("name", "Error"), (Exception,), {})
+    return kind(given["message"])
+
+
+class Interpreter:
+    """One pass of one workflow."""
+
+    def __init__(self, step: Any, definition: dict[str, Any], input: Json) -> None:
+        self.step = step
+        self.definition = definition
+        self.input = vars(input) if isinstance(input, ObjectWithOk) else input
+        self.variables: dict[str, Json] = {}
+
+    def value(self, given: Json) -> Json:
+        if isinstance(given, dict):
+            if "$var" in given:
+                return self.variables.get(given["$var"])
+            if "$input" in given:
+                return self.input
+            if "$undefined" in given:
+                return None
+            return {
+                name: self.value(each)
+                for name, each in given.items()
+                if not (isinstance(each, dict) and "$undefined" in each)
+            }
+        if isinstance(given, list):
+            return [self.value(each) for each in given]
+        return given
+
+    def body(self) -> Walk:
+        execution = note(f"execution:{self.definition['name']}")
+        try:
+            for operation in self.definition["body"]:
+                yield from self.perform(operation, execution)
+        except Returned as returned:
+            return returned.value
+        return None
+
+    def walk(self, operations: list[dict[str, Any]], execution: int) -> Walk:
+        for operation in operations:
+            yield from self.perform(operation, execution)
+
+    def perform(self, op: dict[str, Any], execution: int) -> Walk:
+        match op["op"]:
+            case "step":
+                call = self.function_step(op)
+            case "sleep":
+                call = self.plain("sleep", op["name"], op["duration"])
+            case "child":
+                call = self.plain(
+                    "run_workflow",
+                    WORKFLOWS.get(op["workflow"], op["workflow"]),
+                    self.value(op.get("input")),
+                    name=op.get("name"),
+                    timeout=timeout(op),
+                )
+            case "wait_signal":
+                call = self.plain(
+                    "wait_for_signal",
+                    op["signal"],
+                    name=op.get("name"),
+                    timeout=timeout(op),
+                    type=ObjectWithOk if "schema" in op else None,
+                )
+            case "send_signal":
+                call = self.plain(
+                    "send_signal", op["signal"], self.value(op.get("data")), name=op.get("name")
+                )
+            case "parallel":
+                yield Together([self.walk(branch, execution) for branch in op["branches"]])
+                return
+            case "try" | "try_all":
+                try:
+                    yield from self.walk(op["body"], execution)
+                except Returned:
+                    raise
+                except Exception as exc:
+                    self.variables["caught"] = {"message": str(exc)}
+                    yield from self.walk(op["catch"], execution)
+                return
+            case "throw":
+                times = note(f"throw:{op.get('counter', 't')}")
+                if times <= op.get("first", times):
+                    raise error(op["error"])
+                return
+            case "repeat":
+                for index in range(op["times"]):
+                    yield from self.walk(numbered(op["body"], index), execution)
+                return
+            case "by_execution":
+                cases = op["cases"]
+                yield from self.walk(cases[min(execution, len(cases)) - 1], execution)
+                return
+            case "return":
+                raise Returned(self.value(op["value"]))
+            case other:
+                raise AssertionError(f"no such operation: {other}")
+        result = yield call
+        if op["op"] == "send_signal":
+            result = {"workflowRunIds": result}
+        if op["op"] == "wait_signal" and result is not None:
+            data = result.data
+            result = {"data": vars(data) if isinstance(data, ObjectWithOk) else data}
+        if "as" in op:
+            self.variables[op["as"]] = result
+
+    def plain(self, method: str, *args: Any, **options: Any) -> Call:
+        return lambda: getattr(self.step, method)(*args, **options)
+
+    def function_step(self, op: dict[str, Any]) -> Call:
+        counter = f"step:{op.get('counter', op['name'])}"
+
+        def work() -> Json:
+            times = note(counter)
+            time.sleep(op.get("delay_ms", 0) / 1000)
+            if op.get("always_fail") or times <= op.get("fail_first", 0):
+                raise error(op.get("error"))
+            return self.value(op["result"])
+
+        return lambda: self.step.run(
+            op["name"], work, retry=policy(op.get("retryPolicy"), RetryPolicy().maximum_attempts)
+        )
+
+
+@dataclass
+class Together:
+    """Walks to be gone at the same time."""
+
+    walks: list[Walk]
+
+
+def numbered(operations: list[dict[str, Any]], index: int) -> list[dict[str, Any]]:
+    text = json.dumps(operations).replace("${i}", str(index))
+    return list(json.loads(text))
+
+
+def timeout(op: dict[str, Any]) -> Any:
+    """Numbers are milliseconds there, seconds here."""
+    given = op.get("timeout")
+    return given / 1000 if isinstance(given, (int, float)) else given
+
+
+def go(walk: Walk) -> Any:
+    """Blocking."""
+    try:
+        call = next(walk)
+        while True:
+            try:
+                value = side_by_side(call) if isinstance(call, Together) else call()
+            except Exception as exc:
+                call = walk.throw(exc)
+            else:
+                call = walk.send(value)
+    except StopIteration as done:
+        return done.value
+
+
+def side_by_side(together: Together) -> None:
+    with ThreadPoolExecutor(len(together.walks)) as pool:
+        jobs: list[Future[Any]] = [
+            pool.submit(copy_context().run, go, walk) for walk in together.walks
+        ]
+        for job in jobs:
+            job.result()
+
+
+async def ago(walk: Walk) -> Any:
+    """Awaiting."""
+    try:
+        call = next(walk)
+        while True:
+            try:
+                if isinstance(call, Together):
+                    value = await asyncio.gather(*map(ago, call.walks))
+                else:
+                    value = await call()
+            except Exception as exc:
+                call = walk.throw(exc)
+            else:
+                call = walk.send(value)
+    except StopIteration as done:
+        return done.value
+
+
+ow = OpenWorkflow()
+WORKFLOWS: dict[str, Any] = {}
+
+
+def define(definition: dict[str, Any], colour: str) -> None:
+    options = {
+        "version": definition.get("version"),
+        "retry": policy(definition.get("retryPolicy"), 1),
+    }
+    input_type: Any = ObjectWithOk if "schema" in definition else Any
+
+    def blocking(step: Step, input: Any) -> Any:
+        return go(Interpreter(step, definition, copy.deepcopy(input)).body())
+
+    async def awaiting(step: AsyncStep, input: Any) -> Any:
+        return await ago(Interpreter(step, definition, copy.deepcopy(input)).body())
+
+    fn: Any = blocking if colour == "sync" else awaiting
+    fn.__annotations__["input"] = input_type
+    WORKFLOWS[definition["name"]] = ow.workflow(definition["name"], **options)(fn)
+
+
+def load() -> None:
+    history = json.loads(Path(os.environ[HISTORY]).read_text())
+    for definition in history["workflows"]:
+        if not definition.get("unregistered"):
+            define(definition, os.environ[COLOUR])
+
+
+if HISTORY in os.environ:
+    load()

@@ -1,0 +1,209 @@
+"""Every recorded history that binds an implementation, by workflows of both colours.
+
+A worker process executes what the recorded workflows did, the test does what was done from
+outside, and then the rows must be those that OpenWorkflow for TypeScript had written, but for
+what ``DIFFERS`` lists.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from owsuper.core.durations import parse_iso
+from tests.fixtures.processes import Spawn
+from tests.histories.following import Follower
+from tests.histories.rows import Row, recorded
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "history"
+INDEX = json.loads((VECTORS / "index.json").read_text())["files"]
+BINDING = [each["file"].removesuffix(".json") for each in INDEX if not each.get("reference_only")]
+
+LEFT_OUT = {
+    "unregistered_workflow": "A worker claims only what it has registered, so nothing happens to"
+    " the run. See test_what_no_worker_has_registered_is_left_alone.",
+    "child_unregistered": "The same, for a child.",
+}
+"""Histories that cannot happen here, and why."""
+
+COMPLAINT = "ok must be true; second issue"
+
+Change = tuple[str, str, dict[str, Any]]
+
+DIFFERS: dict[str, tuple[str, list[Change]]] = {
+    "child_input_invalid": (
+        "The text says of what the input is.",
+        [
+            (table, label, {"error": {"message": f'input of workflow "kid": {COMPLAINT}'}})
+            for table, label in (
+                ("workflow_runs", "<run:main>"),
+                ("step_attempts", "<step:main/kid#1>"),
+            )
+        ],
+    ),
+    "signal_schema_failure": (
+        "The text says of what the data is.",
+        [
+            (
+                table,
+                label,
+                {
+                    "error": {
+                        "message": "Signal schema validation failed: data of signal 'go':"
+                        f" {COMPLAINT}"
+                    }
+                },
+            )
+            for table, label in (
+                ("workflow_runs", "<run:main>"),
+                ("step_attempts", "<step:main/go#1>"),
+            )
+        ],
+    ),
+}
+"""History: why, and the columns (table, label of the row, values) in which it differs."""
+
+
+@pytest.fixture
+def follower(
+    request: pytest.FixtureRequest,
+    database_url: str,
+    schema: str,
+    spawn_owsuper: Spawn,
+    tmp_path: Path,
+) -> Iterator[Follower]:
+    name, colour = request.param
+    path = VECTORS / f"{name}.json"
+    follower = Follower(path, colour, database_url, schema, spawn_owsuper, tmp_path)
+    yield follower
+    follower.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "follower" in metafunc.fixturenames:
+        names = [name for name in BINDING if name not in LEFT_OUT]
+        cases = [(name, colour) for name in names for colour in ("sync", "async")]
+        ids = [f"{name}-{colour}" for name, colour in cases]
+        metafunc.parametrize("follower", cases, ids=ids, indirect=True)
+
+
+def test_the_rows_and_results_are_those_of_the_recorded_history(follower: Follower) -> None:
+    follower.follow()
+    follower.stop_worker()
+    history = follower.history
+    _, changes = DIFFERS.get(history["name"], ("", []))
+    for expected in history["snapshots"]:
+        compare(expected, follower.snapshots[expected["at"]], changes, follower.claims)
+    for run, expected in history["client_results"].items():
+        compare_result(expected, follower.result(run))
+    assert dict(differing(history["invocations"], follower.invocations(), changes)) == {}
+
+
+def test_every_difference_is_about_a_history_that_there_is() -> None:
+    assert {*DIFFERS, *LEFT_OUT} <= set(BINDING)
+
+
+def differing(
+    expected: dict[str, int], seen: dict[str, int], changes: list[Change]
+) -> Iterator[tuple[str, tuple[int, int]]]:
+    """What was called more or less often than it should be."""
+    expected = dict(expected)
+    for table, label, values in changes:
+        if table == "invocations":
+            expected[label] = values["times"]
+    for what in expected.keys() | seen.keys():
+        if len(expected) > 20 and what not in expected:
+            continue  # only the first of a thousand are recorded
+        if seen.get(what, 0) != expected.get(what, 0) and not what.startswith("step:s"):
+            yield what, (seen.get(what, 0), expected.get(what, 0))
+
+
+def compare(
+    expected: dict[str, Any], seen: dict[str, Any], changes: list[Change], claims: int
+) -> None:
+    unstable = set(expected.get("unstable_columns", ()))
+    for table in ("workflow_runs", "step_attempts", "workflow_signals"):
+        rows = expected[table]
+        if isinstance(rows, dict):  # a summary of a thousand
+            assert rows["total"] == len(seen[table])
+            assert rows["by_status"] == Counter(row["status"] for row in seen[table])
+            continue
+        wanted = [dict(recorded(row)) for row in rows]
+        for row in wanted:
+            if row["id"] == "<run:main>":
+                row["attempts"] += claims
+        for where, label, values in changes:
+            if where == table:
+                for row in wanted:
+                    if row["id"] == label:
+                        row.update(values)
+        assert differences(shown(seen[table], unstable), shown(wanted, unstable)) == []
+    for relation in expected.get("relations", ()):
+        check(relation, seen)
+
+
+def shown(rows: list[Row], unstable: set[str]) -> list[Row]:
+    """In one order, without what is not to be compared."""
+    kept = [
+        {name: value for name, value in row.items() if name not in unstable | {"config"}}
+        | ({"id": "<delivery>"} if "signal" in row else {})
+        for row in rows
+    ]
+    return sorted(kept, key=lambda row: json.dumps(row, sort_keys=True))
+
+
+def differences(seen: list[Row], wanted: list[Row]) -> list[str]:
+    """Row by row, what is there and what should be."""
+    if len(seen) != len(wanted):
+        return [f"there are {len(seen)} rows, not {len(wanted)}: {seen}"]
+    return [
+        f"{row['id']} {column}: {row.get(column)!r}, not {value!r}"
+        for row, other in zip(seen, wanted, strict=True)
+        for column, value in other.items()
+        if row.get(column) != value
+    ]
+
+
+def check(relation: dict[str, Any], seen: dict[str, Any]) -> None:
+    left, right = (time_at(relation[side], seen) for side in ("left", "right"))
+    match relation["op"]:
+        case "eq":
+            assert abs(left - right) < timedelta(milliseconds=1), relation
+        case "le":
+            assert left <= right + timedelta(milliseconds=1), relation
+        case "delta":
+            off = (left - right) - timedelta(milliseconds=relation["ms"])
+            # Machines that test are busy; what matters is that nothing is early.
+            assert timedelta(milliseconds=-5) <= off <= timedelta(seconds=1), relation
+
+
+def time_at(path: str, seen: dict[str, Any]) -> datetime:
+    label, _, column = path.rpartition(".")
+    member = None
+    if label.endswith(".context"):
+        label, member, column = label.removesuffix(".context"), column, "context"
+    ids = {name: id_ for id_, name in seen["labels"].items()}
+    value = seen["raw"][ids[f"<{label}>"]][column]
+    time = parse_iso(value[member]) if member else value
+    assert isinstance(time, datetime), path
+    return time
+
+
+def compare_result(expected: dict[str, Any], seen: dict[str, Any]) -> None:
+    if "value" in expected:
+        assert seen == expected
+        return
+    text = expected["error"]
+    said = str(seen["error"])
+    if "{" in text:
+        message = json.loads(text[text.index("{") :])["message"]
+        assert message in said or message.split("<")[0] in said, said
+    else:
+        assert "canceled" in text
+        assert "canceled" in said
