@@ -53,6 +53,7 @@ class BlockingEngine(Protocol):
         type: Any,
     ) -> Future[Any]: ...
     def sleep(self, name: str, duration: Duration) -> None: ...
+    def parallel(self, branches: tuple[Callable[[], Any], ...]) -> list[Any]: ...
     def sleep_until(self, name: str, when: datetime) -> None: ...
     def run_child(
         self,
@@ -284,6 +285,16 @@ class Step(_Facts):
         """One step for each item (``name``, ``name:1``, …), side by side; results in order."""
         futures = [self._engine.submit(name, fn, (item,), retry=retry, type=type) for item in items]
         return [future.result() for future in futures]
+
+    def parallel(self, *branches: Callable[[], T]) -> list[T]:
+        """Call ``branches`` side by side, each in a thread of its own; what they return, in order.
+
+        A branch may use this step object as the workflow does: for steps, sleeps, children and
+        signals. The names of its steps must not be those of another branch's, because whose
+        comes first is not the same on every pass. All branches are waited for; then the error of
+        the first that failed is raised. When all of them wait, so does the run.
+        """
+        return self._engine.parallel(branches)
 
     def sleep(self, name: str, duration: Duration) -> None:
         """Wait durably: the process is free meanwhile, and a restart does not restart the wait.

@@ -28,6 +28,7 @@ from owsuper.core.replay import Replay
 from owsuper.core.retry import RetryPolicy
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.core.waiting import child_step, signal_step
+from owsuper.errors import StepUsageError
 
 if TYPE_CHECKING:
     from owsuper.workflow import Workflow
@@ -67,7 +68,7 @@ class BlockingPass(Pass):
     def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
         super().__init__(run, replay, services, slot)
         self._changed = threading.Condition()
-        self._body = threading.get_ident()
+        self._bodies = {threading.get_ident()}  # threads of the body and of its branches
         self._active = 1  # branches that are not waiting; the body is the first
         self._waits: list[Wait] = []  # of branches that block their thread
         self._parked: list[_Branch] = []  # submitted, waiting, without a thread
@@ -152,11 +153,41 @@ class BlockingPass(Pass):
         self._services.threads.submit(self._advance, branch)
         return branch.future
 
+    def parallel(self, branches: tuple[Callable[[], Any], ...]) -> list[Any]:
+        """Call all ``branches`` at once, each in a thread; what they return."""
+        for branch in branches:
+            if not callable(branch):
+                raise StepUsageError(
+                    f"step.parallel() was given {branch!r:.60}, which is not callable. Pass"
+                    " functions without arguments: step.parallel(partial(ship, order), bill)."
+                )
+        futures = [StepFuture(self) for _ in branches]
+        with self._changed:
+            self._active += len(branches)
+        for branch, future in zip(branches, futures, strict=True):
+            run = partial(copy_context().run, self._call_branch, branch, future)
+            threading.Thread(target=run, name="owsuper-branch", daemon=True).start()
+        for future in futures:  # nothing is left behind, whichever fails
+            self.await_done(future, None)
+        return [future.result() for future in futures]
+
+    def _call_branch(self, branch: Callable[[], Any], future: StepFuture) -> None:
+        self._bodies.add(threading.get_ident())
+        try:
+            settle = partial(future.set_result, branch())
+        except BaseException as exc:
+            settle = partial(future.set_exception, exc)
+        with self._changed:
+            self._bodies.discard(threading.get_ident())
+            settle()
+            self._active -= 1
+            self._changed.notify_all()
+
     # --- the driver ------------------------------------------------------------------------
 
     def _drive(self, steps: Steps) -> Any:
         """Perform the effects of ``steps`` in this thread; its value."""
-        if threading.get_ident() == self._body:
+        if threading.get_ident() in self._bodies:
             return self._go_through(steps)
         with self._changed:  # a thread that user code started: a branch like others
             self._active += 1

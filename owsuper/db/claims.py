@@ -107,6 +107,7 @@ class ClaimQueries:
         self._release = load("release", schema)
         self._release_lost = load("release_lost", schema)
         self._release_lapsed = load("release_lapsed", schema)
+        self._release_bounced = load("release_bounced", schema)
         self._record_crash = load("record_crash", schema)
         self._extend = load("extend", schema)
         self._expire = load("expire_deadlines", schema)
@@ -183,6 +184,12 @@ class ClaimQueries:
             *look.since,
             look.back,
         )
+
+    def release_bounced(self, workflows: Sequence[tuple[str, str | None]]) -> Call:
+        """Make runs of these workflows due that were put back by a worker which does not know
+        them; their ids.
+        """
+        return self._release_bounced, (self._namespace, _workflows(workflows), _SWEEP)
 
     def record_crash(
         self, crash_id: str, casualties: Sequence[Casualty], *, max_crashes: int

@@ -182,6 +182,20 @@ class Desk:
         query = partial(self._queries.release_lapsed, workflows)
         self._sweep("release lapsed claims", self._lapsed, query, self._say_lapsed)
 
+    def release_bounced(self, workflows: Sequence[tuple[str, str | None]]) -> None:
+        """Make due what workers put back that do not know these workflows."""
+        if self._line.up:
+            statement, params = self._queries.release_bounced(workflows)
+            self._line.ask(statement, params, self._answer_bounced)
+
+    def _answer_bounced(self, result: Result) -> None:
+        if not self._refused("release bounced runs", result) and result.rows:
+            _log.info(
+                "%d runs were put back by workers that do not know their workflows; due again",
+                len(result.rows),
+            )
+            self._owner.lapsed_released()
+
     def _say_lapsed(self, run_id: str) -> None:
         _log.warning("run released: its worker is gone", extra={"run_id": run_id})
         self._owner.lapsed_released()

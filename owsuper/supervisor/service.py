@@ -199,6 +199,7 @@ class Service:
         roomy = self.fleet.free > len(self._hand) and not self._ending.begun
         if self._generation.loaded is not None and roomy:
             self._desk.release_lapsed(self._generation.loaded.workflows)
+            self._desk.release_bounced(self._generation.loaded.workflows)
 
     # --- what the desk says --------------------------------------------------------------
 

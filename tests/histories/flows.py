@@ -12,9 +12,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,28 +223,22 @@ def timeout(op: dict[str, Any]) -> Any:
     return given / 1000 if isinstance(given, (int, float)) else given
 
 
-def go(walk: Walk) -> Any:
+def go(walk: Walk, step: Step) -> Any:
     """Blocking."""
     try:
         call = next(walk)
         while True:
             try:
-                value = side_by_side(call) if isinstance(call, Together) else call()
+                if isinstance(call, Together):
+                    value = step.parallel(*(partial(go, walk, step) for walk in call.walks))
+                else:
+                    value = call()
             except Exception as exc:
                 call = walk.throw(exc)
             else:
                 call = walk.send(value)
     except StopIteration as done:
         return done.value
-
-
-def side_by_side(together: Together) -> None:
-    with ThreadPoolExecutor(len(together.walks)) as pool:
-        jobs: list[Future[Any]] = [
-            pool.submit(copy_context().run, go, walk) for walk in together.walks
-        ]
-        for job in jobs:
-            job.result()
 
 
 async def ago(walk: Walk) -> Any:
@@ -278,7 +271,7 @@ def define(definition: dict[str, Any], colour: str) -> None:
     input_type: Any = ObjectWithOk if "schema" in definition else Any
 
     def blocking(step: Step, input: Any) -> Any:
-        return go(Interpreter(step, definition, copy.deepcopy(input)).body())
+        return go(Interpreter(step, definition, copy.deepcopy(input)).body(), step)
 
     async def awaiting(step: AsyncStep, input: Any) -> Any:
         return await ago(Interpreter(step, definition, copy.deepcopy(input)).body())

@@ -52,7 +52,10 @@ class Follower:
         self.ow.close()
 
     def follow(self) -> None:
-        for action in self.history["driver"]:
+        driver = list(self.history["driver"])
+        if "deadlineAt" in driver[0].get("options", {}) and driver[1].get("action") == "start_worker":
+            driver[:2] = reversed(driver[:2])  # a worker takes longer to start than it has
+        for action in driver:
             match action.get("action"):
                 case "start":
                     self._start(action)
@@ -101,7 +104,7 @@ class Follower:
         options = action.get("options", {})
         handle = self.ow.run_workflow(
             action["workflow"],
-            action["input"],
+            None if "$undefined" in (action["input"] or ()) else action["input"],
             version=next(
                 each.get("version")
                 for each in self.history["workflows"]

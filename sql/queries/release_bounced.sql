@@ -1,0 +1,47 @@
+-- Make runs due that a worker claimed which does not know their workflow. (Workers of OpenWorkflow
+-- for TypeScript claim whatever is due, and put back what they cannot execute, for 5 seconds and
+-- then for longer.) The error that says so is theirs, and stays.
+--
+-- Called by: the supervisor, ClaimQueries.release_bounced, on a timer, while it has room for them.
+-- $1 namespace, $2 workflows (JSON array), $3 how many runs at most.
+-- Returns the id of each run. They are due now, and claimed like others.
+-- The flush to disk is skipped: if a server crash forgets this, it is done again.
+--
+-- Index: owsuper_runs_bounced_idx, which contains no other runs.
+-- Locks: the runs, FOR NO KEY UPDATE; those that are locked already are passed by.
+-- About ON CONFLICT see commit.
+WITH known AS MATERIALIZED (
+    SELECT
+        name, version,
+        concat(
+            'Workflow "', name, '"', ' (version: ' || nullif(version, '') || ')',
+            ' is not registered'
+        ) AS complaint
+    FROM json_to_recordset($2::json) AS w (name text, version text)
+    WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+),
+bounced AS MATERIALIZED (
+    SELECT r.id
+    FROM known AS k
+    CROSS JOIN LATERAL (
+        SELECT id
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND workflow_name = k.name
+            AND version IS NOT DISTINCT FROM k.version
+            AND status = 'pending' AND worker_id IS NULL
+            AND (error ->> 'message') LIKE 'Workflow "% is not registered'
+            AND (error ->> 'message') = k.complaint
+            AND available_at > now()
+        LIMIT $3::integer
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS r
+),
+released AS (
+    INSERT INTO {schema}.workflow_runs (
+        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at
+    )
+    SELECT $1, id, '', '', '{}', 0, now(), now() FROM bounced
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET available_at = now(), updated_at = now()
+)
+SELECT id FROM bounced
