@@ -8,11 +8,18 @@
 -- Returns columns as look does, of the child that there is now; nothing if the fence is broken.
 --
 -- Index: primary keys, workflow_runs_parent_step_idx. Locks: the run, FOR NO KEY UPDATE.
+-- About the form of the conditions see commit.
 WITH mine AS MATERIALIZED (
     SELECT id
-    FROM {schema}.workflow_runs
-    WHERE namespace_id = $1 AND id = $2 AND status = 'running' AND worker_id = $3
-    FOR NO KEY UPDATE
+    FROM (
+        SELECT id, status, worker_id
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= $2 AND id <= $2
+        ORDER BY id
+        LIMIT 1
+        FOR NO KEY UPDATE
+    ) AS r
+    WHERE status = 'running' AND worker_id = $3
 ),
 found AS MATERIALIZED (
     SELECT c.id, c.status, c.output, c.error, c.finished_at
@@ -39,10 +46,15 @@ child AS (
     SELECT * FROM found UNION ALL SELECT * FROM started
 ),
 linked AS (
-    UPDATE {schema}.step_attempts
-    SET child_workflow_run_namespace_id = $1, child_workflow_run_id = child.id, updated_at = now()
-    FROM child
-    WHERE step_attempts.namespace_id = $1 AND step_attempts.id = $4
-        AND step_attempts.status = 'running'
+    INSERT INTO {schema}.step_attempts AS s (
+        namespace_id, id, workflow_run_id, step_name, kind, status, config,
+        child_workflow_run_namespace_id, child_workflow_run_id, created_at, updated_at
+    )
+    SELECT $1, $4, $2, '', 'workflow', '', '{}', $1, id, now(), now() FROM child
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET child_workflow_run_namespace_id = excluded.child_workflow_run_namespace_id,
+        child_workflow_run_id = excluded.child_workflow_run_id,
+        updated_at = excluded.updated_at
+    WHERE s.status = 'running'
 )
 SELECT id, status, output::text, error::text, finished_at, false, NULL FROM child

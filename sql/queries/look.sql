@@ -6,10 +6,24 @@
 -- such attempt.
 --
 -- Index: primary keys, workflow_signals_step_attempt_idx. Locks: none.
+-- About the form of the conditions see commit.
 SELECT c.id, c.status, c.output::text, c.error::text, c.finished_at, d.id IS NOT NULL, d.data::text
-FROM {schema}.step_attempts AS s
-LEFT JOIN {schema}.workflow_runs AS c
-    ON c.namespace_id = s.child_workflow_run_namespace_id AND c.id = s.child_workflow_run_id
-LEFT JOIN {schema}.workflow_signals AS d
-    ON d.namespace_id = s.namespace_id AND d.step_attempt_id = s.id
-WHERE s.namespace_id = $1 AND s.id = $2
+FROM (
+    SELECT id, child_workflow_run_namespace_id AS namespace, child_workflow_run_id AS child
+    FROM {schema}.step_attempts
+    WHERE namespace_id = $1 AND id >= $2 AND id <= $2
+    ORDER BY id
+    LIMIT 1
+) AS s
+LEFT JOIN LATERAL (
+    SELECT id, status, output, error, finished_at
+    FROM {schema}.workflow_runs
+    WHERE namespace_id = s.namespace AND id >= s.child AND id <= s.child
+    ORDER BY id
+    LIMIT 1
+) AS c ON true
+LEFT JOIN LATERAL (
+    SELECT id, data
+    FROM {schema}.workflow_signals
+    WHERE namespace_id = $1 AND step_attempt_id = s.id
+) AS d ON true

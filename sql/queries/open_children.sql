@@ -4,9 +4,16 @@
 -- Returns the id of each.
 --
 -- Index: step_attempts_workflow_run_created_at_idx, workflow_runs_pkey. Locks: none.
+-- About the form of the conditions see commit.
 SELECT c.id
 FROM {schema}.step_attempts AS s
-JOIN {schema}.workflow_runs AS c
-    ON c.namespace_id = s.child_workflow_run_namespace_id AND c.id = s.child_workflow_run_id
+CROSS JOIN LATERAL (
+    SELECT id, status
+    FROM {schema}.workflow_runs
+    WHERE namespace_id = s.child_workflow_run_namespace_id
+        AND id >= s.child_workflow_run_id AND id <= s.child_workflow_run_id
+    ORDER BY id
+    LIMIT 1
+) AS c
 WHERE s.namespace_id = $1 AND s.workflow_run_id = ANY ($2) AND s.kind = 'workflow'
     AND c.status IN ('pending', 'running', 'sleeping')

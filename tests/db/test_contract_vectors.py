@@ -363,7 +363,9 @@ def test_a_run_that_parks_too_late_is_due_at_once_as_there(case: Case, world: Wo
         )
         if "not delivered" not in case["pending_wait"]:
             deliver(world, run, step)
-    assert world.commit(run, Park(LATER))
+    steps = f'SELECT id FROM "{world.tables.schema}".step_attempts WHERE workflow_run_id = $1'
+    waits = tuple(id_ for (id_,) in world.conn.execute(steps.encode(), [run]).fetchall())
+    assert world.commit(run, Park(LATER, waits))
     assert world.changes(before, world.tables.fetch(run)) == case["run_changes"]
 
 

@@ -56,9 +56,14 @@ class Use:
         return f"{self.statement} {self.label}".strip()
 
 
-def commit(*, steps: int = 1, run: str = RUN, **outcome: Any) -> tuple[str, ...]:
+NEW_CHILD = {"id": "new child", "name": "w", "version": None, "input": 1}
+
+
+def commit(
+    *, steps: int = 1, run: str = RUN, child: Any = None, **outcome: Any
+) -> tuple[str, ...]:
     claim = {"run": run, "worker": "me", **outcome}
-    attempts = [{**STEP, "id": f"new {n}"} for n in range(steps)]
+    attempts = [{**STEP, "id": f"new {n}", "child": child} for n in range(steps)]
     return "default", json.dumps([claim]), json.dumps(attempts), "false"
 
 
@@ -68,7 +73,13 @@ USES = [
     Use("commit", commit(), 1, "of a step"),
     Use("commit", commit(steps=5), 1, "of several steps"),
     Use("commit", commit(outcome="complete", output=1), 1, "of a completion"),
-    Use("commit_related", commit(outcome="park", at=LATER), 11, "of a park"),
+    Use("commit_related", commit(outcome="park", at=LATER, awaits=[f"{RUN}/10"]), 2, "of a park"),
+    Use("commit_related", commit(child=NEW_CHILD), 1, "of a step that starts a child"),
+    Use("look", ("default", "wait"), 2),
+    Use("adopt_child", ("default", RUN, "me", "wait", json.dumps([NEW_CHILD]), "key"), 2),
+    Use("open_children", ("default", f"{{{PARENT}}}"), 2),
+    Use("send_signal", ("default", "go", None, "key", "false", "kept"), 0),
+    Use("release_bounced", ("default", KNOWN, 100), 0),
     Use("commit_related", commit(run=CHILD, outcome="complete"), 5, "of a child's end"),
     Use("extend", ("default", json.dumps([CLAIM]), 30), 1),
     Use("release", ("default", json.dumps([CLAIM])), 1),
@@ -95,7 +106,7 @@ USES = [
     Use("get_run", ("default", RUN), 1),
     Use("cancel", ("default", CHILD), 5),
 ]  # fmt: skip
-NOT_HERE = {"notify", "start_lock"}  # they read no table
+NOT_HERE = {"notify", "signal_lock", "start_lock"}  # they read no table
 
 
 @pytest.fixture(scope="module")
