@@ -64,8 +64,8 @@ exit codes:
 
 _EXIT_CODES = {
     ExitCode.CLEAN: "done, or stopped on request",
-    ExitCode.ERROR: "anything that is not listed below; migrate --check: something is missing;"
-    " start --wait, runs wait: the run failed",
+    ExitCode.ERROR: "anything that is not listed below; migrate --check: something is missing;\n"
+    "     start --wait and runs wait: the run failed, was canceled, or goes on",
     ExitCode.USAGE: "bad options or settings",
     ExitCode.IMPORT_ERROR: "the application cannot be loaded",
     ExitCode.DATABASE_UNREACHABLE: "no database at start (later outages are waited out)",

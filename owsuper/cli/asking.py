@@ -1,6 +1,6 @@
 """Commands that ask the database as any program does: by an OpenWorkflow.
 
-It is imported only when one of them runs: no worker should pay for it.
+That is imported only when one of them runs: no worker should pay for it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from owsuper.cli.arguments import Command, typed_as
 from owsuper.cli.asking import add_common, add_timeout, opened
@@ -78,7 +78,7 @@ def _moment(text: str) -> datetime | timedelta:
 
 def _while(text: str) -> timedelta:
     try:
-        return timedelta(seconds=float(str(duration("0s", "100y")(text))))
+        return timedelta(seconds=cast("float", duration("0s", "100y")(text)))
     except ConfigurationError:
         raise ConfigurationError(
             f"must be a time such as 2026-03-01T12:00:00Z, or a while from now such as 5m, not"
