@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
-    from owsuper.client.details import Run
+    from owsuper.client.details import Run, RunCounts, StepAttempt
     from owsuper.client.handle import RunHandle
-    from owsuper.core.model import ErrorPayload, RunStatus, Signal
+    from owsuper.core.model import ErrorPayload, RunStatus, Signal, StepKind, StepStatus
+    from owsuper.core.pages import Page
     from owsuper.core.retry import RetryPolicy
     from owsuper.errors import (
         ChildCanceled,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         RunFailed,
         RunNotCancelable,
         RunNotFound,
+        RunNotRetryable,
         StepError,
         StepFailed,
         StepLimitExceeded,
@@ -49,10 +51,15 @@ if TYPE_CHECKING:
 _HOMES = {
     "OpenWorkflow": "owsuper.client.app",
     "Run": "owsuper.client.details",
+    "RunCounts": "owsuper.client.details",
+    "StepAttempt": "owsuper.client.details",
     "RunHandle": "owsuper.client.handle",
     "ErrorPayload": "owsuper.core.model",
     "RunStatus": "owsuper.core.model",
     "Signal": "owsuper.core.model",
+    "StepKind": "owsuper.core.model",
+    "StepStatus": "owsuper.core.model",
+    "Page": "owsuper.core.pages",
     "RetryPolicy": "owsuper.core.retry",
     "AsyncStep": "owsuper.step",
     "Step": "owsuper.step",
@@ -91,22 +98,28 @@ __all__ = [
     "NotSerializable",
     "OpenWorkflow",
     "OwsuperError",
+    "Page",
     "RegistrationError",
     "ResultTimeout",
     "RetryPolicy",
     "Run",
     "RunCanceled",
+    "RunCounts",
     "RunError",
     "RunFailed",
     "RunHandle",
     "RunNotCancelable",
     "RunNotFound",
+    "RunNotRetryable",
     "RunStatus",
     "Signal",
     "Step",
+    "StepAttempt",
     "StepError",
     "StepFailed",
+    "StepKind",
     "StepLimitExceeded",
+    "StepStatus",
     "StepUsageError",
     "Worker",
     "WorkerError",

@@ -25,6 +25,7 @@ OwsuperError
     ├── RunCanceled             result() of a canceled run
     ├── RunNotFound
     ├── RunNotCancelable        cancel() of a finished run
+    ├── RunNotRetryable         retry() of a run that has not failed, or is past its deadline
     └── ResultTimeout           result() gave up waiting (a TimeoutError too)
 """
 
@@ -165,6 +166,14 @@ class RunNotFound(RunError):
 
 class RunNotCancelable(RunError):
     """The run is finished, so it cannot be canceled."""
+
+
+class RunNotRetryable(RunError):
+    """The run has not failed, or its deadline has passed; ``status`` is how it stood."""
+
+    def __init__(self, message: str, *, run_id: str, status: str) -> None:
+        super().__init__(message, run_id=run_id)
+        self.status = status
 
 
 class ResultTimeout(RunError, TimeoutError):

@@ -65,7 +65,7 @@ ROOMS = {
         "multiprocessing",
     ),
     "client": room(
-        "client core db.clients db.connect db.listen db.migrate db.pool db.statement db.waits"
+        "client core db.clients db.connect db.lists db.listen db.migrate db.pool db.statement db.waits"
         " embedded errors ids inputs settings step worker workflow",
         "psycopg_pool multiprocessing",
     ),

@@ -13,7 +13,7 @@ from owsuper import postponed
 
 postponed.for_supervisor()  # before anything imports what it would postpone
 
-from owsuper.cli import bench, tables, worker
+from owsuper.cli import bench, runs, start, tables, worker
 from owsuper.cli.arguments import Command, Parser
 from owsuper.errors import (
     ConfigurationError,
@@ -25,6 +25,9 @@ from owsuper.supervisor.exits import ExitCode
 
 COMMANDS: dict[str, Command] = {
     "worker": worker.COMMAND,
+    "start": start.COMMAND,
+    "runs": runs.COMMAND,
+    **{f"runs {name}": command for name, command in runs.COMMANDS.items()},
     "migrate": tables.COMMAND,
     "bench": bench.COMMAND,
 }
@@ -38,6 +41,9 @@ examples:
   owsuper --module app.workflows                     a worker, one process per processor
   owsuper --processes 8 --module app.workflows:ow    ... with the workflows of one object
   owsuper --module flows.py --poll-interval 500ms    ... with those of one file
+  owsuper start send-welcome-email --input '{{"user_id": 7}}'
+  owsuper runs list --status failed                  what has failed lately?
+  owsuper runs show 6f1c2ab0-...                     what became of this run, step by step?
   owsuper migrate                                    create or update the tables
   owsuper migrate --check                            are they there? exits 1 if not
   owsuper migrate --sql | psql mydb                  for those who read SQL before it runs
@@ -58,7 +64,8 @@ exit codes:
 
 _EXIT_CODES = {
     ExitCode.CLEAN: "done, or stopped on request",
-    ExitCode.ERROR: "anything that is not listed below; migrate --check: something is missing",
+    ExitCode.ERROR: "anything that is not listed below; migrate --check: something is missing;\n"
+    "     start --wait and runs wait: the run failed, was canceled, or goes on",
     ExitCode.USAGE: "bad options or settings",
     ExitCode.IMPORT_ERROR: "the application cannot be loaded",
     ExitCode.DATABASE_UNREACHABLE: "no database at start (later outages are waited out)",
@@ -86,10 +93,12 @@ def exit_code(error: OwsuperError) -> ExitCode:
 
 
 def _run(argv: Sequence[str]) -> int:
-    if argv and argv[0] in COMMANDS:
-        command = COMMANDS[argv[0]]
-        parser = Parser(f"owsuper {argv[0]}", description=f"{command.summary}.")
-        argv = argv[1:]
+    for words in (2, 1):
+        name = " ".join(argv[:words])
+        if name in COMMANDS:
+            command, argv = COMMANDS[name], argv[words:]
+            parser = Parser(f"owsuper {name}", description=f"{command.summary}.")
+            break
     else:
         command, parser = COMMANDS["worker"], _top()
     command.add_options(parser)
@@ -98,7 +107,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _top() -> Parser:
-    commands = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
+    commands = [f"  {name:<12} {command.summary}" for name, command in COMMANDS.items()]
     codes = [f"  {code.value}  {meaning}" for code, meaning in _EXIT_CODES.items()]
     parser = Parser(
         "owsuper",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 from owsuper.errors import ConfigurationError
+from owsuper.rules import Reader
 from owsuper.settings import RULES, Settings, option_name, variable_name
 
 
@@ -80,3 +81,15 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, default: object) ->
 def flags(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings among ``arguments``, by field name."""
     return {name: value for name, value in vars(arguments).items() if name in RULES}
+
+
+def typed_as(read: Reader) -> Callable[[str], object]:
+    """``read`` as argparse wants it: the mistake is then reported with the option's name."""
+
+    def typed(text: str) -> object:
+        try:
+            return read(text)
+        except ConfigurationError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return typed

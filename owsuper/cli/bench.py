@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 
 from owsuper import settings
-from owsuper.cli.arguments import Command, add_settings, flags
-from owsuper.errors import ConfigurationError
-from owsuper.rules import Reader, duration, whole
+from owsuper.cli.arguments import Command, add_settings, flags, typed_as
+from owsuper.rules import duration, whole
 from owsuper.supervisor.exits import ExitCode
 
 _ABOUT = """\
@@ -45,22 +43,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def add_sizes(parser: argparse.ArgumentParser, *, rows: int, hold: float) -> None:
     """Options for what takes long, with these sizes unless they are given."""
     shown = f"finished runs in the table of backlog, of which a tenth is due (default: {rows:,})"
-    parser.add_argument("--rows", type=_typed(whole(10_000, 1_000_000_000)), help=shown)
+    parser.add_argument("--rows", type=typed_as(whole(10_000, 1_000_000_000)), help=shown)
     shown = f"how long vacuum has a transaction held open (default: {hold:g}s)"
-    span = _typed(duration("1s", "1d"))
+    span = typed_as(duration("1s", "1d"))
     parser.add_argument("--hold", type=span, metavar="DURATION", help=shown)
-
-
-def _typed(read: Reader) -> Callable[[str], object]:
-    """``read`` as argparse wants it: the mistake is then reported with the option's name."""
-
-    def typed(text: str) -> object:
-        try:
-            return read(text)
-        except ConfigurationError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return typed
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -10,9 +10,9 @@ from owsuper.client import starts
 from owsuper.client.database import Database, Explicit
 from owsuper.client.definitions import Definitions
 from owsuper.client.handle import RunHandle
+from owsuper.client.inspection import Inspection, check_run_id
 from owsuper.core import codec
 from owsuper.core.names import check_signal
-from owsuper.errors import ConfigurationError
 from owsuper.worker import Worker, WorkerSettings, environment, modules_of
 from owsuper.workflow import Schedule, Start, Workflow
 
@@ -20,7 +20,7 @@ I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741
 
 
-class OpenWorkflow(Definitions):
+class OpenWorkflow(Definitions, Inspection):
     """The workflows of a program, and its way to the database that holds their runs.
 
     Without ``database_url``, ``namespace`` or ``schema``, these come from the environment
@@ -170,13 +170,30 @@ class OpenWorkflow(Definitions):
 
     def get_run(self, run_id: str) -> RunHandle[Any]:
         """A handle on the run of this id. It asks the database nothing; its methods do."""
-        if not isinstance(run_id, str) or "\0" in run_id:
-            raise ConfigurationError(f"run_id: {run_id!r} must be text, and without U+0000")
-        return RunHandle(self._database, run_id)
+        return RunHandle(self._database, check_run_id(run_id))
 
     async def aget_run(self, run_id: str) -> RunHandle[Any]:
         """Awaitable :meth:`get_run`, for symmetry."""
         return self.get_run(run_id)
+
+    def cancel_run(self, run_id: str, *, children: bool = False) -> None:
+        """End the run of this id as canceled; see :meth:`RunHandle.cancel`."""
+        self.get_run(run_id).cancel(children=children)
+
+    async def acancel_run(self, run_id: str, *, children: bool = False) -> None:
+        """Awaitable :meth:`cancel_run`."""
+        await self.get_run(run_id).acancel(children=children)
+
+    def retry_run(self, run_id: str) -> None:
+        """Put the failed run of this id back, to go on where it failed.
+
+        See :meth:`RunHandle.retry`.
+        """
+        self.get_run(run_id).retry()
+
+    async def aretry_run(self, run_id: str) -> None:
+        """Awaitable :meth:`retry_run`."""
+        await self.get_run(run_id).aretry()
 
     # --- signals -------------------------------------------------------------------------
 

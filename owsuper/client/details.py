@@ -1,14 +1,16 @@
-"""What is stored about a run."""
+"""What is stored about runs and their steps."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from owsuper.core import codec
-from owsuper.core.model import ErrorPayload, RunStatus
+from owsuper.core.model import ErrorPayload, RunStatus, StepKind, StepStatus
 from owsuper.db.clients import RunRow
+from owsuper.db.lists import AttemptRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,45 @@ class Run:
     updated_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepAttempt:
+    """One attempt of a step, as it was when it was read.
+
+    ``step_name`` is the step's name in its run: ``charge``, and ``charge:1`` where the same name
+    is used again; an attempt that is a retry has the name of the one before. ``context`` says
+    what a wait is for and until when. It and ``output`` are plain JSON. ``child_run_id`` is the
+    run that a step of kind ``workflow`` started. Times are aware, in UTC.
+
+    An attempt stays ``running`` for good if its process died, or its run ended, before it did.
+    """
+
+    id: str
+    run_id: str
+    step_name: str
+    kind: StepKind
+    status: StepStatus
+    context: Any
+    output: Any
+    error: ErrorPayload | None
+    child_run_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCounts:
+    """How many runs of a namespace there are. Those that wait are among the running."""
+
+    pending: int
+    running: int
+    completed: int
+    failed: int
+    canceled: int
+
+
+_STATUSES = frozenset(RunStatus)
+
 # What older implementations wrote, and what it is called now.
 _LEGACY = {RunStatus.SLEEPING: RunStatus.RUNNING, RunStatus.SUCCEEDED: RunStatus.COMPLETED}
 
@@ -56,6 +97,34 @@ def of(row: RunRow) -> Run:
         "status": current_status(row.status),
         "input": codec.decode(row.input),
         "output": codec.decode(row.output),
-        "error": ErrorPayload.from_json(codec.decode(row.error)) if row.error else None,
+        "error": _error(row.error),
     }
     return Run(**values)
+
+
+def of_attempt(run_id: str, row: AttemptRow) -> StepAttempt:
+    """What a row of this run's step attempts tells."""
+    values = {each.name: getattr(row, each.name) for each in fields(row)}
+    status = StepStatus(row.status)
+    values |= {
+        "run_id": run_id,
+        "kind": StepKind(row.kind),
+        "status": StepStatus.COMPLETED if status is StepStatus.SUCCEEDED else status,
+        "context": codec.decode(row.context),
+        "output": codec.decode(row.output),
+        "error": _error(row.error),
+    }
+    return StepAttempt(**values)
+
+
+def counts(rows: Iterable[tuple[str, int]]) -> RunCounts:
+    """(status, count) pairs added up by what a status is called now; unknown ones are left out."""
+    total = dict.fromkeys((each.name for each in fields(RunCounts)), 0)
+    for text, count in rows:
+        if text in _STATUSES:
+            total[current_status(text)] += count
+    return RunCounts(**total)
+
+
+def _error(text: str | None) -> ErrorPayload | None:
+    return ErrorPayload.from_json(codec.decode(text)) if text else None

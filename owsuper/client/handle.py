@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from owsuper.client import canceling, details, outcomes
+from owsuper.client.retries import Retry
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
 
@@ -106,6 +107,26 @@ class RunHandle(Generic[O]):
     async def acancel(self, *, children: bool = False) -> None:
         """Awaitable :meth:`cancel`."""
         await canceling.acancel(await self._database.asession(), self.id, children=children)
+
+    def retry(self) -> None:
+        """Put the run, which has failed, back: it is due now and goes on where it failed.
+
+        Steps that have finished stay finished. Those that failed are called again with all their
+        retries, also where the workflow caught the failure; so it may take another way this
+        time. A child run that failed is started anew. The retries of the workflow itself begin
+        anew as well, and so does the count of crashes. What had failed is no longer listed among
+        the step attempts. The parent of a child run, if it has seen the failure already, is not
+        changed.
+
+        Raises RunNotRetryable when the run has not failed, or its deadline has passed.
+        """
+        session = self._database.session()
+        session.run(Retry(session.queries.retry(self.id)).run)
+
+    async def aretry(self) -> None:
+        """Awaitable :meth:`retry`."""
+        session = await self._database.asession()
+        await session.arun(Retry(session.queries.retry(self.id)).arun)
 
     def _value(self, end: Progress | None) -> O:
         if end is None:

@@ -20,6 +20,7 @@ from owsuper.client.ear import Ear
 from owsuper.client.watcher import Watcher
 from owsuper.db import connect
 from owsuper.db.clients import ClientQueries, NewRun
+from owsuper.db.lists import ListQueries
 from owsuper.db.migrate import migrate
 from owsuper.db.pool import AsyncPool, Pool
 from owsuper.db.waits import Progress, Waits
@@ -68,6 +69,7 @@ class Session:
         self._company = Company(self._store)
         self._async_companies: dict[asyncio.AbstractEventLoop, AsyncCompany] = {}
         self.queries = ClientQueries(settings.schema, settings.namespace)
+        self.lists = ListQueries(settings.schema, settings.namespace)
         self._waits = Waits(settings.schema, settings.namespace)
         self.watcher = Watcher(self._look, self._passes, self._ear(settings))
         self.reached = False  # whether the database has ever answered

@@ -33,6 +33,8 @@ _TERMINAL = frozenset(
 
 
 class StepKind(StrEnum):
+    """What a step does: call a function, or wait for something."""
+
     FUNCTION = "function"
     SLEEP = "sleep"
     WORKFLOW = "workflow"
@@ -41,6 +43,8 @@ class StepKind(StrEnum):
 
 
 class StepStatus(StrEnum):
+    """Where one attempt of a step stands."""
+
     RUNNING = "running"
     COMPLETED = "completed"
     SUCCEEDED = "succeeded"  # legacy form of completed; read, never written

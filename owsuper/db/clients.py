@@ -12,11 +12,11 @@ from uuid import uuid4
 import orjson
 from psycopg import AsyncConnection, Connection
 
-from owsuper.core.model import RunStatus, StepAttempt
+from owsuper.core.model import RunStatus
 from owsuper.db.connect import is_pooled
-from owsuper.db.runs import MOST_ATTEMPTS_LOADED, lock_text, signal_calls, step_attempt
+from owsuper.db.runs import lock_text, signal_calls
 from owsuper.db.statement import Statement, load
-from owsuper.errors import RunNotCancelable, RunNotFound
+from owsuper.errors import RunNotCancelable, RunNotFound, RunNotRetryable
 
 T = TypeVar("T")
 Rows: TypeAlias = list[tuple[Any, ...]]
@@ -114,10 +114,11 @@ class ClientQueries:
         self._get_run = load("get_run", schema)
         self._outcome = load("outcome", schema)
         self._cancel = load("cancel", schema)
-        self._load = load("load", schema)
         self._signal_lock = load("signal_lock", schema)
         self._send_signal = load("send_signal", schema)
         self._open_children = load("open_children", schema)
+        self._retry_lock = load("retry_lock", schema)
+        self._retry = load("retry", schema)
 
     def start(self, new: NewRun) -> Operation[str]:
         """Start a run; its id.
@@ -146,7 +147,7 @@ class ClientQueries:
 
     def get_run(self, run_id: str) -> Operation[RunRow]:
         """A run in full. Raises RunNotFound."""
-        return self._one(self._get_run, run_id, lambda row: RunRow(*map(_in_utc, row)))
+        return self._one(self._get_run, run_id, lambda row: RunRow(*in_utc(row)))
 
     def status(self, run_id: str) -> Operation[str]:
         """The status of a run. Raises RunNotFound."""
@@ -177,20 +178,28 @@ class ClientQueries:
         call = (self._open_children, (self._namespace, list(run_ids)))
         return Operation((call,), lambda results: [str(row[0]) for row in results[0]])
 
-    def list_attempts(self, run_id: str) -> Operation[list[StepAttempt]]:
-        """The step attempts of a run, oldest first; none if there is no such run."""
-        params = (self._namespace, run_id, MOST_ATTEMPTS_LOADED)
-        return Operation(
-            ((self._load, params),),
-            lambda results: [step_attempt(row[1:]) for row in results[0] if row[1] is not None],
-        )
+    def retry(self, run_id: str) -> Operation[None]:
+        """Put a failed run back, due now; it goes on behind its finished steps.
+
+        Raises RunNotFound, and RunNotRetryable for a run that has not failed, or whose deadline
+        has passed.
+        """
+
+        def parse(results: list[Rows]) -> None:
+            if not results[1]:
+                raise not_found(run_id)
+            [(status, missed)] = results[1]
+            _check_retried(run_id, status, missed)
+
+        params = (self._namespace, run_id)
+        return Operation(((self._retry_lock, params), (self._retry, params)), parse)
 
     def _one(
         self, statement: Statement, run_id: str, parse: Callable[[tuple[Any, ...]], T]
     ) -> Operation[T]:
         def parse_results(results: list[Rows]) -> T:
             if not results[0]:
-                raise RunNotFound(f"Workflow run {run_id} does not exist", run_id=run_id)
+                raise not_found(run_id)
             return parse(results[0][0])
 
         return Operation(((statement, (self._namespace, run_id)),), parse_results)
@@ -227,9 +236,13 @@ def _runs(new: Sequence[NewRun]) -> str:
     return orjson.dumps(documents).decode()
 
 
-def _in_utc(value: Any) -> Any:
-    """Behind a pooler, times come in the time zone of the server."""
-    return value.astimezone(UTC) if isinstance(value, datetime) else value
+def in_utc(row: tuple[Any, ...]) -> Iterator[Any]:
+    """The columns of a row: behind a pooler, times come in the time zone of the server."""
+    return (each.astimezone(UTC) if isinstance(each, datetime) else each for each in row)
+
+
+def not_found(run_id: str) -> RunNotFound:
+    return RunNotFound(f"Workflow run {run_id} does not exist", run_id=run_id)
 
 
 def _check_canceled(run_id: str, status: str) -> None:
@@ -241,3 +254,19 @@ def _check_canceled(run_id: str, status: str) -> None:
             f"Cannot cancel workflow run {run_id} with status {status}", run_id=run_id
         )
     raise RunNotCancelable("Failed to cancel workflow run", run_id=run_id)
+
+
+def _check_retried(run_id: str, status: str, missed: datetime | None) -> None:
+    """``status`` and ``missed`` deadline are what the run had when it was to be put back."""
+    refused = f"Cannot retry workflow run {run_id} with status {status}"
+    if status != RunStatus.FAILED:
+        raise RunNotRetryable(
+            f"{refused}: only a failed run can be retried", run_id=run_id, status=status
+        )
+    if missed is not None:
+        raise RunNotRetryable(
+            f"{refused}: its deadline passed at {missed.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, so"
+            " it would fail again at once. Start a new run.",
+            run_id=run_id,
+            status=status,
+        )

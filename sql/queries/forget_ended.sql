@@ -7,7 +7,8 @@
 --
 -- Index: workflow_runs_pkey, the primary keys of our own tables, whose rows of this namespace
 -- are read once; they are few.
--- Locks: none on runs. An ended run never opens again, so it cannot be mistaken.
+-- Locks: none on runs. What is deleted was there when the run was seen to have ended; if it is put
+-- back meanwhile, what comes after that stays.
 -- About the form of the conditions see commit.
 WITH ended AS MATERIALIZED (
     SELECT k.run

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from owsuper.cli import COMMANDS
 from owsuper.settings import RULES, option_name, variable_name
 from tests.cli.running import Run
 from tests.fixtures.processes import Spawn
@@ -39,6 +40,20 @@ MISTAKES = {
     "another database": (["--database-url", "mysql://h/d"], "must begin with postgresql://"),
     "an empty URL": (["--database-url", ""], "--database-url: must be a URL such as"),
     "no measurement": (["bench", "pick-up"], "no such measurement: pick-up; there are pickup, "),
+    "no command of runs": (["runs"], "the following arguments are required: COMMAND"),
+    "another command of runs": (["runs", "lst"], "argument COMMAND: invalid choice: 'lst'"),
+    "a command of runs that comes last": (["runs", "--json", "list"], "no such option: --json"),
+    "a command of runs that comes late": (["runs", "--", "list"], "say it at once: owsuper runs l"),
+    "a status that is none": (["runs", "list", "--status", "done"], "--status: invalid choice: 'd"),
+    "an empty page": (["runs", "list", "--limit", "0"], "--limit: must be a whole number from 1"),
+    "no cursor": (["runs", "list", "--after", "x"], "after: 'x' is no cursor: it is not Base64"),
+    "two cursors": (["runs", "list", "--after", "x", "--before", "x"], "not allowed with argument"),
+    "no workflow": (["runs", "list", "--workflow", ""], "Invalid workflow name ''"),
+    "no run": (["runs", "show"], "the following arguments are required: ID"),
+    "two runs to show": (["runs", "show", "a", "b"], "unexpected argument 'b'"),
+    "no runs": (["runs", "cancel"], "the following arguments are required: ID"),
+    "no time to wait": (["runs", "wait", "a", "--timeout", "soon"], "--timeout: must be a duration"),
+    "a module to count": (["runs", "count", "--module", "m"], "no such option: --module"),
     "few rows": (["bench", "--rows", "10"], "--rows: must be a whole number from 10000 to"),
     "no time": (["bench", "--hold", "soon"], "--hold: must be a duration from 1s to 1d"),
     "an unreadable URL": (
@@ -85,9 +100,9 @@ def test_help_names_every_option_its_variable_and_every_exit_code(owsuper: Run) 
     assert "ready-fd" not in result.stdout
 
 
-@pytest.mark.parametrize("command", ["worker", "migrate", "bench"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, owsuper: Run) -> None:
-    result = owsuper(command, "--help")
+    result = owsuper(*command.split(), "--help")
     assert (result.code, result.stderr) == (0, "")
     assert result.stdout.startswith(f"usage: owsuper {command} ")
 
@@ -106,7 +121,9 @@ def test_python_dash_m_is_the_same_command(spawn: Spawn, tmp_path: Path) -> None
     assert program.stderr.text.startswith("owsuper: error: --processes: ")
 
 
-@pytest.mark.parametrize("module", ["psycopg_pool", "owsuper.bench"])
+@pytest.mark.parametrize(
+    "module", ["psycopg_pool", "owsuper.bench", "owsuper.client.app", "owsuper.core.codec"]
+)
 def test_the_command_never_loads_what_a_worker_does_not_need(
     module: str, spawn: Spawn, tmp_path: Path
 ) -> None:

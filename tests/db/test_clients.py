@@ -238,17 +238,7 @@ def test_a_run_is_found_in_full(
     assert perform(queries.status(run)) == "running"
 
 
-def test_attempts_are_listed_oldest_first(
-    perform: Perform[Any], queries: ClientQueries, tables: Tables
-) -> None:
-    run = tables.run()
-    steps = [tables.step(run, created_at=from_now(n)) for n in (3, 1, 2)]
-    listed = perform(queries.list_attempts(run))
-    assert [each.id for each in listed] == [steps[1], steps[2], steps[0]]
-    assert perform(queries.list_attempts(str(uuid4()))) == []
-
-
-@pytest.mark.parametrize("what", ["get_run", "status", "cancel"])
+@pytest.mark.parametrize("what", ["get_run", "status", "cancel", "retry"])
 def test_an_unknown_run_is_an_error_that_names_it(
     perform: Perform[Any], queries: ClientQueries, tables: Tables, what: str
 ) -> None:

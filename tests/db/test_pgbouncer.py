@@ -13,11 +13,14 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from owsuper.core.pages import Place, Window
 from owsuper.db import connect
 from owsuper.db.clients import ClientQueries, NewRun
 from owsuper.db.link import Link
+from owsuper.db.lists import ListQueries
 from owsuper.db.statement import Statement
 from owsuper.errors import ConfigurationError, DatabaseUnreachable
+from tests.db.rows import Tables
 from tests.db.test_link import ECHO, Owner
 from tests.fixtures.pgbouncer import POOL_SIZE, PgBouncer, StartPgBouncer
 
@@ -121,7 +124,15 @@ def test_times_are_in_utc_whatever_the_servers_time_zone(
         with closing(connect.connect(url, application_name="app")) as pooled:
             run_id = queries.start(NewRun(workflow_name="w")).run(pooled)
             created = queries.get_run(run_id).run(pooled).created_at
-        assert created.utcoffset() == timedelta(0)
+            lists = ListQueries(schema, "default")
+            [listed] = lists.runs(Window(), None, None).run(pooled)
+            Tables(conn, schema).step(run_id)
+            [attempt] = lists.attempts(run_id, Window()).run(pooled)
+            place = Place(created - timedelta(milliseconds=1), "")
+            assert lists.runs(Window(place=place, backward=True), None, None).run(pooled)
+            assert not lists.runs(Window(place=place), None, None).run(pooled)
+        assert created.utcoffset() == attempt.created_at.utcoffset() == timedelta(0)
+        assert created == listed.created_at
         [at] = conn.execute("SELECT now()").fetchone() or [None]
         assert timedelta(0) <= at - created < timedelta(minutes=1)
     finally:

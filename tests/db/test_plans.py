@@ -27,11 +27,12 @@ OURS = 20_000  # due runs of ours, half of them new
 FINISHED = 60_000
 PARKED = 20_000  # due later
 BIG = ("workflow_runs", "step_attempts")
-BY_INDEX = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan")
+TIED = 50  # runs that were started in one transaction
+DIRECTLY = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Tid Scan")
 
 KNOWN = json.dumps([{"name": "w", "version": None}, {"name": "v", "version": "2"}])
 NONE = json.dumps([{"name": "x", "version": None}])
-RUN, PARENT, CHILD, LATE = "own 7", "parent", "child", "late"
+RUN, PARENT, CHILD, LATE, FAILED = "own 7", "parent", "child", "late", "failed"
 CLAIM = {"run": RUN, "worker": "me"}
 STEP = {"id": "new", "worker": "me", "name": "s", "kind": "function", "status": "completed"}
 STEP |= {"started": "2030-01-01T00:00:00Z", "finished": "2030-01-01T00:00:00Z"}
@@ -69,6 +70,13 @@ def commit(
 
 FULL = ("-infinity", "-infinity", 0)  # a look at everything
 LATER = "2032-01-01T00:00:00Z"
+LONG_AGO = "2020-01-01T00:00:00Z"
+# Pages of ten runs, and one more to see whether there are others.
+FIRST = ("infinity", "", 11, "false")
+OLDER = ("2024-12-31T20:00:00Z", "x", 11, "false")
+NEWER = ("2020-01-02T00:00:00Z", "x", 11, "true")
+TIES = (LONG_AGO, "tied 30", 11, "false")
+EVERY = "{pending,running,sleeping,completed,succeeded,failed,canceled}"
 USES = [
     Use("commit", commit(), 1, "of a step"),
     Use("commit", commit(steps=5), 1, "of several steps"),
@@ -105,6 +113,23 @@ USES = [
     Use("start_with_key", ("default", "[]", "w", "key 5"), 1, "that was used"),
     Use("get_run", ("default", RUN), 1),
     Use("cancel", ("default", CHILD), 5),
+    Use("retry_lock", ("default", FAILED), 12),
+    Use("retry", ("default", FAILED), 23),
+    Use("list_runs", ("default", *FIRST), 22),
+    Use("list_runs", ("default", *OLDER), 23, "that are older"),
+    Use("list_runs", ("default", *NEWER), 23, "that are newer"),
+    Use("list_runs", ("default", *TIES), 2 * TIED, "of one moment"),
+    Use("list_runs_by_status", ("default", *FIRST, "completed"), 22),
+    Use("list_runs_by_status", ("default", *NEWER, "completed"), 23, "that are newer"),
+    Use("list_runs_by_status", ("default", *FIRST, "canceled"), 0, "of which there are none"),
+    Use("list_runs_of_workflow", ("default", *FIRST, "w", EVERY), 100),
+    Use("list_runs_of_workflow", ("default", *OLDER, "w", EVERY), 102, "that are older"),
+    Use("list_runs_of_workflow", ("default", *NEWER, "w", EVERY), 102, "that are newer"),
+    Use("list_runs_of_workflow", ("default", *FIRST, "w", "{completed}"), 22, "of one status"),
+    Use("list_runs_of_workflow", ("default", *FIRST, "x", EVERY), 0, "of which there are none"),
+    Use("list_attempts", ("default", RUN, "-infinity", "", 11, "false"), 11),
+    Use("list_attempts", ("default", RUN, "infinity", "", 3, "true"), 11, "that are older"),
+    Use("count_runs", ("default",), FOREIGN + OBSOLETE + OURS + PARKED + FINISHED + TIED + 200),
 ]  # fmt: skip
 NOT_HERE = {"notify", "signal_lock", "start_lock"}  # they read no table
 
@@ -160,7 +185,9 @@ def fill(conn: psycopg.Connection) -> None:
     runs(OURS // 2, id="'begun ' || n", status="'running'",
          available_at="now() - n * interval '1 s'")  # fmt: skip
     runs(PARKED, id="'parked ' || n", status="'running'",
-         available_at="now() + n * interval '1 min'")  # fmt: skip
+         available_at="now() + n * interval '1 min'",
+         created_at="timestamptz '2025-01-01Z' - n * interval '1 s'")  # fmt: skip
+    runs(TIED, id="'tied ' || n", status="'completed'", created_at=f"'{LONG_AGO}'")
     runs(FINISHED, id="'finished ' || n", status="'completed'", idempotency_key="'key ' || n")
     runs(100, id="'own ' || n", status="'running'", worker_id="'me'",
          available_at="now() + interval '1 hour'")  # fmt: skip
@@ -169,13 +196,14 @@ def fill(conn: psycopg.Connection) -> None:
          parent_step_attempt_namespace_id="'default'",
          available_at="now() + interval '1 hour'")  # fmt: skip
     runs(1, id=f"'{LATE}'", deadline_at="now()", available_at="now()")
+    runs(1, id=f"'{FAILED}'", status="'failed'")
     conn.execute(
         "INSERT INTO step_attempts (namespace_id, id, workflow_run_id, step_name, kind, status,"
         " config, created_at, updated_at) SELECT 'default', r.id || '/' || n, r.id, 's',"
-        " 'function', CASE n WHEN 10 THEN 'running' ELSE 'completed' END, '{}',"
-        " now() + n * interval '1 s', now()"
+        " 'function', CASE WHEN n = 10 THEN 'running' WHEN r.status = 'failed' THEN 'failed'"
+        " ELSE 'completed' END, '{}', now() + n * interval '1 s', now()"
         " FROM workflow_runs AS r, generate_series(1, 10) AS n"
-        " WHERE r.id LIKE 'own %' OR r.id LIKE 'begun %'"
+        f" WHERE r.id LIKE 'own %' OR r.id LIKE 'begun %' OR r.id = '{FAILED}'".encode()
     )
     conn.execute(
         "INSERT INTO step_attempts (namespace_id, id, workflow_run_id, step_name, kind, status,"
@@ -217,7 +245,7 @@ def check(plan: Any, use: Use) -> None:
             [below] = [each for each in node["Plans"] if each["Parent Relationship"] == "Outer"]
             assert below["Actual Rows"] * below["Actual Loops"] <= max(use.rows, 10)
         if node.get("Relation Name") in BIG and node["Node Type"] != "ModifyTable":
-            assert kind in BY_INDEX, f"{kind} on {node['Relation Name']}"
+            assert kind in DIRECTLY, f"{kind} on {node['Relation Name']}"
             removed = [node.get(key, 0) for key in node if key.startswith("Rows Removed by")]
             read += rows + sum(removed) * loops
     assert read <= use.rows, f"{read} rows read"

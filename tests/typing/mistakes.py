@@ -43,6 +43,9 @@ ow.run_workflow(blocking, "seven")  # MISTAKE
 ow.run_workflow(7)  # MISTAKE
 ow.new_worker(proceses=2)  # MISTAKE
 ow.get_run("id").result(timeout=[])  # MISTAKE
+ow.list_runs(limit="10")  # MISTAKE
+ow.list_runs("failed")  # MISTAKE
+ow.list_runs().items[0].statuss  # MISTAKE
 
 
 async def in_async() -> None:

@@ -9,11 +9,14 @@ from typing import Any, TypedDict, assert_type
 from owsuper import (
     AsyncStep,
     OpenWorkflow,
+    Page,
     RetryPolicy,
     Run,
+    RunCounts,
     RunHandle,
     RunStatus,
     Step,
+    StepAttempt,
     Worker,
     Workflow,
 )
@@ -171,6 +174,26 @@ async def by_workflow_and_by_name_async() -> None:
     assert_type(await ow.arun_workflow("named", {"user_id": 7}), RunHandle[Any])
     assert_type(await ow.arun_many(bare, [Welcome(7)]), list[RunHandle[Receipt]])
     assert_type(await ow.aget_run("some-id"), RunHandle[Any])
+
+
+def inspect() -> None:
+    page = ow.list_runs(status="failed", workflow=bare, limit=10)
+    assert_type(page, Page[Run])
+    assert_type(page.items, tuple[Run, ...])
+    assert_type(ow.list_runs(status=RunStatus.FAILED, after=page.next_cursor), Page[Run])
+    assert_type(ow.list_step_attempts("some-id", before=None), Page[StepAttempt])
+    assert_type(ow.count_runs(), RunCounts)
+    assert_type(ow.retry_run("some-id"), None)
+    assert_type(ow.cancel_run("some-id"), None)
+    assert_type(bare.run(Welcome(7)).retry(), None)
+
+
+async def inspect_async() -> None:
+    assert_type(await ow.alist_runs(), Page[Run])
+    assert_type(await ow.alist_step_attempts("some-id"), Page[StepAttempt])
+    assert_type(await ow.acount_runs(), RunCounts)
+    assert_type(await ow.aretry_run("some-id"), None)
+    assert_type(await ow.acancel_run("some-id"), None)
 
 
 def worker() -> None:

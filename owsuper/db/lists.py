@@ -1,0 +1,94 @@
+"""What clients ask about many runs, or about the steps of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from owsuper.core.model import RunStatus
+from owsuper.db.clients import Operation, Rows, RunRow, in_utc, not_found
+from owsuper.db.statement import load
+
+if TYPE_CHECKING:
+    from owsuper.core.pages import Window
+
+_EVERY_STATUS: Final = [status.value for status in RunStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """A row of ``step_attempts``; the JSON columns as text."""
+
+    id: str
+    step_name: str
+    kind: str
+    status: str
+    context: str | None
+    output: str | None
+    error: str | None
+    child_run_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class ListQueries:
+    """The lists of one schema and namespace.
+
+    A page comes in the order of the search, which for a page before some place goes backward,
+    and with one row more than were wanted if there is one.
+    """
+
+    def __init__(self, schema: str, namespace: str) -> None:
+        self._namespace = namespace
+        self._runs = load("list_runs", schema)
+        self._runs_by_status = load("list_runs_by_status", schema)
+        self._runs_of_workflow = load("list_runs_of_workflow", schema)
+        self._attempts = load("list_attempts", schema)
+        self._counts = load("count_runs", schema)
+
+    def runs(
+        self, window: Window, status: str | None, workflow_name: str | None
+    ) -> Operation[list[RunRow]]:
+        """Runs, the newest first; of this status and this workflow, where they are given."""
+        place = _place(window, "infinity")
+        if workflow_name is not None:
+            statement = self._runs_of_workflow
+            filters: tuple[Any, ...] = (
+                workflow_name,
+                _EVERY_STATUS if status is None else [status],
+            )
+        elif status is not None:
+            statement, filters = self._runs_by_status, (status,)
+        else:
+            statement, filters = self._runs, ()
+        params = (self._namespace, *place, *filters)
+        return Operation(
+            ((statement, params),), lambda results: [RunRow(*in_utc(row)) for row in results[0]]
+        )
+
+    def attempts(self, run_id: str, window: Window) -> Operation[list[AttemptRow]]:
+        """The step attempts of a run, the oldest first. Raises RunNotFound."""
+
+        def parse(results: list[Rows]) -> list[AttemptRow]:
+            if not results[0]:
+                raise not_found(run_id)
+            return [AttemptRow(*in_utc(row)) for row in results[0] if row[0] is not None]
+
+        params = (self._namespace, run_id, *_place(window, "-infinity"))
+        return Operation(((self._attempts, params),), parse)
+
+    def counts(self) -> Operation[list[tuple[str, int]]]:
+        """How many runs there are of each status, legacy ones included."""
+        return Operation(
+            ((self._counts, (self._namespace,)),),
+            lambda results: [(status, count) for status, count in results[0]],
+        )
+
+
+def _place(window: Window, start: str) -> tuple[str, str, int, bool]:
+    """What all lists are asked; ``start`` is a time before all others in their order."""
+    place = window.place
+    created_at = start if place is None else place.created_at.isoformat()
+    return created_at, "" if place is None else place.id, window.limit + 1, window.backward

@@ -1,0 +1,45 @@
+-- A page of the step attempts of a run, which lists the oldest first.
+--
+-- Called by: clients, ListQueries.attempts.
+-- $1 namespace, $2 run id, $3 and $4 time of creation and id of the attempt next to the page, $5
+-- how many attempts at most, $6 whether the page comes before that attempt, not after it.
+-- Returns the attempts nearest to that one first: for a page before it, the newest. A run
+-- without any there gives one row of NULLs; nothing, if there is no such run.
+--
+-- All attempts of the run are read, of which there are hardly more than a thousand, and only
+-- those of the page in full.
+--
+-- Index: workflow_runs_pkey; step_attempts_workflow_run_created_at_idx. Locks: none.
+-- About the form of the conditions see commit.
+SELECT
+    s.id, s.step_name, s.kind, s.status, s.context::text, s.output::text, s.error::text,
+    s.child_workflow_run_id, s.created_at, s.started_at, s.finished_at
+FROM (
+    SELECT id
+    FROM {schema}.workflow_runs
+    WHERE namespace_id = $1 AND id >= $2 AND id <= $2
+    ORDER BY id
+    LIMIT 1
+) AS run
+LEFT JOIN LATERAL (
+    SELECT
+        *,
+        row_number() OVER (
+            ORDER BY
+                CASE WHEN $6::boolean THEN created_at END DESC,
+                CASE WHEN $6::boolean THEN id END DESC,
+                created_at, id
+        ) AS number
+    FROM (
+        SELECT *
+        FROM {schema}.step_attempts
+        WHERE namespace_id = $1 AND workflow_run_id = $2
+        ORDER BY created_at
+        OFFSET 0
+    ) AS attempts
+    WHERE CASE
+        WHEN $6::boolean THEN (created_at, id) < ($3::timestamptz, $4::text)
+        ELSE (created_at, id) > ($3::timestamptz, $4::text)
+    END
+) AS s ON s.number <= $5::integer
+ORDER BY s.number

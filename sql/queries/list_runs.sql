@@ -1,0 +1,64 @@
+-- A page of the runs of a namespace, which lists the newest first.
+--
+-- Called by: clients, ListQueries.runs, without a filter.
+-- $1 namespace, $2 and $3 time of creation and id of the run next to the page, $4 how many runs
+-- at most, $5 whether the page comes before that run, not after it.
+-- Returns the runs nearest to that one first: for a page before it, the oldest.
+--
+-- The index knows the order in time, but not that of the ids. So the first look finds how far
+-- in time the page reaches, and the second sorts what lies within. Runs that were started in one
+-- transaction have one time of creation, so they are all read for a page that shows some of
+-- them.
+--
+-- Index: workflow_runs_created_at_desc_idx, in its order, which no other index has: no other
+-- will do, whatever the planner believes. Locks: none.
+WITH reach AS MATERIALIZED (
+    SELECT min(created_at) AS first, max(created_at) AS last
+    FROM (
+        (
+            SELECT created_at
+            FROM {schema}.workflow_runs
+            WHERE NOT $5::boolean AND namespace_id = $1
+                AND (created_at, id) < ($2::timestamptz, $3::text)
+            ORDER BY created_at DESC
+            LIMIT $4::integer
+        )
+        UNION ALL
+        (
+            SELECT created_at
+            FROM {schema}.workflow_runs
+            WHERE $5::boolean AND namespace_id = $1
+                AND (created_at, id) > ($2::timestamptz, $3::text)
+            ORDER BY created_at
+            LIMIT $4::integer
+        )
+    ) AS near
+)
+SELECT
+    id, workflow_name, version, status, attempts, idempotency_key, input::text, output::text,
+    error::text, worker_id, available_at, deadline_at, created_at, started_at, finished_at,
+    updated_at
+FROM (
+    SELECT
+        *,
+        row_number() OVER (
+            ORDER BY
+                CASE WHEN $5::boolean THEN created_at END, CASE WHEN $5::boolean THEN id END,
+                created_at DESC, id DESC
+        ) AS number
+    FROM (
+        SELECT *
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1
+            AND created_at >= (SELECT first FROM reach)
+            AND created_at <= (SELECT last FROM reach)
+        ORDER BY created_at DESC
+        OFFSET 0
+    ) AS within
+    WHERE CASE
+        WHEN $5::boolean THEN (created_at, id) > ($2::timestamptz, $3::text)
+        ELSE (created_at, id) < ($2::timestamptz, $3::text)
+    END
+) AS page
+WHERE number <= $4::integer
+ORDER BY number

@@ -1,0 +1,65 @@
+-- Put a failed run back, due now, to go on behind its finished steps.
+--
+-- Called by: clients, ClientQueries.retry, in one transaction with retry_lock.
+-- $1 namespace, $2 run id.
+-- Returns the status that the run had, and its deadline if that has passed: then, as with any
+-- other status than failed, nothing is changed. No row if there is no such run.
+--
+-- The run looks as after a failure that is retried by itself: it keeps its error until it
+-- completes. Its failed step attempts are deleted. They are what uses up a step's retries, and
+-- with those used up the step would raise at once, in whichever implementation takes up the run.
+-- What was counted of its failures and crashes is forgotten as the run fails; and here once
+-- more, since it may have failed elsewhere.
+--
+-- Index: workflow_runs_pkey, step_attempts_workflow_run_created_at_idx, the primary keys of our
+-- own tables. The attempts are deleted by their place in the table, which is theirs as long as
+-- the run is locked: nobody writes on them then.
+-- Locks: the run is locked already, as are the children that lose their parent.
+-- About the form of the conditions see commit.
+WITH asked AS MATERIALIZED (
+    SELECT id, status, CASE WHEN deadline_at <= now() THEN deadline_at END AS missed
+    FROM {schema}.workflow_runs
+    WHERE namespace_id = $1 AND id >= $2 AND id <= $2
+    ORDER BY id
+    LIMIT 1
+),
+open AS MATERIALIZED (
+    SELECT id FROM asked WHERE status = 'failed' AND missed IS NULL
+),
+failed_step AS MATERIALIZED (
+    SELECT s.place
+    FROM open AS o
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place, status
+        FROM {schema}.step_attempts
+        WHERE namespace_id = $1 AND workflow_run_id = o.id
+        ORDER BY created_at
+        OFFSET 0
+    ) AS s
+    WHERE s.status = 'failed'
+),
+steps_forgotten AS (
+    DELETE FROM {schema}.step_attempts WHERE ctid = ANY (ARRAY(SELECT place FROM failed_step))
+),
+run_written AS (
+    INSERT INTO {schema}.workflow_runs (
+        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at
+    )
+    SELECT $1, id, '', 'pending', '{}', 0, now(), now() FROM open
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET status = excluded.status,
+        worker_id = NULL,
+        available_at = now(),
+        started_at = NULL,
+        finished_at = NULL,
+        updated_at = now()
+),
+failures_forgotten AS (
+    DELETE FROM {schema}.owsuper_failures
+    WHERE namespace_id = $1 AND workflow_run_id IN (SELECT id FROM open)
+),
+crashes_forgotten AS (
+    DELETE FROM {schema}.owsuper_crashes
+    WHERE namespace_id = $1 AND workflow_run_id IN (SELECT id FROM open)
+)
+SELECT status, missed FROM asked

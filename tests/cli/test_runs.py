@@ -1,0 +1,402 @@
+"""``owsuper runs ...``: data on standard output, messages on standard error, codes for scripts."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.cli.running import Result, Run, port
+from tests.db.rows import Tables, from_now
+from tests.fixtures.processes import Spawn, owsuper_command
+
+Command = Callable[..., Result]
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def tables(conn: psycopg.Connection, schema: str) -> Tables:
+    return Tables(conn, schema)
+
+
+@pytest.fixture
+def env(database_url: str, schema: str) -> dict[str, str]:
+    return {"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema}
+
+
+@pytest.fixture
+def runs(owsuper: Run, env: dict[str, str]) -> Command:
+    """``owsuper runs`` on the schema of the test."""
+    return lambda *argv: owsuper("runs", *argv, env=env)
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def failed(tables: Tables, **columns: Any) -> str:
+    end = {"status": "failed", "worker_id": None, "available_at": None, "started_at": None}
+    return tables.run(**{**end, "error": {"message": "bad"}, "finished_at": from_now(0), **columns})
+
+
+# --- list ------------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_in_aligned_columns_newest_first(runs: Command, tables: Tables) -> None:
+    tables.run(id="a", workflow_name="greet", status="completed", created_at=NOON,
+               finished_at=at(90), available_at=None)  # fmt: skip
+    failed(tables, id="bbb", workflow_name="a-long-name", version="2", created_at=at(60),
+           finished_at=at(60.25), error={"name": "E", "message": "no\n  luck"})  # fmt: skip
+    result = runs("list")
+    assert (result.code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "ID   WORKFLOW     VERSION  STATUS     CREATED                 TOOK",
+        "bbb  a-long-name  2        failed     2026-01-02 12:01:00Z   250ms  E: no luck",
+        "a    greet        -        completed  2026-01-02 12:00:00Z  1m 30s",
+    ]
+
+
+def test_a_run_that_waits_says_until_when(runs: Command, tables: Tables) -> None:
+    tables.parked(available_at=from_now(2 * 3600 + 90))
+    assert re.search(r"running .* due in 2h 1m$", runs("list").stdout, re.M)
+
+
+def test_filters_leave_out_the_others(runs: Command, tables: Tables) -> None:
+    failed(tables, id="a", workflow_name="w")
+    failed(tables, id="b", workflow_name="v")
+    tables.run(id="c", workflow_name="w")
+    listed = runs("list", "--status", "failed", "--workflow", "w").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == ["ID", "a"]
+
+
+def test_the_way_to_the_next_page_and_back_is_a_message(runs: Command, tables: Tables) -> None:
+    for number in range(5):
+        tables.run(id=f"r{number}", created_at=at(number))
+    first = runs("list", "--limit", "2")
+    assert [line.split()[0] for line in first.stdout.splitlines()] == ["ID", "r4", "r3"]
+    [older] = first.stderr.splitlines()
+    assert older.startswith("owsuper: there are older ones: --after ")
+    second = runs("list", "--limit", "2", *older.split()[-2:])
+    assert [line.split()[0] for line in second.stdout.splitlines()] == ["ID", "r2", "r1"]
+    older, newer = second.stderr.splitlines()
+    assert newer.startswith("owsuper: there are newer ones: --before ")
+    assert runs("list", "--limit", "2", *newer.split()[-2:]).stdout == first.stdout
+
+
+def test_an_empty_list_is_no_data_and_a_message(runs: Command) -> None:
+    assert runs("list") == Result(0, "", "owsuper: no such runs\n")
+
+
+def test_a_list_for_programs_is_one_document(runs: Command, tables: Tables) -> None:
+    tables.run(id="a", created_at=NOON, input={"é": 1})
+    failed(tables, id="b", created_at=at(1), error={"name": "E", "message": "m", "stack": "s"})
+    document = json.loads(runs("list", "--limit", "1", "--json").stdout)
+    [run] = document["runs"]
+    assert (run["id"], run["status"], run["workflow_name"]) == ("b", "failed", "w")
+    assert run["error"] == {"name": "E", "message": "m", "stack": "s"}
+    assert run["created_at"] == "2026-01-02T12:00:01Z"
+    assert document["previous_cursor"] is None
+    rest = json.loads(runs("list", "--json", "--after", document["next_cursor"]).stdout)
+    assert [run["input"] for run in rest["runs"]] == [{"é": 1}]
+    assert rest["next_cursor"] is None
+    assert json.loads(runs("list", "--json", "--status", "canceled").stdout) == {
+        "runs": [],
+        "next_cursor": None,
+        "previous_cursor": None,
+    }
+
+
+def test_what_names_hold_cannot_command_the_terminal(runs: Command, tables: Tables) -> None:
+    tables.run(workflow_name="red\x1b[31m\nalert")
+    assert r"red\x1b[31m alert" in runs("list").stdout
+
+
+# --- show ------------------------------------------------------------------------------------
+
+
+def test_a_run_is_shown_with_its_steps_as_a_timeline(runs: Command, tables: Tables) -> None:
+    run = failed(
+        tables,
+        id="r",
+        workflow_name="order",
+        version="2",
+        created_at=NOON,
+        finished_at=at(65),
+        attempts=4,
+        input={"n": 7},
+        idempotency_key="k",
+        error={"name": "CardError", "message": "declined", "stack": "Traceback\n  line\n"},
+    )
+
+    def step(began: float, took: float | None, name: str, **columns: Any) -> None:
+        times = {"created_at": at(began), "started_at": at(began)}
+        end = None if took is None else at(began + took)
+        tables.step(run, step_name=name, **times, finished_at=end, **columns)
+
+    step(0.004, 0.012, "reserve", status="completed")
+    step(0.02, None, "charge", status="running")
+    step(3, 0.5, "charge", status="failed", error={"name": "CardError", "message": "busy"})
+    step(4, 60, "cool-off", kind="sleep", status="completed")
+    step(64.5, 0.5, "charge", status="failed", error={"name": "CardError", "message": "declined"})
+    result = runs("show", "r")
+    assert (result.code, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[:3] == ["run       r", "workflow  order, version 2", "status    failed"]
+    assert lines[3].startswith("created   2026-01-02 12:00:00Z, ")
+    assert lines[4:9] == [
+        "finished  2026-01-02 12:01:05Z, after 1m 5s",
+        "taken up  4 times",
+        "key       k",
+        'input     {"n":7}',
+        "error     CardError: declined",
+    ]
+    assert lines[9:] == [
+        "",
+        "steps, by the time since the run was created:",
+        "    +4ms   12ms  function  completed  reserve",
+        "   +20ms      ?  function  running    charge (1. attempt)  it never ended: its process"
+        " died, or its run ended before it",
+        "  +3.00s  500ms  function  failed     charge (2. attempt)  CardError: busy",
+        "  +4.00s  1m 0s  sleep     completed  cool-off",
+        "  +1m 4s  500ms  function  failed     charge (3. attempt)  CardError: declined",
+        "",
+        "in the worker:",
+        "  Traceback",
+        "    line",
+    ]
+
+
+def test_a_completed_run_shows_its_output(runs: Command, tables: Tables) -> None:
+    tables.run(id="r", status="completed", output=["x" * 200], available_at=None,
+               finished_at=from_now(0), error=None)  # fmt: skip
+    shown = runs("show", "r").stdout
+    assert re.search(r'^output    \["x{95}\.\.\.$', shown, re.M)
+    assert "steps" not in shown
+    assert "error" not in shown
+
+
+def test_a_run_that_executes_shows_its_worker_and_the_step_in_flight(
+    runs: Command, tables: Tables
+) -> None:
+    run = tables.run(worker_id="host:1:me", created_at=from_now(-30))
+    tables.step(run, step_name="slow", started_at=from_now(-20), created_at=from_now(-20))
+    shown = runs("show", run).stdout
+    assert re.search(r"^worker +host:1:me$", shown, re.M)
+    assert re.search(r"^leased until .* in \d+s$", shown, re.M)
+    assert re.search(r"^  \+\d+\.\d\ds  2\d\.\d\ds  function  running  slow  so far$", shown, re.M)
+    assert "waits" not in shown
+
+
+def iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def test_a_parked_run_says_what_it_waits_for_and_until_when(runs: Command, tables: Tables) -> None:
+    run, until = tables.parked(), iso(from_now(3599))
+    tables.step(run, step_name="nap", kind="sleep", context={"kind": "sleep", "resumeAt": until})
+    context = {"kind": "signal-wait", "signal": "go", "timeoutAt": until}
+    tables.step(run, step_name="ask", kind="signal-wait", context=context)
+    step = tables.step(run, kind="workflow", context={"kind": "workflow", "timeoutAt": None})
+    child = tables.child_of_step(step)
+    shown = runs("show", run).stdout
+    assert re.search(r"^it waits for the end of 'nap', until .*Z \(in 59m \d+s\)$", shown, re.M)
+    assert re.search(r"^it waits for the signal 'go', until .*Z \(in 59m \d+s\)$", shown, re.M)
+    assert f"\nit waits for run {child}\n" in shown
+    assert "no worker" not in shown
+
+
+def test_a_run_that_is_tried_again_later_says_when(runs: Command, tables: Tables) -> None:
+    run = tables.pending(available_at=from_now(40), error={"name": "E", "message": "m"})
+    shown = runs("show", run).stdout
+    assert re.search(r"^it will be tried again in [34]\ds$", shown, re.M)
+    assert re.search(r"^error +earlier: E: m$", shown, re.M)
+    later = tables.pending(available_at=from_now(40))
+    assert re.search(r"^it will be due in [34]\ds$", runs("show", later).stdout, re.M)
+
+
+@pytest.mark.parametrize(
+    ("owner", "since"),
+    [(None, "since it was due"), ("w", "since the lease of its worker ran out")],
+)
+def test_a_run_that_nobody_claims_says_so(
+    runs: Command, tables: Tables, owner: str | None, since: str
+) -> None:
+    run = tables.run(available_at=from_now(-301), worker_id=owner)
+    pattern = rf"^no worker has claimed it {since}, 5m \ds ago: is one running that has this workfl"
+    assert re.search(pattern, runs("show", run).stdout, re.M)
+    tables.update("workflow_runs", run, available_at=from_now(0))
+    assert "no worker" not in runs("show", run).stdout
+
+
+def test_a_long_history_is_shown_in_full(runs: Command, tables: Tables) -> None:
+    run = tables.run()
+    tables.conn.execute(
+        f'INSERT INTO "{tables.schema}".step_attempts (namespace_id, id, workflow_run_id,'
+        " step_name, kind, status, config, created_at, updated_at)"
+        " SELECT 'default', n::text, $1, 's' || n, 'function', 'completed', '{}',"
+        " now() + n * interval '1 ms', now() FROM generate_series(1, 1002) AS n".encode(),
+        [run],
+    )
+    document = json.loads(runs("show", run, "--json").stdout)
+    assert [step["step_name"] for step in document["steps"]] == [f"s{n}" for n in range(1, 1003)]
+
+
+def test_a_run_for_programs_is_one_document(runs: Command, tables: Tables) -> None:
+    run = tables.run(created_at=NOON)
+    tables.step(run, step_name="s", status="failed", error={"message": "m"}, created_at=at(1))
+    document = json.loads(runs("show", run, "--json").stdout)
+    assert document["run"]["id"] == run
+    assert document["run"]["created_at"] == "2026-01-02T12:00:00Z"
+    [step] = document["steps"]
+    assert (step["step_name"], step["run_id"], step["status"]) == ("s", run, "failed")
+    assert step["error"] == {"message": "m"}
+
+
+def test_an_unknown_run_is_one_error(runs: Command) -> None:
+    for command in ("show", "wait"):
+        result = runs(command, "unknown")
+        assert result.is_one_error(1), result
+        assert "Workflow run unknown does not exist" in result.stderr
+
+
+# --- cancel, retry ---------------------------------------------------------------------------
+
+
+def test_runs_are_canceled_and_each_is_told_of(runs: Command, tables: Tables) -> None:
+    first, second = tables.run(), tables.pending()
+    result = runs("cancel", first, second, first)
+    assert (result.code, result.stdout) == (0, "")
+    assert result.stderr == f"owsuper: canceled: {first}\nowsuper: canceled: {second}\n"
+    assert {row["status"] for row in tables.rows("workflow_runs")} == {"canceled"}
+
+
+def test_failed_runs_are_retried(runs: Command, tables: Tables) -> None:
+    run = failed(tables)
+    result = runs("retry", run)
+    assert (result.code, result.stdout, result.stderr) == (0, "", f"owsuper: retried: {run}\n")
+    assert tables.fetch(run)["status"] == "pending"
+
+
+def test_what_is_refused_keeps_nobody_else_waiting_and_is_exit_code_1(
+    runs: Command, tables: Tables
+) -> None:
+    run, done = failed(tables), tables.run(status="completed")
+    result = runs("retry", done, run, "unknown")
+    assert (result.code, result.stdout) == (1, "")
+    assert result.stderr.splitlines() == [
+        f"owsuper: error: Cannot retry workflow run {done} with status completed: only a failed"
+        " run can be retried",
+        f"owsuper: retried: {run}",
+        "owsuper: error: Workflow run unknown does not exist",
+    ]
+    result = runs("cancel", done, "--json")
+    assert result.code == 1
+    refused = f"Cannot cancel workflow run {done} with status completed"
+    assert json.loads(result.stdout) == {"canceled": [], "refused": {done: refused}}
+
+
+def test_what_was_done_is_a_document_for_programs(runs: Command, tables: Tables) -> None:
+    run = failed(tables)
+    assert json.loads(runs("retry", run, "--json").stdout) == {"retried": [run], "refused": {}}
+
+
+# --- wait ------------------------------------------------------------------------------------
+
+
+def test_the_result_of_a_run_is_printed_as_json(runs: Command, tables: Tables) -> None:
+    run = tables.run(status="completed", output={"n": [1, None]})
+    assert runs("wait", run) == Result(0, '{"n":[1,null]}\n', "")
+    assert json.loads(runs("wait", run, "--json").stdout) == {"id": run, "result": {"n": [1, None]}}
+    assert runs("wait", tables.run(status="completed")) == Result(0, "null\n", "")
+
+
+def test_a_run_without_a_result_is_exit_code_1(runs: Command, tables: Tables) -> None:
+    for run, message in (
+        (failed(tables), "Workflow w failed: bad"),
+        (tables.run(status="canceled"), "Workflow w was canceled"),
+    ):
+        result = runs("wait", run)
+        assert result.is_one_error(1), result
+        assert message in result.stderr
+
+
+def test_waiting_has_an_end(runs: Command, tables: Tables) -> None:
+    result = runs("wait", tables.run(), "--timeout", "0.1")
+    assert result.is_one_error(1), result
+    assert "Timed out" in result.stderr
+
+
+def test_an_interrupt_ends_waiting_without_a_traceback(
+    spawn_owsuper: Spawn, env: dict[str, str], tables: Tables, tmp_path: Path
+) -> None:
+    run = tables.run()
+    program = spawn_owsuper("runs", "wait", run, env=env, cwd=tmp_path)
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name ="
+        f" 'owsuper: client {program.pid} results'"
+    )
+    while tables.conn.execute(waits.encode()).fetchone() == (0,):
+        assert program.running
+    program.signal(signal.SIGINT)
+    assert program.wait() == 130
+    program.end()
+    assert (program.stdout.text, program.stderr.text) == ("", "")
+
+
+# --- count -----------------------------------------------------------------------------------
+
+
+def test_runs_are_counted_by_status(runs: Command, tables: Tables) -> None:
+    for status in ("pending", "sleeping", "running", "failed"):
+        tables.run(status=status)
+    for _ in range(11):
+        tables.run(status="completed")
+    assert runs("count").stdout.splitlines() == [
+        "pending     1",
+        "running     2",
+        "completed  11",
+        "failed      1",
+        "canceled    0",
+    ]
+    assert json.loads(runs("count", "--json").stdout) == {
+        "pending": 1,
+        "running": 2,
+        "completed": 11,
+        "failed": 1,
+        "canceled": 0,
+    }
+    assert runs("count", "--namespace", "empty").stdout.startswith("pending    0\n")
+
+
+# --- all of them -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["list", "count", "show r", "wait r", "cancel r", "retry r"])
+def test_an_unreachable_database_is_exit_code_4(command: str, owsuper: Run) -> None:
+    with port(listening=False) as closed:
+        url = f"postgresql://app:s3cret@127.0.0.1:{closed}/app"
+        result = owsuper("runs", *command.split(), "--database-url", url)
+    assert result.is_one_error(4), result
+    assert "s3cret" not in result.stderr
+
+
+def test_a_reader_who_has_read_enough_is_no_error(
+    spawn: Spawn, env: dict[str, str], tables: Tables, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        tables.run(input="x" * 100_000)
+    command = shlex.join(owsuper_command())
+    pipe = f'({command} runs list --json; echo "code $?" >&2) | head -c 10'
+    program = spawn("sh", "-c", pipe, env=env, cwd=tmp_path)
+    assert program.wait() == 0
+    program.end()
+    assert program.stdout.text == '{"runs":[{'
+    assert program.stderr.text == "code 141\n"

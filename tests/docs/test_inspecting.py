@@ -1,0 +1,86 @@
+"""What docs/inspecting.md says about runs can be done, and looks as shown."""
+
+from __future__ import annotations
+
+import re
+
+from tests.docs.conftest import Sandbox
+from tests.docs.documents import FENCED, Document
+
+INSPECTING = Document("docs/inspecting.md")
+INSPECTING.covers("shop")
+
+
+def begin(sandbox: Sandbox) -> str:
+    """A worker serves the shop, and an order has failed; its id."""
+    sandbox.write("shop.py", INSPECTING["shop"])
+    sandbox.worker("owsuper --processes 1 --module shop.py").stderr.wait_for("ready: ")
+    run_id = sandbox.run(INSPECTING["start"]).strip()
+    sandbox.env["RUN"] = run_id
+    failed = sandbox.start('owsuper runs wait "$RUN"')
+    assert failed.wait() == 1
+    assert "Workflow order failed: ConnectionError: the bank does not answer" in failed.stderr.text
+    return run_id
+
+
+@INSPECTING.covers("start", "list", "show")
+def test_a_run_is_started_listed_and_shown(connected: Sandbox) -> None:
+    run_id = begin(connected)
+    listed = connected.run(INSPECTING["list"]).splitlines()
+    assert listed[1].startswith(run_id)
+    assert re.fullmatch(r"failed +1", listed[-2])
+    shown = connected.run(INSPECTING["show"]).splitlines()
+    pictured = next(each.text for each in INSPECTING.blocks if each.language == "text")
+    assert [_shape(line) for line in shown][: len(pictured.splitlines())] == [
+        _shape(line) for line in pictured.splitlines()
+    ]
+
+
+def _shape(line: str) -> str:
+    """A line without what differs from one run to the next."""
+    for varies in (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", r"[-0-9]+ [:0-9]+Z", r"\d[\d.]*"):
+        line = re.sub(varies, "0", line)
+    return re.sub(r"0(ms|s|m)( 0s)?", "0", re.sub(r" +", " ", line))
+
+
+@INSPECTING.covers("retry")
+def test_a_run_is_retried_and_goes_on(connected: Sandbox) -> None:
+    begin(connected)
+    connected.write("bank-is-open", "")
+    assert connected.run(INSPECTING["retry"]) == '"paid"\n'
+
+
+@INSPECTING.covers("retry-all", "attempts")
+def test_a_program_retries_what_failed_and_lists_attempts(connected: Sandbox) -> None:
+    run_id = begin(connected)
+    connected.write("attempts.py", INSPECTING["attempts"])
+    failed = "charge failed the bank does not answer\n"
+    listed = connected.run('python attempts.py "$RUN"')
+    assert listed == f"reserve completed \n{failed}{failed}"
+    connected.write("bank-is-open", "")
+    connected.write("retry_all.py", INSPECTING["retry-all"])
+    retried, left = connected.run("python retry_all.py").splitlines()
+    assert (retried, left) == (f"{run_id} {{'item': 7}}", "0 left")
+    assert connected.run('owsuper runs wait "$RUN"') == '"paid"\n'
+    listed = connected.run('python attempts.py "$RUN"')
+    assert listed == "reserve completed \ncharge completed \n"
+
+
+@INSPECTING.covers("cancel")
+def test_a_run_is_canceled(connected: Sandbox) -> None:
+    connected.env["RUN"] = connected.run("owsuper start nobody --at 1h").strip()
+    connected.run(INSPECTING["cancel"])
+    assert '"canceled":1' in connected.run("owsuper runs count --json")
+
+
+def test_every_block_of_the_document_is_executed() -> None:
+    assert INSPECTING.unexecuted() == []
+
+
+def test_every_link_of_the_document_leads_somewhere() -> None:
+    assert INSPECTING.dead_links() == []
+
+
+def test_the_document_is_short_lines_of_plain_text() -> None:
+    prose = FENCED.sub("", INSPECTING.text).splitlines()
+    assert [line for line in prose if len(line) > 100] == []
