@@ -13,7 +13,7 @@ from owsuper import postponed
 
 postponed.for_supervisor()  # before anything imports what it would postpone
 
-from owsuper.cli import bench, runs, start, tables, worker
+from owsuper.cli import bench, runs, signals, start, tables, worker
 from owsuper.cli.arguments import Command, Parser
 from owsuper.errors import (
     ConfigurationError,
@@ -28,6 +28,7 @@ COMMANDS: dict[str, Command] = {
     "start": start.COMMAND,
     "runs": runs.COMMAND,
     **{f"runs {name}": command for name, command in runs.COMMANDS.items()},
+    "signal": signals.COMMAND,
     "migrate": tables.COMMAND,
     "bench": bench.COMMAND,
 }
@@ -44,6 +45,7 @@ examples:
   owsuper start send-welcome-email --input '{{"user_id": 7}}'
   owsuper runs list --status failed                  what has failed lately?
   owsuper runs show 6f1c2ab0-...                     what became of this run, step by step?
+  owsuper signal expense-7 --data '{{"by": "Ada"}}'    to the runs that wait for it
   owsuper migrate                                    create or update the tables
   owsuper migrate --check                            are they there? exits 1 if not
   owsuper migrate --sql | psql mydb                  for those who read SQL before it runs

@@ -6,9 +6,11 @@ That is imported only when one of them runs: no worker should pay for it.
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from owsuper import settings
 from owsuper.cli.arguments import add_settings, flags, typed_as
@@ -34,6 +36,17 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="give up waiting after this time; the run goes on",
     )
+
+
+def as_json(text: str) -> Any:
+    """Standard JSON; ``-`` reads it from standard input. (orjson would quietly round what has more than 64 bits.)"""
+    try:
+        return json.loads(sys.stdin.read() if text == "-" else text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"this is no JSON: {error}. In most shells, put it between single quotes, and text"
+            " within it between double quotes."
+        ) from None
 
 
 @contextmanager

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
 from owsuper.cli.arguments import Command, typed_as
-from owsuper.cli.asking import add_common, add_timeout, opened
+from owsuper.cli.asking import add_common, add_timeout, as_json, opened
 from owsuper.cli.output import put, say
 from owsuper.errors import ConfigurationError, NotSerializable
 from owsuper.rules import duration
@@ -33,7 +31,7 @@ examples:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the name of the workflow")
     parser.add_argument(
-        "--input", type=_json, metavar="JSON", help="its input; - reads it from standard input"
+        "--input", type=as_json, metavar="JSON", help="its input; - reads it from standard input"
     )
     parser.add_argument("--version", dest="of_version", metavar="V", help="a version of it")
     parser.add_argument(
@@ -49,17 +47,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_timeout(parser)
     add_common(parser)
     parser.epilog = _ABOUT
-
-
-def _json(text: str) -> Any:
-    """Standard JSON. (orjson would quietly round what has more than 64 bits.)"""
-    try:
-        return json.loads(sys.stdin.read() if text == "-" else text)
-    except (ValueError, RecursionError) as error:
-        raise argparse.ArgumentTypeError(
-            f"this is no JSON: {error}. In most shells, put it between single quotes, and text"
-            " within it between double quotes."
-        ) from None
 
 
 def _moment(text: str) -> datetime | timedelta:
