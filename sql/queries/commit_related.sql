@@ -58,13 +58,13 @@ wait AS MATERIALIZED (
     FROM asked AS a
     CROSS JOIN LATERAL json_array_elements_text(a.awaits) AS w (id)
     CROSS JOIN LATERAL (
-        SELECT id AS step, kind, child_workflow_run_id AS child
+        SELECT id AS step, kind, status, child_workflow_run_id AS child
         FROM {schema}.step_attempts
         WHERE namespace_id = $1 AND id >= w.id AND id <= w.id
         ORDER BY id
         LIMIT 1
     ) AS s
-    WHERE a.outcome = 'park'
+    WHERE a.outcome = 'park' AND s.status = 'running'
 ),
 locked AS MATERIALIZED (
     SELECT r.*

@@ -63,13 +63,19 @@ class Chaos:
     """One process among several that write on the same runs, in any order they like."""
 
     def __init__(
-        self, conn: psycopg.Connection, schema: str, leases: dict[str, str], seed: int
+        self,
+        conn: psycopg.Connection,
+        schema: str,
+        leases: dict[str, str],
+        waits: dict[str, tuple[str, ...]],
+        seed: int,
     ) -> None:
         self.conn = conn
         self.store = RunStore(schema, "default")
         self.claims = ClaimQueries(schema, "default")
         self.clients = ClientQueries(schema, "default")
         self.leases = leases  # shared, and out of date at times: that is what fences are for
+        self.waits = waits  # of each run, the steps that wait for children
         self.random = random.Random(seed)
         self.committed = 0
 
@@ -84,16 +90,19 @@ class Chaos:
         return self.random.sample(known, min(len(known), self.random.randint(1, 12)))
 
     def commit(self) -> None:
-        outcomes: list[Outcome | None] = [
-            *[None, Park(LATER), Park(LATER), Park(from_now(0))],
-            *[Retry(from_now(0), BAD, counts=True), Release()],
-            *[Complete(b"1"), Fail({"message": "bad"})],
-        ]
         writes = [
-            WriteSet(run, worker, (step_write(),), self.random.choice(outcomes))
+            WriteSet(run, worker, (step_write(),), self.random.choice(self.outcomes(run)))
             for run, worker in self.some()
         ]
         self.committed += len(self.store.commit(self.conn, writes))
+
+    def outcomes(self, run: str) -> list[Outcome | None]:
+        waits = self.waits.get(run, ())
+        return [
+            *[None, Park(LATER, waits), Park(LATER, waits), Park(from_now(0), waits)],
+            *[Retry(from_now(0), BAD, counts=True), Release()],
+            *[Complete(b"1"), Fail({"message": "bad"})],
+        ]
 
     def claim(self) -> None:
         call = self.claims.claim(8, [("w", None)], worker_prefix="", lease_seconds=30)
@@ -132,10 +141,14 @@ def test_nobody_deadlocks_and_no_parent_sleeps_on(database_url: str, tables: Tab
             tables.update("workflow_runs", run, worker_id=worker, deadline_at=late)
             leases[run] = worker
 
+    waits: dict[str, tuple[str, ...]] = {}
+    for step in tables.rows("step_attempts", "kind = 'workflow'"):
+        run = step["workflow_run_id"]
+        waits[run] = (*waits.get(run, ()), step["id"])
     workers = []
     for n in range(6):
         conn = connect.connect(database_url, application_name=f"owsuper test {n}")
-        workers.append(Chaos(conn, tables.schema, leases, seed + n))
+        workers.append(Chaos(conn, tables.schema, leases, waits, seed + n))
     try:
         together(*[lambda worker=worker: worker.work(120) for worker in workers])  # type: ignore[misc]
     finally:
@@ -187,7 +200,7 @@ def test_a_parent_that_parks_while_its_child_ends_is_woken(
                         " child_workflow_run_namespace_id = 'default' WHERE id = $1"
                     )
                     one.execute(link.encode(), [step, child])
-                assert store.commit(one, [WriteSet(parent, ME, (), Park(LATER))]) == {ME}
+                assert store.commit(one, [WriteSet(parent, ME, (), Park(LATER, (step,)))]) == {ME}
 
             def end(child: str = child) -> None:
                 match how:
