@@ -65,8 +65,8 @@ ROOMS = {
         "multiprocessing",
     ),
     "client": room(
-        "client core db.clients db.connect db.lists db.listen db.migrate db.pool db.statement db.waits"
-        " embedded errors ids inputs settings step worker workflow",
+        "client core db.clients db.connect db.lists db.listen db.migrate db.pool db.statement"
+        " db.waits embedded errors ids inputs settings step worker workflow",
         "psycopg_pool multiprocessing",
     ),
     # measures what the others do together, from outside for the most part

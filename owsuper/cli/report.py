@@ -175,9 +175,7 @@ def _neglect(run: Run, at: datetime) -> Iterator[str]:
     late = (at - run.available_at).total_seconds()
     if late < _LONG:
         return
-    since = (
-        "since it was due" if run.worker_id is None else "since the lease of its worker ran out"
-    )
+    since = "since it was due" if run.worker_id is None else "since the lease of its worker ran out"
     yield (
         f"no worker has claimed it {since}, {_rough(late)} ago: is one running that has this"
         " workflow and version, in this namespace, and is not busy with others?"

@@ -52,7 +52,10 @@ MISTAKES = {
     "no run": (["runs", "show"], "the following arguments are required: ID"),
     "two runs to show": (["runs", "show", "a", "b"], "unexpected argument 'b'"),
     "no runs": (["runs", "cancel"], "the following arguments are required: ID"),
-    "no time to wait": (["runs", "wait", "a", "--timeout", "soon"], "--timeout: must be a duration"),
+    "no time to wait": (
+        ["runs", "wait", "a", "--timeout", "soon"],
+        "--timeout: must be a duration",
+    ),
     "a module to count": (["runs", "count", "--module", "m"], "no such option: --module"),
     "few rows": (["bench", "--rows", "10"], "--rows: must be a whole number from 10000 to"),
     "no time": (["bench", "--hold", "soon"], "--hold: must be a duration from 1s to 1d"),

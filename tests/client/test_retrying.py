@@ -257,7 +257,7 @@ def test_an_unknown_run_is_not_found(ow: OpenWorkflow, tables: Tables, call: Cal
 def test_an_id_that_is_none_is_refused(ow: OpenWorkflow, call: Call) -> None:
     wrong: Any = 7
     for method in ("retry_run", "cancel_run"):
-        with pytest.raises(ConfigurationError, match="^run_id: 7 must be text"):
+        with pytest.raises(ConfigurationError, match=r"^run_id: 7 must be text"):
             call(ow, method, wrong)
 
 

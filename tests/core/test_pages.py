@@ -63,7 +63,7 @@ def test_a_page_is_a_value() -> None:
 
 def test_without_cursors_it_is_the_first_page() -> None:
     assert pages.window(10, None, None) == Window(10, None, backward=False)
-    assert pages.PAGE_SIZE == VECTORS["default_page_size"]
+    assert VECTORS["default_page_size"] == pages.PAGE_SIZE
 
 
 def test_cursors_lead_in_either_direction() -> None:

@@ -250,3 +250,31 @@ def test_what_was_written_is_what_was_said_to_be_written(database_url: str, tabl
         tables.update("workflow_runs", run, worker_id=f"{ME} {run}")
     together(write, steal)
     assert {row["id"] for row in tables.rows("step_attempts")} == set(held)
+
+
+def test_a_failed_parent_is_retried_while_its_late_child_ends(
+    database_url: str, tables: Tables
+) -> None:
+    """Either writes on both runs: the child loses its parent, the parent might be woken."""
+    store = RunStore(tables.schema, "default")
+    clients = ClientQueries(tables.schema, "default")
+    with (
+        closing(connect.connect(database_url, application_name="owsuper test")) as one,
+        closing(connect.connect(database_url, application_name="owsuper test")) as two,
+    ):
+        for _ in range(40):
+            parent = tables.run(status="failed", worker_id=None, available_at=None)
+            child = tables.child(parent)
+            [step] = tables.steps_of(parent)
+            tables.update("step_attempts", step["id"], status="failed")
+
+            def retry(parent: str = parent) -> None:
+                clients.retry(parent).run(one)
+
+            def end(child: str = child) -> None:
+                assert store.commit(two, [WriteSet(child, ME, (), Complete(None))]) == {ME}
+
+            together(retry, end)
+            assert tables.fetch(parent)["status"] == "pending"
+            assert tables.fetch(child)["status"] == "completed"
+            assert tables.steps_of(parent) == []

@@ -45,7 +45,7 @@ ow.new_worker(proceses=2)  # MISTAKE
 ow.get_run("id").result(timeout=[])  # MISTAKE
 ow.list_runs(limit="10")  # MISTAKE
 ow.list_runs("failed")  # MISTAKE
-ow.list_runs().items[0].statuss  # MISTAKE
+print(ow.list_runs().items[0].statuss)  # MISTAKE
 
 
 async def in_async() -> None:
