@@ -16,6 +16,7 @@ from owsuper.child.passes import Gone, Pass, Services
 from owsuper.core import codec
 from owsuper.core.decisions import Raised, Returned
 from owsuper.core.effects import Threw, Value
+from owsuper.core.failures import why_final
 from owsuper.core.model import (
     ClaimedRun,
     Complete,
@@ -190,7 +191,7 @@ class Executor:
         """What to write. The engine's own verdict wins over what came out of user code."""
         if verdict is not None:
             return verdict
-        return this.replay.finish(_judged(end, workflow.output_type), this.now())
+        return this.replay.finish(_judged(end, workflow), this.now())
 
     def _ended(self, this: Pass, outcome: Outcome) -> Ended:
         match outcome:
@@ -204,8 +205,9 @@ class Executor:
                     told = _told(this, error) | {"due_in": due_in}
                     _log.warning("run failed and will be tried again", extra=told)
                 return Ended("retrying", due_in)
-            case Fail(error):
-                _log.error("run failed", extra=_told(this, ErrorPayload.from_json(error)))
+            case Fail(error, not_retried):
+                told = _told(this, ErrorPayload.from_json(error)) | {"not_retried": not_retried}
+                _log.error("run failed", extra=told)
                 return Ended("failed")
             case Release():
                 return Ended("released", 0.0)
@@ -233,7 +235,7 @@ def _converted(workflow: Workflow[Any, Any], raw: bytes | None) -> Value | Threw
         return Threw(exc)
 
 
-def _judged(end: Value | Threw | Raised, output_type: Any) -> Returned | Raised:
+def _judged(end: Value | Threw | Raised, workflow: Workflow[Any, Any]) -> Returned | Raised:
     """How user code ended, in the words of the replay."""
     match end:
         case Raised():
@@ -242,7 +244,8 @@ def _judged(end: Value | Threw | Raised, output_type: Any) -> Returned | Raised:
             try:
                 encoded = codec.encode(value, what="result")
                 # Whoever asks for the result converts it: what does not fit is said here.
-                codec.convert(codec.as_stored(codec.decode(encoded)), output_type, what="result")
+                stored = codec.as_stored(codec.decode(encoded))
+                codec.convert(stored, workflow.output_type, what="result")
                 return Returned(encoded)
             except DataError as exc:
                 return Raised(ErrorPayload.from_exception(exc), final=True)
@@ -250,7 +253,9 @@ def _judged(end: Value | Threw | Raised, output_type: Any) -> Returned | Raised:
             failed = _step_failure(exc)
             if failed is not None:
                 return Raised(failed.error, final=True)
-            return Raised(ErrorPayload.from_exception(exc))
+            why = why_final(workflow.retry or WORKFLOW_DEFAULT, exc)
+            error = ErrorPayload.from_exception(exc, why_final=why)
+            return Raised(error, final=why is not None)
 
 
 def _step_failure(exc: BaseException) -> StepFailed | None:

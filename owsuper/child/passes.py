@@ -221,6 +221,7 @@ class Pass:
                 "step": write.step_name,
                 "attempt": self.replay.failures_of(write.step_name),
                 "error": None if write.error is None else write.error.summary(),
+                "not_retried": None if write.error is None else write.error.why_final,
             },
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -50,16 +50,20 @@ class ErrorPayload:
     """An error as stored in the ``error`` columns.
 
     ``final`` marks a step failure that no retry policy may repeat (a result that cannot be
-    stored, say): it is written as an extra member, which other readers ignore.
+    stored, say): it is written as an extra member, which other readers ignore. ``why_final`` is
+    for the log alone: it is not stored.
     """
 
     message: str
     name: str | None = None
     stack: str | None = None
     final: bool = False
+    why_final: str | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def from_exception(cls, exc: BaseException, *, final: bool = False) -> ErrorPayload:
+    def from_exception(
+        cls, exc: BaseException, *, final: bool = False, why_final: str | None = None
+    ) -> ErrorPayload:
         """Name, message and traceback of ``exc``, made fit for a jsonb column; never raises."""
         try:
             message = str(exc)
@@ -74,6 +78,7 @@ class ErrorPayload:
             name=type(exc).__name__,
             stack=_storable(stack) or None,
             final=final,
+            why_final=why_final,
         )
 
     @classmethod
@@ -214,9 +219,13 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The run failed for good."""
+    """The run failed for good.
+
+    ``not_retried`` tells the log why not, where retries were left; it is not stored.
+    """
 
     error: dict[str, Any]
+    not_retried: str | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from owsuper.core import codec
 from owsuper.core.decisions import Elapsed, Execute, OverLimit, Recall, Reject, Wait
 from owsuper.core.effects import Call, Effect, Pause, Record, Settle, Threw, Value
+from owsuper.core.failures import why_final
 from owsuper.core.model import ErrorPayload, StepKind, StepStatus, StepWrite
 from owsuper.core.replay import Replay
 from owsuper.core.retry import RetryPolicy
@@ -79,6 +80,7 @@ def _judge(
     A result that cannot be stored fails the step for good: the function has had its effect,
     and calling it again would have it twice.
     """
+    why = None
     if isinstance(answer, Value):
         try:
             encoded = codec.encode(answer.value, what="result", of=step.of)
@@ -98,8 +100,9 @@ def _judge(
             )
             return write, output, None
     else:
-        final = isinstance(answer.exception, StepUsageError)
-    error = ErrorPayload.from_exception(answer.exception, final=final)
+        why = why_final(step.policy, answer.exception)
+        final = why is not None or isinstance(answer.exception, StepUsageError)
+    error = ErrorPayload.from_exception(answer.exception, final=final, why_final=why)
     write = StepWrite(
         attempt_id, step.key, StepKind.FUNCTION, StepStatus.FAILED, started, finished, error=error
     )

@@ -37,7 +37,8 @@ from owsuper.core.model import (
     StepWrite,
 )
 from owsuper.core.names import StepNames
-from owsuper.core.retry import WORKFLOW_DEFAULT, RetryAt, RetryPolicy, backoff_ms, decide
+from owsuper.core.retry import WORKFLOW_DEFAULT, RetryAt, RetryPolicy, decide, pause_ms
+from owsuper.errors import ConfigurationError
 
 STEP_LIMIT: Final = 1000
 """Step attempts a run may have, as in OpenWorkflow."""
@@ -59,6 +60,7 @@ class Replay:
         policy: RetryPolicy = WORKFLOW_DEFAULT,
         deadline: datetime | None = None,
         limit: int = STEP_LIMIT,
+        run_id: str = "",
     ) -> None:
         self._history = History(attempts)
         self._names = StepNames()
@@ -67,6 +69,7 @@ class Replay:
         self._policy = policy
         self._deadline = deadline
         self._limit = limit
+        self._run_id = run_id
         self._under_way: set[str] = set()
         """Keys of the attempts that this pass makes and has not recorded yet."""
 
@@ -88,7 +91,8 @@ class Replay:
             error = ErrorPayload.from_json(last.error)
             if error.final or 0 < policy.maximum_attempts <= len(failed):
                 return Reject(error)
-            due = add_ms(last.finished_at or last.created_at, backoff_ms(policy, len(failed)))
+            pause = pause_ms(policy, len(failed), seed=last.id)
+            due = add_ms(last.finished_at or last.created_at, pause)
             if self._deadline is not None and due >= self._deadline:
                 return Reject(error)
             if due > now:
@@ -178,7 +182,7 @@ class Replay:
         verdict = decide(policy, self._failures + 1, self._deadline, now, error)
         if isinstance(verdict, RetryAt):
             return Retry(verdict.at, error, counts=True)
-        return Fail(verdict.error)
+        return Fail(verdict.error, error.why_final)
 
     def over_limit(self, over: OverLimit) -> Fail:
         """The stored error of a run that reached the step limit, as OpenWorkflow words it."""

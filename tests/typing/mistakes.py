@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from owsuper import AsyncStep, OpenWorkflow, RunHandle, Step
+from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, RunHandle, Step
 
 ow = OpenWorkflow()
 
@@ -43,6 +43,10 @@ ow.run_workflow(blocking, "seven")  # MISTAKE
 ow.run_workflow(7)  # MISTAKE
 ow.new_worker(proceses=2)  # MISTAKE
 ow.get_run("id").result(timeout=[])  # MISTAKE
+RetryPolicy(retry_on="ConnectionError")  # MISTAKE
+RetryPolicy(retry_on=[ConnectionError])  # MISTAKE
+RetryPolicy(never_retry=lambda error: str(error))  # MISTAKE
+ow.workflow("long", step_limit="5000")  # MISTAKE
 
 
 async def in_async() -> None:
