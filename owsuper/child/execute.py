@@ -88,7 +88,7 @@ class Executor:
         this = BlockingPass(run, self._replay(workflow, run, loaded), self._services, slot)
         self.passes[run.worker_id] = this
         try:
-            arguments = self._arguments(workflow, loaded, Step(this))
+            arguments = self._arguments(workflow, loaded, this, Step(this))
             end = (
                 arguments
                 if isinstance(arguments, Raised)
@@ -123,7 +123,7 @@ class Executor:
         this = AwaitingPass(run, self._replay(workflow, run, loaded), self._services, slot)
         self.passes[run.worker_id] = this
         try:
-            arguments = self._arguments(workflow, loaded, AsyncStep(this))
+            arguments = self._arguments(workflow, loaded, this, AsyncStep(this))
             end: Value | Threw | Raised
             if isinstance(arguments, Raised):
                 end = arguments
@@ -155,7 +155,10 @@ class Executor:
         history: list[StepAttempt] = []
         failures = 0
         if not run.first:
-            stored = self._database.patiently(lambda conn: self._store.load(conn, run.run_id))
+            limit = workflow.step_limit
+            stored = self._database.patiently(
+                lambda conn: self._store.load(conn, run.run_id, enough=limit)
+            )
             history, failures = stored.history, stored.failures
         raw = run.input_json
         if run.input_stored:
@@ -169,11 +172,16 @@ class Executor:
             failures=loaded.failures,
             policy=workflow.retry or WORKFLOW_DEFAULT,
             deadline=run.deadline_at,
+            limit=workflow.step_limit,
+            run_id=run.run_id,
         )
 
     def _arguments(
-        self, workflow: Workflow[Any, Any], loaded: Loaded, step: Step | AsyncStep
+        self, workflow: Workflow[Any, Any], loaded: Loaded, this: Pass, step: Step | AsyncStep
     ) -> tuple[Any, ...] | Raised:
+        """What to call the workflow function with, or why not to call it at all."""
+        if (over := this.replay.overrun()) is not None:
+            return Raised(ErrorPayload.from_exception(this.exceed(over)), final=True)
         if isinstance(loaded.input, Threw):
             # It will not fit any better the next time.
             return Raised(ErrorPayload.from_exception(loaded.input.exception), final=True)

@@ -138,6 +138,17 @@ class StepAttempt:
     started_at: datetime | None
     finished_at: datetime | None
 
+    @property
+    def is_abandoned(self) -> bool:
+        """A function step that began and never ended, as a later pass sees it: a crash cut it off.
+
+        Nothing is decided by such a row, and it does not count towards the step limit.
+        """
+        return self.kind == StepKind.FUNCTION and self.status not in _ENDED
+
+
+_ENDED = frozenset({StepStatus.COMPLETED, StepStatus.SUCCEEDED, StepStatus.FAILED})
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRun:

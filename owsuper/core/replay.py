@@ -41,7 +41,20 @@ from owsuper.core.retry import WORKFLOW_DEFAULT, RetryAt, RetryPolicy, decide, p
 from owsuper.errors import ConfigurationError
 
 STEP_LIMIT: Final = 1000
-"""Step attempts a run may have, as in OpenWorkflow."""
+"""Step attempts a run may have unless its workflow says otherwise, as in OpenWorkflow."""
+
+LARGEST_STEP_LIMIT: Final = 1_000_000
+"""All of a run's attempts are read before each pass, and kept in memory."""
+
+
+def check_step_limit(value: Any) -> int:
+    """``value``, if a workflow may have it as its step limit. Raises ConfigurationError."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= LARGEST_STEP_LIMIT:
+        raise ConfigurationError(
+            f"step_limit: {value!r:.60} must be a whole number from 1 to {LARGEST_STEP_LIMIT:,}"
+        )
+    return int(value)
 
 
 class Replay:
@@ -76,6 +89,27 @@ class Replay:
     def key(self, name: str) -> str:
         """The durable name of the step that is called ``name`` now, in call order."""
         return self._names.resolve(name)
+
+    # --- whether code and history belong together -------------------------------------------
+
+    def check_kind(self, key: str, kind: StepKind) -> Diverged | None:
+        """What is wrong if the step that is called now is recorded as one of another kind."""
+        recorded = self._history.kind_of(key)
+        return None if recorded is None or recorded == kind else Diverged(key, recorded, kind)
+
+    def unreached(self) -> list[str]:
+        """The completed steps, oldest first, that this pass has not asked for."""
+        return [key for key in self._history.completed if key not in self._names]
+
+    @property
+    def is_beyond_history(self) -> bool:
+        """Whether this pass has asked for a step of which nothing was recorded before it."""
+        return any(key not in self._recorded for key in self._names)
+
+    def overrun(self) -> OverLimit | None:
+        """Whether the history alone exceeds the step limit; it need not be whole then."""
+        count = self._history.counted
+        return OverLimit(self._limit, count) if count > self._limit else None
 
     # --- function steps ---------------------------------------------------------------------
 
