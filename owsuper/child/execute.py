@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from owsuper.child.awaiting import AwaitingPass
 from owsuper.child.blocking import BlockingPass
@@ -38,6 +38,8 @@ from owsuper.step import AsyncStep, Step
 from owsuper.workflow import Registry, Workflow
 
 _log = logging.getLogger("owsuper.child")
+
+_NAMES: Final = 10  # of steps in one line of the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +206,11 @@ class Executor:
     def _ended(self, this: Pass, outcome: Outcome) -> Ended:
         match outcome:
             case Complete():
+                _tell_unreached(this)
                 return Ended("completed")
             case Park(until):
+                if this.replay.is_beyond_history:
+                    _tell_unreached(this)
                 return Ended("parked", max(0.0, (until - this.now()).total_seconds()))
             case Retry(at, error, counts):
                 due_in = max(0.0, (at - this.now()).total_seconds())
@@ -230,6 +235,22 @@ def _told(this: Pass, error: ErrorPayload) -> dict[str, object]:
         "attempt": run.attempts,
         "error": error.summary(),
     }
+
+
+def _tell_unreached(this: Pass) -> None:
+    """Say which steps of earlier passes the code has left aside, if it has."""
+    unreached = this.replay.unreached()
+    if not unreached:
+        return
+    names = ", ".join(unreached[:_NAMES])
+    if len(unreached) > _NAMES:
+        names += f" and {len(unreached) - _NAMES} more"
+    _log.warning(
+        "recorded steps that this code never reached: %s; was the workflow changed while runs"
+        " were under way?",
+        names,
+        extra={"run_id": this.run.run_id, "workflow": this.run.workflow_name},
+    )
 
 
 def _converted(workflow: Workflow[Any, Any], raw: bytes | None) -> Value | Threw:

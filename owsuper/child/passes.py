@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import is_refusal
 from owsuper.child.results import result_type
-from owsuper.core.decisions import OverLimit, Wait
+from owsuper.core.decisions import Diverged, OverLimit, Wait
 from owsuper.core.effects import Call, Threw, Value
 from owsuper.core.model import (
     ClaimedRun,
@@ -41,7 +41,12 @@ from owsuper.core.protocol import FunctionStep
 from owsuper.core.replay import Replay
 from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
 from owsuper.core.unwind import unwind
-from owsuper.errors import ConfigurationError, StepLimitExceeded, StepUsageError
+from owsuper.errors import (
+    ConfigurationError,
+    NonDeterminismError,
+    StepLimitExceeded,
+    StepUsageError,
+)
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -154,6 +159,12 @@ class Pass:
         """The run reached its step limit: it fails, whatever user code makes of the error."""
         self.decide(self.replay.over_limit(over))
         return StepLimitExceeded(over.limit, over.count)
+
+    def diverge(self, diverged: Diverged) -> NonDeterminismError:
+        """Code and history disagree: the run fails, whatever user code makes of the error."""
+        error = NonDeterminismError(diverged.key, diverged.recorded, diverged.asked)
+        self.decide(Fail(ErrorPayload(str(error), name=type(error).__name__).to_json()))
+        return error
 
     def end_if_copied(self, answer: Value | Threw) -> None:
         """End this process if user code has made it, by os.fork(): the run is its parent's."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from owsuper.errors import ConfigurationError, StepUsageError
 
 MAX_NAME_LENGTH = 500
@@ -31,6 +33,14 @@ class StepNames:
             self._next[base] = index + 1
         self._used.add(name)
         return name
+
+    def __contains__(self, name: str) -> bool:
+        """Whether this durable name was handed out."""
+        return name in self._used
+
+    def __iter__(self) -> Iterator[str]:
+        """All that were handed out, in no order."""
+        return iter(self._used)
 
 
 def check_step_name(name: str) -> str:

@@ -11,13 +11,19 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from owsuper.core import codec
-from owsuper.core.decisions import Elapsed, Execute, OverLimit, Recall, Reject, Wait
+from owsuper.core.decisions import Diverged, Elapsed, Execute, OverLimit, Recall, Reject, Wait
 from owsuper.core.effects import Call, Effect, Pause, Record, Settle, Threw, Value
 from owsuper.core.failures import why_final
 from owsuper.core.model import ErrorPayload, StepKind, StepStatus, StepWrite
 from owsuper.core.replay import Replay
 from owsuper.core.retry import RetryPolicy
-from owsuper.errors import DataError, StepFailed, StepLimitExceeded, StepUsageError
+from owsuper.errors import (
+    DataError,
+    NonDeterminismError,
+    StepFailed,
+    StepLimitExceeded,
+    StepUsageError,
+)
 
 Steps = Generator[Effect, Any, Any]
 
@@ -29,6 +35,7 @@ class Context(Protocol):
 
     def now(self) -> datetime: ...
     def exceed(self, over: OverLimit) -> StepLimitExceeded: ...
+    def diverge(self, diverged: Diverged) -> NonDeterminismError: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ def function_step(context: Context, step: FunctionStep) -> Steps:
                 yield Pause(wait)
             case OverLimit() as over:
                 raise context.exceed(over)
+            case Diverged() as diverged:
+                raise context.diverge(diverged)
             case Execute(attempt_id):
                 yield Settle()
                 started = context.now()
@@ -125,3 +134,5 @@ def sleep_step(context: Context, key: str, duration_ms: Callable[[], float]) -> 
                 yield Record(write)
             case OverLimit() as over:
                 raise context.exceed(over)
+            case Diverged() as diverged:
+                raise context.diverge(diverged)

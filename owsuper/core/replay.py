@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from owsuper.core.decisions import (
+    Diverged,
     Elapsed,
     Execute,
     OverLimit,
@@ -76,6 +77,8 @@ class Replay:
         run_id: str = "",
     ) -> None:
         self._history = History(attempts)
+        self._recorded = self._history.keys()
+        """The keys of all steps that earlier passes have asked for, as far as it is known."""
         self._names = StepNames()
         self._new_id = new_id
         self._failures = failures
@@ -115,7 +118,9 @@ class Replay:
 
     def function(
         self, key: str, policy: RetryPolicy, now: datetime
-    ) -> Recall | Execute | Wait | Reject | OverLimit:
+    ) -> Recall | Execute | Wait | Reject | OverLimit | Diverged:
+        if diverged := self.check_kind(key, StepKind.FUNCTION):
+            return diverged
         done = self._history.completed.get(key)
         if done is not None:
             return Recall(done.output)
@@ -169,8 +174,10 @@ class Replay:
 
     def sleep(
         self, key: str, duration_ms: Callable[[], float], now: datetime
-    ) -> Recall | Wait | Elapsed | OverLimit:
+    ) -> Recall | Wait | Elapsed | OverLimit | Diverged:
         """``duration_ms`` is asked only when the sleep begins: a recorded one never restarts."""
+        if diverged := self.check_kind(key, StepKind.SLEEP):
+            return diverged
         if key in self._history.completed:
             return Recall(None)
         row = self._history.running.get(key)
