@@ -89,6 +89,7 @@ class Executor:
         loaded = self._load(workflow, run)
         this = BlockingPass(run, self._replay(workflow, run, loaded), self._services, slot)
         self.passes[run.worker_id] = this
+        self._services.deadlines.watch(this)
         try:
             arguments = self._arguments(workflow, loaded, this, Step(this))
             end = (
@@ -111,6 +112,7 @@ class Executor:
         except Unwind:
             return _GONE
         finally:
+            self._services.deadlines.forget(this)
             del self.passes[run.worker_id]
 
     async def execute_async(
@@ -124,6 +126,7 @@ class Executor:
             loaded = await asyncio.wrap_future(job)
         this = AwaitingPass(run, self._replay(workflow, run, loaded), self._services, slot)
         self.passes[run.worker_id] = this
+        self._services.deadlines.watch(this)
         try:
             arguments = self._arguments(workflow, loaded, this, AsyncStep(this))
             end: Value | Threw | Raised
@@ -149,6 +152,7 @@ class Executor:
         except Unwind:
             return _GONE
         finally:
+            self._services.deadlines.forget(this)
             del self.passes[run.worker_id]
 
     # --- before ----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import is_refusal
+from owsuper.child.deadlines import Deadlines
 from owsuper.child.results import result_type
 from owsuper.core.decisions import Diverged, OverLimit, Wait
 from owsuper.core.effects import Call, Threw, Value
@@ -39,7 +40,7 @@ from owsuper.core.model import (
 from owsuper.core.names import check_step_name
 from owsuper.core.protocol import FunctionStep
 from owsuper.core.replay import Replay
-from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
+from owsuper.core.retry import DEADLINE_ERROR, STEP_DEFAULT, RetryPolicy
 from owsuper.core.unwind import unwind
 from owsuper.errors import (
     ConfigurationError,
@@ -89,6 +90,10 @@ class Services:
     writers: ThreadPoolExecutor  # for what must not wait until user code makes room
     loop: LoopThread
     stopping: threading.Event = field(default_factory=threading.Event)
+    deadlines: Deadlines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.deadlines = Deadlines(self.timekeeper)
 
 
 class Pass:
@@ -127,6 +132,8 @@ class Pass:
                 "join everything that calls steps before the workflow function returns."
             )
         check_step_name(name)
+        if self.run.deadline_at is not None and self.now() >= self.run.deadline_at:
+            self.expire()
         if self.verdict is None and self._services.stopping.is_set():
             self.decide(Release())
         if self.verdict is not None:
@@ -192,6 +199,10 @@ class Pass:
     def lose(self) -> None:
         """The lease is lost: stop as soon as may be. Safe from any thread."""
         self.decide(GONE)
+
+    def expire(self) -> None:
+        """The run's deadline has passed: stop as soon as may be. Safe from any thread."""
+        self.decide(Fail(dict(DEADLINE_ERROR)))
 
     def interrupt(self) -> None:
         """This process must stop: give the run back at the next step. Safe from any thread."""

@@ -62,7 +62,8 @@ class Replay:
     """The memory of one pass.
 
     ``failures`` counts the earlier failures of the workflow function itself (not of steps);
-    ``deadline`` is the run's. ``new_id`` makes ids for step attempts.
+    ``deadline`` is the run's. ``new_id`` makes ids for step attempts. ``run_id`` seeds the jitter
+    of the workflow's own retries.
     """
 
     def __init__(
@@ -220,7 +221,9 @@ class Replay:
             return Complete(end.output_json)
         error = replace(end.error, final=False)  # said of a step; of a run it means nothing
         policy = WORKFLOW_DEFAULT if end.final else self._policy
-        verdict = decide(policy, self._failures + 1, self._deadline, now, error)
+        failures = self._failures + 1
+        seed = f"{self._run_id}:{failures}"
+        verdict = decide(policy, failures, self._deadline, now, error, seed)
         if isinstance(verdict, RetryAt):
             return Retry(verdict.at, error, counts=True)
         return Fail(verdict.error, error.why_final)
