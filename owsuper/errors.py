@@ -1,4 +1,4 @@
-"""Every exception that owsuper raises on purpose.
+"""Every exception that owsuper raises on purpose, and one that applications raise.
 
 OwsuperError
 ├── ConfigurationError          a setting, name, duration or policy that cannot be used
@@ -12,13 +12,15 @@ OwsuperError
 ├── DataError
 │   ├── NotSerializable         a value that cannot be stored as JSON; names the field
 │   └── InvalidData             a value that does not fit the declared type; names the field
+├── NonRetryableError           raised by applications: a failure that is not worth repeating
 ├── StepError
 │   ├── StepFailed              a step whose retries are exhausted
 │   │   └── ChildFailed         a child workflow that failed
 │   │       ├── ChildCanceled   … that was canceled
 │   │       └── ChildTimedOut   … that was not waited for any longer
 │   ├── StepUsageError          a step called where no step may be called
-│   └── StepLimitExceeded       more step attempts than a run may have
+│   ├── StepLimitExceeded       more step attempts than a run may have
+│   └── NonDeterminismError     a step of another kind than is recorded under its name
 ├── WorkerError                 a worker that a program could not start
 └── RunError
     ├── RunFailed               result() of a failed run
@@ -89,12 +91,20 @@ class InvalidData(DataError):
     """A value that does not fit the declared type."""
 
 
+class NonRetryableError(OwsuperError):
+    """A failure that is not worth repeating, whatever the retry policies say.
+
+    For applications to raise, or to derive their own errors from: a step that raises it fails at
+    once, and so does a run whose workflow function does.
+    """
+
+
 class StepError(OwsuperError):
     """Base of errors about steps."""
 
 
 class StepFailed(StepError):
-    """A step whose retries are exhausted.
+    """A step whose retries are exhausted, or whose failure is not one to repeat.
 
     ``step`` is its durable name; ``error`` the stored error of its last attempt.
     On the pass in which the step ran, ``__cause__`` is the original exception; on replay
@@ -134,6 +144,24 @@ class StepLimitExceeded(StepError):
         super().__init__(f"Exceeded the step limit of {limit} attempts (current count: {count})")
         self.limit = limit
         self.count = count
+
+
+class NonDeterminismError(StepError):
+    """A step of another kind than is recorded under its name: the run fails for good.
+
+    ``step`` is its durable name; ``recorded`` and ``asked`` are kinds, such as ``"function"`` or
+    ``"sleep"``.
+    """
+
+    def __init__(self, step: str, recorded: str, asked: str) -> None:
+        super().__init__(
+            f"Step {step!r} is recorded as a step of kind {recorded!r}, and this code asks for one"
+            f" of kind {asked!r}. Was the workflow changed while its runs were under way? Give a"
+            " step that is replaced another name, or the changed workflow another version."
+        )
+        self.step = step
+        self.recorded = recorded
+        self.asked = asked
 
 
 class WorkerError(OwsuperError):

@@ -25,6 +25,7 @@ from typing import (
 from owsuper import signature
 from owsuper.core import codec
 from owsuper.core.names import check_workflow_name
+from owsuper.core.replay import STEP_LIMIT, check_step_limit
 from owsuper.core.retry import RetryPolicy
 from owsuper.errors import ConfigurationError, RegistrationError
 from owsuper.signature import UnresolvedAnnotation
@@ -67,12 +68,14 @@ class Workflow(Generic[I, O]):
         name: str | None = None,
         version: str | None = None,
         retry: RetryPolicy | None = None,
+        step_limit: int = STEP_LIMIT,
     ) -> None:
         self._ow = ow
         self.fn = fn
         self.name = _name(fn, name)
         self.version = check_version(version)
         self.retry = _retry(retry)
+        self.step_limit = check_step_limit(step_limit)
         try:
             self._signature = signature.read(fn)
         except ConfigurationError as error:

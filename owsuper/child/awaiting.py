@@ -41,7 +41,7 @@ _DEFER: Final = 0.002  # seconds a recorded result waits for company before it i
 class AwaitingPass(Pass):
     """One pass of an ``async def`` workflow; the engine behind ``AsyncStep``.
 
-    All of it runs on the loop's thread, except ``lose``.
+    All of it runs on the loop's thread, except ``lose`` and ``expire``.
     """
 
     def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
@@ -50,6 +50,7 @@ class AwaitingPass(Pass):
         self._body: asyncio.Task[Any] | None = None
         self._quiet = Quiet(self._loop, self._is_body, self._leave_quietly, self._became_idle)
         self._submitted: set[asyncio.Task[Any]] = set()
+        self._calling: set[asyncio.Task[Any]] = set()  # in which a step's function is under way
         self._writing = asyncio.Lock()
         self._sent: asyncio.Future[None] | None = None  # a write, until somebody knows its end
         self._flush: asyncio.TimerHandle | None = None
@@ -193,6 +194,8 @@ class AwaitingPass(Pass):
         services.markers.began(call.attempt_id, partial(self.running_row, call, self.now()))
         token = step_in_flight.set(call.key)
         task = asyncio.current_task()
+        assert task is not None
+        self._calling.add(task)
         self._quiet.begin()
         try:
             if _is_async(call.function):
@@ -212,6 +215,7 @@ class AwaitingPass(Pass):
             answer = Threw(exc)
         finally:
             self._quiet.end()
+            self._calling.discard(task)
             step_in_flight.reset(token)
             services.markers.ended(call.attempt_id)
             services.flight.leave(self.slot, call.key)
@@ -263,6 +267,16 @@ class AwaitingPass(Pass):
     def lose(self) -> None:
         super().lose()
         self._loop.call_soon_threadsafe(self._unwind)
+
+    def expire(self) -> None:
+        super().expire()
+        self._loop.call_soon_threadsafe(self._cancel_all)
+
+    def _cancel_all(self) -> None:
+        """Unwind, and do not wait for the steps that are under way either."""
+        for task in self._calling:
+            task.cancel()
+        self._unwind()
 
     def interrupt(self) -> None:
         """This process must stop: give the run back as soon as no step is under way."""

@@ -343,6 +343,11 @@ class BlockingPass(Pass):
         with self._changed:
             self._changed.notify_all()
 
+    def expire(self) -> None:
+        super().expire()
+        with self._changed:
+            self._changed.notify_all()
+
     # --- writes ----------------------------------------------------------------------------
 
     def flush(self, outcome: Outcome | None = None) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from owsuper.child.awaiting import AwaitingPass
 from owsuper.child.blocking import BlockingPass
@@ -16,6 +16,7 @@ from owsuper.child.passes import Gone, Pass, Services
 from owsuper.core import codec
 from owsuper.core.decisions import Raised, Returned
 from owsuper.core.effects import Threw, Value
+from owsuper.core.failures import why_final
 from owsuper.core.model import (
     ClaimedRun,
     Complete,
@@ -37,6 +38,8 @@ from owsuper.step import AsyncStep, Step
 from owsuper.workflow import Registry, Workflow
 
 _log = logging.getLogger("owsuper.child")
+
+_NAMES: Final = 10  # of steps in one line of the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,9 @@ class Executor:
         loaded = self._load(workflow, run)
         this = BlockingPass(run, self._replay(workflow, run, loaded), self._services, slot)
         self.passes[run.worker_id] = this
+        self._services.deadlines.watch(this)
         try:
-            arguments = self._arguments(workflow, loaded, Step(this))
+            arguments = self._arguments(workflow, loaded, this, Step(this))
             end = (
                 arguments
                 if isinstance(arguments, Raised)
@@ -108,6 +112,7 @@ class Executor:
         except Unwind:
             return _GONE
         finally:
+            self._services.deadlines.forget(this)
             del self.passes[run.worker_id]
 
     async def execute_async(
@@ -121,8 +126,9 @@ class Executor:
             loaded = await asyncio.wrap_future(job)
         this = AwaitingPass(run, self._replay(workflow, run, loaded), self._services, slot)
         self.passes[run.worker_id] = this
+        self._services.deadlines.watch(this)
         try:
-            arguments = self._arguments(workflow, loaded, AsyncStep(this))
+            arguments = self._arguments(workflow, loaded, this, AsyncStep(this))
             end: Value | Threw | Raised
             if isinstance(arguments, Raised):
                 end = arguments
@@ -146,6 +152,7 @@ class Executor:
         except Unwind:
             return _GONE
         finally:
+            self._services.deadlines.forget(this)
             del self.passes[run.worker_id]
 
     # --- before ----------------------------------------------------------------------------
@@ -154,7 +161,10 @@ class Executor:
         history: list[StepAttempt] = []
         failures = 0
         if not run.first:
-            stored = self._database.patiently(lambda conn: self._store.load(conn, run.run_id))
+            limit = workflow.step_limit
+            stored = self._database.patiently(
+                lambda conn: self._store.load(conn, run.run_id, enough=limit)
+            )
             history, failures = stored.history, stored.failures
         raw = run.input_json
         if run.input_stored:
@@ -168,11 +178,16 @@ class Executor:
             failures=loaded.failures,
             policy=workflow.retry or WORKFLOW_DEFAULT,
             deadline=run.deadline_at,
+            limit=workflow.step_limit,
+            run_id=run.run_id,
         )
 
     def _arguments(
-        self, workflow: Workflow[Any, Any], loaded: Loaded, step: Step | AsyncStep
+        self, workflow: Workflow[Any, Any], loaded: Loaded, this: Pass, step: Step | AsyncStep
     ) -> tuple[Any, ...] | Raised:
+        """What to call the workflow function with, or why not to call it at all."""
+        if (over := this.replay.overrun()) is not None:
+            return Raised(ErrorPayload.from_exception(this.exceed(over)), final=True)
         if isinstance(loaded.input, Threw):
             # It will not fit any better the next time.
             return Raised(ErrorPayload.from_exception(loaded.input.exception), final=True)
@@ -190,13 +205,16 @@ class Executor:
         """What to write. The engine's own verdict wins over what came out of user code."""
         if verdict is not None:
             return verdict
-        return this.replay.finish(_judged(end, workflow.output_type), this.now())
+        return this.replay.finish(_judged(end, workflow), this.now())
 
     def _ended(self, this: Pass, outcome: Outcome) -> Ended:
         match outcome:
             case Complete():
+                _tell_unreached(this)
                 return Ended("completed")
             case Park(until):
+                if this.replay.is_beyond_history:
+                    _tell_unreached(this)
                 return Ended("parked", max(0.0, (until - this.now()).total_seconds()))
             case Retry(at, error, counts):
                 due_in = max(0.0, (at - this.now()).total_seconds())
@@ -204,8 +222,9 @@ class Executor:
                     told = _told(this, error) | {"due_in": due_in}
                     _log.warning("run failed and will be tried again", extra=told)
                 return Ended("retrying", due_in)
-            case Fail(error):
-                _log.error("run failed", extra=_told(this, ErrorPayload.from_json(error)))
+            case Fail(error, not_retried):
+                told = _told(this, ErrorPayload.from_json(error)) | {"not_retried": not_retried}
+                _log.error("run failed", extra=told)
                 return Ended("failed")
             case Release():
                 return Ended("released", 0.0)
@@ -222,6 +241,22 @@ def _told(this: Pass, error: ErrorPayload) -> dict[str, object]:
     }
 
 
+def _tell_unreached(this: Pass) -> None:
+    """Say which steps of earlier passes the code has left aside, if it has."""
+    unreached = this.replay.unreached()
+    if not unreached:
+        return
+    names = ", ".join(unreached[:_NAMES])
+    if len(unreached) > _NAMES:
+        names += f" and {len(unreached) - _NAMES} more"
+    _log.warning(
+        "recorded steps that this code never reached: %s; was the workflow changed while runs"
+        " were under way?",
+        names,
+        extra={"run_id": this.run.run_id, "workflow": this.run.workflow_name},
+    )
+
+
 def _converted(workflow: Workflow[Any, Any], raw: bytes | None) -> Value | Threw:
     if not workflow.takes_input:
         return Value(None)
@@ -233,7 +268,7 @@ def _converted(workflow: Workflow[Any, Any], raw: bytes | None) -> Value | Threw
         return Threw(exc)
 
 
-def _judged(end: Value | Threw | Raised, output_type: Any) -> Returned | Raised:
+def _judged(end: Value | Threw | Raised, workflow: Workflow[Any, Any]) -> Returned | Raised:
     """How user code ended, in the words of the replay."""
     match end:
         case Raised():
@@ -242,7 +277,8 @@ def _judged(end: Value | Threw | Raised, output_type: Any) -> Returned | Raised:
             try:
                 encoded = codec.encode(value, what="result")
                 # Whoever asks for the result converts it: what does not fit is said here.
-                codec.convert(codec.as_stored(codec.decode(encoded)), output_type, what="result")
+                stored = codec.as_stored(codec.decode(encoded))
+                codec.convert(stored, workflow.output_type, what="result")
                 return Returned(encoded)
             except DataError as exc:
                 return Raised(ErrorPayload.from_exception(exc), final=True)
@@ -250,7 +286,9 @@ def _judged(end: Value | Threw | Raised, output_type: Any) -> Returned | Raised:
             failed = _step_failure(exc)
             if failed is not None:
                 return Raised(failed.error, final=True)
-            return Raised(ErrorPayload.from_exception(exc))
+            why = why_final(workflow.retry or WORKFLOW_DEFAULT, exc)
+            error = ErrorPayload.from_exception(exc, why_final=why)
+            return Raised(error, final=why is not None)
 
 
 def _step_failure(exc: BaseException) -> StepFailed | None:

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import is_refusal
+from owsuper.child.deadlines import Deadlines
 from owsuper.child.results import result_type
-from owsuper.core.decisions import OverLimit, Wait
+from owsuper.core.decisions import Diverged, OverLimit, Wait
 from owsuper.core.effects import Call, Threw, Value
 from owsuper.core.model import (
     ClaimedRun,
@@ -39,9 +40,14 @@ from owsuper.core.model import (
 from owsuper.core.names import check_step_name
 from owsuper.core.protocol import FunctionStep
 from owsuper.core.replay import Replay
-from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
+from owsuper.core.retry import DEADLINE_ERROR, STEP_DEFAULT, RetryPolicy
 from owsuper.core.unwind import unwind
-from owsuper.errors import ConfigurationError, StepLimitExceeded, StepUsageError
+from owsuper.errors import (
+    ConfigurationError,
+    NonDeterminismError,
+    StepLimitExceeded,
+    StepUsageError,
+)
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +94,10 @@ class Services:
     writers: ThreadPoolExecutor  # for what must not wait until user code makes room
     loop: LoopThread
     stopping: threading.Event = field(default_factory=threading.Event)
+    deadlines: Deadlines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.deadlines = Deadlines(self.timekeeper)
 
 
 class Pass:
@@ -126,6 +136,8 @@ class Pass:
                 "join everything that calls steps before the workflow function returns."
             )
         check_step_name(name)
+        if self.run.deadline_at is not None and self.now() >= self.run.deadline_at:
+            self.expire()
         if self.verdict is None and self._services.stopping.is_set():
             self.decide(Release())
         if self.verdict is not None:
@@ -159,6 +171,12 @@ class Pass:
         self.decide(self.replay.over_limit(over))
         return StepLimitExceeded(over.limit, over.count)
 
+    def diverge(self, diverged: Diverged) -> NonDeterminismError:
+        """Code and history disagree: the run fails, whatever user code makes of the error."""
+        error = NonDeterminismError(diverged.key, diverged.recorded, diverged.asked)
+        self.decide(Fail(ErrorPayload(str(error), name=type(error).__name__).to_json()))
+        return error
+
     def end_if_copied(self, answer: Value | Threw) -> None:
         """End this process if user code has made it, by os.fork(): the run is its parent's."""
         if os.getpid() == self._pid:
@@ -185,6 +203,10 @@ class Pass:
     def lose(self) -> None:
         """The lease is lost: stop as soon as may be. Safe from any thread."""
         self.decide(GONE)
+
+    def expire(self) -> None:
+        """The run's deadline has passed: stop as soon as may be. Safe from any thread."""
+        self.decide(Fail(dict(DEADLINE_ERROR)))
 
     def interrupt(self) -> None:
         """This process must stop: give the run back at the next step. Safe from any thread."""
@@ -225,6 +247,7 @@ class Pass:
                 "step": write.step_name,
                 "attempt": self.replay.failures_of(write.step_name),
                 "error": None if write.error is None else write.error.summary(),
+                "not_retried": None if write.error is None else write.error.why_final,
             },
         )
 

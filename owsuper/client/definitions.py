@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
+from owsuper.core.replay import STEP_LIMIT
 from owsuper.core.retry import RetryPolicy
 from owsuper.step import AsyncStep, Step
 from owsuper.workflow import Registry, Workflow
@@ -59,6 +60,7 @@ class Definitions:
         *,
         version: str | None = None,
         retry: RetryPolicy | None = None,
+        step_limit: int = STEP_LIMIT,
     ) -> Decorator: ...
     def workflow(
         self,
@@ -67,6 +69,7 @@ class Definitions:
         *,
         version: str | None = None,
         retry: RetryPolicy | None = None,
+        step_limit: int = STEP_LIMIT,
     ) -> Any:
         """Make a function a workflow: ``@ow.workflow`` or ``@ow.workflow("name", ...)``.
 
@@ -75,6 +78,7 @@ class Definitions:
         given. Runs keep the ``version`` that they were started with, and only a worker that
         knows a workflow of exactly that name and version executes them. ``retry`` says how
         often the function is repeated when it raises; without it, the run fails at once.
+        ``step_limit`` is how many step attempts a run may have, failed ones included.
 
         Raises ConfigurationError for a function that cannot be a workflow, RegistrationError
         when name and version are taken.
@@ -85,7 +89,9 @@ class Definitions:
 
         def define(fn: Callable[..., Any]) -> Workflow[Any, Any]:
             called = None if bare else name
-            workflow = Workflow[Any, Any](ow, fn, name=called, version=version, retry=retry)
+            workflow = Workflow[Any, Any](
+                ow, fn, name=called, version=version, retry=retry, step_limit=step_limit
+            )
             self.registry.add(workflow)
             return workflow
 

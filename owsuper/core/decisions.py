@@ -75,6 +75,15 @@ class OverLimit:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """The code asks for another kind of step than is recorded under this key; the run fails."""
+
+    key: str
+    recorded: str
+    asked: str
+
+
 # How user code ended, as the engine saw it.
 
 

@@ -37,9 +37,20 @@ class History:
                 self.failed.setdefault(attempt.step_name, []).append(attempt)
             case _:
                 self.running[attempt.step_name] = attempt
-                if attempt.kind in (StepKind.FUNCTION, StepKind.SIGNAL_SEND):
-                    return
-        self.counted += 1
+        self.counted += not attempt.is_abandoned
+
+    def keys(self) -> frozenset[str]:
+        """The keys of all steps that have an attempt."""
+        return frozenset(self.completed.keys() | self.failed.keys() | self.running.keys())
+
+    def kind_of(self, key: str) -> str | None:
+        """The kind of step that is recorded under this key; None where nothing is."""
+        if (done := self.completed.get(key)) is not None:
+            return done.kind
+        if failed := self.failed.get(key):
+            return failed[-1].kind
+        row = self.running.get(key)
+        return None if row is None or row.is_abandoned else row.kind
 
 
 def wake_time(attempt: StepAttempt) -> datetime | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -56,16 +56,20 @@ class ErrorPayload:
     """An error as stored in the ``error`` columns.
 
     ``final`` marks a step failure that no retry policy may repeat (a result that cannot be
-    stored, say): it is written as an extra member, which other readers ignore.
+    stored, say): it is written as an extra member, which other readers ignore. ``why_final`` is
+    for the log alone: it is not stored.
     """
 
     message: str
     name: str | None = None
     stack: str | None = None
     final: bool = False
+    why_final: str | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def from_exception(cls, exc: BaseException, *, final: bool = False) -> ErrorPayload:
+    def from_exception(
+        cls, exc: BaseException, *, final: bool = False, why_final: str | None = None
+    ) -> ErrorPayload:
         """Name, message and traceback of ``exc``, made fit for a jsonb column; never raises."""
         try:
             message = str(exc)
@@ -80,6 +84,7 @@ class ErrorPayload:
             name=type(exc).__name__,
             stack=_storable(stack) or None,
             final=final,
+            why_final=why_final,
         )
 
     @classmethod
@@ -171,6 +176,18 @@ class StepAttempt:
     started_at: datetime | None
     finished_at: datetime | None
     answer: ChildState | Delivery | None = None
+
+    @property
+    def is_abandoned(self) -> bool:
+        """A step that began something and never ended, as a later pass sees it: a crash cut it off.
+
+        Nothing is decided by such a row, and it does not count towards the step limit.
+        """
+        return self.kind in _CALLS and self.status not in _ENDED
+
+
+_CALLS = frozenset({StepKind.FUNCTION, StepKind.SIGNAL_SEND})
+_ENDED = frozenset({StepStatus.COMPLETED, StepStatus.SUCCEEDED, StepStatus.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +286,13 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The run failed for good."""
+    """The run failed for good.
+
+    ``not_retried`` tells the log why not, where retries were left; it is not stored.
+    """
 
     error: dict[str, Any]
+    not_retried: str | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

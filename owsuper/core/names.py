@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from owsuper.errors import ConfigurationError, StepUsageError
 
 MAX_NAME_LENGTH = 500
@@ -32,9 +34,13 @@ class StepNames:
         self._used.add(name)
         return name
 
-    def is_taken(self, name: str) -> bool:
-        """Whether this durable name has been handed out."""
+    def __contains__(self, name: str) -> bool:
+        """Whether this durable name was handed out."""
         return name in self._used
+
+    def __iter__(self) -> Iterator[str]:
+        """All that were handed out, in no order."""
+        return iter(self._used)
 
 
 def check_step_name(name: str) -> str:

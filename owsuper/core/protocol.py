@@ -11,12 +11,19 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from owsuper.core import codec
-from owsuper.core.decisions import Elapsed, Execute, OverLimit, Recall, Reject, Wait
+from owsuper.core.decisions import Diverged, Elapsed, Execute, OverLimit, Recall, Reject, Wait
 from owsuper.core.effects import Call, Effect, Pause, Record, Settle, Threw, Value
+from owsuper.core.failures import why_final
 from owsuper.core.model import ErrorPayload, StepKind, StepStatus, StepWrite
 from owsuper.core.replay import Replay
 from owsuper.core.retry import RetryPolicy
-from owsuper.errors import DataError, StepFailed, StepLimitExceeded, StepUsageError
+from owsuper.errors import (
+    DataError,
+    NonDeterminismError,
+    StepFailed,
+    StepLimitExceeded,
+    StepUsageError,
+)
 
 Steps = Generator[Effect, Any, Any]
 
@@ -28,6 +35,7 @@ class Context(Protocol):
 
     def now(self) -> datetime: ...
     def exceed(self, over: OverLimit) -> StepLimitExceeded: ...
+    def diverge(self, diverged: Diverged) -> NonDeterminismError: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,8 @@ def function_step(context: Context, step: FunctionStep) -> Steps:
                 yield Pause(wait)
             case OverLimit() as over:
                 raise context.exceed(over)
+            case Diverged() as diverged:
+                raise context.diverge(diverged)
             case Execute(attempt_id):
                 yield Settle()
                 started = context.now()
@@ -80,6 +90,7 @@ def _judge(
     A result that cannot be stored fails the step for good: the function has had its effect,
     and calling it again would have it twice.
     """
+    why = None
     if isinstance(answer, Value):
         try:
             encoded = codec.encode(answer.value, what="result", of=step.of)
@@ -99,8 +110,9 @@ def _judge(
             )
             return write, output, None
     else:
-        final = isinstance(answer.exception, StepUsageError)
-    error = ErrorPayload.from_exception(answer.exception, final=final)
+        why = why_final(step.policy, answer.exception)
+        final = why is not None or isinstance(answer.exception, StepUsageError)
+    error = ErrorPayload.from_exception(answer.exception, final=final, why_final=why)
     write = StepWrite(
         attempt_id, step.key, step.kind, StepStatus.FAILED, started, finished, error=error
     )
@@ -125,3 +137,5 @@ def sleep_step(
                 yield Record(write)
             case OverLimit() as over:
                 raise context.exceed(over)
+            case Diverged() as diverged:
+                raise context.diverge(diverged)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from owsuper.core.decisions import (
     Await,
     Begin,
+    Diverged,
     Elapsed,
     Execute,
     OverLimit,
@@ -42,17 +43,32 @@ from owsuper.core.model import (
     StepWrite,
 )
 from owsuper.core.names import StepNames
-from owsuper.core.retry import WORKFLOW_DEFAULT, RetryAt, RetryPolicy, backoff_ms, decide
+from owsuper.core.retry import WORKFLOW_DEFAULT, RetryAt, RetryPolicy, decide, pause_ms
+from owsuper.errors import ConfigurationError
 
 STEP_LIMIT: Final = 1000
-"""Step attempts a run may have, as in OpenWorkflow."""
+"""Step attempts a run may have unless its workflow says otherwise, as in OpenWorkflow."""
+
+LARGEST_STEP_LIMIT: Final = 1_000_000
+"""All of a run's attempts are read before each pass, and kept in memory."""
+
+
+def check_step_limit(value: Any) -> int:
+    """``value``, if a workflow may have it as its step limit. Raises ConfigurationError."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= LARGEST_STEP_LIMIT:
+        raise ConfigurationError(
+            f"step_limit: {value!r:.60} must be a whole number from 1 to {LARGEST_STEP_LIMIT:,}"
+        )
+    return int(value)
 
 
 class Replay:
     """The memory of one pass.
 
     ``failures`` counts the earlier failures of the workflow function itself (not of steps);
-    ``deadline`` is the run's. ``new_id`` makes ids for step attempts.
+    ``deadline`` is the run's. ``new_id`` makes ids for step attempts. ``run_id`` seeds the jitter
+    of the workflow's own retries.
     """
 
     def __init__(
@@ -64,20 +80,45 @@ class Replay:
         policy: RetryPolicy = WORKFLOW_DEFAULT,
         deadline: datetime | None = None,
         limit: int = STEP_LIMIT,
+        run_id: str = "",
     ) -> None:
         self._history = History(attempts)
+        self._recorded = self._history.keys()
+        """The keys of all steps that earlier passes have asked for, as far as it is known."""
         self._names = StepNames()
         self._new_id = new_id
         self._failures = failures
         self._policy = policy
         self._deadline = deadline
         self._limit = limit
+        self._run_id = run_id
         self._under_way: set[str] = set()
         """Keys of the attempts that this pass makes and has not recorded yet."""
 
     def key(self, name: str) -> str:
         """The durable name of the step that is called ``name`` now, in call order."""
         return self._names.resolve(name)
+
+    # --- whether code and history belong together -------------------------------------------
+
+    def check_kind(self, key: str, kind: StepKind) -> Diverged | None:
+        """What is wrong if the step that is called now is recorded as one of another kind."""
+        recorded = self._history.kind_of(key)
+        return None if recorded is None or recorded == kind else Diverged(key, recorded, kind)
+
+    def unreached(self) -> list[str]:
+        """The completed steps, oldest first, that this pass has not asked for."""
+        return [key for key in self._history.completed if key not in self._names]
+
+    @property
+    def is_beyond_history(self) -> bool:
+        """Whether this pass has asked for a step of which nothing was recorded before it."""
+        return any(key not in self._recorded for key in self._names)
+
+    def overrun(self) -> OverLimit | None:
+        """Whether the history alone exceeds the step limit; it need not be whole then."""
+        count = self._history.counted
+        return OverLimit(self._limit, count) if count > self._limit else None
 
     # --- function steps ---------------------------------------------------------------------
 
@@ -87,7 +128,9 @@ class Replay:
         policy: RetryPolicy,
         now: datetime,
         kind: StepKind = StepKind.FUNCTION,
-    ) -> Recall | Execute | Wait | Reject | OverLimit:
+    ) -> Recall | Execute | Wait | Reject | OverLimit | Diverged:
+        if diverged := self.check_kind(key, kind):
+            return diverged
         done = self._history.completed.get(key)
         if done is not None:
             return Recall(done.output)
@@ -97,7 +140,8 @@ class Replay:
             error = ErrorPayload.from_json(last.error)
             if error.final or 0 < policy.maximum_attempts <= len(failed):
                 return Reject(error)
-            due = add_ms(last.finished_at or last.created_at, backoff_ms(policy, len(failed)))
+            pause = pause_ms(policy, len(failed), seed=last.id)
+            due = add_ms(last.finished_at or last.created_at, pause)
             if self._deadline is not None and due >= self._deadline:
                 return Reject(error)
             if due > now:
@@ -150,11 +194,13 @@ class Replay:
 
     def sleep(
         self, key: str, duration_ms: Callable[[], float], now: datetime, at: datetime | None = None
-    ) -> Recall | Wait | Elapsed | OverLimit:
+    ) -> Recall | Wait | Elapsed | OverLimit | Diverged:
         """``duration_ms`` is asked only when the sleep begins: a recorded one never restarts.
 
         With ``at`` it lasts until then, and the duration does not matter.
         """
+        if diverged := self.check_kind(key, StepKind.SLEEP):
+            return diverged
         if key in self._history.completed:
             return Recall(None)
         row = self._history.running.get(key)
@@ -183,8 +229,12 @@ class Replay:
 
     # --- waits for an answer ----------------------------------------------------------------
 
-    def awaited(self, key: str, kind: StepKind) -> Recall | Reject | Await | Begin | OverLimit:
+    def awaited(
+        self, key: str, kind: StepKind
+    ) -> Recall | Reject | Await | Begin | OverLimit | Diverged:
         """Where a wait for a child or a signal stands."""
+        if diverged := self.check_kind(key, kind):
+            return diverged
         done = self._history.completed.get(key)
         if done is not None:
             return Recall(done.output)
@@ -205,7 +255,7 @@ class Replay:
         for key, row in self._history.running.items():
             context = row.context if isinstance(row.context, dict) else {}
             waits = row.kind == StepKind.SIGNAL_WAIT and context.get("signal") == signal
-            if waits and not self._names.is_taken(key):
+            if waits and key not in self._names:
                 return key
         return None
 
@@ -225,10 +275,12 @@ class Replay:
             return Complete(end.output_json)
         error = replace(end.error, final=False)  # said of a step; of a run it means nothing
         policy = WORKFLOW_DEFAULT if end.final else self._policy
-        verdict = decide(policy, self._failures + 1, self._deadline, now, error)
+        failures = self._failures + 1
+        seed = f"{self._run_id}:{failures}"
+        verdict = decide(policy, failures, self._deadline, now, error, seed)
         if isinstance(verdict, RetryAt):
             return Retry(verdict.at, error, counts=True)
-        return Fail(verdict.error)
+        return Fail(verdict.error, error.why_final)
 
     def over_limit(self, over: OverLimit) -> Fail:
         """The stored error of a run that reached the step limit, as OpenWorkflow words it."""

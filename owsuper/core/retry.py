@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from owsuper.core.durations import Duration, add_ms, milliseconds
+from owsuper.core.failures import Failures, check_failures
 from owsuper.core.model import ErrorPayload
 from owsuper.errors import ConfigurationError, InvalidDuration
 
@@ -24,7 +26,12 @@ class RetryPolicy:
     The n-th failure is followed by a pause of ``initial_interval`` times
     ``backoff_coefficient`` to the power n - 1, at most ``maximum_interval``. Intervals
     are a timedelta, seconds, or text such as ``"500ms"``. ``maximum_attempts`` counts the
-    first attempt too; 0 means without limit.
+    first attempt too; 0 means without limit. ``jitter``, from 0 to 1, is the share of each pause
+    that is left to chance: with 0.25 it is between three quarters and the whole of it.
+
+    ``retry_on`` says what is repeated at all, and ``never_retry`` what is not, whatever
+    ``retry_on`` says: an exception type, a tuple of them, or a function that is given the
+    exception and returns a bool. A NonRetryableError is never repeated.
 
     The defaults are those of a step without a policy. A *workflow* without a policy is not
     repeated at all, while one with ``retry=RetryPolicy()`` is attempted ten times.
@@ -36,6 +43,9 @@ class RetryPolicy:
     backoff_coefficient: float = 2.0
     maximum_interval: Duration = "100s"
     maximum_attempts: int = 10
+    jitter: float = 0.0
+    retry_on: Failures | None = None
+    never_retry: Failures | None = None
 
     initial_ms: float = field(init=False, repr=False, compare=False)
     maximum_ms: float = field(init=False, repr=False, compare=False)
@@ -43,6 +53,9 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         _check_coefficient(self.backoff_coefficient)
         _check_attempts(self.maximum_attempts)
+        _check_jitter(self.jitter)
+        check_failures("retry_on", self.retry_on)
+        check_failures("never_retry", self.never_retry)
         # Frozen: this is the one moment at which a field may be set.
         put = object.__setattr__
         put(self, "initial_ms", _interval_ms("initial_interval", self.initial_interval))
@@ -79,17 +92,39 @@ def _check_attempts(value: Any) -> None:
         )
 
 
+def _check_jitter(value: Any) -> None:
+    # false for NaN too
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ConfigurationError(f"RetryPolicy.jitter: {value!r} must be a number from 0 to 1")
+
+
 STEP_DEFAULT = RetryPolicy()
 WORKFLOW_DEFAULT = RetryPolicy(maximum_attempts=1)
 
 
 def backoff_ms(policy: RetryPolicy, n: int) -> float:
-    """Milliseconds to wait after the ``n``-th failure."""
+    """Milliseconds to wait after the ``n``-th failure, without jitter."""
     try:
         growth = float(policy.backoff_coefficient) ** max(0, n - 1)
     except OverflowError:
         growth = math.inf
     return min(policy.initial_ms * growth, policy.maximum_ms)
+
+
+def pause_ms(policy: RetryPolicy, n: int, seed: str) -> float:
+    """Milliseconds to wait after the ``n``-th failure.
+
+    The jitter is as good as random, and the same for the same ``seed``: whoever looks at that
+    failure again, in another process, must find it due at the same time.
+    """
+    pause = backoff_ms(policy, n)
+    return pause * (1 - policy.jitter * _fraction(seed)) if policy.jitter else pause
+
+
+def _fraction(seed: str) -> float:
+    """A number from 0 to 1, evenly distributed over seeds."""
+    digest = hashlib.blake2b(seed.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / (2**64 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +147,17 @@ def decide(
     deadline: datetime | None,
     now: datetime,
     error: ErrorPayload,
+    seed: str = "",
 ) -> RetryAt | GiveUp:
     """What follows the failure number ``failures`` (from 1) of what ``policy`` covers.
 
-    An error marked ``final`` is never repeated.
+    An error marked ``final`` is never repeated. ``seed`` is that of the jitter.
     """
     if deadline is not None and now >= deadline:
         return GiveUp(dict(DEADLINE_ERROR))
     if error.final or 0 < policy.maximum_attempts <= failures:
         return GiveUp(error.to_json())
-    at = add_ms(now, backoff_ms(policy, failures))
+    at = add_ms(now, pause_ms(policy, failures, seed))
     if deadline is not None and at >= deadline:
         return GiveUp(error.to_json())
     return RetryAt(at)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from owsuper.core import codec
-from owsuper.core.decisions import Await, Begin, OverLimit, Recall, Reject, Wait
+from owsuper.core.decisions import Await, Begin, Diverged, OverLimit, Recall, Reject, Wait
 from owsuper.core.durations import iso_ms
 from owsuper.core.effects import Adopt, Look, Pause, Record, Settle
 from owsuper.core.history import wake_time
@@ -78,6 +78,8 @@ def child_step(context: Context, step: ChildStep) -> Steps:
                 raise _child_error(step.key, error, attempt) from cause
             case OverLimit() as over:
                 raise context.exceed(over)
+            case Diverged() as diverged:
+                raise context.diverge(diverged)
             case Begin(attempt_id):
                 write, cause = _begin_child(step, attempt_id, context.now())
                 context.replay.record(write)
@@ -166,6 +168,8 @@ def signal_step(context: Context, step: SignalStep) -> Steps:
                 raise StepFailed(step.key, error) from cause
             case OverLimit() as over:
                 raise context.exceed(over)
+            case Diverged() as diverged:
+                raise context.diverge(diverged)
             case Begin(attempt_id):
                 if (other := context.replay.waits_for_signal(step.signal)) is not None:
                     raise StepUsageError(

@@ -1,13 +1,16 @@
 """What children read and write about the runs they own.
 
 Every write stands behind the fence: it counts only while the run is ``running`` under the
-worker id of the claim it belongs to. Each operation is one statement and one round trip.
+worker id of the claim it belongs to. Each operation is one statement and one round trip, but
+that of loading a history of thousands of step attempts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
@@ -37,7 +40,7 @@ from owsuper.db.statement import Statement, load
 Document: TypeAlias = dict[str, Any]
 
 MOST_ATTEMPTS_LOADED: Final = 2000
-"""Rows that ``RunStore.load`` reads at most; a run may not have half as many."""
+"""Step attempts that one statement reads at most; few runs have half as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class RunStore:
         self._commit = load("commit", schema)
         self._commit_related = load("commit_related", schema)
         self._load = load("load", schema)
+        self._load_more = load("load_more", schema)
         self._load_input = load("load_input", schema)
         self._extend = load("extend", schema)
         self._outcome = load("outcome", schema)
@@ -105,10 +109,26 @@ class RunStore:
             held.update(worker for worker, _ in rows)
         return held
 
-    def load(self, conn: Connection[Any], run_id: str) -> LoadedRun:
-        """History and failures of a run; at most MOST_ATTEMPTS_LOADED attempts."""
+    def load(
+        self, conn: Connection[Any], run_id: str, *, enough: int = MOST_ATTEMPTS_LOADED
+    ) -> LoadedRun:
+        """History and failures of a run, MOST_ATTEMPTS_LOADED attempts a statement.
+
+        Of attempts that are not abandoned the history has all or, where there are more than
+        ``enough``, more than that. Those that are abandoned may be missing.
+        """
         rows = self._execute(conn, self._load, run_id, MOST_ATTEMPTS_LOADED)
-        history = [step_attempt(row[1:]) for row in rows if row[1] is not None]
+        page = [step_attempt(row[1:]) for row in rows if row[1] is not None]
+        history = page[:]
+        counted = _count(page)
+        while len(page) == MOST_ATTEMPTS_LOADED and counted <= enough:
+            # Nobody else adds to the history of a run that is claimed, so its order stays.
+            since = page[-1].created_at
+            read = _count(_at_the_end(history, since))
+            more = self._execute(conn, self._load_more, run_id, MOST_ATTEMPTS_LOADED, since, read)
+            page = [step_attempt(row) for row in more]
+            history.extend(page)
+            counted += len(page)
         return LoadedRun(history, failures=rows[0][0])
 
     def look(self, conn: Connection[Any], attempt_id: str) -> ChildState | Delivery | None:
@@ -183,6 +203,15 @@ class RunStore:
         self, conn: Connection[Any], statement: Statement, *params: Param
     ) -> list[tuple[str, ...]]:
         return prepared.execute(conn, statement, (self._namespace, *params))
+
+
+def _at_the_end(history: Sequence[StepAttempt], moment: datetime) -> Iterator[StepAttempt]:
+    """The last of ``history``, as far back as they were created at ``moment``."""
+    return takewhile(lambda each: each.created_at == moment, reversed(history))
+
+
+def _count(attempts: Iterable[StepAttempt]) -> int:
+    return sum(not each.is_abandoned for each in attempts)
 
 
 def step_attempt(row: Sequence[Any]) -> StepAttempt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -41,6 +42,24 @@ async def async_two_steps(step: AsyncStep, input: str) -> str:
     await step.run("hold", hold, input)
     await step.run("after", lambda: Path(input, "after").touch())
     return "done"
+
+
+@ow.workflow("endless")
+async def endless(step: AsyncStep, input: str) -> None:
+    await step.run("wait", wait_for_ever, input)
+
+
+@ow.workflow("endless-fan")
+async def endless_fan(step: AsyncStep, input: str) -> None:
+    step.submit("wait", wait_for_ever, input)  # and returns
+
+
+async def wait_for_ever(directory: str) -> None:
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        Path(directory, "cancelled").touch()
+        raise
 
 
 @ow.workflow("exit")

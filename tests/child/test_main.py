@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from owsuper import flight
+from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.flight import FlightRecorder
 from owsuper.wire import (
     Assign,
@@ -206,6 +207,51 @@ def test_a_run_that_was_taken_away_is_stopped_and_not_written(
 
     assert child.next() == Finished(0, run_id, "lost")
     assert engine.row(run_id)["worker_id"] == "somebody else"
+    assert not (tmp_path / "after").exists()
+
+
+def deadline_in(engine: Engine, run_id: str, milliseconds: int) -> None:
+    engine.conn.execute(
+        f'UPDATE "{engine.schema}".workflow_runs'
+        " SET deadline_at = now() + $2 * interval '1 ms' WHERE id = $1",
+        [run_id, milliseconds],
+    )
+
+
+@pytest.mark.parametrize("workflow", ["endless", "endless-fan"])
+def test_a_deadline_cancels_async_code_where_it_waits_and_fails_the_run(
+    engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
+) -> None:
+    child = start()
+    run_id = engine.start(str(tmp_path), workflow=workflow)
+    deadline_in(engine, run_id, 500)
+    child.send(Assign(0, engine.claim(run_id)))
+
+    assert child.next() == Finished(0, run_id, "failed")
+    row = engine.row(run_id)
+    assert (row["status"], row["error"]) == ("failed", DEADLINE_ERROR)
+    assert (tmp_path / "cancelled").exists()
+    assert "completed" not in dict(engine.statuses(run_id)).values()
+
+
+@both
+def test_a_deadline_stops_what_cannot_be_cancelled_at_its_next_step(
+    engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
+) -> None:
+    child = start()
+    run_id = engine.start(str(tmp_path), workflow=workflow)
+    deadline_in(engine, run_id, 1000)
+    child.send(Assign(0, engine.claim(run_id)))
+    entered(tmp_path)
+    engine.conn.execute(
+        "SELECT pg_sleep(extract(epoch FROM deadline_at - clock_timestamp()) + 0.1)"
+        f' FROM "{engine.schema}".workflow_runs WHERE id = $1',
+        [run_id],
+    )
+    (tmp_path / "go").touch()
+
+    assert child.next() == Finished(0, run_id, "failed")
+    assert engine.row(run_id)["error"] == DEADLINE_ERROR
     assert not (tmp_path / "after").exists()
 
 

@@ -57,6 +57,13 @@ def test_name_version_and_retry_are_kept(ow: OpenWorkflow) -> None:
     assert ow.registry.names() == [("welcome", "2")]
 
 
+def test_the_step_limit_is_a_thousand_unless_the_workflow_says_otherwise(ow: OpenWorkflow) -> None:
+    assert ow.workflow("usual")(plain).step_limit == 1000
+    assert ow.workflow("long", step_limit=1_000_000)(plain).step_limit == 1_000_000
+    with pytest.raises(ConfigurationError, match=r"^step_limit: 0 must be a whole number from 1"):
+        ow.workflow("none", step_limit=0)(plain)
+
+
 def test_types_and_colour_are_read_from_the_function(ow: OpenWorkflow) -> None:
     async def awaitable(step: AsyncStep) -> int:
         return 1

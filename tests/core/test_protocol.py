@@ -13,13 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from owsuper.core import codec
-from owsuper.core.decisions import OverLimit
+from owsuper.core.decisions import Diverged, OverLimit
 from owsuper.core.effects import Call, Pause, Record, Settle, Threw, Value
 from owsuper.core.model import StepAttempt, StepStatus, StepWrite
 from owsuper.core.protocol import FunctionStep, Steps, function_step, sleep_step
 from owsuper.core.replay import Replay
 from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
-from owsuper.errors import StepFailed, StepLimitExceeded
+from owsuper.errors import (
+    NonDeterminismError,
+    NonRetryableError,
+    StepFailed,
+    StepLimitExceeded,
+)
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -64,6 +69,9 @@ class Process:
 
     def exceed(self, over: OverLimit) -> StepLimitExceeded:
         return StepLimitExceeded(over.limit, over.count)
+
+    def diverge(self, diverged: Diverged) -> NonDeterminismError:
+        return NonDeterminismError(diverged.key, diverged.recorded, diverged.asked)
 
     def live(self) -> None:
         """One instruction of a process that may die at any of them."""
@@ -242,6 +250,83 @@ def test_a_result_that_cannot_be_stored_fails_the_step_without_calling_it_again(
         message = until_done(world, body, [])
         assert "result.items[1] of step 'measure'" in message
     assert calls == [1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "error"),
+    [
+        (STEP_DEFAULT, NonRetryableError("no")),
+        (RetryPolicy(never_retry=ValueError), ValueError("no")),
+        (RetryPolicy(retry_on=lambda error: 1 / 0 > 1), ValueError("no")),
+    ],
+    ids=["by itself", "by type", "by a predicate that fails"],
+)
+def test_what_is_not_to_be_retried_is_decided_once_and_holds_for_every_later_policy(
+    policy: RetryPolicy, error: Exception
+) -> None:
+    world = World()
+    calls: list[int] = []
+    policies = iter([policy, STEP_DEFAULT])
+
+    def function() -> None:
+        calls.append(1)
+        raise error
+
+    def body(process: Process) -> str:
+        try:
+            process.run("risky", function, next(policies))
+        except StepFailed as failed:
+            caught = str(failed)
+        process.sleep("nap", 10)
+        return caught
+
+    assert until_done(world, body, []) == "no"
+    assert calls == [1]
+    assert world.clock == START + timedelta(milliseconds=10), "it was not waited for a retry"
+    [failure] = [row.error for row in world.rows.values() if row.error]
+    assert failure["final"] is True
+    assert "why_final" not in failure
+
+
+@given(st.floats(0, 1), st.integers(1, 5), st.lists(st.integers(0, 14), max_size=6))
+def test_with_jitter_too_a_run_that_is_woken_at_its_time_goes_on_at_once(
+    jitter: float, failures: int, crashes: list[int]
+) -> None:
+    """Were a later process to reckon otherwise than the one that parked, it would park again."""
+    world = World()
+    began: list[datetime] = []
+    passes: list[datetime] = []
+
+    def function() -> str:
+        began.append(world.clock)
+        if len(began) <= failures:
+            raise ValueError("not yet")
+        return "fine"
+
+    def body(process: Process) -> Any:
+        passes.append(world.clock)
+        return process.run("risky", function, RetryPolicy(jitter=jitter))
+
+    assert until_done(world, body, crashes) == "fine"
+    assert len(passes) <= len(began) + len(crashes)
+
+
+def test_a_step_that_became_one_of_another_kind_is_an_error_that_names_both() -> None:
+    world = World()
+    first = world.process()
+    first.run("a", lambda: 1)
+    first.run("b", lambda: 2)
+    first.write()
+
+    second = world.process()
+    second.run("a", lambda: 1)
+    with pytest.raises(NonDeterminismError, match=r"'b' .*'function'.*'sleep'") as diverged:
+        second.sleep("b", 10)
+    assert (diverged.value.step, diverged.value.recorded, diverged.value.asked) == (
+        "b",
+        "function",
+        "sleep",
+    )
 
 
 def test_first_execution_and_replay_give_the_same_value() -> None:

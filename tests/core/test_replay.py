@@ -8,10 +8,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from owsuper.core.decisions import (
+    Diverged,
     Elapsed,
     Execute,
     OverLimit,
@@ -32,8 +34,9 @@ from owsuper.core.model import (
     StepStatus,
     StepWrite,
 )
-from owsuper.core.replay import Replay
-from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
+from owsuper.core.replay import Replay, check_step_limit
+from owsuper.core.retry import STEP_DEFAULT, RetryPolicy, pause_ms
+from owsuper.errors import ConfigurationError
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ONCE = RetryPolicy(maximum_attempts=1)
@@ -108,6 +111,19 @@ class TestFunctionSteps:
         memory = replay(row(StepStatus.FAILED), deadline=NOW + seconds(0.5))
         assert isinstance(memory.function("charge", STEP_DEFAULT, NOW), Reject)
 
+    def test_jitter_makes_the_same_retry_due_at_the_same_time_in_every_process(self) -> None:
+        jittery = RetryPolicy(initial_interval="10s", jitter=0.5)
+
+        def due(attempt_id: str) -> datetime:
+            memory = replay(row(StepStatus.FAILED, id=attempt_id))
+            decision = memory.function("charge", jittery, NOW)
+            assert isinstance(decision, Wait)
+            return decision.until
+
+        assert due("one") == due("one")
+        assert due("one") != due("another")
+        assert NOW + seconds(5) <= due("one") <= NOW + seconds(10)
+
     def test_a_result_recorded_in_this_pass_is_recalled(self) -> None:
         memory = replay()
         memory.record(
@@ -171,6 +187,80 @@ class TestSleeps:
         assert isinstance(memory.function("charge", STEP_DEFAULT, NOW), Execute)
 
 
+class TestDivergence:
+    """Code that is not the code that made the history."""
+
+    def test_a_recorded_sleep_is_not_taken_for_the_result_of_a_function(self) -> None:
+        for status in (StepStatus.RUNNING, StepStatus.COMPLETED):
+            memory = replay(row(status, kind=StepKind.SLEEP))
+            decision = memory.function("charge", STEP_DEFAULT, NOW)
+            assert decision == Diverged("charge", recorded="sleep", asked="function")
+
+    def test_a_recorded_function_is_not_taken_for_a_sleep_that_is_over(self) -> None:
+        for status in (StepStatus.FAILED, StepStatus.COMPLETED):
+            memory = replay(row(status, key="nap"))
+            decision = memory.sleep("nap", lambda: 0, NOW)
+            assert decision == Diverged("nap", recorded="function", asked="sleep")
+
+    def test_a_function_that_a_crash_cut_off_decides_nothing(self) -> None:
+        memory = replay(row(StepStatus.RUNNING, key="nap"))
+        assert memory.check_kind("nap", StepKind.WORKFLOW) is None
+        assert isinstance(memory.sleep("nap", lambda: 1000, NOW), Wait)
+
+    @pytest.mark.parametrize("kind", StepKind)
+    def test_every_kind_is_checked_in_the_same_way(self, kind: StepKind) -> None:
+        memory = replay(row(StepStatus.COMPLETED, kind=kind))
+        for asked in StepKind:
+            wrong = memory.check_kind("charge", asked)
+            assert wrong == (None if asked == kind else Diverged("charge", kind, asked))
+
+    def test_completed_steps_that_the_code_never_asked_for_are_named_in_order(self) -> None:
+        memory = replay(
+            row(StepStatus.COMPLETED, key="b"),
+            row(StepStatus.COMPLETED, key="a"),
+            row(StepStatus.FAILED, key="c"),
+            row(StepStatus.COMPLETED, key="d"),
+        )
+        memory.key("a")
+        assert memory.unreached() == ["b", "d"]
+
+    def test_what_this_pass_completes_itself_is_not_unreached(self) -> None:
+        memory = replay()
+        key = memory.key("a")
+        memory.record(StepWrite("1", key, StepKind.FUNCTION, StepStatus.COMPLETED, NOW, NOW))
+        assert memory.unreached() == []
+
+    def test_a_pass_is_beyond_its_history_once_it_asks_for_a_step_without_any_attempt(self) -> None:
+        memory = replay(row(StepStatus.COMPLETED, key="a"), row(StepStatus.FAILED, key="b"))
+        for name in ("a", "b"):
+            memory.key(name)
+        assert not memory.is_beyond_history
+        memory.key("b")
+        assert memory.is_beyond_history
+
+
+class TestTheStepLimit:
+    def test_a_history_of_exactly_the_limit_can_be_replayed(self) -> None:
+        rows = [row(StepStatus.COMPLETED, key=str(n)) for n in range(3)]
+        assert replay(*rows, limit=3).overrun() is None
+        assert replay(*rows, limit=2).overrun() == OverLimit(2, 3)
+
+    def test_what_crashes_abandoned_does_not_count(self) -> None:
+        rows = [row(StepStatus.RUNNING, id=str(n)) for n in range(5)]
+        memory = replay(*rows, limit=1)
+        assert memory.overrun() is None
+        assert isinstance(memory.function("charge", STEP_DEFAULT, NOW), Execute)
+
+    @pytest.mark.parametrize("limit", [1, 1_000_000])
+    def test_a_whole_number_up_to_a_million_may_be_the_limit(self, limit: int) -> None:
+        assert check_step_limit(limit) == limit
+
+    @pytest.mark.parametrize("limit", [0, -1, 1_000_001, 1.0, "5", True, None])
+    def test_nothing_else_may(self, limit: Any) -> None:
+        with pytest.raises(ConfigurationError, match=r"^step_limit: .* from 1 to 1,000,000"):
+            check_step_limit(limit)
+
+
 class TestTheEndOfAPass:
     def test_the_earliest_wait_decides_when_the_run_wakes(self) -> None:
         waits = [Wait(NOW + seconds(9)), Wait(NOW + seconds(3))]
@@ -203,6 +293,26 @@ class TestTheEndOfAPass:
         assert second == Retry(NOW + seconds(2), ErrorPayload("boom"), counts=True)
         assert third == Fail({"message": "boom"})
 
+    def test_jitter_makes_the_pause_between_two_attempts_of_the_workflow_shorter(self) -> None:
+        policy = RetryPolicy(maximum_attempts=3, jitter=1.0)
+
+        def retried(run_id: str, failures: int = 0) -> datetime:
+            memory = replay(policy=policy, run_id=run_id, failures=failures)
+            outcome = memory.finish(Raised(ErrorPayload("boom")), NOW)
+            assert isinstance(outcome, Retry)
+            return outcome.at
+
+        assert retried("run") == retried("run")
+        assert NOW <= retried("run") <= NOW + seconds(1)
+        assert len({retried("run"), retried("another"), retried("run", failures=1)}) == 3
+
+    def test_why_a_failure_is_final_goes_along_for_the_log_and_is_not_stored(self) -> None:
+        end = Raised(ErrorPayload("boom", why_final="RetryPolicy.retry_on"), final=True)
+        outcome = replay(policy=RetryPolicy()).finish(end, NOW)
+        assert outcome == Fail({"message": "boom"})
+        assert isinstance(outcome, Fail)
+        assert outcome.not_retried == "RetryPolicy.retry_on"
+
     def test_what_is_final_is_not_retried(self) -> None:
         policy = RetryPolicy(maximum_attempts=3)
         end = Raised(ErrorPayload("boom", final=True), final=True)
@@ -215,6 +325,12 @@ class TestTheEndOfAPass:
         )
 
 
+POLICIES = st.builds(
+    RetryPolicy,
+    initial_interval=st.floats(0.001, 100),
+    jitter=st.floats(0, 1),
+    maximum_attempts=st.integers(0, 5),
+)
 KEYS = st.sampled_from(["a", "b", "c"])
 ROWS = st.lists(
     st.builds(
@@ -230,6 +346,7 @@ ROWS = st.lists(
             ]
         ),
         output=st.integers(),
+        id=st.uuids().map(str),
     ),
     max_size=8,
 )
@@ -238,23 +355,39 @@ QUESTIONS = st.lists(
 )
 
 
-def answers(rows: Sequence[StepAttempt], questions: Sequence[tuple[str, str, float]]) -> list[Any]:
+def answers(
+    rows: Sequence[StepAttempt], questions: Sequence[tuple[str, str, float]], policy: RetryPolicy
+) -> list[Any]:
     memory = replay(*rows)
     given = []
     for kind, key, offset in questions:
         at = NOW + seconds(offset)
         if kind == "function":
-            given.append(memory.function(key, STEP_DEFAULT, at))
+            given.append(memory.function(key, policy, at))
         else:
             given.append(memory.sleep(key, lambda: 1000.0, at))
     return given
 
 
-@given(ROWS, QUESTIONS)
+@given(ROWS, QUESTIONS, POLICIES)
 def test_the_same_history_gives_the_same_decisions(
-    rows: list[StepAttempt], questions: list[tuple[str, str, float]]
+    rows: list[StepAttempt], questions: list[tuple[str, str, float]], policy: RetryPolicy
 ) -> None:
-    assert answers(rows, questions) == answers(rows, questions)
+    assert answers(rows, questions, policy) == answers(rows, questions, policy)
+
+
+@given(ROWS, KEYS, POLICIES, st.floats(0, 100))
+def test_a_retry_is_due_when_its_pause_after_the_stored_failure_is_over(
+    rows: list[StepAttempt], key: str, policy: RetryPolicy, offset: float
+) -> None:
+    failed = [each for each in rows if each.step_name == key and each.status == "failed"]
+    match replay(*rows).function(key, policy, NOW + seconds(offset)):
+        case Wait(until, error=ErrorPayload()):
+            pause = pause_ms(policy, len(failed), failed[-1].id)
+            assert NOW + seconds(offset) < until <= NOW + seconds(pause / 1000)
+            assert until >= NOW + seconds(pause / 1000) - timedelta(milliseconds=1)
+        case Execute(number=number):
+            assert number == len(failed) + 1
 
 
 @given(ROWS, KEYS, st.floats(0, 1000))
@@ -263,7 +396,9 @@ def test_a_completed_step_is_never_executed_again(
 ) -> None:
     done = [each for each in rows if each.step_name == key and each.status == "completed"]
     decision = replay(*rows).function(key, STEP_DEFAULT, NOW + seconds(offset))
-    if done:
+    if done and done[-1].kind == StepKind.FUNCTION:
         assert decision == Recall(done[-1].output)
+    elif done:
+        assert decision == Diverged(key, recorded=done[-1].kind, asked="function")
     else:
         assert not isinstance(decision, Recall)

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from owsuper.core.retry import (
     RetryPolicy,
     backoff_ms,
     decide,
+    pause_ms,
 )
 from owsuper.errors import ConfigurationError
 
@@ -128,6 +130,23 @@ def test_backoff_is_finite_and_within_the_maximum(policy, n):
     assert 0 <= backoff_ms(policy, n) <= policy.maximum_ms
 
 
+@given(policies, st.integers(1, 50), st.text(), st.floats(0, 1))
+def test_jitter_shortens_a_pause_by_at_most_its_share(policy, n, seed, jitter):
+    whole = backoff_ms(policy, n)
+    pause = pause_ms(replace(policy, jitter=jitter), n, seed)
+    assert whole * (1 - jitter) <= pause <= whole
+    assert pause == pause_ms(replace(policy, jitter=jitter), n, seed)
+    assert pause_ms(policy, n, seed) == whole
+
+
+def test_jitter_is_spread_evenly():
+    policy = RetryPolicy(initial_interval="1s", jitter=1)
+    pauses = [pause_ms(policy, 1, f"attempt {n}") for n in range(10_000)]
+    for tenth in range(10):
+        share = sum(tenth * 100 <= pause < (tenth + 1) * 100 for pause in pauses)
+        assert 900 < share < 1100
+
+
 @given(policies, st.integers(0, 5000))
 def test_backoff_with_a_growing_policy_never_shrinks(policy, n):
     if policy.backoff_coefficient >= 1:
@@ -144,6 +163,10 @@ def test_a_retry_never_lies_in_the_past_or_beyond_the_deadline(policy, failures,
             assert policy.maximum_attempts == 0 or failures < policy.maximum_attempts
         case GiveUp(error):
             assert error in (BOOM.to_json(), DEADLINE_ERROR)
+
+
+async def asked_asynchronously(error):
+    return True
 
 
 @pytest.mark.parametrize(
@@ -167,6 +190,19 @@ def test_a_retry_never_lies_in_the_past_or_beyond_the_deadline(policy, failures,
         ("maximum_attempts", "3"),
         ("maximum_attempts", True),
         ("maximum_attempts", math.inf),
+        ("jitter", -0.1),
+        ("jitter", 1.1),
+        ("jitter", math.nan),
+        ("jitter", "0.5"),
+        ("jitter", True),
+        ("retry_on", "ConnectionError"),
+        ("retry_on", int),
+        ("retry_on", ValueError("an instance")),
+        ("retry_on", [ValueError, KeyError]),
+        ("retry_on", (ValueError, int)),
+        ("retry_on", asked_asynchronously),
+        ("never_retry", 5),
+        ("never_retry", (ValueError, lambda error: True)),
     ],
 )
 def test_an_unusable_field_is_refused_by_name(field, value):
@@ -181,5 +217,6 @@ def test_policies_are_values():
     assert len({RetryPolicy(), RetryPolicy(), WORKFLOW_DEFAULT}) == 2
     assert repr(RetryPolicy(maximum_attempts=5)) == (
         "RetryPolicy(initial_interval='1s', backoff_coefficient=2.0,"
-        " maximum_interval='100s', maximum_attempts=5)"
+        " maximum_interval='100s', maximum_attempts=5, jitter=0.0, retry_on=None,"
+        " never_retry=None)"
     )

@@ -95,6 +95,7 @@ USES = [
     Use("release_lost", ("default", "me", "[]", 3700), 201),
     Use("release_lapsed", ("default", KNOWN, 100, "infinity", 60), 62),
     Use("load", ("default", RUN, 2000), 10),
+    Use("load_more", ("default", RUN, 2000, "-infinity", 0), 10),
     Use("load_input", ("default", RUN), 1),
     Use("outcome", ("default", RUN), 1),
     Use("claim", ("default", KNOWN, 10, "host:", 30, "false", "false", *FULL), 32),

@@ -400,18 +400,62 @@ def test_a_run_without_attempts_has_an_empty_history(
     assert (loaded.history, loaded.failures) == ([], 0)
 
 
-def test_an_endless_history_is_not_loaded_in_full(
+def add_attempts(
+    tables: Tables, run: str, status: str, count: int, *, each: str = "1 us", first: int = 0
+) -> None:
+    """Give a run function steps that are called by numbers, begun one after the other."""
+    tables.conn.execute(
+        f'INSERT INTO "{tables.schema}".step_attempts (namespace_id, id, workflow_run_id,'
+        " step_name, kind, status, config, created_at, started_at, updated_at)"
+        " SELECT 'default', gen_random_uuid()::text, $1, n::text, 'function', $2, '{}',"
+        "  date_trunc('milliseconds', begun), begun, now()"
+        " FROM generate_series($3::integer, $3 + $4 - 1) AS n,"
+        "  LATERAL (SELECT '2030-01-01Z'::timestamptz + n * $5::interval AS begun) AS t".encode(),
+        [run, status, first, count, each],
+    )
+
+
+@pytest.mark.parametrize("each", ["0", "1 us", "7 us", "1 ms"])
+@pytest.mark.parametrize("count", [1999, 2000, 2001, 6500])
+def test_a_history_is_loaded_whole_and_in_order_however_many_begin_in_one_millisecond(
+    session: psycopg.Connection, tables: Tables, store: RunStore, count: int, each: str
+) -> None:
+    run = tables.run()
+    add_attempts(tables, run, "completed", count, each=each)
+    names = [row.step_name for row in store.load(session, run, enough=10_000).history]
+    assert len(names) == count
+    assert sorted(names, key=int) == [str(n) for n in range(count)]
+    if each != "0":
+        assert names == sorted(names, key=int)
+
+
+def test_more_history_than_is_enough_is_not_loaded_but_seen_to_be_more(
     session: psycopg.Connection, tables: Tables, store: RunStore
 ) -> None:
     run = tables.run()
-    tables.conn.execute(
-        f'INSERT INTO "{tables.schema}".step_attempts (namespace_id, id, workflow_run_id,'
-        " step_name, kind, status, config, created_at, updated_at)"
-        " SELECT 'default', n, $1, 's', 'function', 'completed', '{}', now(), now()"
-        " FROM generate_series(1, 2500) AS n".encode(),
-        [run],
-    )
-    assert len(store.load(session, run).history) == MOST_ATTEMPTS_LOADED == 2000
+    add_attempts(tables, run, "failed", 9000)
+    assert MOST_ATTEMPTS_LOADED == 2000
+    assert len(store.load(session, run, enough=1000).history) == 2000
+    assert len(store.load(session, run, enough=2000).history) == 4000
+    assert len(store.load(session, run, enough=1_000_000).history) == 9000
+
+
+def test_attempts_that_crashes_abandoned_hide_none_of_the_others(
+    session: psycopg.Connection, tables: Tables, store: RunStore
+) -> None:
+    run = tables.run()
+    for first in range(0, 9000, 3000):
+        add_attempts(tables, run, "running", 2500, first=first)
+        add_attempts(tables, run, "completed", 500, first=first + 2500)
+    sleep = tables.step(run, kind="sleep", created_at=datetime(2031, 1, 1, tzinfo=UTC))
+
+    history = store.load(session, run, enough=2000).history
+
+    kept = [row for row in history if not row.is_abandoned]
+    numbers = [n for first in range(0, 9000, 3000) for n in range(first + 2500, first + 3000)]
+    assert [row.step_name for row in kept[:-1]] == [str(n) for n in numbers]
+    assert kept[-1].id == sleep
+    assert len(history) <= MOST_ATTEMPTS_LOADED + len(kept)
 
 
 @pytest.mark.parametrize(

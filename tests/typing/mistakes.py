@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from owsuper import AsyncStep, OpenWorkflow, RunHandle, Step
+from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, RunHandle, Step
 
 ow = OpenWorkflow()
 
@@ -46,6 +46,10 @@ ow.get_run("id").result(timeout=[])  # MISTAKE
 ow.list_runs(limit="10")  # MISTAKE
 ow.list_runs("failed")  # MISTAKE
 print(ow.list_runs().items[0].statuss)  # MISTAKE
+RetryPolicy(retry_on="ConnectionError")  # MISTAKE
+RetryPolicy(retry_on=[ConnectionError])  # MISTAKE
+RetryPolicy(never_retry=lambda error: str(error))  # MISTAKE
+ow.workflow("long", step_limit="5000")  # MISTAKE
 
 
 async def in_async() -> None:

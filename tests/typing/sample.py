@@ -8,6 +8,7 @@ from typing import Any, TypedDict, assert_type
 
 from owsuper import (
     AsyncStep,
+    NonRetryableError,
     OpenWorkflow,
     Page,
     RetryPolicy,
@@ -51,7 +52,7 @@ def named(step: Step, input: Welcome) -> Receipt:
     return {"user": str(input.user_id)}
 
 
-@ow.workflow("full", version="2", retry=RetryPolicy(maximum_attempts=5))
+@ow.workflow("full", version="2", retry=RetryPolicy(maximum_attempts=5), step_limit=5000)
 def full(step: Step, input: Welcome) -> Receipt:
     return {"user": str(input.user_id)}
 
@@ -201,6 +202,21 @@ def worker() -> None:
     with ow.new_worker(processes=2, concurrency=4, lease="10s", listen=False) as running:
         assert_type(running, Worker)
     assert_type(ow.new_worker(modules=["app.workflows"]).start(), Worker)
+
+
+# --- what is retried ------------------------------------------------------------------------
+
+
+def is_busy(error: BaseException) -> bool:
+    return "busy" in str(error)
+
+
+class DeclinedError(NonRetryableError): ...
+
+
+assert_type(RetryPolicy(retry_on=ConnectionError, jitter=0.5), RetryPolicy)
+assert_type(RetryPolicy(retry_on=(ConnectionError, TimeoutError), never_retry=is_busy), RetryPolicy)
+assert_type(RetryPolicy(never_retry=lambda error: isinstance(error, OSError)), RetryPolicy)
 
 
 # --- steps -----------------------------------------------------------------------------------

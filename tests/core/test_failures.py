@@ -1,0 +1,123 @@
+"""Which failures a retry policy repeats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from owsuper.core.failures import why_final
+from owsuper.core.retry import RetryPolicy
+from owsuper.errors import NonRetryableError
+
+
+class DeclinedError(NonRetryableError):
+    """A card that is declined is declined the next time too."""
+
+
+def is_repeated(policy: RetryPolicy, error: BaseException) -> bool:
+    return why_final(policy, error) is None
+
+
+class TestByType:
+    def test_without_conditions_everything_is_repeated(self) -> None:
+        for error in (ValueError(), SystemExit(), KeyboardInterrupt()):
+            assert is_repeated(RetryPolicy(), error)
+
+    def test_with_retry_on_only_these_are(self) -> None:
+        policy = RetryPolicy(retry_on=(ConnectionError, TimeoutError))
+        assert is_repeated(policy, ConnectionResetError())
+        assert is_repeated(policy, TimeoutError())
+        assert why_final(policy, ValueError()) == "RetryPolicy.retry_on"
+
+    def test_never_retry_wins(self) -> None:
+        policy = RetryPolicy(retry_on=OSError, never_retry=FileNotFoundError)
+        assert is_repeated(policy, PermissionError())
+        assert why_final(policy, FileNotFoundError()) == "RetryPolicy.never_retry"
+
+    def test_of_no_types_there_are_no_failures(self) -> None:
+        assert is_repeated(RetryPolicy(never_retry=()), ValueError())
+        assert not is_repeated(RetryPolicy(retry_on=()), ValueError())
+
+    @pytest.mark.parametrize("error", [NonRetryableError("no"), DeclinedError("no")])
+    def test_what_says_so_itself_is_never_repeated(self, error: NonRetryableError) -> None:
+        for policy in (RetryPolicy(), RetryPolicy(retry_on=NonRetryableError)):
+            assert why_final(policy, error) == "NonRetryableError"
+
+
+class TestGroups:
+    """A TaskGroup raises a group, which is none of the types that its members are."""
+
+    def test_a_group_is_repeated_if_all_of_it_is(self) -> None:
+        policy = RetryPolicy(retry_on=ConnectionError)
+        assert is_repeated(policy, ExceptionGroup("", [ConnectionError(), BrokenPipeError()]))
+        assert not is_repeated(policy, ExceptionGroup("", [ConnectionError(), ValueError()]))
+
+    def test_one_member_that_is_never_repeated_is_enough(self) -> None:
+        policy = RetryPolicy(never_retry=ValueError)
+        nested = ExceptionGroup("", [OSError(), ExceptionGroup("", [ValueError()])])
+        assert not is_repeated(policy, nested)
+        assert not is_repeated(RetryPolicy(), ExceptionGroup("", [OSError(), DeclinedError()]))
+
+    def test_a_group_can_be_named_itself(self) -> None:
+        assert is_repeated(RetryPolicy(retry_on=ExceptionGroup), ExceptionGroup("", [ValueError()]))
+
+
+class TestByPredicate:
+    def test_a_predicate_is_given_the_exception(self) -> None:
+        policy = RetryPolicy(retry_on=lambda error: "busy" in str(error))
+        assert is_repeated(policy, ValueError("busy"))
+        assert not is_repeated(policy, ValueError("gone"))
+
+    def test_it_is_given_a_group_as_it_is(self) -> None:
+        group = ExceptionGroup("", [ValueError()])
+        asked: list[BaseException] = []
+
+        def remember(error: BaseException) -> bool:
+            asked.append(error)
+            return False
+
+        assert is_repeated(RetryPolicy(never_retry=remember), group)
+        assert asked == [group]
+
+    @pytest.mark.parametrize("field", ["retry_on", "never_retry"])
+    @pytest.mark.parametrize("broken", [KeyError("status"), SystemExit(1)])
+    def test_one_that_raises_makes_the_failure_final(
+        self, field: str, broken: BaseException
+    ) -> None:
+        def predicate(error: BaseException) -> bool:
+            raise broken
+
+        why = why_final(RetryPolicy(**{field: predicate}), ValueError())
+        assert why == f"RetryPolicy.{field} raised {type(broken).__name__}: {broken}"
+
+    @pytest.mark.parametrize("field", ["retry_on", "never_retry"])
+    @pytest.mark.parametrize("answer", [None, 1, 0, "yes"])
+    def test_one_that_says_neither_yes_nor_no_does_too(self, field: str, answer: Any) -> None:
+        why = why_final(RetryPolicy(**{field: lambda error: answer}), ValueError())
+        assert why == f"RetryPolicy.{field} returned {type(answer).__name__}, not a bool"
+
+
+ERRORS = st.sampled_from([ValueError, KeyError, OSError, ConnectionError, DeclinedError])
+TYPES = st.none() | ERRORS | st.lists(ERRORS, max_size=3).map(tuple)
+
+
+@given(TYPES, TYPES, ERRORS)
+def test_a_predicate_says_the_same_as_the_types_it_asks_for(
+    retry_on: Any, never_retry: Any, error: type[Exception]
+) -> None:
+    def predicate(types: Any) -> Any:
+        return None if types is None else lambda exc: isinstance(exc, types)
+
+    by_type = RetryPolicy(retry_on=retry_on, never_retry=never_retry)
+    asked = RetryPolicy(retry_on=predicate(retry_on), never_retry=predicate(never_retry))
+    assert why_final(by_type, error()) == why_final(asked, error())
+
+
+@given(TYPES, TYPES, ERRORS)
+def test_never_retry_always_wins(retry_on: Any, never_retry: Any, error: type[Exception]) -> None:
+    if never_retry is not None and issubclass(error, never_retry):
+        policy = RetryPolicy(retry_on=retry_on, never_retry=never_retry)
+        assert not is_repeated(policy, error())
