@@ -105,9 +105,7 @@ class AwaitingPass(Pass):
         type: Any,
     ) -> asyncio.Task[Any]:
         return self._submit(
-            self.run_child(
-                workflow, input, name=name, version=version, timeout=timeout, type=type
-            )
+            self.run_child(workflow, input, name=name, version=version, timeout=timeout, type=type)
         )
 
     def wait_for_signal(

@@ -129,9 +129,7 @@ class BlockingPass(Pass):
         step = calls.signal_step(self, signal, timeout=timeout, type=type, name=name)
         return self._drive(signal_step(self, step))
 
-    def send_signal(
-        self, signal: str, data: Any, *, name: str | None, buffer: bool
-    ) -> list[str]:
+    def send_signal(self, signal: str, data: Any, *, name: str | None, buffer: bool) -> list[str]:
         step = calls.send_step(self, self._services, signal, data, name=name, buffer=buffer)
         return calls.reached(self._drive(function_step(self, step)))
 

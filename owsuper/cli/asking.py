@@ -39,7 +39,9 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
 
 
 def as_json(text: str) -> Any:
-    """Standard JSON; ``-`` reads it from standard input. (orjson would quietly round what has more than 64 bits.)"""
+    """Standard JSON; ``-`` reads it from standard input. (orjson would quietly round what has more
+    than 64 bits.)
+    """
     try:
         return json.loads(sys.stdin.read() if text == "-" else text)
     except (ValueError, RecursionError) as error:

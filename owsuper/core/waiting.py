@@ -194,9 +194,7 @@ def signal_step(context: Context, step: SignalStep) -> Steps:
                     yield Record(write)
 
 
-def _begin_wait(
-    step: SignalStep, attempt_id: str, now: datetime, until: datetime
-) -> StepWrite:
+def _begin_wait(step: SignalStep, attempt_id: str, now: datetime, until: datetime) -> StepWrite:
     wait = {"kind": "signal-wait", "signal": step.signal, "timeoutAt": iso_ms(until)}
     return StepWrite(
         attempt_id, step.key, StepKind.SIGNAL_WAIT, StepStatus.RUNNING, now, context=wait

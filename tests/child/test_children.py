@@ -112,7 +112,7 @@ class TestAChild:
         assert engine.one_pass(run_id).outcome == "parked"
         names = [row["step_name"] for row in engine.steps(run_id)]
         assert sorted(names) == ["child", "child:1", "child:2", "child:3", "child:4"]
-        for name in reversed(sorted(names)):
+        for name in sorted(names, reverse=True):
             engine.one_pass(child_of(engine, run_id, name))
         assert engine.one_pass(run_id).outcome == "completed"
         assert engine.row(run_id)["output"] == [["done", number] for number in range(5)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -22,13 +22,13 @@ def signal(owsuper: Run, database_url: str, schema: str) -> Command:
 
 
 @pytest.fixture
-def waiting(conn: psycopg.Connection, schema: str) -> Iterator[str]:
+def waiting(conn: psycopg.Connection, schema: str) -> str:
     """A run that waits for the signal ``go``."""
     tables = Tables(conn, schema)
     run = tables.parked()
     context = {"kind": "signal-wait", "signal": "go", "timeoutAt": "2032-01-01T00:00:00.000Z"}
     tables.step(run, kind="signal-wait", context=context)
-    yield run
+    return run
 
 
 def sent(conn: psycopg.Connection, schema: str, table: str = "workflow_signals") -> list[object]:

@@ -60,9 +60,7 @@ class Use:
 NEW_CHILD = {"id": "new child", "name": "w", "version": None, "input": 1}
 
 
-def commit(
-    *, steps: int = 1, run: str = RUN, child: Any = None, **outcome: Any
-) -> tuple[str, ...]:
+def commit(*, steps: int = 1, run: str = RUN, child: Any = None, **outcome: Any) -> tuple[str, ...]:
     claim = {"run": run, "worker": "me", **outcome}
     attempts = [{**STEP, "id": f"new {n}", "child": child} for n in range(steps)]
     return "default", json.dumps([claim]), json.dumps(attempts), "false"

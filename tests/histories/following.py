@@ -53,7 +53,10 @@ class Follower:
 
     def follow(self) -> None:
         driver = list(self.history["driver"])
-        if "deadlineAt" in driver[0].get("options", {}) and driver[1].get("action") == "start_worker":
+        if (
+            "deadlineAt" in driver[0].get("options", {})
+            and driver[1].get("action") == "start_worker"
+        ):
             driver[:2] = reversed(driver[:2])  # a worker takes longer to start than it has
         for action in driver:
             match action.get("action"):
