@@ -163,7 +163,8 @@ class BlockingPass(Pass):
         with self._changed:
             self._active += len(branches)
         for branch, future in zip(branches, futures, strict=True):
-            run = partial(copy_context().run, self._call_branch, branch, future)
+            call = partial(self._call_branch, branch, future)
+            run = partial(copy_context().run, call)
             threading.Thread(target=run, name="owsuper-branch", daemon=True).start()
         for future in futures:  # nothing is left behind, whichever fails
             self.await_done(future, None)
