@@ -137,7 +137,8 @@ def _facts(run: Run, at: datetime) -> Iterator[tuple[str, str]]:
         yield what, f"{moment(run.available_at)}, {_relative(run.available_at, at)}"
     if run.deadline_at:
         yield "deadline", f"{moment(run.deadline_at)}, {_relative(run.deadline_at, at)}"
-    yield "taken up", "once" if run.attempts == 1 else f"{run.attempts} times"
+    times = {0: "never", 1: "once"}
+    yield "taken up", times.get(run.attempts, f"{run.attempts} times")
     if run.worker_id is not None:
         yield "worker", plain(run.worker_id)
     if run.idempotency_key is not None:

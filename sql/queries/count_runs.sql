@@ -3,9 +3,9 @@
 -- Called by: clients, ListQueries.counts. $1 namespace.
 -- Returns (status, count) for each status that there can be.
 --
--- Index: workflow_runs_status_created_at_desc_idx, all of its entries of this namespace, but
--- hardly any row; in its order, which no other index has. So it takes the longer the more runs
--- there are: some 100 ms for a million.
+-- Index: workflow_runs_status_created_at_desc_idx, all of its entries of this namespace, in its
+-- order, which no other index has. The rows are looked at only where vacuum has not been since
+-- they were written. A million takes 0.2 s, and 2 s if all of them are looked at.
 -- Locks: none.
 SELECT s.status, r.count
 FROM (

@@ -218,8 +218,9 @@ def test_a_run_that_is_tried_again_later_says_when(runs: Command, tables: Tables
     shown = runs("show", run).stdout
     assert re.search(r"^it will be tried again in [34]\ds$", shown, re.M)
     assert re.search(r"^error +earlier: E: m$", shown, re.M)
-    later = tables.pending(available_at=from_now(40))
-    assert re.search(r"^it will be due in [34]\ds$", runs("show", later).stdout, re.M)
+    shown = runs("show", tables.pending(available_at=from_now(40))).stdout
+    assert re.search(r"^it will be due in [34]\ds$", shown, re.M)
+    assert re.search(r"^taken up +never$", shown, re.M)
 
 
 @pytest.mark.parametrize(
