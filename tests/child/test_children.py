@@ -129,7 +129,7 @@ class TestAChild:
             except ChildFailed as failure:
                 seen.append((type(failure), str(failure), failure.step, failure.error.name))
                 seen.append(failure.child_run_id)
-            yield step.sleep("pause", 0.01)
+            yield step.sleep("pause", 0.2)
             return "went on"
 
         engine.workflow(colour(body))
@@ -186,7 +186,7 @@ class TestAChild:
                 yield step.run_workflow("child", timeout=0.01)
             except ChildTimedOut as failure:
                 seen.append(str(failure))
-            yield step.sleep("pause", 0.01)
+            yield step.sleep("pause", 0.2)
 
         engine.workflow(colour(body))
         run_id = engine.start()

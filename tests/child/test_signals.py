@@ -88,7 +88,7 @@ class TestWaiting:
 
         def body(step: Any) -> Any:
             seen.append((yield step.wait_for_signal("go", type=Approval)))
-            yield step.sleep("pause", 0.01)
+            yield step.sleep("pause", 0.2)
 
         engine.workflow(colour(body))
         run_id = engine.start()
@@ -191,7 +191,7 @@ class TestSending:
     ) -> None:
         def sender(step: Any) -> Any:
             reached = yield step.send_signal("go", {"x": 1})
-            yield step.sleep("pause", 0.01)
+            yield step.sleep("pause", 0.2)
             return reached
 
         engine.workflow(colour(waiting()))

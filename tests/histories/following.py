@@ -137,7 +137,10 @@ class Follower:
 
     def _cancel(self, action: dict[str, Any]) -> None:
         run = action["run"]
-        run_id = self.runs[run] if run in self.runs else self.children()[0]["id"]
+        if run not in self.runs:  # the child; it was claimed by then
+            self._wait("child parked", None)
+            self.runs[run] = self.children()[0]["id"]
+        run_id = self.runs.pop(run) if run == "child" else self.runs[run]
         handle = self.ow.get_run(run_id)
         if (message := action.get("error_message")) is None:
             handle.cancel()
@@ -209,7 +212,9 @@ def parked(row: Row) -> bool:
 CONDITIONS: dict[str, Condition] = {
     "terminal status": lambda _, row: row["status"] in ENDED,
     "parked (running with no worker_id)": lambda _, row: parked(row),
-    "attempts >= 2 and parked": lambda _, row: row["attempts"] >= 2 and parked(row),
+    "attempts >= 2 and parked": lambda world, row: (
+        row["attempts"] >= 2 + world.claims and parked(row)
+    ),
     "status pending with attempts >= 1": lambda _, row: (
         row["status"] == "pending" and row["attempts"] >= 1
     ),
@@ -271,7 +276,7 @@ def due_now(world: Follower) -> None:
 
 
 def crashed(world: Follower) -> None:
-    attempt(world, "a", "function", status="completed", output="41")
+    attempt(world, "a", "function", status="completed", output="41", finished_at=at(0))
     attempt(world, "b", "function")
     world.query(
         "UPDATE {s}.workflow_runs SET status = 'running', attempts = 1, worker_id = 'dead',"
@@ -291,7 +296,7 @@ def two_waits(world: Follower) -> None:
 
 
 def sleep_and_wait(world: Follower) -> None:
-    attempt(world, "s", "sleep", context=context("sleep", resumeAt=at(0.9)))
+    attempt(world, "s", "sleep", context=context("sleep", resumeAt=at(3)))
     wait = context("signal-wait", signal="g", timeoutAt=at(3600))
     attempt(world, "w", "signal-wait", context=wait)
 

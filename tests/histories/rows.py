@@ -59,7 +59,10 @@ class Labels:
 def normalize(value: Any, labels: Labels) -> Any:
     """A value of a JSON column, without what differs from one time to the next."""
     if isinstance(value, dict):
-        return {name: normalize(each, labels) for name, each in value.items()}
+        shown = {name: normalize(each, labels) for name, each in value.items()}
+        if isinstance(reached := shown.get("workflowRunIds"), list):
+            reached.sort()
+        return shown
     if isinstance(value, list):
         return [normalize(each, labels) for each in value]
     return labels.text(value) if isinstance(value, str) else value
