@@ -76,6 +76,11 @@ SHOWN: dict[int, tuple[str, str, str]] = {
         "it wakes its parent",
         f"{CLAIMS}::test_a_parent_and_its_child_may_miss_their_deadlines_together",
     ),
+    12: (
+        "a deadline is enforced by somebody else's poll, and the code runs on",
+        "the worker ends the run when it passes, and cancels what is awaited",
+        "tests/child/test_deadlines.py::test_whatever_is_awaited_gets_a_cancelled_error",
+    ),
     13: (
         "cancelling does not reach children, and code runs on",
         "`cancel(children=True)` does; code stops at its next await or step",
@@ -96,10 +101,20 @@ SHOWN: dict[int, tuple[str, str, str]] = {
         "it fails the step at once; a database that is away is waited for",
         f"{SEMANTICS}::test_a_result_that_cannot_be_stored_fails_the_step_and_is_not_produced_again",
     ),
+    17: (
+        "policies that mean nothing mean something else",
+        "they are refused, by the name of the field",
+        "tests/core/test_retry.py::test_an_unusable_field_is_refused_by_name",
+    ),
     18: (
         "a parent that resumes after a day may start its child twice",
         "it finds its child again, however old it is",
         f"{CHILDREN}::test_a_parent_whose_writer_died_before_the_link_finds_its_child_again",
+    ),
+    20: (
+        "a step whose kind has changed returns what the other kind had",
+        "the run fails, and says which step it is",
+        "tests/child/test_divergence.py::test_a_sleep_that_became_a_function_fails_the_run_whatever_is_caught",
     ),
     21: (
         "attempts of one millisecond come in random order",
@@ -132,6 +147,15 @@ SHOWN: dict[int, tuple[str, str, str]] = {
         "tests/db/test_clients.py::test_a_key_is_forgotten_after_a_day",
     ),
 }
+
+NOT_HERE = {
+    19: "a child and the links to it are stored in one statement, so none is without them",
+}
+"""What cannot happen, and why."""
+
+
+def test_nothing_of_the_list_is_left_out() -> None:
+    assert sorted({*SHOWN, *NOT_HERE}) == list(range(1, 27))
 
 
 @pytest.mark.parametrize("number", SHOWN)

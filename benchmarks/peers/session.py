@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
@@ -16,13 +17,14 @@ from benchmarks.peers.roster import PEERS, Peer
 from benchmarks.peers.stage import staged
 from benchmarks.peers.workloads import FULL, QUICK, Effort
 from owsuper.bench.limits import Limits
-from owsuper.bench.machine import describe
+from owsuper.bench.machine import QUIET, describe
 from owsuper.bench.server import Server, server
 
 Say: TypeAlias = Callable[[str], None]
 
 URL = "OWSUPER_DATABASE_URL"
 LIMIT_SECONDS = 1
+REST = 300.0  # seconds at most
 WORKLOADS = ("throughput", "latency", "recovery")
 
 
@@ -61,9 +63,19 @@ def beside(quick: bool, say: Say) -> str:
 
     Raises OwsuperError.
     """
+    if not quick:
+        _rest(say)
     with server(os.environ.get(URL)) as given:
         effort = QUICK if quick else FULL
         return "\n".join(report.lines(measure(given, PEERS, WORKLOADS, effort, say)))
+
+
+def _rest(say: Say) -> None:
+    """Wait until the load that the measurement before has left is forgotten, or does not go."""
+    say("letting the machine come to rest")
+    give_up = time.monotonic() + REST
+    while os.getloadavg()[0] > QUIET * (os.cpu_count() or 1) and time.monotonic() < give_up:
+        time.sleep(1.0)
 
 
 def _one(
