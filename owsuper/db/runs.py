@@ -43,6 +43,11 @@ MOST_ATTEMPTS_LOADED: Final = 2000
 """Step attempts that one statement reads at most; few runs have half as many."""
 
 
+# How long to wait for the lock on a signal: other runs wait for what a child commits.
+_BRIEFLY: Final = "1s"
+_PATIENTLY: Final = "30s"
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedRun:
     """The history of a run in the order of its attempts, and its retried failures so far."""
@@ -91,7 +96,7 @@ class RunStore:
         if signals := _awaited_signals(writes):
             # Whoever keeps a signal for the next to wait must see this wait, or be seen by it.
             with conn.transaction():
-                self._execute_text(conn, self._signal_lock, signals)
+                self._execute_text(conn, self._signal_lock, signals, _BRIEFLY)
                 return self._write_all(conn, writes, relaxed=relaxed)
         return self._write_all(conn, writes, relaxed=relaxed)
 
@@ -255,7 +260,7 @@ def signal_calls(
     namespace: str, signal: str, data: bytes | None, sender_key: str | None, *, keep: bool
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The parameters of signal_lock and of send_signal, which follows it in one transaction."""
-    lock = (namespace, orjson.dumps([signal]).decode())
+    lock = (namespace, orjson.dumps([signal]).decode(), _PATIENTLY)
     text = None if data is None or data == b"null" else data.decode()
     return lock, (namespace, signal, text, sender_key, keep, str(uuid4()))
 

@@ -1,7 +1,8 @@
 -- Make everybody wait for our commit who sends one of these signals, or begins to wait for one.
 --
 -- Called by: children and clients, before send_signal and before commit_related.
--- $1 namespace, $2 names of the signals, in order (JSON array).
+-- $1 namespace, $2 names of the signals (JSON array), $3 how long to wait, for the rest of the
+-- transaction as well.
 -- Returns one row.
 --
 -- Index: none. Locks: advisory locks, to the end of the transaction.
@@ -11,4 +12,4 @@ SELECT (count(pg_advisory_xact_lock(
 FROM (
     SELECT name FROM json_array_elements_text($2::json) AS name ORDER BY name COLLATE "C"
 ) AS s
-WHERE (SELECT set_config('lock_timeout', '1s', true)) = '1s'
+WHERE (SELECT set_config('lock_timeout', $3::text, true)) = $3::text
