@@ -74,7 +74,7 @@ def files_below(directory: Path) -> set[str]:
     return {
         path.relative_to(ROOT).as_posix()
         for path in directory.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not {"__pycache__", ".installed"} & set(path.parts)
     }
 
 
