@@ -83,11 +83,4 @@ def _rate(stage: Stage, seconds: float) -> float:
         ends = stage.value("SELECT clock_timestamp()")
     if not stage.value("SELECT count(*) FROM {schema}.workflow_runs WHERE status = 'pending'"):
         raise BenchmarkError("all runs were completed before the end of what was to be measured")
-    completed = stage.value(
-        "SELECT count(*) FROM {schema}.workflow_runs"
-        " WHERE status = 'completed' AND finished_at > $1 AND finished_at <= $2",
-        begins,
-        ends,
-    )
-    seconds_passed: float = (ends - begins).total_seconds()
-    return float(completed) / seconds_passed
+    return stage.rate(begins, ends)

@@ -86,6 +86,16 @@ class Stage:
             )
         )
 
+    def rate(self, begins: datetime, ends: datetime) -> float:
+        """Runs a second that were completed between two times of the server's."""
+        completed = self.value(
+            "SELECT count(*) FROM {schema}.workflow_runs"
+            " WHERE status = 'completed' AND finished_at > $1 AND finished_at <= $2",
+            begins,
+            ends,
+        )
+        return float(completed) / (ends - begins).total_seconds()
+
     def wait_for(self, what: str, happened: Callable[[], bool], *, pause: float = 0.02) -> None:
         """Look until it ``happened``. Raises BenchmarkError after PATIENCE without it."""
         give_up = time.monotonic() + PATIENCE

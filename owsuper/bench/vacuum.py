@@ -56,19 +56,10 @@ def _hold(stage: Stage, window: float, seconds: float) -> tuple[float, float]:
     query = "SELECT count(*) FROM {schema}.workflow_runs WHERE status = 'pending'"
     if not stage.value(query):
         raise BenchmarkError("all runs were completed before the open transaction ended")
-    return _rate(stage, begins, window), _rate(stage, ends, window)
+    before, after = (until - timedelta(seconds=window) for until in (begins, ends))
+    return stage.rate(before, begins), stage.rate(after, ends)
 
 
 def _now(stage: Stage) -> datetime:
     now: datetime = stage.value("SELECT clock_timestamp()")
     return now
-
-
-def _rate(stage: Stage, until: datetime, window: float) -> float:
-    count = stage.value(
-        "SELECT count(*) FROM {schema}.workflow_runs"
-        " WHERE status = 'completed' AND finished_at > $1 AND finished_at <= $2",
-        until - timedelta(seconds=window),
-        until,
-    )
-    return float(count) / window

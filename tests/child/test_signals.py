@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from owsuper import ConfigurationError, NotSerializable, Signal, StepFailed
+from owsuper.db import connect
 from tests.child.colours import Body, both
 from tests.child.conftest import Engine
 
@@ -79,6 +81,30 @@ class TestWaiting:
         run_id = engine.start()
         engine.one_pass(run_id)
         engine.ow.send_signal("go", 1)
+        assert engine.finish(run_id)["output"] == {"data": 1}
+
+    def test_a_run_that_parks_after_its_signal_has_come_is_due_at_once(
+        self, engine: Engine, colour: Colour
+    ) -> None:
+        """It was sent after the history was read, while the run had an owner to wake it."""
+        passes = []
+
+        def body(step: Any) -> Any:
+            passes.append(1)
+            if len(passes) == 2:
+                engine.ow.send_signal("go", 1)
+            return (yield step.wait_for_signal("go"))
+
+        engine.workflow(colour(body))
+        run_id = engine.start()
+        engine.one_pass(run_id)
+        engine.conn.execute(
+            f'UPDATE "{engine.schema}".workflow_runs SET available_at = now() WHERE id = $1',
+            [run_id],
+        )
+        assert engine.one_pass(run_id).outcome == "parked"
+        row = engine.row(run_id)
+        assert row["available_at"] <= row["updated_at"]
         assert engine.finish(run_id)["output"] == {"data": 1}
 
     def test_data_is_given_as_the_type_that_was_asked_for(
@@ -307,18 +333,22 @@ class TestFromOutside:
         assert engine.ow.send_signal("go", 1, buffer=True, idempotency_key="k") == [run_id]
         assert kept(engine) == 0
 
-    def test_nobody_waits_beside_a_signal_that_is_kept_for_him(self, engine: Engine) -> None:
-        count = 40
+    def test_whoever_begins_to_wait_while_one_is_being_kept_waits_for_that(
+        self, engine: Engine, database_url: str
+    ) -> None:
         engine.workflow(lambda step: step.wait_for_signal("go", timeout="1h"))
-        runs = [engine.start() for _ in range(count)]
-        with ThreadPoolExecutor(8) as pool:
-            sent = [pool.submit(engine.ow.send_signal, "go", n, buffer=True) for n in range(count)]
-            for run_id in runs:
-                engine.one_pass(run_id)
-            for each in sent:
-                each.result()
-        reached = {run_id for _, _, _, run_id in deliveries(engine)}
-        assert kept(engine) == 0 or reached == set(runs)
+        run_id = engine.start()
+        sender = connect.connect(database_url, application_name="owsuper test")
+        blocked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        with closing(sender), ThreadPoolExecutor(1) as pool:
+            with sender.transaction():
+                assert engine.store.send(sender, "go", b"7", None, keep=True) == []
+                ended = pool.submit(engine.one_pass, run_id)
+                while sender.execute(blocked).fetchone() == (0,) and not ended.done():
+                    pass
+            assert ended.result().outcome == "parked"
+        assert kept(engine) == 0
+        assert engine.finish(run_id)["output"] == {"data": 7}
 
     @pytest.mark.parametrize("name", ["", "a\x00b", 5, "x" * 501])
     def test_a_name_that_cannot_be_one_is_refused(self, engine: Engine, name: Any) -> None:
