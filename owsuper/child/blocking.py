@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections.abc import Callable
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from owsuper.child import calls
+from owsuper.child.loop import Job
 from owsuper.child.passes import Gone, Pass, Services, step_in_flight
 from owsuper.core.decisions import Wait
 from owsuper.core.durations import Duration, milliseconds
@@ -72,6 +74,8 @@ class BlockingPass(Pass):
         self._active = 1  # branches that are not waiting; the body is the first
         self._waits: list[Wait] = []  # of branches that block their thread
         self._parked: list[_Branch] = []  # submitted, waiting, without a thread
+        self._awaited: set[Job] = set()  # async functions of steps that are under way
+        self._stopped = False
         self._writing = threading.Lock()
 
     # --- what user code calls --------------------------------------------------------------
@@ -258,7 +262,7 @@ class BlockingPass(Pass):
         try:
             value = call.function()
             if inspect.isawaitable(value):
-                value = services.loop.wait_for(value)
+                value = self._await(value)
             answer: Value | Threw = Value(value)
         except Unwind:
             raise
@@ -270,6 +274,23 @@ class BlockingPass(Pass):
             services.flight.leave(self.slot, call.key)
         self.end_if_copied(answer)
         return answer
+
+    def _await(self, awaitable: Awaitable[Any]) -> Any:
+        """What ``awaitable`` gives. It is cancelled when the run is taken from us."""
+        job = self._services.loop.begin(awaitable)
+        with self._changed:
+            self._awaited.add(job)
+            if self._stopped:
+                job.cancel()
+        try:
+            return job.result()
+        except CancelledError:
+            if self._stopped:
+                raise unwind() from None
+            raise
+        finally:
+            with self._changed:
+                self._awaited.discard(job)
 
     # --- waiting ---------------------------------------------------------------------------
 
@@ -339,12 +360,18 @@ class BlockingPass(Pass):
 
     def lose(self) -> None:
         super().lose()
-        with self._changed:
-            self._changed.notify_all()
+        self._stop()
 
     def expire(self) -> None:
         super().expire()
+        self._stop()
+
+    def _stop(self) -> None:
+        """Wake whoever waits, and cancel what is awaited."""
         with self._changed:
+            self._stopped = True
+            for job in self._awaited:
+                job.cancel()
             self._changed.notify_all()
 
     # --- writes ----------------------------------------------------------------------------

@@ -44,6 +44,7 @@ from owsuper.wire import (
     Leaving,
     Message,
     Ready,
+    Renew,
     Stop,
     encode,
 )
@@ -153,6 +154,8 @@ class Child:
         match message:
             case Assign(slot, run):
                 self._assign(slot, run)
+            case Renew():
+                self._heartbeat.now()
             case Drain():
                 self._draining = True
             case Stop():
