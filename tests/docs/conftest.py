@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ class Sandbox:
         self.directory = directory
         self.env: dict[str, str] = {}
         self._spawn = spawn
+        self._programs: list[Program] = []
         self._bin = directory / "bin"
         self._bin.mkdir()
         python = shlex.quote(sys.executable)
@@ -38,11 +40,13 @@ class Sandbox:
 
     def start(self, commands: str) -> Program:
         """Begin to execute ``commands``, by a shell that gives up at the first failure."""
-        return self._spawn(
+        program = self._spawn(
             *("bash", "-euo", "pipefail", "-c", commands),
             env={"PATH": f"{self._bin}:/usr/local/bin:/usr/bin:/bin", **self.env},
             cwd=self.directory,
         )
+        self._programs.append(program)
+        return program
 
     def run(self, commands: str, *, timeout: float = 60.0) -> str:
         """What ``commands`` print; they must succeed."""
@@ -56,6 +60,11 @@ class Sandbox:
         """``command``, to be stopped by TERM: the shell must not stand in between."""
         return self.start(f"exec {command}" if "=" not in command.split()[0] else command)
 
+    def end(self) -> None:
+        """Kill what still runs."""
+        for program in self._programs:
+            program.end()
+
 
 @pytest.fixture
 def sandbox(tmp_path: Path, spawn: Spawn) -> Sandbox:
@@ -64,11 +73,12 @@ def sandbox(tmp_path: Path, spawn: Spawn) -> Sandbox:
 
 
 @pytest.fixture
-def connected(sandbox: Sandbox, database_url: str, schema: str) -> Sandbox:
+def connected(sandbox: Sandbox, database_url: str, schema: str) -> Iterator[Sandbox]:
     """An empty directory; what runs in it uses the server of the tests, in a fresh schema."""
     assert urlsplit(database_url).scheme == "postgresql"
     sandbox.env |= {"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema}
-    return sandbox
+    yield sandbox
+    sandbox.end()  # before the schema is dropped: a worker that is alive would be in the way
 
 
 __all__ = ["ROOT", "Sandbox"]

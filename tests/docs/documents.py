@@ -88,6 +88,11 @@ class Document:
         """Links to files that do not exist, or to headings that are not there."""
         return [link for link in LINK.findall(self.text) if not self._leads_somewhere(link)]
 
+    def long_lines(self) -> list[str]:
+        """Lines of prose that are too long to be read in a terminal; tables cannot be broken."""
+        prose = FENCED.sub("", self.text).splitlines()
+        return [line for line in prose if len(line) > 100 and line[0] != "|"]
+
     def _leads_somewhere(self, link: str) -> bool:
         if link.startswith("http"):
             return True

@@ -222,6 +222,12 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
     assert README.dead_links() == []
 
 
+def test_the_readme_lists_every_document() -> None:
+    section = README.text.partition("## Documentation")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| \[.+\]\(docs/([\w-]+\.md)\) \|", section, re.M)
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+
+
 def test_the_readme_is_short_lines_of_plain_text() -> None:
     prose = FENCED.sub("", README.text).splitlines()
     assert [line for line in prose if len(line) > 100 and line[0] != "|"] == []

@@ -1,0 +1,40 @@
+"""docs/concepts.md: its example leaves the diary that it shows, and its words are the code's."""
+
+from __future__ import annotations
+
+import re
+
+from owsuper import RunStatus, StepStatus
+from tests.docs.conftest import Sandbox
+from tests.docs.documents import Document
+
+CONCEPTS = Document("docs/concepts.md")
+
+
+@CONCEPTS.covers("tea", "diary")
+def test_the_diary_of_a_run_shows_its_passes(connected: Sandbox) -> None:
+    connected.write("tea.py", CONCEPTS["tea"])
+    connected.worker("owsuper --processes 1 --module tea.py")
+    program = "from tea import make_tea; print(make_tea.run(2).result(timeout=30))"
+    assert connected.run(f"python -c '{program}'") == "tea of 2 cups of water\n"
+    assert (connected.directory / "diary").read_text() == CONCEPTS["diary"]
+
+
+def test_the_statuses_are_those_that_are_written() -> None:
+    runs, steps = re.findall(r"^\| status of a .*?\n\n", CONCEPTS.text, re.M | re.S)
+    legacy = {RunStatus.SLEEPING, RunStatus.SUCCEEDED, StepStatus.SUCCEEDED}
+    for table, statuses in [(runs, RunStatus), (steps, StepStatus)]:
+        named = re.findall(r"^\| `(\w+)` \|", table, re.M)
+        assert named == [each for each in statuses if each not in legacy]
+
+
+def test_every_block_of_the_page_is_executed() -> None:
+    assert CONCEPTS.unexecuted() == []
+
+
+def test_every_link_of_the_page_leads_somewhere() -> None:
+    assert CONCEPTS.dead_links() == []
+
+
+def test_the_page_is_short_lines_of_plain_text() -> None:
+    assert CONCEPTS.long_lines() == []

@@ -1,0 +1,92 @@
+"""docs/values.md: values come back as shown, and are refused in the words that it quotes."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from tests.docs.conftest import Sandbox
+from tests.docs.documents import Document
+
+VALUES = Document("docs/values.md")
+
+
+@VALUES.covers("bookings", "stored")
+def test_a_value_comes_back_as_its_type_and_is_stored_as_shown(connected: Sandbox) -> None:
+    connected.write("bookings.py", VALUES["bookings"])
+    connected.worker("owsuper --processes 1 --module bookings.py")
+    assert connected.run("python bookings.py") == VALUES["stored"]
+
+
+@VALUES.covers("pairs")
+def test_the_first_pass_sees_what_later_ones_see(connected: Sandbox) -> None:
+    said = re.search(r"^It returns `(.*)`\.$", VALUES.text, re.M)
+    assert said
+    connected.write("pairs.py", VALUES["pairs"])
+    connected.worker("owsuper --processes 1 --module pairs.py")
+    program = "from pairs import pairs; print(pairs.run().result(timeout=30))"
+    assert ast.literal_eval(connected.run(f"python -c '{program}'")) == ast.literal_eval(said[1])
+
+
+@VALUES.covers("refused", "refusals")
+def test_refusals_are_worded_as_quoted(connected: Sandbox) -> None:
+    connected.write("refused.py", VALUES["refused"])
+    assert connected.run("python refused.py") == VALUES["refusals"]
+    assert '"pending":0' in connected.run("owsuper runs count --json")
+
+
+ODD = """\
+from pathlib import Path
+from owsuper import OpenWorkflow, Step, StepFailed
+
+ow = OpenWorkflow()
+
+def numbers():
+    with Path("called").open("a") as called:
+        called.write("x")
+    return {1, 2}
+
+def number() -> int:
+    return "one"
+
+@ow.workflow
+def odd(step: Step) -> list[str]:
+    errors = []
+    for function in (numbers, number):
+        try:
+            step.run(function.__name__, function)
+        except StepFailed as failed:
+            errors.append(f"{failed.error.name}: {failed.error.message}")
+    return errors
+
+@ow.workflow
+def wrong(step: Step) -> int:
+    return "one"
+"""
+
+
+def test_a_result_that_does_not_fit_fails_its_step_at_once_and_for_good(connected: Sandbox) -> None:
+    connected.write("odd.py", ODD)
+    connected.worker("owsuper --processes 1 --module odd.py")
+    program = "from odd import odd; print(*odd.run().result(timeout=30), sep=chr(10))"
+    assert connected.run(f"python -c '{program}'").splitlines() == [
+        "NotSerializable: Cannot store result of step 'numbers': a set has no order and is not"
+        " valid JSON. Use a list, such as sorted(value).",
+        "InvalidData: result of step 'number': expected int, got str",
+    ]
+    assert (connected.directory / "called").read_text() == "x"
+    failed = connected.start("owsuper start wrong --wait")
+    assert failed.wait() == 1
+    assert "InvalidData: result: expected int, got str" in failed.stderr.text
+
+
+def test_every_block_of_the_page_is_executed() -> None:
+    assert VALUES.unexecuted() == []
+
+
+def test_every_link_of_the_page_leads_somewhere() -> None:
+    assert VALUES.dead_links() == []
+
+
+def test_the_page_is_short_lines_of_plain_text() -> None:
+    assert VALUES.long_lines() == []
