@@ -82,7 +82,7 @@ def test_waiting_ends_as_shown(shop: Sandbox) -> None:
 
 
 @STARTING.covers("patient")
-@pytest.mark.parametrize("options", ["", "--no-listen --lease 3s"])
+@pytest.mark.parametrize("options", ["--lease 1h", "--no-listen --lease 3s"])
 def test_async_code_that_is_executed_is_stopped_when_its_run_is_canceled(
     connected: Sandbox, options: str
 ) -> None:
