@@ -119,7 +119,7 @@ SHOWN: dict[int, tuple[str, str, str]] = {
     ),
     21: (
         "attempts of one millisecond come in random order",
-        "the microseconds of their start decide",
+        "the microseconds of their start decide, and ids ascend",
         "tests/db/test_runs.py::test_history_comes_oldest_first_and_ties_by_start",
     ),
     22: (

@@ -37,8 +37,8 @@ _CLAIM: LiteralString = (
 _STEP: LiteralString = (
     "INSERT INTO {schema}.step_attempts (namespace_id, id, workflow_run_id, step_name, kind,"
     " status, config, output, started_at, finished_at, created_at, updated_at)"
-    " SELECT 'default', gen_random_uuid(), id, 'step', 'function', 'completed', '{{}}', '1',"
-    " now(), now(), now(), now() FROM (" + IDS + ") AS runs (id)"
+    " SELECT 'default', overlay(id placing '4001' from 15), id, 'step', 'function', 'completed',"
+    " '{{}}', '1', now(), now(), now(), now() FROM (" + IDS + ") AS runs (id)"
 )
 _COMPLETE: LiteralString = (
     "UPDATE {schema}.workflow_runs SET status = 'completed', output = '1', available_at = NULL,"

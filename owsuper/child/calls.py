@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
 
 from owsuper import inputs
 from owsuper.core import codec
@@ -17,6 +16,7 @@ from owsuper.core.protocol import FunctionStep
 from owsuper.core.retry import RetryPolicy
 from owsuper.core.waiting import ChildStep, SignalStep
 from owsuper.errors import ConfigurationError, InvalidDuration, StepUsageError
+from owsuper.ids import new_id
 from owsuper.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def child_step(
 
     def prepare() -> NewChild:
         raw = inputs.encoded(workflow, input, "input")
-        return NewChild(str(uuid4()), target, version, raw)
+        return NewChild(new_id(), target, version, raw)
 
     return ChildStep(this.begin(target if name is None else name), _until(timeout), prepare, type)
 

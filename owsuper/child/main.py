@@ -296,7 +296,7 @@ class Child:
             run, since = busy[0]
             more = f" +{len(busy) - 1}" if len(busy) > 1 else ""
             age = int(time.monotonic() - since)
-            title += f" {run.workflow_name} {run.run_id[:8]} {age}s{more}"
+            title += f" {run.workflow_name} {run.run_id} {age}s{more}"
         setproctitle(title)
         self._database.shed()
         self._services.timekeeper.call_later(_TICK, self._tick)

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeAlias, TypeVar
-from uuid import uuid4
 
 import orjson
 from psycopg import AsyncConnection, Connection
@@ -17,6 +16,7 @@ from owsuper.db.connect import is_pooled
 from owsuper.db.runs import lock_text, signal_calls
 from owsuper.db.statement import Statement, load
 from owsuper.errors import RunNotCancelable, RunNotFound, RunNotRetryable
+from owsuper.ids import new_id
 
 T = TypeVar("T")
 Rows: TypeAlias = list[tuple[Any, ...]]
@@ -78,7 +78,7 @@ class NewRun:
     available_at: datetime | None = None
     deadline_at: datetime | None = None
     context: dict[str, Any] | None = None
-    id: str = field(default_factory=lambda: str(uuid4()))
+    id: str = field(default_factory=new_id)
 
 
 @dataclass(frozen=True, slots=True)

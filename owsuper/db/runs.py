@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 from typing import Any, Final, TypeAlias
-from uuid import uuid4
 
 import orjson
 from psycopg import Connection
@@ -36,6 +35,7 @@ from owsuper.core.model import (
 from owsuper.db import prepared
 from owsuper.db.result import Param
 from owsuper.db.statement import Statement, load
+from owsuper.ids import new_id
 
 Document: TypeAlias = dict[str, Any]
 
@@ -146,7 +146,7 @@ class RunStore:
     ) -> ChildState | None:
         """The child of a ``workflow`` attempt that has no link to one: the run that names it as
         its parent or, when there is none, ``child``. They are linked then. None if the fence
-        does not hold.
+        does not hold, or the attempt is over.
         """
         key = child_key(self._namespace, attempt_id)
         lock = lock_text(self._namespace, child.workflow_name, key)
@@ -262,7 +262,7 @@ def signal_calls(
     """The parameters of signal_lock and of send_signal, which follows it in one transaction."""
     lock = (namespace, orjson.dumps([signal]).decode(), _PATIENTLY)
     text = None if data is None or data == b"null" else data.decode()
-    return lock, (namespace, signal, text, sender_key, keep, str(uuid4()))
+    return lock, (namespace, signal, text, sender_key, keep, new_id())
 
 
 def leases_json(leases: Sequence[tuple[str, str]]) -> str:
