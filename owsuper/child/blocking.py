@@ -13,31 +13,36 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from owsuper.child import calls
-from owsuper.child.passes import Gone, Pass, Services, step_in_flight
+from owsuper.child.passes import Gone, Pass, Services
 from owsuper.core.decisions import Wait
-from owsuper.core.durations import Duration, milliseconds
-from owsuper.core.effects import Adopt, Call, Effect, Look, Pause, Record, Settle, Threw, Value
-from owsuper.core.model import ChildState, ClaimedRun, Delivery, Outcome
-from owsuper.core.protocol import Steps, function_step, sleep_step
+from owsuper.core.effects import (
+    Adopt,
+    Answer,
+    Call,
+    Effect,
+    Look,
+    Pause,
+    Record,
+    Settle,
+    Threw,
+    Value,
+)
+from owsuper.core.model import ClaimedRun, Outcome
+from owsuper.core.protocol import Steps
 from owsuper.core.replay import Replay
-from owsuper.core.retry import RetryPolicy
 from owsuper.core.unwind import Unwind, unwind
-from owsuper.core.waiting import child_step, signal_step
 from owsuper.errors import StepUsageError
-
-if TYPE_CHECKING:
-    from owsuper.workflow import Workflow
+from owsuper.step.requests import Request
 
 
 class StepFuture(Future[Any]):
     """The result to come of a submitted step."""
 
-    def __init__(self, owner: BlockingPass) -> None:
+    def __init__(self, owner: BranchingPass) -> None:
         super().__init__()
         self._owner = owner
         self.set_running_or_notify_cancel()  # a step that was submitted cannot be cancelled
@@ -53,7 +58,7 @@ class StepFuture(Future[Any]):
 
 
 @dataclass(eq=False, slots=True)
-class _Branch:
+class Branch:
     """A submitted step: its protocol, its future, and the context that it was called in."""
 
     steps: Steps
@@ -62,216 +67,45 @@ class _Branch:
     wait: Wait | None = None
 
 
-class BlockingPass(Pass):
-    """One pass of a ``def`` workflow; the engine behind ``Step``."""
+class BranchingPass(Pass):
+    """Counts the branches that do something, and keeps what the others wait for.
+
+    A branch that waits blocks its thread or, if it is a submitted step, is parked without one. When
+    all of them wait, the run leaves.
+    """
 
     def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
         super().__init__(run, replay, services, slot)
         self._changed = threading.Condition()
-        self._bodies = {threading.get_ident()}  # threads of the body and of its branches
         self._active = 1  # branches that are not waiting; the body is the first
         self._waits: list[Wait] = []  # of branches that block their thread
-        self._parked: list[_Branch] = []  # submitted, waiting, without a thread
-        self._writing = threading.Lock()
+        self._parked: list[Branch] = []  # submitted, waiting, without a thread
 
-    # --- what user code calls --------------------------------------------------------------
-
-    def call(
-        self,
-        name: str,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        *,
-        retry: RetryPolicy | None,
-        type: Any,
-    ) -> Any:
-        step = self.function_step(name, fn, args, retry, type)
-        return self._drive(function_step(self, step))
-
-    def sleep(self, name: str, duration: Duration) -> None:
-        self._drive(sleep_step(self, self.begin(name), partial(milliseconds, duration)))
-
-    def sleep_until(self, name: str, when: datetime) -> None:
-        at = calls.moment(when, f"Step {name!r}: when")
-        self._drive(sleep_step(self, self.begin(name), partial(milliseconds, 0), at))
-
-    def run_child(
-        self,
-        workflow: Workflow[Any, Any] | str,
-        input: Any,
-        *,
-        name: str | None,
-        version: str | None,
-        timeout: Any,
-        type: Any,
-    ) -> Any:
-        step = calls.child_step(
-            self, workflow, input, name=name, version=version, timeout=timeout, type=type
-        )
-        return self._drive(child_step(self, step))
-
-    def submit_child(
-        self,
-        workflow: Workflow[Any, Any] | str,
-        input: Any,
-        *,
-        name: str | None,
-        version: str | None,
-        timeout: Any,
-        type: Any,
-    ) -> StepFuture:
-        step = calls.child_step(
-            self, workflow, input, name=name, version=version, timeout=timeout, type=type
-        )
-        return self._submit(child_step(self, step))
-
-    def wait_for_signal(self, signal: str, *, timeout: Any, type: Any, name: str | None) -> Any:
-        step = calls.signal_step(self, signal, timeout=timeout, type=type, name=name)
-        return self._drive(signal_step(self, step))
-
-    def send_signal(self, signal: str, data: Any, *, name: str | None, buffer: bool) -> list[str]:
-        step = calls.send_step(self, self._services, signal, data, name=name, buffer=buffer)
-        return calls.reached(self._drive(function_step(self, step)))
-
-    def submit(
-        self,
-        name: str,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        *,
-        retry: RetryPolicy | None,
-        type: Any,
-    ) -> StepFuture:
-        return self._submit(function_step(self, self.function_step(name, fn, args, retry, type)))
-
-    def _submit(self, steps: Steps) -> StepFuture:
-        branch = _Branch(steps, StepFuture(self))
+    def _begin_branches(self, count: int = 1) -> None:
         with self._changed:
-            self._active += 1
-        self._services.threads.submit(self._advance, branch)
-        return branch.future
+            self._active += count
 
-    def parallel(self, branches: tuple[Callable[[], Any], ...]) -> list[Any]:
-        """Call all ``branches`` at once, each in a thread; what they return."""
-        for branch in branches:
-            if not callable(branch):
-                raise StepUsageError(
-                    f"step.parallel() was given {branch!r:.60}, which is not callable. Pass"
-                    " functions without arguments: step.parallel(partial(ship, order), bill)."
-                )
-        futures = [StepFuture(self) for _ in branches]
+    def _end_branch(self, settle: Callable[[], None] | None = None) -> None:
+        """A branch is over; ``settle`` its future, if it has one."""
         with self._changed:
-            self._active += len(branches)
-        for branch, future in zip(branches, futures, strict=True):
-            call = partial(self._call_branch, branch, future)
-            run = partial(copy_context().run, call)
-            threading.Thread(target=run, name="owsuper-branch", daemon=True).start()
-        for future in futures:  # nothing is left behind, whichever fails
-            self.await_done(future, None)
-        return [future.result() for future in futures]
-
-    def _call_branch(self, branch: Callable[[], Any], future: StepFuture) -> None:
-        self._bodies.add(threading.get_ident())
-        try:
-            settle = partial(future.set_result, branch())
-        except BaseException as exc:
-            settle = partial(future.set_exception, exc)
-        with self._changed:
-            self._bodies.discard(threading.get_ident())
-            settle()
+            if settle is not None:
+                settle()
             self._active -= 1
             self._changed.notify_all()
 
-    # --- the driver ------------------------------------------------------------------------
-
-    def _drive(self, steps: Steps) -> Any:
-        """Perform the effects of ``steps`` in this thread; its value."""
-        if threading.get_ident() in self._bodies:
-            return self._go_through(steps)
-        with self._changed:  # a thread that user code started: a branch like others
-            self._active += 1
-        try:
-            return self._go_through(steps)
-        finally:
-            with self._changed:
-                self._active -= 1
-                self._changed.notify_all()
-
-    def _go_through(self, steps: Steps) -> Any:
-        try:
-            effect = next(steps)
-            while True:
-                if isinstance(effect, Pause):
-                    self._block(effect.wait)
-                    effect = steps.send(None)
-                else:
-                    effect = steps.send(self._perform(effect))
-        except StopIteration as done:
-            return done.value
-        finally:
-            steps.close()
-
-    def _advance(self, branch: _Branch) -> None:
-        """Perform the effects of a submitted step until it ends or waits."""
-        try:
-            effect = next(branch.steps)
-            while not isinstance(effect, Pause):
-                effect = branch.steps.send(branch.context.run(self._perform, effect))
-        except StopIteration as done:
-            self._end(branch, partial(branch.future.set_result, done.value))
-        except BaseException as exc:
-            self._end(branch, partial(branch.future.set_exception, exc))
-        else:
-            self._park(branch, effect.wait)
-
-    def _perform(self, effect: Effect) -> Value | Threw | ChildState | Delivery | None:
-        match effect:
-            case Settle():
-                self.settle()
-                self._services.leases.confirm(self)
-                if self.verdict is not None:
-                    raise unwind()
-            case Call():
-                return self._call(effect)
-            case Record(write):
-                with self._writing:
-                    self._recorded.append(write)
-                self._services.deferred.add(self, write)
-                self.tell_failed(write)
-            case Look(attempt_id):
-                return self._services.inquiries.look(attempt_id)
-            case Adopt():
-                child = self._services.inquiries.adopt(self.run, effect)
-                if child is None:
-                    self.lose()
-                    raise unwind()
-                return child
-            case Pause():
-                raise AssertionError("pauses are the driver's own affair")
-        return None
-
-    def _call(self, call: Call) -> Value | Threw:
-        services = self._services
-        services.flight.enter(self.slot, call.key)
-        services.markers.began(call.attempt_id, partial(self.running_row, call, self.now()))
-        token = step_in_flight.set(call.key)
-        try:
-            value = call.function()
-            if inspect.isawaitable(value):
-                value = services.loop.wait_for(value)
-            answer: Value | Threw = Value(value)
-        except Unwind:
-            raise
-        except BaseException as exc:  # SystemExit in a step is a failure of that step
-            answer = Threw(exc)
-        finally:
-            step_in_flight.reset(token)
-            services.markers.ended(call.attempt_id)
-            services.flight.leave(self.slot, call.key)
-        self.end_if_copied(answer)
-        return answer
-
-    # --- waiting ---------------------------------------------------------------------------
+    def _end_body(self, returned: bool) -> None:
+        """Wait until no branch does anything. When the body ``returned`` and some wait, so does
+        the run; then they are dropped.
+        """
+        with self._changed:
+            self._active -= 1
+            while self._active:
+                self._changed.wait()
+            if returned:
+                self._leave_if_idle()
+            for branch in self._parked:
+                branch.steps.close()
+            self._parked.clear()
 
     def _block(self, wait: Wait) -> None:
         """Block this thread for ``wait``. Raises Unwind when the run leaves."""
@@ -306,36 +140,165 @@ class BlockingPass(Pass):
             finally:
                 self._active += 1
 
-    def _park(self, branch: _Branch, wait: Wait) -> None:
-        """Keep a submitted step that waits, without its thread, until it is due."""
+    def _park(self, branch: Branch, wait: Wait) -> None:
+        """Keep a submitted step that waits, without its thread."""
         with self._changed:
             branch.wait = wait
             self._parked.append(branch)
             self._active -= 1
             self._changed.notify_all()
-        self._services.timekeeper.call_later(
-            max(0.0, self.pause_of(wait)), lambda: self._resume(branch)
-        )
 
-    def _resume(self, branch: _Branch) -> None:
+    def _unpark(self, branch: Branch) -> bool:
+        """Let a submitted step go on. False if the run leaves, or has left."""
         with self._changed:
             if branch not in self._parked or self.verdict is not None:
-                return
+                return False
             self._parked.remove(branch)
             self._active += 1
-        self._services.threads.submit(self._advance, branch)
-
-    def _end(self, branch: _Branch, settle: Callable[[], None]) -> None:
-        with self._changed:
-            settle()
-            self._active -= 1
-            self._changed.notify_all()
+        return True
 
     def _leave_if_idle(self) -> None:
         waits = self._waits + [branch.wait for branch in self._parked if branch.wait is not None]
         if self._active == 0 and waits and self.verdict is None:
             self.leave(waits)
             self._changed.notify_all()
+
+
+class BlockingPass(BranchingPass):
+    """One pass of a ``def`` workflow; the engine behind ``Step``."""
+
+    def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
+        super().__init__(run, replay, services, slot)
+        self._bodies = {threading.get_ident()}  # threads of the body and of its branches
+        self._writing = threading.Lock()
+
+    # --- what user code calls --------------------------------------------------------------
+
+    def call(self, request: Request) -> Any:
+        _, steps = calls.steps(self, request)
+        return self._drive(steps)
+
+    def submit(self, request: Request) -> StepFuture:
+        _, steps = calls.steps(self, request)
+        branch = Branch(steps, StepFuture(self))
+        self._begin_branches()
+        self._services.threads.submit(self._advance, branch)
+        return branch.future
+
+    def parallel(self, branches: tuple[Callable[[], Any], ...]) -> list[Any]:
+        """Call all ``branches`` at once, each in a thread; what they return."""
+        for branch in branches:
+            if not callable(branch):
+                raise StepUsageError(
+                    f"step.parallel() was given {branch!r:.60}, which is not callable. Pass"
+                    " functions without arguments: step.parallel(partial(ship, order), bill)."
+                )
+        futures = [StepFuture(self) for _ in branches]
+        self._begin_branches(len(branches))
+        for branch, future in zip(branches, futures, strict=True):
+            call = partial(self._call_branch, branch, future)
+            run = partial(copy_context().run, call)
+            threading.Thread(target=run, name="owsuper-branch", daemon=True).start()
+        for future in futures:  # nothing is left behind, whichever fails
+            self.await_done(future, None)
+        return [future.result() for future in futures]
+
+    def _call_branch(self, branch: Callable[[], Any], future: StepFuture) -> None:
+        self._bodies.add(threading.get_ident())
+        try:
+            settle = partial(future.set_result, branch())
+        except BaseException as exc:
+            settle = partial(future.set_exception, exc)
+        self._bodies.discard(threading.get_ident())
+        self._end_branch(settle)
+
+    # --- the driver ------------------------------------------------------------------------
+
+    def _drive(self, steps: Steps) -> Any:
+        """Perform the effects of ``steps`` in this thread; its value."""
+        if threading.get_ident() in self._bodies:
+            return self._go_through(steps)
+        self._begin_branches()  # a thread that user code started: a branch like others
+        try:
+            return self._go_through(steps)
+        finally:
+            self._end_branch()
+
+    def _go_through(self, steps: Steps) -> Any:
+        try:
+            effect = next(steps)
+            while True:
+                if isinstance(effect, Pause):
+                    self._block(effect.wait)
+                    effect = steps.send(None)
+                else:
+                    effect = steps.send(self._perform(effect))
+        except StopIteration as done:
+            return done.value
+        finally:
+            steps.close()
+
+    def _advance(self, branch: Branch) -> None:
+        """Perform the effects of a submitted step until it ends or waits."""
+        try:
+            effect = next(branch.steps)
+            while not isinstance(effect, Pause):
+                effect = branch.steps.send(branch.context.run(self._perform, effect))
+        except StopIteration as done:
+            self._end_branch(partial(branch.future.set_result, done.value))
+        except BaseException as exc:
+            self._end_branch(partial(branch.future.set_exception, exc))
+        else:
+            self._park(branch, effect.wait)
+            self._services.timekeeper.call_later(
+                max(0.0, self.pause_of(effect.wait)), lambda: self._resume(branch)
+            )
+
+    def _resume(self, branch: Branch) -> None:
+        if self._unpark(branch):
+            self._services.threads.submit(self._advance, branch)
+
+    def _perform(self, effect: Effect) -> Answer:
+        match effect:
+            case Settle():
+                self.settle()
+                self._services.leases.confirm(self)
+                if self.verdict is not None:
+                    raise unwind()
+            case Call():
+                return self._call(effect)
+            case Record(write):
+                with self._writing:
+                    self._recorded.append(write)
+                self._services.deferred.add(self, write)
+                self.tell_failed(write)
+            case Look(attempt_id):
+                return self.inquiries.look(attempt_id)
+            case Adopt():
+                child = self.inquiries.adopt(self.run, effect)
+                if child is None:
+                    self.lose()
+                    raise unwind()
+                return child
+            case Pause():
+                raise AssertionError("pauses are the driver's own affair")
+        return None
+
+    def _call(self, call: Call) -> Value | Threw:
+        token = self.enter_step(call)
+        try:
+            value = call.function()
+            if inspect.isawaitable(value):
+                value = self._services.loop.wait_for(value)
+            answer: Value | Threw = Value(value)
+        except Unwind:
+            raise
+        except BaseException as exc:  # SystemExit in a step is a failure of that step
+            answer = Threw(exc)
+        finally:
+            self.leave_step(call, token)
+        self.end_if_copied(answer)
+        return answer
 
     def lose(self) -> None:
         super().lose()
@@ -391,14 +354,6 @@ class BlockingPass(Pass):
         When the body ``returned``, steps that wait for a retry make the run wait; when it
         raised, they are dropped.
         """
-        with self._changed:
-            self._ended = True
-            self._active -= 1
-            while self._active:
-                self._changed.wait()
-            if returned:
-                self._leave_if_idle()
-            for branch in self._parked:
-                branch.steps.close()
-            self._parked.clear()
+        self._ended = True
+        self._end_body(returned)
         return self.verdict
