@@ -60,8 +60,8 @@ ROOMS = {
     ),
     # never claims
     "child": room(
-        "child client.app core db.connect db.pool db.runs embedded errors flight ids inputs logs"
-        " settings step wire workflow",
+        "child client.app core db.connect db.pool db.related db.runs embedded errors flight ids"
+        " inputs logs settings step wire workflow",
         "multiprocessing",
     ),
     "client": room(

@@ -30,7 +30,8 @@ from owsuper.core.model import (
 from owsuper.db import connect
 from owsuper.db.claims import ClaimQueries, parse_claim
 from owsuper.db.clients import ClientQueries, NewRun
-from owsuper.db.runs import RunStore, lock_text
+from owsuper.db.related import lock_text
+from owsuper.db.runs import RunStore
 from owsuper.errors import RunError
 from tests.db.rows import ME, OTHER, Tables, from_now, perform, step_write
 
