@@ -113,6 +113,11 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
+class Renew:
+    """Renew the leases now: one of them is probably lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Finish what runs, then exit 0."""
 
@@ -169,6 +174,7 @@ Message = (
     | Forked
     | Exited
     | Assign
+    | Renew
     | Drain
     | Stop
     | Ready
@@ -185,6 +191,7 @@ _KINDS: Final[tuple[type[Message], ...]] = (
     Forked,
     Exited,
     Assign,
+    Renew,
     Drain,
     Stop,
     Ready,

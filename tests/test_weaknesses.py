@@ -83,8 +83,8 @@ SHOWN: dict[int, tuple[str, str, str]] = {
     ),
     13: (
         "cancelling does not reach children, and code runs on",
-        "`cancel(children=True)` does; code stops at an await or a step, once its worker has"
-        " noticed",
+        "`cancel(children=True)` does; the worker is told, and code stops at an await or its next"
+        " step",
         f"{CHILDREN}::test_canceling_reaches_children_when_it_is_asked_to",
     ),
     14: (

@@ -190,7 +190,7 @@ class AwaitingPass(Pass):
 
     def lose(self) -> None:
         super().lose()
-        self._loop.call_soon_threadsafe(self._unwind)
+        self._loop.call_soon_threadsafe(self._cancel_all)
 
     def expire(self) -> None:
         super().expire()

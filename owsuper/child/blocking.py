@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
 from typing import Any
 
 from owsuper.child import calls
 from owsuper.child.branches import Branch, BranchingPass, StepFuture
+from owsuper.child.loop import Job
 from owsuper.child.passes import Gone, Services
 from owsuper.core.effects import (
     Adopt,
@@ -42,6 +44,8 @@ class BlockingPass(BranchingPass):
     def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
         super().__init__(run, replay, services, slot)
         self._bodies = {threading.get_ident()}  # threads of the body and of its branches
+        self._awaited: set[Job] = set()  # async functions of steps that are under way
+        self._stopped = False
         self._writing = threading.Lock()
 
     # --- what user code calls --------------------------------------------------------------
@@ -161,7 +165,7 @@ class BlockingPass(BranchingPass):
         try:
             value = call.function()
             if inspect.isawaitable(value):
-                value = self._services.loop.wait_for(value)
+                value = self._await(value)
             answer: Value | Threw = Value(value)
         except Unwind:
             raise
@@ -172,14 +176,39 @@ class BlockingPass(BranchingPass):
         self.end_if_copied(answer)
         return answer
 
+    def _await(self, awaitable: Awaitable[Any]) -> Any:
+        """What ``awaitable`` gives. It is cancelled when the run is taken from us."""
+        job = self._services.loop.begin(awaitable)
+        with self._changed:
+            self._awaited.add(job)
+            if self._stopped:
+                job.cancel()
+        try:
+            return job.result()
+        except CancelledError:
+            if self._stopped:
+                raise unwind() from None
+            raise
+        finally:
+            with self._changed:
+                self._awaited.discard(job)
+
+    # --- stopping --------------------------------------------------------------------------
+
     def lose(self) -> None:
         super().lose()
-        with self._changed:
-            self._changed.notify_all()
+        self._stop()
 
     def expire(self) -> None:
         super().expire()
+        self._stop()
+
+    def _stop(self) -> None:
+        """Wake whoever waits, and cancel what is awaited."""
         with self._changed:
+            self._stopped = True
+            for job in self._awaited:
+                job.cancel()
             self._changed.notify_all()
 
     # --- writes ----------------------------------------------------------------------------

@@ -35,16 +35,26 @@ class Heartbeat:
         self._database = database
         self._leases = leases
         self._beat = beat
-        self._over = threading.Event()
+        self._over = False
+        self._asked = threading.Event()
         threading.Thread(target=self._run, name="owsuper-heartbeat", daemon=True).start()
 
     def stop(self) -> None:
-        self._over.set()
+        self._over = True
+        self._asked.set()
+
+    def now(self) -> None:
+        """Renew at once, and so find out which leases are lost."""
+        self._asked.set()
 
     def _run(self) -> None:
         period = self._leases.seconds / _BEATS_PER_LEASE
         pause = period
-        while not self._over.wait(pause):
+        while True:
+            self._asked.wait(pause)
+            self._asked.clear()
+            if self._over:
+                return
             started = time.monotonic()
             try:
                 all_good = self._renew()

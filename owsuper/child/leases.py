@@ -39,7 +39,7 @@ class Leases:
             if renewed:
                 each.leased_until = began + self.seconds
             elif renewed is None and not each.leaving:
-                _log.warning("run %s was taken from us; stopping it", each.run.run_id)
+                _log.warning("run %s was canceled, or taken from us; stopping it", each.run.run_id)
                 each.lose()
         return {worker for worker, renewed in good.items() if renewed}
 

@@ -6,9 +6,44 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any
 
 _log = logging.getLogger("owsuper.child")
+
+
+class Job:
+    """Something that is awaited on the loop on behalf of a thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> None:
+        self._loop = loop
+        self._task: asyncio.Task[Any] | None = None
+        self._future: Future[Any] = Future()
+        loop.call_soon_threadsafe(self._begin, awaitable)
+
+    def result(self) -> Any:
+        """What it gave; blocks. Raises what it raised. Not for the loop's thread."""
+        return self._future.result()
+
+    def cancel(self) -> None:
+        """Cancel it where it awaits; it may take its time to end. Safe from any thread."""
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def _begin(self, awaitable: Awaitable[Any]) -> None:
+        self._task = self._loop.create_task(_await(awaitable))
+        self._task.add_done_callback(self._settle)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _settle(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            self._future.set_exception(asyncio.CancelledError())
+        elif (exc := task.exception()) is not None:
+            self._future.set_exception(exc)
+        else:
+            self._future.set_result(task.result())
 
 
 class LoopThread:
@@ -24,9 +59,9 @@ class LoopThread:
         loop = self._started()
         loop.call_soon_threadsafe(lambda: _keep(loop.create_task(make())))
 
-    def wait_for(self, awaitable: Awaitable[Any]) -> Any:
-        """The result of ``awaitable``, awaited on the loop; blocks. Not for the loop's thread."""
-        return asyncio.run_coroutine_threadsafe(_await(awaitable), self._started()).result()
+    def begin(self, awaitable: Awaitable[Any]) -> Job:
+        """Await ``awaitable`` on the loop. Safe from any thread."""
+        return Job(self._started(), awaitable)
 
     def stop(self) -> None:
         """Stop the loop and its thread, if they ever ran."""

@@ -45,6 +45,7 @@ from owsuper.wire import (
     Leaving,
     Message,
     Ready,
+    Renew,
     Stop,
     encode,
 )
@@ -155,6 +156,8 @@ class Child:
         match message:
             case Assign(slot, run):
                 self._assign(slot, run)
+            case Renew():
+                self._heartbeat.now()
             case Drain():
                 self._draining = True
             case Stop():

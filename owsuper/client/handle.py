@@ -97,9 +97,9 @@ class RunHandle(Generic[O]):
     def cancel(self, *, children: bool = False) -> None:
         """End the run as canceled. A run that is canceled already stays so.
 
-        Code that is running is stopped once its worker notices, by its next write or renewal of the
-        lease: ``async`` code at its next await, other code at its next step. With ``children``, the
-        child runs that it has started are canceled too, and theirs.
+        Its worker is told, and stops the code: what is ``async`` at its next await, other code at
+        its next step. With ``children``, the child runs that it has started are canceled too, and
+        theirs.
 
         Raises RunNotCancelable when it has completed or failed.
         """

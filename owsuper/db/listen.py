@@ -6,6 +6,8 @@ parts; a channel name holds 63 bytes, a schema with a namespace may be longer, h
 
 from __future__ import annotations
 
+from typing import Final
+
 try:  # hashlib would load OpenSSL, four megabytes, for these few bytes
     from _md5 import md5  # type: ignore[import-not-found, unused-ignore]
 except ImportError:  # an interpreter that has only OpenSSL's
@@ -14,8 +16,15 @@ except ImportError:  # an interpreter that has only OpenSSL's
 _HASH_LENGTH = 24
 
 
+CANCELED: Final = "canceled:"
+"""Begins the payload, before a run's id, that tells of a run canceled while a worker owned it."""
+
+
 def runs_channel(schema: str, namespace: str) -> str:
-    """Rings, without payload, when a run of this namespace becomes due or gets a due time."""
+    """Rings, without payload, when a run of this namespace becomes due or gets a due time.
+
+    Its payload is ``CANCELED`` and the id of a run, when one that a worker owns is canceled.
+    """
     return f"owsuper:{_short_hash(f'{schema}/{namespace}')}"
 
 

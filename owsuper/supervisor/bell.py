@@ -1,8 +1,9 @@
 """Hearing the bell: the connection that listens, and whether notifications get through at all.
 
-Behind a connection pooler nobody listens: the LISTEN would stay in a session that is not ours.
-Should there be something else that delivers nothing, a notification that is sent to ourselves
-from time to time will tell. Polling is always on behind the bell; a deaf one costs latency only.
+It rings when runs become due, and says which run was canceled under its worker. Behind a
+connection pooler nobody listens: the LISTEN would stay in a session that is not ours. Should
+there be something else that delivers nothing, a notification that is sent to ourselves from time
+to time will tell. Polling is always on behind the bell; a deaf one costs latency only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 from uuid import uuid4
 
+from owsuper.db.listen import CANCELED
 from owsuper.supervisor.line import Line
 from owsuper.supervisor.loop import Loop
 
@@ -22,7 +24,8 @@ _log = logging.getLogger("owsuper.supervisor")
 
 
 class Bell:
-    """``on_ring`` is called when the bell rings, and when it may have rung unheard.
+    """``on_ring`` is called when the bell rings, and when it may have rung unheard;
+    ``on_canceled`` with the id of a run that some worker owned when it was canceled.
 
     ``notify`` sends a notification on a channel over another connection; it returns False
     when there is none at the moment.
@@ -35,9 +38,11 @@ class Bell:
         channel: str,
         *,
         on_ring: Callable[[], None],
+        on_canceled: Callable[[str], None],
         notify: Callable[[str], bool],
     ) -> None:
         self._on_ring = on_ring
+        self._on_canceled = on_canceled
         self._notify = notify
         self._test_channel = f"owsuper-test:{uuid4().hex[:24]}"
         self._deaf = False
@@ -88,9 +93,12 @@ class Bell:
         self.tried = True
         self._verdict.cancel()
 
-    def _heard(self, channel: str, _payload: str) -> None:
+    def _heard(self, channel: str, payload: str) -> None:
         if channel != self._test_channel:
-            self._on_ring()
+            if payload.startswith(CANCELED):
+                self._on_canceled(payload.removeprefix(CANCELED))
+            else:
+                self._on_ring()
             return
         self._verdict.cancel()
         if self._deaf:

@@ -15,7 +15,18 @@ from owsuper.core.model import ClaimedRun
 from owsuper.flight import FlightRecorder
 from owsuper.supervisor.child_state import Event, State, after
 from owsuper.supervisor.pipe import Pipe
-from owsuper.wire import Assign, Beat, Drain, Finished, Leaving, LoadFailed, Message, Ready, Stop
+from owsuper.wire import (
+    Assign,
+    Beat,
+    Drain,
+    Finished,
+    Leaving,
+    LoadFailed,
+    Message,
+    Ready,
+    Renew,
+    Stop,
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +104,10 @@ class Child:
         held.since = time.monotonic()
         self.held[slot] = held
         self.pipe.send(Assign(slot, held.run))
+
+    def renew(self) -> None:
+        """Have it renew its leases now; it stops the runs whose leases are lost."""
+        self.pipe.send(Renew())
 
     def drain(self) -> None:
         self.state = after(self.state, Event.DRAIN)

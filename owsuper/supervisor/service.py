@@ -73,6 +73,7 @@ class Service:
                 conninfo(settings.listen_url or self._url, application_name="owsuper listener"),
                 runs_channel(settings.schema, settings.namespace),
                 on_ring=self._rang,
+                on_canceled=self._canceled,
                 notify=self._desk.notify,
             )
         self._lost = loop.timers.add("release lost claims", self._release_lost)
@@ -162,6 +163,14 @@ class Service:
 
     def _rang(self) -> None:
         self._dispatcher.rang(time.monotonic())
+
+    def _canceled(self, run_id: str) -> None:
+        """Whoever holds the run asks for its lease, which is gone if nobody was mistaken."""
+        for child in self.fleet:
+            if any(held.run.run_id == run_id for held in child.held.values()):
+                child.renew()
+        in_hand = [held for held in self._hand if held.run.run_id == run_id]
+        self._desk.renew(in_hand, time.monotonic())
 
     def _renew_late(self) -> None:
         """Runs in hand have nobody else; a child is late if a step keeps it from beating."""

@@ -5,7 +5,8 @@
 -- Called by: children, RelatedStore.adopt, in one transaction with start_lock.
 -- $1 namespace, $2 run id, $3 worker id (the fence), $4 id of the step attempt, $5 the run to
 -- start (JSON array of one), $6 its idempotency key.
--- Returns columns as look does, of the child that there is now; nothing if the fence is broken.
+-- Returns columns as look does, of the child that there is now; nothing if the fence is broken or
+-- the attempt is over.
 --
 -- Index: primary keys, workflow_runs_parent_step_idx. Locks: the run, FOR NO KEY UPDATE.
 -- About the form of the conditions see commit.
@@ -19,7 +20,14 @@ WITH mine AS MATERIALIZED (
         LIMIT 1
         FOR NO KEY UPDATE
     ) AS r
-    WHERE status = 'running' AND worker_id = $3
+    CROSS JOIN LATERAL (
+        SELECT status AS step_status
+        FROM {schema}.step_attempts
+        WHERE namespace_id = $1 AND id >= $4 AND id <= $4
+        ORDER BY id
+        LIMIT 1
+    ) AS s
+    WHERE status = 'running' AND worker_id = $3 AND step_status = 'running'
 ),
 found AS MATERIALIZED (
     SELECT c.id, c.status, c.output, c.error, c.finished_at

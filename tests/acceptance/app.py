@@ -197,3 +197,51 @@ def restless(step: Step, input: Input) -> list[str]:
         tokens.append(step.run(f"turn-{n}", effect, step.run_id, f"turn-{n}"))
         step.sleep(f"rest-{n}", 0.001)
     return tokens
+
+
+# --- parents, children and signals -------------------------------------------------------------
+
+
+@ow.workflow("listen")
+def listen(step: Step, signal: str) -> list[str]:
+    """Wait to be told a token; that, and one of its own."""
+    heard = step.wait_for_signal(signal, type=str)
+    assert heard is not None
+    return [heard.data, step.run("hear", effect, step.run_id, "hear")]
+
+
+@ow.workflow("listen-async")
+async def listen_async(step: AsyncStep, signal: str) -> list[str]:
+    heard = await step.wait_for_signal(signal, type=str)
+    assert heard is not None
+    return [heard.data, await step.run("hear", aeffect, step.run_id, "hear")]
+
+
+@ow.workflow("family")
+def family(step: Step, input: Input) -> list[Any]:
+    """Start ``children`` with two steps each and one that listens, and tell that one a token.
+
+    The token, what the listener returned, and what the others did.
+    """
+    chains = [
+        step.submit_workflow(chain, {"steps": 2, "seconds": 0.003}, name=f"child-{n}")
+        for n in range(input["children"])
+    ]
+    news = f"news for {step.run_id}"
+    listener = step.submit_workflow(listen, news, name="listener")
+    token = step.run("before", effect, step.run_id, "before", 0.003)
+    step.send_signal(news, token, name="tell", buffer=True)
+    return [token, listener.result(), *(child.result() for child in chains)]
+
+
+@ow.workflow("family-async")
+async def family_async(step: AsyncStep, input: Input) -> list[Any]:
+    chains = [
+        step.submit_workflow(chain_async, {"steps": 2, "seconds": 0.003}, name=f"child-{n}")
+        for n in range(input["children"])
+    ]
+    news = f"news for {step.run_id}"
+    listener = step.submit_workflow(listen_async, news, name="listener")
+    token = await step.run("before", aeffect, step.run_id, "before", 0.003)
+    await step.send_signal(news, token, name="tell", buffer=True)
+    return [token, await listener, *[await child for child in chains]]

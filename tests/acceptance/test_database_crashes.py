@@ -17,6 +17,7 @@ import pytest
 from owsuper.db.migrate import migrate
 from tests.acceptance.chains import check_chains
 from tests.acceptance.clients import Clients
+from tests.acceptance.families import check_families, start_families
 from tests.acceptance.world import World, scaled, wait_until_dead
 from tests.fixtures.cluster import Server, Servers
 from tests.fixtures.postgres import connect
@@ -77,6 +78,7 @@ def test_killed_again_and_again_it_costs_at_most_the_steps_in_flight(
     kills = scaled(5 if durable else 10)
     ids = world.start("linked", *[{**SHAPE, "nap": 0.05}] * 20)
     ids += world.start("linked-async", *[{**SHAPE, "nap": 0.05}] * 20)
+    families = start_families(world, 10)
     with Clients(server.url, SCHEMA, SHAPE) as clients:
         worker = world.worker(*["--durable-claims"] * durable)
         for number in range(kills):
@@ -89,7 +91,7 @@ def test_killed_again_and_again_it_costs_at_most_the_steps_in_flight(
     ids += clients.started
     world.wait_until_ended(ids)
     clients.check(world)
-    repeats = check_chains(world, ids)
+    repeats = check_chains(world, ids) + check_families(world, families)
     print(f"{kills} crashes, {len(ids)} runs, {repeats} repeats, {clients.refusals} refusals")
     assert repeats <= (0 if durable else kills * SLOTS)
     worker.stop()

@@ -10,6 +10,7 @@ import random
 
 from tests.acceptance.chains import check_chains
 from tests.acceptance.clients import Clients
+from tests.acceptance.families import check_families, start_families
 from tests.acceptance.world import World, scaled
 from tests.fixtures.proxy import Proxy
 
@@ -24,19 +25,22 @@ def test_hundreds_of_lost_requests_and_answers_repeat_no_step_and_lose_no_run(
     print(f"seed {seed}")
     world.url = proxy.url
     ids: list[str] = []
+    families: list[str] = []
     with Clients(proxy.url, world.schema, SHAPE) as clients:
         workers = [world.worker(processes=2, concurrency=2) for _ in range(2)]
         proxy.misbehave(0.05, random.Random(seed))
         while sum(proxy.lost.values()) < losses:
             ids += world.start("linked", *[{**SHAPE, "nap": 0.02}] * 5)
             ids += world.start("linked-async", *[{**SHAPE, "nap": 0.02}] * 5)
-            world.wait_until_few_are_left(ids, 5)
+            families += start_families(world, 2)
+            world.wait_until_few_are_left(ids + families, 5)
         proxy.misbehave(0, random.Random())
     ids += clients.started
     world.wait_until_ended(ids)
     clients.check(world)
     print(f"{proxy.lost}, {len(ids)} runs, {clients.refusals} refusals")
     assert check_chains(world, ids) == 0
+    assert check_families(world, families) == 0
     for worker in workers:
         worker.stop()
         assert "child died" not in worker.log

@@ -54,7 +54,13 @@ async def endless_fan(step: AsyncStep, input: str) -> None:
     step.submit("wait", wait_for_ever, input)  # and returns
 
 
+@ow.workflow("endless-within")
+def endless_within(step: Step, input: str) -> None:
+    step.run("wait", wait_for_ever, input)
+
+
 async def wait_for_ever(directory: str) -> None:
+    Path(directory, "entered").touch()
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:

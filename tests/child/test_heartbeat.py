@@ -43,3 +43,14 @@ def test_a_lease_that_cannot_be_renewed_is_lost_unless_the_run_is_just_being_giv
     assert goes_on.lost.wait(10)
     heartbeat.stop()
     assert not ends.lost.is_set()
+
+
+def test_leases_are_renewed_at_once_when_that_is_asked_for() -> None:
+    held = Held(leaving=False)
+    passes: Any = {"held": held}
+    nothing: Any = Nothing()
+    heartbeat = Heartbeat(passes, nothing, Leases(nothing, nothing, 3600.0), lambda _: None)
+
+    heartbeat.now()
+    assert held.lost.wait(10)
+    heartbeat.stop()

@@ -26,6 +26,7 @@ from owsuper.wire import (
     Leaving,
     Message,
     Ready,
+    Renew,
     Stop,
     encode,
 )
@@ -218,7 +219,72 @@ def deadline_in(engine: Engine, run_id: str, milliseconds: int) -> None:
     )
 
 
-@pytest.mark.parametrize("workflow", ["endless", "endless-fan"])
+async_code = pytest.mark.parametrize("workflow", ["endless", "endless-fan", "endless-within"])
+
+
+def cancel(engine: Engine, run_id: str) -> None:
+    """As the other implementation does it."""
+    engine.conn.execute(
+        f"UPDATE \"{engine.schema}\".workflow_runs SET status = 'canceled', worker_id = NULL,"
+        " available_at = NULL, finished_at = now(), updated_at = now() WHERE id = $1",
+        [run_id],
+    )
+
+
+@async_code
+def test_async_code_of_a_run_that_is_not_ours_any_more_is_cancelled_where_it_waits(
+    engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
+) -> None:
+    child = start(lease=3600.0)
+    run_id = engine.start(str(tmp_path), workflow=workflow)
+    child.send(Assign(0, engine.claim(run_id)))
+    entered(tmp_path)
+    cancel(engine, run_id)
+    child.send(Renew())
+
+    assert child.next() == Finished(0, run_id, "lost")
+    assert (tmp_path / "cancelled").exists()
+    assert engine.row(run_id)["status"] == "canceled"
+
+
+@both
+def test_what_cannot_be_cancelled_stops_at_its_next_step(
+    engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
+) -> None:
+    child = start(lease=3600.0)
+    other = engine.start(workflow="endless", input=str(tmp_path / "other"))
+    (tmp_path / "other").mkdir()
+    run_id = engine.start(str(tmp_path), workflow=workflow)
+    for slot, each in enumerate((run_id, other)):
+        child.send(Assign(slot, engine.claim(each)))
+    entered(tmp_path)
+    entered(tmp_path / "other")
+    for each in (run_id, other):
+        cancel(engine, each)
+    child.send(Renew())
+    assert child.next() == Finished(1, other, "lost")  # so the child knows by now
+    (tmp_path / "go").touch()
+
+    assert child.next() == Finished(0, run_id, "lost")
+    assert not (tmp_path / "after").exists()
+
+
+def test_a_run_that_is_still_ours_goes_on(
+    engine: Engine, start: Callable[..., Child], tmp_path: Path
+) -> None:
+    child = start(lease=3600.0)
+    run_id = engine.start(str(tmp_path), workflow="two-steps")
+    claimed = engine.claim(run_id)
+    child.send(Assign(0, claimed))
+    entered(tmp_path)
+    child.send(Renew())
+    assert child.next() == Beat((claimed.worker_id,))
+    (tmp_path / "go").touch()
+
+    assert child.next() == Finished(0, run_id, "completed")
+
+
+@async_code
 def test_a_deadline_cancels_async_code_where_it_waits_and_fails_the_run(
     engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
 ) -> None:

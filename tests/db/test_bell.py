@@ -148,6 +148,20 @@ def test_a_parked_run_rings_as_it_is_woken_and_not_else(
     assert ear.rung == rings
 
 
+def test_a_run_that_is_canceled_under_its_worker_is_named(
+    conn: psycopg.Connection, connection: Connect, schema: str, ear: Ear
+) -> None:
+    other = Ear(connection(), schema, "other")
+    insert(conn, schema, "a b c")
+    update(conn, schema, CLAIM)
+    update(conn, schema, PARK, "b")
+    ear.heard()
+    for id_ in "abc":
+        update(conn, schema, CANCEL, id_)
+    assert ear.heard() == [("bell", "canceled:a")]
+    assert other.heard() == []
+
+
 def test_a_heartbeat_is_silent(conn: psycopg.Connection, schema: str, ear: Ear) -> None:
     insert(conn, schema, "a")
     update(conn, schema, CLAIM)
@@ -238,7 +252,7 @@ def test_whoever_waits_is_told_of_the_end(
     ear.heard()
     update(conn, schema, end)
     update(conn, schema, end, "b")
-    assert ear.heard() == [("result", "a")]
+    assert [note for note in ear.heard() if note[0] == "result"] == [("result", "a")]
 
 
 def test_nobody_is_told_of_what_nobody_waits_for(

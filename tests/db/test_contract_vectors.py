@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from owsuper.core.model import (
     Complete,
     ErrorPayload,
     Fail,
+    NewChild,
     Outcome,
     Park,
     Retry,
@@ -30,7 +32,7 @@ from owsuper.core.model import (
 from owsuper.db import connect
 from owsuper.db.claims import ClaimQueries, parse_claim
 from owsuper.db.clients import ClientQueries, NewRun
-from owsuper.db.related import lock_text
+from owsuper.db.related import RelatedStore, lock_text
 from owsuper.db.runs import RunStore
 from owsuper.errors import RunError
 from tests.db.rows import ME, OTHER, Tables, from_now, perform, step_write
@@ -69,14 +71,15 @@ DIFFERS: dict[str, tuple[str, Any]] = {
             "pending-late",
         ],
     ),
+    "signal to a run that has ended": (
+        "It is delivered to nobody. There, the attempt is delivered to that still looks as if it"
+        " waited, and the run is reported to have been reached.",
+        0,
+    ),
     "cancel finds an open run that its update missed": (
         "Cancelling locks the run before it looks, so nothing can come between.",
         None,
     ),
-}
-NOT_YET = {
-    "link_child": "child runs are started by a later version",
-    "signal sent": "signals are sent by a later version",
 }
 
 
@@ -97,6 +100,7 @@ class World:
         self.conn = conn
         self.tables = Tables(conn, schema)
         self.store = RunStore(schema, "default")
+        self.related = RelatedStore(schema, "default")
         self.claims = ClaimQueries(schema, "default")
         self.clients = ClientQueries(schema, "default")
 
@@ -218,9 +222,8 @@ def test_a_refused_cancel_says_why_as_there(case: Case, world: World) -> None:
 
 
 def test_writes_on_step_attempts_change_what_they_change_there(world: World) -> None:
-    for case in vectors("step_transitions"):
-        if case["operation"] in NOT_YET:
-            continue
+    cases = [case for case in vectors("step_transitions") if case["operation"] != "link_child"]
+    for case in cases:
         settled = case["step_status"] != "running"
         run = world.tables.run(status=case["run_status"], worker_id=owner(case["run_worker_id"]))
         step = world.tables.step(
@@ -242,6 +245,22 @@ def test_writes_on_step_attempts_change_what_they_change_there(world: World) -> 
         mine = case["run_status"] == "running" and case["run_worker_id"] == "ME"
         expected = case["ok"] or (mine and DIFFERS["step already settled otherwise"][1])
         assert ok == expected, case
+
+
+def test_a_child_is_linked_to_its_step_when_it_is_there(world: World) -> None:
+    cases = [case for case in vectors("step_transitions") if case["operation"] == "link_child"]
+    for case in cases:
+        run = world.tables.run(status=case["run_status"], worker_id=owner(case["run_worker_id"]))
+        step = world.tables.step(run, kind="workflow", status=case["step_status"])
+        runs = world.tables.count("workflow_runs")
+        before = world.tables.fetch(step, "step_attempts")
+        new = NewChild(str(uuid4()), "child", None, None)
+        child = world.related.adopt(world.conn, run, ME, step, new)
+        changes = world.changes(before, world.tables.fetch(step, "step_attempts"))
+        named = {name: "RUN" if value == new.run_id else value for name, value in changes.items()}
+        assert named == case["step_changes"], case
+        assert (child is not None) == case["ok"], case
+        assert world.tables.count("workflow_runs") - runs == case["ok"], case
 
 
 # --- claims ---------------------------------------------------------------------------------
@@ -311,20 +330,44 @@ def wake(world: World, via: str, child: str) -> None:
             assert world.tables.fetch(child)["status"] == "failed"
 
 
+def moment(named: str) -> datetime | None:
+    return {"past": from_now(-10), "future": from_now(3600), "null": None}[named]
+
+
+def test_a_signal_wakes_whom_it_wakes_there(world: World) -> None:
+    differences = 0
+    for case in [case for case in vectors("wakeups") if case["via"] == "signal sent"]:
+        run = world.tables.run(
+            status=case["waiting_run_status"],
+            worker_id=owner(case["waiting_run_worker_id"]),
+            available_at=moment(case["waiting_run_available_at"]),
+        )
+        context = {"kind": "signal-wait", "signal": run}
+        world.tables.step(run, kind="signal-wait", context=context)
+        before = world.tables.fetch(run)
+        reached = world.related.send(world.conn, run, b"1", None, keep=False)
+        expected = case["reported_recipients"]
+        if case["waiting_run_status"] in ("completed", "canceled"):
+            expected = DIFFERS["signal to a run that has ended"][1]
+            differences += expected != case["reported_recipients"]
+        assert reached == [run] * expected, case
+        assert world.changes(before, world.tables.fetch(run)) == case["waiting_run_changes"], case
+    assert differences
+
+
 def test_what_ends_a_child_wakes_its_parent_as_there(world: World) -> None:
-    cases = [case for case in vectors("wakeups") if case["via"] not in NOT_YET]
+    cases = [case for case in vectors("wakeups") if case["via"] != "signal sent"]
     waiting = {
         key: case["waiting_run_changes"]
         for case in cases
         for key in [tuple(value for value in case.values() if not isinstance(value, dict))]
     }
-    moments = {"past": from_now(-10), "future": from_now(3600), "null": None}
     differences = 0
     for case in cases:
         parent = world.tables.run(
             status=case["waiting_run_status"],
             worker_id=owner(case["waiting_run_worker_id"]),
-            available_at=moments[case["waiting_run_available_at"]],
+            available_at=moment(case["waiting_run_available_at"]),
         )
         child = world.tables.child(parent, linked="link missing" not in case["via"])
         if "no longer running" in case["via"]:

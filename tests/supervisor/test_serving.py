@@ -23,7 +23,7 @@ from tests.fixtures.processes import Program, Spawn
 from tests.fixtures.proxy import Proxy
 
 FLOWS = """
-import os, re, signal, threading, time
+import asyncio, os, re, signal, threading, time
 from pathlib import Path
 from owsuper import OpenWorkflow
 
@@ -46,6 +46,16 @@ def wait_for_file(step, input: dict):
             time.sleep(0.01)
     step.run("wait", wait)
     step.run("after", note, "after")
+
+@ow.workflow
+async def wait_for_ever(step, input: dict):
+    async def wait():
+        note("waiting")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            note("cancelled")
+    await step.run("wait", wait)
 
 @ow.workflow
 def die_once(step, input: dict):
@@ -98,6 +108,9 @@ class Worker:
             workflow_name=workflow, input_json=json.dumps(input).encode(), available_at=due
         )
         return self._queries.start(new).run(self._conn)
+
+    def cancel(self, run_id: str) -> None:
+        self._queries.cancel(run_id).run(self._conn)
 
     def get(self, run_id: str) -> RunRow:
         return self._queries.get_run(run_id).run(self._conn)
@@ -191,6 +204,27 @@ def test_a_run_is_executed_and_the_worker_stops_cleanly(begin: Begin) -> None:
 def test_the_bell_starts_a_run_long_before_the_poll(begin: Begin) -> None:
     worker = begin("--poll-interval=1h")
     worker.await_outcome(worker.start("say", text="hello"))
+
+
+def test_a_worker_hears_of_a_cancellation_long_before_it_renews_the_lease(begin: Begin) -> None:
+    worker = begin("--lease=1h")
+    run = worker.start("wait_for_ever")
+    worker.await_effect("waiting")
+    worker.cancel(run)
+    worker.await_outcome(run, "lost")
+    assert worker.effects() == ["waiting", "cancelled"]
+    assert worker.get(run).status == "canceled"
+
+
+def test_a_worker_that_does_not_listen_learns_of_a_cancellation_as_it_renews_the_lease(
+    begin: Begin,
+) -> None:
+    worker = begin("--no-listen", "--lease=1s", "--poll-interval=50ms")
+    run = worker.start("wait_for_ever")
+    worker.await_effect("waiting")
+    worker.cancel(run)
+    worker.await_outcome(run, "lost")
+    assert worker.effects() == ["waiting", "cancelled"]
 
 
 def test_a_timer_starts_a_run_when_it_is_due_long_before_the_poll(begin: Begin) -> None:
