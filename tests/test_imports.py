@@ -46,7 +46,7 @@ ROOMS = {
     "errors": room("", OUTSIDE_WORLD),
     "wire": room("core.model errors settings", OUTSIDE_WORLD),
     # what users write against
-    "step": room("core errors", DRIVERS | {"threading", "socket"}),
+    "step": room("core errors step", DRIVERS | {"threading", "socket"}),
     "signature": room("core errors step", DRIVERS | {"threading", "socket"}),
     "workflow": room("core errors signature step", DRIVERS | {"threading", "socket"}),
     "inputs": room("core errors workflow", DRIVERS | {"threading", "socket"}),
@@ -60,8 +60,8 @@ ROOMS = {
     ),
     # never claims
     "child": room(
-        "child client.app core db.connect db.pool db.runs embedded errors flight ids inputs logs"
-        " settings step wire workflow",
+        "child client.app core db.connect db.pool db.related db.runs embedded errors flight ids"
+        " inputs logs settings step wire workflow",
         "multiprocessing",
     ),
     "client": room(

@@ -13,27 +13,31 @@ import inspect
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from owsuper.child import calls
-from owsuper.child.passes import GONE, Gone, Pass, Services, step_in_flight
+from owsuper.child.passes import GONE, Gone, Pass, Services
 from owsuper.child.quiet import Quiet
 from owsuper.core.decisions import Wait
-from owsuper.core.durations import Duration, milliseconds
-from owsuper.core.effects import Adopt, Call, Effect, Look, Pause, Record, Settle, Threw, Value
-from owsuper.core.model import ChildState, ClaimedRun, Delivery, Outcome, Release
-from owsuper.core.protocol import Steps, function_step, sleep_step
+from owsuper.core.effects import (
+    Adopt,
+    Answer,
+    Call,
+    Effect,
+    Look,
+    Pause,
+    Record,
+    Settle,
+    Threw,
+    Value,
+)
+from owsuper.core.model import ClaimedRun, Outcome, Release
+from owsuper.core.protocol import Steps
 from owsuper.core.replay import Replay
-from owsuper.core.retry import RetryPolicy
 from owsuper.core.unwind import Unwind, unwind
-from owsuper.core.waiting import child_step, signal_step
+from owsuper.step.requests import Request
 
-if TYPE_CHECKING:
-    from owsuper.workflow import Workflow
-
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
 _DEFER: Final = 0.002  # seconds a recorded result waits for company before it is written
 
@@ -58,85 +62,12 @@ class AwaitingPass(Pass):
 
     # --- what user code calls --------------------------------------------------------------
 
-    def call(
-        self,
-        name: str,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        *,
-        retry: RetryPolicy | None,
-        type: Any,
-    ) -> Coroutine[Any, Any, Any]:
-        step = self.function_step(name, fn, args, retry, type)
-        return _named(f"step.run({name!r})", self._drive(function_step(self, step)))
+    def call(self, request: Request) -> Coroutine[Any, Any, Any]:
+        spelled, steps = calls.steps(self, request)
+        return _named(spelled, self._drive(steps))
 
-    def sleep(self, name: str, duration: Duration) -> Coroutine[Any, Any, None]:
-        steps = sleep_step(self, self.begin(name), partial(milliseconds, duration))
-        return _named(f"step.sleep({name!r})", self._drive(steps))
-
-    def sleep_until(self, name: str, when: datetime) -> Coroutine[Any, Any, None]:
-        at = calls.moment(when, f"Step {name!r}: when")
-        steps = sleep_step(self, self.begin(name), partial(milliseconds, 0), at)
-        return _named(f"step.sleep_until({name!r})", self._drive(steps))
-
-    def run_child(
-        self,
-        workflow: Workflow[Any, Any] | str,
-        input: Any,
-        *,
-        name: str | None,
-        version: str | None,
-        timeout: Any,
-        type: Any,
-    ) -> Coroutine[Any, Any, Any]:
-        step = calls.child_step(
-            self, workflow, input, name=name, version=version, timeout=timeout, type=type
-        )
-        return _named(f"step.run_workflow({step.key!r})", self._drive(child_step(self, step)))
-
-    def submit_child(
-        self,
-        workflow: Workflow[Any, Any] | str,
-        input: Any,
-        *,
-        name: str | None,
-        version: str | None,
-        timeout: Any,
-        type: Any,
-    ) -> asyncio.Task[Any]:
-        return self._submit(
-            self.run_child(workflow, input, name=name, version=version, timeout=timeout, type=type)
-        )
-
-    def wait_for_signal(
-        self, signal: str, *, timeout: Any, type: Any, name: str | None
-    ) -> Coroutine[Any, Any, Any]:
-        step = calls.signal_step(self, signal, timeout=timeout, type=type, name=name)
-        return _named(f"step.wait_for_signal({signal!r})", self._drive(signal_step(self, step)))
-
-    def send_signal(
-        self, signal: str, data: Any, *, name: str | None, buffer: bool
-    ) -> Coroutine[Any, Any, list[str]]:
-        step = calls.send_step(self, self._services, signal, data, name=name, buffer=buffer)
-
-        async def send() -> list[str]:
-            return calls.reached(await self._drive(function_step(self, step)))
-
-        return _named(f"step.send_signal({signal!r})", send())
-
-    def submit(
-        self,
-        name: str,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        *,
-        retry: RetryPolicy | None,
-        type: Any,
-    ) -> asyncio.Task[Any]:
-        return self._submit(self.call(name, fn, args, retry=retry, type=type))
-
-    def _submit(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = self._loop.create_task(coroutine)
+    def submit(self, request: Request) -> asyncio.Task[Any]:
+        task = self._loop.create_task(self.call(request))
         self._submitted.add(task)
         return task
 
@@ -153,7 +84,7 @@ class AwaitingPass(Pass):
         finally:
             steps.close()
 
-    async def _perform(self, effect: Effect) -> Value | Threw | ChildState | Delivery | None:
+    async def _perform(self, effect: Effect) -> Answer:
         match effect:
             case Settle():
                 if self._writing.locked() or self._sent is not None or self.owes():
@@ -170,9 +101,9 @@ class AwaitingPass(Pass):
                 if self._flush is None:
                     self._flush = self._loop.call_later(_DEFER, self._flush_soon)
             case Look(attempt_id):
-                return await self._ask(self._services.inquiries.look, attempt_id)
+                return await self._ask(self.inquiries.look, attempt_id)
             case Adopt():
-                child = await self._ask(self._services.inquiries.adopt, self.run, effect)
+                child = await self._ask(self.inquiries.adopt, self.run, effect)
                 if child is None:
                     self.decide(GONE)
                     raise unwind()
@@ -181,16 +112,13 @@ class AwaitingPass(Pass):
                 await self._block(wait)
         return None
 
-    async def _ask(self, ask: Callable[..., Answer], *what: Any) -> Answer:
+    async def _ask(self, ask: Callable[..., T], *what: Any) -> T:
         """The answer of the database, which a thread waits for."""
         with self._quiet.under_way():
             return await asyncio.wrap_future(self._services.writers.submit(ask, *what))
 
     async def _call(self, call: Call) -> Value | Threw:
-        services = self._services
-        services.flight.enter(self.slot, call.key)
-        services.markers.began(call.attempt_id, partial(self.running_row, call, self.now()))
-        token = step_in_flight.set(call.key)
+        token = self.enter_step(call)
         task = asyncio.current_task()
         assert task is not None
         self._calling.add(task)
@@ -214,9 +142,7 @@ class AwaitingPass(Pass):
         finally:
             self._quiet.end()
             self._calling.discard(task)
-            step_in_flight.reset(token)
-            services.markers.ended(call.attempt_id)
-            services.flight.leave(self.slot, call.key)
+            self.leave_step(call, token)
         self.end_if_copied(answer)
         return answer
 

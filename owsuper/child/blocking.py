@@ -8,150 +8,56 @@ from __future__ import annotations
 
 import inspect
 import threading
-import time
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
-from contextvars import Context, copy_context
-from dataclasses import dataclass, field
-from datetime import datetime
+from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from owsuper.child import calls
+from owsuper.child.branches import Branch, BranchingPass, StepFuture
 from owsuper.child.loop import Job
-from owsuper.child.passes import Gone, Pass, Services, step_in_flight
-from owsuper.core.decisions import Wait
-from owsuper.core.durations import Duration, milliseconds
-from owsuper.core.effects import Adopt, Call, Effect, Look, Pause, Record, Settle, Threw, Value
-from owsuper.core.model import ChildState, ClaimedRun, Delivery, Outcome
-from owsuper.core.protocol import Steps, function_step, sleep_step
+from owsuper.child.passes import Gone, Services
+from owsuper.core.effects import (
+    Adopt,
+    Answer,
+    Call,
+    Effect,
+    Look,
+    Pause,
+    Record,
+    Settle,
+    Threw,
+    Value,
+)
+from owsuper.core.model import ClaimedRun, Outcome
+from owsuper.core.protocol import Steps
 from owsuper.core.replay import Replay
-from owsuper.core.retry import RetryPolicy
 from owsuper.core.unwind import Unwind, unwind
-from owsuper.core.waiting import child_step, signal_step
 from owsuper.errors import StepUsageError
-
-if TYPE_CHECKING:
-    from owsuper.workflow import Workflow
+from owsuper.step.requests import Request
 
 
-class StepFuture(Future[Any]):
-    """The result to come of a submitted step."""
-
-    def __init__(self, owner: BlockingPass) -> None:
-        super().__init__()
-        self._owner = owner
-        self.set_running_or_notify_cancel()  # a step that was submitted cannot be cancelled
-
-    def result(self, timeout: float | None = None) -> Any:
-        """The step's result. Raises what the step raised; TimeoutError after ``timeout`` s."""
-        self._owner.await_done(self, timeout)
-        return super().result(timeout=0)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._owner.await_done(self, timeout)
-        return super().exception(timeout=0)
-
-
-@dataclass(eq=False, slots=True)
-class _Branch:
-    """A submitted step: its protocol, its future, and the context that it was called in."""
-
-    steps: Steps
-    future: StepFuture
-    context: Context = field(default_factory=copy_context)
-    wait: Wait | None = None
-
-
-class BlockingPass(Pass):
+class BlockingPass(BranchingPass):
     """One pass of a ``def`` workflow; the engine behind ``Step``."""
 
     def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
         super().__init__(run, replay, services, slot)
-        self._changed = threading.Condition()
         self._bodies = {threading.get_ident()}  # threads of the body and of its branches
-        self._active = 1  # branches that are not waiting; the body is the first
-        self._waits: list[Wait] = []  # of branches that block their thread
-        self._parked: list[_Branch] = []  # submitted, waiting, without a thread
         self._awaited: set[Job] = set()  # async functions of steps that are under way
         self._stopped = False
         self._writing = threading.Lock()
 
     # --- what user code calls --------------------------------------------------------------
 
-    def call(
-        self,
-        name: str,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        *,
-        retry: RetryPolicy | None,
-        type: Any,
-    ) -> Any:
-        step = self.function_step(name, fn, args, retry, type)
-        return self._drive(function_step(self, step))
+    def call(self, request: Request) -> Any:
+        _, steps = calls.steps(self, request)
+        return self._drive(steps)
 
-    def sleep(self, name: str, duration: Duration) -> None:
-        self._drive(sleep_step(self, self.begin(name), partial(milliseconds, duration)))
-
-    def sleep_until(self, name: str, when: datetime) -> None:
-        at = calls.moment(when, f"Step {name!r}: when")
-        self._drive(sleep_step(self, self.begin(name), partial(milliseconds, 0), at))
-
-    def run_child(
-        self,
-        workflow: Workflow[Any, Any] | str,
-        input: Any,
-        *,
-        name: str | None,
-        version: str | None,
-        timeout: Any,
-        type: Any,
-    ) -> Any:
-        step = calls.child_step(
-            self, workflow, input, name=name, version=version, timeout=timeout, type=type
-        )
-        return self._drive(child_step(self, step))
-
-    def submit_child(
-        self,
-        workflow: Workflow[Any, Any] | str,
-        input: Any,
-        *,
-        name: str | None,
-        version: str | None,
-        timeout: Any,
-        type: Any,
-    ) -> StepFuture:
-        step = calls.child_step(
-            self, workflow, input, name=name, version=version, timeout=timeout, type=type
-        )
-        return self._submit(child_step(self, step))
-
-    def wait_for_signal(self, signal: str, *, timeout: Any, type: Any, name: str | None) -> Any:
-        step = calls.signal_step(self, signal, timeout=timeout, type=type, name=name)
-        return self._drive(signal_step(self, step))
-
-    def send_signal(self, signal: str, data: Any, *, name: str | None, buffer: bool) -> list[str]:
-        step = calls.send_step(self, self._services, signal, data, name=name, buffer=buffer)
-        return calls.reached(self._drive(function_step(self, step)))
-
-    def submit(
-        self,
-        name: str,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        *,
-        retry: RetryPolicy | None,
-        type: Any,
-    ) -> StepFuture:
-        return self._submit(function_step(self, self.function_step(name, fn, args, retry, type)))
-
-    def _submit(self, steps: Steps) -> StepFuture:
-        branch = _Branch(steps, StepFuture(self))
-        with self._changed:
-            self._active += 1
+    def submit(self, request: Request) -> StepFuture:
+        _, steps = calls.steps(self, request)
+        branch = Branch(steps, StepFuture(self))
+        self._begin_branches()
         self._services.threads.submit(self._advance, branch)
         return branch.future
 
@@ -164,8 +70,7 @@ class BlockingPass(Pass):
                     " functions without arguments: step.parallel(partial(ship, order), bill)."
                 )
         futures = [StepFuture(self) for _ in branches]
-        with self._changed:
-            self._active += len(branches)
+        self._begin_branches(len(branches))
         for branch, future in zip(branches, futures, strict=True):
             call = partial(self._call_branch, branch, future)
             run = partial(copy_context().run, call)
@@ -180,11 +85,8 @@ class BlockingPass(Pass):
             settle = partial(future.set_result, branch())
         except BaseException as exc:
             settle = partial(future.set_exception, exc)
-        with self._changed:
-            self._bodies.discard(threading.get_ident())
-            settle()
-            self._active -= 1
-            self._changed.notify_all()
+        self._bodies.discard(threading.get_ident())
+        self._end_branch(settle)
 
     # --- the driver ------------------------------------------------------------------------
 
@@ -192,14 +94,11 @@ class BlockingPass(Pass):
         """Perform the effects of ``steps`` in this thread; its value."""
         if threading.get_ident() in self._bodies:
             return self._go_through(steps)
-        with self._changed:  # a thread that user code started: a branch like others
-            self._active += 1
+        self._begin_branches()  # a thread that user code started: a branch like others
         try:
             return self._go_through(steps)
         finally:
-            with self._changed:
-                self._active -= 1
-                self._changed.notify_all()
+            self._end_branch()
 
     def _go_through(self, steps: Steps) -> Any:
         try:
@@ -215,20 +114,27 @@ class BlockingPass(Pass):
         finally:
             steps.close()
 
-    def _advance(self, branch: _Branch) -> None:
+    def _advance(self, branch: Branch) -> None:
         """Perform the effects of a submitted step until it ends or waits."""
         try:
             effect = next(branch.steps)
             while not isinstance(effect, Pause):
                 effect = branch.steps.send(branch.context.run(self._perform, effect))
         except StopIteration as done:
-            self._end(branch, partial(branch.future.set_result, done.value))
+            self._end_branch(partial(branch.future.set_result, done.value))
         except BaseException as exc:
-            self._end(branch, partial(branch.future.set_exception, exc))
+            self._end_branch(partial(branch.future.set_exception, exc))
         else:
             self._park(branch, effect.wait)
+            self._services.timekeeper.call_later(
+                max(0.0, self.pause_of(effect.wait)), lambda: self._resume(branch)
+            )
 
-    def _perform(self, effect: Effect) -> Value | Threw | ChildState | Delivery | None:
+    def _resume(self, branch: Branch) -> None:
+        if self._unpark(branch):
+            self._services.threads.submit(self._advance, branch)
+
+    def _perform(self, effect: Effect) -> Answer:
         match effect:
             case Settle():
                 self.settle()
@@ -243,9 +149,9 @@ class BlockingPass(Pass):
                 self._services.deferred.add(self, write)
                 self.tell_failed(write)
             case Look(attempt_id):
-                return self._services.inquiries.look(attempt_id)
+                return self.inquiries.look(attempt_id)
             case Adopt():
-                child = self._services.inquiries.adopt(self.run, effect)
+                child = self.inquiries.adopt(self.run, effect)
                 if child is None:
                     self.lose()
                     raise unwind()
@@ -255,10 +161,7 @@ class BlockingPass(Pass):
         return None
 
     def _call(self, call: Call) -> Value | Threw:
-        services = self._services
-        services.flight.enter(self.slot, call.key)
-        services.markers.began(call.attempt_id, partial(self.running_row, call, self.now()))
-        token = step_in_flight.set(call.key)
+        token = self.enter_step(call)
         try:
             value = call.function()
             if inspect.isawaitable(value):
@@ -269,9 +172,7 @@ class BlockingPass(Pass):
         except BaseException as exc:  # SystemExit in a step is a failure of that step
             answer = Threw(exc)
         finally:
-            step_in_flight.reset(token)
-            services.markers.ended(call.attempt_id)
-            services.flight.leave(self.slot, call.key)
+            self.leave_step(call, token)
         self.end_if_copied(answer)
         return answer
 
@@ -292,71 +193,7 @@ class BlockingPass(Pass):
             with self._changed:
                 self._awaited.discard(job)
 
-    # --- waiting ---------------------------------------------------------------------------
-
-    def _block(self, wait: Wait) -> None:
-        """Block this thread for ``wait``. Raises Unwind when the run leaves."""
-        with self._changed:
-            self._waits.append(wait)
-            self._active -= 1
-            try:
-                end = time.monotonic() + self.pause_of(wait)
-                while (left := end - time.monotonic()) > 0:
-                    self._leave_if_idle()
-                    if self.verdict is not None:
-                        raise unwind()
-                    self._changed.wait(left)
-            finally:
-                self._waits.remove(wait)
-                self._active += 1
-
-    def await_done(self, future: StepFuture, timeout: float | None) -> None:
-        """Block this thread until ``future`` is done or ``timeout`` seconds are over."""
-        end = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            self._active -= 1
-            try:
-                while not future.done():
-                    self._leave_if_idle()
-                    if self.verdict is not None:
-                        raise unwind()
-                    left = None if end is None else end - time.monotonic()
-                    if left is not None and left <= 0:
-                        return
-                    self._changed.wait(left)
-            finally:
-                self._active += 1
-
-    def _park(self, branch: _Branch, wait: Wait) -> None:
-        """Keep a submitted step that waits, without its thread, until it is due."""
-        with self._changed:
-            branch.wait = wait
-            self._parked.append(branch)
-            self._active -= 1
-            self._changed.notify_all()
-        self._services.timekeeper.call_later(
-            max(0.0, self.pause_of(wait)), lambda: self._resume(branch)
-        )
-
-    def _resume(self, branch: _Branch) -> None:
-        with self._changed:
-            if branch not in self._parked or self.verdict is not None:
-                return
-            self._parked.remove(branch)
-            self._active += 1
-        self._services.threads.submit(self._advance, branch)
-
-    def _end(self, branch: _Branch, settle: Callable[[], None]) -> None:
-        with self._changed:
-            settle()
-            self._active -= 1
-            self._changed.notify_all()
-
-    def _leave_if_idle(self) -> None:
-        waits = self._waits + [branch.wait for branch in self._parked if branch.wait is not None]
-        if self._active == 0 and waits and self.verdict is None:
-            self.leave(waits)
-            self._changed.notify_all()
+    # --- stopping --------------------------------------------------------------------------
 
     def lose(self) -> None:
         super().lose()
@@ -418,14 +255,6 @@ class BlockingPass(Pass):
         When the body ``returned``, steps that wait for a retry make the run wait; when it
         raised, they are dropped.
         """
-        with self._changed:
-            self._ended = True
-            self._active -= 1
-            while self._active:
-                self._changed.wait()
-            if returned:
-                self._leave_if_idle()
-            for branch in self._parked:
-                branch.steps.close()
-            self._parked.clear()
+        self._ended = True
+        self._end_body(returned)
         return self.verdict

@@ -1,4 +1,4 @@
-"""From what user code wrote to a step that starts a child, waits for a signal or sends one."""
+"""From what user code asked for to the step that it is: checked, named and ready to go."""
 
 from __future__ import annotations
 
@@ -8,40 +8,83 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from owsuper import inputs
+from owsuper.child.results import result_type
 from owsuper.core import codec
 from owsuper.core.durations import add_ms, add_years, milliseconds
 from owsuper.core.model import NewChild, StepKind
 from owsuper.core.names import check_signal
-from owsuper.core.protocol import FunctionStep
-from owsuper.core.retry import RetryPolicy
-from owsuper.core.waiting import ChildStep, SignalStep
+from owsuper.core.protocol import FunctionStep, Steps, function_step, sleep_step
+from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
+from owsuper.core.waiting import ChildStep, SignalStep, child_step, signal_step
 from owsuper.errors import ConfigurationError, InvalidDuration, StepUsageError
 from owsuper.ids import new_id
+from owsuper.step.requests import (
+    ChildCall,
+    FunctionCall,
+    Request,
+    SignalSend,
+    SignalWait,
+    Sleep,
+    SleepUntil,
+)
 from owsuper.workflow import Workflow
 
 if TYPE_CHECKING:
-    from owsuper.child.passes import Pass, Services
+    from owsuper.child.inquiries import Inquiries
+    from owsuper.child.passes import Pass
 
 _ONCE: Final = RetryPolicy(maximum_attempts=1)
 
 
-def child_step(
-    this: Pass,
-    workflow: Workflow[Any, Any] | str,
-    input: Any,
-    *,
-    name: str | None,
-    version: str | None,
-    timeout: Any,
-    type: Any,
-) -> ChildStep:
-    """Check and name one call of a child step. Raises StepUsageError, ConfigurationError."""
+def steps(this: Pass, request: Request) -> tuple[str, Steps]:
+    """How user code spelled ``request``, and the protocol of the step that it is.
+
+    Raises StepUsageError, ConfigurationError, NotSerializable.
+    """
+    match request:
+        case FunctionCall():
+            return f"step.run({request.name!r})", function_step(this, _function(this, request))
+        case Sleep(name, duration):
+            asleep = sleep_step(this, this.begin(name), partial(milliseconds, duration))
+            return f"step.sleep({name!r})", asleep
+        case SleepUntil(name, when):
+            at = _moment(when, f"Step {name!r}: when")
+            asleep = sleep_step(this, this.begin(name), partial(milliseconds, 0), at)
+            return f"step.sleep_until({name!r})", asleep
+        case ChildCall():
+            child = _child(this, request)
+            return f"step.run_workflow({child.key!r})", child_step(this, child)
+        case SignalWait(signal):
+            return f"step.wait_for_signal({signal!r})", signal_step(this, _wait(this, request))
+        case SignalSend(signal):
+            sending = function_step(this, _sending(this, request))
+            return f"step.send_signal({signal!r})", _reached(sending)
+
+
+def _function(this: Pass, call: FunctionCall) -> FunctionStep:
+    name, fn, retry = call.name, call.fn, call.retry
+    if not callable(fn):
+        raise StepUsageError(
+            f"Step {name!r} was given {type(fn).__name__} {fn!r:.60}, which is not callable. "
+            "Pass the function and its arguments apart: step.run(name, fn, arg)."
+        )
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(
+            f"Step {name!r}: retry must be a RetryPolicy, not {type(retry).__name__}"
+        )
+    key = this.begin(name)
+    function: Callable[[], Any] = partial(fn, *call.args) if call.args else fn
+    return FunctionStep(key, function, retry or STEP_DEFAULT, result_type(name, fn, call.type))
+
+
+def _child(this: Pass, call: ChildCall) -> ChildStep:
+    workflow, input, name, type = call.workflow, call.input, call.name, call.type
     if not isinstance(workflow, (Workflow, str)):
         raise StepUsageError(
             f"A child must be a workflow or the name of one, not {workflow!r:.60}. A function is"
             " called by step.run()."
         )
-    target, version = inputs.identity(workflow, version)
+    target, version = inputs.identity(workflow, call.version)
     if isinstance(workflow, Workflow) and type is None:
         type = workflow.output_type
     elif type is not None:
@@ -51,43 +94,41 @@ def child_step(
         raw = inputs.encoded(workflow, input, "input")
         return NewChild(new_id(), target, version, raw)
 
-    return ChildStep(this.begin(target if name is None else name), _until(timeout), prepare, type)
+    key = this.begin(target if name is None else name)
+    return ChildStep(key, _until(call.timeout), prepare, type)
 
 
-def signal_step(
-    this: Pass, signal: str, *, timeout: Any, type: Any, name: str | None
-) -> SignalStep:
-    """Check and name one wait for a signal. Raises StepUsageError, ConfigurationError."""
+def _wait(this: Pass, call: SignalWait) -> SignalStep:
+    signal, name, type = call.signal, call.name, call.type
     check_signal(signal)
     if type is not None:
         codec.check_type(type, f"Signal {signal!r}: type={type!r}", stored=True)
     key = this.begin(signal if name is None else name)
-    return SignalStep(key, signal, _until(timeout), type)
+    return SignalStep(key, signal, _until(call.timeout), type)
 
 
-def send_step(
-    this: Pass, services: Services, signal: str, data: Any, *, name: str | None, buffer: bool
-) -> FunctionStep:
-    """Check and name one sending of a signal. Raises NotSerializable too."""
+def _sending(this: Pass, call: SignalSend) -> FunctionStep:
+    signal, name = call.signal, call.name
     check_signal(signal)
-    raw = codec.encode(data, what="data", of=f"signal {signal!r}")
+    raw = codec.encode(call.data, what="data", of=f"signal {signal!r}")
     key = this.begin(signal if name is None else name)
-    send = partial(_send, services, this.run.run_id, key, signal, raw, buffer)
+    send = partial(_send, this.inquiries, this.run.run_id, key, signal, raw, call.buffer)
     return FunctionStep(key, send, _ONCE, kind=StepKind.SIGNAL_SEND)
 
 
 def _send(
-    services: Services, run_id: str, key: str, signal: str, raw: bytes | None, buffer: bool
+    inquiries: Inquiries, run_id: str, key: str, signal: str, raw: bytes | None, buffer: bool
 ) -> dict[str, list[str]]:
-    return {"workflowRunIds": services.inquiries.send(run_id, key, signal, raw, buffer)}
+    return {"workflowRunIds": inquiries.send(run_id, key, signal, raw, buffer)}
 
 
-def reached(output: Any) -> list[str]:
+def _reached(sending: Steps) -> Steps:
     """The ids of the runs that a signal reached, of what is stored of its step."""
+    output = yield from sending
     return list(output["workflowRunIds"]) if isinstance(output, dict) else []
 
 
-def moment(when: Any, what: str) -> datetime:
+def _moment(when: Any, what: str) -> datetime:
     """``when`` in UTC. Raises ConfigurationError for what is no aware datetime."""
     if not isinstance(when, datetime) or when.utcoffset() is None:
         raise ConfigurationError(
@@ -104,7 +145,7 @@ def _until(timeout: Any) -> Callable[[datetime], datetime]:
         if timeout is None:
             return add_years(now, 1)
         if isinstance(timeout, datetime):
-            return moment(timeout, "timeout")
+            return _moment(timeout, "timeout")
         try:
             ms = milliseconds(timeout)
         except InvalidDuration as error:

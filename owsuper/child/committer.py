@@ -20,6 +20,7 @@ from typing import Final
 import psycopg
 from psycopg.pq import ConnStatus
 
+from owsuper.child.callers import Waiting, seen, settle
 from owsuper.child.database import Database, Lost, is_refusal
 from owsuper.core.model import Complete, RunStatus, WriteSet
 from owsuper.db.runs import RunStore
@@ -41,25 +42,6 @@ class LeaseLost(Exception):
     """The run is no longer ours: nothing was written."""
 
 
-class _Waiting:
-    """A write set on its way, and what became of it: None is success.
-
-    A blocking caller sleeps on ``wake`` until it is done, or is to lead. While it is ``apart``
-    another thread sees to it.
-    """
-
-    __slots__ = ("apart", "done", "error", "future", "repeated", "wake", "write")
-
-    def __init__(self, write: WriteSet, future: asyncio.Future[None] | None = None) -> None:
-        self.write = write
-        self.future = future
-        self.wake = threading.Lock()
-        self.done = False
-        self.apart = False
-        self.repeated = False  # an earlier try may have succeeded
-        self.error: Exception | None = None
-
-
 class Committer:
     """Commits write sets, several at a time, through every outage of the database."""
 
@@ -68,17 +50,17 @@ class Committer:
         self._store = store
         self._conn: psycopg.Connection | None = None
         self._lock = threading.Lock()  # of the queue and of who leads
-        self._queue: list[_Waiting] = []
+        self._queue: list[Waiting] = []
         self._led = False
         self._company = 0  # how many may be on their way back
         self._called = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._apart: list[_Waiting] = []
+        self._apart: list[Waiting] = []
 
     def commit(self, write: WriteSet) -> None:
         """Make ``write`` durable; blocks. Raises LeaseLost, or what the database refused."""
-        waiting = _Waiting(write)
+        waiting = Waiting(write)
         waiting.wake.acquire()
         if not self._enter(waiting):
             waiting.wake.acquire()
@@ -92,8 +74,8 @@ class Committer:
     def begin(self, write: WriteSet) -> asyncio.Future[None]:
         """Make ``write`` durable, as ``commit`` does; not to be cancelled: it happens anyway."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_seen)
-        if self._enter(_Waiting(write, future)):
+        future.add_done_callback(seen)
+        if self._enter(Waiting(write, future)):
             self._call_thread()
         return future
 
@@ -107,14 +89,14 @@ class Committer:
 
     # --- who leads -------------------------------------------------------------------------
 
-    def _enter(self, waiting: _Waiting) -> bool:
+    def _enter(self, waiting: Waiting) -> bool:
         """Join the queue. Whether the caller must see to it that somebody leads."""
         with self._lock:
             self._queue.append(waiting)
             first, self._led = not self._led, True
         return first
 
-    def _lead(self, own: _Waiting | None = None) -> None:
+    def _lead(self, own: Waiting | None = None) -> None:
         """Commit what waits, until ``own`` is done if given; then somebody else's turn."""
         while True:
             self._serve()
@@ -159,12 +141,12 @@ class Committer:
             for waiting in batch:
                 if waiting.error is None and not waiting.apart:
                     waiting.error = exc
-        _settle([waiting for waiting in batch if not waiting.apart])
+        settle([waiting for waiting in batch if not waiting.apart])
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[Waiting]:
         """The next in the queue, up to a second one of the same run: those must follow on."""
         self._gather()
-        batch: list[_Waiting] = []
+        batch: list[Waiting] = []
         runs: set[str] = set()
         with self._lock:
             for waiting in self._queue[:_BATCH]:
@@ -184,7 +166,7 @@ class Committer:
         while len(self._queue) < self._company and time.monotonic() < end:
             time.sleep(_GLANCE)
 
-    def _commit(self, batch: Sequence[_Waiting]) -> None:
+    def _commit(self, batch: Sequence[Waiting]) -> None:
         """Commit together, through an outage; raises what ends that."""
         pause = 0.0
         while True:
@@ -211,7 +193,7 @@ class Committer:
         for waiting in batch:
             self._judge(waiting, held)
 
-    def _single_out(self, batch: Sequence[_Waiting], exc: psycopg.Error) -> None:
+    def _single_out(self, batch: Sequence[Waiting], exc: psycopg.Error) -> None:
         """One of them failed: find out which, so that the others get through."""
         if len(batch) > 1:
             for waiting in batch:
@@ -224,7 +206,7 @@ class Committer:
         else:
             self._set_apart(batch[0], exc)
 
-    def _judge(self, waiting: _Waiting, held: Container[str]) -> None:
+    def _judge(self, waiting: Waiting, held: Container[str]) -> None:
         write = waiting.write
         if write.worker_id not in held and not (waiting.repeated and self._happened(write)):
             waiting.error = LeaseLost(write.run_id)
@@ -238,7 +220,7 @@ class Committer:
 
     # --- what fails, but not for good ------------------------------------------------------
 
-    def _set_apart(self, waiting: _Waiting, exc: psycopg.Error) -> None:
+    def _set_apart(self, waiting: Waiting, exc: psycopg.Error) -> None:
         """Let it wait where it keeps nobody else waiting."""
         _log.warning("run %s: a write waits: %s", waiting.write.run_id, exc)
         waiting.apart = True
@@ -262,9 +244,9 @@ class Committer:
                     self._apart.append(waiting)
                 over = not self._apart
             if settled:
-                _settle([waiting])
+                settle([waiting])
 
-    def _try_again(self, waiting: _Waiting) -> bool:
+    def _try_again(self, waiting: Waiting) -> bool:
         """Whether that was the last time."""
         try:
             held = self._database.once(lambda conn: self._store.commit(conn, [waiting.write]))
@@ -302,39 +284,3 @@ def _is_usable(conn: psycopg.Connection | None, exc: psycopg.Error) -> bool:
         and not isinstance(exc, psycopg.errors.ReadOnlySqlTransaction)
         and not exc.sqlstate.startswith(_NO_SERVICE)
     )
-
-
-def _seen(future: asyncio.Future[None]) -> None:
-    """A caller that was cancelled does not come back for the error; that is no news."""
-    if not future.cancelled():
-        future.exception()
-
-
-def _settle(served: Sequence[_Waiting]) -> None:
-    """Tell the callers that it is over."""
-    for waiting in served:
-        waiting.done = True
-        if waiting.future is None:
-            waiting.wake.release()
-    _answer([waiting for waiting in served if waiting.future is not None])
-
-
-def _answer(served: Sequence[_Waiting]) -> None:
-    """Wake the awaiting callers, one hop a loop."""
-    if not served:
-        return
-
-    def wake() -> None:
-        for waiting in served:
-            future = waiting.future
-            assert future is not None
-            if future.done():
-                continue
-            if waiting.error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(waiting.error)
-
-    future = served[0].future
-    assert future is not None
-    future.get_loop().call_soon_threadsafe(wake)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from owsuper.child.database import Database
 from owsuper.core.effects import Adopt
 from owsuper.core.model import ChildState, ClaimedRun, Delivery
-from owsuper.db.runs import RunStore
+from owsuper.db.related import RelatedStore
 
 
 class Inquiries:
     """All of these block, wait through outages, and may be called from any thread."""
 
-    def __init__(self, database: Database, store: RunStore) -> None:
+    def __init__(self, database: Database, store: RelatedStore) -> None:
         self._database = database
         self._store = store
 

@@ -33,6 +33,7 @@ from owsuper.child.slots import SlotThreads
 from owsuper.child.spec import ChildSpec
 from owsuper.child.timekeeper import Timekeeper
 from owsuper.core.model import ClaimedRun, ErrorPayload, Fail, Release, WriteSet
+from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
 from owsuper.flight import FlightRecorder
 from owsuper.wire import (
@@ -85,6 +86,7 @@ class Child:
         self._waker, self._wakes = socket.socketpair()
         self._database = Database(settings.database_url, f"owsuper child {spec.index}")
         store = RunStore(settings.schema, settings.namespace)
+        related = RelatedStore(settings.schema, settings.namespace)
         timekeeper = Timekeeper()
         threads = ThreadPoolExecutor(
             max_workers=_STEP_THREADS + min(settings.concurrency, _STEP_THREADS),
@@ -100,7 +102,7 @@ class Child:
             markers=Markers(self._database, store, timekeeper, writers),
             deferred=Deferred(timekeeper, writers),
             leases=leases,
-            inquiries=Inquiries(self._database, store),
+            inquiries=Inquiries(self._database, related),
             flight=FlightRecorder(spec.flight_fd, settings.concurrency),
             timekeeper=timekeeper,
             threads=threads,

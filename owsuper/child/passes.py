@@ -12,18 +12,16 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import is_refusal
 from owsuper.child.deadlines import Deadlines
-from owsuper.child.results import result_type
 from owsuper.core.decisions import Diverged, OverLimit, Wait
 from owsuper.core.effects import Call, Threw, Value
 from owsuper.core.model import (
@@ -38,16 +36,10 @@ from owsuper.core.model import (
     WriteSet,
 )
 from owsuper.core.names import check_step_name
-from owsuper.core.protocol import FunctionStep
 from owsuper.core.replay import Replay
-from owsuper.core.retry import DEADLINE_ERROR, STEP_DEFAULT, RetryPolicy
+from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.unwind import unwind
-from owsuper.errors import (
-    ConfigurationError,
-    NonDeterminismError,
-    StepLimitExceeded,
-    StepUsageError,
-)
+from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +57,7 @@ _log = logging.getLogger("owsuper.child")
 
 _LOOK_PERIOD: Final = 1.0  # seconds
 
-step_in_flight: ContextVar[str | None] = ContextVar("owsuper_step", default=None)
+_in_flight: ContextVar[str | None] = ContextVar("owsuper_step", default=None)
 """The key of the step whose function is running in this context."""
 
 
@@ -112,6 +104,7 @@ class Pass:
         """The write that ends the claim is on its way, and says itself if it comes too late."""
         self.leased_until = run.claim_sent + services.leases.seconds
         """time.monotonic() of the end of the lease, as far as this process knows."""
+        self.inquiries = services.inquiries
         self._services = services
         self._pid = os.getpid()
         self._ended = False
@@ -125,7 +118,7 @@ class Pass:
 
     def begin(self, name: str) -> str:
         """The key of the step that user code calls ``name``. Raises StepUsageError."""
-        if (outer := step_in_flight.get()) is not None:
+        if (outer := _in_flight.get()) is not None:
             raise StepUsageError(
                 f"Step {name!r} was called inside the function of step {outer!r}. Steps do not "
                 "nest: call it from the workflow function, or call its function directly."
@@ -144,27 +137,18 @@ class Pass:
             raise unwind()
         return self.replay.key(name)
 
-    def function_step(
-        self,
-        name: str,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        retry: RetryPolicy | None,
-        given_type: Any,
-    ) -> FunctionStep:
-        """Check and name one call of a function step."""
-        if not callable(fn):
-            raise StepUsageError(
-                f"Step {name!r} was given {type(fn).__name__} {fn!r:.60}, which is not callable. "
-                "Pass the function and its arguments apart: step.run(name, fn, arg)."
-            )
-        if retry is not None and not isinstance(retry, RetryPolicy):
-            raise ConfigurationError(
-                f"Step {name!r}: retry must be a RetryPolicy, not {type(retry).__name__}"
-            )
-        key = self.begin(name)
-        type_ = result_type(name, fn, given_type)
-        return FunctionStep(key, _bound(fn, args), retry or STEP_DEFAULT, type_)
+    def enter_step(self, call: Call) -> Token[str | None]:
+        """Tell all who want to know that the function of a step is called now."""
+        self._services.flight.enter(self.slot, call.key)
+        row = partial(self.running_row, call, self.now())
+        self._services.markers.began(call.attempt_id, row)
+        return _in_flight.set(call.key)
+
+    def leave_step(self, call: Call, token: Token[str | None]) -> None:
+        """The function is over; ``token`` is what ``enter_step`` gave."""
+        _in_flight.reset(token)
+        self._services.markers.ended(call.attempt_id)
+        self._services.flight.leave(self.slot, call.key)
 
     def exceed(self, over: OverLimit) -> StepLimitExceeded:
         """The run reached its step limit: it fails, whatever user code makes of the error."""
@@ -296,7 +280,3 @@ class Pass:
     def leave(self, waits: list[Wait]) -> None:
         """Every branch waits, so the run does."""
         self.decide(self.replay.leave(waits))
-
-
-def _bound(fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[], Any]:
-    return partial(fn, *args) if args else fn

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from owsuper.core.decisions import Wait
-from owsuper.core.model import NewChild, StepKind, StepWrite
+from owsuper.core.model import ChildState, Delivery, NewChild, StepKind, StepWrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +70,7 @@ class Value:
 @dataclass(frozen=True, slots=True)
 class Threw:
     exception: BaseException
+
+
+Answer = Value | Threw | ChildState | Delivery | None
+"""What a driver answers: None to an effect that says nothing of an answer."""

@@ -1,6 +1,7 @@
 """The step protocol, written once: generators that yield effects and return the step's value.
 
-A driver performs the effects, blocking or awaiting; see ``owsuper.child.drivers``.
+A driver performs the effects, blocking (``owsuper.child.blocking``) or awaiting
+(``owsuper.child.awaiting``).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection, Connection
 
 from owsuper.core.model import RunStatus
 from owsuper.db.connect import is_pooled
-from owsuper.db.runs import lock_text, signal_calls
+from owsuper.db.related import lock_text, signal_calls
 from owsuper.db.statement import Statement, load
 from owsuper.errors import RunNotCancelable, RunNotFound, RunNotRetryable
 from owsuper.ids import new_id
@@ -163,7 +163,7 @@ class ClientQueries:
     def send_signal(
         self, signal: str, data: bytes | None, sender_key: str | None, *, keep: bool
     ) -> Operation[list[str]]:
-        """Send a signal; the ids of the runs that it reached. See ``RunStore.send``.
+        """Send a signal; the ids of the runs that it reached. See ``RelatedStore.send``.
 
         Without a key it is sent anew each time.
         """

@@ -2,7 +2,7 @@
 -- is no such run, start it. (Another implementation stores the attempt, the run and the link one
 -- after the other, and may die in between.)
 --
--- Called by: children, RunStore.adopt, in one transaction with start_lock.
+-- Called by: children, RelatedStore.adopt, in one transaction with start_lock.
 -- $1 namespace, $2 run id, $3 worker id (the fence), $4 id of the step attempt, $5 the run to
 -- start (JSON array of one), $6 its idempotency key.
 -- Returns columns as look does, of the child that there is now; nothing if the fence is broken or

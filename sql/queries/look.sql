@@ -1,7 +1,7 @@
 -- What has come of that which a step attempt waits for: the child that it has started, or the
 -- signal that was delivered to it.
 --
--- Called by: children, RunStore.look. $1 namespace, $2 id of the step attempt.
+-- Called by: children, RelatedStore.look. $1 namespace, $2 id of the step attempt.
 -- Returns one row, whose columns are those that load adds to a step attempt; none if there is no
 -- such attempt.
 --

@@ -24,6 +24,7 @@ from owsuper.child.markers import Markers
 from owsuper.child.passes import Services
 from owsuper.child.timekeeper import Timekeeper
 from owsuper.core.model import ClaimedRun
+from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
 from owsuper.flight import FlightRecorder
 from owsuper.workflow import Workflow
@@ -40,6 +41,7 @@ class Engine:
         self.conn = conn
         self.database = Database(url, "owsuper test child")
         self.store = RunStore(schema, "default")
+        self.related = RelatedStore(schema, "default")
         self.threads = ThreadPoolExecutor(max_workers=32)
         self.writers = ThreadPoolExecutor(max_workers=2)
         timekeeper = Timekeeper()
@@ -48,7 +50,7 @@ class Engine:
             markers=Markers(self.database, self.store, timekeeper, self.writers),
             deferred=Deferred(timekeeper, self.writers),
             leases=Leases(self.database, self.store, LEASE),
-            inquiries=Inquiries(self.database, self.store),
+            inquiries=Inquiries(self.database, self.related),
             flight=FlightRecorder(flight.create(1), 1),
             timekeeper=timekeeper,
             threads=self.threads,

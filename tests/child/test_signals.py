@@ -342,7 +342,7 @@ class TestFromOutside:
         blocked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         with closing(sender), ThreadPoolExecutor(1) as pool:
             with sender.transaction():
-                assert engine.store.send(sender, "go", b"7", None, keep=True) == []
+                assert engine.related.send(sender, "go", b"7", None, keep=True) == []
                 ended = pool.submit(engine.one_pass, run_id)
                 while sender.execute(blocked).fetchone() == (0,) and not ended.done():
                     pass

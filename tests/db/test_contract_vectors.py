@@ -32,7 +32,8 @@ from owsuper.core.model import (
 from owsuper.db import connect
 from owsuper.db.claims import ClaimQueries, parse_claim
 from owsuper.db.clients import ClientQueries, NewRun
-from owsuper.db.runs import RunStore, lock_text
+from owsuper.db.related import RelatedStore, lock_text
+from owsuper.db.runs import RunStore
 from owsuper.errors import RunError
 from tests.db.rows import ME, OTHER, Tables, from_now, perform, step_write
 
@@ -99,6 +100,7 @@ class World:
         self.conn = conn
         self.tables = Tables(conn, schema)
         self.store = RunStore(schema, "default")
+        self.related = RelatedStore(schema, "default")
         self.claims = ClaimQueries(schema, "default")
         self.clients = ClientQueries(schema, "default")
 
@@ -253,7 +255,7 @@ def test_a_child_is_linked_to_its_step_when_it_is_there(world: World) -> None:
         runs = world.tables.count("workflow_runs")
         before = world.tables.fetch(step, "step_attempts")
         new = NewChild(str(uuid4()), "child", None, None)
-        child = world.store.adopt(world.conn, run, ME, step, new)
+        child = world.related.adopt(world.conn, run, ME, step, new)
         changes = world.changes(before, world.tables.fetch(step, "step_attempts"))
         named = {name: "RUN" if value == new.run_id else value for name, value in changes.items()}
         assert named == case["step_changes"], case
@@ -343,7 +345,7 @@ def test_a_signal_wakes_whom_it_wakes_there(world: World) -> None:
         context = {"kind": "signal-wait", "signal": run}
         world.tables.step(run, kind="signal-wait", context=context)
         before = world.tables.fetch(run)
-        reached = world.store.send(world.conn, run, b"1", None, keep=False)
+        reached = world.related.send(world.conn, run, b"1", None, keep=False)
         expected = case["reported_recipients"]
         if case["waiting_run_status"] in ("completed", "canceled"):
             expected = DIFFERS["signal to a run that has ended"][1]

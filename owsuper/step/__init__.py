@@ -1,0 +1,11 @@
+"""What user code may call inside a workflow.
+
+``def`` workflows get a :class:`Step`, ``async def`` workflows an :class:`AsyncStep`: the same
+names and arguments, blocking and awaitable. Both turn each call into a request, and leave it to
+the engine behind them.
+"""
+
+from owsuper.step.awaiting import AsyncStep
+from owsuper.step.blocking import Step
+
+__all__ = ["AsyncStep", "Step"]
