@@ -416,7 +416,7 @@ class TestParallelSteps:
             return "S"
 
         def body(step: Any) -> Any:
-            one = step.submit("flaky", flaky, retry=RetryPolicy(initial_interval="100ms"))
+            one = step.submit("flaky", flaky, retry=RetryPolicy(initial_interval="500ms"))
             two = step.submit("slow", slow)
             return [(yield one), (yield two)]
 

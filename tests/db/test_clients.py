@@ -50,7 +50,7 @@ def test_a_started_run_is_pending_and_due_at_once(
     perform: Perform[Any], queries: ClientQueries, tables: Tables
 ) -> None:
     run = perform(queries.start(NewRun(workflow_name="w", input_json=b'{"a": 1}')))
-    assert UUID(run).version == 4
+    assert UUID(run).version == 7
     row = tables.fetch(run)
     created, updated = row.pop("created_at"), row.pop("updated_at")
     assert row.pop("available_at") == updated

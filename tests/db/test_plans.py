@@ -82,7 +82,7 @@ USES = [
     Use("commit_related", commit(outcome="park", at=LATER, awaits=[f"{RUN}/10"]), 2, "of a park"),
     Use("commit_related", commit(child=NEW_CHILD), 1, "of a step that starts a child"),
     Use("look", ("default", "wait"), 2),
-    Use("adopt_child", ("default", RUN, "me", "wait", json.dumps([NEW_CHILD]), "key"), 2),
+    Use("adopt_child", ("default", RUN, "me", "wait", json.dumps([NEW_CHILD]), "key"), 3),
     Use("open_children", ("default", f"{{{PARENT}}}"), 2),
     Use("send_signal", ("default", "go", None, "key", "false", "kept"), 0),
     Use("release_bounced", ("default", KNOWN, 100), 0),
