@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection, errors
-from psycopg.pq import ConnStatus
+from psycopg.pq import ConnStatus, PipelineStatus
 
 from owsuper import embedded
 from owsuper.client.company import AsyncCompany, Company
@@ -92,8 +92,8 @@ class Session:
                 try:
                     result = work(conn)
                 except psycopg.Error as error:
-                    if isinstance(error, errors.ReadOnlySqlTransaction):
-                        conn.close()  # the next one may lead to the primary
+                    if _is_useless(conn, error):
+                        conn.close()
                     left -= 1
                     if not left or not _is_lost(conn, error):
                         raise self._explain(conn, error) from error
@@ -112,7 +112,7 @@ class Session:
                 try:
                     result = await work(conn)
                 except psycopg.Error as error:
-                    if isinstance(error, errors.ReadOnlySqlTransaction):
+                    if _is_useless(conn, error):
                         await conn.close()
                     left -= 1
                     if not left or not _is_lost(conn, error):
@@ -268,6 +268,14 @@ class Session:
         if isinstance(error, errors.InsufficientPrivilege):
             return DatabaseError(f"PostgreSQL refused: {error.diag.message_primary}")
         return error
+
+
+def _is_useless(conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Error) -> bool:
+    """Whether another connection should be tried, although this one is open: the next may lead to
+    the primary; and a pipeline in whose middle the server crashed cannot always be left.
+    """
+    stuck = conn.pgconn.pipeline_status != PipelineStatus.OFF
+    return stuck or isinstance(error, errors.ReadOnlySqlTransaction)
 
 
 def _is_lost(conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Error) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -475,3 +476,31 @@ def test_a_server_that_restarts_under_a_query_is_asked_again(
     )
     assert killed.rowcount >= 1
     ow.run_workflow("name")
+
+
+def test_a_server_that_crashes_in_the_middle_of_a_pipeline_is_asked_again(
+    ow: OpenWorkflow,
+) -> None:
+    """psycopg may then be unable to leave the pipeline, on a connection that still looks whole."""
+    session = ow._database.session()
+    tried: list[psycopg.Connection] = []
+
+    def work(conn: psycopg.Connection) -> str:
+        tried.append(conn)
+        if len(tried) == 1:
+            conn.pgconn.enter_pipeline_mode()
+            raise psycopg.OperationalError("cannot exit pipeline mode while busy")
+        return "done"
+
+    async def awork(conn: Any) -> str:
+        return work(conn)
+
+    assert session.run(work) == "done"
+    assert tried[0].closed
+
+    async def run() -> tuple[str, bool]:
+        tried.clear()
+        session = await ow._database.asession()
+        return await session.arun(awork), tried[0].closed
+
+    assert asyncio.run(run()) == ("done", True)
