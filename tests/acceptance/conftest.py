@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def world(
     """A fresh schema and its workers."""
     worlds.append(World(database_url, schema, spawn_owsuper, tmp_path))
     return worlds[0]
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Random choices; what a failed test prints makes the same again."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    return random.Random(seed)
 
 
 @pytest.fixture

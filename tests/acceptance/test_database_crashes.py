@@ -45,13 +45,6 @@ def world(server: Server, tmp_path: Path, worlds: list[World], spawn_owsuper: Sp
     return worlds[0]
 
 
-@pytest.fixture
-def chance() -> random.Random:
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    return random.Random(seed)
-
-
 def kill_everything(server: Server) -> None:
     server.crash()
     server.start()

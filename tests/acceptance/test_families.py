@@ -13,13 +13,6 @@ from tests.acceptance.families import check_families, start_families
 from tests.acceptance.world import World, scaled, wait_until_dead
 
 
-@pytest.fixture
-def chance() -> random.Random:
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    return random.Random(seed)
-
-
 def test_nothing_is_started_or_told_twice_when_nothing_goes_wrong(world: World) -> None:
     families = start_families(world, scaled(20))
     worker = world.worker()

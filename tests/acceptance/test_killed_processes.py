@@ -13,13 +13,6 @@ import pytest
 from tests.acceptance.world import Worker, World, scaled, wait_until_dead
 
 
-@pytest.fixture
-def chance() -> random.Random:
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    return random.Random(seed)
-
-
 def kill_children(world: World, worker: Worker, times: int, chance: random.Random) -> None:
     """One after the other, each when some more steps have begun, so that there is work to lose."""
     for _ in range(times):
