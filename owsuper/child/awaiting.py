@@ -39,6 +39,7 @@ from owsuper.step.requests import Request
 
 T = TypeVar("T")
 
+_CLEAN_UP: Final = 10.0  # seconds for a body that was cancelled, until it is once more
 _DEFER: Final = 0.002  # seconds a recorded result waits for company before it is written
 
 
@@ -55,6 +56,8 @@ class AwaitingPass(Pass):
         self._quiet = Quiet(self._loop, self._is_body, self._leave_quietly, self._became_idle)
         self._submitted: set[asyncio.Task[Any]] = set()
         self._calling: set[asyncio.Task[Any]] = set()  # in which a step's function is under way
+        self._stopped = False
+        self._unwound_at: float | None = None  # time.monotonic() of the body's cancellation
         self._writing = asyncio.Lock()
         self._sent: asyncio.Future[None] | None = None  # a write, until somebody knows its end
         self._flush: asyncio.TimerHandle | None = None
@@ -175,6 +178,8 @@ class AwaitingPass(Pass):
             if self.verdict is not None:
                 raise unwind()
             await self._quiet.wait(wait, left)
+        if self.verdict is not None:
+            raise unwind()
 
     def _is_body(self, task: asyncio.Task[Any] | None) -> bool:
         return task is self._body
@@ -198,8 +203,10 @@ class AwaitingPass(Pass):
 
     def _cancel_all(self) -> None:
         """Unwind, and do not wait for the steps that are under way either."""
-        for task in self._calling:
-            task.cancel()
+        if not self._stopped:
+            self._stopped = True
+            for task in self._calling:
+                task.cancel()
         self._unwind()
 
     def interrupt(self) -> None:
@@ -212,9 +219,15 @@ class AwaitingPass(Pass):
             self._unwind()
 
     def _unwind(self) -> None:
-        if self._body is not None:
-            self._body.cancel()
+        """Cancel the body, once: from then on it is cleaning up."""
+        if self._unwound_at is None:
+            self._cancel_body()
         self._quiet.cancel()
+
+    def _cancel_body(self) -> None:
+        if self._body is not None:
+            self._unwound_at = time.monotonic()
+            self._body.cancel()
 
     # --- writes ----------------------------------------------------------------------------
 
@@ -272,7 +285,9 @@ class AwaitingPass(Pass):
             while not task.done():
                 await asyncio.wait({task}, timeout=1.0)
                 if self.verdict is not None and not task.done():
-                    self._unwind()  # it swallowed the last cancellation: once more
+                    self._unwind()
+                    if time.monotonic() - (self._unwound_at or 0.0) > _CLEAN_UP:
+                        self._cancel_body()  # it swallowed the last one, or has had its time
             return task.result()
         finally:
             self._body = None

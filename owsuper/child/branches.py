@@ -101,6 +101,8 @@ class BranchingPass(Pass):
                     if self.verdict is not None:
                         raise unwind()
                     self._changed.wait(left)
+                if self.verdict is not None:
+                    raise unwind()
             finally:
                 self._waits.remove(wait)
                 self._active += 1

@@ -16,7 +16,7 @@ from owsuper.core.names import check_signal
 from owsuper.core.protocol import FunctionStep, Steps, function_step, sleep_step
 from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
 from owsuper.core.waiting import ChildStep, SignalStep, child_step, signal_step
-from owsuper.errors import ConfigurationError, InvalidDuration, StepUsageError
+from owsuper.errors import ConfigurationError, DataError, InvalidDuration, StepUsageError
 from owsuper.ids import new_id
 from owsuper.step.requests import (
     ChildCall,
@@ -90,8 +90,14 @@ def _child(this: Pass, call: ChildCall) -> ChildStep:
     elif type is not None:
         codec.check_type(type, f"Child workflow {target!r}: type={type!r}", stored=True)
 
+    try:  # now, since user code may change it before the step begins
+        raw, wrong = inputs.encoded(workflow, input, "input"), None
+    except DataError as error:
+        raw, wrong = None, error
+
     def prepare() -> NewChild:
-        raw = inputs.encoded(workflow, input, "input")
+        if wrong is not None:
+            raise wrong
         return NewChild(new_id(), target, version, raw)
 
     key = this.begin(target if name is None else name)

@@ -222,7 +222,8 @@ class Committer:
 
     def _set_apart(self, waiting: Waiting, exc: psycopg.Error) -> None:
         """Let it wait where it keeps nobody else waiting."""
-        _log.warning("run %s: a write waits: %s", waiting.write.run_id, exc)
+        why = " ".join(str(exc).split())
+        _log.warning("run %s: a write waits: %s", waiting.write.run_id, why)
         waiting.apart = True
         with self._lock:
             self._apart.append(waiting)

@@ -30,6 +30,13 @@ Lost = (
 )
 """What a dead or missing connection raises, and one to a server that is not the primary."""
 
+_IN_THE_WAY: Final = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.LockNotAvailable,
+)
+"""What others do to a statement, on a connection that is whole."""
+
 _OUT_OF_BOUNDS: Final = "54"  # SQLSTATEs: a value is larger than PostgreSQL can take
 
 
@@ -61,6 +68,9 @@ class Database:
 
     def tell_away(self, exc: Exception) -> None:
         """Say that the database cannot be used, once in an outage."""
+        if isinstance(exc, _IN_THE_WAY):
+            _log.info("will retry: %s", " ".join(str(exc).split()))
+            return
         level = logging.DEBUG if self._away else logging.WARNING
         _log.log(level, "the database is away, will retry: %s", " ".join(str(exc).split()))
         self._away = True

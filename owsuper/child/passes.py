@@ -123,7 +123,7 @@ class Pass:
                 f"Step {name!r} was called inside the function of step {outer!r}. Steps do not "
                 "nest: call it from the workflow function, or call its function directly."
             )
-        if self._ended:
+        if self._ended and self.verdict is None:
             raise StepUsageError(
                 f"Step {name!r} was called after its run {self.run.run_id} had ended. Await or "
                 "join everything that calls steps before the workflow function returns."

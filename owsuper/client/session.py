@@ -34,6 +34,8 @@ _BUSY_FOR: Final = 30.0  # seconds to wait for one of them
 _TRIES: Final = 3  # of one piece of work, while connections break under it
 
 # What a server says that is about to hang up, or back from a restart.
+_ROLLED_BACK: Final = (errors.DeadlockDetected, errors.SerializationFailure)
+_DEADLOCKS: Final = 10  # that one call sits out; who sends signals may meet others who do
 _INTERRUPTIONS: Final = (
     errors.AdminShutdown,
     errors.CrashShutdown,
@@ -86,7 +88,7 @@ class Session:
         So ``work`` must bear repetition, even after it was done. Raises DatabaseUnreachable and
         MigrationError.
         """
-        left = _TRIES if again else 1
+        left, deadlocks = _TRIES if again else 1, _DEADLOCKS
         while True:
             with self._pool.connection(_BUSY_FOR) as conn:
                 try:
@@ -94,8 +96,9 @@ class Session:
                 except psycopg.Error as error:
                     if _is_useless(conn, error):
                         conn.close()
-                    left -= 1
-                    if not left or not _is_lost(conn, error):
+                    left -= not isinstance(error, _ROLLED_BACK)
+                    deadlocks -= isinstance(error, _ROLLED_BACK)
+                    if not left or not deadlocks or not _is_passing(conn, error):
                         raise self._explain(conn, error) from error
                 else:
                     self.reached = True
@@ -106,7 +109,7 @@ class Session:
     ) -> T:
         """Awaitable ``run``."""
         pool = await self._async_pool()
-        left = _TRIES if again else 1
+        left, deadlocks = _TRIES if again else 1, _DEADLOCKS
         while True:
             async with pool.connection(_BUSY_FOR) as conn:
                 try:
@@ -114,8 +117,9 @@ class Session:
                 except psycopg.Error as error:
                     if _is_useless(conn, error):
                         await conn.close()
-                    left -= 1
-                    if not left or not _is_lost(conn, error):
+                    left -= not isinstance(error, _ROLLED_BACK)
+                    deadlocks -= isinstance(error, _ROLLED_BACK)
+                    if not left or not deadlocks or not _is_passing(conn, error):
                         raise self._explain(conn, error) from error
                 else:
                     self.reached = True
@@ -265,6 +269,11 @@ class Session:
                 f" ({error.diag.message_primary}). Run: owsuper migrate --schema {self._schema}, or"
                 " start a worker, which creates them. Are database and schema the right ones?"
             )
+        if isinstance(error, (errors.LockNotAvailable, *_ROLLED_BACK)):
+            return DatabaseError(
+                f"PostgreSQL gave up waiting for others: {error.diag.message_primary}. Nothing was"
+                " done; try again."
+            )
         if isinstance(error, errors.InsufficientPrivilege):
             return DatabaseError(f"PostgreSQL refused: {error.diag.message_primary}")
         return error
@@ -276,6 +285,11 @@ def _is_useless(conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Err
     """
     stuck = conn.pgconn.pipeline_status != PipelineStatus.OFF
     return stuck or isinstance(error, errors.ReadOnlySqlTransaction)
+
+
+def _is_passing(conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Error) -> bool:
+    """Whether the same may succeed the next time."""
+    return isinstance(error, _ROLLED_BACK) or _is_lost(conn, error)
 
 
 def _is_lost(conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Error) -> bool:

@@ -29,13 +29,14 @@ class Wait:
     """Nothing to do before ``until``. ``write`` records a wait that is not recorded yet.
 
     ``error`` is set where the wait is the pause before a retry. ``awaits`` is the id of the
-    step attempt when something may come before: the end of a child, a signal.
+    step attempt when something may come before: the end of a child or, ``for_signal``, a signal.
     """
 
     until: datetime
     write: StepWrite | None = None
     error: ErrorPayload | None = None
     awaits: str | None = None
+    for_signal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

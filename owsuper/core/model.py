@@ -264,11 +264,13 @@ class Park:
     """Give the run back until ``until``; it waits durably.
 
     ``awaits`` are the ids of the step attempts that wait for a child or a signal: should one of
-    those have come meanwhile, the run is due at once.
+    those have come meanwhile, the run is due at once. ``signals`` are those of them that wait for
+    a signal.
     """
 
     until: datetime
     awaits: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,7 +267,11 @@ class Replay:
         only_retries = all(wait.error is not None for wait in waits)
         if only_retries and earliest.error is not None:
             return Retry(earliest.until, earliest.error, counts=False)
-        return Park(earliest.until, tuple(wait.awaits for wait in waits if wait.awaits))
+        return Park(
+            earliest.until,
+            awaits=tuple(wait.awaits for wait in waits if wait.awaits),
+            signals=tuple(wait.awaits for wait in waits if wait.awaits and wait.for_signal),
+        )
 
     def finish(self, end: Returned | Raised, now: datetime) -> Outcome:
         """User code ended."""

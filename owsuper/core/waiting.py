@@ -135,14 +135,16 @@ def _end_of_child(key: str, attempt: StepAttempt, now: datetime) -> tuple[StepWr
 
 
 def _child_error(key: str, error: ErrorPayload, attempt: StepAttempt | None) -> StepFailed:
-    """What user code sees. How the child ended is not stored with the step, but with the child."""
+    """What user code sees. How the child ended is not stored with the step, but with the child;
+    but that we gave up waiting is, where we wrote it: the child may have ended a moment before.
+    """
     if attempt is None or not isinstance(child := attempt.answer, ChildState):
         return StepFailed(key, error)  # it never started
     if error.message == _canceled(key, child.run_id) and child.status == RunStatus.CANCELED:
         return ChildCanceled(key, error, child.run_id)
     until = wake_time(attempt)
     late = child.finished_at is None or (until is not None and child.finished_at > until)
-    if error.message == _TIMED_OUT and late:
+    if error.message == _TIMED_OUT and (late or error.name == "ChildTimedOut"):
         return ChildTimedOut(key, error, child.run_id)
     return ChildFailed(key, error, child.run_id)
 
@@ -175,26 +177,30 @@ def signal_step(context: Context, step: SignalStep) -> Steps:
                     raise StepUsageError(
                         f'Signal "{step.signal}" is already being waited on by step "{other}"'
                     )
-                now = context.now()
-                until = step.until(now)
-                write = _begin_wait(step, attempt_id, now, until)
+                write = _begin_wait(step, attempt_id, context.now())
                 context.replay.record(write)
                 yield Record(write)
-                if until <= now:  # what was kept for it is delivered as it is stored
-                    yield Settle()
-                    context.replay.answered(step.key, (yield Look(attempt_id)))
             case Await(attempt):
                 end = _end_of_wait(step, attempt, context.now())
                 if end is None:
                     yield Pause(_wait(attempt))
                     context.replay.answered(step.key, (yield Look(attempt.id)))
-                else:
+                elif attempt.answer is not None:
                     write, output, cause = end
                     context.replay.record(write, output)
                     yield Record(write)
+                else:
+                    yield Settle()  # what is kept for it is delivered as its beginning is stored
+                    yield Record(end[0])  # refused if something has come
+                    yield Settle()
+                    came = yield Look(attempt.id)
+                    context.replay.answered(step.key, came)
+                    if came is None:
+                        context.replay.record(end[0])
 
 
-def _begin_wait(step: SignalStep, attempt_id: str, now: datetime, until: datetime) -> StepWrite:
+def _begin_wait(step: SignalStep, attempt_id: str, now: datetime) -> StepWrite:
+    until = step.until(now)
     wait = {"kind": "signal-wait", "signal": step.signal, "timeoutAt": iso_ms(until)}
     return StepWrite(
         attempt_id, step.key, StepKind.SIGNAL_WAIT, StepStatus.RUNNING, now, context=wait
@@ -229,7 +235,7 @@ def _of(step: SignalStep) -> str:
 def _wait(attempt: StepAttempt) -> Wait:
     until = wake_time(attempt)
     assert until is not None
-    return Wait(until, awaits=attempt.id)
+    return Wait(until, awaits=attempt.id, for_signal=attempt.kind == StepKind.SIGNAL_WAIT)
 
 
 def _completed(attempt: StepAttempt, now: datetime, output: bytes | None) -> StepWrite:

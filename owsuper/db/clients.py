@@ -115,6 +115,7 @@ class ClientQueries:
         self._outcome = load("outcome", schema)
         self._cancel = load("cancel", schema)
         self._signal_lock = load("signal_lock", schema)
+        self._lock_waits = load("lock_signal_waits", schema)
         self._send_signal = load("send_signal", schema)
         self._open_children = load("open_children", schema)
         self._retry_lock = load("retry_lock", schema)
@@ -167,10 +168,10 @@ class ClientQueries:
 
         Without a key it is sent anew each time.
         """
-        lock, send = signal_calls(self._namespace, signal, data, sender_key, keep=keep)
+        lock, waits, send = signal_calls(self._namespace, signal, data, sender_key, keep=keep)
         return Operation(
-            ((self._signal_lock, lock), (self._send_signal, send)),
-            lambda results: [str(row[0]) for row in results[1]],
+            ((self._signal_lock, lock), (self._lock_waits, waits), (self._send_signal, send)),
+            lambda results: [str(row[0]) for row in results[2]],
         )
 
     def open_children(self, run_ids: Sequence[str]) -> Operation[list[str]]:

@@ -76,7 +76,7 @@ def child_document(child: NewChild) -> Document:
 def is_related(write: WriteSet) -> bool:
     """Whether it touches more than one run and its own step attempts, or may."""
     return isinstance(write.outcome, Park) or any(
-        step.child is not None or _begins_to_wait(step) for step in write.steps
+        step.child is not None or _begins_to_wait(step) or _gives_up(step) for step in write.steps
     )
 
 
@@ -89,6 +89,26 @@ def awaited_signals(writes: Sequence[WriteSet]) -> bytes | None:
     steps = [step for write in writes for step in write.steps if _begins_to_wait(step)]
     signals = sorted({step.context["signal"] for step in steps if step.context})
     return orjson.dumps(signals) if signals else None
+
+
+def held_waits(writes: Sequence[WriteSet]) -> list[str]:
+    """The waits for a signal, begun before, that somebody parks at, or gives up: none has come."""
+    held = {step.attempt_id for write in writes for step in write.steps if _gives_up(step)} | {
+        wait
+        for write in writes
+        if isinstance(write.outcome, Park)
+        for wait in write.outcome.signals
+    }
+    begun = {step.attempt_id for write in writes for step in write.steps if _begins_to_wait(step)}
+    return sorted(held - begun)
+
+
+def _gives_up(step: StepWrite) -> bool:
+    return (
+        step.kind == StepKind.SIGNAL_WAIT
+        and step.status == StepStatus.COMPLETED
+        and step.output_json is None
+    )
 
 
 def _raw(json: bytes | None) -> orjson.Fragment | None:

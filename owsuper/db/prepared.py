@@ -6,8 +6,10 @@ interpreter's lock: a small statement some 100 µs, against 25 µs.
 
 from __future__ import annotations
 
+import itertools
 import select
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -20,6 +22,7 @@ from owsuper.db.result import UNUSABLE_PLAN, Param, encode
 from owsuper.db.statement import Statement
 
 _names: Final[WeakKeyDictionary[Connection[Any], dict[str, bytes]]] = WeakKeyDictionary()
+_numbers: Final = itertools.count()
 
 
 def execute(
@@ -28,21 +31,39 @@ def execute(
     """The rows that ``statement`` returns; all of its columns must be text, and not NULL.
 
     It is prepared on its first use on a connection, unless a connection pooler would give us
-    another session the next time. ``conn`` must be idle, in autocommit mode, and used by no
-    other thread meanwhile; the wait cannot be interrupted. Raises psycopg.Error.
+    another session the next time. ``conn`` must be in autocommit mode, or within ``transaction``,
+    and used by no other thread meanwhile; the wait cannot be interrupted. Raises psycopg.Error.
     """
     values: list[Any] = [encode(param) for param in params]  # NULL is known to libpq, not to mypy
     if connect.is_pooled(conn):
         return _rows(_check(_execute_unprepared(conn.pgconn, statement.query, values)))
     names = _names.setdefault(conn, {})
     if (name := names.get(statement.text)) is None:
-        name = f"{statement.name}:{len(names)}".encode()
+        name = f"{statement.name}:{next(_numbers)}".encode()
         _check(conn.pgconn.prepare(name, statement.query))
         names[statement.text] = name
     result = conn.pgconn.exec_prepared(name, values)
     if _sqlstate(result) in UNUSABLE_PLAN:
+        del names[statement.text]
+        if conn.pgconn.transaction_status != pq.TransactionStatus.IDLE:
+            raise psycopg.OperationalError("a prepared statement is gone: the transaction again")
         result = conn.pgconn.exec_params(statement.query, values)
     return _rows(_check(result))
+
+
+@contextmanager
+def transaction(conn: Connection[Any]) -> Iterator[None]:
+    """As ``conn.transaction()``, but psycopg hears nothing of a rollback. It would forget its own
+    prepared statements then, and have the server drop all that the session has: ours, too.
+    """
+    _check(conn.pgconn.exec_(b"BEGIN"))
+    try:
+        yield
+    except BaseException:
+        if conn.pgconn.status == pq.ConnStatus.OK:
+            conn.pgconn.exec_(b"ROLLBACK")
+        raise
+    _check(conn.pgconn.exec_(b"COMMIT"))
 
 
 def _execute_unprepared(pgconn: pq.abc.PGconn, query: bytes, values: list[Any]) -> pq.abc.PGresult:

@@ -8,6 +8,7 @@ import orjson
 from psycopg import Connection
 
 from owsuper.core.model import ChildState, Delivery, NewChild
+from owsuper.db import prepared
 from owsuper.db.documents import child_document
 from owsuper.db.rows import answer
 from owsuper.db.statement import load
@@ -28,6 +29,7 @@ class RelatedStore:
         self._adopt_lock = load("start_lock", schema)
         self._adopt = load("adopt_child", schema)
         self._signal_lock = load("signal_lock", schema)
+        self._lock_waits = load("lock_signal_waits", schema)
         self._send = load("send_signal", schema)
 
     def look(self, conn: Connection[Any], attempt_id: str) -> ChildState | Delivery | None:
@@ -46,7 +48,7 @@ class RelatedStore:
         key = child_key(self._namespace, attempt_id)
         lock = lock_text(self._namespace, child.workflow_name, key)
         document = orjson.dumps([child_document(child)])
-        with conn.transaction():
+        with prepared.transaction(conn):
             conn.execute(self._adopt_lock.query, (lock,))
             params = (self._namespace, run_id, worker_id, attempt_id, document.decode(), key)
             rows = conn.execute(self._adopt.query, params).fetchall()
@@ -65,9 +67,10 @@ class RelatedStore:
         """Send a signal; the ids of the runs that it reached, now or when it was sent with this
         key before. ``keep`` it for the next to wait, if it reached none.
         """
-        lock, send = signal_calls(self._namespace, signal, data, sender_key, keep=keep)
-        with conn.transaction():
+        lock, waits, send = signal_calls(self._namespace, signal, data, sender_key, keep=keep)
+        with prepared.transaction(conn):
             conn.execute(self._signal_lock.query, lock)
+            conn.execute(self._lock_waits.query, waits)
             return [row[0] for row in conn.execute(self._send.query, send).fetchall()]
 
 
@@ -84,8 +87,10 @@ def lock_text(namespace: str, workflow_name: str, key: str | None) -> str:
 
 def signal_calls(
     namespace: str, signal: str, data: bytes | None, sender_key: str | None, *, keep: bool
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """The parameters of signal_lock and of send_signal, which follows it in one transaction."""
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
+    """The parameters of signal_lock, lock_signal_waits and send_signal, which follow on each other
+    in one transaction.
+    """
     lock = (namespace, orjson.dumps([signal]).decode(), _PATIENTLY)
     text = None if data is None or data == b"null" else data.decode()
-    return lock, (namespace, signal, text, sender_key, keep, new_id())
+    return lock, (namespace, signal), (namespace, signal, text, sender_key, keep, new_id())

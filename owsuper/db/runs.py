@@ -52,6 +52,7 @@ class RunStore:
         self._extend = load("extend", schema)
         self._outcome = load("outcome", schema)
         self._signal_lock = load("signal_lock", schema)
+        self._lock_waits = load("lock_waits", schema)
 
     def commit(self, conn: Connection[Any], writes: Sequence[WriteSet]) -> set[str]:
         """Make ``writes`` durable; the worker ids whose fence held. Of the others, nothing is.
@@ -69,12 +70,16 @@ class RunStore:
     def _write(
         self, conn: Connection[Any], writes: Sequence[WriteSet], *, relaxed: bool
     ) -> set[str]:
-        if signals := documents.awaited_signals(writes):
+        signals, waits = documents.awaited_signals(writes), documents.held_waits(writes)
+        if not signals and not waits:
+            return self._write_all(conn, writes, relaxed=relaxed)
+        with prepared.transaction(conn):
             # Whoever keeps a signal for the next to wait must see this wait, or be seen by it.
-            with conn.transaction():
+            if signals:
                 self._execute_text(conn, self._signal_lock, signals, _BRIEFLY)
-                return self._write_all(conn, writes, relaxed=relaxed)
-        return self._write_all(conn, writes, relaxed=relaxed)
+            if waits:
+                self._execute_text(conn, self._lock_waits, orjson.dumps(waits))
+            return self._write_all(conn, writes, relaxed=relaxed)
 
     def _write_all(
         self, conn: Connection[Any], writes: Sequence[WriteSet], *, relaxed: bool

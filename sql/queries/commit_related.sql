@@ -12,7 +12,8 @@
 -- one that its code no longer comes to keep it from sleeping.
 --
 -- A child is stored together with the step that stands for it, each with a link to the other.
--- A step that begins to wait for a signal gets the oldest one that was kept for it.
+-- A step that begins to wait for a signal gets the oldest one that was kept for it. One that gives
+-- up because none has come does not, if one has: it is left as it is.
 --
 -- Index: primary keys; workflow_signals_step_attempt_idx; owsuper_signals_idx.
 -- Locks: the runs, the parents of those that end and the children awaited by those that park,
@@ -161,6 +162,11 @@ step_written AS (
     FROM step AS s
     JOIN mine AS m ON m.worker = s.worker
     LEFT JOIN child AS c ON c.step = s.id
+    WHERE NOT (s.kind = 'signal-wait' AND s.status = 'completed' AND s.output IS NULL)
+        OR NOT EXISTS (
+            SELECT FROM {schema}.workflow_signals
+            WHERE namespace_id = $1 AND step_attempt_id = s.id
+        )
     ON CONFLICT (namespace_id, id) DO UPDATE
     SET status = excluded.status,
         output = excluded.output,

@@ -1,6 +1,6 @@
 -- Send a signal to every step that waits for it, and wake their runs.
 --
--- Called by: children and clients, in one transaction with signal_lock.
+-- Called by: children and clients, in one transaction with signal_lock and lock_signal_waits.
 -- $1 namespace, $2 signal, $3 data (JSON or NULL), $4 sender's idempotency key or NULL, $5 whether
 -- to keep a signal that reaches nobody for the first who begins to wait for it, $6 id of what is
 -- kept then.
@@ -8,10 +8,11 @@
 --
 -- A step that was sent one already and has not looked yet gets no other. Runs that have ended get
 -- none, although their steps wait on. A step that begins to wait at the same moment is reached,
--- or finds what was kept, because signal_lock lets only one of us be under way.
+-- or finds what was kept, because signal_lock lets only one of us be under way. A run that somebody
+-- owns is not woken: it looks once more when it parks, with its waits locked as we have them now.
 --
 -- Index: workflow_signals_idempotency_idx, step_attempts_signal_wait_idx, primary keys,
--- owsuper_signals_idx. Locks: the runs, FOR NO KEY UPDATE, in id order; then their step attempts.
+-- owsuper_signals_idx. Locks: the runs that nobody owns, FOR NO KEY UPDATE, in id order.
 WITH before AS MATERIALIZED (
     SELECT workflow_run_id AS run
     FROM {schema}.workflow_signals
@@ -29,32 +30,40 @@ wait AS MATERIALIZED (
         AND (context ->> 'signal') = $2
         AND NOT EXISTS (SELECT FROM before) AND NOT EXISTS (SELECT FROM kept_before)
 ),
-locked AS MATERIALIZED (
+seen AS MATERIALIZED (
     SELECT r.*
-    FROM (SELECT DISTINCT run FROM wait ORDER BY run) AS w
+    FROM (SELECT DISTINCT run FROM wait) AS w
     CROSS JOIN LATERAL (
         SELECT id, status, worker_id
         FROM {schema}.workflow_runs
         WHERE namespace_id = $1 AND id >= w.run AND id <= w.run
         ORDER BY id
         LIMIT 1
+    ) AS r
+),
+locked AS MATERIALIZED (
+    -- Those that somebody owns are left alone: their owner may have locked them, and be about to
+    -- lock the steps that we have.
+    SELECT r.*
+    FROM (SELECT id FROM seen WHERE worker_id IS NULL ORDER BY id) AS s
+    CROSS JOIN LATERAL (
+        SELECT id, status, worker_id
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= s.id AND id <= s.id
+        ORDER BY id
+        LIMIT 1
         FOR NO KEY UPDATE
     ) AS r
 ),
 open AS MATERIALIZED (
-    SELECT s.id AS step, l.id AS run, l.worker_id
+    SELECT w.step, r.id AS run, r.worker_id
     FROM wait AS w
-    JOIN locked AS l ON l.id = w.run
-    CROSS JOIN LATERAL (
-        SELECT id, status
-        FROM {schema}.step_attempts
-        WHERE namespace_id = $1 AND id >= w.step AND id <= w.step
-        ORDER BY id
-        LIMIT 1
-        FOR NO KEY UPDATE
-    ) AS s
-    WHERE l.status IN ('pending', 'running', 'sleeping') AND s.status = 'running'
-        AND (SELECT count(*) FROM locked) > 0
+    JOIN (
+        SELECT * FROM seen WHERE worker_id IS NOT NULL
+        UNION ALL
+        SELECT * FROM locked
+    ) AS r ON r.id = w.run
+    WHERE r.status IN ('pending', 'running', 'sleeping') AND (SELECT count(*) FROM locked) >= 0
 ),
 delivered AS (
     INSERT INTO {schema}.workflow_signals (

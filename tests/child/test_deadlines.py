@@ -239,6 +239,28 @@ class TestAsyncOnly:
         assert expired(engine, run_id)
         assert sorted(cancelled) == ["body", "grouped", "submitted"]
 
+    def test_what_is_cancelled_may_clean_up_for_more_than_a_moment(self, engine: Engine) -> None:
+        cleaned: list[str] = []
+
+        async def hold(name: str) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                engine.executor.passes[claimed.worker_id].lose()  # told twice, cancelled once
+                await asyncio.sleep(1.3)
+                cleaned.append(name)
+
+        async def workflow(step: AsyncStep) -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(step.run("step", hold, "step"))
+                await hold("body")
+
+        engine.workflow(workflow)
+        run_id = start(engine, deadline_in=0.2)
+        claimed = engine.claim(run_id)
+        engine.one_pass(run_id, claimed)
+        assert sorted(cleaned) == ["body", "step"]
+
     def test_a_task_that_nobody_awaits_does_not_keep_the_run(self, engine: Engine) -> None:
         tasks: list[asyncio.Task[None]] = []
 

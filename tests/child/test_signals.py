@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from owsuper import ConfigurationError, NotSerializable, Signal, StepFailed
 from owsuper.db import connect
+from owsuper.db.clients import ClientQueries
 from tests.child.colours import Body, both
 from tests.child.conftest import Engine
 
@@ -35,6 +38,23 @@ def kept(engine: Engine) -> int:
     query = f'SELECT count(*) FROM "{engine.schema}".owsuper_signals'
     [(count,)] = engine.conn.execute(query).fetchall()
     return int(count)
+
+
+def send_within(sender: psycopg.Connection, engine: Engine, data: bytes) -> list[str]:
+    """Send ``go``, to be kept if need be, in the transaction that ``sender`` is in."""
+    operation = ClientQueries(engine.schema, "default").send_signal("go", data, None, keep=True)
+    rows = [sender.execute(call.query, params).fetchall() for call, params in operation.calls]
+    return operation.parse(rows)
+
+
+def wait_until_blocked(conn: psycopg.Connection, ended: Future[Any]) -> None:
+    """Wait until somebody waits for a lock that ``conn`` holds, or what should has ended."""
+    blocked = (
+        "SELECT count(*) FROM (SELECT DISTINCT pid FROM pg_locks WHERE NOT granted) AS waiting"
+        " WHERE $1::int = ANY (pg_blocking_pids(pid))"
+    )
+    while conn.execute(blocked, [conn.info.backend_pid]).fetchone() == (0,) and not ended.done():
+        pass
 
 
 def waiting(timeout: Any = None, **more: Any) -> Body:
@@ -63,9 +83,8 @@ class TestWaiting:
     def test_a_signal_without_data_is_a_signal_and_none_in_time_is_none(
         self, engine: Engine, colour: Colour
     ) -> None:
-        engine.workflow(colour(waiting("10ms")))
+        engine.workflow(colour(waiting("200ms")))
         late = engine.start()
-        engine.one_pass(late)
         assert engine.finish(late)["output"] is None
         assert engine.steps(late)[0]["output"] is None
         sent = engine.start()
@@ -77,7 +96,7 @@ class TestWaiting:
     def test_a_signal_wins_over_a_timeout_that_has_passed(
         self, engine: Engine, colour: Colour
     ) -> None:
-        engine.workflow(colour(waiting("10ms")))
+        engine.workflow(colour(waiting("200ms")))
         run_id = engine.start()
         engine.one_pass(run_id)
         engine.ow.send_signal("go", 1)
@@ -106,6 +125,61 @@ class TestWaiting:
         row = engine.row(run_id)
         assert row["available_at"] <= row["updated_at"]
         assert engine.finish(run_id)["output"] == {"data": 1}
+
+    def test_a_signal_that_comes_while_the_wait_is_being_given_up_is_not_lost(
+        self, engine: Engine, colour: Colour
+    ) -> None:
+        """It was sent after the history was read, to a wait whose time was over."""
+        passes = []
+
+        def body(step: Any) -> Any:
+            passes.append(1)
+            if len(passes) == 2:
+                assert engine.ow.send_signal("go", 1, buffer=True) == [run_id]
+            return (yield step.wait_for_signal("go", timeout="200ms"))
+
+        engine.workflow(colour(body))
+        run_id = engine.start()
+        engine.one_pass(run_id)
+        assert engine.finish(run_id)["output"] == {"data": 1}
+        assert kept(engine) == 0
+
+    @pytest.mark.parametrize("timeout", [0, 0.001, 0.004])
+    def test_what_was_kept_is_taken_however_short_the_wait_is_beside_other_steps(
+        self, engine: Engine, colour: Colour, timeout: float
+    ) -> None:
+        def body(step: Any) -> Any:
+            busy = step.submit("busy", time.sleep, 0.05)
+            signal = yield step.wait_for_signal("go", timeout=timeout)
+            yield busy
+            return signal
+
+        engine.workflow(colour(body))
+        for n in range(5):
+            engine.ow.send_signal("go", n, buffer=True)
+            assert engine.finish(engine.start())["output"] == {"data": n}
+
+    def test_a_run_that_parks_while_its_signal_is_being_sent_is_due_at_once(
+        self, engine: Engine, colour: Colour, database_url: str
+    ) -> None:
+        engine.workflow(colour(waiting("1h")))
+        run_id = engine.start()
+        engine.one_pass(run_id)
+        engine.conn.execute(
+            f'UPDATE "{engine.schema}".workflow_runs SET available_at = now() WHERE id = $1',
+            [run_id],
+        )
+        sender = connect.connect(database_url, application_name="owsuper test")
+        with closing(sender), ThreadPoolExecutor(1) as pool:
+            claimed = engine.claim(run_id)
+            with sender.transaction():
+                assert send_within(sender, engine, b"7") == [run_id]
+                ended = pool.submit(engine.one_pass, run_id, claimed)
+                wait_until_blocked(sender, ended)
+            assert ended.result().outcome == "parked"
+        row = engine.row(run_id)
+        assert row["available_at"] <= row["updated_at"]
+        assert engine.finish(run_id)["output"] == {"data": 7}
 
     def test_data_is_given_as_the_type_that_was_asked_for(
         self, engine: Engine, colour: Colour
@@ -286,7 +360,7 @@ class TestFromOutside:
         assert len(deliveries(engine)) == 10
 
     def test_a_signal_that_nobody_waits_for_is_dropped(self, engine: Engine) -> None:
-        engine.workflow(lambda step: step.wait_for_signal("go", timeout="10ms"))
+        engine.workflow(lambda step: step.wait_for_signal("go", timeout="200ms"))
         assert engine.ow.send_signal("go", 1) == []
         assert engine.finish(engine.start())["output"] is None
 
@@ -339,16 +413,36 @@ class TestFromOutside:
         engine.workflow(lambda step: step.wait_for_signal("go", timeout="1h"))
         run_id = engine.start()
         sender = connect.connect(database_url, application_name="owsuper test")
-        blocked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         with closing(sender), ThreadPoolExecutor(1) as pool:
             with sender.transaction():
-                assert engine.related.send(sender, "go", b"7", None, keep=True) == []
+                assert send_within(sender, engine, b"7") == []
                 ended = pool.submit(engine.one_pass, run_id)
-                while sender.execute(blocked).fetchone() == (0,) and not ended.done():
-                    pass
+                wait_until_blocked(sender, ended)
             assert ended.result().outcome == "parked"
         assert kept(engine) == 0
         assert engine.finish(run_id)["output"] == {"data": 7}
+
+    def test_a_lock_that_is_held_for_long_fails_neither_this_wait_nor_those_that_follow(
+        self, engine: Engine, database_url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The write that begins the wait is rolled back, with all that its session had prepared."""
+        engine.workflow(lambda step: step.sleep("nap", 0.001) or step.wait_for_signal(step.run_id))
+        holder = connect.connect(database_url, application_name="owsuper test")
+        with closing(holder), ThreadPoolExecutor(1) as pool:
+            first = engine.start()
+            engine.one_pass(first)
+            with holder.transaction():
+                hold = "pg_advisory_xact_lock(hashtextextended('owsuper:signal:default:' || $1, 0))"
+                holder.execute(f"SELECT {hold}", [first])
+                ended = pool.submit(engine.one_pass, first)
+                while "a write waits" not in caplog.text and not ended.done():
+                    time.sleep(0.01)
+            assert ended.result().outcome == "parked"
+        for _ in range(3):
+            later = engine.start()
+            engine.one_pass(later)
+            assert engine.one_pass(later).outcome == "parked"
+            assert engine.ow.send_signal(later, 1) == [later]
 
     @pytest.mark.parametrize("name", ["", "a\x00b", 5, "x" * 501])
     def test_a_name_that_cannot_be_one_is_refused(self, engine: Engine, name: Any) -> None:

@@ -85,6 +85,8 @@ USES = [
     Use("adopt_child", ("default", RUN, "me", "wait", json.dumps([NEW_CHILD]), "key"), 3),
     Use("open_children", ("default", f"{{{PARENT}}}"), 2),
     Use("send_signal", ("default", "go", None, "key", "false", "kept"), 0),
+    Use("lock_signal_waits", ("default", "go"), 0),
+    Use("lock_waits", ("default", json.dumps(["wait"])), 1),
     Use("release_bounced", ("default", KNOWN, 100), 0),
     Use("commit_related", commit(run=CHILD, outcome="complete"), 5, "of a child's end"),
     Use("extend", ("default", json.dumps([CLAIM]), 30), 1),

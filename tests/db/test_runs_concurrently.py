@@ -278,3 +278,51 @@ def test_a_failed_parent_is_retried_while_its_late_child_ends(
             assert tables.fetch(parent)["status"] == "pending"
             assert tables.fetch(child)["status"] == "completed"
             assert tables.steps_of(parent) == []
+
+
+def test_senders_of_both_implementations_never_deadlock(database_url: str, tables: Tables) -> None:
+    """The other locks the steps before it updates their runs, in whatever order it finds them."""
+    schema = tables.schema
+    ours = ClientQueries(schema, "default").send_signal("go", b"1", None, keep=False)
+
+    def send_as_there(conn: psycopg.Connection) -> None:
+        with conn.transaction():
+            waits = conn.execute(
+                f'SELECT id, workflow_run_id FROM "{schema}".step_attempts WHERE namespace_id ='
+                " 'default' AND kind = 'signal-wait' AND status = 'running'"
+                " AND context ->> 'signal' = 'go' FOR UPDATE".encode()
+            ).fetchall()
+            for step, run in waits:
+                conn.execute(
+                    f'INSERT INTO "{schema}".workflow_signals (namespace_id, id, signal, data,'
+                    " workflow_run_id, step_attempt_id) VALUES ('default', gen_random_uuid(), 'go',"
+                    " '1', $1, $2) ON CONFLICT DO NOTHING".encode(),
+                    [run, step],
+                )
+            conn.execute(
+                f'UPDATE "{schema}".workflow_runs SET available_at = now(), updated_at = now()'
+                " WHERE namespace_id = 'default' AND id = ANY ($1) AND worker_id IS NULL".encode(),
+                [[run for _, run in waits]],
+            )
+
+    connections = [connect.connect(database_url, application_name="owsuper test") for _ in range(4)]
+    try:
+        for _ in range(15):
+            runs = [tables.parked() for _ in range(8)]
+            for run in runs:
+                context = {"kind": "signal-wait", "signal": "go"}
+                tables.step(run, kind="signal-wait", context=context)
+            one, two, three, four = connections
+            together(
+                lambda one=one: send_as_there(one),  # type: ignore[misc]
+                lambda two=two: ours.run(two),  # type: ignore[misc]
+                lambda three=three: send_as_there(three),  # type: ignore[misc]
+                lambda four=four: ours.run(four),  # type: ignore[misc]
+            )
+            for run in runs:
+                assert tables.fetch(run)["available_at"] < from_now(1)
+                [step] = tables.steps_of(run)
+                tables.update("step_attempts", step["id"], status="completed")
+    finally:
+        for conn in connections:
+            conn.close()

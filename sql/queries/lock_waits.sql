@@ -1,0 +1,24 @@
+-- Lock the steps that wait for a signal, so that nobody sends it to them, or gives up waiting for
+-- it, before we commit.
+--
+-- Called by: children, before commit_related, for the waits that a run parks at or gives up; in
+-- one transaction with it. $1 namespace, $2 ids of step attempts (JSON array).
+-- Returns one row.
+--
+-- What was delivered is seen by the next statement of the transaction only, so this one must
+-- stand before it. Whoever sends, in whichever implementation, locks the step before the run.
+--
+-- Index: step_attempts_pkey. Locks: the step attempts, FOR NO KEY UPDATE, in id order.
+-- About the form of the conditions see commit.
+SELECT count(*)::text
+FROM (SELECT id FROM json_array_elements_text($2::json) AS id ORDER BY id) AS w
+CROSS JOIN LATERAL (
+    SELECT id
+    FROM {schema}.step_attempts
+    WHERE namespace_id = $1 AND id >= w.id AND id <= w.id
+        AND kind = 'signal-wait' AND status = 'running'
+    ORDER BY id
+    LIMIT 1
+    FOR NO KEY UPDATE
+) AS s
+WHERE (SELECT set_config('lock_timeout', '1s', true)) = '1s'
