@@ -20,7 +20,8 @@ class Run:
     A run that waits (for a retry, a sleep) is ``pending`` or ``running`` with ``available_at``
     in the future and no ``worker_id``. ``error`` may be that of an earlier failure that was
     retried; ``attempts`` counts how often a worker took the run up, wake-ups included.
-    Times are aware, in UTC.
+    Times are aware, in UTC; those before the year 1 and after 9999 are the first and the last that
+    datetime has, and a deadline there is none.
     """
 
     id: str
