@@ -33,14 +33,17 @@ OwsuperError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from owsuper.core.model import ErrorPayload
 
 
 class OwsuperError(Exception):
-    """Base of every error that owsuper raises on purpose."""
+    """Base of every error that owsuper raises on purpose. It may be pickled and copied."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args), self.__dict__
 
 
 class ConfigurationError(OwsuperError):
@@ -206,3 +209,10 @@ class RunNotRetryable(RunError):
 
 class ResultTimeout(RunError, TimeoutError):
     """The run did not finish in time; it is not affected."""
+
+
+def _rebuild(kind: type[OwsuperError], args: tuple[Any, ...]) -> OwsuperError:
+    # Not by a call, as an exception is by default: what a constructor takes need not be ``args``.
+    error = kind.__new__(kind, *args)
+    error.args = args  # a kind of OSError leaves them to its constructor
+    return error

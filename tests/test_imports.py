@@ -51,7 +51,7 @@ ROOMS = {
     "workflow": room("core errors signature step", DRIVERS | {"threading", "socket"}),
     "inputs": room("core errors workflow", DRIVERS | {"threading", "socket"}),
     # the only room that knows SQL; no policy, no pool
-    "db": room("core.model core.codec db errors ids", "psycopg_pool"),
+    "db": room("core.model core.codec core.durations db errors ids", "psycopg_pool"),
     # never user code, never a pool, never a thread
     "supervisor": room(
         "core.model db.claims db.connect db.link db.listen db.statement errors flight logs"

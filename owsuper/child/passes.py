@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("owsuper.child")
 
 _LOOK_PERIOD: Final = 1.0  # seconds
+_LONGEST_PAUSE: Final = 3600.0  # seconds; no primitive can wait for thousands of years
 
 _in_flight: ContextVar[str | None] = ContextVar("owsuper_step", default=None)
 """The key of the step whose function is running in this context."""
@@ -271,11 +272,11 @@ class Pass:
         return WriteSet(self.run.run_id, self.run.worker_id, steps, outcome, self.run.first)
 
     def pause_of(self, wait: Wait) -> float:
-        """Seconds to block for ``wait``, 0 or less when it is over. While other branches keep the
-        run here, nobody else sees whether an answer has come: so look from time to time.
+        """Seconds to block for ``wait`` before looking again, 0 or less when it is over. While
+        other branches keep the run here, nobody else sees whether an answer has come.
         """
         left = (wait.until - self.now()).total_seconds()
-        return left if wait.awaits is None else min(left, _LOOK_PERIOD)
+        return min(left, _LONGEST_PAUSE if wait.awaits is None else _LOOK_PERIOD)
 
     def leave(self, waits: list[Wait]) -> None:
         """Every branch waits, so the run does."""

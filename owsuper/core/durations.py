@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from owsuper.errors import InvalidDuration
 
 Duration = timedelta | float | str
+
+FIRST: Final = datetime.min.replace(tzinfo=UTC)
+LAST: Final = datetime.max.replace(tzinfo=UTC)
+"""The first and the last moment that there is. PostgreSQL has others beyond, up to infinity."""
 
 _SPELLINGS: dict[float, str] = {
     1: "ms msec msecs millisecond milliseconds",
@@ -122,8 +126,21 @@ def add_ms(moment: datetime, ms: float) -> datetime:
         ) from None
 
 
+def later(moment: datetime, ms: float) -> datetime:
+    """As ``add_ms`` of a duration that is not negative, but LAST where that lies beyond."""
+    try:
+        return add_ms(moment, ms)
+    except InvalidDuration:
+        return LAST
+
+
 def add_years(moment: datetime, years: int) -> datetime:
-    """The same date and time of day ``years`` later; 29 February becomes 1 March."""
+    """The same date and time of day ``years`` later; 29 February becomes 1 March.
+
+    LAST where that lies beyond.
+    """
+    if moment.year + years > MAXYEAR:
+        return LAST
     try:
         return moment.replace(year=moment.year + years)
     except ValueError:
@@ -146,7 +163,7 @@ def parse_iso(text: Any) -> datetime | None:
     if not isinstance(text, str):
         return None
     if re.match(r"[+-][0-9]{6}-", text):
-        return (datetime.max if text[0] == "+" else datetime.min).replace(tzinfo=UTC)
+        return LAST if text[0] == "+" else FIRST
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

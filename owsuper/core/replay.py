@@ -25,7 +25,7 @@ from owsuper.core.decisions import (
     Returned,
     Wait,
 )
-from owsuper.core.durations import add_ms, ceil_ms, iso_ms
+from owsuper.core.durations import add_ms, ceil_ms, iso_ms, later
 from owsuper.core.history import History, wake_time
 from owsuper.core.model import (
     ChildState,
@@ -141,7 +141,7 @@ class Replay:
             if error.final or 0 < policy.maximum_attempts <= len(failed):
                 return Reject(error)
             pause = pause_ms(policy, len(failed), seed=last.id)
-            due = add_ms(last.finished_at or last.created_at, pause)
+            due = later(last.finished_at or last.created_at, pause)
             if self._deadline is not None and due >= self._deadline:
                 return Reject(error)
             if due > now:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import orjson
 
 from owsuper.core.model import ClaimedRun
+from owsuper.db import times
 from owsuper.db.statement import Statement, load
 
 Param: TypeAlias = str | int | float
@@ -55,12 +55,14 @@ class Claimed:
     """What a claim brought.
 
     ``next_due`` is the number of seconds until another run of those workflows is due, on the
-    database's clock: 0 if there may be more now, None if nothing is waiting.
+    database's clock: 0 if there may be more now, None if nothing is waiting. ``unreadable``:
+    ids of runs that were claimed and cannot be executed, and why.
     """
 
     runs: list[ClaimedRun]
     next_due: float | None
     seen: Seen
+    unreadable: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,10 +231,18 @@ def parse_claim(rows: Rows, *, sent: float = 0.0) -> Claimed:
     """
     (told, _), *claimed = rows
     about = orjson.loads(_text(told))
+    runs: list[ClaimedRun] = []
+    unreadable: list[tuple[str, str]] = []
+    for header, raw in claimed:
+        try:
+            runs.append(_run(header, raw, sent))
+        except Exception as error:  # anybody may write a row, and none may stop the supervisor
+            unreadable.append((_name(header), f"{type(error).__name__}: {error}"))
     return Claimed(
-        [_run(header, raw, sent) for header, raw in claimed],
+        runs,
         None if about["next"] is None else max(0.0, about["next"]),
         Seen((about["new"], about["begun"]), about["took"]),
+        tuple(unreadable),
     )
 
 
@@ -275,14 +285,22 @@ def _run(header: bytes | None, raw: bytes | None, sent: float) -> ClaimedRun:
         attempts=run["attempts"],
         input_json=raw,
         input_stored=run["stored"],
-        created_at=datetime.fromisoformat(run["created"]),
-        started_at=datetime.fromisoformat(run["started"]),
-        claimed_at=datetime.fromisoformat(run["claimed"]),
+        created_at=times.read(run["created"]),
+        started_at=times.read(run["started"]),
+        claimed_at=times.read(run["claimed"]),
         claim_sent=sent,
-        deadline_at=None if deadline is None else datetime.fromisoformat(deadline),
+        deadline_at=None if deadline is None else times.deadline(times.read(deadline)),
         first=run["attempts"] == 1,
         suspect=run["suspect"],
     )
+
+
+def _name(header: bytes | None) -> str:
+    """The id of a run whose header may be anything."""
+    try:
+        return str(orjson.loads(header or b"")["run"])
+    except (ValueError, TypeError, LookupError):
+        return repr(header)[:200]
 
 
 def _leases(leases: Sequence[Lease]) -> str:

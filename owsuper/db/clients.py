@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import orjson
 from psycopg import AsyncConnection, Connection
 
 from owsuper.core.model import RunStatus
+from owsuper.db import times
 from owsuper.db.connect import is_pooled
 from owsuper.db.related import lock_text, signal_calls
 from owsuper.db.statement import Statement, load
@@ -148,7 +149,7 @@ class ClientQueries:
 
     def get_run(self, run_id: str) -> Operation[RunRow]:
         """A run in full. Raises RunNotFound."""
-        return self._one(self._get_run, run_id, lambda row: RunRow(*in_utc(row)))
+        return self._one(self._get_run, run_id, run_row)
 
     def status(self, run_id: str) -> Operation[str]:
         """The status of a run. Raises RunNotFound."""
@@ -237,9 +238,10 @@ def _runs(new: Sequence[NewRun]) -> str:
     return orjson.dumps(documents).decode()
 
 
-def in_utc(row: tuple[Any, ...]) -> Iterator[Any]:
-    """The columns of a row: behind a pooler, times come in the time zone of the server."""
-    return (each.astimezone(UTC) if isinstance(each, datetime) else each for each in row)
+def run_row(columns: tuple[Any, ...]) -> RunRow:
+    """A row of its columns; a deadline that never comes is none."""
+    row = RunRow(*columns)
+    return replace(row, deadline_at=times.deadline(row.deadline_at))
 
 
 def not_found(run_id: str) -> RunNotFound:
@@ -266,7 +268,7 @@ def _check_retried(run_id: str, status: str, missed: datetime | None) -> None:
         )
     if missed is not None:
         raise RunNotRetryable(
-            f"{refused}: its deadline passed at {missed.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, so"
+            f"{refused}: its deadline passed at {missed:%Y-%m-%d %H:%M:%S} UTC, so"
             " it would fail again at once. Start a new run.",
             run_id=run_id,
             status=status,

@@ -11,7 +11,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import OperationalError, ProgrammingError
 
-from owsuper.db import opening
+from owsuper.db import opening, times
 from owsuper.errors import ConfigurationError, DatabaseUnreachable
 
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ def conninfo(url: str, *, application_name: str) -> str:
 
 
 def configure(conn: Connection[Any]) -> None:
-    """Set up a new blocking connection: autocommit, ``$1`` parameters, session settings.
+    """Set up a new blocking connection: autocommit, ``$1`` parameters, times, session settings.
 
     Raises ConfigurationError if there is a pooler in between whose sessions cannot be used.
     """
     conn.autocommit = True
     conn.cursor_factory = psycopg.RawCursor
+    conn.adapters.register_loader("timestamptz", times.TimeLoader)
     answer = conn.execute(opening.opening(conn.pgconn.backend_pid)).fetchone()
     if answer is not None and opening.is_pooled(answer):
         _adapt(conn, answer)
@@ -58,6 +59,7 @@ async def aconfigure(conn: AsyncConnection[Any]) -> None:
     """Set up a new async connection, as ``configure`` does a blocking one."""
     await conn.set_autocommit(True)
     conn.cursor_factory = psycopg.AsyncRawCursor
+    conn.adapters.register_loader("timestamptz", times.TimeLoader)
     cursor = await conn.execute(opening.opening(conn.pgconn.backend_pid))
     answer = await cursor.fetchone()
     if answer is not None and opening.is_pooled(answer):

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from owsuper.core.durations import FIRST, LAST
 from owsuper.core.model import RunStatus
-from owsuper.db.clients import Operation, Rows, RunRow, in_utc, not_found
+from owsuper.db.clients import Operation, Rows, RunRow, not_found, run_row
 from owsuper.db.statement import load
 
 if TYPE_CHECKING:
     from owsuper.core.pages import Window
 
 _EVERY_STATUS: Final = [status.value for status in RunStatus]
+
+_LAST_ID: Final = "\U0010ffff"  # in the order of text, whatever the collation
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class ListQueries:
         self, window: Window, status: str | None, workflow_name: str | None
     ) -> Operation[list[RunRow]]:
         """Runs, the newest first; of this status and this workflow, where they are given."""
-        place = _place(window, "infinity")
+        place = _place(window, newest_first=True)
         if workflow_name is not None:
             statement = self._runs_of_workflow
             filters: tuple[Any, ...] = (
@@ -65,7 +68,7 @@ class ListQueries:
             statement, filters = self._runs, ()
         params = (self._namespace, *place, *filters)
         return Operation(
-            ((statement, params),), lambda results: [RunRow(*in_utc(row)) for row in results[0]]
+            ((statement, params),), lambda results: [run_row(row) for row in results[0]]
         )
 
     def attempts(self, run_id: str, window: Window) -> Operation[list[AttemptRow]]:
@@ -74,9 +77,9 @@ class ListQueries:
         def parse(results: list[Rows]) -> list[AttemptRow]:
             if not results[0]:
                 raise not_found(run_id)
-            return [AttemptRow(*in_utc(row)) for row in results[0] if row[0] is not None]
+            return [AttemptRow(*row) for row in results[0] if row[0] is not None]
 
-        params = (self._namespace, run_id, *_place(window, "-infinity"))
+        params = (self._namespace, run_id, *_place(window, newest_first=False))
         return Operation(((self._attempts, params),), parse)
 
     def counts(self) -> Operation[list[tuple[str, int]]]:
@@ -87,8 +90,18 @@ class ListQueries:
         )
 
 
-def _place(window: Window, start: str) -> tuple[str, str, int, bool]:
-    """What all lists are asked; ``start`` is a time before all others in their order."""
+def _place(window: Window, *, newest_first: bool) -> tuple[str, str, int, bool]:
+    """What all lists are asked: a page next to a place, or the first in their order."""
     place = window.place
-    created_at = start if place is None else place.created_at.isoformat()
-    return created_at, "" if place is None else place.id, window.limit + 1, window.backward
+    if place is None:
+        created_at, item_id = ("infinity", _LAST_ID) if newest_first else ("-infinity", "")
+        return created_at, item_id, window.limit + 1, window.backward
+    # What lies beyond all times was read as the last of them, and must not be found again.
+    to_older = newest_first != window.backward
+    if to_older and place.created_at == FIRST:
+        created_at = "-infinity"
+    elif not to_older and place.created_at == LAST:
+        created_at = "infinity"
+    else:
+        created_at = place.created_at.isoformat()
+    return created_at, place.id, window.limit + 1, window.backward

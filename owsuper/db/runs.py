@@ -17,7 +17,7 @@ import orjson
 from psycopg import Connection
 
 from owsuper.core.model import StepAttempt, WriteSet
-from owsuper.db import documents, prepared
+from owsuper.db import documents, prepared, times
 from owsuper.db.result import Param
 from owsuper.db.rows import step_attempt
 from owsuper.db.statement import Statement, load
@@ -111,7 +111,8 @@ class RunStore:
             # Nobody else adds to the history of a run that is claimed, so its order stays.
             since = page[-1].created_at
             read = _count(_at_the_end(history, since))
-            more = self._execute(conn, self._load_more, run_id, MOST_ATTEMPTS_LOADED, since, read)
+            start = times.bound(since)
+            more = self._execute(conn, self._load_more, run_id, MOST_ATTEMPTS_LOADED, start, read)
             page = [step_attempt(row) for row in more]
             history.extend(page)
             counted += len(page)

@@ -124,6 +124,12 @@ class Desk:
             return
         claimed = claims.parse_claim(result.rows, sent=self._asked_at)
         self._due.looked(now, claimed.seen)
+        for run_id, why in claimed.unreadable:
+            _log.error(
+                "a claimed run cannot be read (%s); it is left alone until its lease ends",
+                why,
+                extra={"run_id": run_id},
+            )
         if not self._due.complete:
             claimed = replace(claimed, next_due=0.0)
         self._owner.claimed(claimed, asked=asked)

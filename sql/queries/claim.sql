@@ -137,7 +137,7 @@ SELECT
                 FROM (
                     SELECT available_at FROM head UNION ALL SELECT available_at FROM seen
                 ) AS known
-                WHERE available_at > now()
+                WHERE available_at > now() AND available_at < 'infinity'
             )
         END,
         'new', (

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -689,3 +690,34 @@ def test_systemd_hears_of_everything(begin: Begin, systemd: socket.socket) -> No
     while "STOPPING=1" not in heard:
         heard.append(systemd.recv(1000).decode())
     assert heard.index("READY=1") < heard.index("STOPPING=1")
+
+
+# --- rows that somebody else has written ---------------------------------------------------------
+
+
+def test_runs_with_times_beyond_all_calendars_are_executed_and_stop_nobody(
+    begin: Begin, conn: psycopg.Connection, schema: str
+) -> None:
+    worker = begin("--processes=1")
+    runs = [str(uuid4()) for _ in range(4)]
+    rows = zip(
+        runs,
+        ["infinity", "20000-01-01 UTC", None, None],
+        ["now", "now", "-infinity", "now"],
+        ["now", "now", "-infinity", "infinity"],
+        strict=True,
+    )
+    for run, deadline, created, available in rows:
+        conn.execute(
+            f"""INSERT INTO "{schema}".workflow_runs (namespace_id, id, workflow_name, status,
+                config, attempts, input, deadline_at, created_at, available_at, updated_at)
+            VALUES ('default', $1, 'say', 'pending', '{{}}', 0, '{{"text": "hello"}}', $2, $3, $4,
+                now())""".encode(),
+            [run, deadline, created, available],
+        )
+    for run in runs[:3]:
+        worker.await_outcome(run)
+    worker.await_outcome(worker.start("say", text="hello"))
+    worker.cancel(runs[3])
+    assert worker.stop() == 0
+    assert "Traceback" not in worker.log.text
