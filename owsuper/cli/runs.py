@@ -50,10 +50,10 @@ def _list(arguments: argparse.Namespace) -> int:
         }
         put(documents.encode(document))
         return ExitCode.CLEAN
-    from owsuper.cli import report
+    from owsuper.cli import report, words
 
     if page.items:
-        put("\n".join(report.listing(page.items, report.now())))
+        put("\n".join(report.listing(page.items, words.now())))
     else:
         say("no such runs")
     if page.next_cursor:
@@ -91,9 +91,9 @@ def _show(arguments: argparse.Namespace) -> int:
         document = {"run": documents.of(run), "steps": [documents.of(step) for step in steps]}
         put(documents.encode(document))
     else:
-        from owsuper.cli import report
+        from owsuper.cli import report, words
 
-        put("\n".join(report.everything(run, steps, report.now())))
+        put("\n".join(report.everything(run, steps, words.now())))
     return ExitCode.CLEAN
 
 
@@ -151,12 +151,12 @@ def _wait(arguments: argparse.Namespace) -> int:
 def _count(arguments: argparse.Namespace) -> int:
     with opened(arguments) as ow:
         counts = ow.count_runs()
-    from owsuper.cli import documents, report
+    from owsuper.cli import columns, documents
 
     if "json" in arguments:
         put(documents.encode(documents.of_counts(counts)))
     else:
-        put("\n".join(report.table(documents.of_counts(counts).items(), right=(1,))))
+        put("\n".join(columns.table(documents.of_counts(counts).items(), right=(1,))))
     return ExitCode.CLEAN
 
 

@@ -213,6 +213,75 @@ def test_a_parked_run_says_what_it_waits_for_and_until_when(runs: Command, table
     assert "no worker" not in shown
 
 
+def test_a_retry_beside_other_waits_is_told_of(runs: Command, tables: Tables) -> None:
+    run = tables.parked(available_at=from_now(300), error={"name": "E", "message": "m"})
+    until = iso(from_now(3599))
+    tables.step(run, step_name="nap", kind="sleep", context={"kind": "sleep", "resumeAt": until})
+    error = {"message": "busy"}
+    for _ in range(2):
+        tables.step(run, step_name="charge", status="failed", error=error)
+    tables.step(run, step_name="mail", status="failed", error=error)
+    tables.step(run, step_name="mail", status="completed")
+    tables.step(run, step_name="bad", status="failed", error={**error, "final": True})
+    shown = runs("show", run).stdout
+    assert re.search(
+        r"^it will try 'charge', which has failed 2 times, again in [45]m \d+s$", shown, re.M
+    )
+    assert "try 'mail'" not in shown
+    assert "try 'bad'" not in shown
+    tables.step(run, step_name="pack", status="failed", error=error)
+    shown = runs("show", run).stdout
+    assert "\nit may have to try 'pack', which has failed once, again\n" in shown
+    assert re.search(r"^the first of these is due in [45]m \d+s$", shown, re.M)
+    tables.update("workflow_runs", run, available_at=from_now(3599))
+    shown = runs("show", run).stdout
+    assert "\nit may have to try 'charge', which has failed 2 times, again\n" in shown
+    assert "the first" not in shown
+
+
+def test_an_error_that_is_cut_is_shown_in_full_below(runs: Command, tables: Tables) -> None:
+    long = " ".join(f"reason{number}" for number in range(60))
+    error = {"name": "ProcessCrashed", "message": long}
+    run = failed(tables, error=error)
+    tables.step(run, step_name="die", status="failed", error={"message": f"{long}\nand more"})
+    tables.step(run, step_name="same", status="failed", error=error)
+    shown = runs("show", run).stdout
+    assert f"\n\nthe error in full:\n  ProcessCrashed: {long}\n\n" in shown
+    assert shown.endswith(f"\n\nthe error of 'die' in full:\n  {long}\n  and more\n")
+    assert "'same' in full" not in shown
+
+
+def test_a_long_error_that_its_traceback_tells_is_told_once(runs: Command, tables: Tables) -> None:
+    long = "x" * 150
+    run = failed(tables, error={"message": long, "stack": f"Traceback\nE: {long}\n"})
+    shown = runs("show", run).stdout
+    assert shown.count(long) == 1
+    assert "in full" not in shown
+
+
+def test_attempts_that_are_alike_are_folded(runs: Command, tables: Tables) -> None:
+    run = failed(tables, created_at=NOON)
+
+    def step(began: int, **columns: Any) -> None:
+        times = {"created_at": at(began), "started_at": at(began), "finished_at": at(began)}
+        tables.step(run, **times, **columns)
+
+    for number in range(20):
+        step(number, step_name="charge", status="failed", error={"message": "busy"})
+    for number in range(6):
+        step(20 + number, step_name="charge", status="failed", error={"message": "closed"})
+    shown = runs("show", run).stdout
+    steps = shown[shown.index("steps,") :].splitlines()[1:]
+    assert steps[:4] == [
+        "     +0ms  0ms  function  failed  charge (1. attempt)   busy",
+        "  … 18 more …",
+        "  +19.00s  0ms  function  failed  charge (20. attempt)  busy",
+        "  +20.00s  0ms  function  failed  charge (21. attempt)  closed",
+    ]
+    assert len(steps) == 9
+    assert len(json.loads(runs("show", run, "--json").stdout)["steps"]) == 26
+
+
 def test_a_run_that_is_tried_again_later_says_when(runs: Command, tables: Tables) -> None:
     run = tables.pending(available_at=from_now(40), error={"name": "E", "message": "m"})
     shown = runs("show", run).stdout
