@@ -13,7 +13,7 @@ from owsuper import postponed
 
 postponed.for_supervisor()  # before anything imports what it would postpone
 
-from owsuper.cli import bench, runs, signals, start, tables, worker
+from owsuper.cli import bench, output, runs, signals, start, tables, worker
 from owsuper.cli.arguments import Command, Parser
 from owsuper.errors import (
     ConfigurationError,
@@ -76,6 +76,7 @@ _EXIT_CODES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
+    output.accept_any_text()
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except OwsuperError as error:

@@ -115,6 +115,20 @@ def test_json_is_for_programs(start: Command, tables: Tables) -> None:
     assert document == {"id": tables.rows("workflow_runs")[0]["id"]}
 
 
+def test_a_run_whose_id_cannot_be_printed_is_told_of_elsewhere(
+    spawn: Spawn, env: dict[str, str], tables: Tables, tmp_path: Path
+) -> None:
+    command = f"{shlex.join(owsuper_command())} start greet >/dev/full"
+    program = spawn("sh", "-c", command, env=env, cwd=tmp_path)
+    assert program.wait() == 1
+    program.end()
+    [row] = tables.rows("workflow_runs")
+    assert program.stderr.text.splitlines() == [
+        f"owsuper: run {row['id']} is started",
+        "owsuper: error: cannot write to standard output: No space left on device",
+    ]
+
+
 # --- waiting ---------------------------------------------------------------------------------
 
 
@@ -122,7 +136,8 @@ def test_who_waits_is_given_the_result(start: Command, worker: Program, tables: 
     result = start("add", "--input", "[1, 2]", "--wait", "--timeout", "30s")
     assert (result.code, result.stdout) == (0, '{"sum":3}\n')
     [row] = tables.rows("workflow_runs")
-    assert result.stderr == f"owsuper: waiting for run {row['id']}\n"
+    where = f'(namespace "default", schema "{tables.schema}")'
+    assert result.stderr == f"owsuper: waiting for run {row['id']} {where}\n"
     document = json.loads(start("add", "--input", "[4]", "--wait", "--json").stdout)
     assert document["result"] == {"sum": 4}
     assert tables.fetch(document["id"])["output"] == {"sum": 4}
@@ -134,6 +149,10 @@ def test_a_run_that_fails_is_one_error(start: Command, worker: Program) -> None:
     assert result.stderr.splitlines()[1:] == [
         "owsuper: error: Workflow fail failed: ValueError: no luck today"
     ]
+    result = start("fail", "--wait", "--json")
+    assert result.code == 1
+    document = json.loads(result.stdout)
+    assert (document["status"], document["error"]["name"]) == ("failed", "ValueError")
 
 
 def test_a_run_that_does_not_end_in_time_is_an_error_and_goes_on(
@@ -177,6 +196,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no duration": (["a", "--wait", "--timeout", "soon"], "--timeout: must be a duration from 0s"),
     "time-out of nothing": (["a", "--timeout", "3s"], "--timeout: nothing is waited for without"),
     "a long key": (["a", "--key", "k" * 1001], "idempotency_key: it has 1001 characters"),
+    "an empty version": (["a", "--version", ""], "--version: it is empty; leave it out to name"),
+    "a version of other bytes": (["a", "--version", "\udcff"], r"b'\xff' is not UTF-8"),
     "a worker's option": (["a", "--lease", "3"], "no such option: --lease"),
 }
 
