@@ -82,7 +82,7 @@ def _moment(when: When | None, what: str) -> datetime | None:
                 f"{what}: {when!r} has no time zone, so it names no moment. Use"
                 " datetime.now(UTC) or datetime(..., tzinfo=...), or a timedelta from now."
             )
-        return when.astimezone(UTC)
+        return durations.in_utc(when, what)
     if isinstance(when, (timedelta, str)):
         try:
             return durations.add_ms(datetime.now(UTC), durations.milliseconds(when))
