@@ -44,6 +44,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="WHEN",
         help="when it is due: a time with its zone, or a while from now, such as 5m",
     )
+    parser.add_argument(
+        "--deadline",
+        type=typed_as(_moment),
+        metavar="WHEN",
+        help="when it fails if it has not ended; told as for --at",
+    )
     parser.add_argument("--wait", action="store_true", help="wait until it ends; print its result")
     add_timeout(parser)
     add_common(parser)
@@ -99,6 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 version=typed.get("of_version"),
                 idempotency_key=typed.get("key"),
                 available_at=typed.get("at"),
+                deadline_at=typed.get("deadline"),
             )
         except NotSerializable as error:
             raise ConfigurationError(f"--input: {error}") from None

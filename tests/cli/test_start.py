@@ -70,11 +70,12 @@ def test_the_id_of_the_run_is_all_that_is_printed(start: Command, tables: Tables
 def test_everything_that_is_given_is_stored(start: Command, tables: Tables) -> None:
     at = "2999-01-01T12:00:00+01:00"
     result = start("greet", "--input", '{"é": [1, null]}', "--version", "2", "--key", "k",
-                   "--at", at)  # fmt: skip
+                   "--at", at, "--deadline", "2999-01-02T00:00Z")  # fmt: skip
     row = tables.fetch(result.stdout.strip())
     assert (row["workflow_name"], row["version"], row["idempotency_key"]) == ("greet", "2", "k")
     assert row["input"] == {"é": [1, None]}
     assert row["available_at"] == datetime(2999, 1, 1, 11, tzinfo=UTC)
+    assert row["deadline_at"] == datetime(2999, 1, 2, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("at", ["90", "90s", "1.5m"])
@@ -191,6 +192,11 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a large number": (["a", "--input", "1" * 30], "--input: Cannot store input"),
     "U+0000": (["a", "--input", '"\\u0000"'], "--input: Cannot store input"),
     "no time": (["a", "--at", "soon"], "--at: must be a time such as 2026-03-01T12:00:00Z, or a"),
+    "no deadline": (["a", "--deadline", "soon"], "--deadline: must be a time such as 2026-03-01T1"),
+    "a time in no year": (
+        ["a", "--at", "9999-12-31T23:00-03:00"],
+        "available_at: 9999-12-31",
+    ),
     "the past": (["a", "--at", "-5m"], "--at: expected one argument"),
     "no time zone": (["a", "--at", "2999-01-01T12:00"], "write 2999-01-01T12:00:00Z for UTC"),
     "no duration": (["a", "--wait", "--timeout", "soon"], "--timeout: must be a duration from 0s"),

@@ -93,6 +93,16 @@ def test_other_bytes_in_the_environment_are_a_mistake(owsuper: Run, name: str) -
     assert f"{name}: must be " in result.stderr
 
 
+def test_a_misspelt_variable_is_pointed_out_and_hinders_nothing(owsuper: Run) -> None:
+    env = {"OWSUPER_PROCESES": "3", "OWSUPER_MODULES": "", "OWSUPER_TEST_LEASE": "1"}
+    result = owsuper("migrate", "--sql", env={**env, "OWSUPER_EMBEDDED": "x", "OWSUPER_XYZ": "7"})
+    assert result.code == 0
+    assert result.stderr == (
+        "owsuper: warning: OWSUPER_PROCESES: there is no such setting; did you mean"
+        " OWSUPER_PROCESSES?\n"
+    )
+
+
 def test_a_mistake_in_pyproject_names_the_file(owsuper: Run, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.owsuper]\nproceses = 3\n")
     result = owsuper("--module", "m")
