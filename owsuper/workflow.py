@@ -24,7 +24,7 @@ from typing import (
 
 from owsuper import signature
 from owsuper.core import codec
-from owsuper.core.names import check_workflow_name
+from owsuper.core.names import check_workflow_name, is_broken
 from owsuper.core.replay import STEP_LIMIT, check_step_limit
 from owsuper.core.retry import RetryPolicy
 from owsuper.errors import ConfigurationError, RegistrationError
@@ -245,8 +245,8 @@ def _name(fn: Callable[..., Any], name: str | None) -> str:
 def check_version(version: str | None) -> str | None:
     if version is not None and not isinstance(version, str):
         raise ConfigurationError(f"version: {version!r} must be text, such as {str(version)!r}")
-    if version is not None and "\x00" in version:
-        raise ConfigurationError(f"version: {version!r} contains U+0000")
+    if version is not None and ("\x00" in version or is_broken(version)):
+        raise ConfigurationError(f"version: {version!r} contains U+0000 or a lone surrogate")
     return version
 
 

@@ -158,6 +158,7 @@ REFUSED = [
     ("listen", 1, "must be true or false, not 1"),
     ("namespace", "", "must be non-empty text"),
     ("namespace", "a\0b", "must be non-empty text"),
+    ("namespace", "\ud800", "must be text in UTF-8, not"),
     ("namespace", 3, "must be non-empty text, not 3"),
     ("modules", 3, "must be one name or a list of names"),
     ("modules", [3], "must be non-empty text, not 3"),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from owsuper import inputs
 from owsuper.child.results import result_type
 from owsuper.core import codec
-from owsuper.core.durations import add_ms, add_years, milliseconds
+from owsuper.core.durations import add_ms, add_years, in_utc, milliseconds
 from owsuper.core.model import NewChild, StepKind
 from owsuper.core.names import check_signal
 from owsuper.core.protocol import FunctionStep, Steps, function_step, sleep_step
@@ -141,7 +141,7 @@ def _moment(when: Any, what: str) -> datetime:
             f"{what}: expected an aware datetime, such as datetime.now(UTC) + timedelta(days=1),"
             f" not {when!r}"
         )
-    return when.astimezone(UTC)
+    return in_utc(when, what)
 
 
 def _until(timeout: Any) -> Callable[[datetime], datetime]:

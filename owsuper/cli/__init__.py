@@ -6,6 +6,7 @@ by one message and an exit code of its own, never by a traceback.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from owsuper import postponed
 
 postponed.for_supervisor()  # before anything imports what it would postpone
 
-from owsuper.cli import bench, runs, signals, start, tables, worker
+from owsuper.cli import bench, environment, output, runs, signals, start, tables, worker
 from owsuper.cli.arguments import Command, Parser
 from owsuper.errors import (
     ConfigurationError,
@@ -76,6 +77,7 @@ _EXIT_CODES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
+    output.accept_any_text()
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except OwsuperError as error:
@@ -105,7 +107,11 @@ def _run(argv: Sequence[str]) -> int:
         command, parser = COMMANDS["worker"], _top()
     command.add_options(parser)
     arguments = parser.parse(argv)
-    return worker.show_version() if "version" in arguments else command.run(arguments)
+    if "version" in arguments:
+        return worker.show_version()
+    for variable, meant in environment.misspelt(os.environ):
+        output.say(f"warning: {variable}: there is no such setting; did you mean {meant}?")
+    return command.run(arguments)
 
 
 def _top() -> Parser:

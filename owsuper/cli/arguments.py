@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
+from owsuper.core.names import is_broken
 from owsuper.errors import ConfigurationError
 from owsuper.rules import Reader
 from owsuper.settings import RULES, Settings, option_name, variable_name
@@ -40,6 +42,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """What was typed. Raises ConfigurationError."""
+        for word in argv:
+            if is_broken(word):
+                self.error(f"{os.fsencode(word)!r} is not UTF-8")
         arguments, unknown = self.parse_known_args(argv)
         if unknown:
             self.error(self._explain(unknown[0].partition("=")[0]))

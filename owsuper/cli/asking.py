@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from owsuper import settings
 from owsuper.cli.arguments import add_settings, flags, typed_as
+from owsuper.cli.output import put_json
+from owsuper.errors import ResultTimeout, RunCanceled, RunError, RunFailed, RunNotFound
 from owsuper.rules import duration
 
 if TYPE_CHECKING:
-    from owsuper import OpenWorkflow
+    from owsuper import OpenWorkflow, RunHandle
 
 _SETTINGS: Final = ("database_url", "schema", "namespace")
 
@@ -55,7 +57,7 @@ def as_json(text: str) -> Any:
 def opened(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
     """The database that is meant, in a namespace; closed at the end.
 
-    Raises ConfigurationError, EmbeddedUnavailable on first use.
+    Raises ConfigurationError, EmbeddedUnavailable on first use. A RunNotFound tells the place.
     """
     from owsuper import OpenWorkflow
 
@@ -68,5 +70,36 @@ def opened(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
     )
     try:
         yield ow
+    except RunNotFound as error:
+        raise RunNotFound(told(error, arguments), run_id=error.run_id) from None
     finally:
         ow.close()
+
+
+def place(arguments: argparse.Namespace) -> str:
+    """Which runs are meant: a program may keep its own elsewhere, by what its code says."""
+    chosen = settings.load(flags(arguments))
+    return f'namespace "{chosen.namespace}", schema "{chosen.schema}"'
+
+
+def told(error: RunError, arguments: argparse.Namespace) -> str:
+    """What to say of a refusal: of a run that is not found, where it is not."""
+    return f"{error} ({place(arguments)})" if isinstance(error, RunNotFound) else str(error)
+
+
+def put_end(handle: RunHandle[Any], arguments: argparse.Namespace) -> None:
+    """Wait until the run ends, and print its result.
+
+    Raises RunFailed, RunCanceled, ResultTimeout; programs are given the run before.
+    """
+    from owsuper.cli import documents
+
+    typed = vars(arguments)
+    try:
+        result = handle.result(typed.get("timeout"))
+    except (RunFailed, RunCanceled, ResultTimeout):
+        if "json" in typed:
+            put_json(documents.encode(documents.of(handle.details())))
+        raise
+    document = {"id": handle.id, "result": result} if "json" in typed else result
+    put_json(documents.encode(document))

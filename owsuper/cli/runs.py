@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from owsuper.cli.arguments import Command, typed_as
-from owsuper.cli.asking import add_common, add_timeout, opened
-from owsuper.cli.output import put, say
+from owsuper.cli.asking import add_common, add_timeout, opened, place, put_end, told
+from owsuper.cli.output import put, put_json, say
 from owsuper.core.model import RunStatus
 from owsuper.errors import ConfigurationError, RunError
 from owsuper.rules import whole
@@ -48,14 +48,14 @@ def _list(arguments: argparse.Namespace) -> int:
             "next_cursor": page.next_cursor,
             "previous_cursor": page.previous_cursor,
         }
-        put(documents.encode(document))
+        put_json(documents.encode(document))
         return ExitCode.CLEAN
-    from owsuper.cli import report
+    from owsuper.cli import report, words
 
     if page.items:
-        put("\n".join(report.listing(page.items, report.now())))
+        put("\n".join(report.listing(page.items, words.now())))
     else:
-        say("no such runs")
+        say(f"no such runs ({place(arguments)})")
     if page.next_cursor:
         say(f"there are older ones: --after {page.next_cursor}")
     if page.previous_cursor:
@@ -89,11 +89,11 @@ def _show(arguments: argparse.Namespace) -> int:
         from owsuper.cli import documents
 
         document = {"run": documents.of(run), "steps": [documents.of(step) for step in steps]}
-        put(documents.encode(document))
+        put_json(documents.encode(document))
     else:
-        from owsuper.cli import report
+        from owsuper.cli import report, words
 
-        put("\n".join(report.everything(run, steps, report.now())))
+        put("\n".join(report.everything(run, steps, words.now())))
     return ExitCode.CLEAN
 
 
@@ -115,15 +115,15 @@ def _each(method: str, done: str) -> Callable[[argparse.Namespace], int]:
                 try:
                     getattr(ow, method)(run_id)
                 except RunError as error:
-                    document["refused"][run_id] = str(error)
-                    say(f"error: {error}")
+                    document["refused"][run_id] = told(error, arguments)
+                    say(f"error: {told(error, arguments)}")
                 else:
                     document[done].append(run_id)
                     say(f"{done}: {run_id}")
         if "json" in arguments:
             from owsuper.cli import documents
 
-            put(documents.encode(document))
+            put_json(documents.encode(document))
         return ExitCode.ERROR if document["refused"] else ExitCode.CLEAN
 
     return run
@@ -140,23 +140,19 @@ def _add_wait_options(parser: argparse.ArgumentParser) -> None:
 
 def _wait(arguments: argparse.Namespace) -> int:
     with opened(arguments) as ow:
-        result = ow.get_run(arguments.id).result(vars(arguments).get("timeout"))
-    from owsuper.cli import documents
-
-    document = {"id": arguments.id, "result": result} if "json" in arguments else result
-    put(documents.encode(document))
+        put_end(ow.get_run(arguments.id), arguments)
     return ExitCode.CLEAN
 
 
 def _count(arguments: argparse.Namespace) -> int:
     with opened(arguments) as ow:
         counts = ow.count_runs()
-    from owsuper.cli import documents, report
+    from owsuper.cli import columns, documents
 
     if "json" in arguments:
-        put(documents.encode(documents.of_counts(counts)))
+        put_json(documents.encode(documents.of_counts(counts)))
     else:
-        put("\n".join(report.table(documents.of_counts(counts).items(), right=(1,))))
+        put("\n".join(columns.table(documents.of_counts(counts).items(), right=(1,))))
     return ExitCode.CLEAN
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from owsuper.cli.arguments import Command
 from owsuper.cli.asking import add_common, as_json, opened
-from owsuper.cli.output import put, say
+from owsuper.cli.output import put, put_json, say
 from owsuper.errors import ConfigurationError, NotSerializable
 from owsuper.supervisor.exits import ExitCode
 
@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if "json" in typed:
         from owsuper.cli import documents
 
-        put(documents.encode({"run_ids": reached}))
+        put_json(documents.encode({"run_ids": reached}))
         return ExitCode.CLEAN
     if reached:
         put("\n".join(reached))

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from owsuper.cli.arguments import Command, typed_as
-from owsuper.cli.asking import add_common, add_timeout, as_json, opened
+from owsuper.cli.asking import add_common, add_timeout, as_json, opened, place, put_end
 from owsuper.cli.output import put, say
-from owsuper.errors import ConfigurationError, NotSerializable
+from owsuper.errors import ConfigurationError, NotSerializable, OwsuperError
 from owsuper.rules import duration
 from owsuper.supervisor.exits import ExitCode
 
@@ -19,7 +19,8 @@ there is such a workflow, nor that the input is what it takes: an input that doe
 the run when a worker takes it up.
 
 Standard output: the id of the run; with --wait its result, as JSON. With --wait, a run that
-fails or is canceled, or does not end in time, is an error.
+fails or is canceled, or does not end in time, is an error; with --json too, the run as it is then,
+with its status and error, is printed all the same.
 
 examples:
   owsuper start send-welcome-email --input '{"user_id": 7}'
@@ -42,6 +43,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         type=typed_as(_moment),
         metavar="WHEN",
         help="when it is due: a time with its zone, or a while from now, such as 5m",
+    )
+    parser.add_argument(
+        "--deadline",
+        type=typed_as(_moment),
+        metavar="WHEN",
+        help="when it fails if it has not ended; told as for --at",
     )
     parser.add_argument("--wait", action="store_true", help="wait until it ends; print its result")
     add_timeout(parser)
@@ -73,10 +80,23 @@ def _while(text: str) -> timedelta:
         ) from None
 
 
+def _put_id(run_id: str, *, as_json: bool) -> None:
+    """Print the id; a run that is started must not go unnoticed for want of a place to say so."""
+    from owsuper.cli import documents
+
+    try:
+        put(documents.encode({"id": run_id}) if as_json else run_id)
+    except OwsuperError:
+        say(f"run {run_id} is started")
+        raise
+
+
 def _run(arguments: argparse.Namespace) -> int:
     typed = vars(arguments)
     if "timeout" in typed and "wait" not in typed:
         raise ConfigurationError("--timeout: nothing is waited for without --wait")
+    if typed.get("of_version") == "":
+        raise ConfigurationError("--version: it is empty; leave it out to name no version")
     with opened(arguments) as ow:
         try:
             handle = ow.run_workflow(
@@ -85,17 +105,15 @@ def _run(arguments: argparse.Namespace) -> int:
                 version=typed.get("of_version"),
                 idempotency_key=typed.get("key"),
                 available_at=typed.get("at"),
+                deadline_at=typed.get("deadline"),
             )
         except NotSerializable as error:
             raise ConfigurationError(f"--input: {error}") from None
-        from owsuper.cli import documents
-
         if "wait" not in typed:
-            put(documents.encode({"id": handle.id}) if "json" in typed else handle.id)
+            _put_id(handle.id, as_json="json" in typed)
             return ExitCode.CLEAN
-        say(f"waiting for run {handle.id}")
-        result = handle.result(typed.get("timeout"))
-        put(documents.encode({"id": handle.id, "result": result} if "json" in typed else result))
+        say(f"waiting for run {handle.id} ({place(arguments)})")
+        put_end(handle, arguments)
     return ExitCode.CLEAN
 
 

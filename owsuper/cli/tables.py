@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from owsuper import settings
 from owsuper.cli import database
 from owsuper.cli.arguments import Command, add_settings, flags
+from owsuper.cli.output import put
 from owsuper.db import migrate as migrations
 from owsuper.supervisor.exits import ExitCode
 
@@ -23,7 +24,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     chosen = settings.load(flags(arguments))
     if "sql" in arguments:
-        sys.stdout.write(migrations.sql(chosen.schema))
+        put(migrations.sql(chosen.schema).removesuffix("\n"))
         return ExitCode.CLEAN
     with ExitStack() as stack:
         url = database.choose(chosen, None, stack)

@@ -11,6 +11,7 @@ from importlib import metadata
 from owsuper import logs, settings
 from owsuper.cli import apart, database
 from owsuper.cli.arguments import Command, add_settings, flags
+from owsuper.cli.output import put
 from owsuper.errors import ConfigurationError
 from owsuper.settings import RULES
 from owsuper.supervisor import supervisor
@@ -55,9 +56,9 @@ def _prepare(url: str, schema: str, *, migrate: bool, give_up: Callable[[], bool
 def show_version() -> int:
     """The installed version on standard output."""
     try:
-        print("owsuper", metadata.version("owsuper"))
+        put(f"owsuper {metadata.version('owsuper')}")
     except metadata.PackageNotFoundError:
-        print("owsuper (a checkout that is not installed)")
+        put("owsuper (a checkout that is not installed)")
     return 0
 
 

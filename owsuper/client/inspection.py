@@ -9,7 +9,7 @@ from owsuper.client import details
 from owsuper.client.details import Run, RunCounts, StepAttempt
 from owsuper.core import pages
 from owsuper.core.model import RunStatus
-from owsuper.core.names import check_workflow_name
+from owsuper.core.names import check_workflow_name, is_broken
 from owsuper.core.pages import Page, Place
 from owsuper.db.clients import Operation
 from owsuper.db.lists import ListQueries
@@ -114,8 +114,10 @@ class Inspection:
 
 def check_run_id(run_id: str) -> str:
     """``run_id``, if a run may have it. Raises ConfigurationError."""
-    if not isinstance(run_id, str) or "\0" in run_id:
-        raise ConfigurationError(f"run_id: {run_id!r} must be text, and without U+0000")
+    if not isinstance(run_id, str) or "\0" in run_id or is_broken(run_id):
+        raise ConfigurationError(
+            f"run_id: {run_id!r} must be text, without U+0000 and lone surrogates"
+        )
     return run_id
 
 

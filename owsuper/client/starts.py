@@ -9,6 +9,7 @@ from typing import Any, Final, Unpack
 
 from owsuper import inputs
 from owsuper.core import durations
+from owsuper.core.names import is_broken
 from owsuper.db.clients import NewRun
 from owsuper.errors import ConfigurationError, InvalidDuration
 from owsuper.ids import draw
@@ -81,7 +82,7 @@ def _moment(when: When | None, what: str) -> datetime | None:
                 f"{what}: {when!r} has no time zone, so it names no moment. Use"
                 " datetime.now(UTC) or datetime(..., tzinfo=...), or a timedelta from now."
             )
-        return when.astimezone(UTC)
+        return durations.in_utc(when, what)
     if isinstance(when, (timedelta, str)):
         try:
             return durations.add_ms(datetime.now(UTC), durations.milliseconds(when))
@@ -105,7 +106,7 @@ def checked_key(key: str | None) -> str | None:
             f"idempotency_key: it has {len(key)} characters; at most {_LONGEST_KEY} are possible."
             " Use a hash of it."
         )
-    if "\x00" in key or any("\ud800" <= char <= "\udfff" for char in key):
+    if "\x00" in key or is_broken(key):
         raise ConfigurationError(
             f"idempotency_key: {key!r} contains U+0000 or a lone surrogate, which PostgreSQL"
             " cannot store"

@@ -13,7 +13,7 @@ from datetime import MAXYEAR, UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from owsuper.errors import InvalidDuration
+from owsuper.errors import ConfigurationError, InvalidDuration
 
 Duration = timedelta | float | str
 
@@ -107,8 +107,21 @@ def truncate_ms(moment: datetime) -> datetime:
 
 
 def ceil_ms(moment: datetime) -> datetime:
-    """``moment`` at its own or the next whole millisecond."""
-    return truncate_ms(moment + timedelta(microseconds=999))
+    """``moment`` at its own or the next whole millisecond; at the end of time, at the last."""
+    try:
+        return truncate_ms(moment + timedelta(microseconds=999))
+    except OverflowError:
+        return truncate_ms(moment)
+
+
+def in_utc(moment: datetime, what: str) -> datetime:
+    """``moment`` (aware) in UTC. Raises ConfigurationError, naming ``what``, where UTC has none."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ConfigurationError(
+            f"{what}: {moment.isoformat()} is outside the years 1 to 9999 in UTC"
+        ) from None
 
 
 def add_ms(moment: datetime, ms: float) -> datetime:

@@ -64,6 +64,11 @@ def check_signal(name: str) -> str:
     return name
 
 
+def is_broken(text: str) -> bool:
+    """Whether ``text`` holds a lone surrogate, which is no character and has no UTF-8."""
+    return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def _problem(name: object) -> str | None:
     if not isinstance(name, str):
         return f"a name is text, not {type(name).__name__}. Pass the name first, as a str."
@@ -73,7 +78,7 @@ def _problem(name: object) -> str | None:
         return f"it has {len(name)} characters. Use at most {MAX_NAME_LENGTH}."
     if "\x00" in name:
         return "it contains U+0000, which PostgreSQL cannot store. Remove it."
-    if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name):
+    if is_broken(name):
         return "it contains a lone surrogate, which is not valid Unicode text. Remove it."
     return None
 

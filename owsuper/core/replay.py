@@ -104,7 +104,9 @@ class Replay:
     def check_kind(self, key: str, kind: StepKind) -> Diverged | None:
         """What is wrong if the step that is called now is recorded as one of another kind."""
         recorded = self._history.kind_of(key)
-        return None if recorded is None or recorded == kind else Diverged(key, recorded, kind)
+        if recorded is None or recorded == kind:
+            return None
+        return Diverged(key, str(recorded), str(kind))  # their repr is for people, in a message
 
     def unreached(self) -> list[str]:
         """The completed steps, oldest first, that this pass has not asked for."""

@@ -164,6 +164,10 @@ _ADVICE: Final = (
         " ignore_startup_parameters).",
     ),
     (
+        r"the database system is|terminating connection",
+        "PostgreSQL at {place} is not ready: {reason}. Try again in a moment.",
+    ),
+    (
         r"no such (database|user)|bouncer config error|server login (has been )?fail"
         r"|server DNS lookup failed"
         r"|no more connections allowed|pgbouncer cannot connect to server|query_wait_timeout"
@@ -175,10 +179,6 @@ _ADVICE: Final = (
         r"too many (clients|connections)|remaining connection slots",
         "PostgreSQL at {place} has no connection left: {reason}. Raise max_connections, or run"
         " fewer processes.",
-    ),
-    (
-        r"the database system is|terminating connection",
-        "PostgreSQL at {place} is not ready: {reason}. Try again in a moment.",
     ),
 )
 _ANYTHING_ELSE: Final = (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import psycopg
@@ -466,6 +466,32 @@ def test_a_run_sleeps_until_a_time_of_day(engine: Engine, colour: Colour) -> Non
     assert engine.one_pass(run_id).outcome == "parked"
     row = engine.row(run_id)
     assert timedelta(0) <= row["available_at"] - when < timedelta(milliseconds=1)
+
+
+@both
+def test_a_run_may_sleep_until_the_end_of_time(engine: Engine, colour: Colour) -> None:
+    def body(step: Any) -> Any:
+        yield step.sleep_until("for good", datetime.max.replace(tzinfo=UTC))
+
+    engine.workflow(colour(body))
+    run_id = engine.start()
+    assert engine.one_pass(run_id).outcome == "parked"
+    assert engine.row(run_id)["available_at"].year == 9999
+
+
+@both
+def test_a_time_beyond_the_end_of_time_is_an_error(engine: Engine, colour: Colour) -> None:
+    beyond = datetime.max.replace(tzinfo=timezone(timedelta(hours=-3)))
+
+    def body(step: Any) -> Any:
+        yield step.sleep_until("morning", beyond)
+
+    engine.workflow(colour(body))
+    run_id = engine.start()
+    assert engine.one_pass(run_id).outcome == "failed"
+    message = engine.row(run_id)["error"]["message"]
+    assert message.startswith("Step 'morning': when: 9999-12-31")
+    assert "outside the years 1 to 9999" in message
 
 
 @both

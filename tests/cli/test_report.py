@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from owsuper.cli import report
+from owsuper.cli import columns, words
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "told"),
     [
         (-3, "0ms"),
         (0.0004, "0ms"),
@@ -26,23 +26,29 @@ from owsuper.cli import report
         (86400 * 3 + 3600 * 4 + 59, "3d 4h"),
     ],
 )
-def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float, words: str) -> None:
-    assert report.span(seconds) == words
+def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float, told: str) -> None:
+    assert words.span(seconds) == told
 
 
 def test_times_are_told_in_utc() -> None:
     kathmandu = timezone(timedelta(hours=5, minutes=45))
     moment = datetime(2026, 1, 2, 3, 4, 5, 999999, UTC)
-    assert report.moment(moment.astimezone(kathmandu)) == "2026-01-02 03:04:05Z"
+    assert words.moment(moment.astimezone(kathmandu)) == "2026-01-02 03:04:05Z"
 
 
 def test_text_becomes_one_line_that_commands_no_terminal() -> None:
-    assert report.plain("a\n b\t\tc") == "a b c"
-    assert report.plain("naïve ☕") == "naïve ☕"
-    assert report.plain("\x1b[2J\x07") == r"\x1b[2J\x07"
-    assert report.plain("x" * 101) == "x" * 97 + "..."
+    assert words.plain("a\n b\t\tc") == "a b c"
+    assert words.plain("naïve ☕") == "naïve ☕"
+    assert words.plain("\x1b[2J\x07") == r"\x1b[2J\x07"
+    assert words.plain("x" * 101) == "x" * 97 + "..."
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
-    assert report.table([("a", 1, "x"), ("bcd", 20, "")], right=(1,)) == ["a     1  x", "bcd  20"]
-    assert report.table([]) == []
+    assert columns.table([("a", 1, "x"), ("bcd", 20, "")], right=(1,)) == ["a     1  x", "bcd  20"]
+    assert columns.table([]) == []
+
+
+def test_columns_are_aligned_as_a_terminal_shows_them() -> None:
+    rows = [("注文", 1), ("☕ é", 20), ("e\u0301abc", 3)]
+    assert columns.table(rows, right=(1,)) == ["注文   1", "☕ é  20", "e\u0301abc   3"]
+    assert [columns.width(text) for text in ("abc", "注文", "🎉", "e\u0301")] == [3, 4, 2, 1]

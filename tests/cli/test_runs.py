@@ -91,8 +91,12 @@ def test_the_way_to_the_next_page_and_back_is_a_message(runs: Command, tables: T
     assert runs("list", "--limit", "2", *newer.split()[-2:]).stdout == first.stdout
 
 
-def test_an_empty_list_is_no_data_and_a_message(runs: Command) -> None:
-    assert runs("list") == Result(0, "", "owsuper: no such runs\n")
+def test_an_empty_list_is_no_data_and_a_message_that_names_the_place(
+    runs: Command, schema: str
+) -> None:
+    for namespace, argv in (("default", []), ("shop", ["--namespace", "shop"])):
+        said = f'owsuper: no such runs (namespace "{namespace}", schema "{schema}")\n'
+        assert runs("list", *argv) == Result(0, "", said)
 
 
 def test_a_list_for_programs_is_one_document(runs: Command, tables: Tables) -> None:
@@ -213,6 +217,75 @@ def test_a_parked_run_says_what_it_waits_for_and_until_when(runs: Command, table
     assert "no worker" not in shown
 
 
+def test_a_retry_beside_other_waits_is_told_of(runs: Command, tables: Tables) -> None:
+    run = tables.parked(available_at=from_now(300), error={"name": "E", "message": "m"})
+    until = iso(from_now(3599))
+    tables.step(run, step_name="nap", kind="sleep", context={"kind": "sleep", "resumeAt": until})
+    error = {"message": "busy"}
+    for _ in range(2):
+        tables.step(run, step_name="charge", status="failed", error=error)
+    tables.step(run, step_name="mail", status="failed", error=error)
+    tables.step(run, step_name="mail", status="completed")
+    tables.step(run, step_name="bad", status="failed", error={**error, "final": True})
+    shown = runs("show", run).stdout
+    assert re.search(
+        r"^it will try 'charge', which has failed 2 times, again in [45]m \d+s$", shown, re.M
+    )
+    assert "try 'mail'" not in shown
+    assert "try 'bad'" not in shown
+    tables.step(run, step_name="pack", status="failed", error=error)
+    shown = runs("show", run).stdout
+    assert "\nit may have to try 'pack', which has failed once, again\n" in shown
+    assert re.search(r"^the first of these is due in [45]m \d+s$", shown, re.M)
+    tables.update("workflow_runs", run, available_at=from_now(3599))
+    shown = runs("show", run).stdout
+    assert "\nit may have to try 'charge', which has failed 2 times, again\n" in shown
+    assert "the first" not in shown
+
+
+def test_an_error_that_is_cut_is_shown_in_full_below(runs: Command, tables: Tables) -> None:
+    long = " ".join(f"reason{number}" for number in range(60))
+    error = {"name": "ProcessCrashed", "message": long}
+    run = failed(tables, error=error)
+    tables.step(run, step_name="die", status="failed", error={"message": f"{long}\nand more"})
+    tables.step(run, step_name="same", status="failed", error=error)
+    shown = runs("show", run).stdout
+    assert f"\n\nthe error in full:\n  ProcessCrashed: {long}\n\n" in shown
+    assert shown.endswith(f"\n\nthe error of 'die' in full:\n  {long}\n  and more\n")
+    assert "'same' in full" not in shown
+
+
+def test_a_long_error_that_its_traceback_tells_is_told_once(runs: Command, tables: Tables) -> None:
+    long = "x" * 150
+    run = failed(tables, error={"message": long, "stack": f"Traceback\nE: {long}\n"})
+    shown = runs("show", run).stdout
+    assert shown.count(long) == 1
+    assert "in full" not in shown
+
+
+def test_attempts_that_are_alike_are_folded(runs: Command, tables: Tables) -> None:
+    run = failed(tables, created_at=NOON)
+
+    def step(began: int, **columns: Any) -> None:
+        times = {"created_at": at(began), "started_at": at(began), "finished_at": at(began)}
+        tables.step(run, **times, **columns)
+
+    for number in range(20):
+        step(number, step_name="charge", status="failed", error={"message": "busy"})
+    for number in range(6):
+        step(20 + number, step_name="charge", status="failed", error={"message": "closed"})
+    shown = runs("show", run).stdout
+    steps = shown[shown.index("steps,") :].splitlines()[1:]
+    assert steps[:4] == [
+        "     +0ms  0ms  function  failed  charge (1. attempt)   busy",
+        "  … 18 more …",
+        "  +19.00s  0ms  function  failed  charge (20. attempt)  busy",
+        "  +20.00s  0ms  function  failed  charge (21. attempt)  closed",
+    ]
+    assert len(steps) == 9
+    assert len(json.loads(runs("show", run, "--json").stdout)["steps"]) == 26
+
+
 def test_a_run_that_is_tried_again_later_says_when(runs: Command, tables: Tables) -> None:
     run = tables.pending(available_at=from_now(40), error={"name": "E", "message": "m"})
     shown = runs("show", run).stdout
@@ -266,6 +339,7 @@ def test_an_unknown_run_is_one_error(runs: Command) -> None:
         result = runs(command, "unknown")
         assert result.is_one_error(1), result
         assert "Workflow run unknown does not exist" in result.stderr
+        assert '(namespace "default", schema "' in result.stderr
 
 
 # --- cancel, retry ---------------------------------------------------------------------------
@@ -287,7 +361,7 @@ def test_failed_runs_are_retried(runs: Command, tables: Tables) -> None:
 
 
 def test_what_is_refused_keeps_nobody_else_waiting_and_is_exit_code_1(
-    runs: Command, tables: Tables
+    runs: Command, tables: Tables, schema: str
 ) -> None:
     run, done = failed(tables), tables.run(status="completed")
     result = runs("retry", done, run, "unknown")
@@ -296,7 +370,8 @@ def test_what_is_refused_keeps_nobody_else_waiting_and_is_exit_code_1(
         f"owsuper: error: Cannot retry workflow run {done} with status completed: only a failed"
         " run can be retried",
         f"owsuper: retried: {run}",
-        "owsuper: error: Workflow run unknown does not exist",
+        "owsuper: error: Workflow run unknown does not exist"
+        f' (namespace "default", schema "{schema}")',
     ]
     result = runs("cancel", done, "--json")
     assert result.code == 1
@@ -333,6 +408,20 @@ def test_waiting_has_an_end(runs: Command, tables: Tables) -> None:
     result = runs("wait", tables.run(), "--timeout", "0.1")
     assert result.is_one_error(1), result
     assert "Timed out" in result.stderr
+
+
+def test_programs_are_told_how_a_run_without_a_result_stands(runs: Command, tables: Tables) -> None:
+    for run, status, error in (
+        (failed(tables), "failed", {"message": "bad"}),
+        (tables.run(status="canceled"), "canceled", None),
+        (tables.run(), "running", None),
+    ):
+        result = runs("wait", run, "--timeout", "0.1", "--json")
+        assert result.code == 1
+        assert result.stderr.startswith("owsuper: error: ")
+        document = json.loads(result.stdout)
+        assert (document["id"], document["status"], document["error"]) == (run, status, error)
+        assert document == json.loads(runs("show", run, "--json").stdout)["run"]
 
 
 def test_an_interrupt_ends_waiting_without_a_traceback(
@@ -401,3 +490,27 @@ def test_a_reader_who_has_read_enough_is_no_error(
     program.end()
     assert program.stdout.text == '{"runs":[{'
     assert program.stderr.text == "code 141\n"
+
+
+def test_an_output_without_a_letter_for_it_is_no_error(
+    owsuper: Run, env: dict[str, str], tables: Tables
+) -> None:
+    tables.run(workflow_name="größe 注文")
+    ascii_only = {**env, "PYTHONIOENCODING": "ascii"}
+    listed = owsuper("runs", "list", env=ascii_only)
+    assert (listed.code, listed.stderr) == (0, "")
+    assert r"gr\xf6\xdfe \u6ce8\u6587" in listed.stdout
+    document = json.loads(owsuper("runs", "list", "--json", env=ascii_only).stdout)
+    assert [run["workflow_name"] for run in document["runs"]] == ["größe 注文"]
+
+
+def test_a_full_disk_is_one_error(
+    spawn: Spawn, env: dict[str, str], tables: Tables, tmp_path: Path
+) -> None:
+    tables.run()
+    command = f"{shlex.join(owsuper_command())} runs list >/dev/full"
+    program = spawn("sh", "-c", command, env=env, cwd=tmp_path)
+    assert program.wait() == 1
+    program.end()
+    said = "owsuper: error: cannot write to standard output: No space left on device\n"
+    assert program.stderr.text == said

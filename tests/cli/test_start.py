@@ -70,11 +70,12 @@ def test_the_id_of_the_run_is_all_that_is_printed(start: Command, tables: Tables
 def test_everything_that_is_given_is_stored(start: Command, tables: Tables) -> None:
     at = "2999-01-01T12:00:00+01:00"
     result = start("greet", "--input", '{"é": [1, null]}', "--version", "2", "--key", "k",
-                   "--at", at)  # fmt: skip
+                   "--at", at, "--deadline", "2999-01-02T00:00Z")  # fmt: skip
     row = tables.fetch(result.stdout.strip())
     assert (row["workflow_name"], row["version"], row["idempotency_key"]) == ("greet", "2", "k")
     assert row["input"] == {"é": [1, None]}
     assert row["available_at"] == datetime(2999, 1, 1, 11, tzinfo=UTC)
+    assert row["deadline_at"] == datetime(2999, 1, 2, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("at", ["90", "90s", "1.5m"])
@@ -115,6 +116,20 @@ def test_json_is_for_programs(start: Command, tables: Tables) -> None:
     assert document == {"id": tables.rows("workflow_runs")[0]["id"]}
 
 
+def test_a_run_whose_id_cannot_be_printed_is_told_of_elsewhere(
+    spawn: Spawn, env: dict[str, str], tables: Tables, tmp_path: Path
+) -> None:
+    command = f"{shlex.join(owsuper_command())} start greet >/dev/full"
+    program = spawn("sh", "-c", command, env=env, cwd=tmp_path)
+    assert program.wait() == 1
+    program.end()
+    [row] = tables.rows("workflow_runs")
+    assert program.stderr.text.splitlines() == [
+        f"owsuper: run {row['id']} is started",
+        "owsuper: error: cannot write to standard output: No space left on device",
+    ]
+
+
 # --- waiting ---------------------------------------------------------------------------------
 
 
@@ -122,7 +137,8 @@ def test_who_waits_is_given_the_result(start: Command, worker: Program, tables: 
     result = start("add", "--input", "[1, 2]", "--wait", "--timeout", "30s")
     assert (result.code, result.stdout) == (0, '{"sum":3}\n')
     [row] = tables.rows("workflow_runs")
-    assert result.stderr == f"owsuper: waiting for run {row['id']}\n"
+    where = f'(namespace "default", schema "{tables.schema}")'
+    assert result.stderr == f"owsuper: waiting for run {row['id']} {where}\n"
     document = json.loads(start("add", "--input", "[4]", "--wait", "--json").stdout)
     assert document["result"] == {"sum": 4}
     assert tables.fetch(document["id"])["output"] == {"sum": 4}
@@ -134,6 +150,10 @@ def test_a_run_that_fails_is_one_error(start: Command, worker: Program) -> None:
     assert result.stderr.splitlines()[1:] == [
         "owsuper: error: Workflow fail failed: ValueError: no luck today"
     ]
+    result = start("fail", "--wait", "--json")
+    assert result.code == 1
+    document = json.loads(result.stdout)
+    assert (document["status"], document["error"]["name"]) == ("failed", "ValueError")
 
 
 def test_a_run_that_does_not_end_in_time_is_an_error_and_goes_on(
@@ -172,11 +192,18 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a large number": (["a", "--input", "1" * 30], "--input: Cannot store input"),
     "U+0000": (["a", "--input", '"\\u0000"'], "--input: Cannot store input"),
     "no time": (["a", "--at", "soon"], "--at: must be a time such as 2026-03-01T12:00:00Z, or a"),
+    "no deadline": (["a", "--deadline", "soon"], "--deadline: must be a time such as 2026-03-01T1"),
+    "a time in no year": (
+        ["a", "--at", "9999-12-31T23:00-03:00"],
+        "available_at: 9999-12-31",
+    ),
     "the past": (["a", "--at", "-5m"], "--at: expected one argument"),
     "no time zone": (["a", "--at", "2999-01-01T12:00"], "write 2999-01-01T12:00:00Z for UTC"),
     "no duration": (["a", "--wait", "--timeout", "soon"], "--timeout: must be a duration from 0s"),
     "time-out of nothing": (["a", "--timeout", "3s"], "--timeout: nothing is waited for without"),
     "a long key": (["a", "--key", "k" * 1001], "idempotency_key: it has 1001 characters"),
+    "an empty version": (["a", "--version", ""], "--version: it is empty; leave it out to name"),
+    "a version of other bytes": (["a", "--version", "\udcff"], r"b'\xff' is not UTF-8"),
     "a worker's option": (["a", "--lease", "3"], "no such option: --lease"),
 }
 

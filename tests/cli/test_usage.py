@@ -52,6 +52,9 @@ MISTAKES = {
     "no run": (["runs", "show"], "the following arguments are required: ID"),
     "two runs to show": (["runs", "show", "a", "b"], "unexpected argument 'b'"),
     "no runs": (["runs", "cancel"], "the following arguments are required: ID"),
+    "a run of other bytes": (["runs", "show", "\udcff"], r"b'\xff' is not UTF-8 (see owsuper runs"),
+    "runs of other bytes": (["runs", "cancel", "a", "b\udcff"], r"b'b\xff' is not UTF-8"),
+    "a namespace of other bytes": (["runs", "list", "--namespace", "\udcff"], "is not UTF-8"),
     "no time to wait": (
         ["runs", "wait", "a", "--timeout", "soon"],
         "--timeout: must be a duration",
@@ -81,6 +84,23 @@ def test_a_mistake_in_the_environment_names_the_variable(owsuper: Run) -> None:
     result = owsuper("--module", "m", env={"OWSUPER_PROCESSES": "many"})
     assert result.is_one_error(2), result
     assert "OWSUPER_PROCESSES: must be a whole number" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["OWSUPER_NAMESPACE", "OWSUPER_DATABASE_URL"])
+def test_other_bytes_in_the_environment_are_a_mistake(owsuper: Run, name: str) -> None:
+    result = owsuper("runs", "list", env={name: "\udcff"})
+    assert result.is_one_error(2), result
+    assert f"{name}: must be " in result.stderr
+
+
+def test_a_misspelt_variable_is_pointed_out_and_hinders_nothing(owsuper: Run) -> None:
+    env = {"OWSUPER_PROCESES": "3", "OWSUPER_MODULES": "", "OWSUPER_TEST_LEASE": "1"}
+    result = owsuper("migrate", "--sql", env={**env, "OWSUPER_EMBEDDED": "x", "OWSUPER_XYZ": "7"})
+    assert result.code == 0
+    assert result.stderr == (
+        "owsuper: warning: OWSUPER_PROCESES: there is no such setting; did you mean"
+        " OWSUPER_PROCESSES?\n"
+    )
 
 
 def test_a_mistake_in_pyproject_names_the_file(owsuper: Run, tmp_path: Path) -> None:

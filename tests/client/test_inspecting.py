@@ -269,9 +269,11 @@ def test_a_run_without_steps_has_an_empty_page_and_no_run_has_none(
 def test_what_cannot_be_asked_of_a_run_is_refused_before_the_database_is(call: Call) -> None:
     unreachable = OpenWorkflow("postgresql://127.0.0.1:1/none")
     wrong: Any
-    for wrong in (7, "a\0b"):
+    for wrong in (7, "a\0b", "\ud800"):
         with pytest.raises(ConfigurationError, match=r"^run_id: "):
             call(unreachable, "list_step_attempts", wrong)
+        with pytest.raises(ConfigurationError, match=r"^run_id: "):
+            call(unreachable, "get_run", wrong)
     with pytest.raises(ConfigurationError, match=r"^limit: "):
         call(unreachable, "list_step_attempts", "a", limit=0)
 

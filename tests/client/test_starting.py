@@ -190,6 +190,11 @@ def test_times_may_be_in_any_zone(welcome: Workflow[Welcome, str], rows: Rows, c
     ("when", "error", "complaint"),
     [
         (datetime(2999, 1, 1), ConfigurationError, "has no time zone"),
+        (
+            datetime.max.replace(tzinfo=timezone(timedelta(hours=-3))),
+            ConfigurationError,
+            r"9999-12-31T23:59:59\.999999-03:00 is outside the years 1 to 9999",
+        ),
         ("soon", InvalidDuration, 'Invalid duration format: "soon"'),
         (5, ConfigurationError, "expected an aware datetime, a timedelta or text"),
     ],
@@ -275,6 +280,12 @@ def test_a_workflow_is_not_run_as_another_version(
     other: Any = {"version": "1"}
     with pytest.raises(ConfigurationError, match="cannot be run as version '1'"):
         ow.run_workflow(welcome, Welcome(7), **other)
+
+
+@pytest.mark.parametrize("version", ["a\0b", "\ud800", 7])
+def test_a_version_that_cannot_be_stored_is_refused(ow: OpenWorkflow, version: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^version: "):
+        ow.run_workflow("welcome", version=version)
 
 
 # --- reading and canceling -------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from owsuper.core import durations
-from owsuper.errors import InvalidDuration
+from owsuper.errors import ConfigurationError, InvalidDuration
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 TEXTS = [c for c in json.loads((VECTORS / "durations.json").read_text())["cases"] if "input" in c]
@@ -144,6 +144,17 @@ def test_the_next_whole_millisecond_is_never_before_a_moment(moment):
     whole = durations.ceil_ms(moment)
     assert whole == durations.truncate_ms(whole)
     assert timedelta() <= whole - moment < timedelta(milliseconds=1)
+
+
+def test_the_end_of_time_is_a_whole_millisecond_too():
+    last = datetime.max.replace(tzinfo=UTC)
+    assert durations.ceil_ms(last) == last.replace(microsecond=999000)
+
+
+def test_a_time_that_utc_cannot_hold_is_named():
+    beyond = datetime.max.replace(tzinfo=timezone(timedelta(hours=-3)))
+    with pytest.raises(ConfigurationError, match=r"^when: 9999-.* outside the years 1 to 9999"):
+        durations.in_utc(beyond, "when")
 
 
 @given(aware, st.integers(-(10**11), 10**11))

@@ -143,6 +143,9 @@ def test_a_failure_nobody_foresaw_is_told_in_its_own_words() -> None:
     [
         ("FATAL:  sorry, too many clients already", "has no connection left"),
         ("FATAL:  the database system is starting up", "is not ready"),
+        ("FATAL:  the database system is shutting down", "PostgreSQL at h:5432 is not ready: the"),
+        ("FATAL:  the database system is in recovery mode", "is not ready"),
+        ("FATAL:  pgbouncer is shutting down", "The connection pooler at h:5432 does not let"),
         ('FATAL:  no pg_hba.conf entry for host "1.2.3.4"', "does not let"),
         ('FATAL:  permission denied for database "d"', "does not let"),
         ("connection timeout expired", "Cannot reach"),

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
+import math
 import re
+from datetime import datetime
+from typing import Any
 
+import pydantic
+import pytest
+
+from owsuper.core import codec
+from owsuper.errors import InvalidData
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import Document
 
@@ -33,6 +42,23 @@ def test_refusals_are_worded_as_quoted(connected: Sandbox) -> None:
     connected.write("refused.py", VALUES["refused"])
     assert connected.run("python refused.py") == VALUES["refusals"]
     assert '"pending":0' in connected.run("owsuper runs count --json")
+
+
+def test_pydantic_models_are_read_by_rules_of_their_own() -> None:
+    class Loose(pydantic.BaseModel):
+        count: int = 0
+        when: datetime = datetime(2026, 1, 1)
+        anything: Any = None
+
+    class Strict(Loose, strict=True):
+        pass
+
+    assert codec.convert({"count": "1"}, Loose, what="input", of="w").count == 1
+    with pytest.raises(InvalidData):
+        codec.convert({"count": "1"}, Strict, what="input", of="w")
+    stored = codec.encode(Loose(anything=math.nan), what="input", of="w")
+    assert stored is not None
+    assert json.loads(stored) == {"count": 0, "when": "2026-01-01T00:00:00", "anything": None}
 
 
 ODD = """\
