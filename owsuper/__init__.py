@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
-    from owsuper.client.details import Run, RunCounts, StepAttempt
+    from owsuper.client.details import Run, RunCounts, StepAttempt, Unreadable
     from owsuper.client.handle import RunHandle
     from owsuper.core.model import ErrorPayload, RunStatus, Signal, StepKind, StepStatus
     from owsuper.core.pages import Page
@@ -55,6 +55,7 @@ _HOMES = {
     "Run": "owsuper.client.details",
     "RunCounts": "owsuper.client.details",
     "StepAttempt": "owsuper.client.details",
+    "Unreadable": "owsuper.client.details",
     "RunHandle": "owsuper.client.handle",
     "ErrorPayload": "owsuper.core.model",
     "RunStatus": "owsuper.core.model",
@@ -125,6 +126,7 @@ __all__ = [
     "StepLimitExceeded",
     "StepStatus",
     "StepUsageError",
+    "Unreadable",
     "Worker",
     "WorkerError",
     "Workflow",

@@ -24,6 +24,7 @@ PUBLIC = {
     "StepAttempt",
     "StepKind",
     "StepStatus",
+    "Unreadable",
     "Worker",
     "Workflow",
 }

@@ -261,9 +261,9 @@ def _converted(workflow: Workflow[Any, Any], raw: bytes | None) -> Value | Threw
     if not workflow.takes_input:
         return Value(None)
     try:
-        return Value(
-            codec.convert(codec.decode(raw), workflow.input_type, what="input", of=str(workflow))
-        )
+        of = str(workflow)
+        value = codec.decode(raw, what="input", of=of)
+        return Value(codec.convert(value, workflow.input_type, what="input", of=of))
     except DataError as exc:
         return Threw(exc)
 

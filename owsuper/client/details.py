@@ -11,11 +11,12 @@ from owsuper.core import codec
 from owsuper.core.model import ErrorPayload, RunStatus, StepKind, StepStatus
 from owsuper.db.clients import RunRow
 from owsuper.db.lists import AttemptRow
+from owsuper.errors import InvalidData
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run as it was when it was read. ``input`` and ``output`` are plain JSON.
+    """A run as it was when it was read. ``input`` and ``output`` are plain JSON, or Unreadable.
 
     A run that waits (for a retry, a sleep) is ``pending`` or ``running`` with ``available_at``
     in the future and no ``worker_id``. ``error`` may be that of an earlier failure that was
@@ -48,8 +49,8 @@ class StepAttempt:
 
     ``step_name`` is the step's name in its run: ``charge``, and ``charge:1`` where the same name
     is used again; an attempt that is a retry has the name of the one before. ``context`` says
-    what a wait is for and until when. It and ``output`` are plain JSON. ``child_run_id`` is the
-    run that a step of kind ``workflow`` started. Times are aware, in UTC.
+    what a wait is for and until when. It and ``output`` are plain JSON, or Unreadable.
+    ``child_run_id`` is the run that a step of kind ``workflow`` started. Times are as in Run.
 
     An attempt stays ``running`` for good if its process died, or its run ended, before it did.
     """
@@ -79,6 +80,13 @@ class RunCounts:
     canceled: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for stored JSON that Python cannot hold; ``unreadable`` says what it is and why."""
+
+    unreadable: str
+
+
 _STATUSES = frozenset(RunStatus)
 
 # What older implementations wrote, and what it is called now.
@@ -96,9 +104,9 @@ def of(row: RunRow) -> Run:
     values = {each.name: getattr(row, each.name) for each in fields(row)}
     values |= {
         "status": current_status(row.status),
-        "input": codec.decode(row.input),
-        "output": codec.decode(row.output),
-        "error": _error(row.error),
+        "input": _value(row.input, "input"),
+        "output": _value(row.output, "output"),
+        "error": error(row.error) if row.error else None,
     }
     return Run(**values)
 
@@ -111,9 +119,9 @@ def of_attempt(run_id: str, row: AttemptRow) -> StepAttempt:
         "run_id": run_id,
         "kind": StepKind(row.kind),
         "status": StepStatus.COMPLETED if status is StepStatus.SUCCEEDED else status,
-        "context": codec.decode(row.context),
-        "output": codec.decode(row.output),
-        "error": _error(row.error),
+        "context": _value(row.context, "context"),
+        "output": _value(row.output, "output"),
+        "error": error(row.error) if row.error else None,
     }
     return StepAttempt(**values)
 
@@ -127,5 +135,15 @@ def counts(rows: Iterable[tuple[str, int]]) -> RunCounts:
     return RunCounts(**total)
 
 
-def _error(text: str | None) -> ErrorPayload | None:
-    return ErrorPayload.from_json(codec.decode(text)) if text else None
+def error(text: str | None) -> ErrorPayload:
+    """The stored error, or one that says that it cannot be read."""
+    value = _value(text, "error")
+    return ErrorPayload.from_json(value.unreadable if isinstance(value, Unreadable) else value)
+
+
+def _value(text: str | None, what: str) -> Any:
+    """The JSON value, or what stands for it: one odd row must not hide a page of others."""
+    try:
+        return codec.decode(text, what=what)
+    except InvalidData as unreadable:
+        return Unreadable(str(unreadable))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from owsuper.client import details
 from owsuper.core import codec
 from owsuper.core.durations import Duration, seconds
-from owsuper.core.model import ErrorPayload, RunStatus
+from owsuper.core.model import RunStatus
 from owsuper.db.waits import Progress
 from owsuper.errors import ResultTimeout, RunCanceled, RunFailed, RunNotFound
 
@@ -25,12 +26,9 @@ def value(end: Progress, output_type: Any) -> Any:
         raise _failed(end)
     if end.status == RunStatus.CANCELED:
         raise RunCanceled(f"Workflow {end.workflow_name} was canceled", run_id=end.run_id)
-    return codec.convert(
-        codec.decode(end.output),
-        output_type,
-        what="result",
-        of=f'workflow "{end.workflow_name}" (run {end.run_id})',
-    )
+    of = f'workflow "{end.workflow_name}" (run {end.run_id})'
+    output = codec.decode(end.output, what="result", of=of)
+    return codec.convert(output, output_type, what="result", of=of)
 
 
 def not_found(run_id: str) -> RunNotFound:
@@ -45,7 +43,7 @@ def late(run_id: str) -> ResultTimeout:
 
 
 def _failed(end: Progress) -> RunFailed:
-    error = ErrorPayload.from_json(codec.decode(end.error))
+    error = details.error(end.error)
     reason = f"{error.name}: {error.message}" if error.name else error.message
     failed = RunFailed(
         f"Workflow {end.workflow_name} failed: {reason}", run_id=end.run_id, error=error

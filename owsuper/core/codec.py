@@ -18,7 +18,7 @@ from owsuper.core.expand import expand
 from owsuper.core.faults import TEXT_HARMLESS, TOO_DEEP, Fault, find_fault
 from owsuper.core.stored import as_stored
 from owsuper.core.typed import check_type, convert
-from owsuper.errors import NotSerializable
+from owsuper.errors import InvalidData, NotSerializable
 
 __all__ = ["as_stored", "check_type", "convert", "decode", "encode"]
 
@@ -60,9 +60,17 @@ def encode(value: Any, *, what: str, of: str = "") -> bytes | None:
     return None if raw == b"null" else raw
 
 
-def decode(raw: bytes | str | None) -> Any:
-    """The value of JSON from the database; SQL NULL is None."""
-    return None if raw is None else orjson.loads(raw)
+def decode(raw: bytes | str | None, *, what: str = "value", of: str = "") -> Any:
+    """The value of JSON from the database; SQL NULL is None.
+
+    Raises InvalidData for what jsonb can hold and Python cannot: a number beyond any float, or
+    a thousand levels of nesting. ``what`` and ``of`` as for ``encode``.
+    """
+    try:
+        return None if raw is None else orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        whose = f" of {of}" if of else ""
+        raise InvalidData(f"{what}{whose}: cannot be read: {error.msg}", path=what) from None
 
 
 def _encode_again(value: Any, what: str, of: str) -> bytes:

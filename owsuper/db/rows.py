@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
+from owsuper.core import codec
 from owsuper.core.model import ChildState, Delivery, StepAttempt
 
 
 def step_attempt(row: Sequence[Any]) -> StepAttempt:
-    """A StepAttempt of its columns, the JSON ones as text."""
+    """A StepAttempt of its columns, the JSON ones as text. Raises InvalidData."""
     attempt_id, name, kind, status, context, output, error, created, started, finished = row[:10]
+    of = f"step {name!r}"
     return StepAttempt(
         attempt_id,
         name,
         kind,
         status,
-        _parsed(context),
-        _parsed(output),
-        _parsed(error),
+        codec.decode(context, what="context", of=of),
+        codec.decode(output, what="output", of=of),
+        codec.decode(error, what="error", of=of),
         created,
         started,
         finished,
@@ -29,12 +29,18 @@ def step_attempt(row: Sequence[Any]) -> StepAttempt:
 
 
 def answer(row: Sequence[Any]) -> ChildState | Delivery | None:
-    """Of the columns that ``load`` and ``look`` return for what an attempt waits for."""
+    """Of the columns that ``load`` and ``look`` return for what an attempt waits for.
+
+    Raises InvalidData.
+    """
     child_id, status, output, error, finished, delivered, data = row
     if child_id is not None:
-        return ChildState(child_id, status, _parsed(output), _parsed(error), finished)
-    return Delivery(_parsed(data)) if delivered else None
-
-
-def _parsed(text: str | None) -> Any:
-    return None if text is None else orjson.loads(text)
+        of = f"run {child_id}"
+        return ChildState(
+            child_id,
+            status,
+            codec.decode(output, what="output", of=of),
+            codec.decode(error, what="error", of=of),
+            finished,
+        )
+    return Delivery(codec.decode(data, what="data", of="the signal")) if delivered else None

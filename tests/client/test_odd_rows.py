@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from owsuper import OpenWorkflow, RunStatus
-from owsuper.cli import report
+from owsuper import InvalidData, OpenWorkflow, RunFailed, RunStatus, Unreadable
+from owsuper.cli import documents, report
 from owsuper.core.durations import FIRST, LAST
 from tests.client.colours import Call, both_colours
 from tests.db.rows import Tables
@@ -44,3 +44,62 @@ def test_a_run_that_is_never_due_is_canceled(ow: OpenWorkflow, tables: Tables, c
     run = tables.pending(available_at="infinity")
     call(ow, "cancel_run", run)
     assert call(ow.get_run(run), "status") is RunStatus.CANCELED
+
+
+# --- JSON -------------------------------------------------------------------------------------
+
+HUGE = """'{"number": 1e400}'::jsonb"""
+DEEP = "(repeat('[', 2000) || repeat(']', 2000))::jsonb"
+unreadable = pytest.mark.parametrize(
+    ("value", "why"), [(HUGE, "number is infinity"), (DEEP, "limit")]
+)
+
+
+def put(tables: Tables, table: str, row_id: str, value: str, *columns: str) -> None:
+    """Write the SQL expression ``value`` to these columns."""
+    sets = ", ".join(f"{column} = {value}" for column in columns)
+    tables.conn.execute(
+        f'UPDATE "{tables.schema}".{table} SET {sets} WHERE id = $1'.encode(), [row_id]
+    )
+
+
+@both_colours
+@unreadable
+def test_what_cannot_be_read_stands_for_itself_and_hides_nothing_else(
+    ow: OpenWorkflow, tables: Tables, call: Call, value: str, why: str
+) -> None:
+    odd, good = tables.run(id="odd", status="failed"), tables.run(id="good", input={"a": 1})
+    put(tables, "workflow_runs", odd, value, "input", "output", "error")
+    step = tables.step(odd, step_name="charge")
+    put(tables, "step_attempts", step, value, "context", "output", "error")
+    listed = {run.id: run for run in call(ow, "list_runs").items}
+    assert listed[good].input == {"a": 1}
+    run = call(ow.get_run(odd), "details")
+    assert run == listed[odd]
+    for column in ("input", "output"):
+        found = getattr(run, column)
+        assert isinstance(found, Unreadable)
+        assert found.unreadable.startswith(f"{column}: cannot be read: ")
+        assert why in found.unreadable
+    assert run.error.message.startswith("error: cannot be read: ")
+    [attempt] = call(ow, "list_step_attempts", odd).items
+    assert isinstance(attempt.context, Unreadable)
+    assert attempt.output.unreadable.startswith("output: cannot be")
+    text = "\n".join(report.everything(run, [attempt], report.now()))
+    assert '{"unreadable":"input: cannot be read: ' in text
+    assert why in documents.encode(documents.of(run))
+
+
+@both_colours
+@unreadable
+def test_a_result_that_cannot_be_read_is_refused_by_name(
+    ow: OpenWorkflow, tables: Tables, call: Call, value: str, why: str
+) -> None:
+    run = tables.run(id="odd", workflow_name="order", status="completed")
+    put(tables, "workflow_runs", run, value, "output")
+    with pytest.raises(InvalidData, match=rf'result of workflow "order" \(run odd\): .*{why}'):
+        call(ow.get_run(run), "result")
+    tables.update("workflow_runs", run, status="failed")
+    put(tables, "workflow_runs", run, value, "error")
+    with pytest.raises(RunFailed, match=rf"Workflow order failed: error: cannot be read: .*{why}"):
+        call(ow.get_run(run), "result")
