@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from owsuper import InvalidData, OpenWorkflow, RunFailed, RunStatus, Unreadable
-from owsuper.cli import documents, report
+from owsuper.cli import documents, report, words
 from owsuper.core.durations import FIRST, LAST
 from tests.client.colours import Call, both_colours
 from tests.db.rows import Tables
@@ -33,8 +33,8 @@ def test_runs_and_steps_with_times_beyond_all_calendars_are_listed_and_told_of(
     assert (listed.id, listed.created_at, listed.finished_at) == (attempt, FIRST, LAST)
     run = call(ow.get_run(late), "details")
     assert (run.created_at, run.available_at, run.deadline_at) == (LAST, LAST, None)
-    assert report.listing([run], report.now())
-    for at in (FIRST, report.now(), LAST):
+    assert report.listing([run], words.now())
+    for at in (FIRST, words.now(), LAST):
         assert report.everything(call(ow.get_run(early), "details"), [listed], at)
         assert report.everything(run, [], at)
 
@@ -85,7 +85,7 @@ def test_what_cannot_be_read_stands_for_itself_and_hides_nothing_else(
     [attempt] = call(ow, "list_step_attempts", odd).items
     assert isinstance(attempt.context, Unreadable)
     assert attempt.output.unreadable.startswith("output: cannot be")
-    text = "\n".join(report.everything(run, [attempt], report.now()))
+    text = "\n".join(report.everything(run, [attempt], words.now()))
     assert '{"unreadable":"input: cannot be read: ' in text
     assert why in documents.encode(documents.of(run))
 
