@@ -388,3 +388,47 @@ def test_input_survives_as_it_was_given(engine: Engine) -> None:
     engine.one_pass(run_id)
     engine.one_pass(child_of(engine, run_id, "child"))
     assert engine.finish(run_id)["output"] == ["done", json.loads(json.dumps(value))]
+
+
+@both
+def test_a_wait_that_was_given_up_stays_so_though_the_child_had_just_ended(
+    engine: Engine, colour: Colour
+) -> None:
+    """Its end was committed after we had looked, with a time before ours."""
+
+    def body(step: Any) -> Any:
+        try:
+            yield step.run_workflow("child", timeout="50ms")
+        except ChildFailed as failure:
+            outcome = type(failure).__name__
+        yield step.sleep("nap", 0.5)
+        return outcome
+
+    engine.workflow(colour(body))
+    run_id = engine.start()
+    while "nap" not in dict(engine.statuses(run_id)):
+        engine.one_pass(run_id)
+    engine.conn.execute(
+        f"UPDATE \"{engine.schema}\".workflow_runs SET status = 'completed', available_at = NULL,"
+        " finished_at = created_at WHERE workflow_name = 'child'"
+    )
+    assert engine.finish(run_id)["output"] == "ChildTimedOut"
+
+
+@both
+def test_the_input_of_a_child_is_what_it_was_when_the_child_was_asked_for(
+    engine: Engine, colour: Colour
+) -> None:
+    def body(step: Any) -> Any:
+        items: list[int] = []
+        for n in range(3):
+            items.append(n)
+            step.submit_workflow("child", items, name=f"child-{n}")
+        yield step.sleep("nap", 60)
+
+    engine.workflow(colour(body))
+    engine.one_pass(engine.start())
+    inputs = engine.conn.execute(
+        f"SELECT input FROM \"{engine.schema}\".workflow_runs WHERE workflow_name = 'child'"
+    ).fetchall()
+    assert sorted(inputs) == [([0],), ([0, 1],), ([0, 1, 2],)]

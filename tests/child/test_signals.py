@@ -144,6 +144,7 @@ class TestWaiting:
         run_id = engine.start()
         engine.one_pass(run_id)
         assert engine.finish(run_id)["output"] == {"data": 1}
+        assert engine.steps(run_id)[0]["output"] == {"data": 1}
         assert kept(engine) == 0
 
     @pytest.mark.parametrize("timeout", [0, 0.001, 0.004])
