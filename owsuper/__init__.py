@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
-    from owsuper.client.details import Run, RunCounts, StepAttempt, Unreadable
     from owsuper.client.handle import RunHandle
-    from owsuper.core.model import ErrorPayload, RunStatus, Signal, StepKind, StepStatus
+    from owsuper.client.models import Run, RunCounts, StepAttempt, Unreadable
+    from owsuper.client.worker import Worker
+    from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus, StoredError
     from owsuper.core.pages import Page
     from owsuper.core.retry import RetryPolicy
     from owsuper.errors import (
@@ -45,19 +46,18 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from owsuper.step import AsyncStep, Step
-    from owsuper.worker import Worker
-    from owsuper.workflow import Workflow
+    from owsuper.workflow.definition import Workflow
 
 # Imported when they are first used: the supervisor is in this package too, and should not
 # carry what only applications need.
 _HOMES = {
     "OpenWorkflow": "owsuper.client.app",
-    "Run": "owsuper.client.details",
-    "RunCounts": "owsuper.client.details",
-    "StepAttempt": "owsuper.client.details",
-    "Unreadable": "owsuper.client.details",
+    "Run": "owsuper.client.models",
+    "RunCounts": "owsuper.client.models",
+    "StepAttempt": "owsuper.client.models",
+    "Unreadable": "owsuper.client.models",
     "RunHandle": "owsuper.client.handle",
-    "ErrorPayload": "owsuper.core.model",
+    "StoredError": "owsuper.core.model",
     "RunStatus": "owsuper.core.model",
     "Signal": "owsuper.core.model",
     "StepKind": "owsuper.core.model",
@@ -66,8 +66,8 @@ _HOMES = {
     "RetryPolicy": "owsuper.core.retry",
     "AsyncStep": "owsuper.step",
     "Step": "owsuper.step",
-    "Worker": "owsuper.worker",
-    "Workflow": "owsuper.workflow",
+    "Worker": "owsuper.client.worker",
+    "Workflow": "owsuper.workflow.definition",
 }
 
 
@@ -93,7 +93,6 @@ __all__ = [
     "DatabaseError",
     "DatabaseUnreachable",
     "EmbeddedUnavailable",
-    "ErrorPayload",
     "InvalidData",
     "InvalidDuration",
     "InvalidSchemaName",
@@ -126,6 +125,7 @@ __all__ = [
     "StepLimitExceeded",
     "StepStatus",
     "StepUsageError",
+    "StoredError",
     "Unreadable",
     "Worker",
     "WorkerError",

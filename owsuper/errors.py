@@ -36,7 +36,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from owsuper.core.model import ErrorPayload
+    from owsuper.core.model import StoredError
 
 
 class OwsuperError(Exception):
@@ -114,7 +114,7 @@ class StepFailed(StepError):
     only what was stored is left.
     """
 
-    def __init__(self, step: str, error: ErrorPayload) -> None:
+    def __init__(self, step: str, error: StoredError) -> None:
         super().__init__(error.message or error.name or "")
         self.step = step
         self.error = error
@@ -123,7 +123,7 @@ class StepFailed(StepError):
 class ChildFailed(StepFailed):
     """A child workflow that failed; ``child_run_id`` is its run, ``error`` its stored error."""
 
-    def __init__(self, step: str, error: ErrorPayload, child_run_id: str) -> None:
+    def __init__(self, step: str, error: StoredError, child_run_id: str) -> None:
         super().__init__(step, error)
         self.child_run_id = child_run_id
 
@@ -182,7 +182,7 @@ class RunError(OwsuperError):
 class RunFailed(RunError):
     """The run failed; ``error`` is its stored error (name, message, stack)."""
 
-    def __init__(self, message: str, *, run_id: str, error: ErrorPayload) -> None:
+    def __init__(self, message: str, *, run_id: str, error: StoredError) -> None:
         super().__init__(message, run_id=run_id)
         self.error = error
 

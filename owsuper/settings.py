@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from owsuper import rules
+from owsuper import setting_types as types
 from owsuper.errors import ConfigurationError
-from owsuper.rules import Rule
+from owsuper.setting_types import SettingType
 
 
 def _processors() -> int:
@@ -41,24 +41,28 @@ class Settings:
 
     modules: tuple[str, ...] = field(
         default=(),
-        metadata=rules.rule(
-            rules.modules,
+        metadata=types.described(
+            types.modules,
             "module with workflows: pkg.mod, pkg.mod:ow, or a path such as app/flows.py; repeats",
         ),
     )
     processes: int = field(
         default_factory=_processors,
-        metadata=rules.rule(rules.whole(1, 1000), "child processes; default: one per processor"),
+        metadata=types.described(
+            types.whole(1, 1000), "child processes; default: one per processor"
+        ),
     )
     concurrency: int = field(
         default=1,
-        metadata=rules.rule(rules.whole(1, 1000), "runs that one child process executes at once"),
+        metadata=types.described(
+            types.whole(1, 1000), "runs that one child process executes at once"
+        ),
     )
     database_url: str | None = field(
         default=None,
         repr=False,  # may hold a password
-        metadata=rules.rule(
-            rules.url,
+        metadata=types.described(
+            types.url,
             "PostgreSQL, such as postgresql://user@host/db; without it a worker uses the"
             " application's own, and else an embedded server kept in .owsuper/",
         ),
@@ -66,69 +70,77 @@ class Settings:
     listen_url: str | None = field(
         default=None,
         repr=False,
-        metadata=rules.rule(
-            rules.url,
+        metadata=types.described(
+            types.url,
             "where to LISTEN when --database-url is a transaction pooler, which swallows it",
         ),
     )
     namespace: str = field(
-        default="default", metadata=rules.rule(rules.text, "only runs of this namespace are seen")
+        default="default",
+        metadata=types.described(types.text, "only runs of this namespace are seen"),
     )
     schema: str = field(
-        default="openworkflow", metadata=rules.rule(rules.schema, "schema that holds the tables")
+        default="openworkflow",
+        metadata=types.described(types.schema, "schema that holds the tables"),
     )
     poll_interval: float = field(
         default=2.0,
-        metadata=rules.rule(
-            rules.duration("10ms", "1h"), "longest wait between looks for due runs, behind LISTEN"
+        metadata=types.described(
+            types.duration("10ms", "1h"),
+            "longest wait between looks for due runs, behind LISTEN",
         ),
     )
     lease: float = field(
         default=30.0,
-        metadata=rules.rule(
-            rules.duration("1s", "1d"),
+        metadata=types.described(
+            types.duration("1s", "1d"),
             "how long a run stays claimed without a heartbeat, before another worker takes it",
         ),
     )
     graceful_timeout: float = field(
         default=25.0,
-        metadata=rules.rule(
-            rules.duration("0s", "1d"), "time that runs get to finish when stopping"
+        metadata=types.described(
+            types.duration("0s", "1d"), "time that runs get to finish when stopping"
         ),
     )
     max_crashes: int = field(
         default=3,
-        metadata=rules.rule(rules.whole(1, 1000), "a run that killed its process this often fails"),
+        metadata=types.described(
+            types.whole(1, 1000), "a run that killed its process this often fails"
+        ),
     )
     log_level: str = field(
-        default="info", metadata=rules.rule(rules.log_level, ", ".join(rules.LOG_LEVELS))
+        default="info",
+        metadata=types.described(types.log_level, ", ".join(types.LOG_LEVELS)),
     )
     listen: bool = field(
-        default=True, metadata=rules.rule(rules.switch, "wake by LISTEN, not only by poll")
+        default=True,
+        metadata=types.described(types.switch, "wake by LISTEN, not only by poll"),
     )
     migrate: bool = field(
-        default=True, metadata=rules.rule(rules.switch, "create or update the tables at start")
+        default=True,
+        metadata=types.described(types.switch, "create or update the tables at start"),
     )
     preload: bool = field(
         default=True,
-        metadata=rules.rule(rules.switch, "import the application once, not in every child"),
+        metadata=types.described(types.switch, "import the application once, not in every child"),
     )
     durable_claims: bool = field(
         default=False,
-        metadata=rules.rule(rules.switch, "flush claims to disk; slower to pick up runs"),
+        metadata=types.described(types.switch, "flush claims to disk; slower to pick up runs"),
     )
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name, rule in RULES.items():
+        for name, setting_type in SETTING_TYPES.items():
             try:
-                object.__setattr__(self, name, rule.read(getattr(self, name)))
+                object.__setattr__(self, name, setting_type.read(getattr(self, name)))
             except ConfigurationError as error:
                 raise type(error)(f"{name}: {error}") from None
 
 
-RULES: Mapping[str, Rule] = {
-    each.name: each.metadata["rule"] for each in fields(Settings) if "rule" in each.metadata
+SETTING_TYPES: Mapping[str, SettingType] = {
+    each.name: each.metadata["type"] for each in fields(Settings) if "type" in each.metadata
 }
 
 
@@ -159,7 +171,7 @@ def load(
     project = dict(_project((cwd or Path.cwd()) / "pyproject.toml"))
     values: dict[str, Any] = {}
     given: set[str] = set()
-    for name, rule in RULES.items():
+    for name, setting_type in SETTING_TYPES.items():
         if (value := flags.get(name)) is not None:
             source = f"--{option_name(name)}"
             given.add(name)
@@ -170,7 +182,7 @@ def load(
         else:
             continue
         try:
-            values[name] = rule.read(value)
+            values[name] = setting_type.read(value)
         except ConfigurationError as error:
             raise type(error)(f"{source}: {error}") from None
     return Settings(**values, given=frozenset(given))
@@ -178,9 +190,9 @@ def load(
 
 def _check_switches(env: Mapping[str, str]) -> None:
     """Whoever knows --no-listen may try OWSUPER_NO_LISTEN, and would be ignored."""
-    for name, rule in RULES.items():
+    for name, setting_type in SETTING_TYPES.items():
         wrong = variable_name(f"no_{name}")
-        if rule.read is rules.switch and env.get(wrong):
+        if setting_type.read is types.switch and env.get(wrong):
             right = variable_name(name)
             raise ConfigurationError(f"{wrong}: there is no such setting; say {right}=false")
 
@@ -197,7 +209,7 @@ def _project(path: Path) -> Iterator[tuple[str, tuple[str, object]]]:
     table = tool.get("owsuper", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
         raise ConfigurationError(f"{path}: tool.owsuper must be a table")
-    names = {option_name(name): name for name in RULES}
+    names = {option_name(name): name for name in SETTING_TYPES}
     for key, value in table.items():
         source = f"[tool.owsuper] {key} in {path}"
         name = names.get(key.replace("_", "-"))

@@ -11,9 +11,9 @@ from multiprocessing import get_context
 import pytest
 
 import owsuper
-from owsuper import ErrorPayload, errors
+from owsuper import StoredError, errors
 
-PAYLOAD = ErrorPayload("card declined", name="CardError", stack="Traceback ...")
+PAYLOAD = StoredError("card declined", name="CardError", stack="Traceback ...")
 EXCEPTIONS = [
     kind
     for kind in (getattr(owsuper, name) for name in owsuper.__all__)

@@ -11,7 +11,7 @@ from owsuper import errors
 
 PUBLIC = {
     "AsyncStep",
-    "ErrorPayload",
+    "StoredError",
     "OpenWorkflow",
     "Page",
     "RetryPolicy",

@@ -40,33 +40,34 @@ def room(sees: str, never: frozenset[str] | str = frozenset()) -> Room:
     )
 
 
+WITHOUT_IO = DRIVERS | {"threading", "socket"}
+
 ROOMS = {
     # pure: no IO, no clock, no threads
     "core": room("core errors", OUTSIDE_WORLD),
     "errors": room("", OUTSIDE_WORLD),
-    "wire": room("core.model errors settings", OUTSIDE_WORLD),
     # what users write against
-    "step": room("core errors step", DRIVERS | {"threading", "socket"}),
-    "signature": room("core errors step", DRIVERS | {"threading", "socket"}),
-    "workflow": room("core errors signature step", DRIVERS | {"threading", "socket"}),
-    "inputs": room("core errors workflow", DRIVERS | {"threading", "socket"}),
+    "step": room("core errors step", WITHOUT_IO),
+    "workflow": room("core errors step workflow", WITHOUT_IO),
+    # messages between processes; no connection to the database
+    "ipc": room("core.model errors ipc settings", DRIVERS | {"asyncio"}),
     # the only room that knows SQL; no policy, no pool
     "db": room("core.model core.codec core.durations db errors ids", "psycopg_pool"),
     # never user code, never a pool, never a thread
     "supervisor": room(
-        "core.model db.claims db.connect db.link db.listen db.statement errors flight logs"
-        " settings supervisor wire",
+        "core.model db.claims db.connect db.nonblocking db.listen db.statement errors ipc logs"
+        " settings supervisor",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims
     "child": room(
-        "child client.app core db.connect db.pool db.related db.runs embedded errors flight ids"
-        " inputs logs settings step wire workflow",
+        "child client.app core db.connect db.pool db.related db.runs embedded errors ids ipc"
+        " logs settings step workflow",
         "multiprocessing",
     ),
     "client": room(
-        "client core db.clients db.connect db.lists db.listen db.migrate db.pool db.statement"
-        " db.waits embedded errors ids inputs settings step worker workflow",
+        "client core db.clients db.connect db.group_commit db.lists db.listen db.migrate db.pool"
+        " db.statement db.waits embedded errors ids settings setting_types step workflow",
         "psycopg_pool multiprocessing",
     ),
     # measures what the others do together, from outside for the most part
@@ -129,8 +130,7 @@ def test_a_room_imports_only_what_it_may(name: str) -> None:
 
 def test_every_module_is_in_a_room_or_puts_rooms_together() -> None:
     composition = {
-        "__init__", "__main__", "cli", "flight", "ids", "logs", "postponed", "rules", "settings",
-        "worker",
+        "__init__", "__main__", "cli", "ids", "logs", "postponed", "setting_types", "settings",
     }  # fmt: skip
     there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert there - {"__pycache__", "py", "sql"} == composition | set(ROOMS)

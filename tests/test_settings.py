@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from owsuper.errors import ConfigurationError, InvalidSchemaName
-from owsuper.settings import RULES, Settings, load, option_name, variable_name
+from owsuper.settings import SETTING_TYPES, Settings, load, option_name, variable_name
 
 # What each setting may be given as text, and what it is then.
 TEXTS = {
@@ -40,7 +40,7 @@ def pyproject(directory: Path, text: str) -> Path:
 
 
 def test_every_setting_has_a_case_here() -> None:
-    assert TEXTS.keys() == RULES.keys()
+    assert TEXTS.keys() == SETTING_TYPES.keys()
 
 
 @pytest.mark.parametrize("name", TEXTS)

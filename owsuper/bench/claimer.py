@@ -21,7 +21,7 @@ from owsuper.bench.server import NAME
 from owsuper.bench.stage import DEFAULTS, PATIENCE, Stage
 from owsuper.db.claims import ClaimQueries, parse_claim
 from owsuper.db.connect import conninfo
-from owsuper.db.link import Link, Result
+from owsuper.db.nonblocking import NonblockingConnection, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Claimer:
 
     def __init__(self, stage: Stage) -> None:
         self._queries = ClaimQueries(stage.schema, "default")
-        self._link = Link(conninfo(stage.server.url, application_name=NAME))
+        self._link = NonblockingConnection(conninfo(stage.server.url, application_name=NAME))
         self._link.on_down = _fail
         self._link.start()
 

@@ -20,8 +20,8 @@ from typing import Final
 import psycopg
 from psycopg.pq import ConnStatus
 
-from owsuper.child.callers import Waiting, seen, settle
-from owsuper.child.database import Database, Lost, is_refusal
+from owsuper.child.commit_waiters import CommitWaiter, seen, settle
+from owsuper.child.database import ChildDatabase, Unavailable, is_refusal
 from owsuper.core.model import Complete, RunStatus, WriteSet
 from owsuper.db.runs import RunStore
 
@@ -45,22 +45,22 @@ class LeaseLost(Exception):
 class Committer:
     """Commits write sets, several at a time, through every outage of the database."""
 
-    def __init__(self, database: Database, store: RunStore) -> None:
+    def __init__(self, database: ChildDatabase, store: RunStore) -> None:
         self._database = database
         self._store = store
         self._conn: psycopg.Connection | None = None
         self._lock = threading.Lock()  # of the queue and of who leads
-        self._queue: list[Waiting] = []
+        self._queue: list[CommitWaiter] = []
         self._led = False
         self._company = 0  # how many may be on their way back
         self._called = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._apart: list[Waiting] = []
+        self._apart: list[CommitWaiter] = []
 
     def commit(self, write: WriteSet) -> None:
         """Make ``write`` durable; blocks. Raises LeaseLost, or what the database refused."""
-        waiting = Waiting(write)
+        waiting = CommitWaiter(write)
         waiting.wake.acquire()
         if not self._enter(waiting):
             waiting.wake.acquire()
@@ -75,7 +75,7 @@ class Committer:
         """Make ``write`` durable, as ``commit`` does; not to be cancelled: it happens anyway."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         future.add_done_callback(seen)
-        if self._enter(Waiting(write, future)):
+        if self._enter(CommitWaiter(write, future)):
             self._call_thread()
         return future
 
@@ -89,14 +89,14 @@ class Committer:
 
     # --- who leads -------------------------------------------------------------------------
 
-    def _enter(self, waiting: Waiting) -> bool:
+    def _enter(self, waiting: CommitWaiter) -> bool:
         """Join the queue. Whether the caller must see to it that somebody leads."""
         with self._lock:
             self._queue.append(waiting)
             first, self._led = not self._led, True
         return first
 
-    def _lead(self, own: Waiting | None = None) -> None:
+    def _lead(self, own: CommitWaiter | None = None) -> None:
         """Commit what waits, until ``own`` is done if given; then somebody else's turn."""
         while True:
             self._serve()
@@ -143,10 +143,10 @@ class Committer:
                     waiting.error = exc
         settle([waiting for waiting in batch if not waiting.apart])
 
-    def _next_batch(self) -> list[Waiting]:
+    def _next_batch(self) -> list[CommitWaiter]:
         """The next in the queue, up to a second one of the same run: those must follow on."""
         self._gather()
-        batch: list[Waiting] = []
+        batch: list[CommitWaiter] = []
         runs: set[str] = set()
         with self._lock:
             for waiting in self._queue[:_BATCH]:
@@ -166,7 +166,7 @@ class Committer:
         while len(self._queue) < self._company and time.monotonic() < end:
             time.sleep(_GLANCE)
 
-    def _commit(self, batch: Sequence[Waiting]) -> None:
+    def _commit(self, batch: Sequence[CommitWaiter]) -> None:
         """Commit together, through an outage; raises what ends that."""
         pause = 0.0
         while True:
@@ -175,7 +175,7 @@ class Committer:
                     self._conn = self._database.take()
                 held = self._store.commit(self._conn, [waiting.write for waiting in batch])
                 break
-            except Lost as exc:
+            except Unavailable as exc:
                 if isinstance(exc, psycopg.Error) and _is_usable(self._conn, exc):
                     self._single_out(batch, exc)
                     return
@@ -193,7 +193,7 @@ class Committer:
         for waiting in batch:
             self._judge(waiting, held)
 
-    def _single_out(self, batch: Sequence[Waiting], exc: psycopg.Error) -> None:
+    def _single_out(self, batch: Sequence[CommitWaiter], exc: psycopg.Error) -> None:
         """One of them failed: find out which, so that the others get through."""
         if len(batch) > 1:
             for waiting in batch:
@@ -206,7 +206,7 @@ class Committer:
         else:
             self._set_apart(batch[0], exc)
 
-    def _judge(self, waiting: Waiting, held: Container[str]) -> None:
+    def _judge(self, waiting: CommitWaiter, held: Container[str]) -> None:
         write = waiting.write
         if write.worker_id not in held and not (waiting.repeated and self._happened(write)):
             waiting.error = LeaseLost(write.run_id)
@@ -220,7 +220,7 @@ class Committer:
 
     # --- what fails, but not for good ------------------------------------------------------
 
-    def _set_apart(self, waiting: Waiting, exc: psycopg.Error) -> None:
+    def _set_apart(self, waiting: CommitWaiter, exc: psycopg.Error) -> None:
         """Let it wait where it keeps nobody else waiting."""
         why = " ".join(str(exc).split())
         _log.warning("run %s: a write waits: %s", waiting.write.run_id, why)
@@ -247,14 +247,14 @@ class Committer:
             if settled:
                 settle([waiting])
 
-    def _try_again(self, waiting: Waiting) -> bool:
+    def _try_again(self, waiting: CommitWaiter) -> bool:
         """Whether that was the last time."""
         try:
             held = self._database.once(lambda conn: self._store.commit(conn, [waiting.write]))
             self._judge(waiting, held)
         except Exception as exc:
             if (
-                isinstance(exc, Lost)
+                isinstance(exc, Unavailable)
                 and not is_refusal(exc)
                 and not self._database.closing.is_set()
             ):

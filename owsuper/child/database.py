@@ -22,7 +22,7 @@ _IDLE_FOR: Final = 10.0  # seconds, after which a connection is not kept
 _PAUSE_FIRST: Final = 0.05  # seconds; doubles up to the longest
 _PAUSE_LONGEST: Final = 1.0
 
-Lost = (
+Unavailable = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.ReadOnlySqlTransaction,
@@ -45,10 +45,10 @@ def is_refusal(exc: Exception) -> bool:
     if not isinstance(exc, psycopg.Error):
         return False
     out_of_bounds = exc.sqlstate is not None and exc.sqlstate.startswith(_OUT_OF_BOUNDS)
-    return out_of_bounds or not isinstance(exc, Lost)
+    return out_of_bounds or not isinstance(exc, Unavailable)
 
 
-class Database:
+class ChildDatabase:
     """Connections of one child. ``closing`` ends the patience: work then fails at once."""
 
     def __init__(self, url: str, application_name: str, *, idle: float = _IDLE_FOR) -> None:
@@ -99,7 +99,7 @@ class Database:
         while True:
             try:
                 return self.once(work)
-            except Lost as exc:
+            except Unavailable as exc:
                 self.tell_away(exc)
                 if self.closing.wait(pause):
                     raise

@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from owsuper.child.passes import Pass
-    from owsuper.child.timekeeper import Timekeeper
+    from owsuper.child.execution.base import Execution
+    from owsuper.child.timers import TimerThread
 
 _LONGEST: Final = 3600.0  # seconds between two looks; a timer cannot wait for thousands of years
 
@@ -21,13 +21,13 @@ class Deadlines:
     asked for a call at the earliest of them all, and never gets hold of a pass.
     """
 
-    def __init__(self, timekeeper: Timekeeper) -> None:
-        self._timekeeper = timekeeper
+    def __init__(self, timers: TimerThread) -> None:
+        self._timers = timers
         self._lock = threading.Lock()
-        self._watched: dict[Pass, float] = {}  # time.monotonic() of the deadline
+        self._watched: dict[Execution, float] = {}  # time.monotonic() of the deadline
         self._next_look = math.inf
 
-    def watch(self, each: Pass) -> None:
+    def watch(self, each: Execution) -> None:
         """Have ``each`` told when its deadline has passed; at once if that is so already."""
         deadline = each.run.deadline_at
         if deadline is None:
@@ -40,7 +40,7 @@ class Deadlines:
             self._watched[each] = time.monotonic() + left
             self._arm()
 
-    def forget(self, each: Pass) -> None:
+    def forget(self, each: Execution) -> None:
         """The pass is over."""
         if each.run.deadline_at is not None:
             with self._lock:
@@ -54,7 +54,7 @@ class Deadlines:
         when = min(now + _LONGEST, *self._watched.values())
         if when < self._next_look:
             self._next_look = when
-            self._timekeeper.call_later(when - now, self._look)
+            self._timers.call_later(when - now, self._look)
 
     def _look(self) -> None:
         """Tell those whose deadline has passed."""

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from owsuper.child.database import Database, Lost
+from owsuper.child.database import ChildDatabase, Unavailable
+from owsuper.child.execution.base import Execution
 from owsuper.child.leases import Leases
-from owsuper.child.passes import Pass
 
 _log = logging.getLogger("owsuper.child")
 
@@ -26,12 +26,12 @@ class Heartbeat:
 
     def __init__(
         self,
-        passes: dict[str, Pass],
-        database: Database,
+        executions: dict[str, Execution],
+        database: ChildDatabase,
         leases: Leases,
         beat: Callable[[tuple[str, ...]], None],
     ) -> None:
-        self._passes = passes
+        self._executions = executions
         self._database = database
         self._leases = leases
         self._beat = beat
@@ -58,7 +58,7 @@ class Heartbeat:
             started = time.monotonic()
             try:
                 all_good = self._renew()
-            except Lost as exc:
+            except Unavailable as exc:
                 self._database.tell_away(exc)
                 all_good = False
             except Exception:
@@ -71,7 +71,7 @@ class Heartbeat:
 
     def _renew(self) -> bool:
         """Whether all leases could be renewed that are not lost."""
-        held = list(self._passes.values())
+        held = list(self._executions.values())
         if not held:
             return True
         renewed = self._leases.renew(held)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from owsuper.child.database import Database
-from owsuper.core.effects import Adopt
-from owsuper.core.model import ChildState, ClaimedRun, Delivery
+from owsuper.child.database import ChildDatabase
+from owsuper.core.model import ChildRunState, ClaimedRun, Delivery
+from owsuper.core.steps.effects import EnsureChildRun
 from owsuper.db.related import RelatedStore
 
 
 class Inquiries:
     """All of these block, wait through outages, and may be called from any thread."""
 
-    def __init__(self, database: Database, store: RelatedStore) -> None:
+    def __init__(self, database: ChildDatabase, store: RelatedStore) -> None:
         self._database = database
         self._store = store
 
-    def look(self, attempt_id: str) -> ChildState | Delivery | None:
+    def look(self, attempt_id: str) -> ChildRunState | Delivery | None:
         """What has come of that which this step attempt waits for."""
         return self._database.patiently(lambda conn: self._store.look(conn, attempt_id))
 
-    def adopt(self, run: ClaimedRun, effect: Adopt) -> ChildState | None:
+    def adopt(self, run: ClaimedRun, effect: EnsureChildRun) -> ChildRunState | None:
         """The child of a step attempt that somebody else began; None if ``run`` is not ours."""
         return self._database.patiently(
             lambda conn: self._store.adopt(

@@ -7,11 +7,11 @@ import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
-from owsuper.child.database import Database, Lost
+from owsuper.child.database import ChildDatabase, Unavailable
 from owsuper.db.runs import RunStore
 
 if TYPE_CHECKING:
-    from owsuper.child.passes import Pass
+    from owsuper.child.execution.base import Execution
 
 _log = logging.getLogger("owsuper.child")
 
@@ -21,12 +21,12 @@ _PAUSE: Final = 0.2  # seconds between tries while the database, or somebody's l
 class Leases:
     """``seconds`` is what each renewal is good for."""
 
-    def __init__(self, database: Database, store: RunStore, seconds: float) -> None:
+    def __init__(self, database: ChildDatabase, store: RunStore, seconds: float) -> None:
         self.seconds = seconds
         self._database = database
         self._store = store
 
-    def renew(self, held: Collection[Pass]) -> set[str]:
+    def renew(self, held: Collection[Execution]) -> set[str]:
         """Renew the leases of these passes, and tell those that have lost theirs.
 
         The worker ids that were renewed. Raises one of ``Lost`` in an outage.
@@ -43,7 +43,7 @@ class Leases:
                 each.lose()
         return {worker for worker, renewed in good.items() if renewed}
 
-    def confirm(self, each: Pass) -> None:
+    def confirm(self, each: Execution) -> None:
         """Make sure that the run is still ours, if its lease may have run out unnoticed.
 
         That is so after this process stood still for a while, or the database was away. Blocks
@@ -52,7 +52,7 @@ class Leases:
         while time.monotonic() >= each.leased_until and each.verdict is None:
             try:
                 self.renew([each])
-            except Lost as exc:
+            except Unavailable as exc:
                 self._database.tell_away(exc)
             if time.monotonic() >= each.leased_until and self._database.closing.wait(_PAUSE):
                 return

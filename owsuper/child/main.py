@@ -20,23 +20,23 @@ from typing import Any, Final, NoReturn
 from setproctitle import setproctitle
 
 from owsuper.child.committer import Committer
-from owsuper.child.database import Database
-from owsuper.child.deferred import Deferred
-from owsuper.child.execute import Ended, Executor
+from owsuper.child.database import ChildDatabase
+from owsuper.child.deferred_writes import DeferredWrites
+from owsuper.child.execution.base import Services
+from owsuper.child.executor import Ended, Executor
 from owsuper.child.heartbeat import Heartbeat
 from owsuper.child.inquiries import Inquiries
 from owsuper.child.leases import Leases
-from owsuper.child.loop import LoopThread
-from owsuper.child.markers import Markers
-from owsuper.child.passes import Services
+from owsuper.child.running_rows import RunningRows
 from owsuper.child.slots import SlotThreads
 from owsuper.child.spec import ChildSpec
-from owsuper.child.timekeeper import Timekeeper
-from owsuper.core.model import ClaimedRun, ErrorPayload, Fail, Release, WriteSet
+from owsuper.child.threads import LoopThread
+from owsuper.child.timers import TimerThread
+from owsuper.core.model import ClaimedRun, Fail, Release, StoredError, WriteSet
 from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
-from owsuper.flight import FlightRecorder
-from owsuper.wire import (
+from owsuper.ipc.flight_recorder import FlightRecorder
+from owsuper.ipc.messages import (
     Assign,
     Beat,
     Drain,
@@ -49,7 +49,7 @@ from owsuper.wire import (
     Stop,
     encode,
 )
-from owsuper.workflow import Workflow
+from owsuper.workflow.definition import Workflow
 
 _log = logging.getLogger("owsuper.child")
 
@@ -64,7 +64,7 @@ def serve(spec: ChildSpec) -> NoReturn:
     faulthandler.enable()
     code = 1
     try:
-        code = Child(spec).serve()
+        code = ChildServer(spec).serve()
     except BaseException:
         _log.exception("child %d failed", spec.index)
     finally:
@@ -73,7 +73,7 @@ def serve(spec: ChildSpec) -> NoReturn:
         os._exit(code)
 
 
-class Child:
+class ChildServer:
     """One child: the thread that reads the pipe, and all that it starts."""
 
     def __init__(self, spec: ChildSpec) -> None:
@@ -84,10 +84,10 @@ class Child:
         self._sending = threading.Lock()
         self._outgoing: deque[bytes] = deque()
         self._waker, self._wakes = socket.socketpair()
-        self._database = Database(settings.database_url, f"owsuper child {spec.index}")
+        self._database = ChildDatabase(settings.database_url, f"owsuper child {spec.index}")
         store = RunStore(settings.schema, settings.namespace)
         related = RelatedStore(settings.schema, settings.namespace)
-        timekeeper = Timekeeper()
+        timers = TimerThread()
         threads = ThreadPoolExecutor(
             max_workers=_STEP_THREADS + min(settings.concurrency, _STEP_THREADS),
             thread_name_prefix="owsuper-step",
@@ -99,12 +99,12 @@ class Child:
         leases = Leases(self._database, store, settings.lease)
         self._services = Services(
             committer=Committer(self._database, store),
-            markers=Markers(self._database, store, timekeeper, writers),
-            deferred=Deferred(timekeeper, writers),
+            running_rows=RunningRows(self._database, store, timers, writers),
+            deferred_writes=DeferredWrites(timers, writers),
             leases=leases,
             inquiries=Inquiries(self._database, related),
             flight=FlightRecorder(spec.flight_fd, settings.concurrency),
-            timekeeper=timekeeper,
+            timers=timers,
             threads=threads,
             writers=writers,
             loop=LoopThread(),
@@ -115,7 +115,7 @@ class Child:
         self._draining = False
         self._terminated = False
         self._deadline: float | None = None
-        self._heartbeat = Heartbeat(self._executor.passes, self._database, leases, self._beat)
+        self._heartbeat = Heartbeat(self._executor.executions, self._database, leases, self._beat)
 
     # --- the pipe --------------------------------------------------------------------------
 
@@ -230,7 +230,7 @@ class Child:
         _log.error("run %s (%s): the pass broke", run.run_id, run.workflow_name, exc_info=exc)
         if isinstance(exc, (MemoryError, asyncio.CancelledError)):
             return Ended("lost")
-        return self._end(run, Fail(ErrorPayload.from_exception(exc).to_json()), "failed")
+        return self._end(run, Fail(StoredError.from_exception(exc).to_json()), "failed")
 
     def _finish(self, slot: int, run: ClaimedRun, ended: Ended) -> None:
         self._services.flight.leave(slot)
@@ -260,7 +260,7 @@ class Child:
         if within is not None and self._deadline is None:
             self._deadline = time.monotonic() + within
         self._services.stopping.set()
-        for each in list(self._executor.passes.values()):
+        for each in list(self._executor.executions.values()):
             each.interrupt()
 
     def _give_back(self, run: ClaimedRun) -> Ended:
@@ -301,7 +301,7 @@ class Child:
             title += f" {run.workflow_name} {run.run_id} {age}s{more}"
         setproctitle(title)
         self._database.shed()
-        self._services.timekeeper.call_later(_TICK, self._tick)
+        self._services.timers.call_later(_TICK, self._tick)
 
 
 def _read(sock: socket.socket) -> bytes:

@@ -24,22 +24,22 @@ from collections import deque
 from setproctitle import setproctitle
 
 from owsuper import logs
-from owsuper.child import application, birth, leftovers
-from owsuper.child.application import Application, LoadError
-from owsuper.child.birth import Birth, live
-from owsuper.settings import Settings
-from owsuper.wire import (
+from owsuper.child import fork, leftovers, loader
+from owsuper.child.fork import ForkedChild, live
+from owsuper.child.loader import Application, LoadError
+from owsuper.ipc.messages import (
     PROBE,
+    ApplicationLoaded,
     Exited,
     Fork,
     Forked,
     FrameBuffer,
     Load,
-    Loaded,
     LoadFailed,
     Message,
     encode,
 )
+from owsuper.settings import Settings
 
 _log = logging.getLogger("owsuper.template")
 
@@ -64,7 +64,7 @@ class Template:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # the wake-up is all we want of it
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's business
 
-    def run(self) -> Birth | None:
+    def run(self) -> ForkedChild | None:
         """Serve until the supervisor and all children are gone: None.
 
         Like fork, it returns a second time, in every child: what to live as.
@@ -92,7 +92,7 @@ class Template:
             self._selector.unregister(self._control)
         return self._frames.feed(data)
 
-    def _obey(self, message: Message) -> Birth | None:
+    def _obey(self, message: Message) -> ForkedChild | None:
         match message:
             case Load(settings):
                 logs.configure(settings.log_level)
@@ -114,11 +114,11 @@ class Template:
     # --- loading -------------------------------------------------------------------------
 
     def _preload(self, settings: Settings) -> None:
-        _entitle(settings)
+        _set_title(settings)
         _import_ours()
         before = leftovers.open_sockets()
         try:
-            loaded = application.load(settings.modules)
+            loaded = loader.load(settings.modules)
         except LoadError as exc:
             self._say(LoadFailed(exc.kind, exc.message, exc.traceback))
             return
@@ -145,14 +145,14 @@ class Template:
 
         Its end is reported: it may die without an answer.
         """
-        _entitle(settings)
+        _set_title(settings)
         pid = os.fork()
         if pid:
             self._children[pid] = PROBE
             return
         self._settle_in()
         try:
-            answer: Message = _describe(application.load(settings.modules))
+            answer: Message = _describe(loader.load(settings.modules))
         except LoadError as exc:
             answer = LoadFailed(exc.kind, exc.message, exc.traceback)
         self._say(answer)
@@ -161,10 +161,10 @@ class Template:
 
     # --- children ------------------------------------------------------------------------
 
-    def _fork(self, fork: Fork) -> Birth | None:
+    def _fork(self, fork: Fork) -> ForkedChild | None:
         pipe_fd, flight_fd = self._descriptors.popleft(), self._descriptors.popleft()
         if self._application is None:
-            _entitle(fork.settings)
+            _set_title(fork.settings)
             _import_ours()
         _flush()
         try:
@@ -175,7 +175,7 @@ class Template:
         if pid == 0:
             self._settle_in()
             self._control.close()
-            return Birth(fork, socket.socket(fileno=pipe_fd), flight_fd, self._application)
+            return ForkedChild(fork, socket.socket(fileno=pipe_fd), flight_fd, self._application)
         os.close(pipe_fd)  # if nobody holds this end, the supervisor sees it
         os.close(flight_fd)
         if pid is not None:
@@ -193,7 +193,7 @@ class Template:
         self._wake_writer.close()
         while self._descriptors:  # of siblings that are announced but not yet forked
             os.close(self._descriptors.popleft())
-        birth.reseed()
+        fork.reseed()
 
     def _reap(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -206,8 +206,8 @@ class Template:
                 self._say(Exited(child, pid, status, _kilobytes(usage.ru_maxrss)))
 
 
-def _describe(loaded: Application, *, warnings: tuple[str, ...] = ()) -> Loaded:
-    return Loaded(
+def _describe(loaded: Application, *, warnings: tuple[str, ...] = ()) -> ApplicationLoaded:
+    return ApplicationLoaded(
         workflows=tuple(loaded.registry.names()),
         database_url=loaded.database_url,
         namespace=loaded.namespace,
@@ -216,7 +216,7 @@ def _describe(loaded: Application, *, warnings: tuple[str, ...] = ()) -> Loaded:
     )
 
 
-def _entitle(settings: Settings) -> None:
+def _set_title(settings: Settings) -> None:
     bare = "" if settings.preload else " (not preloaded)"
     setproctitle(f"owsuper: template {' '.join(settings.modules)}{bare}")
 

@@ -14,7 +14,7 @@ from owsuper import postponed
 
 postponed.for_supervisor()  # before anything imports what it would postpone
 
-from owsuper.cli import bench, environment, output, runs, signals, start, tables, worker
+from owsuper.cli import bench, environment, migrate, output, runs, signals, start, worker
 from owsuper.cli.arguments import Command, Parser
 from owsuper.errors import (
     ConfigurationError,
@@ -22,7 +22,7 @@ from owsuper.errors import (
     EmbeddedUnavailable,
     OwsuperError,
 )
-from owsuper.supervisor.exits import ExitCode
+from owsuper.supervisor.exit_status import ExitCode
 
 COMMANDS: dict[str, Command] = {
     "worker": worker.COMMAND,
@@ -30,7 +30,7 @@ COMMANDS: dict[str, Command] = {
     "runs": runs.COMMAND,
     **{f"runs {name}": command for name, command in runs.COMMANDS.items()},
     "signal": signals.COMMAND,
-    "migrate": tables.COMMAND,
+    "migrate": migrate.COMMAND,
     "bench": bench.COMMAND,
 }
 

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 from owsuper.core.names import is_broken
 from owsuper.errors import ConfigurationError
-from owsuper.rules import Reader
-from owsuper.settings import RULES, Settings, option_name, variable_name
+from owsuper.setting_types import Reader
+from owsuper.settings import SETTING_TYPES, Settings, option_name, variable_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
 
 def _add_setting(parser: argparse.ArgumentParser, name: str, default: object) -> None:
     flag, metavar = f"--{option_name(name)}", option_name(name).rpartition("-")[2].upper()
-    shown = f"{RULES[name].help} [{variable_name(name)}]"
+    shown = f"{SETTING_TYPES[name].help} [{variable_name(name)}]"
     match default:
         case bool():
             parser.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, help=shown)
@@ -85,7 +85,7 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, default: object) ->
 
 def flags(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings among ``arguments``, by field name."""
-    return {name: value for name, value in vars(arguments).items() if name in RULES}
+    return {name: value for name, value in vars(arguments).items() if name in SETTING_TYPES}
 
 
 def typed_as(read: Reader) -> Callable[[str], object]:

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from owsuper import settings
 from owsuper.cli.arguments import Command, add_settings, flags, typed_as
-from owsuper.rules import duration, whole
-from owsuper.supervisor.exits import ExitCode
+from owsuper.setting_types import duration, whole
+from owsuper.supervisor.exit_status import ExitCode
 
 _ABOUT = """\
 measurements ({all} takes the last three as well):

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from owsuper.client.details import Run, RunCounts, StepAttempt
+from owsuper.client.models import Run, RunCounts, StepAttempt
 
 
 def encode(value: Any) -> str:

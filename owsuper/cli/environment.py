@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from owsuper import embedded
-from owsuper.settings import RULES, variable_name
+from owsuper.settings import SETTING_TYPES, variable_name
 
 _PREFIX: Final = "OWSUPER_"
 _TESTS: Final = "OWSUPER_TEST_"
@@ -18,8 +18,8 @@ def misspelt(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
     What resembles no setting may belong to some other program.
     """
-    known = {variable_name(name).removeprefix(_PREFIX) for name in RULES}
-    others = {embedded.ENVIRONMENT, *(variable_name(f"no_{name}") for name in RULES)}
+    known = {variable_name(name).removeprefix(_PREFIX) for name in SETTING_TYPES}
+    others = {embedded.ENVIRONMENT, *(variable_name(f"no_{name}") for name in SETTING_TYPES)}
     for variable, value in sorted(env.items()):
         name = variable.removeprefix(_PREFIX)
         if not value or name in known or variable in others or variable.startswith(_TESTS):

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from owsuper.cli.arguments import Command, typed_as
-from owsuper.cli.asking import add_common, add_timeout, opened, place, put_end, told
+from owsuper.cli.client_command import add_common, add_timeout, opened, place, put_end, told
 from owsuper.cli.output import put, put_json, say
 from owsuper.core.model import RunStatus
 from owsuper.errors import ConfigurationError, RunError
-from owsuper.rules import whole
-from owsuper.supervisor.exits import ExitCode
+from owsuper.setting_types import whole
+from owsuper.supervisor.exit_status import ExitCode
 
 # --- list ------------------------------------------------------------------------------------
 
@@ -50,10 +50,10 @@ def _list(arguments: argparse.Namespace) -> int:
         }
         put_json(documents.encode(document))
         return ExitCode.CLEAN
-    from owsuper.cli import report, words
+    from owsuper.cli import formatting, show
 
     if page.items:
-        put("\n".join(report.listing(page.items, words.now())))
+        put("\n".join(show.listing(page.items, formatting.now())))
     else:
         say(f"no such runs ({place(arguments)})")
     if page.next_cursor:
@@ -91,9 +91,9 @@ def _show(arguments: argparse.Namespace) -> int:
         document = {"run": documents.of(run), "steps": [documents.of(step) for step in steps]}
         put_json(documents.encode(document))
     else:
-        from owsuper.cli import report, words
+        from owsuper.cli import formatting, show
 
-        put("\n".join(report.everything(run, steps, words.now())))
+        put("\n".join(show.everything(run, steps, formatting.now())))
     return ExitCode.CLEAN
 
 

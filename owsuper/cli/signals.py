@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from owsuper.cli.arguments import Command
-from owsuper.cli.asking import add_common, as_json, opened
+from owsuper.cli.client_command import add_common, as_json, opened
 from owsuper.cli.output import put, put_json, say
 from owsuper.errors import ConfigurationError, NotSerializable
-from owsuper.supervisor.exits import ExitCode
+from owsuper.supervisor.exit_status import ExitCode
 
 _ABOUT = """\
 A signal that nobody waits for is dropped, unless --buffer keeps it for the first who comes to wait.

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from owsuper.cli.arguments import Command, typed_as
-from owsuper.cli.asking import add_common, add_timeout, as_json, opened, place, put_end
+from owsuper.cli.client_command import add_common, add_timeout, as_json, opened, place, put_end
 from owsuper.cli.output import put, say
 from owsuper.errors import ConfigurationError, NotSerializable, OwsuperError
-from owsuper.rules import duration
-from owsuper.supervisor.exits import ExitCode
+from owsuper.setting_types import duration
+from owsuper.supervisor.exit_status import ExitCode
 
 _ABOUT = """\
 The command knows the name of the workflow and nothing of its code. So it can check neither that

@@ -9,8 +9,8 @@ from itertools import groupby
 from typing import Final
 
 from owsuper.cli.columns import table
-from owsuper.cli.words import in_full, moment, plain, relative, span, summary
-from owsuper.client.details import Run, StepAttempt
+from owsuper.cli.formatting import in_full, moment, plain, relative, span, summary
+from owsuper.client.models import Run, StepAttempt
 from owsuper.core.durations import parse_iso
 from owsuper.core.model import StepKind, StepStatus
 

@@ -9,16 +9,16 @@ from contextlib import ExitStack
 from importlib import metadata
 
 from owsuper import logs, settings
-from owsuper.cli import apart, database
+from owsuper.cli import database, forked_call
 from owsuper.cli.arguments import Command, add_settings, flags
 from owsuper.cli.output import put
 from owsuper.errors import ConfigurationError
-from owsuper.settings import RULES
+from owsuper.settings import SETTING_TYPES
 from owsuper.supervisor import supervisor
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_settings(parser, RULES)
+    add_settings(parser, SETTING_TYPES)
     # For programs that start a worker: a line is written there once it takes runs.
     parser.add_argument("--ready-fd", type=_descriptor, help=argparse.SUPPRESS)
 
@@ -50,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _prepare(url: str, schema: str, *, migrate: bool, give_up: Callable[[], bool]) -> None:
     """``database.prepare`` in a process of its own: it takes more of psycopg than we keep."""
-    apart.call(lambda: database.prepare(url, schema, migrate=migrate), give_up=give_up)
+    forked_call.call(lambda: database.prepare(url, schema, migrate=migrate), give_up=give_up)
 
 
 def show_version() -> int:

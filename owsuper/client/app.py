@@ -6,21 +6,21 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
-from owsuper.client import starts
-from owsuper.client.database import Database, Explicit
-from owsuper.client.definitions import Definitions
+from owsuper.client import new_run
+from owsuper.client.database import ClientDatabase, ExplicitSettings
 from owsuper.client.handle import RunHandle
-from owsuper.client.inspection import Inspection, check_run_id
+from owsuper.client.listing import Listing, check_run_id
+from owsuper.client.registration import Registration
+from owsuper.client.worker import Worker, WorkerSettings, environment, modules_of
 from owsuper.core import codec
 from owsuper.core.names import check_signal
-from owsuper.worker import Worker, WorkerSettings, environment, modules_of
-from owsuper.workflow import Schedule, Start, Workflow
+from owsuper.workflow.definition import Schedule, Start, Workflow
 
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741
 
 
-class OpenWorkflow(Definitions, Inspection):
+class OpenWorkflow(Registration, Listing):
     """The workflows of a program, and its way to the database that holds their runs.
 
     Without ``database_url``, ``namespace`` or ``schema``, these come from the environment
@@ -43,8 +43,8 @@ class OpenWorkflow(Definitions, Inspection):
         listen: bool | None = None,
     ) -> None:
         super().__init__()
-        self.explicit = Explicit(database_url, namespace, schema, listen)
-        self._database = Database(self.explicit)
+        self.explicit = ExplicitSettings(database_url, namespace, schema, listen)
+        self._database = ClientDatabase(self.explicit)
 
     # --- starting and finding runs -------------------------------------------------------
 
@@ -78,7 +78,7 @@ class OpenWorkflow(Definitions, Inspection):
         For a name, ``version`` says which one is meant, the input is stored as it is, unchecked,
         and the result comes back as plain JSON. All else is as for :meth:`Workflow.run`.
         """
-        new = starts.prepare(workflow, version, input, **start)
+        new = new_run.prepare(workflow, version, input, **start)
         session = self._database.session()
         run_id = session.start(new)
         return self._handle(workflow, run_id)
@@ -109,7 +109,7 @@ class OpenWorkflow(Definitions, Inspection):
         **start: Unpack[Start],
     ) -> RunHandle[Any]:
         """Awaitable :meth:`run_workflow`."""
-        new = starts.prepare(workflow, version, input, **start)
+        new = new_run.prepare(workflow, version, input, **start)
         session = await self._database.asession()
         run_id = await session.astart(new)
         return self._handle(workflow, run_id)
@@ -136,7 +136,7 @@ class OpenWorkflow(Definitions, Inspection):
         **schedule: Unpack[Schedule],
     ) -> list[RunHandle[Any]]:
         """Start a run for each input, in one transaction; see :meth:`Workflow.run_many`."""
-        new = starts.prepare_many(workflow, version, inputs, **schedule)
+        new = new_run.prepare_many(workflow, version, inputs, **schedule)
         session = self._database.session()
         run_ids = session.run(session.queries.start_many(new).run) if new else []
         return [self._handle(workflow, run_id) for run_id in run_ids]
@@ -163,7 +163,7 @@ class OpenWorkflow(Definitions, Inspection):
         **schedule: Unpack[Schedule],
     ) -> list[RunHandle[Any]]:
         """Awaitable :meth:`run_many`."""
-        new = starts.prepare_many(workflow, version, inputs, **schedule)
+        new = new_run.prepare_many(workflow, version, inputs, **schedule)
         session = await self._database.asession()
         run_ids = await session.arun(session.queries.start_many(new).arun) if new else []
         return [self._handle(workflow, run_id) for run_id in run_ids]
@@ -216,7 +216,7 @@ class OpenWorkflow(Definitions, Inspection):
         been sent, so it is not sent again.
         """
         raw = _signal_data(signal, data)
-        key = starts.checked_key(idempotency_key)
+        key = new_run.checked_key(idempotency_key)
         session = self._database.session()
         send = session.queries.send_signal(signal, raw, key, keep=buffer)
         return session.run(send.run, again=key is not None)
@@ -231,7 +231,7 @@ class OpenWorkflow(Definitions, Inspection):
     ) -> list[str]:
         """Awaitable :meth:`send_signal`."""
         raw = _signal_data(signal, data)
-        key = starts.checked_key(idempotency_key)
+        key = new_run.checked_key(idempotency_key)
         session = await self._database.asession()
         send = session.queries.send_signal(signal, raw, key, keep=buffer)
         return await session.arun(send.arun, again=key is not None)

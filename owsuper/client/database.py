@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from owsuper import settings
-from owsuper.client import forks
+from owsuper.client import fork_safety
 from owsuper.client.session import Session
 from owsuper.errors import ConfigurationError
-from owsuper.settings import RULES, Settings
+from owsuper.settings import SETTING_TYPES, Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Explicit:
+class ExplicitSettings:
     """What the program itself said, as opposed to its surroundings; None where nothing."""
 
     database_url: str | None = None
@@ -28,24 +28,24 @@ class Explicit:
         for name, value in asdict(self).items():
             if value is not None:
                 try:
-                    RULES[name].read(value)
+                    SETTING_TYPES[name].read(value)
                 except ConfigurationError as error:
                     raise type(error)(f"OpenWorkflow({name}=...): {error}") from None
 
 
-class Database:
+class ClientDatabase:
     """Settings, read on first use, and the session of this process.
 
     A forked child gets a session of its own, with the settings of its parent.
     """
 
-    def __init__(self, explicit: Explicit) -> None:
+    def __init__(self, explicit: ExplicitSettings) -> None:
         self._explicit = explicit
         self._settings: Settings | None = None
         self._directory = Path()
         self._session: Session | None = None
         self._finish: Callable[[], object] = lambda: None
-        forks.survive(self)
+        fork_safety.forget_in_children(self)
 
     @property
     def settings(self) -> Settings:
@@ -53,7 +53,7 @@ class Database:
 
         Raises ConfigurationError.
         """
-        with forks.undivided:
+        with fork_safety.fork_lock:
             if self._settings is None:
                 self._directory = Path.cwd()
                 self._settings = settings.load(asdict(self._explicit))
@@ -69,7 +69,7 @@ class Database:
         """The session of this process. May block for a second, to start the embedded server."""
         if (session := self._session) is not None:
             return session
-        with forks.undivided:
+        with fork_safety.fork_lock:
             if self._session is None:
                 self._session = Session(self.settings, self.directory / ".owsuper")
                 # When nobody can use it any more, at the latest at the end of the program.
@@ -84,10 +84,10 @@ class Database:
 
     def close(self) -> None:
         """Close all connections of this process. Whoever uses the database again reconnects."""
-        with forks.undivided:
+        with fork_safety.fork_lock:
             self._session, finish = None, self._finish
         finish()
 
-    def disinherit(self) -> tuple[object, Iterable[int]] | None:
+    def forget_connections(self) -> tuple[object, Iterable[int]] | None:
         session, self._session = self._session, None
         return None if session is None else (session, session.sockets())

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from owsuper.client import canceling, details, outcomes
+from owsuper.client import canceling, models, results
 from owsuper.client.retries import Retry
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
 
 if TYPE_CHECKING:
-    from owsuper.client.database import Database
-    from owsuper.client.details import Run
+    from owsuper.client.database import ClientDatabase
+    from owsuper.client.models import Run
     from owsuper.db.waits import Progress
-    from owsuper.workflow import Workflow
+    from owsuper.workflow.definition import Workflow
 
 O = TypeVar("O", covariant=True)  # noqa: E741 - as in Workflow[I, O]
 
@@ -28,7 +28,7 @@ class RunHandle(Generic[O]):
 
     def __init__(
         self,
-        database: Database,
+        database: ClientDatabase,
         run_id: str,
         *,
         workflow: Workflow[Any, O] | None = None,
@@ -58,41 +58,41 @@ class RunHandle(Generic[O]):
         Raises RunFailed, RunCanceled, ResultTimeout, and InvalidData when the result does not
         fit the declared type.
         """
-        limit = outcomes.limit(timeout)
+        limit = results.limit(timeout)
         try:
             end = self._database.session().outcome(self.id, limit)
         except TimeoutError:
-            raise outcomes.late(self.id) from None
+            raise results.late(self.id) from None
         return self._value(end)
 
     async def aresult(self, timeout: Duration | None = None) -> O:
         """Awaitable :meth:`result`."""
-        limit = outcomes.limit(timeout)
+        limit = results.limit(timeout)
         try:
             end = await (await self._database.asession()).aoutcome(self.id, limit)
         except TimeoutError:
-            raise outcomes.late(self.id) from None
+            raise results.late(self.id) from None
         return self._value(end)
 
     def status(self) -> RunStatus:
         """Where the run stands now."""
         session = self._database.session()
-        return details.current_status(session.run(session.queries.status(self.id).run))
+        return models.current_status(session.run(session.queries.status(self.id).run))
 
     async def astatus(self) -> RunStatus:
         """Awaitable :meth:`status`."""
         session = await self._database.asession()
-        return details.current_status(await session.arun(session.queries.status(self.id).arun))
+        return models.current_status(await session.arun(session.queries.status(self.id).arun))
 
     def details(self) -> Run:
         """All that is stored about the run, as it is now."""
         session = self._database.session()
-        return details.of(session.run(session.queries.get_run(self.id).run))
+        return models.of(session.run(session.queries.get_run(self.id).run))
 
     async def adetails(self) -> Run:
         """Awaitable :meth:`details`."""
         session = await self._database.asession()
-        return details.of(await session.arun(session.queries.get_run(self.id).arun))
+        return models.of(await session.arun(session.queries.get_run(self.id).arun))
 
     def cancel(self, *, children: bool = False) -> None:
         """End the run as canceled. A run that is canceled already stays so.
@@ -131,6 +131,6 @@ class RunHandle(Generic[O]):
 
     def _value(self, end: Progress | None) -> O:
         if end is None:
-            raise outcomes.not_found(self.id)
+            raise results.not_found(self.id)
         output_type = self._workflow.output_type if self._workflow else None
-        return cast(O, outcomes.value(end, output_type))
+        return cast(O, results.value(end, output_type))

@@ -15,11 +15,11 @@ from psycopg import AsyncConnection, Connection, errors
 from psycopg.pq import ConnStatus, PipelineStatus
 
 from owsuper import embedded
-from owsuper.client.company import AsyncCompany, Company
-from owsuper.client.ear import Ear
-from owsuper.client.watcher import Watcher
+from owsuper.client.result_listener import ResultListener
+from owsuper.client.result_waiter import ResultWaiter
 from owsuper.db import connect
 from owsuper.db.clients import ClientQueries, NewRun
+from owsuper.db.group_commit import AsyncGroupCommit, GroupCommit
 from owsuper.db.lists import ListQueries
 from owsuper.db.migrate import migrate
 from owsuper.db.pool import AsyncPool, Pool
@@ -68,12 +68,12 @@ class Session:
         self._name = f"owsuper: client {self._pid}"
         self._pool = Pool(self._connect, _CONNECTIONS)
         self._async_pools: dict[asyncio.AbstractEventLoop, AsyncPool] = {}
-        self._company = Company(self._store)
-        self._async_companies: dict[asyncio.AbstractEventLoop, AsyncCompany] = {}
+        self._group_commit = GroupCommit(self._store)
+        self._async_group_commits: dict[asyncio.AbstractEventLoop, AsyncGroupCommit] = {}
         self.queries = ClientQueries(settings.schema, settings.namespace)
         self.lists = ListQueries(settings.schema, settings.namespace)
         self._waits = Waits(settings.schema, settings.namespace)
-        self.watcher = Watcher(self._look, self._passes, self._ear(settings))
+        self.waiter = ResultWaiter(self._look, self._passes, self._listener(settings))
         self.reached = False  # whether the database has ever answered
         if self._lease:
             try:
@@ -129,7 +129,7 @@ class Session:
         """Start a run; its id. Raises as ``run`` does."""
         if new.idempotency_key is not None:
             return self.run(self.queries.start(new).run)
-        self._company.start(new)
+        self._group_commit.start(new)
         return new.id
 
     async def astart(self, new: NewRun) -> str:
@@ -137,10 +137,12 @@ class Session:
         if new.idempotency_key is not None:
             return await self.arun(self.queries.start(new).arun)
         loop = asyncio.get_running_loop()
-        if (company := self._async_companies.get(loop)) is None:
+        if (group_commit := self._async_group_commits.get(loop)) is None:
             await self._async_pool()  # which sees to the end of what belongs to this loop
-            company = self._async_companies.setdefault(loop, AsyncCompany(self._astore))
-        await company.start(new)
+            group_commit = self._async_group_commits.setdefault(
+                loop, AsyncGroupCommit(self._astore)
+            )
+        await group_commit.start(new)
         return new.id
 
     def _store(self, new: Sequence[NewRun]) -> None:
@@ -162,7 +164,7 @@ class Session:
         except Exception as error:
             if not self._passes(error):
                 raise
-        awaited = self.watcher.expect(run_id)
+        awaited = self.waiter.expect(run_id)
         try:
             return awaited.result(_left(give_up))
         finally:
@@ -178,7 +180,7 @@ class Session:
         except Exception as error:
             if not self._passes(error):
                 raise
-        awaited = self.watcher.expect(run_id)
+        awaited = self.waiter.expect(run_id)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(awaited), _left(give_up))
         finally:
@@ -186,7 +188,7 @@ class Session:
 
     def sockets(self) -> list[int]:
         """The descriptors of all connections."""
-        found = self._pool.sockets() + self.watcher.sockets()
+        found = self._pool.sockets() + self.waiter.sockets()
         for pool in list(self._async_pools.values()):
             found += pool.sockets()
         return found
@@ -195,7 +197,7 @@ class Session:
         """Close everything, whatever the event loop; in a forked child, do nothing."""
         if self._pid != os.getpid():
             return
-        self.watcher.stop()
+        self.waiter.stop()
         self._pool.close()
         for loop in list(self._async_pools):
             self._drop_pool(loop)
@@ -228,7 +230,7 @@ class Session:
             self._drop_pool(loop)
 
     def _drop_pool(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._async_companies.pop(loop, None)
+        self._async_group_commits.pop(loop, None)
         if (pool := self._async_pools.pop(loop, None)) is not None:
             pool.close()
 
@@ -240,12 +242,12 @@ class Session:
         away = isinstance(error, (DatabaseUnreachable, psycopg.OperationalError))
         return away and self.reached
 
-    def _ear(self, settings: Settings) -> Ear | None:
+    def _listener(self, settings: Settings) -> ResultListener | None:
         if not settings.listen:
             return None
         url = settings.listen_url or self.url
         name = f"owsuper: client {self._pid} results"
-        return Ear(
+        return ResultListener(
             lambda: connect.connect(url, application_name=name),
             self._waits,
             call_out=lambda text: self.run(lambda conn: self._waits.call_out(conn, text)),

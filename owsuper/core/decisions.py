@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from owsuper.core.model import ErrorPayload, StepAttempt, StepWrite
+from owsuper.core.model import RecordedAttempt, StepWrite, StoredError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Wait:
 
     until: datetime
     write: StepWrite | None = None
-    error: ErrorPayload | None = None
+    error: StoredError | None = None
     awaits: str | None = None
     for_signal: bool = False
 
@@ -57,15 +57,15 @@ class Begin:
 class Await:
     """The wait is recorded, with what is known of its answer."""
 
-    attempt: StepAttempt
+    attempt: RecordedAttempt
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
     """The step's retries are exhausted; this is the error of its last attempt, and that attempt."""
 
-    error: ErrorPayload
-    attempt: StepAttempt | None = None
+    error: StoredError
+    attempt: RecordedAttempt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,5 +97,5 @@ class Returned:
 class Raised:
     """``final``: raising again would be certain, so no retry policy applies."""
 
-    error: ErrorPayload
+    error: StoredError
     final: bool = False

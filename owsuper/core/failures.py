@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from owsuper.core.model import ErrorPayload
+from owsuper.core.model import StoredError
 from owsuper.errors import ConfigurationError, NonRetryableError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _among(exc: BaseException, failures: Failures, field: str, of_group: _Quanti
     try:
         answer: Any = failures(exc)
     except BaseException as broken:  # user code
-        summary = ErrorPayload.from_exception(broken).summary()
+        summary = StoredError.from_exception(broken).summary()
         raise _NoAnswerError(f"RetryPolicy.{field} raised {summary}") from None
     if not isinstance(answer, bool):
         raise _NoAnswerError(f"RetryPolicy.{field} returned {type(answer).__name__}, not a bool")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from owsuper.core.durations import add_years, parse_iso
-from owsuper.core.model import StepAttempt, StepKind, StepStatus
+from owsuper.core.model import RecordedAttempt, StepKind, StepStatus
 
 
 class History:
@@ -19,16 +19,16 @@ class History:
 
     __slots__ = ("completed", "counted", "failed", "running")
 
-    def __init__(self, attempts: Iterable[StepAttempt] = ()) -> None:
-        self.completed: dict[str, StepAttempt] = {}
-        self.failed: dict[str, list[StepAttempt]] = {}
-        self.running: dict[str, StepAttempt] = {}
+    def __init__(self, attempts: Iterable[RecordedAttempt] = ()) -> None:
+        self.completed: dict[str, RecordedAttempt] = {}
+        self.failed: dict[str, list[RecordedAttempt]] = {}
+        self.running: dict[str, RecordedAttempt] = {}
         self.counted = 0
         """Attempts that count towards the step limit: all but those a crash abandoned."""
         for attempt in attempts:
             self.add(attempt)
 
-    def add(self, attempt: StepAttempt) -> None:
+    def add(self, attempt: RecordedAttempt) -> None:
         """Fold one more attempt, newer than all before it."""
         match attempt.status:
             case StepStatus.COMPLETED | StepStatus.SUCCEEDED:
@@ -53,7 +53,7 @@ class History:
         return None if row is None or row.is_abandoned else row.kind
 
 
-def wake_time(attempt: StepAttempt) -> datetime | None:
+def wake_time(attempt: RecordedAttempt) -> datetime | None:
     """When a running attempt stops waiting, whatever else happens; None if it never waits."""
     context = attempt.context if isinstance(attempt.context, dict) else {}
     match attempt.kind:

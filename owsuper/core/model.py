@@ -52,7 +52,7 @@ class StepStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorPayload:
+class StoredError:
     """An error as stored in the ``error`` columns.
 
     ``final`` marks a step failure that no retry policy may repeat (a result that cannot be
@@ -69,7 +69,7 @@ class ErrorPayload:
     @classmethod
     def from_exception(
         cls, exc: BaseException, *, final: bool = False, why_final: str | None = None
-    ) -> ErrorPayload:
+    ) -> StoredError:
         """Name, message and traceback of ``exc``, made fit for a jsonb column; never raises."""
         try:
             message = str(exc)
@@ -88,7 +88,7 @@ class ErrorPayload:
         )
 
     @classmethod
-    def from_json(cls, value: Any) -> ErrorPayload:
+    def from_json(cls, value: Any) -> StoredError:
         """Read whatever any implementation may have stored; never raises."""
         if not isinstance(value, dict):
             return cls(message="" if value is None else str(value))
@@ -130,7 +130,7 @@ def _storable(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ChildState:
+class ChildRunState:
     """The run that a ``workflow`` step started, as it was when it was looked at.
 
     ``output`` and ``error`` are decoded JSON values.
@@ -158,7 +158,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class StepAttempt:
+class RecordedAttempt:
     """One row of ``step_attempts``; ``output`` is the decoded JSON value.
 
     ``answer`` is what is known of that which the step waits for: a ``workflow`` step without
@@ -175,7 +175,7 @@ class StepAttempt:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    answer: ChildState | Delivery | None = None
+    answer: ChildRunState | Delivery | None = None
 
     @property
     def is_abandoned(self) -> bool:
@@ -223,7 +223,7 @@ class ClaimedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class NewChild:
+class NewChildRun:
     """A run that a ``workflow`` step is to start; ``input_json`` as in ``StepWrite``."""
 
     run_id: str
@@ -248,8 +248,8 @@ class StepWrite:
     finished_at: datetime | None = None
     context: dict[str, Any] | None = None
     output_json: bytes | None = None
-    error: ErrorPayload | None = None
-    child: NewChild | None = None
+    error: StoredError | None = None
+    child: NewChildRun | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +282,7 @@ class Retry:
     """
 
     at: datetime
-    error: ErrorPayload
+    error: StoredError
     counts: bool
 
 

@@ -28,19 +28,19 @@ from owsuper.core.decisions import (
 from owsuper.core.durations import add_ms, ceil_ms, iso_ms, later
 from owsuper.core.history import History, wake_time
 from owsuper.core.model import (
-    ChildState,
+    ChildRunState,
     Complete,
     Delivery,
-    ErrorPayload,
     Fail,
     Outcome,
     Park,
+    RecordedAttempt,
     Retry,
     RunStatus,
-    StepAttempt,
     StepKind,
     StepStatus,
     StepWrite,
+    StoredError,
 )
 from owsuper.core.names import StepNames
 from owsuper.core.retry import WORKFLOW_DEFAULT, RetryAt, RetryPolicy, decide, pause_ms
@@ -73,7 +73,7 @@ class Replay:
 
     def __init__(
         self,
-        attempts: Iterable[StepAttempt],
+        attempts: Iterable[RecordedAttempt],
         *,
         new_id: Callable[[], str],
         failures: int = 0,
@@ -139,7 +139,7 @@ class Replay:
         failed = self._history.failed.get(key, [])
         if failed:
             last = failed[-1]
-            error = ErrorPayload.from_json(last.error)
+            error = StoredError.from_json(last.error)
             if error.final or 0 < policy.maximum_attempts <= len(failed):
                 return Reject(error)
             pause = pause_ms(policy, len(failed), seed=last.id)
@@ -161,7 +161,7 @@ class Replay:
 
     def record(self, write: StepWrite, output: Any = None) -> None:
         """Remember an attempt that this pass makes, as if it had been read back."""
-        attempt = StepAttempt(
+        attempt = RecordedAttempt(
             id=write.attempt_id,
             step_name=write.step_name,
             kind=write.kind,
@@ -182,9 +182,9 @@ class Replay:
             if began is not None and write.kind != StepKind.SIGNAL_SEND:
                 self._history.counted = counted  # the row was counted when it began
 
-    def _answer_of(self, write: StepWrite) -> ChildState | Delivery | None:
+    def _answer_of(self, write: StepWrite) -> ChildRunState | Delivery | None:
         if write.child is not None:
-            return ChildState(write.child.run_id, RunStatus.PENDING)
+            return ChildRunState(write.child.run_id, RunStatus.PENDING)
         began = self._history.running.get(write.step_name)
         return began.answer if began is not None and began.id == write.attempt_id else None
 
@@ -241,13 +241,13 @@ class Replay:
         if done is not None:
             return Recall(done.output)
         if failed := self._history.failed.get(key):
-            return Reject(ErrorPayload.from_json(failed[-1].error), failed[-1])
+            return Reject(StoredError.from_json(failed[-1].error), failed[-1])
         row = self._history.running.get(key)
         if row is not None and row.kind == kind:
             return Await(row)
         return self._room() or Begin(self._new_id())
 
-    def answered(self, key: str, answer: ChildState | Delivery | None) -> None:
+    def answered(self, key: str, answer: ChildRunState | Delivery | None) -> None:
         """Remember what was found that this wait waits for."""
         row = self._history.running[key]
         self._history.running[key] = replace(row, answer=answer or row.answer)

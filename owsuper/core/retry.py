@@ -10,7 +10,7 @@ from typing import Any
 
 from owsuper.core.durations import Duration, add_ms, milliseconds
 from owsuper.core.failures import Failures, check_failures
-from owsuper.core.model import ErrorPayload
+from owsuper.core.model import StoredError
 from owsuper.errors import ConfigurationError, InvalidDuration
 
 DEADLINE_ERROR = {"message": "Workflow run deadline exceeded"}
@@ -146,7 +146,7 @@ def decide(
     failures: int,
     deadline: datetime | None,
     now: datetime,
-    error: ErrorPayload,
+    error: StoredError,
     seed: str = "",
 ) -> RetryAt | GiveUp:
     """What follows the failure number ``failures`` (from 1) of what ``policy`` covers.

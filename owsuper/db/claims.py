@@ -26,7 +26,7 @@ _SWEEP: Final = 100  # deadlines or leases that are enforced by one statement
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ScanRange:
     """Where to look for runs: not before ``since`` on the database's clock, or ``back`` seconds
     before its present, if that is earlier. What is in ``since`` came from a ``Seen``.
     """
@@ -36,7 +36,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Scanned:
     """``since``: where the next look may begin. It may miss runs that were committed late, or
     with a due time in the past. ``seconds``: what it took to look.
     """
@@ -46,8 +46,8 @@ class Seen:
 
 
 ALL: Final = "-infinity"  # as ``since``: everything
-CLAIM_EVERYTHING: Final = Look((ALL, ALL), 0.0)
-EVERYTHING: Final = Look((ALL,), 0.0)
+CLAIM_EVERYTHING: Final = ScanRange((ALL, ALL), 0.0)
+EVERYTHING: Final = ScanRange((ALL,), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,12 @@ class Claimed:
 
     runs: list[ClaimedRun]
     next_due: float | None
-    seen: Seen
+    seen: Scanned
     unreadable: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Casualty:
+class CrashedRun:
     """A claim that a process held when it died.
 
     ``evidence`` is plain JSON; its members ``cause`` (``"signal SIGKILL"``) and ``step`` (what
@@ -79,7 +79,7 @@ class Casualty:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CrashOutcome:
     """What became of a Casualty: it runs again, or it ``failed`` for good."""
 
     worker_id: str
@@ -97,7 +97,7 @@ class Swept:
 
     run_ids: list[str]
     more: bool
-    seen: Seen
+    seen: Scanned
 
 
 class ClaimQueries:
@@ -125,7 +125,7 @@ class ClaimQueries:
         worker_prefix: str,
         lease_seconds: float,
         durable: bool = False,
-        look: Look = CLAIM_EVERYTHING,
+        look: ScanRange = CLAIM_EVERYTHING,
     ) -> Call:
         """Claim up to ``limit`` due runs of these (name, version) pairs; ``parse_claim``.
 
@@ -174,7 +174,7 @@ class ClaimQueries:
     def release_lapsed(
         self,
         workflows: Sequence[tuple[str, str | None]],
-        look: Look = EVERYTHING,
+        look: ScanRange = EVERYTHING,
     ) -> Call:
         """Give back runs of these workflows whose leases ran out, whoever had them;
         ``parse_swept``.
@@ -194,7 +194,7 @@ class ClaimQueries:
         return self._release_bounced, (self._namespace, _workflows(workflows), _SWEEP)
 
     def record_crash(
-        self, crash_id: str, casualties: Sequence[Casualty], *, max_crashes: int
+        self, crash_id: str, casualties: Sequence[CrashedRun], *, max_crashes: int
     ) -> Call:
         """Give back what a dead process held, and charge it; ``parse_crash``.
 
@@ -207,7 +207,7 @@ class ClaimQueries:
         ]
         return self._record_crash, (self._namespace, _json(claims), crash_id, max_crashes)
 
-    def expire_deadlines(self, look: Look = EVERYTHING) -> Call:
+    def expire_deadlines(self, look: ScanRange = EVERYTHING) -> Call:
         """Fail runs whose deadline has passed, in the whole namespace; ``parse_swept``."""
         return self._expire, (self._namespace, _SWEEP, *look.since, look.back)
 
@@ -241,7 +241,7 @@ def parse_claim(rows: Rows, *, sent: float = 0.0) -> Claimed:
     return Claimed(
         runs,
         None if about["next"] is None else max(0.0, about["next"]),
-        Seen((about["new"], about["begun"]), about["took"]),
+        Scanned((about["new"], about["begun"]), about["took"]),
         tuple(unreadable),
     )
 
@@ -256,10 +256,10 @@ def parse_workers(rows: Rows) -> set[str]:
     return {_text(worker) for (worker,) in rows}
 
 
-def parse_crash(rows: Rows) -> list[Verdict]:
+def parse_crash(rows: Rows) -> list[CrashOutcome]:
     """One verdict for each casualty that still owned its run."""
     return [
-        Verdict(_text(worker), _text(run), int(_text(crashes)), failed == b"t")
+        CrashOutcome(_text(worker), _text(run), int(_text(crashes)), failed == b"t")
         for worker, run, crashes, failed in rows
     ]
 
@@ -269,7 +269,7 @@ def parse_swept(rows: Rows) -> Swept:
     (told,), *swept = rows
     about = orjson.loads(_text(told))
     return Swept(
-        [_text(run) for (run,) in swept], about["more"], Seen((about["since"],), about["took"])
+        [_text(run) for (run,) in swept], about["more"], Scanned((about["since"],), about["took"])
     )
 
 

@@ -11,7 +11,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import OperationalError, ProgrammingError
 
-from owsuper.db import opening, times
+from owsuper.db import pooler, times
 from owsuper.errors import ConfigurationError, DatabaseUnreachable
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def configure(conn: Connection[Any]) -> None:
     conn.autocommit = True
     conn.cursor_factory = psycopg.RawCursor
     conn.adapters.register_loader("timestamptz", times.TimeLoader)
-    answer = conn.execute(opening.opening(conn.pgconn.backend_pid)).fetchone()
-    if answer is not None and opening.is_pooled(answer):
+    answer = conn.execute(pooler.opening(conn.pgconn.backend_pid)).fetchone()
+    if answer is not None and pooler.is_pooled(answer):
         _adapt(conn, answer)
 
 
@@ -60,16 +60,16 @@ async def aconfigure(conn: AsyncConnection[Any]) -> None:
     await conn.set_autocommit(True)
     conn.cursor_factory = psycopg.AsyncRawCursor
     conn.adapters.register_loader("timestamptz", times.TimeLoader)
-    cursor = await conn.execute(opening.opening(conn.pgconn.backend_pid))
+    cursor = await conn.execute(pooler.opening(conn.pgconn.backend_pid))
     answer = await cursor.fetchone()
-    if answer is not None and opening.is_pooled(answer):
+    if answer is not None and pooler.is_pooled(answer):
         _adapt(conn, answer)
 
 
-def _adapt(conn: Connection[Any] | AsyncConnection[Any], answer: opening.Answer) -> None:
+def _adapt(conn: Connection[Any] | AsyncConnection[Any], answer: pooler.Answer) -> None:
     from owsuper.db import pooled  # a supervisor has no use for it, nor for psycopg's cursors
 
-    if mend := opening.unfit(answer):
+    if mend := pooler.unfit(answer):
         role = conn.info.user
         raise ConfigurationError(
             f"The connection goes through a pooler, where settings of a session are out of our"

@@ -18,7 +18,7 @@ from psycopg.abc import Params
 from psycopg.pq import TransactionStatus
 from psycopg.rows import Row
 
-from owsuper.db.opening import LOCAL
+from owsuper.db.pooler import LOCAL
 
 
 def adapt(conn: Connection[Any] | AsyncConnection[Any]) -> None:

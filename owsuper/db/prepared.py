@@ -17,7 +17,7 @@ import psycopg
 from psycopg import Connection, pq
 
 from owsuper.db import connect
-from owsuper.db.opening import LOCAL
+from owsuper.db.pooler import LOCAL
 from owsuper.db.result import UNUSABLE_PLAN, Param, encode
 from owsuper.db.statement import Statement
 

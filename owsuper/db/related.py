@@ -7,11 +7,11 @@ from typing import Any, Final
 import orjson
 from psycopg import Connection
 
-from owsuper.core.model import ChildState, Delivery, NewChild
+from owsuper.core.model import ChildRunState, Delivery, NewChildRun
 from owsuper.db import prepared
-from owsuper.db.documents import child_document
 from owsuper.db.rows import answer
 from owsuper.db.statement import load
+from owsuper.db.write_documents import child_document
 from owsuper.ids import new_id
 
 _PATIENTLY: Final = "30s"  # for the lock on a signal: a sender keeps no other run waiting
@@ -32,15 +32,20 @@ class RelatedStore:
         self._lock_waits = load("lock_signal_waits", schema)
         self._send = load("send_signal", schema)
 
-    def look(self, conn: Connection[Any], attempt_id: str) -> ChildState | Delivery | None:
+    def look(self, conn: Connection[Any], attempt_id: str) -> ChildRunState | Delivery | None:
         """What has come of that which a running step attempt waits for."""
         params = (self._namespace, attempt_id)
         rows = conn.execute(self._look.query, params, prepare=True).fetchall()
         return answer(rows[0]) if rows else None
 
     def adopt(
-        self, conn: Connection[Any], run_id: str, worker_id: str, attempt_id: str, child: NewChild
-    ) -> ChildState | None:
+        self,
+        conn: Connection[Any],
+        run_id: str,
+        worker_id: str,
+        attempt_id: str,
+        child: NewChildRun,
+    ) -> ChildRunState | None:
         """The child of a ``workflow`` attempt that has no link to one: the run that names it as
         its parent or, when there is none, ``child``. They are linked then. None if the fence
         does not hold, or the attempt is over.
@@ -53,7 +58,7 @@ class RelatedStore:
             params = (self._namespace, run_id, worker_id, attempt_id, document.decode(), key)
             rows = conn.execute(self._adopt.query, params).fetchall()
         found = answer(rows[0]) if rows else None
-        return found if isinstance(found, ChildState) else None
+        return found if isinstance(found, ChildRunState) else None
 
     def send(
         self,

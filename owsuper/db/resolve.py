@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import OperationalError
 
 
-class Resolution:
+class HostLookup:
     """One look-up of all hosts of a connection string, by a thread that ends with it.
 
     ``fileno()`` becomes readable when ``result()`` is ready.

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from owsuper.core import codec
-from owsuper.core.model import ChildState, Delivery, StepAttempt
+from owsuper.core.model import ChildRunState, Delivery, RecordedAttempt
 
 
-def step_attempt(row: Sequence[Any]) -> StepAttempt:
+def step_attempt(row: Sequence[Any]) -> RecordedAttempt:
     """A StepAttempt of its columns, the JSON ones as text. Raises InvalidData."""
     attempt_id, name, kind, status, context, output, error, created, started, finished = row[:10]
     of = f"step {name!r}"
-    return StepAttempt(
+    return RecordedAttempt(
         attempt_id,
         name,
         kind,
@@ -28,7 +28,7 @@ def step_attempt(row: Sequence[Any]) -> StepAttempt:
     )
 
 
-def answer(row: Sequence[Any]) -> ChildState | Delivery | None:
+def answer(row: Sequence[Any]) -> ChildRunState | Delivery | None:
     """Of the columns that ``load`` and ``look`` return for what an attempt waits for.
 
     Raises InvalidData.
@@ -36,7 +36,7 @@ def answer(row: Sequence[Any]) -> ChildState | Delivery | None:
     child_id, status, output, error, finished, delivered, data = row
     if child_id is not None:
         of = f"run {child_id}"
-        return ChildState(
+        return ChildRunState(
             child_id,
             status,
             codec.decode(output, what="output", of=of),

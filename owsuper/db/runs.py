@@ -16,8 +16,8 @@ from typing import Any, Final
 import orjson
 from psycopg import Connection
 
-from owsuper.core.model import StepAttempt, WriteSet
-from owsuper.db import documents, prepared, times
+from owsuper.core.model import RecordedAttempt, WriteSet
+from owsuper.db import prepared, times, write_documents
 from owsuper.db.result import Param
 from owsuper.db.rows import step_attempt
 from owsuper.db.statement import Statement, load
@@ -32,7 +32,7 @@ _BRIEFLY: Final = "1s"  # for the lock on a signal: other runs wait for what a c
 class LoadedRun:
     """The history of a run in the order of its attempts, and its retried failures so far."""
 
-    history: list[StepAttempt]
+    history: list[RecordedAttempt]
     failures: int
 
 
@@ -70,7 +70,7 @@ class RunStore:
     def _write(
         self, conn: Connection[Any], writes: Sequence[WriteSet], *, relaxed: bool
     ) -> set[str]:
-        signals, waits = documents.awaited_signals(writes), documents.held_waits(writes)
+        signals, waits = write_documents.awaited_signals(writes), write_documents.held_waits(writes)
         if not signals and not waits:
             return self._write_all(conn, writes, relaxed=relaxed)
         with prepared.transaction(conn):
@@ -84,13 +84,15 @@ class RunStore:
     def _write_all(
         self, conn: Connection[Any], writes: Sequence[WriteSet], *, relaxed: bool
     ) -> set[str]:
-        claims = documents.claims(writes)
-        statement = self._commit_related if any(map(documents.is_related, writes)) else self._commit
-        rows = self._execute_text(conn, statement, *documents.arrays(claims, writes), relaxed)
+        claims = write_documents.claims(writes)
+        statement = (
+            self._commit_related if any(map(write_documents.is_related, writes)) else self._commit
+        )
+        rows = self._execute_text(conn, statement, *write_documents.arrays(claims, writes), relaxed)
         held = {worker for worker, related in rows if related != "true"}
         related = {worker for worker, related in rows if related == "true"}
         if related:
-            arrays = documents.arrays({worker: claims[worker] for worker in related}, writes)
+            arrays = write_documents.arrays({worker: claims[worker] for worker in related}, writes)
             rows = self._execute_text(conn, self._commit_related, *arrays, relaxed)
             held.update(worker for worker, _ in rows)
         return held
@@ -153,12 +155,12 @@ class RunStore:
         return prepared.execute(conn, statement, (self._namespace, *params))
 
 
-def _at_the_end(history: Sequence[StepAttempt], moment: datetime) -> Iterator[StepAttempt]:
+def _at_the_end(history: Sequence[RecordedAttempt], moment: datetime) -> Iterator[RecordedAttempt]:
     """The last of ``history``, as far back as they were created at ``moment``."""
     return takewhile(lambda each: each.created_at == moment, reversed(history))
 
 
-def _count(attempts: Iterable[StepAttempt]) -> int:
+def _count(attempts: Iterable[RecordedAttempt]) -> int:
     return sum(not each.is_abandoned for each in attempts)
 
 

@@ -5,7 +5,7 @@ names and arguments, blocking and awaitable. Both turn each call into a request,
 the engine behind them.
 """
 
-from owsuper.step.awaiting import AsyncStep
-from owsuper.step.blocking import Step
+from owsuper.step.asynchronous import AsyncStep
+from owsuper.step.sync import Step
 
 __all__ = ["AsyncStep", "Step"]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from owsuper.step.requests import Request
 
 
-class BlockingEngine(Protocol):
+class SyncEngine(Protocol):
     """Runs the steps of a ``def`` workflow."""
 
     run: ClaimedRun
@@ -21,7 +21,7 @@ class BlockingEngine(Protocol):
     def parallel(self, branches: tuple[Callable[[], Any], ...]) -> list[Any]: ...
 
 
-class AwaitableEngine(Protocol):
+class AsyncEngine(Protocol):
     """Runs the steps of an ``async def`` workflow.
 
     What is asked for is checked and named before anybody awaits it: the order of the calls counts.

@@ -15,7 +15,7 @@ from owsuper.core.durations import Duration
 
 if TYPE_CHECKING:
     from owsuper.core.retry import RetryPolicy
-    from owsuper.workflow import Workflow
+    from owsuper.workflow.definition import Workflow
 
 Timeout: TypeAlias = Duration | datetime
 """How long to wait, or until when: a duration, or an aware datetime."""
@@ -49,7 +49,7 @@ class SleepUntil:
 
 
 @dataclass(slots=True)
-class ChildCall:
+class ChildRunCall:
     """Run ``workflow`` as a child; ``type`` is what its result comes back as.
 
     ``name`` is the step's, here and below, if it has one of its own.
@@ -83,4 +83,4 @@ class SignalSend:
     buffer: bool
 
 
-Request: TypeAlias = FunctionCall | Sleep | SleepUntil | ChildCall | SignalWait | SignalSend
+Request: TypeAlias = FunctionCall | Sleep | SleepUntil | ChildRunCall | SignalWait | SignalSend

@@ -10,12 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from owsuper import flight
 from owsuper.core.model import ClaimedRun
-from owsuper.flight import FlightRecorder
-from owsuper.supervisor.child_state import Event, State, after
-from owsuper.supervisor.pipe import Pipe
-from owsuper.wire import (
+from owsuper.ipc import flight_recorder
+from owsuper.ipc.flight_recorder import FlightRecorder
+from owsuper.ipc.messages import (
     Assign,
     Beat,
     Drain,
@@ -27,10 +25,12 @@ from owsuper.wire import (
     Renew,
     Stop,
 )
+from owsuper.ipc.pipe import Pipe
+from owsuper.supervisor.child_state import Event, State, after
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class HeldRun:
     """A claimed run in our care. Times are ``time.monotonic`` moments."""
 
     run: ClaimedRun
@@ -52,7 +52,7 @@ class Child:
         slots: int,
         *,
         on_ready: Callable[[Child], None],
-        on_finished: Callable[[Child, Held, Finished], None],
+        on_finished: Callable[[Child, HeldRun, Finished], None],
         on_lost: Callable[[Child], None],
     ) -> None:
         self.number = number
@@ -60,9 +60,9 @@ class Child:
         self.pid: int | None = None
         self.ready_at: float | None = None
         self.lost_at: float | None = None
-        self.held: dict[int, Held] = {}
+        self.held: dict[int, HeldRun] = {}
         self.load_failure: LoadFailed | None = None
-        self.doomed = False  # by us: its runs must not be charged for its death
+        self.killed_by_us = False  # by us: its runs must not be charged for its death
         self.told_to_end = False  # by us
         self.leaving = False  # told by somebody else
         self.reserved = False  # for a suspect: nothing else is assigned any more
@@ -71,7 +71,7 @@ class Child:
         self._on_finished = on_finished
         self._on_lost = on_lost
         ours, theirs = socket.socketpair()
-        flight_fd = flight.create(slots)
+        flight_fd = flight_recorder.create(slots)
         self.descriptors = (theirs.detach(), flight_fd)
         self._flight = FlightRecorder(flight_fd, slots)
         self.pipe = Pipe(ours, on_message=self._hear, on_eof=self._hear_eof)
@@ -98,7 +98,7 @@ class Child:
         self.pid = pid
         self.state = after(self.state, Event.FORKED)
 
-    def assign(self, held: Held) -> None:
+    def assign(self, held: HeldRun) -> None:
         """Give it a run; it must have a slot."""
         slot = self._free.pop()
         held.since = time.monotonic()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
-from owsuper.supervisor.child import Child, Held
-from owsuper.supervisor.exits import Evidence
-from owsuper.wire import Finished
+from owsuper.ipc.messages import Finished
+from owsuper.supervisor.child import Child, HeldRun
+from owsuper.supervisor.exit_status import Evidence
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -33,14 +33,14 @@ def child_died(child: Child, evidence: Evidence) -> None:
         _log.error("run lost its process", extra=_context(child, held) | how)
 
 
-def run_left(child: Child, held: Held, finished: Finished) -> None:
+def run_left(child: Child, held: HeldRun, finished: Finished) -> None:
     if _log.isEnabledFor(logging.DEBUG):
         seconds = round(time.monotonic() - held.since, 4)
         how = {"outcome": finished.outcome, "seconds": seconds}
         _log.debug("run left the child", extra=_context(child, held) | how)
 
 
-def _context(child: Child, held: Held) -> dict[str, object]:
+def _context(child: Child, held: HeldRun) -> dict[str, object]:
     run = held.run
     return {
         "child": child.number,

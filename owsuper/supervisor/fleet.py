@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
+from owsuper.ipc.messages import Exited, Finished, Fork, Forked
 from owsuper.settings import Settings
-from owsuper.supervisor.child import Child, Held
+from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.child_state import State
-from owsuper.supervisor.exits import Evidence, is_ending
-from owsuper.supervisor.generation import Generation
+from owsuper.supervisor.exit_status import Evidence, is_ending
 from owsuper.supervisor.loop import Loop
+from owsuper.supervisor.template import TemplateProcess
 from owsuper.supervisor.timers import Backoff
-from owsuper.wire import Exited, Finished, Fork, Forked
 
 _WAIT_FOR_EVIDENCE: Final = 0.02  # seconds between EOF and giving up on a wait status
 _WAIT_IF_ENDING: Final = 0.5
@@ -25,12 +25,12 @@ _HOPELESS: Final = 3  # boot failures at start-up, after which to give up
 _log = logging.getLogger("owsuper.supervisor")
 
 
-class Owner(Protocol):
+class FleetObserver(Protocol):
     """Who is told what happens to the children."""
 
     def child_ready(self, child: Child) -> None: ...
 
-    def run_finished(self, child: Child, held: Held, finished: Finished) -> None: ...
+    def run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None: ...
 
     def child_died(self, child: Child, evidence: Evidence) -> None:
         """It is dead; what it held is in ``child.held``."""
@@ -50,14 +50,14 @@ class Fleet:
         self,
         loop: Loop,
         settings: Settings,
-        generation: Generation,
-        owner: Owner,
+        template: TemplateProcess,
+        owner: FleetObserver,
         *,
         environment: Mapping[str, str],
     ) -> None:
         self._loop = loop
         self._settings = settings
-        self._generation = generation
+        self._template = template
         self._owner = owner
         self._environment = dict(environment)
         self._children: dict[int, Child] = {}
@@ -65,7 +65,7 @@ class Fleet:
         self._wanted = settings.processes
         self._ever_ready = False
         self._backoff = Backoff(0.1, limit=30.0)
-        self._evidence = loop.timers.add("wait for evidence", self._bury_lost)
+        self._evidence = loop.timers.add("wait for evidence", self._reap_lost)
         self._births = loop.timers.add("replace a child", self._fill_after_backoff)
         self._not_before = 0.0  # no births until then
 
@@ -82,14 +82,14 @@ class Fleet:
         if time.monotonic() < self._not_before:
             self._births.at_latest(self._not_before)
             return
-        while len(self._children) < self._wanted and self._generation.can_fork:
-            self._bear()
+        while len(self._children) < self._wanted and self._template.can_fork:
+            self._spawn()
 
     def _fill_after_backoff(self) -> None:
         self._not_before = 0.0
         self.fill()
 
-    def _bear(self) -> None:
+    def _spawn(self) -> None:
         self._numbers += 1
         child = Child(
             self._numbers,
@@ -101,7 +101,7 @@ class Fleet:
         self._children[child.number] = child
         self._loop.add(child.pipe)
         request = Fork(child.number, self._settings, self._environment)
-        self._generation.fork(request, child.descriptors)
+        self._template.fork(request, child.descriptors)
 
     def _ready(self, child: Child) -> None:
         self._ever_ready = True
@@ -122,7 +122,7 @@ class Fleet:
     def ready(self) -> int:
         return sum(child.state is State.READY for child in self._children.values())
 
-    def assign(self, held: Held) -> bool:
+    def assign(self, held: HeldRun) -> bool:
         """Give the run to the child with most room. False if none has any.
 
         A suspect, a run that may have killed its process, goes to a child of its own: one
@@ -136,7 +136,7 @@ class Fleet:
         child.assign(held)
         return True
 
-    def _assign_alone(self, held: Held) -> bool:
+    def _assign_alone(self, held: HeldRun) -> bool:
         ready = [each for each in self._children.values() if each.state is State.READY]
         idle = [each for each in ready if each.idle]
         if idle:  # whether or not another one is emptying for it
@@ -164,18 +164,18 @@ class Fleet:
     def exited(self, message: Exited) -> None:
         """The template reaped one."""
         if (child := self._children.get(message.child)) is not None:
-            self._bury(child, Evidence(message.pid, message.wait_status, message.max_rss_kb))
+            self._reap(child, Evidence(message.pid, message.wait_status, message.max_rss_kb))
 
     def reaped(self, evidence: Evidence) -> None:
         """We reaped a process: perhaps a child whose template is dead."""
         for child in self:
             if child.pid == evidence.pid:
-                self._bury(child, evidence)
+                self._reap(child, evidence)
 
     def _lost(self, child: Child) -> None:
         self._evidence.at_latest(time.monotonic() + _WAIT_FOR_EVIDENCE)
 
-    def _bury_lost(self) -> None:
+    def _reap_lost(self) -> None:
         """Those who were lost some time ago and whose wait status is still missing.
 
         It is on its way if the process is ending, however slowly on a busy machine. Else the
@@ -185,15 +185,15 @@ class Fleet:
         for child in self:
             if child.state is not State.LOST or child.lost_at is None:
                 continue
-            ending = child.pid is not None and is_ending(child.pid)
-            wait = _WAIT_IF_ENDING if ending else _WAIT_FOR_EVIDENCE
+            shutdown = child.pid is not None and is_ending(child.pid)
+            wait = _WAIT_IF_ENDING if shutdown else _WAIT_FOR_EVIDENCE
             if now < child.lost_at + wait:
                 self._evidence.at_latest(now + _WAIT_FOR_EVIDENCE)
                 continue
             child.kill(signal.SIGKILL)
-            self._bury(child, Evidence(child.pid))
+            self._reap(child, Evidence(child.pid))
 
-    def _bury(self, child: Child, evidence: Evidence) -> None:
+    def _reap(self, child: Child, evidence: Evidence) -> None:
         child.exited()
         del self._children[child.number]
         self._loop.remove(child.pipe)
@@ -245,10 +245,10 @@ class Fleet:
     def kill(self, number: signal.Signals) -> None:
         """Send everyone a signal. They are not to blame for dying of it."""
         for child in self:
-            child.doomed = True
+            child.killed_by_us = True
             child.kill(number)
         if number is signal.SIGKILL and any(child.pid is None for child in self):
-            self._generation.kill()  # it does not fork them, so it must let go of their pipes
+            self._template.kill()  # it does not fork them, so it must let go of their pipes
 
 
 def _is_emptying(child: Child) -> bool:

@@ -26,15 +26,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
+from owsuper.ipc.messages import ApplicationLoaded, Exited, Forked, LoadFailed
 from owsuper.settings import Settings, variable_name
-from owsuper.supervisor.exits import Evidence, ExitCode
-from owsuper.supervisor.generation import Generation
+from owsuper.supervisor.dispatch import Dispatch
+from owsuper.supervisor.exit_status import Evidence, ExitCode
 from owsuper.supervisor.loop import Loop
-from owsuper.supervisor.service import Service
 from owsuper.supervisor.signals import SignalInbox
 from owsuper.supervisor.spawn import become_subreaper
 from owsuper.supervisor.status import Status
-from owsuper.wire import Exited, Forked, Loaded, LoadFailed
+from owsuper.supervisor.template import TemplateProcess
 
 _TEMPLATE_LEAVES: Final = 1.0  # seconds for the template to go once it has no children
 
@@ -82,7 +82,7 @@ class Supervisor:
     def __init__(self, settings: Settings, ready_fd: int | None) -> None:
         self._settings = settings
         self._loop = Loop()
-        self._service: Service | None = None
+        self._service: Dispatch | None = None
         self._stop_asked = False
         self._failure: LoadFailed | None = None
         self._status = Status(self._loop, settings, ready_fd, doing=self._doing, on_gone=self._stop)
@@ -91,7 +91,7 @@ class Supervisor:
             [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD], self._on_signal
         )
         self._loop.add(self._inbox)
-        self._generation = Generation(
+        self._template = TemplateProcess(
             self._loop,
             settings,
             on_loaded=self._on_loaded,
@@ -117,11 +117,11 @@ class Supervisor:
 
     # --- loading -------------------------------------------------------------------------
 
-    def _load(self) -> Loaded | None:
-        self._generation.start()
-        while self._generation.loaded is None and self._failure is None and not self._stop_asked:
+    def _load(self) -> ApplicationLoaded | None:
+        self._template.start()
+        while self._template.loaded is None and self._failure is None and not self._stop_asked:
             self._loop.turn()
-        return None if self._stop_asked else self._generation.loaded
+        return None if self._stop_asked else self._template.loaded
 
     def _not_loaded(self) -> int:
         if self._failure is None:
@@ -133,8 +133,8 @@ class Supervisor:
 
     def _serve(self, settings: Settings) -> int:
         become_subreaper()
-        service = Service(
-            self._loop, settings, self._generation, environment=self._additions(settings)
+        service = Dispatch(
+            self._loop, settings, self._template, environment=self._additions(settings)
         )
         self._service = service
         service.start()
@@ -192,13 +192,13 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            if pid == self._generation.pid:
-                self._generation.reaped(status)
+            if pid == self._template.pid:
+                self._template.reaped(status)
             elif self._service is not None:
                 kilobytes = usage.ru_maxrss // (1024 if sys.platform == "darwin" else 1)
                 self._service.fleet.reaped(Evidence(pid, status, kilobytes))
 
-    def _on_loaded(self, loaded: Loaded) -> None:
+    def _on_loaded(self, loaded: ApplicationLoaded) -> None:
         for sentence in loaded.warnings:
             _log.warning("%s", sentence)
         if self._service is not None:
@@ -221,10 +221,10 @@ class Supervisor:
         """Let go of everything. Children that are left see it, and leave by themselves."""
         if self._service is not None:
             self._service.close()
-        self._generation.close()
-        self._loop.timers.add("end the template", self._generation.kill).after(_TEMPLATE_LEAVES)
+        self._template.close()
+        self._loop.timers.add("end the template", self._template.kill).after(_TEMPLATE_LEAVES)
         patience = time.monotonic() + 2 * _TEMPLATE_LEAVES
-        while self._generation.pid is not None and time.monotonic() < patience:
+        while self._template.pid is not None and time.monotonic() < patience:
             self._loop.turn()
         self._loop.remove(self._inbox)
         self._inbox.close()
@@ -232,7 +232,7 @@ class Supervisor:
         self._loop.close()
 
 
-def _settle(settings: Settings, loaded: Loaded, url: str) -> Settings:
+def _settle(settings: Settings, loaded: ApplicationLoaded, url: str) -> Settings:
     """The final settings: what came by flag, else what the application says, else the rest."""
     namespace = None if "namespace" in settings.given else loaded.namespace
     schema = None if "schema" in settings.given else loaded.schema

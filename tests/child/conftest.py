@@ -12,22 +12,23 @@ from typing import Any
 import psycopg
 import pytest
 
-from owsuper import OpenWorkflow, flight
+from owsuper import OpenWorkflow
 from owsuper.child.committer import Committer
-from owsuper.child.database import Database
-from owsuper.child.deferred import Deferred
-from owsuper.child.execute import Ended, Executor
+from owsuper.child.database import ChildDatabase
+from owsuper.child.deferred_writes import DeferredWrites
+from owsuper.child.execution.base import Services
+from owsuper.child.executor import Ended, Executor
 from owsuper.child.inquiries import Inquiries
 from owsuper.child.leases import Leases
-from owsuper.child.loop import LoopThread
-from owsuper.child.markers import Markers
-from owsuper.child.passes import Services
-from owsuper.child.timekeeper import Timekeeper
+from owsuper.child.running_rows import RunningRows
+from owsuper.child.threads import LoopThread
+from owsuper.child.timers import TimerThread
 from owsuper.core.model import ClaimedRun
 from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
-from owsuper.flight import FlightRecorder
-from owsuper.workflow import Workflow
+from owsuper.ipc import flight_recorder
+from owsuper.ipc.flight_recorder import FlightRecorder
+from owsuper.workflow.definition import Workflow
 
 LEASE = 30.0
 
@@ -39,20 +40,20 @@ class Engine:
         self.ow = OpenWorkflow(url, schema=schema)
         self.schema = schema
         self.conn = conn
-        self.database = Database(url, "owsuper test child")
+        self.database = ChildDatabase(url, "owsuper test child")
         self.store = RunStore(schema, "default")
         self.related = RelatedStore(schema, "default")
         self.threads = ThreadPoolExecutor(max_workers=32)
         self.writers = ThreadPoolExecutor(max_workers=2)
-        timekeeper = Timekeeper()
+        timers = TimerThread()
         self.services = Services(
             committer=Committer(self.database, self.store),
-            markers=Markers(self.database, self.store, timekeeper, self.writers),
-            deferred=Deferred(timekeeper, self.writers),
+            running_rows=RunningRows(self.database, self.store, timers, self.writers),
+            deferred_writes=DeferredWrites(timers, self.writers),
             leases=Leases(self.database, self.store, LEASE),
             inquiries=Inquiries(self.database, self.related),
-            flight=FlightRecorder(flight.create(1), 1),
-            timekeeper=timekeeper,
+            flight=FlightRecorder(flight_recorder.create(1), 1),
+            timers=timers,
             threads=self.threads,
             writers=self.writers,
             loop=LoopThread(),
@@ -154,7 +155,7 @@ class Engine:
         self.services.loop.stop()
         self.threads.shutdown()
         self.writers.shutdown()
-        self.services.timekeeper.stop()
+        self.services.timers.stop()
         self.services.committer.close()
         self.database.close()
         self.ow.close()

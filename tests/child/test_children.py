@@ -9,15 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-
-from owsuper import (
-    ChildCanceled,
-    ChildFailed,
-    ChildTimedOut,
-    Step,
-    StepFailed,
-)
 from tests.child.colours import Body, both
+
+from owsuper import ChildCanceled, ChildFailed, ChildTimedOut, Step, StepFailed
 from tests.child.conftest import Engine
 
 Colour = Callable[[Body], Callable[..., Any]]
@@ -358,11 +352,11 @@ def test_a_wait_that_the_code_no_longer_comes_to_does_not_keep_the_run_awake(
     engine: Engine, colour: Colour
 ) -> None:
     define_child(engine)
-    passes = []
+    executions = []
 
     def body(step: Any) -> Any:
-        passes.append(1)
-        if len(passes) == 1:
+        executions.append(1)
+        if len(executions) == 1:
             yield step.run_workflow("child")
         else:
             yield step.sleep("long", "1h")

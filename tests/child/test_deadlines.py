@@ -13,11 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.child.colours import Body, both
 
 from owsuper import AsyncStep, Step
 from owsuper.child.deadlines import Deadlines
 from owsuper.core.retry import DEADLINE_ERROR
-from tests.child.colours import Body, both
 from tests.child.conftest import Engine
 
 Colour = Callable[[Body], Callable[..., Any]]
@@ -159,7 +159,7 @@ class TestBothColours:
             yield step.run("b", calls.append, "b")
 
         def until_the_deadline() -> None:
-            while engine.executor.passes[worker].verdict is None:
+            while engine.executor.executions[worker].verdict is None:
                 time.sleep(0.001)
 
         engine.workflow(colour(body))
@@ -176,7 +176,7 @@ class TestBothColours:
 
         def body(step: Any) -> Any:
             yield step.run("a", lambda: 1)
-            while engine.executor.passes[claimed.worker_id].now() < claimed.deadline_at:
+            while engine.executor.executions[claimed.worker_id].now() < claimed.deadline_at:
                 time.sleep(0.001)
             with suppress(BaseException):
                 yield step.run("b", calls.append, "b")
@@ -246,7 +246,7 @@ class TestAsyncOnly:
             try:
                 await asyncio.Event().wait()
             finally:
-                engine.executor.passes[claimed.worker_id].lose()  # told twice, cancelled once
+                engine.executor.executions[claimed.worker_id].lose()  # told twice, cancelled once
                 await asyncio.sleep(1.3)
                 cleaned.append(name)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.child.colours import Body, both
 
 from owsuper import NonDeterminismError, RetryPolicy
-from tests.child.colours import Body, both
 from tests.child.conftest import Engine
 
 Colour = Callable[[Body], Callable[..., Any]]

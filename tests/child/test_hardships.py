@@ -14,9 +14,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.child.colours import Body, both
 
 from owsuper import RetryPolicy, Step, StepFailed
-from tests.child.colours import Body, both
 from tests.child.conftest import Engine
 
 Colour = Callable[[Body], Callable[..., Any]]
@@ -51,15 +51,15 @@ class TestWritesThatFailByThemselves:
         engine.workflow(colour(body))
         locked, free = engine.start(), engine.start()
         with (
-            ThreadPoolExecutor(2) as passes,
+            ThreadPoolExecutor(2) as executions,
             psycopg.connect(database_url) as elsewhere,
         ):
             claimed = engine.claim(locked)
             elsewhere.execute(
                 f"SELECT FROM \"{engine.schema}\".workflow_runs WHERE id = '{locked}' FOR UPDATE"
             )
-            waiting = passes.submit(engine.one_pass, locked, claimed)
-            assert passes.submit(engine.one_pass, free).result().outcome == "completed"
+            waiting = executions.submit(engine.one_pass, locked, claimed)
+            assert executions.submit(engine.one_pass, free).result().outcome == "completed"
             assert not waiting.done()
             elsewhere.rollback()
             assert waiting.result().outcome == "completed"
@@ -82,9 +82,9 @@ class TestWritesThatFailByThemselves:
         engine.workflow(colour(body))
         engine.ow.workflow("other")(colour(water))
         poisoned, other = engine.start(), engine.start(workflow="other")
-        with ThreadPoolExecutor(2) as passes:
-            waiting = passes.submit(engine.one_pass, poisoned)
-            assert passes.submit(engine.one_pass, other).result().outcome == "completed"
+        with ThreadPoolExecutor(2) as executions:
+            waiting = executions.submit(engine.one_pass, poisoned)
+            assert executions.submit(engine.one_pass, other).result().outcome == "completed"
             assert not waiting.done()
             accept(engine)
             assert waiting.result().outcome == "completed"

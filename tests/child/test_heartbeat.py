@@ -9,7 +9,7 @@ from owsuper.child.heartbeat import Heartbeat
 from owsuper.child.leases import Leases
 
 
-class Held:
+class HeldRun:
     """A pass, as far as the heartbeat sees it."""
 
     def __init__(self, leaving: bool) -> None:
@@ -34,11 +34,11 @@ class Nothing:
 
 
 def test_a_lease_that_cannot_be_renewed_is_lost_unless_the_run_is_just_being_given_back() -> None:
-    ends, goes_on = Held(leaving=True), Held(leaving=False)
-    passes: Any = {"ends": ends, "goes on": goes_on}
+    ends, goes_on = HeldRun(leaving=True), HeldRun(leaving=False)
+    executions: Any = {"ends": ends, "goes on": goes_on}
     nothing: Any = Nothing()
     leases = Leases(nothing, nothing, 0.03)
-    heartbeat = Heartbeat(passes, nothing, leases, lambda _: None)
+    heartbeat = Heartbeat(executions, nothing, leases, lambda _: None)
 
     assert goes_on.lost.wait(10)
     heartbeat.stop()
@@ -46,10 +46,10 @@ def test_a_lease_that_cannot_be_renewed_is_lost_unless_the_run_is_just_being_giv
 
 
 def test_leases_are_renewed_at_once_when_that_is_asked_for() -> None:
-    held = Held(leaving=False)
-    passes: Any = {"held": held}
+    held = HeldRun(leaving=False)
+    executions: Any = {"held": held}
     nothing: Any = Nothing()
-    heartbeat = Heartbeat(passes, nothing, Leases(nothing, nothing, 3600.0), lambda _: None)
+    heartbeat = Heartbeat(executions, nothing, Leases(nothing, nothing, 3600.0), lambda _: None)
 
     heartbeat.now()
     assert held.lost.wait(10)

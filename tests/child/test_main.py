@@ -14,10 +14,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from owsuper import flight
 from owsuper.core.retry import DEADLINE_ERROR
-from owsuper.flight import FlightRecorder
-from owsuper.wire import (
+from owsuper.ipc import flight_recorder
+from owsuper.ipc.flight_recorder import FlightRecorder
+from owsuper.ipc.messages import (
     Assign,
     Beat,
     Drain,
@@ -41,7 +41,7 @@ class Child:
     def __init__(self, url: str, schema: str, *, lease: float = 30, graceful: float = 20) -> None:
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(20)
-        memory = flight.create(2)
+        memory = flight_recorder.create(2)
         self.flight = FlightRecorder(memory, 2)
         self.process = subprocess.Popen(
             [

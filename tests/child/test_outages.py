@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.child.colours import Body, both
 
 from owsuper import AsyncStep, RetryPolicy
-from tests.child.colours import Body, both
 from tests.child.conftest import Engine
 from tests.fixtures.proxy import Proxy
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.child.colours import Body, both
 
 from owsuper import AsyncStep, NonRetryableError, RetryPolicy, StepFailed
-from tests.child.colours import Body, both
 from tests.child.conftest import Engine
 
 Colour = Callable[[Body], Callable[..., Any]]

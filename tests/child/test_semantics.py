@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from tests.child.colours import Body, awaiting, blocking, both
 
 from owsuper import AsyncStep, RetryPolicy, Step, StepFailed, StepUsageError
-from tests.child.colours import Body, awaiting, blocking, both
 from tests.child.conftest import Engine
 
 Colour = Callable[[Body], Callable[..., Any]]
@@ -703,7 +703,7 @@ class TestWhatIsWrittenWhen:
         self, engine: Engine, colour: Colour, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
-            yield step.run("a", lambda: engine.executor.passes[worker].lose())
+            yield step.run("a", lambda: engine.executor.executions[worker].lose())
             yield step.run("b", calls("b"))
 
         engine.workflow(colour(body))

@@ -12,11 +12,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.child.colours import Body, both
 
 from owsuper import ConfigurationError, NotSerializable, Signal, StepFailed
 from owsuper.db import connect
 from owsuper.db.clients import ClientQueries
-from tests.child.colours import Body, both
 from tests.child.conftest import Engine
 
 Colour = Callable[[Body], Callable[..., Any]]
@@ -108,11 +108,11 @@ class TestWaiting:
         self, engine: Engine, colour: Colour
     ) -> None:
         """It was sent after the history was read, while the run had an owner to wake it."""
-        passes = []
+        executions = []
 
         def body(step: Any) -> Any:
-            passes.append(1)
-            if len(passes) == 2:
+            executions.append(1)
+            if len(executions) == 2:
                 engine.ow.send_signal("go", 1)
             return (yield step.wait_for_signal("go"))
 
@@ -132,11 +132,11 @@ class TestWaiting:
         self, engine: Engine, colour: Colour
     ) -> None:
         """It was sent after the history was read, to a wait whose time was over."""
-        passes = []
+        executions = []
 
         def body(step: Any) -> Any:
-            passes.append(1)
-            if len(passes) == 2:
+            executions.append(1)
+            if len(executions) == 2:
                 assert engine.ow.send_signal("go", 1, buffer=True) == [run_id]
             return (yield step.wait_for_signal("go", timeout="200ms"))
 
@@ -267,11 +267,11 @@ class TestWaiting:
     def test_a_second_wait_for_what_a_step_waits_for_that_the_code_has_left_is_an_error(
         self, engine: Engine, colour: Colour
     ) -> None:
-        passes = []
+        executions = []
 
         def body(step: Any) -> Any:
-            passes.append(1)
-            name = "first" if len(passes) == 1 else "second"
+            executions.append(1)
+            name = "first" if len(executions) == 1 else "second"
             yield step.wait_for_signal("go", name=name)
 
         engine.workflow(colour(body))

@@ -13,22 +13,22 @@ from typing import TypeVar
 
 import pytest
 
-from owsuper import flight
-from owsuper.settings import Settings
-from owsuper.supervisor.spawn import start_template
-from owsuper.wire import (
+from owsuper.ipc import flight_recorder
+from owsuper.ipc.messages import (
     PROBE,
+    ApplicationLoaded,
     Exited,
     Fork,
     Forked,
     FrameBuffer,
     Load,
-    Loaded,
     LoadFailed,
     Message,
     Ready,
     encode,
 )
+from owsuper.settings import Settings
+from owsuper.supervisor.spawn import start_template
 
 M = TypeVar("M", bound=Message)
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,7 @@ import gc, os, random, signal, socket, sys, threading
 from owsuper import OpenWorkflow
 import owsuper.child.main
 from owsuper.child.leftovers import open_sockets
-from owsuper.wire import Ready, encode
+from owsuper.ipc.messages import Ready, encode
 
 ow = OpenWorkflow(namespace="mine")
 
@@ -75,7 +75,7 @@ class Control:
 
     def load(self) -> Message:
         self.sock.sendall(encode(Load(self.settings)))
-        return self.hear(Loaded, LoadFailed, Exited)
+        return self.hear(ApplicationLoaded, LoadFailed, Exited)
 
     def hear(self, *kinds: type[M]) -> M:
         """The next message, which must be of one of these kinds."""
@@ -89,7 +89,7 @@ class Control:
 
     def fork(self, number: int = 1, environment: dict[str, str] | None = None) -> Kid:
         ours, theirs = socket.socketpair()
-        memory = flight.create(2)
+        memory = flight_recorder.create(2)
         request = Fork(number, self.settings, environment or {})
         socket.send_fds(self.sock, [encode(request)], [theirs.fileno(), memory])
         theirs.close()
@@ -161,7 +161,7 @@ App = Callable[[str], None]
 
 def test_it_says_what_the_application_registers_and_was_given(start: Start) -> None:
     loaded = start().load()
-    assert loaded == Loaded((("greet", "2"),), namespace="mine")
+    assert loaded == ApplicationLoaded((("greet", "2"),), namespace="mine")
 
 
 def test_children_share_what_the_template_imported(start: Start) -> None:
@@ -176,7 +176,7 @@ def test_children_share_what_the_template_imported(start: Start) -> None:
 
 def test_without_preload_every_child_imports_for_itself(start: Start) -> None:
     control = start(preload=False)
-    assert control.load() == Loaded((("greet", "2"),), namespace="mine")
+    assert control.load() == ApplicationLoaded((("greet", "2"),), namespace="mine")
     assert control.hear(Exited).child == PROBE
     kid = control.fork()
     kid.ready()
@@ -242,7 +242,7 @@ def test_what_importing_leaves_behind_is_named_and_children_import_for_themselve
     app(extra)
     control = start()
     loaded = control.load()
-    assert isinstance(loaded, Loaded)
+    assert isinstance(loaded, ApplicationLoaded)
     (warning,) = loaded.warnings
     assert words in warning
     assert "--no-preload" in warning
@@ -256,7 +256,7 @@ def test_what_importing_leaves_behind_is_named_and_children_import_for_themselve
 def test_a_thread_that_python_does_not_know_is_noticed(start: Start, app: App) -> None:
     app("\nimport _thread\n_thread.start_new_thread(threading.Event().wait, ())\n")
     loaded = start().load()
-    assert isinstance(loaded, Loaded)
+    assert isinstance(loaded, ApplicationLoaded)
     assert "1 native thread" in loaded.warnings[0]
 
 
@@ -364,7 +364,7 @@ def test_it_warns_of_nothing_where_warnings_are_errors(
 ) -> None:
     monkeypatch.setenv("PYTHONWARNINGS", "error")  # 3.12 warns when a process with threads forks
     control = start()
-    assert isinstance(control.load(), Loaded)
+    assert isinstance(control.load(), ApplicationLoaded)
     assert control.fork().ready()
 
 

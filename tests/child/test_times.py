@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+from tests.child.colours import Body, both
 
 from owsuper import Step
 from owsuper.core.durations import FIRST, LAST
-from tests.child.colours import Body, both
 from tests.child.conftest import Engine
 
 Colour = Callable[[Body], Callable[..., Any]]
@@ -129,5 +129,5 @@ def test_a_branch_whose_failure_lies_in_the_far_future_leaves_the_timekeeper_alo
     make_due(engine, run_id)
     assert engine.one_pass(run_id).outcome == "retrying"
     called = threading.Event()
-    engine.services.timekeeper.call_later(0, called.set)
+    engine.services.timers.call_later(0, called.set)
     assert called.wait(10)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.child.colours import Body, both
 
 from owsuper import InvalidData
-from tests.child.colours import Body, both
 from tests.child.conftest import Engine
 
 Colour = Callable[[Body], Callable[..., Any]]

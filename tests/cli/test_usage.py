@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from owsuper.cli import COMMANDS
-from owsuper.settings import RULES, option_name, variable_name
+from owsuper.settings import SETTING_TYPES, option_name, variable_name
 from tests.cli.running import Run
 from tests.fixtures.processes import Spawn
 
@@ -114,7 +114,7 @@ def test_a_mistake_in_pyproject_names_the_file(owsuper: Run, tmp_path: Path) -> 
 def test_help_names_every_option_its_variable_and_every_exit_code(owsuper: Run) -> None:
     result = owsuper("--help")
     assert (result.code, result.stderr) == (0, "")
-    for name in RULES:
+    for name in SETTING_TYPES:
         assert f"--{option_name(name)}" in result.stdout
         assert f"[{variable_name(name)}]" in result.stdout
     assert "a bare number is seconds" in result.stdout

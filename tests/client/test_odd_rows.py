@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from tests.client.colours import Call, both_colours
 
 from owsuper import InvalidData, OpenWorkflow, RunFailed, RunStatus, Unreadable
-from owsuper.cli import documents, report, words
+from owsuper.cli import documents, formatting, show
 from owsuper.core.durations import FIRST, LAST
-from tests.client.colours import Call, both_colours
 from tests.db.rows import Tables
 
 
@@ -33,10 +33,10 @@ def test_runs_and_steps_with_times_beyond_all_calendars_are_listed_and_told_of(
     assert (listed.id, listed.created_at, listed.finished_at) == (attempt, FIRST, LAST)
     run = call(ow.get_run(late), "details")
     assert (run.created_at, run.available_at, run.deadline_at) == (LAST, LAST, None)
-    assert report.listing([run], words.now())
-    for at in (FIRST, words.now(), LAST):
-        assert report.everything(call(ow.get_run(early), "details"), [listed], at)
-        assert report.everything(run, [], at)
+    assert show.listing([run], formatting.now())
+    for at in (FIRST, formatting.now(), LAST):
+        assert show.everything(call(ow.get_run(early), "details"), [listed], at)
+        assert show.everything(run, [], at)
 
 
 @both_colours
@@ -85,7 +85,7 @@ def test_what_cannot_be_read_stands_for_itself_and_hides_nothing_else(
     [attempt] = call(ow, "list_step_attempts", odd).items
     assert isinstance(attempt.context, Unreadable)
     assert attempt.output.unreadable.startswith("output: cannot be")
-    text = "\n".join(report.everything(run, [attempt], words.now()))
+    text = "\n".join(show.everything(run, [attempt], formatting.now()))
     assert '{"unreadable":"input: cannot be read: ' in text
     assert why in documents.encode(documents.of(run))
 

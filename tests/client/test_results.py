@@ -24,7 +24,7 @@ from owsuper import (
     RunNotFound,
     Step,
 )
-from owsuper.client import ear, watcher
+from owsuper.client import result_listener, result_waiter
 from owsuper.client.handle import RunHandle as Handle
 from tests.client.conftest import Rows, eventually
 from tests.fixtures.proxy import Proxy
@@ -195,8 +195,8 @@ def test_who_waits_is_woken_when_the_run_ends(ow: OpenWorkflow, rows: Rows, wait
 def test_nothing_is_polled_while_the_end_will_be_heard(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watcher, "_FIRST_PAUSE", 60.0)  # whoever polls would miss the end
-    monkeypatch.setattr(watcher, "_LONGEST_PAUSE", 60.0)
+    monkeypatch.setattr(result_waiter, "_FIRST_PAUSE", 60.0)  # whoever polls would miss the end
+    monkeypatch.setattr(result_waiter, "_LONGEST_PAUSE", 60.0)
     run_id = rows.add()
     later = once(lambda: rows.waiters(run_id) == 1, lambda: rows.end(run_id, output="heard"))
     assert ow.get_run(run_id).result(30) == "heard"
@@ -206,15 +206,15 @@ def test_nothing_is_polled_while_the_end_will_be_heard(
 def test_a_run_that_ends_before_its_lock_is_taken_is_seen(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watcher, "_FIRST_PAUSE", 60.0)
+    monkeypatch.setattr(result_waiter, "_FIRST_PAUSE", 60.0)
     run_id = rows.add()
-    announce = ear.Ear.announce
+    announce = result_listener.ResultListener.announce
 
-    def end_first(self: ear.Ear, run_ids: Any) -> set[str]:
+    def end_first(self: result_listener.ResultListener, run_ids: Any) -> set[str]:
         rows.end(run_id, output="seen")
         return announce(self, run_ids)
 
-    monkeypatch.setattr(ear.Ear, "announce", end_first)
+    monkeypatch.setattr(result_listener.ResultListener, "announce", end_first)
     assert ow.get_run(run_id).result(30) == "seen"
 
 
@@ -242,7 +242,7 @@ def test_many_may_wait_for_one_run(ow: OpenWorkflow, rows: Rows) -> None:
 def test_one_thread_and_one_lock_each_serve_very_many_waiters(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ear, "MOST_LOCKS", 20)
+    monkeypatch.setattr(result_listener, "MOST_LOCKS", 20)
     run_ids = [rows.add() for _ in range(60)]
 
     async def wait_for_all() -> list[Any]:
@@ -286,7 +286,7 @@ def test_notifications_that_never_arrive_are_noticed_and_told(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As behind a transaction pooler, which accepts LISTEN and delivers nothing."""
-    monkeypatch.setattr(ear, "_PROOF_WITHIN", 0.1)
+    monkeypatch.setattr(result_listener, "_PROOF_WITHIN", 0.1)
     monkeypatch.setattr("owsuper.db.waits.Waits.listen", lambda self, conn: None)
     run_id = rows.add()
     later = once(lambda: "do not arrive" in caplog.text, lambda: rows.end(run_id, output="found"))
@@ -319,7 +319,7 @@ def test_a_bug_in_the_waiting_thread_reaches_those_who_wait(
 ) -> None:
     run_id = rows.add()
     with monkeypatch.context() as broken:
-        broken.setattr(ear.Ear, "announce", lambda self, run_ids: 1 / 0)
+        broken.setattr(result_listener.ResultListener, "announce", lambda self, run_ids: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             ow.get_run(run_id).result(30)
     later = after_a_while(lambda: rows.end(run_id, output="found"))

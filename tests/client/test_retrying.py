@@ -11,16 +11,10 @@ from typing import Any
 
 import psycopg
 import pytest
-
-from owsuper import (
-    ConfigurationError,
-    OpenWorkflow,
-    RunNotCancelable,
-    RunNotFound,
-    RunNotRetryable,
-)
-from owsuper.db import connect
 from tests.client.colours import Call, both_colours
+
+from owsuper import ConfigurationError, OpenWorkflow, RunNotCancelable, RunNotFound, RunNotRetryable
+from owsuper.db import connect
 from tests.client.conftest import eventually
 from tests.db.rows import Tables, from_now
 from tests.fixtures.processes import Spawn

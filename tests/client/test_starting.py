@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from tests.client.colours import Call, both_colours
 
 from owsuper import (
     AsyncStep,
@@ -31,7 +32,6 @@ from owsuper import (
     Step,
     Workflow,
 )
-from tests.client.colours import Call, both_colours
 from tests.client.conftest import Rows
 from tests.fixtures.proxy import Proxy
 

@@ -20,8 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owsuper.core import codec
-from owsuper.core.codec import as_stored, decode, encode
+from owsuper.core.codec import as_stored, decode, encode, encoding
 from owsuper.errors import NotSerializable
 
 NOON = dt.datetime(2030, 1, 1, 12, tzinfo=dt.UTC)
@@ -309,8 +308,8 @@ def test_an_object_that_fails_while_it_is_written_is_a_refusal(value, text):
 
 
 def test_a_value_beyond_what_jsonb_holds_is_refused(monkeypatch):
-    assert codec._MAX_BYTES < 2**28  # what one jsonb value may hold
-    monkeypatch.setattr(codec, "_MAX_BYTES", 2**20)
+    assert encoding._MAX_BYTES < 2**28  # what one jsonb value may hold
+    monkeypatch.setattr(encoding, "_MAX_BYTES", 2**20)
     with pytest.raises(NotSerializable, match="takes 1 MB as JSON, and PostgreSQL stores at most"):
         encode("x" * 2**20, what="result")
 

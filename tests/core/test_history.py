@@ -11,13 +11,13 @@ import pytest
 
 from owsuper.core.durations import add_years, iso_ms, parse_iso
 from owsuper.core.history import History, wake_time
-from owsuper.core.model import StepAttempt
+from owsuper.core.model import RecordedAttempt
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "history_state.json").read_text())
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def attempt(**given: Any) -> StepAttempt:
+def attempt(**given: Any) -> RecordedAttempt:
     row = {
         "id": "1",
         "step_name": "a",
@@ -30,7 +30,7 @@ def attempt(**given: Any) -> StepAttempt:
         "started_at": NOW,
         "finished_at": None,
     }
-    return StepAttempt(**(row | given))
+    return RecordedAttempt(**(row | given))
 
 
 def test_attempts_fold_by_step_key_and_later_ones_win() -> None:

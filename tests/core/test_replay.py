@@ -25,14 +25,14 @@ from owsuper.core.decisions import (
 )
 from owsuper.core.model import (
     Complete,
-    ErrorPayload,
     Fail,
     Park,
+    RecordedAttempt,
     Retry,
-    StepAttempt,
     StepKind,
     StepStatus,
     StepWrite,
+    StoredError,
 )
 from owsuper.core.replay import Replay, check_step_limit
 from owsuper.core.retry import STEP_DEFAULT, RetryPolicy, pause_ms
@@ -51,12 +51,12 @@ def numbered() -> Callable[[], str]:
     return lambda: f"attempt-{next(numbers)}"
 
 
-def replay(*rows: StepAttempt, **given: Any) -> Replay:
+def replay(*rows: RecordedAttempt, **given: Any) -> Replay:
     return Replay(rows, new_id=numbered(), **given)
 
 
-def row(status: StepStatus, *, key: str = "charge", **given: Any) -> StepAttempt:
-    base = StepAttempt(
+def row(status: StepStatus, *, key: str = "charge", **given: Any) -> RecordedAttempt:
+    base = RecordedAttempt(
         id="stored",
         step_name=key,
         kind=StepKind.FUNCTION,
@@ -71,7 +71,7 @@ def row(status: StepStatus, *, key: str = "charge", **given: Any) -> StepAttempt
     return replace(base, **given)
 
 
-def sleeping(until: str, **given: Any) -> StepAttempt:
+def sleeping(until: str, **given: Any) -> RecordedAttempt:
     context = {"kind": "sleep", "resumeAt": until}
     return row(StepStatus.RUNNING, key="nap", kind=StepKind.SLEEP, context=context, **given)
 
@@ -94,18 +94,16 @@ class TestFunctionSteps:
         early = memory.function("charge", STEP_DEFAULT, NOW + seconds(0.4))
         due = memory.function("charge", STEP_DEFAULT, NOW + seconds(1))
 
-        assert early == Wait(NOW + seconds(1), error=ErrorPayload("no"))
+        assert early == Wait(NOW + seconds(1), error=StoredError("no"))
         assert due == Execute("attempt-1", 2)
 
     def test_an_exhausted_step_is_rejected_without_running(self) -> None:
         memory = replay(row(StepStatus.FAILED))
-        assert memory.function("charge", ONCE, NOW) == Reject(ErrorPayload("no"))
+        assert memory.function("charge", ONCE, NOW) == Reject(StoredError("no"))
 
     def test_a_failure_marked_final_is_rejected_whatever_the_policy(self) -> None:
         memory = replay(row(StepStatus.FAILED, error={"message": "no", "final": True}))
-        assert memory.function("charge", STEP_DEFAULT, NOW) == Reject(
-            ErrorPayload("no", final=True)
-        )
+        assert memory.function("charge", STEP_DEFAULT, NOW) == Reject(StoredError("no", final=True))
 
     def test_a_retry_that_would_come_after_the_deadline_is_not_waited_for(self) -> None:
         memory = replay(row(StepStatus.FAILED), deadline=NOW + seconds(0.5))
@@ -267,30 +265,30 @@ class TestTheEndOfAPass:
         assert replay().leave(waits) == Park(NOW + seconds(3))
 
     def test_a_run_that_waits_for_retries_alone_is_pending_with_the_error(self) -> None:
-        waits = [Wait(NOW + seconds(3), error=ErrorPayload("no"))]
-        assert replay().leave(waits) == Retry(NOW + seconds(3), ErrorPayload("no"), counts=False)
+        waits = [Wait(NOW + seconds(3), error=StoredError("no"))]
+        assert replay().leave(waits) == Retry(NOW + seconds(3), StoredError("no"), counts=False)
 
     def test_a_run_that_also_sleeps_is_parked_so_that_it_can_be_woken(self) -> None:
-        waits = [Wait(NOW + seconds(3), error=ErrorPayload("no")), Wait(NOW + seconds(9))]
+        waits = [Wait(NOW + seconds(3), error=StoredError("no")), Wait(NOW + seconds(9))]
         assert replay().leave(waits) == Park(NOW + seconds(3))
 
     def test_a_return_completes_the_run(self) -> None:
         assert replay().finish(Returned(b"7"), NOW) == Complete(b"7")
 
     def test_an_exception_fails_the_run_for_good_by_default(self) -> None:
-        end = Raised(ErrorPayload("boom", name="ValueError"))
+        end = Raised(StoredError("boom", name="ValueError"))
         assert replay().finish(end, NOW) == Fail({"message": "boom", "name": "ValueError"})
 
     def test_the_workflows_own_policy_retries_it_by_its_own_failures(self) -> None:
         policy = RetryPolicy(maximum_attempts=3)
-        end = Raised(ErrorPayload("boom"))
+        end = Raised(StoredError("boom"))
 
         first = replay(policy=policy, failures=0).finish(end, NOW)
         second = replay(policy=policy, failures=1).finish(end, NOW)
         third = replay(policy=policy, failures=2).finish(end, NOW)
 
-        assert first == Retry(NOW + seconds(1), ErrorPayload("boom"), counts=True)
-        assert second == Retry(NOW + seconds(2), ErrorPayload("boom"), counts=True)
+        assert first == Retry(NOW + seconds(1), StoredError("boom"), counts=True)
+        assert second == Retry(NOW + seconds(2), StoredError("boom"), counts=True)
         assert third == Fail({"message": "boom"})
 
     def test_jitter_makes_the_pause_between_two_attempts_of_the_workflow_shorter(self) -> None:
@@ -298,7 +296,7 @@ class TestTheEndOfAPass:
 
         def retried(run_id: str, failures: int = 0) -> datetime:
             memory = replay(policy=policy, run_id=run_id, failures=failures)
-            outcome = memory.finish(Raised(ErrorPayload("boom")), NOW)
+            outcome = memory.finish(Raised(StoredError("boom")), NOW)
             assert isinstance(outcome, Retry)
             return outcome.at
 
@@ -307,7 +305,7 @@ class TestTheEndOfAPass:
         assert len({retried("run"), retried("another"), retried("run", failures=1)}) == 3
 
     def test_why_a_failure_is_final_goes_along_for_the_log_and_is_not_stored(self) -> None:
-        end = Raised(ErrorPayload("boom", why_final="RetryPolicy.retry_on"), final=True)
+        end = Raised(StoredError("boom", why_final="RetryPolicy.retry_on"), final=True)
         outcome = replay(policy=RetryPolicy()).finish(end, NOW)
         assert outcome == Fail({"message": "boom"})
         assert isinstance(outcome, Fail)
@@ -315,12 +313,12 @@ class TestTheEndOfAPass:
 
     def test_what_is_final_is_not_retried(self) -> None:
         policy = RetryPolicy(maximum_attempts=3)
-        end = Raised(ErrorPayload("boom", final=True), final=True)
+        end = Raised(StoredError("boom", final=True), final=True)
         assert replay(policy=policy).finish(end, NOW) == Fail({"message": "boom"})
 
     def test_after_the_deadline_the_error_is_the_deadline(self) -> None:
         memory = replay(deadline=NOW - seconds(1))
-        assert memory.finish(Raised(ErrorPayload("boom")), NOW) == Fail(
+        assert memory.finish(Raised(StoredError("boom")), NOW) == Fail(
             {"message": "Workflow run deadline exceeded"}
         )
 
@@ -356,7 +354,9 @@ QUESTIONS = st.lists(
 
 
 def answers(
-    rows: Sequence[StepAttempt], questions: Sequence[tuple[str, str, float]], policy: RetryPolicy
+    rows: Sequence[RecordedAttempt],
+    questions: Sequence[tuple[str, str, float]],
+    policy: RetryPolicy,
 ) -> list[Any]:
     memory = replay(*rows)
     given = []
@@ -371,18 +371,18 @@ def answers(
 
 @given(ROWS, QUESTIONS, POLICIES)
 def test_the_same_history_gives_the_same_decisions(
-    rows: list[StepAttempt], questions: list[tuple[str, str, float]], policy: RetryPolicy
+    rows: list[RecordedAttempt], questions: list[tuple[str, str, float]], policy: RetryPolicy
 ) -> None:
     assert answers(rows, questions, policy) == answers(rows, questions, policy)
 
 
 @given(ROWS, KEYS, POLICIES, st.floats(0, 100))
 def test_a_retry_is_due_when_its_pause_after_the_stored_failure_is_over(
-    rows: list[StepAttempt], key: str, policy: RetryPolicy, offset: float
+    rows: list[RecordedAttempt], key: str, policy: RetryPolicy, offset: float
 ) -> None:
     failed = [each for each in rows if each.step_name == key and each.status == "failed"]
     match replay(*rows).function(key, policy, NOW + seconds(offset)):
-        case Wait(until, error=ErrorPayload()):
+        case Wait(until, error=StoredError()):
             pause = pause_ms(policy, len(failed), failed[-1].id)
             assert NOW + seconds(offset) < until <= NOW + seconds(pause / 1000)
             assert until >= NOW + seconds(pause / 1000) - timedelta(milliseconds=1)
@@ -392,7 +392,7 @@ def test_a_retry_is_due_when_its_pause_after_the_stored_failure_is_over(
 
 @given(ROWS, KEYS, st.floats(0, 1000))
 def test_a_completed_step_is_never_executed_again(
-    rows: list[StepAttempt], key: str, offset: float
+    rows: list[RecordedAttempt], key: str, offset: float
 ) -> None:
     done = [each for each in rows if each.step_name == key and each.status == "completed"]
     decision = replay(*rows).function(key, STEP_DEFAULT, NOW + seconds(offset))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from owsuper.core.durations import parse_iso
-from owsuper.core.model import ErrorPayload
+from owsuper.core.model import StoredError
 from owsuper.core.retry import (
     DEADLINE_ERROR,
     STEP_DEFAULT,
@@ -32,7 +32,7 @@ FIELDS = {
 }
 NUMBERS = {"NaN": math.nan, "Infinity": math.inf}
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-BOOM = ErrorPayload(name="Error", message="boom")
+BOOM = StoredError(name="Error", message="boom")
 
 policies = st.builds(
     RetryPolicy,
@@ -116,12 +116,12 @@ def test_a_failure_is_decided_as_the_contract_says(case):
 
 
 def test_a_final_error_is_not_repeated():
-    error = ErrorPayload(name="NotSerializable", message="no", final=True)
+    error = StoredError(name="NotSerializable", message="no", final=True)
     assert decide(RetryPolicy(maximum_attempts=0), 1, None, NOW, error) == GiveUp(error.to_json())
 
 
 def test_a_passed_deadline_replaces_even_a_final_error():
-    error = ErrorPayload(message="no", final=True)
+    error = StoredError(message="no", final=True)
     assert decide(STEP_DEFAULT, 1, NOW, NOW, error) == GiveUp(DEADLINE_ERROR)
 
 

@@ -12,7 +12,7 @@ from owsuper.db.listen import results_channel, runs_channel
 Connect = Callable[[], psycopg.Connection]
 
 
-class Ear:
+class ResultListener:
     """Listens for runs of one namespace, and for results."""
 
     def __init__(self, conn: psycopg.Connection, schema: str, namespace: str) -> None:
@@ -55,8 +55,8 @@ def connection(database_url: str) -> Iterator[Connect]:
 
 
 @pytest.fixture
-def ear(connection: Connect, schema: str) -> Ear:
-    return Ear(connection(), schema, "default")
+def ear(connection: Connect, schema: str) -> ResultListener:
+    return ResultListener(connection(), schema, "default")
 
 
 def insert(conn: psycopg.Connection, schema: str, ids: str, namespace: str = "default") -> None:
@@ -84,12 +84,14 @@ CANCEL = "status = 'canceled', worker_id = NULL, available_at = NULL"
 # --- the bell -------------------------------------------------------------------------------
 
 
-def test_a_plain_insert_rings(conn: psycopg.Connection, schema: str, ear: Ear) -> None:
+def test_a_plain_insert_rings(conn: psycopg.Connection, schema: str, ear: ResultListener) -> None:
     insert(conn, schema, "a")
     assert ear.rung == 1
 
 
-def test_an_insert_for_later_rings_too(conn: psycopg.Connection, schema: str, ear: Ear) -> None:
+def test_an_insert_for_later_rings_too(
+    conn: psycopg.Connection, schema: str, ear: ResultListener
+) -> None:
     insert(conn, schema, "a")
     ear.heard()
     update(conn, schema, "available_at = now() + interval '1 day'")
@@ -97,7 +99,7 @@ def test_an_insert_for_later_rings_too(conn: psycopg.Connection, schema: str, ea
 
 
 def test_many_inserts_of_a_transaction_ring_once(
-    conn: psycopg.Connection, schema: str, ear: Ear
+    conn: psycopg.Connection, schema: str, ear: ResultListener
 ) -> None:
     with conn.transaction():
         insert(conn, schema, " ".join(str(number) for number in range(1000)))
@@ -106,7 +108,7 @@ def test_many_inserts_of_a_transaction_ring_once(
 
 
 def test_the_next_transaction_of_a_session_rings_again(
-    conn: psycopg.Connection, schema: str, ear: Ear
+    conn: psycopg.Connection, schema: str, ear: ResultListener
 ) -> None:
     for id_ in "abc":
         insert(conn, schema, id_)
@@ -114,9 +116,9 @@ def test_the_next_transaction_of_a_session_rings_again(
 
 
 def test_each_namespace_has_a_bell_of_its_own(
-    conn: psycopg.Connection, connection: Connect, schema: str, ear: Ear
+    conn: psycopg.Connection, connection: Connect, schema: str, ear: ResultListener
 ) -> None:
-    other = Ear(connection(), schema, "grüße/日本")
+    other = ResultListener(connection(), schema, "grüße/日本")
     with conn.transaction():
         insert(conn, schema, "a")
         insert(conn, schema, "a", "grüße/日本")
@@ -128,7 +130,7 @@ def test_each_namespace_has_a_bell_of_its_own(
 
 @pytest.mark.parametrize(("change", "rings"), [(PARK, 1), (RETRY, 1), (CLAIM, 0), (COMPLETE, 0)])
 def test_an_owned_run_rings_as_it_is_given_back_and_not_else(
-    conn: psycopg.Connection, schema: str, ear: Ear, change: str, rings: int
+    conn: psycopg.Connection, schema: str, ear: ResultListener, change: str, rings: int
 ) -> None:
     insert(conn, schema, "a")
     update(conn, schema, CLAIM)
@@ -139,7 +141,7 @@ def test_an_owned_run_rings_as_it_is_given_back_and_not_else(
 
 @pytest.mark.parametrize(("change", "rings"), [(WAKE, 1), (CLAIM, 0), (CANCEL, 0)])
 def test_a_parked_run_rings_as_it_is_woken_and_not_else(
-    conn: psycopg.Connection, schema: str, ear: Ear, change: str, rings: int
+    conn: psycopg.Connection, schema: str, ear: ResultListener, change: str, rings: int
 ) -> None:
     insert(conn, schema, "a")
     update(conn, schema, PARK)
@@ -149,9 +151,9 @@ def test_a_parked_run_rings_as_it_is_woken_and_not_else(
 
 
 def test_a_run_that_is_canceled_under_its_worker_is_named(
-    conn: psycopg.Connection, connection: Connect, schema: str, ear: Ear
+    conn: psycopg.Connection, connection: Connect, schema: str, ear: ResultListener
 ) -> None:
-    other = Ear(connection(), schema, "other")
+    other = ResultListener(connection(), schema, "other")
     insert(conn, schema, "a b c")
     update(conn, schema, CLAIM)
     update(conn, schema, PARK, "b")
@@ -162,7 +164,7 @@ def test_a_run_that_is_canceled_under_its_worker_is_named(
     assert other.heard() == []
 
 
-def test_a_heartbeat_is_silent(conn: psycopg.Connection, schema: str, ear: Ear) -> None:
+def test_a_heartbeat_is_silent(conn: psycopg.Connection, schema: str, ear: ResultListener) -> None:
     insert(conn, schema, "a")
     update(conn, schema, CLAIM)
     ear.heard()
@@ -171,14 +173,16 @@ def test_a_heartbeat_is_silent(conn: psycopg.Connection, schema: str, ear: Ear) 
     assert ear.rung == 0
 
 
-def test_what_is_rolled_back_is_silent(conn: psycopg.Connection, schema: str, ear: Ear) -> None:
+def test_what_is_rolled_back_is_silent(
+    conn: psycopg.Connection, schema: str, ear: ResultListener
+) -> None:
     with conn.transaction(force_rollback=True):
         insert(conn, schema, "a")
     assert ear.rung == 0
 
 
 def test_a_savepoint_that_rang_and_was_rolled_back_does_not_silence_the_rest(
-    conn: psycopg.Connection, schema: str, ear: Ear
+    conn: psycopg.Connection, schema: str, ear: ResultListener
 ) -> None:
     with conn.transaction():
         with conn.transaction(force_rollback=True):
@@ -189,7 +193,7 @@ def test_a_savepoint_that_rang_and_was_rolled_back_does_not_silence_the_rest(
 
 
 def test_a_long_transaction_does_not_sit_on_the_bell(
-    conn: psycopg.Connection, connection: Connect, schema: str, ear: Ear
+    conn: psycopg.Connection, connection: Connect, schema: str, ear: ResultListener
 ) -> None:
     long = connection()
     with long.transaction():
@@ -200,7 +204,7 @@ def test_a_long_transaction_does_not_sit_on_the_bell(
 
 
 def test_while_one_transaction_rings_the_others_commit_in_silence(
-    conn: psycopg.Connection, connection: Connect, schema: str, ear: Ear
+    conn: psycopg.Connection, connection: Connect, schema: str, ear: ResultListener
 ) -> None:
     ringing = connection()
     with ringing.transaction():
@@ -213,7 +217,7 @@ def test_while_one_transaction_rings_the_others_commit_in_silence(
 
 @pytest.mark.parametrize("path", ["''", "nowhere", "public, pg_catalog"])
 def test_the_search_path_does_not_matter(
-    conn: psycopg.Connection, schema: str, ear: Ear, path: str
+    conn: psycopg.Connection, schema: str, ear: ResultListener, path: str
 ) -> None:
     with search_path(conn, path):
         insert(conn, schema, "a")
@@ -243,7 +247,7 @@ def wait_for(conn: psycopg.Connection, id_: str, namespace: str = "default") -> 
     "end", [COMPLETE, CANCEL, "status = 'failed', available_at = NULL", "status = 'succeeded'"]
 )
 def test_whoever_waits_is_told_of_the_end(
-    conn: psycopg.Connection, connection: Connect, schema: str, ear: Ear, end: str
+    conn: psycopg.Connection, connection: Connect, schema: str, ear: ResultListener, end: str
 ) -> None:
     insert(conn, schema, "a b")
     wait_for(connection(), "a")
@@ -256,7 +260,7 @@ def test_whoever_waits_is_told_of_the_end(
 
 
 def test_nobody_is_told_of_what_nobody_waits_for(
-    conn: psycopg.Connection, connection: Connect, schema: str, ear: Ear
+    conn: psycopg.Connection, connection: Connect, schema: str, ear: ResultListener
 ) -> None:
     insert(conn, schema, "a")
     insert(conn, schema, "a", "other")
@@ -267,7 +271,7 @@ def test_nobody_is_told_of_what_nobody_waits_for(
 
 
 def test_a_waiter_is_not_told_of_anything_but_the_end(
-    conn: psycopg.Connection, connection: Connect, schema: str, ear: Ear
+    conn: psycopg.Connection, connection: Connect, schema: str, ear: ResultListener
 ) -> None:
     insert(conn, schema, "a")
     wait_for(connection(), "a")
@@ -292,7 +296,7 @@ def test_who_comes_between_the_end_and_its_commit_waits_for_the_commit(
 
 
 def test_ending_very_many_runs_at_once_exhausts_nothing(
-    conn: psycopg.Connection, connection: Connect, schema: str, ear: Ear
+    conn: psycopg.Connection, connection: Connect, schema: str, ear: ResultListener
 ) -> None:
     """The server's lock table holds a few ten thousand locks, for all sessions together."""
     count = 60_000

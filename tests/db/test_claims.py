@@ -16,14 +16,14 @@ from owsuper.db.claims import (
     EVERYTHING,
     Claimed,
     ClaimQueries,
-    Look,
+    ScanRange,
     Swept,
     parse_claim,
     parse_renewed,
     parse_swept,
     parse_workers,
 )
-from owsuper.db.link import Link, Result
+from owsuper.db.nonblocking import NonblockingConnection, Result
 from tests.db.rows import ME, OTHER, Tables, from_now, perform
 
 Workflow = tuple[str, str | None]
@@ -343,7 +343,7 @@ def test_a_run_that_its_owner_is_just_writing_is_not_taken_from_it(
         conn.execute(f'SELECT FROM "{tables.schema}".workflow_runs FOR UPDATE'.encode())
         swept = supervisor.release_lapsed()
     assert swept.run_ids == []
-    again = supervisor.queries.release_lapsed([("w", None)], Look(swept.seen.since, 0))
+    again = supervisor.queries.release_lapsed([("w", None)], ScanRange(swept.seen.since, 0))
     assert parse_swept(perform(supervisor.conn, again)).run_ids == [run]
 
 
@@ -358,7 +358,7 @@ def test_many_lapsed_leases_take_several_sweeps(supervisor: Supervisor, tables: 
     while more:
         call = supervisor.queries.release_lapsed([("w", None)], look)
         swept = parse_swept(perform(supervisor.conn, call))
-        look, more = Look(swept.seen.since, 0), swept.more
+        look, more = ScanRange(swept.seen.since, 0), swept.more
         sizes.append(len(swept.run_ids))
     assert sizes == [100, 50]
 
@@ -486,7 +486,7 @@ def test_the_self_test_notifies(database_url: str, schema: str, conn: psycopg.Co
 
 def over_link(database_url: str, statement: Any, params: Any) -> Result:
     results: list[Result] = []
-    link = Link(connect.conninfo(database_url, application_name="owsuper test"))
+    link = NonblockingConnection(connect.conninfo(database_url, application_name="owsuper test"))
     link.on_up = lambda: link.send(statement, params, results.append)
     link.start()
     drive(link, lambda: bool(results))
@@ -494,7 +494,7 @@ def over_link(database_url: str, statement: Any, params: Any) -> Result:
     return results[0]
 
 
-def drive(link: Link, done: Any) -> None:
+def drive(link: NonblockingConnection, done: Any) -> None:
     while not done():
         with selectors.DefaultSelector() as selector:
             selector.register(link, link.events)

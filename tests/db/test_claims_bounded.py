@@ -12,7 +12,7 @@ import pytest
 
 from owsuper.db import connect
 from owsuper.db.claims import ClaimQueries, parse_claim, parse_swept
-from owsuper.supervisor.horizon import Horizon
+from owsuper.supervisor.watermark import Watermark
 from tests.db.rows import OTHER, Tables, from_now, perform
 
 W = [("w", None)]
@@ -25,7 +25,7 @@ class Looker:
     def __init__(self, conn: psycopg.Connection, schema: str, expensive: float = 0.0) -> None:
         self.conn = conn
         self.queries = ClaimQueries(schema, "default")
-        self.due, self.lapsed = Horizon(2), Horizon(1)
+        self.due, self.lapsed = Watermark(2), Watermark(1)
         self.expensive = expensive
         self.claimed: Counter[str] = Counter()
 
@@ -77,7 +77,7 @@ def test_a_short_look_does_not_see_what_is_due_long_before_it(
 ) -> None:
     """Or else the tests below would prove nothing."""
     looker.expensive = 1000.0
-    looker.due = Horizon(2)
+    looker.due = Watermark(2)
     looker.settle()
     tables.pending(available_at=from_now(-3600))
     assert looker.look() == []

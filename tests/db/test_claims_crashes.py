@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from owsuper.db import connect
-from owsuper.db.claims import Casualty, ClaimQueries, Verdict, parse_claim, parse_crash
+from owsuper.db.claims import ClaimQueries, CrashedRun, CrashOutcome, parse_claim, parse_crash
 from tests.db.rows import ME, OTHER, Tables, from_now, perform
 
 KILLED = {"cause": "signal SIGKILL", "step": "resize", "max_rss_kb": 2_000_000}
@@ -32,12 +32,12 @@ class Court:
         for run in runs:
             worker = f"host:1:{uuid4()}"
             self.tables.update("workflow_runs", run, worker_id=worker)
-            casualties.append(Casualty(run, worker, evidence or KILLED))
+            casualties.append(CrashedRun(run, worker, evidence or KILLED))
         verdicts = self.record(casualties, max_crashes)
         assert {each.worker_id for each in verdicts} == {each.worker_id for each in casualties}
         return {each.run_id: (each.crashes, each.failed) for each in verdicts}
 
-    def record(self, casualties: list[Casualty], max_crashes: int = 3) -> list[Verdict]:
+    def record(self, casualties: list[CrashedRun], max_crashes: int = 3) -> list[CrashOutcome]:
         call = self.queries.record_crash(str(uuid4()), casualties, max_crashes=max_crashes)
         return parse_crash(perform(self.conn, call))
 
@@ -148,9 +148,9 @@ def test_a_suspect_is_pointed_out_when_it_is_claimed_again(court: Court) -> None
 
 def test_a_crash_is_charged_once_however_often_it_is_recorded(court: Court) -> None:
     run = court.tables.run()
-    casualties = [Casualty(run, ME, KILLED)]
+    casualties = [CrashedRun(run, ME, KILLED)]
     call = court.queries.record_crash("crash", casualties, max_crashes=3)
-    assert parse_crash(perform(court.conn, call)) == [Verdict(ME, run, 1, False)]
+    assert parse_crash(perform(court.conn, call)) == [CrashOutcome(ME, run, 1, False)]
     assert parse_crash(perform(court.conn, call)) == []
     assert court.charged() == {run: 1}
 
@@ -160,8 +160,8 @@ def test_runs_that_have_gone_on_are_not_touched(court: Court) -> None:
     ended = court.tables.run(status="completed")
     mine = court.tables.run()
     before = [court.tables.fetch(run) for run in (taken, ended)]
-    casualties = [Casualty(run, ME, KILLED) for run in (taken, ended, mine)]
-    assert court.record(casualties) == [Verdict(ME, mine, 1, False)]
+    casualties = [CrashedRun(run, ME, KILLED) for run in (taken, ended, mine)]
+    assert court.record(casualties) == [CrashOutcome(ME, mine, 1, False)]
     assert [court.tables.fetch(run) for run in (taken, ended)] == before
     # The others were there when it died, even if they had been taken away meanwhile.
     [crash] = court.tables.rows("owsuper_crashes")

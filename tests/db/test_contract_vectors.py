@@ -19,14 +19,14 @@ import pytest
 
 from owsuper.core.model import (
     Complete,
-    ErrorPayload,
     Fail,
-    NewChild,
+    NewChildRun,
     Outcome,
     Park,
     Retry,
     RunStatus,
     StepStatus,
+    StoredError,
     WriteSet,
 )
 from owsuper.db import connect
@@ -156,10 +156,10 @@ def test_operations_on_runs_change_what_they_change_there(world: World) -> None:
         "complete_run_null_output": lambda run: world.commit(run, Complete(None)),
         "fail_run_terminal": lambda run: world.commit(run, Fail({"message": "new"})),
         "fail_run_retryable": lambda run: world.commit(
-            run, Retry(from_now(4), ErrorPayload("new"), counts=True)
+            run, Retry(from_now(4), StoredError("new"), counts=True)
         ),
         "reschedule_after_step_failure": lambda run: world.commit(
-            run, Retry(LATER, ErrorPayload("new"), counts=False)
+            run, Retry(LATER, StoredError("new"), counts=False)
         ),
         "create_step_attempt": lambda run: bool(
             world.store.mark_running(
@@ -236,7 +236,7 @@ def test_writes_on_step_attempts_change_what_they_change_there(world: World) -> 
         written = {
             "complete_step": step_write(attempt_id=step, output_json=b'{"v": 1}'),
             "complete_step_null": step_write(attempt_id=step, output_json=None),
-            "fail_step": step_write(StepStatus.FAILED, attempt_id=step, error=ErrorPayload("new")),
+            "fail_step": step_write(StepStatus.FAILED, attempt_id=step, error=StoredError("new")),
         }[case["operation"]]
         before = world.tables.fetch(step, "step_attempts")
         ok = world.store.commit(world.conn, [WriteSet(run, ME, (written,))]) == {ME}
@@ -254,7 +254,7 @@ def test_a_child_is_linked_to_its_step_when_it_is_there(world: World) -> None:
         step = world.tables.step(run, kind="workflow", status=case["step_status"])
         runs = world.tables.count("workflow_runs")
         before = world.tables.fetch(step, "step_attempts")
-        new = NewChild(str(uuid4()), "child", None, None)
+        new = NewChildRun(str(uuid4()), "child", None, None)
         child = world.related.adopt(world.conn, run, ME, step, new)
         changes = world.changes(before, world.tables.fetch(step, "step_attempts"))
         named = {name: "RUN" if value == new.run_id else value for name, value in changes.items()}
@@ -321,7 +321,7 @@ def wake(world: World, via: str, child: str) -> None:
         case "child fails terminally":
             assert world.commit(child, Fail({"message": "bad"}))
         case "child fails retryably":
-            assert world.commit(child, Retry(LATER, ErrorPayload("bad"), counts=True))
+            assert world.commit(child, Retry(LATER, StoredError("bad"), counts=True))
         case "child canceled":
             world.clients.cancel(child).run(world.conn)
         case "child deadline expires in a claim":

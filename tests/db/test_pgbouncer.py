@@ -12,16 +12,16 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from tests.db.test_link import ECHO, Owner
 
 from owsuper.core.pages import Place, Window
 from owsuper.db import connect
 from owsuper.db.clients import ClientQueries, NewRun
-from owsuper.db.link import Link
 from owsuper.db.lists import ListQueries
+from owsuper.db.nonblocking import NonblockingConnection
 from owsuper.db.statement import Statement
 from owsuper.errors import ConfigurationError, DatabaseUnreachable
 from tests.db.rows import Tables
-from tests.db.test_link import ECHO, Owner
 from tests.fixtures.pgbouncer import POOL_SIZE, PgBouncer, StartPgBouncer
 
 SETTING = Statement("setting", "SELECT current_setting($1)")
@@ -145,13 +145,15 @@ def test_times_are_in_utc_whatever_the_servers_time_zone(
 @pytest.fixture
 def owner(pgbouncer: PgBouncer) -> Iterator[Owner]:
     info = connect.conninfo(pgbouncer.url, application_name="link")
-    with closing(Link(info, listen=["bell"])) as link:
+    with closing(NonblockingConnection(info, listen=["bell"])) as link:
         yield Owner(link)
 
 
 def test_a_link_knows_whether_it_is_pooled(database_url: str, owner: Owner) -> None:
     assert owner.up().link.pooled
-    with closing(Link(connect.conninfo(database_url, application_name="link"))) as link:
+    with closing(
+        NonblockingConnection(connect.conninfo(database_url, application_name="link"))
+    ) as link:
         assert not Owner(link).up().link.pooled
 
 

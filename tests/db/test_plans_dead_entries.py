@@ -14,7 +14,7 @@ from owsuper.db.claims import (
     EVERYTHING,
     Call,
     ClaimQueries,
-    Look,
+    ScanRange,
     parse_claim,
     parse_swept,
 )
@@ -68,17 +68,17 @@ def pages(conn: psycopg.Connection, call: Call) -> int:
 def test_a_claim_steps_over_none_of_them_where_the_last_one_has_looked(
     held: Tables, schema: str, conn: psycopg.Connection
 ) -> None:
-    def claim(look: Look) -> Call:
+    def claim(look: ScanRange) -> Call:
         return queries.claim(5, W, worker_prefix="h:", lease_seconds=30, look=look)
 
     queries = ClaimQueries(schema, "default")
     seen = parse_claim(perform(conn, claim(CLAIM_EVERYTHING))).seen
     assert pages(conn, claim(CLAIM_EVERYTHING)) > 80
-    assert pages(conn, claim(Look(seen.since, 0.25))) < 30
+    assert pages(conn, claim(ScanRange(seen.since, 0.25))) < 30
     for _ in range(10):
         held.pending()
-    assert pages(conn, claim(Look(seen.since, 60))) > 80
-    claimed = parse_claim(perform(conn, claim(Look(seen.since, 1.5))))
+    assert pages(conn, claim(ScanRange(seen.since, 60))) > 80
+    claimed = parse_claim(perform(conn, claim(ScanRange(seen.since, 1.5))))
     assert len(claimed.runs) == 5
 
 
@@ -87,4 +87,4 @@ def test_nor_does_a_sweep(held: Tables, schema: str, conn: psycopg.Connection) -
     for sweep in (lambda look: queries.release_lapsed(W, look), queries.expire_deadlines):
         seen = parse_swept(perform(conn, sweep(EVERYTHING))).seen
         assert pages(conn, sweep(EVERYTHING)) > 80
-        assert pages(conn, sweep(Look(seen.since, 0))) < 30
+        assert pages(conn, sweep(ScanRange(seen.since, 0))) < 30

@@ -9,7 +9,6 @@ import pytest
 
 from owsuper.core.model import (
     Complete,
-    ErrorPayload,
     Fail,
     Outcome,
     Park,
@@ -17,6 +16,7 @@ from owsuper.core.model import (
     Retry,
     StepKind,
     StepStatus,
+    StoredError,
     WriteSet,
 )
 from owsuper.db import connect
@@ -28,7 +28,7 @@ OUTCOMES: list[Outcome | None] = [
     None,
     Complete(b'{"o": 1}'),
     Park(LATER),
-    Retry(LATER, ErrorPayload("bad", "ValueError"), counts=True),
+    Retry(LATER, StoredError("bad", "ValueError"), counts=True),
     Fail({"message": "bad"}),
     Release(),
 ]
@@ -163,7 +163,7 @@ def test_a_failure_that_counts_is_remembered_until_the_run_ends(
     session: psycopg.Connection, tables: Tables, store: RunStore
 ) -> None:
     run, other = tables.run(), tables.run(worker_id=OTHER)
-    bad = ErrorPayload("bad", "ValueError")
+    bad = StoredError("bad", "ValueError")
     for counts, expected in ((True, 1), (False, 1), (True, 2)):
         store.commit(session, [WriteSet(run, ME, (), Retry(LATER, bad, counts=counts))])
         assert store.load(session, run).failures == expected

@@ -12,25 +12,16 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from owsuper.core.model import (
-    Complete,
-    ErrorPayload,
-    Fail,
-    Outcome,
-    Park,
-    Release,
-    Retry,
-    WriteSet,
-)
+from owsuper.core.model import Complete, Fail, Outcome, Park, Release, Retry, StoredError, WriteSet
 from owsuper.db import connect
-from owsuper.db.claims import Casualty, ClaimQueries, parse_claim
+from owsuper.db.claims import ClaimQueries, CrashedRun, parse_claim
 from owsuper.db.clients import ClientQueries
 from owsuper.db.runs import RunStore
 from owsuper.errors import RunNotCancelable
 from tests.db.rows import ME, Tables, from_now, perform, step_write
 
 LATER = datetime(2032, 1, 1, tzinfo=UTC)
-BAD = ErrorPayload("bad")
+BAD = StoredError("bad")
 
 
 @pytest.fixture
@@ -116,7 +107,7 @@ class Chaos:
         perform(self.conn, self.claims.release(self.some()[:3]))
 
     def crash(self) -> None:
-        casualties = [Casualty(run, worker, {"cause": "x"}) for run, worker in self.some()[:3]]
+        casualties = [CrashedRun(run, worker, {"cause": "x"}) for run, worker in self.some()[:3]]
         perform(self.conn, self.claims.record_crash(str(uuid4()), casualties, max_crashes=2))
 
     def cancel(self) -> None:
@@ -214,7 +205,7 @@ def test_a_parent_that_parks_while_its_child_ends_is_woken(
                         while tables.fetch(child)["status"] == "running":
                             perform(two, claims.expire_deadlines())
                     case "convict":
-                        casualty = Casualty(child, ME, {"cause": "x"})
+                        casualty = CrashedRun(child, ME, {"cause": "x"})
                         perform(two, claims.record_crash("c", [casualty], max_crashes=1))
 
             together(park, end)

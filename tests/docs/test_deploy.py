@@ -20,8 +20,8 @@ from psycopg.conninfo import make_conninfo
 
 from owsuper import settings
 from owsuper.cli import arguments
-from owsuper.settings import RULES
-from owsuper.supervisor.exits import ExitCode
+from owsuper.settings import SETTING_TYPES
+from owsuper.supervisor.exit_status import ExitCode
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import ROOT, Document
 
@@ -104,7 +104,7 @@ def test_the_units_command_has_options_that_exist() -> None:
     command, *options = shlex.split(unit()["Service"]["ExecStart"])
     assert Path(command).name == "owsuper"
     parser = arguments.Parser("owsuper")
-    arguments.add_settings(parser, RULES)
+    arguments.add_settings(parser, SETTING_TYPES)
     read = settings.load(arguments.flags(parser.parse(options)), env={}, cwd=Path("/"))
     assert read.modules == ("app.workflows",)
     stop = float(unit()["Service"]["TimeoutStopSec"])

@@ -14,7 +14,7 @@ import pytest
 
 from owsuper import settings
 from owsuper.cli import arguments
-from owsuper.settings import RULES, Settings
+from owsuper.settings import SETTING_TYPES, Settings
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import FENCED, ROOT, Document
 
@@ -192,9 +192,9 @@ def test_the_settings_table_lists_every_option_with_its_default() -> None:
     section = README.text.partition("## Settings")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(--[\w-]+)` \| (.*?) \|", section, re.M)
     parser = arguments.Parser("owsuper")
-    arguments.add_settings(parser, RULES)
+    arguments.add_settings(parser, SETTING_TYPES)
     read = vars(parser.parse([each for flag, _ in rows for each in _example(flag)]))
-    assert set(read) == set(RULES)
+    assert set(read) == set(SETTING_TYPES)
     defaults = Settings()
     for flag, shown in rows:
         name = flag.removeprefix("--").replace("-", "_")
@@ -206,7 +206,9 @@ def test_the_settings_table_lists_every_option_with_its_default() -> None:
 
 
 def _example(flag: str) -> list[str]:
-    switches = [name.replace("_", "-") for name in RULES if isinstance(_default(name), bool)]
+    switches = [
+        name.replace("_", "-") for name in SETTING_TYPES if isinstance(_default(name), bool)
+    ]
     return [flag] if flag.removeprefix("--").removeprefix("no-") in switches else [flag, "1"]
 
 

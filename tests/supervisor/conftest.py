@@ -14,14 +14,14 @@ from uuid import uuid4
 import pytest
 
 from owsuper.core.model import ClaimedRun
+from owsuper.ipc.messages import ApplicationLoaded, Finished, LoadFailed
 from owsuper.settings import Settings
-from owsuper.supervisor.child import Child, Held
-from owsuper.supervisor.exits import Evidence
+from owsuper.supervisor.child import Child, HeldRun
+from owsuper.supervisor.exit_status import Evidence
 from owsuper.supervisor.fleet import Fleet
-from owsuper.supervisor.generation import Generation
 from owsuper.supervisor.loop import Loop
 from owsuper.supervisor.signals import SignalInbox
-from owsuper.wire import Finished, Loaded, LoadFailed
+from owsuper.supervisor.template import TemplateProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = """
 import os, selectors, signal, sys, time
 from owsuper import OpenWorkflow
-from owsuper.flight import FlightRecorder
-from owsuper.wire import *
+from owsuper.ipc.flight_recorder import FlightRecorder
+from owsuper.ipc.messages import *
 import owsuper.child.main
 
 ow = OpenWorkflow()
@@ -71,7 +71,7 @@ owsuper.child.main.serve = serve
 """
 
 
-def run_that(order: str, *, suspect: bool = False) -> Held:
+def run_that(order: str, *, suspect: bool = False) -> HeldRun:
     """A claimed run whose child will do as told."""
     now = datetime.now(UTC)
     run = ClaimedRun(
@@ -90,7 +90,7 @@ def run_that(order: str, *, suspect: bool = False) -> Held:
         first=not suspect,
         suspect=suspect,
     )
-    return Held(run, renewed_at=time.monotonic(), since=time.monotonic())
+    return HeldRun(run, renewed_at=time.monotonic(), since=time.monotonic())
 
 
 class World:
@@ -99,13 +99,13 @@ class World:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.loop = Loop()
-        self.loaded: list[Loaded] = []
+        self.loaded: list[ApplicationLoaded] = []
         self.failed: list[LoadFailed] = []
         self.ready: list[Child] = []
-        self.finished: list[tuple[Held, Finished]] = []
-        self.died: list[tuple[Child, Evidence, dict[int, Held], dict[int, str | None]]] = []
+        self.finished: list[tuple[HeldRun, Finished]] = []
+        self.died: list[tuple[Child, Evidence, dict[int, HeldRun], dict[int, str | None]]] = []
         self.hopeless: list[tuple[Child, Evidence, int]] = []
-        self.generation = Generation(
+        self.template = TemplateProcess(
             self.loop,
             settings,
             on_loaded=self._on_loaded,
@@ -113,18 +113,18 @@ class World:
             on_forked=lambda message: self.fleet.forked(message),
             on_exited=lambda message: self.fleet.exited(message),
         )
-        self.fleet = Fleet(self.loop, settings, self.generation, self, environment={})
+        self.fleet = Fleet(self.loop, settings, self.template, self, environment={})
         self._inbox = SignalInbox([signal.SIGCHLD], lambda _: self._reap())
         self.loop.add(self._inbox)
 
-    def _on_loaded(self, loaded: Loaded) -> None:
+    def _on_loaded(self, loaded: ApplicationLoaded) -> None:
         self.loaded.append(loaded)
         self.fleet.fill()
 
     def child_ready(self, child: Child) -> None:
         self.ready.append(child)
 
-    def run_finished(self, child: Child, held: Held, finished: Finished) -> None:
+    def run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None:
         self.finished.append((held, finished))
 
     def child_died(self, child: Child, evidence: Evidence) -> None:
@@ -142,8 +142,8 @@ class World:
                 return
             if pid == 0:
                 return
-            if pid == self.generation.pid:
-                self.generation.reaped(status)
+            if pid == self.template.pid:
+                self.template.reaped(status)
             else:
                 self.fleet.reaped(Evidence(pid, status, usage.ru_maxrss))
 
@@ -165,7 +165,7 @@ class World:
 
     def begin(self) -> None:
         """Until all children are ready."""
-        self.generation.start()
+        self.template.start()
         self.until(lambda: self.fleet.ready == self.settings.processes)
 
     def close(self) -> None:
@@ -174,9 +174,9 @@ class World:
         if len(self.fleet):
             self.until(lambda: not len(self.fleet))
         self.fleet.close()
-        self.generation.close()
-        self.generation.kill()
-        self.until(lambda: self.generation.pid is None)
+        self.template.close()
+        self.template.kill()
+        self.until(lambda: self.template.pid is None)
         self.loop.remove(self._inbox)
         self._inbox.close()
         self.loop.close()

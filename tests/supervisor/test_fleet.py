@@ -96,12 +96,12 @@ def test_a_child_that_is_killed_from_outside_is_missed_and_replaced(make_world: 
 def test_what_a_child_finished_before_it_died_is_not_charged_to_it(make_world: Make) -> None:
     world = make_world(processes=1, concurrency=2)
     world.begin()
-    done, doomed = run_that("finish"), run_that("os._exit(3)")
+    done, killed_by_us = run_that("finish"), run_that("os._exit(3)")
     world.fleet.assign(done)
-    world.fleet.assign(doomed)
+    world.fleet.assign(killed_by_us)
     world.until(lambda: world.died)
     assert [held for held, _ in world.finished] == [done]
-    assert list(world.died[0][2].values()) == [doomed]
+    assert list(world.died[0][2].values()) == [killed_by_us]
 
 
 def test_a_child_that_closes_its_pipe_but_lives_is_killed(make_world: Make) -> None:
@@ -212,12 +212,12 @@ def test_children_serve_on_when_their_template_dies_and_are_still_reaped(
     assert become_subreaper()
     world = make_world()
     world.begin()
-    first = world.generation.pid
+    first = world.template.pid
     assert first is not None
     held = run_that("hold")
     world.fleet.assign(held)
     os.kill(first, signal.SIGKILL)
-    world.until(lambda: world.generation.pid not in (None, first))
+    world.until(lambda: world.template.pid not in (None, first))
     world.until(lambda: len(world.loaded) == 2)
     assert world.fleet.ready == 2
     assert not world.died
@@ -232,7 +232,7 @@ def test_a_template_that_dies_before_it_loaded_is_a_failure(
 ) -> None:
     application("import os; os._exit(6)\n")
     world = make_world()
-    world.generation.start()
+    world.template.start()
     world.until(lambda: world.failed)
     assert world.failed[0].kind == "import"
     assert "exit code 6" in world.failed[0].message
@@ -243,10 +243,10 @@ def test_code_that_broke_after_the_start_stops_nobody(
 ) -> None:
     world = make_world()
     world.begin()
-    assert world.generation.pid is not None
+    assert world.template.pid is not None
     application("1 / 0\n")
-    os.kill(world.generation.pid, signal.SIGKILL)
-    world.until(lambda: not world.generation.can_fork)
+    os.kill(world.template.pid, signal.SIGKILL)
+    world.until(lambda: not world.template.can_fork)
     application("")
     world.fleet.assign(run_that("os._exit(9)"))
     world.until(lambda: len(world.loaded) == 2)
@@ -262,7 +262,7 @@ def test_at_start_repeated_boot_failures_are_told_with_what_was_seen(
 ) -> None:
     application("")
     world = make_world(processes=1, preload=False)
-    world.generation.start()
+    world.template.start()
     world.until(lambda: world.loaded)
     application("import os; os._exit(4)\n")
     for child in world.fleet:
@@ -323,12 +323,12 @@ def test_a_child_that_is_killed_on_purpose_is_known_to_be(make_world: Make) -> N
     world.fleet.drain()
     world.fleet.kill(signal.SIGKILL)
     world.until(lambda: not len(world.fleet))
-    assert all(child.doomed for child, *_ in world.died)
+    assert all(child.killed_by_us for child, *_ in world.died)
 
 
 def test_a_child_born_while_draining_leaves_too(make_world: Make) -> None:
     world = make_world()
-    world.generation.start()
+    world.template.start()
     world.until(lambda: len(world.fleet))
     world.fleet.drain()
     assert all(child.state is State.DRAINING for child in world.fleet)
@@ -336,6 +336,6 @@ def test_a_child_born_while_draining_leaves_too(make_world: Make) -> None:
 
 
 def _finished(run_id: str):  # type: ignore[no-untyped-def]
-    from owsuper.wire import Finished
+    from owsuper.ipc.messages import Finished
 
     return Finished(0, run_id, "completed")

@@ -13,12 +13,12 @@ from owsuper.supervisor.ready import ReadyLine
 
 def test_a_pipe_gets_the_line_and_is_closed() -> None:
     reader, writer = os.pipe()
-    line = ReadyLine(writer, lambda: None)
-    line.say()
+    connection = ReadyLine(writer, lambda: None)
+    connection.say()
     assert os.read(reader, 100) == b"ready\n"
     assert os.read(reader, 100) == b""
     os.close(reader)
-    line.close()
+    connection.close()
 
 
 @pytest.mark.parametrize("said", [False, True])
@@ -26,24 +26,24 @@ def test_the_end_of_a_socket_is_noticed_before_and_after_the_line(said: bool) ->
     gone: list[bool] = []
     ours, theirs = socket.socketpair()
     loop = Loop()
-    line = ReadyLine(theirs.detach(), lambda: gone.append(True))
-    loop.add(line)
+    connection = ReadyLine(theirs.detach(), lambda: gone.append(True))
+    loop.add(connection)
     if said:
-        line.say()
+        connection.say()
         assert ours.recv(100) == b"ready\n"
     ours.close()
     while not gone:
         loop.turn()
-    line.say()  # too late, and no error
-    loop.remove(line)
-    line.close()
+    connection.say()  # too late, and no error
+    loop.remove(connection)
+    connection.close()
     loop.close()
 
 
 def test_no_child_inherits_it() -> None:
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
-    line = ReadyLine(writer, lambda: None)
+    connection = ReadyLine(writer, lambda: None)
     assert not os.get_inheritable(writer)
-    line.close()
+    connection.close()
     os.close(reader)

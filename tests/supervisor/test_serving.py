@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from owsuper.db.clients import ClientQueries, NewRun, RunRow
-from owsuper.supervisor.dispatcher import LOOK_AGAIN
+from owsuper.supervisor.claim_policy import LOOK_AGAIN
 from tests.fixtures.processes import Program, Spawn
 from tests.fixtures.proxy import Proxy
 

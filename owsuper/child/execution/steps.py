@@ -1,0 +1,162 @@
+"""From what user code asked for to the step that it is: checked, named and ready to go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from owsuper.child.execution.result_types import result_type
+from owsuper.core import codec
+from owsuper.core.durations import add_ms, add_years, in_utc, milliseconds
+from owsuper.core.model import NewChildRun, StepKind
+from owsuper.core.names import check_signal
+from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
+from owsuper.core.steps.function import FunctionStep, Steps, function_step, sleep_step
+from owsuper.core.steps.waiting import ChildRunStep, SignalStep, child_run_step, signal_step
+from owsuper.errors import ConfigurationError, DataError, InvalidDuration, StepUsageError
+from owsuper.ids import new_id
+from owsuper.step.requests import (
+    ChildRunCall,
+    FunctionCall,
+    Request,
+    SignalSend,
+    SignalWait,
+    Sleep,
+    SleepUntil,
+)
+from owsuper.workflow.definition import Workflow
+
+if TYPE_CHECKING:
+    from owsuper.child.execution.base import Execution
+    from owsuper.child.inquiries import Inquiries
+
+_ONCE: Final = RetryPolicy(maximum_attempts=1)
+
+
+def generator_of(this: Execution, request: Request) -> tuple[str, Steps]:
+    """How user code spelled ``request``, and the protocol of the step that it is.
+
+    Raises StepUsageError, ConfigurationError, NotSerializable.
+    """
+    match request:
+        case FunctionCall():
+            return f"step.run({request.name!r})", function_step(this, _function(this, request))
+        case Sleep(name, duration):
+            asleep = sleep_step(this, this.begin(name), partial(milliseconds, duration))
+            return f"step.sleep({name!r})", asleep
+        case SleepUntil(name, when):
+            at = _moment(when, f"Step {name!r}: when")
+            asleep = sleep_step(this, this.begin(name), partial(milliseconds, 0), at)
+            return f"step.sleep_until({name!r})", asleep
+        case ChildRunCall():
+            child = _child(this, request)
+            return f"step.run_workflow({child.key!r})", child_run_step(this, child)
+        case SignalWait(signal):
+            return f"step.wait_for_signal({signal!r})", signal_step(this, _wait(this, request))
+        case SignalSend(signal):
+            sending = function_step(this, _sending(this, request))
+            return f"step.send_signal({signal!r})", _reached(sending)
+
+
+def _function(this: Execution, call: FunctionCall) -> FunctionStep:
+    name, fn, retry = call.name, call.fn, call.retry
+    if not callable(fn):
+        raise StepUsageError(
+            f"Step {name!r} was given {type(fn).__name__} {fn!r:.60}, which is not callable. "
+            "Pass the function and its arguments apart: step.run(name, fn, arg)."
+        )
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(
+            f"Step {name!r}: retry must be a RetryPolicy, not {type(retry).__name__}"
+        )
+    key = this.begin(name)
+    function: Callable[[], Any] = partial(fn, *call.args) if call.args else fn
+    return FunctionStep(key, function, retry or STEP_DEFAULT, result_type(name, fn, call.type))
+
+
+def _child(this: Execution, call: ChildRunCall) -> ChildRunStep:
+    workflow, input, name, type = call.workflow, call.input, call.name, call.type
+    if not isinstance(workflow, (Workflow, str)):
+        raise StepUsageError(
+            f"A child must be a workflow or the name of one, not {workflow!r:.60}. A function is"
+            " called by step.run()."
+        )
+    target, version = input.identity(workflow, call.version)
+    if isinstance(workflow, Workflow) and type is None:
+        type = workflow.output_type
+    elif type is not None:
+        codec.check_type(type, f"Child workflow {target!r}: type={type!r}", stored=True)
+
+    try:  # now, since user code may change it before the step begins
+        raw, wrong = input.encoded(workflow, input, "input"), None
+    except DataError as error:
+        raw, wrong = None, error
+
+    def prepare() -> NewChildRun:
+        if wrong is not None:
+            raise wrong
+        return NewChildRun(new_id(), target, version, raw)
+
+    key = this.begin(target if name is None else name)
+    return ChildRunStep(key, _until(call.timeout), prepare, type)
+
+
+def _wait(this: Execution, call: SignalWait) -> SignalStep:
+    signal, name, type = call.signal, call.name, call.type
+    check_signal(signal)
+    if type is not None:
+        codec.check_type(type, f"Signal {signal!r}: type={type!r}", stored=True)
+    key = this.begin(signal if name is None else name)
+    return SignalStep(key, signal, _until(call.timeout), type)
+
+
+def _sending(this: Execution, call: SignalSend) -> FunctionStep:
+    signal, name = call.signal, call.name
+    check_signal(signal)
+    raw = codec.encode(call.data, what="data", of=f"signal {signal!r}")
+    key = this.begin(signal if name is None else name)
+    send = partial(_send, this.inquiries, this.run.run_id, key, signal, raw, call.buffer)
+    return FunctionStep(key, send, _ONCE, kind=StepKind.SIGNAL_SEND)
+
+
+def _send(
+    inquiries: Inquiries, run_id: str, key: str, signal: str, raw: bytes | None, buffer: bool
+) -> dict[str, list[str]]:
+    return {"workflowRunIds": inquiries.send(run_id, key, signal, raw, buffer)}
+
+
+def _reached(sending: Steps) -> Steps:
+    """The ids of the runs that a signal reached, of what is stored of its step."""
+    output = yield from sending
+    return list(output["workflowRunIds"]) if isinstance(output, dict) else []
+
+
+def _moment(when: Any, what: str) -> datetime:
+    """``when`` in UTC. Raises ConfigurationError for what is no aware datetime."""
+    if not isinstance(when, datetime) or when.utcoffset() is None:
+        raise ConfigurationError(
+            f"{what}: expected an aware datetime, such as datetime.now(UTC) + timedelta(days=1),"
+            f" not {when!r}"
+        )
+    return in_utc(when, what)
+
+
+def _until(timeout: Any) -> Callable[[datetime], datetime]:
+    """When a wait that begins at some time ends: after a year, unless ``timeout`` says else."""
+
+    def until(now: datetime) -> datetime:
+        if timeout is None:
+            return add_years(now, 1)
+        if isinstance(timeout, datetime):
+            return _moment(timeout, "timeout")
+        try:
+            ms = milliseconds(timeout)
+        except InvalidDuration as error:
+            raise InvalidDuration(f"timeout: {error}") from None
+        if ms < 0 and isinstance(timeout, (int, float)):
+            raise InvalidDuration("Timeout must be a non-negative number")
+        return add_ms(now, ms)
+
+    return until

@@ -1,0 +1,213 @@
+"""Importing the user's modules and finding what they register."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from owsuper.errors import ConfigurationError, RegistrationError
+from owsuper.workflow.definition import Registry, Workflow
+
+if TYPE_CHECKING:
+    from owsuper.client.app import OpenWorkflow
+
+_EXAMPLE: Final = "--module app.workflows"
+
+
+class LoadError(Exception):
+    """The application cannot be loaded; see ``LoadFailed`` for the kinds.
+
+    ``traceback`` starts in the user's code. None where the message says it all.
+    """
+
+    def __init__(self, kind: str, message: str, *, traceback: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.traceback = traceback
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """All workflows of the modules, and what their OpenWorkflow was given explicitly."""
+
+    registry: Registry
+    database_url: str | None
+    namespace: str | None
+    schema: str | None
+
+
+def load(modules: Sequence[str]) -> Application:
+    """Import ``pkg.mod``, ``pkg.mod:ow`` or ``path/to/file.py`` and collect. Raises LoadError.
+
+    The working directory is importable.
+    """
+    if not modules:
+        raise LoadError(
+            "modules", f"No module was named. Say where the workflows are, such as {_EXAMPLE}"
+        )
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    found: list[OpenWorkflow] = []
+    for spec in modules:
+        for instance in _instances(spec):
+            if not any(instance is known for known in found):
+                found.append(instance)
+    return _merge(found, modules)
+
+
+def _instances(spec: str) -> list[OpenWorkflow]:
+    """The OpenWorkflows that ``spec`` names, or that its module holds or registers with."""
+    from owsuper.client.app import OpenWorkflow
+
+    name, _, attribute = spec.partition(":")
+    module = _import(name)
+    if attribute:
+        value = _attribute(module, spec, attribute)
+        if not isinstance(value, OpenWorkflow):
+            raise LoadError(
+                "modules", f"{spec} is {_a(value)}, not an OpenWorkflow: name the instance."
+            )
+        return [value]
+    values = list(vars(module).values())
+    owners = [value._ow for value in values if isinstance(value, Workflow)]
+    return [value for value in values if isinstance(value, OpenWorkflow)] + owners
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        if name.endswith(".py") or "/" in name:
+            return _import_file(Path(name))
+        return importlib.import_module(name)
+    except LoadError:
+        raise
+    except RegistrationError as exc:
+        raise LoadError("duplicate", str(exc)) from exc
+    except ModuleNotFoundError as exc:
+        if exc.name is not None and (name == exc.name or name.startswith(exc.name + ".")):
+            raise LoadError("import", _not_found(name, exc.name)) from exc
+        raise LoadError("import", _failed(name, exc), traceback=_user_traceback(exc)) from exc
+    except BaseException as exc:  # SystemExit, too: a script that runs when it is imported
+        raise LoadError("import", _failed(name, exc), traceback=_user_traceback(exc)) from exc
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a file under the dotted name that its packages give it."""
+    if not path.is_file() or path.suffix != ".py":
+        raise LoadError("import", f"There is no Python file {path} (looked from {Path.cwd()}).")
+    path = path.resolve()
+    parts, root = [path.stem], path.parent
+    while (root / "__init__.py").exists():
+        parts.insert(0, root.name)
+        root = root.parent
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    name = ".".join(parts)
+    if len(parts) > 1:
+        return importlib.import_module(name)
+    if (known := sys.modules.get(name)) is not None and getattr(known, "__file__", None) == str(
+        path
+    ):
+        return known
+    if known is not None or name in sys.stdlib_module_names:
+        name = f"__owsuper_{name}"  # the file shares its name with a module that others need
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _attribute(module: ModuleType, spec: str, attribute: str) -> Any:
+    value: Any = module
+    for part in attribute.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise LoadError("modules", f"{spec}: {module.__name__} has no {attribute}.") from None
+    return value
+
+
+def _merge(found: Sequence[OpenWorkflow], modules: Sequence[str]) -> Application:
+    named = ", ".join(modules)
+    registry = Registry()
+    try:
+        for instance in found:
+            for workflow in instance.registry:
+                registry.add(workflow)
+    except RegistrationError as exc:
+        raise LoadError("duplicate", str(exc)) from exc
+    if not len(registry):
+        what = "workflow is registered" if found else "OpenWorkflow is defined"
+        raise LoadError(
+            "empty",
+            f"No {what} in {named}. A worker needs a module with ow = OpenWorkflow() and"
+            " functions under @ow.workflow(...).",
+        )
+    for workflow in registry:  # everything is imported, so every annotation can be resolved
+        try:
+            _ = workflow.types
+        except ConfigurationError as exc:
+            raise LoadError("types", str(exc)) from exc
+    return Application(
+        registry=registry,
+        database_url=_common("database_url", found, named),
+        namespace=_common("namespace", found, named),
+        schema=_common("schema", found, named),
+    )
+
+
+def _common(setting: str, found: Sequence[OpenWorkflow], named: str) -> str | None:
+    """What those instances were given that say anything; they must agree."""
+    values = {value for each in found if (value := getattr(each.explicit, setting)) is not None}
+    if len(values) > 1:
+        shown = "" if setting == "database_url" else f" ({', '.join(sorted(values))})"
+        raise LoadError(
+            "modules",
+            f"{named}: the OpenWorkflows disagree about {setting}{shown}. A worker serves one"
+            " of them: name it, such as --module app.workflows:ow",
+        )
+    return values.pop() if values else None
+
+
+def _not_found(name: str, missing: str) -> str:
+    part = "" if missing == name else f" (there is no {missing})"
+    return (
+        f"There is no module {name}{part}. It was looked for in {Path.cwd()} and where Python"
+        " finds packages; is this the right directory and the right virtual environment?"
+    )
+
+
+def _failed(name: str, exc: BaseException) -> str:
+    if isinstance(exc, SystemExit):
+        return (
+            f"{name} called exit while it was imported. Put what a script does when it is run"
+            ' under if __name__ == "__main__".'
+        )
+    return f"{name} cannot be imported: {type(exc).__name__}: {exc}"
+
+
+def _user_traceback(exc: BaseException) -> str:
+    """The traceback from the first frame that is neither ours nor the import system's."""
+    first: TracebackType | None = exc.__traceback__
+    while first is not None and _is_machinery(first.tb_frame.f_code.co_filename):
+        first = first.tb_next
+    return "".join(traceback.format_exception(type(exc), exc, first))
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename == __file__ or "importlib" in filename
+
+
+def _a(value: object) -> str:
+    name = type(value).__name__
+    return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"

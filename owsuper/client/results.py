@@ -1,0 +1,53 @@
+"""How a run ended, in Python's terms: a value of the declared type, or an exception."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from owsuper.client import models
+from owsuper.core import codec
+from owsuper.core.durations import Duration, seconds
+from owsuper.core.model import RunStatus
+from owsuper.db.waits import Progress
+from owsuper.errors import ResultTimeout, RunCanceled, RunFailed, RunNotFound
+
+
+def limit(timeout: Duration | None) -> float | None:
+    """Seconds to wait at most, as the waiting primitives take them. Raises InvalidDuration."""
+    if timeout is None:
+        return None
+    return min(max(seconds(timeout), 0.0), threading.TIMEOUT_MAX)
+
+
+def value(end: Progress, output_type: Any) -> Any:
+    """What the run returned. Raises RunFailed, RunCanceled, InvalidData."""
+    if end.status == RunStatus.FAILED:
+        raise _failed(end)
+    if end.status == RunStatus.CANCELED:
+        raise RunCanceled(f"Workflow {end.workflow_name} was canceled", run_id=end.run_id)
+    of = f'workflow "{end.workflow_name}" (run {end.run_id})'
+    output = codec.decode(end.output, what="result", of=of)
+    return codec.convert(output, output_type, what="result", of=of)
+
+
+def not_found(run_id: str) -> RunNotFound:
+    return RunNotFound(f"Workflow run {run_id} does not exist in this namespace", run_id=run_id)
+
+
+def late(run_id: str) -> ResultTimeout:
+    return ResultTimeout(
+        f"Timed out waiting for workflow run {run_id} to finish; the run itself is not affected",
+        run_id=run_id,
+    )
+
+
+def _failed(end: Progress) -> RunFailed:
+    error = models.error(end.error)
+    reason = f"{error.name}: {error.message}" if error.name else error.message
+    failed = RunFailed(
+        f"Workflow {end.workflow_name} failed: {reason}", run_id=end.run_id, error=error
+    )
+    if error.stack:
+        failed.add_note(f"In the worker:\n{error.stack.rstrip()}")
+    return failed

@@ -1,0 +1,142 @@
+"""The step protocol, written once: generators that yield effects and return the step's value.
+
+A driver performs the effects, blocking (``owsuper.child.blocking``) or awaiting
+(``owsuper.child.awaiting``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from owsuper.core import codec
+from owsuper.core.decisions import Diverged, Elapsed, Execute, OverLimit, Recall, Reject, Wait
+from owsuper.core.failures import why_final
+from owsuper.core.model import StepKind, StepStatus, StepWrite, StoredError
+from owsuper.core.replay import Replay
+from owsuper.core.retry import RetryPolicy
+from owsuper.core.steps.effects import Call, Effect, Flush, Pause, Record, Threw, Value
+from owsuper.errors import (
+    DataError,
+    NonDeterminismError,
+    StepFailed,
+    StepLimitExceeded,
+    StepUsageError,
+)
+
+Steps = Generator[Effect, Any, Any]
+
+
+class Context(Protocol):
+    """What the protocol needs of the pass it runs in."""
+
+    replay: Replay
+
+    def now(self) -> datetime: ...
+    def exceed(self, over: OverLimit) -> StepLimitExceeded: ...
+    def diverge(self, diverged: Diverged) -> NonDeterminismError: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionStep:
+    """One call of a function step: ``function`` takes no arguments, ``type`` is its result's."""
+
+    key: str
+    function: Callable[[], Any]
+    policy: RetryPolicy
+    type: Any = None
+    kind: StepKind = StepKind.FUNCTION
+
+    @property
+    def of(self) -> str:
+        """Whose result error messages speak of."""
+        return f"step {self.key!r}"
+
+
+def function_step(context: Context, step: FunctionStep) -> Steps:
+    """Recall the step's result, or execute it, until it succeeds or its retries are exhausted."""
+    cause: BaseException | None = None
+    while True:
+        match context.replay.function(step.key, step.policy, context.now(), step.kind):
+            case Recall(output):
+                return codec.convert(output, step.type, what="result", of=step.of)
+            case Reject(error):
+                raise StepFailed(step.key, error) from cause
+            case Wait() as wait:
+                yield Pause(wait)
+            case OverLimit() as over:
+                raise context.exceed(over)
+            case Diverged() as diverged:
+                raise context.diverge(diverged)
+            case Execute(attempt_id):
+                yield Flush()
+                started = context.now()
+                answer = yield Call(step.key, attempt_id, step.function, step.kind)
+                write, output, cause = _judge(step, attempt_id, started, context.now(), answer)
+                context.replay.record(write, output)
+                yield Record(write)
+
+
+def _judge(
+    step: FunctionStep,
+    attempt_id: str,
+    started: datetime,
+    finished: datetime,
+    answer: Value | Threw,
+) -> tuple[StepWrite, Any, BaseException | None]:
+    """What to store of a call, the output as the database will hand it back, and the cause.
+
+    A result that cannot be stored fails the step for good: the function has had its effect,
+    and calling it again would have it twice.
+    """
+    why = None
+    if isinstance(answer, Value):
+        try:
+            encoded = codec.encode(answer.value, what="result", of=step.of)
+            output = codec.as_stored(codec.decode(encoded))
+            codec.convert(output, step.type, what="result", of=step.of)
+        except DataError as exc:
+            answer, final = Threw(exc), True
+        else:
+            write = StepWrite(
+                attempt_id,
+                step.key,
+                step.kind,
+                StepStatus.COMPLETED,
+                started,
+                finished,
+                output_json=encoded,
+            )
+            return write, output, None
+    else:
+        why = why_final(step.policy, answer.exception)
+        final = why is not None or isinstance(answer.exception, StepUsageError)
+    error = StoredError.from_exception(answer.exception, final=final, why_final=why)
+    write = StepWrite(
+        attempt_id, step.key, step.kind, StepStatus.FAILED, started, finished, error=error
+    )
+    return write, None, answer.exception
+
+
+def sleep_step(
+    context: Context, key: str, duration_ms: Callable[[], float], at: datetime | None = None
+) -> Steps:
+    """Begin or resume a sleep, or one until ``at``; returns when it is over."""
+    while True:
+        match context.replay.sleep(key, duration_ms, context.now(), at):
+            case Recall():
+                return None
+            case Wait(write=write) as wait:
+                if write is not None:
+                    context.replay.record(write)
+                    yield Record(write)
+                yield Pause(wait)
+            case Elapsed(write):
+                context.replay.record(write)
+                yield Record(write)
+            case OverLimit() as over:
+                raise context.exceed(over)
+            case Diverged() as diverged:
+                raise context.diverge(diverged)

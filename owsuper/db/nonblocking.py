@@ -1,0 +1,329 @@
+"""A connection to PostgreSQL that never blocks.
+
+The supervisor may not wait for the database: while it waits it hears no signal, no dead child
+and no timer. So it holds its connections as Links: libpq, driven by whoever owns the selector.
+
+    closed ── start ──→ connecting ──→ idle ⇄ busy
+      ↑                     │           │      │
+      └──── on_down, or close() ────────┴──────┘
+
+One statement is in flight at a time; others wait in a queue. A statement that fails is an
+answer (a Result with an error); a connection that fails is ``on_down``, once, and everything
+in flight or queued is gone with it: nobody knows whether the last statement took effect.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from selectors import EVENT_READ, EVENT_WRITE
+from time import monotonic
+from typing import Literal, NoReturn
+
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+from psycopg.errors import OperationalError
+
+from owsuper.db import pooler
+from owsuper.db.hosts import connect_timeout, each_host
+from owsuper.db.resolve import HostLookup, needs_lookup
+from owsuper.db.result import UNUSABLE_PLAN, Param, Result, encode, read
+from owsuper.db.statement import Statement
+
+__all__ = ["NonblockingConnection", "Param", "Result", "State"]
+
+State = Literal["connecting", "idle", "busy", "closed"]
+
+
+@dataclass(slots=True)
+class _Query:
+    statement: Statement
+    params: list[bytes | None]
+    on_result: Callable[[Result], None]
+    preparing: bool = False
+    answer: Result = field(default_factory=lambda: Result([]))
+
+
+class NonblockingConnection:
+    """See the module. Callbacks are attributes: ``on_up()``, ``on_notify(channel, payload)``
+    and ``on_down(exc)``; all are called from ``on_ready``, except that ``start`` and ``send``
+    too may find the connection broken and call ``on_down``.
+
+    ``conninfo`` should come from ``connect.conninfo``; ``listen`` holds the channels to listen
+    on. When ``pooled``, there is a connection pooler in between, and nobody listens.
+
+    A selector must register ``fileno()`` for ``events`` afresh after every call: the events
+    change, and while connecting libpq may close its socket and open another *of the same
+    number*, which epoll has then silently forgotten. So unregister before, register after.
+    """
+
+    def __init__(self, conninfo: str, *, listen: Sequence[str] = ()) -> None:
+        self._conninfo = make_conninfo(conninfo, client_encoding="utf8")
+        self.connect_timeout = connect_timeout(conninfo)
+        self._listen = ";".join(f'LISTEN "{channel}"' for channel in listen).encode()
+        self.on_up: Callable[[], None] = lambda: None
+        self.on_notify: Callable[[str, str], None] = lambda channel, payload: None
+        self.on_down: Callable[[OperationalError], None] = lambda exc: None
+        self._clear()
+
+    def _clear(self) -> None:
+        self.state: State = "closed"
+        # Wanted by the selector now; 0 when closed.
+        self.events = 0
+        # time.monotonic() when the statement in flight was sent, or connecting to a host began.
+        self.busy_since: float | None = None
+        self._resolution: HostLookup | None = None
+        self._hosts: deque[str] = deque()  # those not tried yet
+        self._failures: list[str] = []  # what was wrong with the others
+        self._pgconn: pq.abc.PGconn | None = None
+        self.pooled = False
+        self._setting_up: deque[bytes] = deque()  # what is left of it; the first is in flight
+        self._use_prepared = True
+        self._prepared: dict[Statement, bytes] = {}
+        self._current: _Query | None = None
+        self._queue: deque[_Query] = deque()
+
+    # --- what the owner calls ---------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to connect. A Link that went down may be started again."""
+        if self.state != "closed":
+            raise RuntimeError(f"this link is {self.state} already")
+        self.state, self.busy_since = "connecting", monotonic()
+        if needs_lookup(self._conninfo):
+            self._resolution, self.events = HostLookup(self._conninfo), EVENT_READ
+            return
+        try:
+            self._connect(self._conninfo)
+        except OperationalError as exc:
+            self._down(exc)
+
+    def skip_host(self, why: str) -> bool:
+        """Leave a host that says nothing for the next one; False if there is none to try.
+
+        The descriptor changes: unregister it before.
+        """
+        if self.state != "connecting" or not self._hosts:
+            return False
+        self._setting_up.clear()
+        try:
+            self._try_next_host(why)
+        except OperationalError as exc:
+            self._down(exc)
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor to wait on; -1 when closed."""
+        if self._resolution:
+            return self._resolution.fileno()
+        return self._pgconn.socket if self._pgconn else -1
+
+    def send(
+        self,
+        statement: Statement,
+        params: Sequence[Param],
+        on_result: Callable[[Result], None],
+    ) -> None:
+        """Run ``statement`` after those already sent; also while still connecting.
+
+        It is prepared on its first use on a connection. Raises ValueError for a text with
+        U+0000, RuntimeError when closed.
+        """
+        if self.state == "closed":
+            raise RuntimeError("this link is closed")
+        self._queue.append(_Query(statement, [encode(param) for param in params], on_result))
+        try:
+            self._send_next()
+        except OperationalError as exc:
+            self._down(exc)
+
+    def on_ready(self, mask: int) -> None:
+        """Go on, now that ``fileno()`` is ready for ``mask``."""
+        if not mask & self.events:
+            return
+        answered: list[_Query] = []
+        notes: list[pq.PGnotify] = []
+        was = self.state
+        try:
+            if self.state == "connecting" and not self._setting_up:
+                self._go_on_connecting()
+            else:
+                notes = self._exchange(answered)
+        except OperationalError as exc:
+            self._down(exc)
+            return
+        # Callbacks come last, when all is in order again: they may send, or close.
+        if was == "connecting" and self.state != "connecting":
+            self.on_up()
+        for query in answered:
+            if self.state != "closed":
+                query.on_result(query.answer)
+        for note in notes:
+            if self.state != "closed":
+                self.on_notify(note.relname.decode(), note.extra.decode())
+
+    def close(self) -> None:
+        """Hang up without a word to the callbacks; what was sent may still take effect."""
+        if self._resolution:
+            self._resolution.close()
+        if self._pgconn:
+            self._pgconn.finish()
+        self._clear()
+
+    # --- connecting -------------------------------------------------------------------------
+
+    def _go_on_connecting(self) -> None:
+        if self._resolution:
+            conninfo = self._resolution.result()
+            self._resolution.close()
+            self._resolution = None
+            self._connect(conninfo)
+            return
+        pgconn = self._connection()
+        match pgconn.connect_poll():
+            case pq.PollingStatus.READING:
+                self.events = EVENT_READ
+            case pq.PollingStatus.WRITING:
+                self.events = EVENT_WRITE
+            case pq.PollingStatus.OK:
+                pgconn.nonblocking = 1
+                self._setting_up.append(pooler.opening(pgconn.backend_pid))
+                if self._listen:
+                    self._setting_up.append(self._listen)
+                pgconn.send_query(self._setting_up[0])
+                self._flush()
+            case _:
+                self._try_next_host(_message(pgconn))
+
+    def _connect(self, conninfo: str) -> None:
+        self._hosts.extend(each_host(conninfo))
+        self._try_next_host()
+
+    def _try_next_host(self, failure: str | None = None) -> None:
+        """Begin with the next host; raises OperationalError when all have failed."""
+        while True:
+            if failure is not None:
+                self._failures.append(failure)
+            if self._pgconn:
+                self._pgconn.finish()
+            if not self._hosts:
+                raise OperationalError("\n".join(self._failures))
+            self.busy_since = monotonic()
+            pgconn = self._pgconn = pq.PGconn.connect_start(self._hosts.popleft().encode())
+            self.events = EVENT_WRITE  # as libpq asks: behave as if it had said WRITING
+            if pgconn.status != pq.ConnStatus.BAD:
+                return
+            failure = _message(pgconn)
+
+    # --- talking ----------------------------------------------------------------------------
+
+    def _exchange(self, answered: list[_Query]) -> list[pq.PGnotify]:
+        """Read and write what can be; fill ``answered`` and return the notifications.
+
+        Notifications are taken from libpq after every read, because one that arrived with an
+        answer is in memory already and will not make the socket readable again.
+        """
+        pgconn = self._connection()
+        pgconn.consume_input()
+        self._flush()
+        while self.state == "busy" or self._setting_up:
+            if pgconn.is_busy():
+                break
+            result = pgconn.get_result()
+            if result is None and pgconn.status == pq.ConnStatus.BAD:
+                self._lost()
+            elif result is not None and result.status != pq.ExecStatus.PIPELINE_SYNC:
+                self._take(result)
+            elif result is not None or pgconn.pipeline_status == pq.PipelineStatus.OFF:
+                self._finish(answered)
+        notes = []
+        while (note := pgconn.notifies()) is not None:
+            notes.append(note)
+        return notes
+
+    def _take(self, result: pq.abc.PGresult) -> None:
+        """Keep one result of the statement in flight, which may be part of the set-up."""
+        if result.status == pq.ExecStatus.PIPELINE_ABORTED:
+            return  # the one before it was refused, and is the answer
+        answer = read(result)
+        if self._current:
+            self._current.answer = answer
+        elif answer.sqlstate:
+            raise OperationalError(answer.message)
+        elif answer.rows:
+            self.pooled = pooler.is_pooled(answer.rows[0])
+
+    def _go_on_setting_up(self) -> None:
+        """The first part of the set-up is done."""
+        self._setting_up.popleft()
+        if self.pooled:
+            self._setting_up.clear()
+            self._connection().enter_pipeline_mode()
+        elif self._setting_up:
+            self._connection().send_query(self._setting_up[0])
+            self._flush()
+
+    def _finish(self, answered: list[_Query]) -> None:
+        """The statement in flight has no more results."""
+        query, self._current = self._current, None
+        if self._setting_up:
+            self._go_on_setting_up()
+            if self._setting_up:
+                return
+        self.state, self.busy_since = "idle", None
+        if query and query.answer.sqlstate in UNUSABLE_PLAN and self._use_prepared:
+            self._use_prepared = False  # on this connection; the next one tries again
+            self._queue.appendleft(query)
+        elif query and query.preparing and not query.answer.sqlstate:
+            query.preparing = False
+            self._queue.appendleft(query)
+        elif query:
+            if query.preparing:
+                del self._prepared[query.statement]
+            answered.append(query)
+        self._send_next()
+
+    def _send_next(self) -> None:
+        if self.state != "idle" or not self._queue:
+            return
+        pgconn = self._connection()
+        query = self._current = self._queue.popleft()
+        self.state, self.busy_since = "busy", monotonic()
+        text = query.statement.query
+        if self.pooled:
+            pgconn.send_query_params(pooler.LOCAL, None)
+            pgconn.send_query_params(text, query.params)
+            pgconn.pipeline_sync()
+        elif not self._use_prepared:
+            pgconn.send_query_params(text, query.params)
+        elif name := self._prepared.get(query.statement):
+            pgconn.send_query_prepared(name, query.params)
+        else:
+            name = f"{query.statement.name}:{len(self._prepared)}".encode()
+            self._prepared[query.statement] = name
+            query.preparing = True
+            pgconn.send_prepare(name, text)
+        self._flush()
+
+    def _flush(self) -> None:
+        unsent = self._connection().flush()
+        self.events = EVENT_READ | EVENT_WRITE if unsent else EVENT_READ
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def _connection(self) -> pq.abc.PGconn:
+        if self._pgconn is None:
+            raise RuntimeError("this link is closed")
+        return self._pgconn
+
+    def _lost(self) -> NoReturn:
+        raise OperationalError(_message(self._connection()))
+
+    def _down(self, exc: OperationalError) -> None:
+        self.close()
+        self.on_down(exc)
+
+
+def _message(pgconn: pq.abc.PGconn) -> str:
+    return pgconn.get_error_message() or "the connection is lost"

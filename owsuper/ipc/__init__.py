@@ -1,0 +1,1 @@
+"""What supervisor, template and children say to each other, and the pipe that carries it."""

@@ -1,0 +1,133 @@
+"""What each kind of setting accepts: text from flags and environment, or typed values.
+
+A reader returns the value as ``Settings`` holds it, or raises ConfigurationError with what is
+allowed; whoever called it knows which setting it was and puts its name in front.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from owsuper.core import durations
+from owsuper.core.names import is_broken
+from owsuper.db.sqlfiles import check_schema_name
+from owsuper.errors import ConfigurationError, InvalidDuration
+
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+Reader = Callable[[Any], object]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingType:
+    """How a setting is read, and how it is explained."""
+
+    read: Reader
+    help: str
+
+
+def described(read: Reader, explained: str) -> dict[str, SettingType]:
+    """The type, with its explanation, as the metadata of a dataclass field."""
+    return {"type": SettingType(read, explained)}
+
+
+def _refuse(allowed: str, value: object) -> ConfigurationError:
+    return ConfigurationError(f"must be {allowed}, not {value!r:.200}")
+
+
+def whole(low: int, high: int) -> Reader:
+    """A whole number from ``low`` to ``high``."""
+
+    def read(value: Any) -> int:
+        number = value
+        if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
+            number = int(value)
+        if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+            raise _refuse(f"a whole number from {low} to {high}", value)
+        return number
+
+    return read
+
+
+def duration(low: str, high: str) -> Reader:
+    """Seconds from ``low`` to ``high``.
+
+    Bare numbers are seconds, in text too: whoever types ``--lease 30`` means half a minute.
+    (The durations of ``step.sleep`` differ there: text without a unit is milliseconds.)
+    """
+    low_seconds, high_seconds = durations.seconds(low), durations.seconds(high)
+    example = "such as '30s', '5m' or a number of seconds"
+
+    def read(value: Any) -> float:
+        bare = isinstance(value, str) and re.fullmatch(r"-?([0-9]*\.)?[0-9]+", value)
+        try:
+            seconds = durations.seconds(float(value) if bare else value)
+        except InvalidDuration:
+            seconds = math.nan
+        if not low_seconds <= seconds <= high_seconds:  # so written that NaN fails too
+            raise _refuse(f"a duration from {low} to {high}, {example}", value)
+        return seconds
+
+    return read
+
+
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True}
+_SWITCH |= {"0": False, "false": False, "no": False, "off": False}
+
+
+def switch(value: Any) -> bool:
+    """True or false, or a word for it."""
+    chosen = value if isinstance(value, bool) else None
+    if isinstance(value, str):
+        chosen = _SWITCH.get(value.strip().lower())
+    if chosen is None:
+        raise _refuse("true or false", value)
+    return chosen
+
+
+def text(value: Any) -> str:
+    """Text that PostgreSQL can hold."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise _refuse("non-empty text", value)
+    if is_broken(value):
+        raise _refuse("text in UTF-8", value)
+    return value
+
+
+def log_level(value: Any) -> str:
+    """One of LOG_LEVELS, in any case."""
+    if not isinstance(value, str) or value.strip().lower() not in LOG_LEVELS:
+        raise _refuse(f"one of {', '.join(LOG_LEVELS)}", value)
+    return value.strip().lower()
+
+
+def url(value: Any) -> str | None:
+    """A connection URL or string. Errors never repeat it: it may hold a password."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip() or "\0" in value or is_broken(value):
+        raise ConfigurationError("must be a URL such as postgresql://user@host:5432/database")
+    scheme, separator, _ = value.partition("://")
+    if not separator and "=" not in value:
+        raise ConfigurationError("must be a URL such as postgresql://user@host:5432/database")
+    if separator and scheme not in ("postgresql", "postgres") and "=" not in scheme:
+        raise ConfigurationError(f"must begin with postgresql://, not with {scheme}://")
+    return value
+
+
+def schema(value: str) -> str:
+    """A schema name by the rule that the tables' other users share."""
+    check_schema_name(text(value))
+    return value
+
+
+def modules(value: Any) -> tuple[str, ...]:
+    """Module names or paths: a list, or text with commas in between."""
+    parts = [value] if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)):
+        raise _refuse("one name or a list of names", value)
+    return tuple(name.strip() for part in parts for name in text(part).split(",") if name.strip())

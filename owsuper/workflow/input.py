@@ -1,0 +1,38 @@
+"""What a run is started with: by a client, or by the run that is to be its parent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from owsuper.core import codec
+from owsuper.core.names import check_workflow_name
+from owsuper.errors import ConfigurationError, InvalidData
+from owsuper.workflow.definition import Workflow, check_version
+
+
+def identity(workflow: Workflow[Any, Any] | str, version: str | None) -> tuple[str, str | None]:
+    """Name and version of what is to run. Raises ConfigurationError."""
+    if not isinstance(workflow, Workflow):
+        return check_workflow_name(workflow), check_version(version)
+    if version not in (None, workflow.version):
+        raise ConfigurationError(
+            f"version: {workflow} cannot be run as version {version!r}. Pass the workflow of that"
+            " version, or its name."
+        )
+    return workflow.name, workflow.version
+
+
+def encoded(workflow: Workflow[Any, Any] | str, value: Any, what: str) -> bytes | None:
+    """The input ``value`` as JSON that the workflow can read; ``what`` names it in messages.
+
+    Raises NotSerializable, InvalidData.
+    """
+    if not isinstance(workflow, Workflow):
+        return codec.encode(value, what=what, of=f'workflow "{workflow}"')
+    if not workflow.takes_input:
+        if value is not None:
+            raise InvalidData(f"{what} of {workflow}: it takes none, only a step", path=what)
+        return None
+    raw = codec.encode(value, what=what, of=str(workflow))
+    codec.convert(codec.decode(raw), workflow.input_type, what=what, of=str(workflow))
+    return raw

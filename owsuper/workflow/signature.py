@@ -1,0 +1,112 @@
+"""What a workflow function looks like: its parameters, its colour, its types."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import FunctionType, SimpleNamespace
+from typing import Any
+
+from owsuper.errors import ConfigurationError
+from owsuper.step import AsyncStep, Step
+
+_HOW = "Write it as def f(step: Step, input: ...) or async def f(step: AsyncStep, input: ...)."
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class UnresolvedAnnotation(ConfigurationError):
+    """An annotation that names what its module does not have, or does not have yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """``input_name`` is None for a function that takes the step alone.
+
+    ``annotations`` are as written, ``names`` is what they may refer to.
+    """
+
+    annotations: Mapping[str, Any]
+    names: dict[str, Any]
+    is_async: bool
+    step_name: str
+    input_name: str | None
+
+    def types(self) -> tuple[Any, Any]:
+        """What the input and the output are annotated as, Any where they are not.
+
+        Raises UnresolvedAnnotation.
+        """
+        input_type = self._annotation(self.input_name) if self.input_name is not None else None
+        return input_type, self._annotation("return")
+
+    def _annotation(self, name: str) -> Any:
+        """One annotation, evaluated by itself: the others may be for the type checker alone."""
+        try:
+            if name not in self.annotations:
+                return Any
+            holder = SimpleNamespace(__annotations__={name: self.annotations[name]})
+            return typing.get_type_hints(holder, self.names, include_extras=True)[name]
+        except Exception as error:
+            what = "its return type" if name == "return" else f"the type of {name!r}"
+            raise UnresolvedAnnotation(
+                f"{what} cannot be evaluated: {type(error).__name__}: {error}. Its module must"
+                " define or import it at top level, and not only under TYPE_CHECKING."
+            ) from None
+
+
+def read(fn: Callable[..., Any]) -> Signature:
+    """The signature of ``fn``. Raises ConfigurationError when it is no workflow function."""
+    if not isinstance(fn, FunctionType):
+        raise ConfigurationError(f"a workflow is a function, not {_described(fn)}. {_HOW}")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise ConfigurationError("it yields, so it is a generator; a workflow returns its result")
+    positional = []
+    for parameter in inspect.signature(fn).parameters.values():
+        if parameter.kind in _POSITIONAL:
+            positional.append(parameter)
+        elif parameter.kind is not inspect.Parameter.KEYWORD_ONLY or _required(parameter):
+            raise ConfigurationError(f"nothing can be passed for {parameter}. {_HOW}")
+    if len(positional) not in (1, 2):
+        count = len(positional) or "no"
+        raise ConfigurationError(f"it takes {count} positional parameters. {_HOW}")
+    if len(positional) == 2 and positional[1].default not in (inspect.Parameter.empty, None):
+        raise ConfigurationError(
+            f"the default of {positional[1].name!r} would not be stored with its runs; give the"
+            " fields of its type defaults instead, or accept None"
+        )
+    names = [parameter.name for parameter in positional] + [None]
+    signature = Signature(
+        annotations=fn.__annotations__,
+        names=fn.__globals__,
+        is_async=inspect.iscoroutinefunction(fn),
+        step_name=positional[0].name,
+        input_name=names[1],
+    )
+    _check_sync_or_async(signature)
+    return signature
+
+
+def _check_sync_or_async(signature: Signature) -> None:
+    """An ``async def`` that asks for the blocking Step (or the reverse) cannot work."""
+    try:
+        step_type = signature._annotation(signature.step_name)
+    except UnresolvedAnnotation:
+        return
+    if signature.is_async and step_type is Step:
+        raise ConfigurationError(f"an async def workflow takes an AsyncStep, not a Step. {_HOW}")
+    if not signature.is_async and step_type is AsyncStep:
+        raise ConfigurationError(f"a def workflow takes a Step, not an AsyncStep. {_HOW}")
+
+
+def _required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is inspect.Parameter.empty
+
+
+def _described(value: object) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if isinstance(value, (staticmethod, classmethod)):
+        return f"a {type(value).__name__}"
+    return f"{type(value).__name__} {value!r:.60}"

@@ -1,0 +1,93 @@
+"""The flight recorder tells, after a death, what was in flight."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from owsuper.ipc.flight_recorder import FlightRecorder, create
+
+
+@pytest.fixture
+def fd() -> Iterator[int]:
+    fd = create(slots=3)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
+def recorder(fd: int) -> Iterator[FlightRecorder]:
+    recorder = FlightRecorder(fd, slots=3)
+    yield recorder
+    recorder.close()
+
+
+def test_nothing_is_in_flight_at_first(recorder: FlightRecorder) -> None:
+    assert [recorder.read(slot) for slot in range(3)] == [None, None, None]
+
+
+def test_slots_are_apart_and_a_step_that_is_over_is_gone(recorder: FlightRecorder) -> None:
+    recorder.enter(0, "fetch")
+    recorder.enter(2, "send")
+    assert [recorder.read(slot) for slot in range(3)] == ["fetch", None, "send"]
+    recorder.leave(0, "fetch")
+    assert [recorder.read(slot) for slot in range(3)] == [None, None, "send"]
+
+
+def test_parallel_steps_of_one_slot_are_all_named(recorder: FlightRecorder) -> None:
+    recorder.enter(1, "a")
+    recorder.enter(1, "b")
+    recorder.enter(1, "a")
+    assert recorder.read(1) == "a, b, a"
+    recorder.leave(1, "a")
+    assert recorder.read(1) == "b, a"
+    recorder.leave(1)
+    assert recorder.read(1) is None
+
+
+def test_a_name_that_is_too_long_is_cut_where_a_character_may_be_torn(
+    recorder: FlightRecorder,
+) -> None:
+    recorder.enter(0, "ü" * 300)
+    recorder.enter(1, "next")
+    read = recorder.read(0)
+    assert read is not None
+    assert read == "ü" * 127
+    assert recorder.read(1) == "next"
+    recorder.leave(0)
+    recorder.enter(0, "x" + "ü" * 300)
+    assert (recorder.read(0) or "").startswith("x" + "ü" * 126)
+
+
+def test_leaving_a_step_that_was_never_entered_changes_nothing(recorder: FlightRecorder) -> None:
+    recorder.enter(0, "fetch")
+    recorder.leave(0, "other")
+    assert recorder.read(0) == "fetch"
+
+
+def test_many_threads_leave_a_true_record(recorder: FlightRecorder) -> None:
+    def work(name: str) -> None:
+        for _ in range(500):
+            recorder.enter(0, name)
+            recorder.leave(0, name)
+        recorder.enter(0, name)
+
+    threads = [threading.Thread(target=work, args=(f"t{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set((recorder.read(0) or "").split(", ")) == {"t0", "t1", "t2", "t3"}
+
+
+def test_the_record_outlives_a_child_that_was_killed(fd: int, recorder: FlightRecorder) -> None:
+    pid = os.fork()
+    if pid == 0:
+        FlightRecorder(fd, slots=3).enter(1, "charge-card")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert recorder.read(1) == "charge-card"

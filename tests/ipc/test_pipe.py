@@ -1,0 +1,114 @@
+"""Pipes between real sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from owsuper.ipc.messages import Beat, Drain, Finished, Message, encode
+from owsuper.ipc.pipe import Pipe
+from owsuper.supervisor.loop import Loop
+
+
+class End:
+    """A pipe in a loop, and what it heard."""
+
+    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+        self.heard: list[Message] = []
+        self.eof = 0
+        self.pipe = Pipe(sock, on_message=self.heard.append, on_eof=self._eof)
+        loop.add(self.pipe)
+
+    def _eof(self) -> None:
+        self.eof += 1
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
+    mine, other = socket.socketpair()
+    with mine, other:
+        yield mine, other
+
+
+@pytest.fixture
+def end(loop: Loop, sockets: tuple[socket.socket, socket.socket]) -> End:
+    return End(loop, sockets[0])
+
+
+@pytest.fixture
+def other(sockets: tuple[socket.socket, socket.socket]) -> socket.socket:
+    return sockets[1]
+
+
+def test_last_words_are_heard_before_the_end(loop: Loop, end: End, other: socket.socket) -> None:
+    last = Finished(0, "run", "completed")
+    other.sendall(encode(Drain()) + encode(last))
+    other.close()
+    while not end.eof:
+        loop.turn()
+    assert end.heard == [Drain(), last]
+    assert end.eof == 1
+    assert end.pipe.fileno() == -1
+
+
+def test_a_slow_reader_only_makes_a_queue(loop: Loop, end: End, other: socket.socket) -> None:
+    message = Beat(tuple(f"worker-{n}" for n in range(1000)))
+    for _ in range(200):
+        end.pipe.send(message)
+    received = bytearray()
+    other.setblocking(False)
+    expected = len(encode(message)) * 200
+    while len(received) < expected:
+        try:
+            received += other.recv(1 << 20)
+        except BlockingIOError:
+            loop.turn()
+    assert bytes(received) == encode(message) * 200
+
+
+def test_a_torn_stream_is_an_end(loop: Loop, end: End, other: socket.socket) -> None:
+    other.sendall(encode(Drain()) + b"Traceback (most recent call last)")
+    while not end.eof:
+        loop.turn()
+    assert end.pipe.fileno() == -1
+
+
+def test_a_reader_that_is_gone_is_an_end_and_no_error(
+    loop: Loop, end: End, other: socket.socket
+) -> None:
+    other.close()
+    end.pipe.send(Drain())
+    while not end.eof:
+        loop.turn()
+    end.pipe.send(Drain())
+
+
+def test_descriptors_travel_and_are_closed_here(end: End, other: socket.socket) -> None:
+    reader, writer = os.pipe()
+    end.pipe.send(Drain(), fds=[writer])
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(writer)
+    data, (received,), _, _ = socket.recv_fds(other, 1000, 2)
+    assert data == encode(Drain())
+    os.write(received, b"hello")
+    assert os.read(reader, 10) == b"hello"
+    os.close(received)
+    os.close(reader)
+
+
+def test_descriptors_for_nobody_are_closed(end: End, other: socket.socket) -> None:
+    other.close()
+    reader, writer = os.pipe()
+    end.pipe.send(Drain(), fds=[writer])
+    assert os.read(reader, 1) == b""
+    os.close(reader)
