@@ -267,9 +267,9 @@ def _converted(workflow: Workflow[Any, Any], raw: bytes | None) -> Value | Threw
     if not workflow.takes_input:
         return Value(None)
     try:
-        of = str(workflow)
-        value = codec.decode(raw, what="input", of=of)
-        return Value(codec.convert(value, workflow.input_type, what="input", of=of))
+        owner = str(workflow)
+        value = codec.decode(raw, path="input", owner=owner)
+        return Value(codec.convert(value, workflow.input_type, path="input", owner=owner))
     except DataError as exc:
         return Threw(exc)
 
@@ -281,10 +281,10 @@ def _judged(end: Value | Threw | Raised, workflow: Workflow[Any, Any]) -> Return
             return end
         case Value(value):
             try:
-                encoded = codec.encode(value, what="result")
+                encoded = codec.encode(value, path="result")
                 # Whoever asks for the result converts it: what does not fit is said here.
                 stored = codec.as_stored(codec.decode(encoded))
-                codec.convert(stored, workflow.output_type, what="result")
+                codec.convert(stored, workflow.output_type, path="result")
                 return Returned(encoded)
             except DataError as exc:
                 return Raised(StoredError.from_exception(exc), final=True)

@@ -285,4 +285,4 @@ class OpenWorkflow(Registration, Listing):
 
 
 def _signal_data(signal: str, data: Any) -> bytes | None:
-    return codec.encode(data, what="data", of=f"signal {check_signal(signal)!r}")
+    return codec.encode(data, path="data", owner=f"signal {check_signal(signal)!r}")

@@ -141,9 +141,9 @@ def error(text: str | None) -> StoredError:
     return StoredError.from_json(value.unreadable if isinstance(value, Unreadable) else value)
 
 
-def _value(text: str | None, what: str) -> Any:
+def _value(text: str | None, path: str) -> Any:
     """The JSON value, or what stands for it: one odd row must not hide a page of others."""
     try:
-        return codec.decode(text, what=what)
+        return codec.decode(text, path=path)
     except InvalidData as unreadable:
         return Unreadable(str(unreadable))

@@ -26,9 +26,9 @@ def value(end: Progress, output_type: Any) -> Any:
         raise _failed(end)
     if end.status == RunStatus.CANCELED:
         raise RunCanceled(f"Workflow {end.workflow_name} was canceled", run_id=end.run_id)
-    of = f'workflow "{end.workflow_name}" (run {end.run_id})'
-    output = codec.decode(end.output, what="result", of=of)
-    return codec.convert(output, output_type, what="result", of=of)
+    owner = f'workflow "{end.workflow_name}" (run {end.run_id})'
+    output = codec.decode(end.output, path="result", owner=owner)
+    return codec.convert(output, output_type, path="result", owner=owner)
 
 
 def not_found(run_id: str) -> RunNotFound:

@@ -12,15 +12,15 @@ from owsuper.core.model import ChildRunState, Delivery, RecordedAttempt
 def step_attempt(row: Sequence[Any]) -> RecordedAttempt:
     """A StepAttempt of its columns, the JSON ones as text. Raises InvalidData."""
     attempt_id, name, kind, status, context, output, error, created, started, finished = row[:10]
-    of = f"step {name!r}"
+    owner = f"step {name!r}"
     return RecordedAttempt(
         attempt_id,
         name,
         kind,
         status,
-        codec.decode(context, what="context", of=of),
-        codec.decode(output, what="output", of=of),
-        codec.decode(error, what="error", of=of),
+        codec.decode(context, path="context", owner=owner),
+        codec.decode(output, path="output", owner=owner),
+        codec.decode(error, path="error", owner=owner),
         created,
         started,
         finished,
@@ -35,12 +35,12 @@ def answer(row: Sequence[Any]) -> ChildRunState | Delivery | None:
     """
     child_id, status, output, error, finished, delivered, data = row
     if child_id is not None:
-        of = f"run {child_id}"
+        owner = f"run {child_id}"
         return ChildRunState(
             child_id,
             status,
-            codec.decode(output, what="output", of=of),
-            codec.decode(error, what="error", of=of),
+            codec.decode(output, path="output", owner=owner),
+            codec.decode(error, path="error", owner=owner),
             finished,
         )
-    return Delivery(codec.decode(data, what="data", of="the signal")) if delivered else None
+    return Delivery(codec.decode(data, path="data", owner="the signal")) if delivered else None

@@ -22,17 +22,17 @@ def identity(workflow: Workflow[Any, Any] | str, version: str | None) -> tuple[s
     return workflow.name, workflow.version
 
 
-def encoded(workflow: Workflow[Any, Any] | str, value: Any, what: str) -> bytes | None:
-    """The input ``value`` as JSON that the workflow can read; ``what`` names it in messages.
+def encoded(workflow: Workflow[Any, Any] | str, value: Any, path: str) -> bytes | None:
+    """The input ``value`` as JSON that the workflow can read; ``path`` names it in messages.
 
     Raises NotSerializable, InvalidData.
     """
     if not isinstance(workflow, Workflow):
-        return codec.encode(value, what=what, of=f'workflow "{workflow}"')
+        return codec.encode(value, path=path, owner=f'workflow "{workflow}"')
     if not workflow.takes_input:
         if value is not None:
-            raise InvalidData(f"{what} of {workflow}: it takes none, only a step", path=what)
+            raise InvalidData(f"{path} of {workflow}: it takes none, only a step", path=path)
         return None
-    raw = codec.encode(value, what=what, of=str(workflow))
-    codec.convert(codec.decode(raw), workflow.input_type, what=what, of=str(workflow))
+    raw = codec.encode(value, path=path, owner=str(workflow))
+    codec.convert(codec.decode(raw), workflow.input_type, path=path, owner=str(workflow))
     return raw

@@ -144,30 +144,30 @@ class Real(float):
     ids=repr,
 )
 def test_values_are_written_as_json(value, written):
-    raw = encode(value, what="result")
+    raw = encode(value, path="result")
     assert orjson.dumps(orjson.loads(raw)) == orjson.dumps(written)
-    looked_into = encode([None, value, r"\u0000"], what="result")
+    looked_into = encode([None, value, r"\u0000"], path="result")
     assert decode(looked_into) == [None, decode(raw), r"\u0000"]
 
 
 def test_only_the_fields_of_an_object_are_written():
     item = Item(1)
     item.cached = 2
-    assert decode(encode(item, what="result")) == {"when": 1, "_private": 1}
-    assert decode(encode([Empty(), ClassLevel()], what="result")) == [{}, {"limit": 3}]
-    assert decode(encode([Mixed(1)], what="result")) == [{"a": 1, "b": 2}]
+    assert decode(encode(item, path="result")) == {"when": 1, "_private": 1}
+    assert decode(encode([Empty(), ClassLevel()], path="result")) == [{}, {"limit": 3}]
+    assert decode(encode([Mixed(1)], path="result")) == [{"a": 1, "b": 2}]
 
 
 def test_an_offset_with_seconds_becomes_utc():
     odd = dt.timezone(dt.timedelta(hours=5, seconds=3))
-    assert decode(encode(dt.datetime(2030, 1, 1, 5, 0, 3, tzinfo=odd), what="result")) == (
+    assert decode(encode(dt.datetime(2030, 1, 1, 5, 0, 3, tzinfo=odd), path="result")) == (
         "2030-01-01T00:00:00+00:00"
     )
 
 
 @pytest.mark.parametrize("value", [None, enum.Enum("E", {"NOTHING": None}).NOTHING])
 def test_null_is_no_json_at_all(value):
-    assert encode(value, what="result") is None
+    assert encode(value, path="result") is None
     assert decode(None) is None
 
 
@@ -235,23 +235,23 @@ def _without_addresses(value: object) -> str:
 )
 def test_a_refusal_names_the_place_and_a_way_out(value, place, reason):
     with pytest.raises(NotSerializable) as caught:
-        encode(value, what="result")
+        encode(value, path="result")
     assert str(caught.value).startswith(f"Cannot store result{place}: {reason}")
     assert caught.value.path == f"result{place}"
     with pytest.raises(NotSerializable) as caught:
-        encode(value, what="result", of="step 'charge'")
+        encode(value, path="result", owner="step 'charge'")
     assert str(caught.value).startswith(f"Cannot store result{place} of step 'charge': {reason}")
 
 
 def test_a_forgotten_await_is_suspected(awaitable):
     with pytest.raises(NotSerializable, match="Is an await missing"):
-        encode({"a": awaitable}, what="result")
+        encode({"a": awaitable}, path="result")
 
 
 def test_a_value_is_looked_into_only_as_deep_as_json_goes():
-    assert encode(nested(254), what="result") == b"[" * 254 + b"]" * 254
+    assert encode(nested(254), path="result") == b"[" * 254 + b"]" * 254
     with pytest.raises(NotSerializable, match="nested more than 254 levels deep") as caught:
-        encode(nested(255), what="result")
+        encode(nested(255), path="result")
     assert len(str(caught.value)) < 300
 
 
@@ -262,7 +262,7 @@ def test_nesting_does_not_use_up_the_stack():
         else:
             for depth, leaf in [(253, None), (253, "\x00"), (10_000, 1)]:
                 try:
-                    as_stored(decode(encode([nested(depth), leaf], what="result")))
+                    as_stored(decode(encode([nested(depth), leaf], path="result")))
                 except NotSerializable:
                     assert (depth, leaf) != (253, None)
 
@@ -275,7 +275,7 @@ def test_objects_nested_too_deeply_are_refused(levels):
     for _ in range(levels):
         value = Slotted(1, value)
     with pytest.raises(NotSerializable, match="nested more than 254 levels deep"):
-        encode(value, what="result")
+        encode(value, path="result")
 
 
 def nested(levels: int) -> list[Any]:
@@ -303,7 +303,7 @@ class FaultyModel(pydantic.BaseModel):
 )
 def test_an_object_that_fails_while_it_is_written_is_a_refusal(value, text):
     with pytest.raises(NotSerializable, match=text) as caught:
-        encode(value, what="result")
+        encode(value, path="result")
     assert caught.value.__cause__ is not None
 
 
@@ -311,13 +311,13 @@ def test_a_value_beyond_what_jsonb_holds_is_refused(monkeypatch):
     assert encoding._MAX_BYTES < 2**28  # what one jsonb value may hold
     monkeypatch.setattr(encoding, "_MAX_BYTES", 2**20)
     with pytest.raises(NotSerializable, match="takes 1 MB as JSON, and PostgreSQL stores at most"):
-        encode("x" * 2**20, what="result")
+        encode("x" * 2**20, path="result")
 
 
 def test_a_long_path_is_shortened_and_a_key_is_quoted():
     value = {'a"b': [{"k" * 400: math.nan}]}
     with pytest.raises(NotSerializable) as caught:
-        encode(value, what="result")
+        encode(value, path="result")
     assert caught.value.path == 'result["a\\"b"][0]["' + "k" * 57 + '..."]'
 
 
@@ -359,7 +359,7 @@ def test_every_value_is_written_faithfully_or_refused_with_its_place(value):
 
 def written_or_refused(value):
     try:
-        return encode(value, what="v")
+        return encode(value, path="v")
     except NotSerializable as refusal:
         return refusal
 

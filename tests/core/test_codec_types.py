@@ -150,7 +150,7 @@ class Plain:
 
 
 def stored(value):
-    return as_stored(decode(encode(value, what="result")))
+    return as_stored(decode(encode(value, path="result")))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def stored(value):
 )
 def test_a_value_comes_back_as_its_declared_type(type_, value):
     check_type(type_, "result")
-    back = convert(stored(value), type_, what="result")
+    back = convert(stored(value), type_, path="result")
     assert back == value
     assert type(back) is type(value)
 
@@ -206,7 +206,7 @@ def test_a_value_comes_back_as_its_declared_type(type_, value):
 def test_without_a_declared_type_the_json_is_handed_on(type_):
     value = {"a": [1]}
     check_type(type_, "result")
-    assert convert(value, type_, what="result") is value
+    assert convert(value, type_, path="result") is value
 
 
 aware = st.datetimes(
@@ -230,7 +230,7 @@ everything = st.builds(
 
 @given(everything)
 def test_every_field_survives_the_store(value):
-    assert convert(stored(value), Everything, what="result") == value
+    assert convert(stored(value), Everything, path="result") == value
 
 
 @pytest.mark.parametrize(
@@ -264,19 +264,19 @@ def test_every_field_survives_the_store(value):
 )
 def test_what_does_not_fit_is_refused_by_name(type_, value, message):
     with pytest.raises(InvalidData, match=f"^{message}".replace("[", r"\[")) as caught:
-        convert(value, type_, what="input")
+        convert(value, type_, path="input")
     assert str(caught.value).startswith(caught.value.path)
 
 
 def test_a_refusal_says_whose_value_it_is():
     with pytest.raises(InvalidData) as caught:
-        convert({"title": 5}, Movie, what="input", of="workflow 'mail'")
+        convert({"title": 5}, Movie, path="input", owner="workflow 'mail'")
     assert str(caught.value) == "input.title of workflow 'mail': expected str, got int"
     assert caught.value.path == "input.title"
 
 
 def test_members_that_the_type_does_not_know_are_dropped():
-    assert convert({"n": 1, "new": 2}, Inner, what="input") == Inner(1)
+    assert convert({"n": 1, "new": 2}, Inner, path="input") == Inner(1)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_an_annotation_that_json_cannot_fill_is_refused_early(type_, name):
 def test_annotations_that_cannot_be_hashed_are_served_too():
     unhashable = Annotated[int, []]
     check_type(unhashable, "input")
-    assert convert(5, unhashable, what="input") == 5
+    assert convert(5, unhashable, path="input") == 5
 
 
 def test_pydantic_is_neither_imported_nor_needed():
@@ -318,10 +318,10 @@ def test_pydantic_is_neither_imported_nor_needed():
         class B:
             b: int
 
-        assert convert(decode(encode(A(1), what="r")), A, what="r") == A(1)
+        assert convert(decode(encode(A(1), path="r")), A, path="r") == A(1)
         for attempt, error in [
             (lambda: check_type(A | B, "r"), ConfigurationError),
-            (lambda: convert({"a": 1}, A | B, what="r"), InvalidData),
+            (lambda: convert({"a": 1}, A | B, path="r"), InvalidData),
         ]:
             try:
                 attempt()

@@ -122,7 +122,7 @@ def test_what_jsonb_refuses_is_written_out():
 @given(st.text(st.characters(exclude_categories=())))
 def test_every_message_can_be_stored_and_read_back(text):
     payload = StoredError.from_exception(MyError(text), final=True)
-    assert encode(payload.to_json(), what="error")
+    assert encode(payload.to_json(), path="error")
     assert StoredError.from_json(payload.to_json()) == payload
 
 

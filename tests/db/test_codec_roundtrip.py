@@ -52,7 +52,7 @@ def shape(value):
 @example(value={"b": 1, "aa": 2, "a": 3, "": 4, "é": 5, "zz": 6, "€": 7, "zzz": 8})
 @example(value={"x": {"b": [{"dd": 1, "c": -0.0}], "a": None}, "A": "\\u0000 \u2028 \x7f \x01"})
 def test_as_stored_is_what_jsonb_hands_back(conn, value):
-    raw = encode({"root": value}, what="value")
+    raw = encode({"root": value}, path="value")
     mine = as_stored(decode(raw))
     assert shape(mine) == shape(decode(from_jsonb(conn, raw)))
     assert shape(as_stored(mine)) == shape(mine)
@@ -61,7 +61,7 @@ def test_as_stored_is_what_jsonb_hands_back(conn, value):
 @with_database
 @given(number=st.floats(allow_nan=False, allow_infinity=False))
 def test_every_float_keeps_its_value(conn, number):
-    raw = encode(number, what="value")
+    raw = encode(number, path="value")
     back = decode(from_jsonb(conn, raw))
     assert float(back) == number
     assert shape(as_stored(decode(raw))) == shape(back)
@@ -70,7 +70,7 @@ def test_every_float_keeps_its_value(conn, number):
 @with_database
 @given(value=values)
 def test_what_is_encoded_is_accepted_by_jsonb(conn, value):
-    raw = encode(value, what="value")
+    raw = encode(value, path="value")
     if raw is None:
         assert value is None
     else:
@@ -82,7 +82,7 @@ def test_what_may_be_nested_comes_back(conn, levels):
     value = 1.0
     for level in range(levels):
         value = {"b": value, "a": 0} if level % 2 else [value]
-    raw = encode(value, what="value")
+    raw = encode(value, path="value")
     back = decode(from_jsonb(conn, raw))
     assert orjson.dumps(as_stored(decode(raw))) == orjson.dumps(back)
 

@@ -53,10 +53,10 @@ def test_pydantic_models_are_read_by_rules_of_their_own() -> None:
     class Strict(Loose, strict=True):
         pass
 
-    assert codec.convert({"count": "1"}, Loose, what="input", of="w").count == 1
+    assert codec.convert({"count": "1"}, Loose, path="input", owner="w").count == 1
     with pytest.raises(InvalidData):
-        codec.convert({"count": "1"}, Strict, what="input", of="w")
-    stored = codec.encode(Loose(anything=math.nan), what="input", of="w")
+        codec.convert({"count": "1"}, Strict, path="input", owner="w")
+    stored = codec.encode(Loose(anything=math.nan), path="input", owner="w")
     assert stored is not None
     assert json.loads(stored) == {"count": 0, "when": "2026-01-01T00:00:00", "anything": None}
 

@@ -115,7 +115,7 @@ def _wait(this: Execution, call: SignalWait) -> SignalStep:
 def _sending(this: Execution, call: SignalSend) -> FunctionStep:
     signal, name = call.signal, call.name
     check_signal(signal)
-    raw = codec.encode(call.data, what="data", of=f"signal {signal!r}")
+    raw = codec.encode(call.data, path="data", owner=f"signal {signal!r}")
     key = this.begin(signal if name is None else name)
     send = partial(_send, this.inquiries, this.run.run_id, key, signal, raw, call.buffer)
     return FunctionStep(key, send, _ONCE, kind=StepKind.SIGNAL_SEND)

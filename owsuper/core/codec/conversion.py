@@ -24,13 +24,14 @@ Converter = Callable[[Any], Any]
 _UNTYPED = (None, Any, object, type(None), NoReturn, Never)
 
 
-def convert(value: Any, type_: Any, *, what: str, of: str = "") -> Any:
-    """``value`` (decoded JSON) as ``type_``; unchanged where that is None, Any or object.
+def convert(value: Any, type_: Any, *, path: str, owner: str = "") -> Any:
+    """Return ``value`` (decoded JSON) as ``type_``, or unchanged for None, Any and object.
 
     Conversion is strict: text is not read as a number. Members that the type does not know
-    are dropped. ``what`` and ``of`` as for ``encode``. Raises InvalidData, whatever happens.
+    are dropped. ``path`` and ``owner`` are those of ``encode``. Raises InvalidData for every
+    failure, also for one of a user's own type.
     """
-    converter = _converter(type_, what)
+    converter = _converter(type_, path)
     if converter is None:
         return value
     try:
@@ -38,23 +39,26 @@ def convert(value: Any, type_: Any, *, what: str, of: str = "") -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        path, reason = _explain(error)
-        whose = f" of {of}" if of else ""
-        raise InvalidData(f"{what}{path}{whose}: {reason}", path=what + path) from error
+        place, reason = _explain(error)
+        path += place
+        of_owner = f" of {owner}" if owner else ""
+        raise InvalidData(f"{path}{of_owner}: {reason}", path=path) from error
 
 
-def check_type(type_: Any, what: str, *, stored: bool = False) -> None:
-    """Raise ConfigurationError if ``convert`` cannot produce ``type_``; if it is to be ``stored``,
-    also if it cannot go the other way, like a set, which JSON has no form for.
+def check_type(type_: Any, subject: str, *, stored: bool = False) -> None:
+    """Raise ConfigurationError if ``convert`` cannot produce ``type_``.
+
+    ``subject`` names the annotation in the message. For a ``stored`` type, a type that JSON
+    has no form for (such as a set) is an error too.
     """
     try:
         converter = _build(type_)
     except _UnsupportedError as error:
-        raise ConfigurationError(f"{what}: {error}") from None
+        raise ConfigurationError(f"{subject}: {error}") from None
     if stored and converter is not None and (kind := _unstorable(type_)) is not None:
         raise ConfigurationError(
-            f"{what}: unsupported type {_name(type_)}: {kind} cannot be stored as JSON. Use lists,"
-            " text, and dicts with str keys."
+            f"{subject}: unsupported type {_name(type_)}: {kind} cannot be stored as JSON."
+            " Use lists, text, and dicts with str keys."
         )
 
 
@@ -62,7 +66,7 @@ class _UnsupportedError(Exception):
     """No converter exists for an annotation."""
 
 
-def _converter(type_: Any, what: str) -> Converter | None:
+def _converter(type_: Any, path: str) -> Converter | None:
     try:
         hash(type_)
     except TypeError:
@@ -72,7 +76,7 @@ def _converter(type_: Any, what: str) -> Converter | None:
     try:
         return build(type_)
     except _UnsupportedError as error:
-        raise InvalidData(f"{what}: {error}", path=what) from None
+        raise InvalidData(f"{path}: {error}", path=path) from None
 
 
 def _build(type_: Any) -> Converter | None:

@@ -17,11 +17,12 @@ _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _MAX_BYTES = 255 * 1024 * 1024
 
 
-def encode(value: Any, *, what: str, of: str = "") -> bytes | None:
-    """``value`` as JSON, or None where it is null: null is stored as SQL NULL.
+def encode(value: Any, *, path: str, owner: str = "") -> bytes | None:
+    """Return ``value`` as JSON, or None for null, which is stored as SQL NULL.
 
-    ``what`` is the root of the path in messages (``"result"``), ``of`` says whose it is
-    (``"step 'charge'"``). Raises NotSerializable, whatever happens.
+    In messages, ``path`` is the root of the path to a field (``"result"``), and ``owner``
+    names the owner of the value (``"step 'charge'"``). Raises NotSerializable for every
+    failure, also for one in a user's own code.
     """
     if value is None:
         return None
@@ -37,35 +38,35 @@ def encode(value: Any, *, what: str, of: str = "") -> bytes | None:
     except MemoryError:
         raise
     except Exception:  # the encoder's, or what user code raised in an expansion
-        raw, fault = _encode_again(value, what, of), None
+        raw, fault = _encode_again(value, path, owner), None
     if len(raw) > _MAX_BYTES:
         fault = Fault(
             f"it takes {len(raw) >> 20} MB as JSON, and PostgreSQL stores at most 255 MB."
             " Store it elsewhere, and a reference to it here."
         )
     if fault is not None:
-        _refuse(fault, what, of)
+        _refuse(fault, path, owner)
     return None if raw == b"null" else raw
 
 
-def decode(raw: bytes | str | None, *, what: str = "value", of: str = "") -> Any:
-    """The value of JSON from the database; SQL NULL is None.
+def decode(raw: bytes | str | None, *, path: str = "value", owner: str = "") -> Any:
+    """Return the value of JSON from the database; SQL NULL is None.
 
-    Raises InvalidData for what jsonb can hold and Python cannot: a number beyond any float, or
-    a thousand levels of nesting. ``what`` and ``of`` as for ``encode``.
+    ``path`` and ``owner`` are those of ``encode``. Raises InvalidData for JSON that jsonb can
+    hold and Python cannot: a number beyond any float, or a thousand levels of nesting.
     """
     try:
         return None if raw is None else orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        whose = f" of {of}" if of else ""
-        raise InvalidData(f"{what}{whose}: cannot be read: {error.msg}", path=what) from None
+        of_owner = f" of {owner}" if owner else ""
+        raise InvalidData(f"{path}{of_owner}: cannot be read: {error.msg}", path=path) from None
 
 
-def _encode_again(value: Any, what: str, of: str) -> bytes:
+def _encode_again(value: Any, path: str, owner: str) -> bytes:
     """Explain the refusal, unless the encoder only minds that keys are a subclass of str."""
     try:
         if fault := find_fault(value):
-            _refuse(fault, what, of)
+            _refuse(fault, path, owner)
         return orjson.dumps(value, expand, _OPTIONS | orjson.OPT_NON_STR_KEYS)
     except (MemoryError, NotSerializable):
         raise
@@ -73,7 +74,7 @@ def _encode_again(value: Any, what: str, of: str) -> bytes:
         cause = again.__cause__ or again
         too_deep = isinstance(cause, RecursionError) or "ecursion" in str(again)
         reason = TOO_DEEP if too_deep else f"{type(cause).__name__}: {_message(cause)}"
-        _refuse(Fault(reason), what, of, cause)
+        _refuse(Fault(reason), path, owner, cause)
 
 
 def _message(error: BaseException) -> str:
@@ -83,7 +84,7 @@ def _message(error: BaseException) -> str:
         return "(no message)"
 
 
-def _refuse(fault: Fault, what: str, of: str, cause: BaseException | None = None) -> NoReturn:
-    path = fault.path(what)
-    whose = f" of {of}" if of else ""
-    raise NotSerializable(f"Cannot store {path}{whose}: {fault.reason}", path=path) from cause
+def _refuse(fault: Fault, root: str, owner: str, cause: BaseException | None = None) -> NoReturn:
+    path = fault.path(root)
+    of_owner = f" of {owner}" if owner else ""
+    raise NotSerializable(f"Cannot store {path}{of_owner}: {fault.reason}", path=path) from cause

@@ -50,7 +50,7 @@ class FunctionStep:
     kind: StepKind = StepKind.FUNCTION
 
     @property
-    def of(self) -> str:
+    def owner(self) -> str:
         """Whose result error messages speak of."""
         return f"step {self.key!r}"
 
@@ -61,7 +61,7 @@ def function_step(context: Context, step: FunctionStep) -> Steps:
     while True:
         match context.replay.function(step.key, step.policy, context.now(), step.kind):
             case Recall(output):
-                return codec.convert(output, step.type, what="result", of=step.of)
+                return codec.convert(output, step.type, path="result", owner=step.owner)
             case Reject(error):
                 raise StepFailed(step.key, error) from cause
             case Wait() as wait:
@@ -94,9 +94,9 @@ def _judge(
     why = None
     if isinstance(answer, Value):
         try:
-            encoded = codec.encode(answer.value, what="result", of=step.of)
+            encoded = codec.encode(answer.value, path="result", owner=step.owner)
             output = codec.as_stored(codec.decode(encoded))
-            codec.convert(output, step.type, what="result", of=step.of)
+            codec.convert(output, step.type, path="result", owner=step.owner)
         except DataError as exc:
             answer, final = Threw(exc), True
         else:

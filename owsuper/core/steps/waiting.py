@@ -72,8 +72,8 @@ def child_run_step(context: Context, step: ChildRunStep) -> Steps:
     while True:
         match context.replay.awaited(step.key, StepKind.WORKFLOW):
             case Recall(output):
-                of = f"child workflow step {step.key!r}"
-                return codec.convert(output, step.type, what="result", of=of)
+                owner = f"child workflow step {step.key!r}"
+                return codec.convert(output, step.type, path="result", owner=owner)
             case Reject(error, attempt):
                 raise _child_error(step.key, error, attempt) from cause
             case OverLimit() as over:
@@ -126,7 +126,7 @@ def _end_of_child(
     if not ended:
         return None
     if child.status in _SUCCEEDED:
-        return _completed(attempt, now, codec.encode(child.output, what="result")), child.output
+        return _completed(attempt, now, codec.encode(child.output, path="result")), child.output
     if child.status == RunStatus.CANCELED:
         error = StoredError(_canceled(key, child.run_id), name="ChildCanceled")
     elif child.error is None:
@@ -167,7 +167,7 @@ def signal_step(context: Context, step: SignalStep) -> Steps:
                 if output is None:
                     return None
                 data = output.get("data") if isinstance(output, dict) else None
-                return Signal(codec.convert(data, step.type, what="data", of=_of(step)))
+                return Signal(codec.convert(data, step.type, path="data", owner=_owner(step)))
             case Reject(error):
                 raise StepFailed(step.key, error) from cause
             case OverLimit() as over:
@@ -215,8 +215,8 @@ def _end_of_wait(
     """What to write of a wait that is over, its output, and what is wrong with the data."""
     if isinstance(attempt.answer, Delivery):
         try:
-            data = codec.convert(attempt.answer.data, step.type, what="data", of=_of(step))
-            raw = codec.encode({"data": data}, what="data", of=_of(step))
+            data = codec.convert(attempt.answer.data, step.type, path="data", owner=_owner(step))
+            raw = codec.encode({"data": data}, path="data", owner=_owner(step))
         except DataError as exc:
             error = StoredError(f"Signal schema validation failed: {exc}", name="InvalidData")
             return _failed(attempt, now, error), None, exc
@@ -227,7 +227,7 @@ def _end_of_wait(
     return None
 
 
-def _of(step: SignalStep) -> str:
+def _owner(step: SignalStep) -> str:
     return f"signal {step.signal!r}"
 
 
