@@ -12,9 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from owsuper import settings
-from owsuper.cli import arguments
-from owsuper.settings import SETTING_TYPES, Settings
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import FENCED, ROOT, Document
 
@@ -152,22 +149,6 @@ def test_the_command_for_production_serves_until_it_is_stopped(
     assert worker.wait() == 0
 
 
-@README.covers("pyproject")
-def test_a_worker_is_configured_by_pyproject_toml(connected: Sandbox) -> None:
-    text = README["pyproject"]
-    assert set(tomllib.loads(text)["tool"]["owsuper"]) == {"module", "processes", "poll-interval"}
-    connected.write("pyproject.toml", text)
-    connected.write("app/workflows.py", README["flows"])
-    read = settings.load(env={}, cwd=connected.directory)
-    assert (read.modules, read.processes, read.poll_interval) == (("app.workflows",), 4, 0.5)
-    connected.worker("owsuper")
-    program = (
-        "from app.workflows import *; "
-        "print(send_welcome_email.run(Welcome(7)).result(timeout=30).address)"
-    )
-    assert connected.run(f"python -c {shlex.quote(program)}") == "user-7@example.com\n"
-
-
 @README.covers("make")
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
 def test_the_two_commands_for_a_fresh_machine_exist(sandbox: Sandbox) -> None:
@@ -186,34 +167,6 @@ def test_what_is_to_be_installed_is_this_project_and_an_extra_that_it_has() -> N
     assert found
     assert found[1] == project["name"]
     assert found[2] in project["optional-dependencies"]
-
-
-def test_the_settings_table_lists_every_option_with_its_default() -> None:
-    section = README.text.partition("## Settings")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `(--[\w-]+)` \| (.*?) \|", section, re.M)
-    parser = arguments.Parser("owsuper")
-    arguments.add_settings(parser, SETTING_TYPES)
-    read = vars(parser.parse([each for flag, _ in rows for each in _example(flag)]))
-    assert set(read) == set(SETTING_TYPES)
-    defaults = Settings()
-    for flag, shown in rows:
-        name = flag.removeprefix("--").replace("-", "_")
-        default = getattr(defaults, name, None)
-        if isinstance(default, float):
-            assert shown == f"{default:g}s"
-        elif isinstance(default, int | str) and name != "processes" and default is not False:
-            assert shown == str(default), flag
-
-
-def _example(flag: str) -> list[str]:
-    switches = [
-        name.replace("_", "-") for name in SETTING_TYPES if isinstance(_default(name), bool)
-    ]
-    return [flag] if flag.removeprefix("--").removeprefix("no-") in switches else [flag, "1"]
-
-
-def _default(name: str) -> object:
-    return getattr(Settings(), name)
 
 
 def test_every_block_of_the_readme_is_executed() -> None:
