@@ -38,15 +38,15 @@ from owsuper.db.runs import RunStore
 from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.ipc.messages import (
     Assign,
-    Beat,
     Drain,
     Finished,
     FrameBuffer,
-    Leaving,
+    LeasesRenewed,
     Message,
     Ready,
-    Renew,
+    RenewLeases,
     Stop,
+    StopSignaled,
     encode,
 )
 from owsuper.workflow.definition import Workflow
@@ -137,7 +137,7 @@ class ChildServer:
                 if key.fileobj is self._wakes:
                     self._wakes.recv(_READ)
                     if self._terminated:
-                        self._send(Leaving())
+                        self._send(StopSignaled())
                         self._stop()
                     continue
                 data = _read(self._sock)
@@ -156,7 +156,7 @@ class ChildServer:
         match message:
             case Assign(slot, run):
                 self._assign(slot, run)
-            case Renew():
+            case RenewLeases():
                 self._heartbeat.now()
             case Drain():
                 self._draining = True
@@ -190,7 +190,7 @@ class ChildServer:
             self._waker.send(b"\0")
 
     def _beat(self, worker_ids: tuple[str, ...]) -> None:
-        self._send(Beat(worker_ids))
+        self._send(LeasesRenewed(worker_ids))
 
     # --- runs ------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ PROBE: Final = -1  # stands for a child's number: the process that imports only 
 _MAX_BODY: Final = 256 * 1024 * 1024  # a longer frame can only be a torn stream
 
 
-class WireError(OwsuperError):
+class FrameError(OwsuperError):
     """Bytes on a pipe that are no frame of ours: the stream is torn and must be closed."""
 
 
@@ -113,7 +113,7 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
-class Renew:
+class RenewLeases:
     """Renew the leases now: one of them is probably lost."""
 
 
@@ -153,14 +153,14 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class LeasesRenewed:
     """The child renewed the leases of these claims (worker ids) just now."""
 
     worker_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
+class StopSignaled:
     """Somebody told the child to stop, by a signal. What it is assigned from here on, and had
     not read before, it does not begin.
     """
@@ -174,13 +174,13 @@ Message = (
     | Forked
     | Exited
     | Assign
-    | Renew
+    | RenewLeases
     | Drain
     | Stop
     | Ready
     | Finished
-    | Beat
-    | Leaving
+    | LeasesRenewed
+    | StopSignaled
 )
 
 _KINDS: Final[tuple[type[Message], ...]] = (
@@ -191,13 +191,13 @@ _KINDS: Final[tuple[type[Message], ...]] = (
     Forked,
     Exited,
     Assign,
-    Renew,
+    RenewLeases,
     Drain,
     Stop,
     Ready,
     Finished,
-    Beat,
-    Leaving,
+    LeasesRenewed,
+    StopSignaled,
 )
 _KIND_OF: Final = {kind: number for number, kind in enumerate(_KINDS)}
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -225,7 +225,7 @@ class FrameBuffer:
         while len(pending) - start >= _HEADER.size:
             length, kind = _HEADER.unpack_from(pending, start)
             if kind >= len(_KINDS) or length > _MAX_BODY:
-                raise WireError(f"A frame of kind {kind} and {length} bytes is none of ours.")
+                raise FrameError(f"A frame of kind {kind} and {length} bytes is none of ours.")
             end = start + _HEADER.size + length
             if len(pending) < end:
                 break
@@ -239,4 +239,4 @@ def _decode(kind: int, body: bytes | bytearray) -> Message:
     try:
         return _DECODERS[kind].decode(body)
     except (msgspec.DecodeError, ValueError) as exc:
-        raise WireError(f"A frame of kind {_KINDS[kind].__name__} cannot be read: {exc}") from exc
+        raise FrameError(f"A frame of kind {_KINDS[kind].__name__} cannot be read: {exc}") from exc

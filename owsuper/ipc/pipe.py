@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from owsuper.ipc.messages import FrameBuffer, Message, WireError, encode
+from owsuper.ipc.messages import FrameBuffer, FrameError, Message, encode
 
 _CHUNK: Final = 65536
 
@@ -65,7 +65,7 @@ class Pipe:
                 messages = self._frames.feed(data)
             except BlockingIOError:
                 return
-            except (OSError, WireError):
+            except (OSError, FrameError):
                 data, messages = b"", []
             for message in messages:
                 self._on_message(message)

@@ -15,15 +15,15 @@ from owsuper.ipc import flight_recorder
 from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.ipc.messages import (
     Assign,
-    Beat,
     Drain,
     Finished,
-    Leaving,
+    LeasesRenewed,
     LoadFailed,
     Message,
     Ready,
-    Renew,
+    RenewLeases,
     Stop,
+    StopSignaled,
 )
 from owsuper.ipc.pipe import Pipe
 from owsuper.supervisor.child_state import Event, State, after
@@ -107,7 +107,7 @@ class Child:
 
     def renew(self) -> None:
         """Have it renew its leases now; it stops the runs whose leases are lost."""
-        self.pipe.send(Renew())
+        self.pipe.send(RenewLeases())
 
     def drain(self) -> None:
         self.state = after(self.state, Event.DRAIN)
@@ -151,12 +151,12 @@ class Child:
                     self._free.append(slot)
                     self.reserved = self.reserved and not held.run.suspect
                     self._on_finished(self, held, message)
-            case Beat(worker_ids):
+            case LeasesRenewed(worker_ids):
                 renewed = frozenset(worker_ids)
                 for held in self.held.values():
                     if held.run.worker_id in renewed:
                         held.renewed_at = time.monotonic()
-            case Leaving():
+            case StopSignaled():
                 self.leaving = True
                 if self.state is State.READY:
                     self.state = after(self.state, Event.DRAIN)

@@ -19,15 +19,15 @@ from owsuper.ipc import flight_recorder
 from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.ipc.messages import (
     Assign,
-    Beat,
     Drain,
     Finished,
     FrameBuffer,
-    Leaving,
+    LeasesRenewed,
     Message,
     Ready,
-    Renew,
+    RenewLeases,
     Stop,
+    StopSignaled,
     encode,
 )
 from tests.child.conftest import Engine
@@ -151,7 +151,7 @@ def test_stop_gives_the_run_back_at_the_next_step_boundary(
             child.wait_until_heard(engine)
         case "SIGTERM":
             child.process.send_signal(signal.SIGTERM)
-            assert child.next() == Leaving()
+            assert child.next() == StopSignaled()
             child.wait_until_heard(engine)
         case _:
             child.sock.close()
@@ -189,7 +189,7 @@ def test_heartbeats_renew_the_lease_and_are_reported(
     claimed = engine.claim(run_id)
     child.send(Assign(0, claimed))
 
-    assert child.next() == Beat((claimed.worker_id,))
+    assert child.next() == LeasesRenewed((claimed.worker_id,))
     row = engine.row(run_id)
     assert 0 < (row["available_at"] - row["updated_at"]).total_seconds() <= 1.0
     (tmp_path / "go").touch()
@@ -240,7 +240,7 @@ def test_async_code_of_a_run_that_is_not_ours_any_more_is_cancelled_where_it_wai
     child.send(Assign(0, engine.claim(run_id)))
     entered(tmp_path)
     cancel(engine, run_id)
-    child.send(Renew())
+    child.send(RenewLeases())
 
     assert child.next() == Finished(0, run_id, "lost")
     assert (tmp_path / "cancelled").exists()
@@ -261,7 +261,7 @@ def test_what_cannot_be_cancelled_stops_at_its_next_step(
     entered(tmp_path / "other")
     for each in (run_id, other):
         cancel(engine, each)
-    child.send(Renew())
+    child.send(RenewLeases())
     assert child.next() == Finished(1, other, "lost")  # so the child knows by now
     (tmp_path / "go").touch()
 
@@ -277,8 +277,8 @@ def test_a_run_that_is_still_ours_goes_on(
     claimed = engine.claim(run_id)
     child.send(Assign(0, claimed))
     entered(tmp_path)
-    child.send(Renew())
-    assert child.next() == Beat((claimed.worker_id,))
+    child.send(RenewLeases())
+    assert child.next() == LeasesRenewed((claimed.worker_id,))
     (tmp_path / "go").touch()
 
     assert child.next() == Finished(0, run_id, "completed")

@@ -44,7 +44,9 @@ MESSAGES: st.SearchStrategy[messages.Message] = st.one_of(
         outcome=st.sampled_from(["completed", "parked"]),
         due_in=st.none() | st.floats(0, 1e6),
     ),
-    st.builds(messages.Beat, worker_ids=st.lists(st.text(max_size=10), max_size=5).map(tuple)),
+    st.builds(
+        messages.LeasesRenewed, worker_ids=st.lists(st.text(max_size=10), max_size=5).map(tuple)
+    ),
     st.builds(
         messages.ApplicationLoaded,
         workflows=st.lists(st.tuples(st.text(), st.none() | st.text()), max_size=4).map(tuple),
@@ -115,7 +117,7 @@ def test_settings_cross_the_wire_with_what_was_given() -> None:
     ids=["text", "ones", "unknown kind", "broken body"],
 )
 def test_a_torn_stream_is_a_named_error(junk: bytes) -> None:
-    with pytest.raises(messages.WireError):
+    with pytest.raises(messages.FrameError):
         messages.FrameBuffer().feed(junk)
 
 
@@ -123,5 +125,5 @@ def test_random_bytes_never_end_in_another_error() -> None:
     source = random.Random(7)
     for _ in range(2000):
         junk = bytes([0, 0, 0, source.randrange(40)]) + source.randbytes(source.randrange(64))
-        with contextlib.suppress(messages.WireError):
+        with contextlib.suppress(messages.FrameError):
             messages.FrameBuffer().feed(junk)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from owsuper.ipc.messages import Beat, Drain, Finished, Message, encode
+from owsuper.ipc.messages import Drain, Finished, LeasesRenewed, Message, encode
 from owsuper.ipc.pipe import Pipe
 from owsuper.supervisor.loop import Loop
 
@@ -62,7 +62,7 @@ def test_last_words_are_heard_before_the_end(loop: Loop, end: End, other: socket
 
 
 def test_a_slow_reader_only_makes_a_queue(loop: Loop, end: End, other: socket.socket) -> None:
-    message = Beat(tuple(f"worker-{n}" for n in range(1000)))
+    message = LeasesRenewed(tuple(f"worker-{n}" for n in range(1000)))
     for _ in range(200):
         end.pipe.send(message)
     received = bytearray()
