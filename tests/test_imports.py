@@ -46,6 +46,8 @@ ROOMS = {
     # pure: no IO, no clock, no threads
     "core": room("core errors", OUTSIDE_WORLD),
     "errors": room("", OUTSIDE_WORLD),
+    # waits for descriptors and times, in supervisor and child
+    "event_loop": room("", WITHOUT_IO),
     # what users write against
     "step": room("core errors step", WITHOUT_IO),
     "workflow": room("core errors step workflow", WITHOUT_IO),
@@ -55,14 +57,14 @@ ROOMS = {
     "db": room("core.model core.codec core.durations db errors ids", "psycopg_pool"),
     # never user code, never a pool, never a thread
     "supervisor": room(
-        "core.model db.claims db.connect db.nonblocking db.listen db.statement errors ipc logs"
-        " settings supervisor",
+        "core.model db.claims db.connect db.nonblocking db.listen db.statement errors event_loop"
+        " ipc logs settings supervisor",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims
     "child": room(
-        "child client.app core db.connect db.pool db.related db.runs embedded errors ids ipc"
-        " logs settings step workflow",
+        "child client.app core db.connect db.pool db.related db.runs embedded errors event_loop"
+        " ids ipc logs settings step workflow",
         "multiprocessing",
     ),
     "client": room(

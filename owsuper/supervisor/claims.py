@@ -17,11 +17,11 @@ from psycopg.errors import OperationalError
 from owsuper.db import claims
 from owsuper.db.claims import Call, Claimed, ClaimQueries, CrashedRun, ScanRange
 from owsuper.db.nonblocking import Result
+from owsuper.event_loop import Loop
 from owsuper.settings import Settings
 from owsuper.supervisor.child import HeldRun
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.exit_status import Evidence
-from owsuper.supervisor.loop import Loop
 from owsuper.supervisor.watermark import Watermark
 
 _log = logging.getLogger("owsuper.supervisor")

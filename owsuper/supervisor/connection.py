@@ -12,8 +12,7 @@ from psycopg.errors import OperationalError
 
 from owsuper.db.nonblocking import NonblockingConnection, Param, Result
 from owsuper.db.statement import Statement
-from owsuper.supervisor.loop import Loop
-from owsuper.supervisor.timers import Backoff
+from owsuper.event_loop import Backoff, Loop
 
 _WATCH_PERIOD: Final = 1.0
 _HANGS: Final = 15.0  # seconds after which an answer, or a connection, is not waited for

@@ -12,6 +12,7 @@ from psycopg.errors import OperationalError
 from owsuper.db.claims import Claimed
 from owsuper.db.connect import conninfo, explain_failure
 from owsuper.db.listen import runs_channel
+from owsuper.event_loop import Loop
 from owsuper.ipc.messages import Finished
 from owsuper.settings import Settings
 from owsuper.supervisor import diary
@@ -21,7 +22,6 @@ from owsuper.supervisor.claims import Claims, Crash
 from owsuper.supervisor.exit_status import Evidence, ExitCode
 from owsuper.supervisor.fleet import Fleet
 from owsuper.supervisor.listener import Listener
-from owsuper.supervisor.loop import Loop
 from owsuper.supervisor.prefetch import PrefetchedRuns
 from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.template import TemplateProcess

@@ -8,14 +8,13 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
+from owsuper.event_loop import Backoff, Loop
 from owsuper.ipc.messages import Exited, Finished, Fork, Forked
 from owsuper.settings import Settings
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.child_state import State
 from owsuper.supervisor.exit_status import Evidence, is_ending
-from owsuper.supervisor.loop import Loop
 from owsuper.supervisor.template import TemplateProcess
-from owsuper.supervisor.timers import Backoff
 
 _WAIT_FOR_EVIDENCE: Final = 0.02  # seconds between EOF and giving up on a wait status
 _WAIT_IF_ENDING: Final = 0.5

@@ -14,8 +14,8 @@ from typing import Final
 from uuid import uuid4
 
 from owsuper.db.listen import CANCELED
+from owsuper.event_loop import Loop
 from owsuper.supervisor.connection import KeptConnection
-from owsuper.supervisor.loop import Loop
 
 _PERIOD: Final = 300.0  # seconds between self-tests
 _PATIENCE: Final = 2.0  # seconds for one notification to arrive

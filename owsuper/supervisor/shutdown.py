@@ -7,8 +7,8 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
+from owsuper.event_loop import Loop
 from owsuper.supervisor.fleet import Fleet
-from owsuper.supervisor.loop import Loop
 
 _log = logging.getLogger("owsuper.supervisor")
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from setproctitle import setproctitle
 
+from owsuper.event_loop import Loop
 from owsuper.settings import Settings
-from owsuper.supervisor.loop import Loop
 from owsuper.supervisor.ready import ReadyLine
 from owsuper.supervisor.systemd import Systemd
 

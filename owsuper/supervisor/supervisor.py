@@ -26,11 +26,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
+from owsuper.event_loop import Loop
 from owsuper.ipc.messages import ApplicationLoaded, Exited, Forked, LoadFailed
 from owsuper.settings import Settings, variable_name
 from owsuper.supervisor.dispatch import Dispatch
 from owsuper.supervisor.exit_status import Evidence, ExitCode
-from owsuper.supervisor.loop import Loop
 from owsuper.supervisor.signals import SignalInbox
 from owsuper.supervisor.spawn import become_subreaper
 from owsuper.supervisor.status import Status

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from owsuper.event_loop import Backoff, Loop
 from owsuper.ipc.messages import (
     PROBE,
     ApplicationLoaded,
@@ -24,8 +25,6 @@ from owsuper.ipc.pipe import Pipe
 from owsuper.settings import Settings
 from owsuper.supervisor import spawn
 from owsuper.supervisor.exit_status import describe
-from owsuper.supervisor.loop import Loop
-from owsuper.supervisor.timers import Backoff
 
 _PATIENCE: Final = 10.0  # seconds of importing, after which to say that it takes long
 _DEAF: Final = 10.0  # seconds that a fork may take, before the template is given up

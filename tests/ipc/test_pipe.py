@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from owsuper.event_loop import Loop
 from owsuper.ipc.messages import Drain, Finished, LeasesRenewed, Message, encode
 from owsuper.ipc.pipe import Pipe
-from owsuper.supervisor.loop import Loop
 
 
 class End:

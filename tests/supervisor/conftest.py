@@ -14,12 +14,12 @@ from uuid import uuid4
 import pytest
 
 from owsuper.core.model import ClaimedRun
+from owsuper.event_loop import Loop
 from owsuper.ipc.messages import ApplicationLoaded, Finished, LoadFailed
 from owsuper.settings import Settings
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.exit_status import Evidence
 from owsuper.supervisor.fleet import Fleet
-from owsuper.supervisor.loop import Loop
 from owsuper.supervisor.signals import SignalInbox
 from owsuper.supervisor.template import TemplateProcess
 

@@ -10,9 +10,9 @@ from unittest.mock import Mock
 import pytest
 
 from owsuper.db.nonblocking import Result
+from owsuper.event_loop import Loop
 from owsuper.settings import Settings
 from owsuper.supervisor.claims import Claims
-from owsuper.supervisor.loop import Loop
 
 
 @pytest.fixture

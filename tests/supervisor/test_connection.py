@@ -12,9 +12,9 @@ import pytest
 from owsuper.db.connect import conninfo
 from owsuper.db.nonblocking import Result
 from owsuper.db.statement import Statement
+from owsuper.event_loop import Loop
 from owsuper.supervisor import connection as line_module
 from owsuper.supervisor.connection import KeptConnection
-from owsuper.supervisor.loop import Loop
 from tests.fixtures.postgres import with_login
 from tests.fixtures.proxy import Proxy
 

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from owsuper.supervisor.loop import Loop
+from owsuper.event_loop import Loop
 from owsuper.supervisor.ready import ReadyLine
 
 
