@@ -15,7 +15,6 @@ from owsuper.child.execution.base import Execution, NoLongerOwned, Services
 from owsuper.child.execution.sync import SyncExecution
 from owsuper.core import codec
 from owsuper.core.decisions import Raised, Returned
-from owsuper.core.failures import why_final
 from owsuper.core.model import (
     ClaimedRun,
     Complete,
@@ -28,7 +27,7 @@ from owsuper.core.model import (
     StoredError,
 )
 from owsuper.core.replay import Replay
-from owsuper.core.retry import WORKFLOW_DEFAULT
+from owsuper.core.retry import WORKFLOW_DEFAULT, why_final
 from owsuper.core.steps.effects import Threw, Value
 from owsuper.core.unwind import Unwind
 from owsuper.db.runs import RunStore

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from owsuper.core.durations import Duration, add_ms, milliseconds
-from owsuper.core.failures import Failures, check_failures
 from owsuper.core.model import StoredError
-from owsuper.errors import ConfigurationError, InvalidDuration
+from owsuper.errors import ConfigurationError, InvalidDuration, NonRetryableError
 
 DEADLINE_ERROR = {"message": "Workflow run deadline exceeded"}
 """Stored as the error of a run that ended because its deadline passed."""
 
 _LONGEST_MS = milliseconds("100y")
+
+Failures: TypeAlias = (
+    type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+)
+"""Those of a type, those of any of several types, or those of which a predicate is true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,8 @@ class RetryPolicy:
         _check_coefficient(self.backoff_coefficient)
         _check_attempts(self.maximum_attempts)
         _check_jitter(self.jitter)
-        check_failures("retry_on", self.retry_on)
-        check_failures("never_retry", self.never_retry)
+        _check_failures("retry_on", self.retry_on)
+        _check_failures("never_retry", self.never_retry)
         # Frozen: this is the one moment at which a field may be set.
         put = object.__setattr__
         put(self, "initial_ms", _interval_ms("initial_interval", self.initial_interval))
@@ -96,6 +102,28 @@ def _check_jitter(value: Any) -> None:
     # false for NaN too
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise ConfigurationError(f"RetryPolicy.jitter: {value!r} must be a number from 0 to 1")
+
+
+def _check_failures(field: str, value: Any) -> None:
+    """Raise ConfigurationError, which names the ``field``, if ``value`` is no Failures."""
+    if value is None or _is_exception_type(value):
+        return
+    if isinstance(value, tuple) and all(map(_is_exception_type, value)):
+        return
+    if not callable(value) or isinstance(value, type):
+        raise ConfigurationError(
+            f"RetryPolicy.{field}: {value!r:.100} must be an exception type, a tuple of them, or a"
+            " function that is given the exception and returns a bool"
+        )
+    if inspect.iscoroutinefunction(value):
+        raise ConfigurationError(
+            f"RetryPolicy.{field}: {value!r:.100} is an async function, which nobody awaits. Use a"
+            " def function that returns a bool."
+        )
+
+
+def _is_exception_type(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 STEP_DEFAULT = RetryPolicy()
@@ -161,3 +189,58 @@ def decide(
     if deadline is not None and at >= deadline:
         return GiveUp(error.to_json())
     return RetryAt(at)
+
+
+# --- which failures are repeated -----------------------------------------------------------------
+
+_Quantifier: TypeAlias = Callable[[Iterable[bool]], bool]
+
+
+class _NoAnswerError(Exception):
+    """A predicate says neither yes nor no; the message says what it does instead."""
+
+
+def why_final(policy: RetryPolicy, exc: BaseException) -> str | None:
+    """Why ``policy`` does not repeat what raised ``exc``, however many attempts are left.
+
+    None where it does. Of an exception group, as a TaskGroup raises it, every member must be
+    among ``retry_on`` and none among ``never_retry``; a predicate is given the group itself. A
+    predicate that raises or says no bool makes the failure final: to repeat it could go on for
+    ever. Never raises.
+    """
+    if _is_a(exc, NonRetryableError, any):
+        return "NonRetryableError"
+    try:
+        if policy.never_retry is not None and _among(exc, policy.never_retry, "never_retry", any):
+            return "RetryPolicy.never_retry"
+        if policy.retry_on is not None and not _among(exc, policy.retry_on, "retry_on", all):
+            return "RetryPolicy.retry_on"
+    except _NoAnswerError as reason:
+        return str(reason)
+    return None
+
+
+def _among(exc: BaseException, failures: Failures, field: str, of_group: _Quantifier) -> bool:
+    """Whether ``exc`` is one of ``failures``. Raises _NoAnswerError."""
+    if isinstance(failures, (type, tuple)):
+        return _is_a(exc, failures, of_group)
+    try:
+        answer: Any = failures(exc)
+    except BaseException as broken:  # user code
+        summary = StoredError.from_exception(broken).summary()
+        raise _NoAnswerError(f"RetryPolicy.{field} raised {summary}") from None
+    if not isinstance(answer, bool):
+        raise _NoAnswerError(f"RetryPolicy.{field} returned {type(answer).__name__}, not a bool")
+    return answer
+
+
+def _is_a(
+    exc: BaseException,
+    types: type[BaseException] | tuple[type[BaseException], ...],
+    of_group: _Quantifier,
+) -> bool:
+    if isinstance(exc, types):
+        return True
+    return isinstance(exc, BaseExceptionGroup) and of_group(
+        _is_a(each, types, of_group) for each in exc.exceptions
+    )

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owsuper.core.failures import why_final
-from owsuper.core.retry import RetryPolicy
+from owsuper.core.retry import RetryPolicy, why_final
 from owsuper.errors import NonRetryableError
 
 

@@ -18,7 +18,9 @@ from owsuper.core.model import RecordedAttempt, StepStatus, StepWrite
 from owsuper.core.replay import Replay
 from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
 from owsuper.core.steps.effects import Call, Flush, Pause, Record, Threw, Value
-from owsuper.core.steps.function import FunctionStep, Steps, function_step, sleep_step
+from owsuper.core.steps.function import FunctionStep, function_step
+from owsuper.core.steps.protocol import StepGenerator
+from owsuper.core.steps.sleep import sleep_step
 from owsuper.errors import NonDeterminismError, NonRetryableError, StepFailed, StepLimitExceeded
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -83,7 +85,7 @@ class Process:
     def sleep(self, name: str, ms: float) -> None:
         self.drive(sleep_step(self, self.replay.key(name), lambda: ms))
 
-    def drive(self, steps: Steps) -> Any:
+    def drive(self, steps: StepGenerator) -> Any:
         try:
             effect = next(steps)
             while True:

@@ -33,7 +33,7 @@ from owsuper.core.steps.effects import (
     Threw,
     Value,
 )
-from owsuper.core.steps.function import Steps
+from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.step.requests import Request
 
@@ -78,7 +78,7 @@ class AsyncExecution(Execution):
 
     # --- the driver ------------------------------------------------------------------------
 
-    async def _drive(self, steps: Steps) -> Any:
+    async def _drive(self, steps: StepGenerator) -> Any:
         """Perform the effects of ``steps``; its value."""
         try:
             effect = next(steps)

@@ -17,7 +17,7 @@ from owsuper.child.execution.base import Execution, Services
 from owsuper.core.decisions import Wait
 from owsuper.core.model import ClaimedRun
 from owsuper.core.replay import Replay
-from owsuper.core.steps.function import Steps
+from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import unwind
 
 
@@ -43,7 +43,7 @@ class StepFuture(Future[Any]):
 class Branch:
     """A submitted step: its protocol, its future, and the context that it was called in."""
 
-    steps: Steps
+    steps: StepGenerator
     future: StepFuture
     context: Context = field(default_factory=copy_context)
     wait: Wait | None = None

@@ -13,8 +13,11 @@ from owsuper.core.durations import add_ms, add_years, in_utc, milliseconds
 from owsuper.core.model import NewChildRun, StepKind
 from owsuper.core.names import check_signal
 from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
-from owsuper.core.steps.function import FunctionStep, Steps, function_step, sleep_step
-from owsuper.core.steps.waiting import ChildRunStep, SignalStep, child_run_step, signal_step
+from owsuper.core.steps.child_run import ChildRunStep, child_run_step
+from owsuper.core.steps.function import FunctionStep, function_step
+from owsuper.core.steps.protocol import StepGenerator
+from owsuper.core.steps.signal import SignalStep, signal_step
+from owsuper.core.steps.sleep import sleep_step
 from owsuper.errors import ConfigurationError, DataError, InvalidDuration, StepUsageError
 from owsuper.ids import new_id
 from owsuper.step.requests import (
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 _ONCE: Final = RetryPolicy(maximum_attempts=1)
 
 
-def generator_of(this: Execution, request: Request) -> tuple[str, Steps]:
+def generator_of(this: Execution, request: Request) -> tuple[str, StepGenerator]:
     """How user code spelled ``request``, and the protocol of the step that it is.
 
     Raises StepUsageError, ConfigurationError, NotSerializable.
@@ -127,7 +130,7 @@ def _send(
     return {"workflowRunIds": inquiries.send(run_id, key, signal, raw, buffer)}
 
 
-def _reached(sending: Steps) -> Steps:
+def _reached(sending: StepGenerator) -> StepGenerator:
     """The ids of the runs that a signal reached, of what is stored of its step."""
     output = yield from sending
     return list(output["workflowRunIds"]) if isinstance(output, dict) else []

@@ -32,7 +32,7 @@ from owsuper.core.steps.effects import (
     Threw,
     Value,
 )
-from owsuper.core.steps.function import Steps
+from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import StepUsageError
 from owsuper.step.requests import Request
@@ -90,7 +90,7 @@ class SyncExecution(BranchingExecution):
 
     # --- the driver ------------------------------------------------------------------------
 
-    def _drive(self, steps: Steps) -> Any:
+    def _drive(self, steps: StepGenerator) -> Any:
         """Perform the effects of ``steps`` in this thread; its value."""
         if threading.get_ident() in self._bodies:
             return self._go_through(steps)
@@ -100,7 +100,7 @@ class SyncExecution(BranchingExecution):
         finally:
             self._end_branch()
 
-    def _go_through(self, steps: Steps) -> Any:
+    def _go_through(self, steps: StepGenerator) -> Any:
         try:
             effect = next(steps)
             while True:

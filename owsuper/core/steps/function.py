@@ -1,42 +1,19 @@
-"""The step protocol, written once: generators that yield effects and return the step's value.
-
-A driver performs the effects, blocking (``owsuper.child.blocking``) or awaiting
-(``owsuper.child.awaiting``).
-"""
+"""The step that calls a function, and repeats the call by its retry policy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from owsuper.core import codec
-from owsuper.core.decisions import Diverged, Elapsed, Execute, OverLimit, Recall, Reject, Wait
-from owsuper.core.failures import why_final
+from owsuper.core.decisions import Diverged, Execute, OverLimit, Recall, Reject, Wait
 from owsuper.core.model import StepKind, StepStatus, StepWrite, StoredError
-from owsuper.core.replay import Replay
-from owsuper.core.retry import RetryPolicy
-from owsuper.core.steps.effects import Call, Effect, Flush, Pause, Record, Threw, Value
-from owsuper.errors import (
-    DataError,
-    NonDeterminismError,
-    StepFailed,
-    StepLimitExceeded,
-    StepUsageError,
-)
-
-Steps = Generator[Effect, Any, Any]
-
-
-class Context(Protocol):
-    """What the protocol needs of the pass it runs in."""
-
-    replay: Replay
-
-    def now(self) -> datetime: ...
-    def exceed(self, over: OverLimit) -> StepLimitExceeded: ...
-    def diverge(self, diverged: Diverged) -> NonDeterminismError: ...
+from owsuper.core.retry import RetryPolicy, why_final
+from owsuper.core.steps.effects import Call, Flush, Pause, Record, Threw, Value
+from owsuper.core.steps.protocol import Context, StepGenerator
+from owsuper.errors import DataError, StepFailed, StepUsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +32,7 @@ class FunctionStep:
         return f"step {self.key!r}"
 
 
-def function_step(context: Context, step: FunctionStep) -> Steps:
+def function_step(context: Context, step: FunctionStep) -> StepGenerator:
     """Recall the step's result, or execute it, until it succeeds or its retries are exhausted."""
     cause: BaseException | None = None
     while True:
@@ -118,25 +95,3 @@ def _judge(
         attempt_id, step.key, step.kind, StepStatus.FAILED, started, finished, error=error
     )
     return write, None, answer.exception
-
-
-def sleep_step(
-    context: Context, key: str, duration_ms: Callable[[], float], at: datetime | None = None
-) -> Steps:
-    """Begin or resume a sleep, or one until ``at``; returns when it is over."""
-    while True:
-        match context.replay.sleep(key, duration_ms, context.now(), at):
-            case Recall():
-                return None
-            case Wait(write=write) as wait:
-                if write is not None:
-                    context.replay.record(write)
-                    yield Record(write)
-                yield Pause(wait)
-            case Elapsed(write):
-                context.replay.record(write)
-                yield Record(write)
-            case OverLimit() as over:
-                raise context.exceed(over)
-            case Diverged() as diverged:
-                raise context.diverge(diverged)

@@ -1,0 +1,133 @@
+"""The step that starts a child run and waits for its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from owsuper.core import codec
+from owsuper.core.decisions import Await, Begin, Diverged, OverLimit, Recall, Reject
+from owsuper.core.durations import iso_ms
+from owsuper.core.history import wake_time
+from owsuper.core.model import (
+    ChildRunState,
+    NewChildRun,
+    RecordedAttempt,
+    RunStatus,
+    StepKind,
+    StepStatus,
+    StepWrite,
+    StoredError,
+)
+from owsuper.core.steps.effects import EnsureChildRun, Pause, ReadAnswer, Record
+from owsuper.core.steps.protocol import Context, StepGenerator, completed, failed, wait_for
+from owsuper.errors import ChildCanceled, ChildFailed, ChildTimedOut, DataError, StepFailed
+
+_TIMED_OUT: Final = "Timed out waiting for child workflow to complete"
+_ENDED: Final = frozenset(status for status in RunStatus if status.is_terminal)
+_SUCCEEDED: Final = (RunStatus.COMPLETED, RunStatus.SUCCEEDED)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRunStep:
+    """One call of a step that starts a run and waits for it.
+
+    ``until`` says when to give up, from the time at which it begins; ``prepare`` makes the run,
+    and raises DataError for an input that the workflow does not take. ``type`` is its result's.
+    """
+
+    key: str
+    until: Callable[[datetime], datetime]
+    prepare: Callable[[], NewChildRun]
+    type: Any = None
+
+
+def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
+    """Start the child, or find it again; its result. Raises ChildFailed, StepFailed."""
+    cause: BaseException | None = None
+    while True:
+        match context.replay.awaited(step.key, StepKind.WORKFLOW):
+            case Recall(output):
+                owner = f"child workflow step {step.key!r}"
+                return codec.convert(output, step.type, path="result", owner=owner)
+            case Reject(error, attempt):
+                raise _child_error(step.key, error, attempt) from cause
+            case OverLimit() as over:
+                raise context.exceed(over)
+            case Diverged() as diverged:
+                raise context.diverge(diverged)
+            case Begin(attempt_id):
+                write, cause = _begin_child(step, attempt_id, context.now())
+                context.replay.record(write)
+                yield Record(write)
+            case Await(attempt) if attempt.answer is None:
+                answer = yield EnsureChildRun(attempt.id, step.prepare())
+                context.replay.answered(step.key, answer)
+            case Await(attempt):
+                end = _end_of_child(step.key, attempt, context.now())
+                if end is None:
+                    yield Pause(wait_for(attempt))
+                    context.replay.answered(step.key, (yield ReadAnswer(attempt.id)))
+                else:
+                    write, output = end
+                    context.replay.record(write, output)
+                    yield Record(write)
+
+
+def _begin_child(
+    step: ChildRunStep, attempt_id: str, now: datetime
+) -> tuple[StepWrite, DataError | None]:
+    context = {"kind": "workflow", "timeoutAt": iso_ms(step.until(now))}
+    write = StepWrite(
+        attempt_id, step.key, StepKind.WORKFLOW, StepStatus.RUNNING, now, context=context
+    )
+    try:
+        return replace(write, child=step.prepare()), None
+    except DataError as exc:
+        error = StoredError.from_exception(exc)
+        return replace(write, status=StepStatus.FAILED, finished_at=now, error=error), exc
+
+
+def _end_of_child(
+    key: str, attempt: RecordedAttempt, now: datetime
+) -> tuple[StepWrite, Any] | None:
+    """What to write of a child that ended, or that is waited for no longer; and its output."""
+    child = attempt.answer
+    assert isinstance(child, ChildRunState)
+    until = wake_time(attempt)
+    ended = child.status in _ENDED
+    in_time = ended and (until is None or child.finished_at is None or child.finished_at <= until)
+    if until is not None and now >= until and not in_time:
+        return failed(attempt, now, StoredError(_TIMED_OUT, name="ChildTimedOut")), None
+    if not ended:
+        return None
+    if child.status in _SUCCEEDED:
+        return completed(attempt, now, codec.encode(child.output, path="result")), child.output
+    if child.status == RunStatus.CANCELED:
+        error = StoredError(_canceled(key, child.run_id), name="ChildCanceled")
+    elif child.error is None:
+        error = StoredError(f'Child workflow run "{child.run_id}" failed', name="ChildFailed")
+    else:
+        error = replace(StoredError.from_json(child.error), final=False)
+    return failed(attempt, now, error), None
+
+
+def _child_error(key: str, error: StoredError, attempt: RecordedAttempt | None) -> StepFailed:
+    """What user code sees. How the child ended is not stored with the step, but with the child;
+    but that we gave up waiting is, where we wrote it: the child may have ended a moment before.
+    """
+    if attempt is None or not isinstance(child := attempt.answer, ChildRunState):
+        return StepFailed(key, error)  # it never started
+    if error.message == _canceled(key, child.run_id) and child.status == RunStatus.CANCELED:
+        return ChildCanceled(key, error, child.run_id)
+    until = wake_time(attempt)
+    late = child.finished_at is None or (until is not None and child.finished_at > until)
+    if error.message == _TIMED_OUT and (late or error.name == "ChildTimedOut"):
+        return ChildTimedOut(key, error, child.run_id)
+    return ChildFailed(key, error, child.run_id)
+
+
+def _canceled(key: str, run_id: str) -> str:
+    return f'Workflow step "{key}" failed because child workflow run "{run_id}" was canceled'

@@ -1,0 +1,70 @@
+"""What the steps share: their context, the generator, and the rows of a wait.
+
+Each kind of step is a generator that yields effects (``effects``) and returns the step's value.
+A driver performs the effects: it blocks for ``def`` workflows and awaits for ``async def``
+workflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from datetime import datetime
+from typing import Any, Protocol
+
+from owsuper.core.decisions import Diverged, OverLimit, Wait
+from owsuper.core.history import wake_time
+from owsuper.core.model import RecordedAttempt, StepKind, StepStatus, StepWrite, StoredError
+from owsuper.core.replay import Replay
+from owsuper.core.steps.effects import Effect
+from owsuper.errors import NonDeterminismError, StepLimitExceeded
+
+StepGenerator = Generator[Effect, Any, Any]
+"""Yields effects, receives the driver's answers, and returns the step's value."""
+
+
+class Context(Protocol):
+    """What a step needs of the execution that it runs in."""
+
+    replay: Replay
+
+    def now(self) -> datetime:
+        """Return the time on the database's clock."""
+        ...
+
+    def exceed(self, over: OverLimit) -> StepLimitExceeded:
+        """Record that the run fails at its step limit, and return the error to raise."""
+        ...
+
+    def diverge(self, diverged: Diverged) -> NonDeterminismError:
+        """Record that the run fails for another kind of step, and return the error to raise."""
+        ...
+
+
+def wait_for(attempt: RecordedAttempt) -> Wait:
+    """Return the wait for the answer of a running ``workflow`` or ``signal-wait`` attempt."""
+    until = wake_time(attempt)
+    assert until is not None
+    return Wait(until, awaits=attempt.id, for_signal=attempt.kind == StepKind.SIGNAL_WAIT)
+
+
+def completed(attempt: RecordedAttempt, now: datetime, output: bytes | None) -> StepWrite:
+    """Return the write that completes a running attempt; ``output`` is encoded JSON."""
+    return _ended(attempt, StepStatus.COMPLETED, now, output_json=output)
+
+
+def failed(attempt: RecordedAttempt, now: datetime, error: StoredError) -> StepWrite:
+    """Return the write that fails a running attempt."""
+    return _ended(attempt, StepStatus.FAILED, now, error=error)
+
+
+def _ended(attempt: RecordedAttempt, status: StepStatus, now: datetime, **result: Any) -> StepWrite:
+    return StepWrite(
+        attempt.id,
+        attempt.step_name,
+        StepKind(attempt.kind),
+        status,
+        attempt.started_at or attempt.created_at,
+        finished_at=now,
+        context=attempt.context,
+        **result,
+    )

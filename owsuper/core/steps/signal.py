@@ -1,0 +1,108 @@
+"""The step that waits for a signal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from owsuper.core import codec
+from owsuper.core.decisions import Await, Begin, Diverged, OverLimit, Recall, Reject
+from owsuper.core.durations import iso_ms
+from owsuper.core.history import wake_time
+from owsuper.core.model import (
+    Delivery,
+    RecordedAttempt,
+    Signal,
+    StepKind,
+    StepStatus,
+    StepWrite,
+    StoredError,
+)
+from owsuper.core.steps.effects import Flush, Pause, ReadAnswer, Record
+from owsuper.core.steps.protocol import Context, StepGenerator, completed, failed, wait_for
+from owsuper.errors import DataError, StepFailed, StepUsageError
+
+
+@dataclass(frozen=True, slots=True)
+class SignalStep:
+    """One call of a step that waits for a signal; ``type`` is that of the data."""
+
+    key: str
+    signal: str
+    until: Callable[[datetime], datetime]
+    type: Any = None
+
+
+def signal_step(context: Context, step: SignalStep) -> StepGenerator:
+    """Wait for the signal; it, or None when none came in time. Raises StepFailed."""
+    cause: BaseException | None = None
+    while True:
+        match context.replay.awaited(step.key, StepKind.SIGNAL_WAIT):
+            case Recall(output):
+                if output is None:
+                    return None
+                data = output.get("data") if isinstance(output, dict) else None
+                return Signal(codec.convert(data, step.type, path="data", owner=_owner(step)))
+            case Reject(error):
+                raise StepFailed(step.key, error) from cause
+            case OverLimit() as over:
+                raise context.exceed(over)
+            case Diverged() as diverged:
+                raise context.diverge(diverged)
+            case Begin(attempt_id):
+                if (other := context.replay.waits_for_signal(step.signal)) is not None:
+                    raise StepUsageError(
+                        f'Signal "{step.signal}" is already being waited on by step "{other}"'
+                    )
+                write = _begin_wait(step, attempt_id, context.now())
+                context.replay.record(write)
+                yield Record(write)
+            case Await(attempt):
+                end = _end_of_wait(step, attempt, context.now())
+                if end is None:
+                    yield Pause(wait_for(attempt))
+                    context.replay.answered(step.key, (yield ReadAnswer(attempt.id)))
+                elif attempt.answer is not None:
+                    write, output, cause = end
+                    context.replay.record(write, output)
+                    yield Record(write)
+                else:
+                    yield Flush()  # what is kept for it is delivered as its beginning is stored
+                    yield Record(end[0])  # refused if something has come
+                    yield Flush()
+                    came = yield ReadAnswer(attempt.id)
+                    context.replay.answered(step.key, came)
+                    if came is None:
+                        context.replay.record(end[0])
+
+
+def _begin_wait(step: SignalStep, attempt_id: str, now: datetime) -> StepWrite:
+    until = step.until(now)
+    wait = {"kind": "signal-wait", "signal": step.signal, "timeoutAt": iso_ms(until)}
+    return StepWrite(
+        attempt_id, step.key, StepKind.SIGNAL_WAIT, StepStatus.RUNNING, now, context=wait
+    )
+
+
+def _end_of_wait(
+    step: SignalStep, attempt: RecordedAttempt, now: datetime
+) -> tuple[StepWrite, Any, DataError | None] | None:
+    """What to write of a wait that is over, its output, and what is wrong with the data."""
+    if isinstance(attempt.answer, Delivery):
+        try:
+            data = codec.convert(attempt.answer.data, step.type, path="data", owner=_owner(step))
+            raw = codec.encode({"data": data}, path="data", owner=_owner(step))
+        except DataError as exc:
+            error = StoredError(f"Signal schema validation failed: {exc}", name="InvalidData")
+            return failed(attempt, now, error), None, exc
+        return completed(attempt, now, raw), codec.as_stored(codec.decode(raw)), None
+    until = wake_time(attempt)
+    if until is not None and now >= until:
+        return completed(attempt, now, None), None, None
+    return None
+
+
+def _owner(step: SignalStep) -> str:
+    return f"signal {step.signal!r}"
