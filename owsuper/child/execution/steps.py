@@ -30,6 +30,7 @@ from owsuper.step.requests import (
     SleepUntil,
 )
 from owsuper.workflow.definition import Workflow
+from owsuper.workflow.input import encoded, identity
 
 if TYPE_CHECKING:
     from owsuper.child.execution.base import Execution
@@ -86,14 +87,14 @@ def _child(this: Execution, call: ChildRunCall) -> ChildRunStep:
             f"A child must be a workflow or the name of one, not {workflow!r:.60}. A function is"
             " called by step.run()."
         )
-    target, version = input.identity(workflow, call.version)
+    target, version = identity(workflow, call.version)
     if isinstance(workflow, Workflow) and type is None:
         type = workflow.output_type
     elif type is not None:
         codec.check_type(type, f"Child workflow {target!r}: type={type!r}", stored=True)
 
     try:  # now, since user code may change it before the step begins
-        raw, wrong = input.encoded(workflow, input, "input"), None
+        raw, wrong = encoded(workflow, input, "input"), None
     except DataError as error:
         raw, wrong = None, error
 
