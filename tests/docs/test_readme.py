@@ -92,45 +92,6 @@ def _alike(line: str) -> str:
     return f"^{TIME} " + re.escape(rest).replace("\0", r"[\da-f-]+") + "$"
 
 
-@README.covers("step-failed")
-def test_an_exhausted_step_can_be_caught(connected: Sandbox) -> None:
-    connected.write("quotes.py", README["step-failed"])
-    connected.worker("owsuper --processes 1 --module quotes.py")
-    program = "from quotes import quote; print(quote.run('1-56').result(timeout=30))"
-    printed = connected.run(f"python -c {shlex.quote(program)}")
-    assert printed == "1-56: as listed, because the publisher's line is busy\n"
-
-
-@README.covers("parallel")
-def test_steps_run_side_by_side_in_both_colours(connected: Sandbox) -> None:
-    connected.write("words.py", README["parallel"])
-    connected.worker("owsuper --processes 1 --module words.py")
-    connected.write(
-        "ask.py",
-        "from words import compare, count\n"
-        "words = ['a', 'bcd', 'ef']\n"
-        "print(compare.run(words).result(timeout=30), count.run(words).result(timeout=30))\n",
-    )
-    assert connected.run("python ask.py") == "[1, 3, 2] 6\n"
-
-
-@README.covers("client")
-def test_runs_are_started_in_every_way(connected: Sandbox) -> None:
-    connected.write("flows.py", README["flows"])
-    connected.write("client.py", README["client"])
-    connected.worker("owsuper --processes 1 --module flows.py")
-    addresses, status, address = connected.run("python client.py").splitlines()
-    assert addresses == str([f"user-{number}@example.com" for number in range(3)])
-    assert (status, address) == ("canceled", "user-9@example.com")
-
-
-@README.covers("own-worker")
-def test_a_program_brings_its_own_worker(connected: Sandbox) -> None:
-    connected.write("flows.py", README["flows"])
-    connected.write("alone.py", README["own-worker"])
-    assert "user-7@example.com" in connected.run("python alone.py")
-
-
 @README.covers("production")
 def test_the_command_for_production_serves_until_it_is_stopped(
     connected: Sandbox, database_url: str

@@ -10,6 +10,8 @@ from tests.docs.conftest import Sandbox
 from tests.docs.documents import Document
 
 STARTING = Document("docs/starting-runs.md")
+README = Document("README.md")
+README.covers("flows")
 
 
 @pytest.fixture
@@ -93,6 +95,23 @@ def test_async_code_that_is_executed_is_stopped_when_its_run_is_canceled(
     connected.run(f"owsuper runs cancel {run_id}")
     worker.stdout.wait_for("^stopped$")
     assert '"status":"canceled"' in connected.run(f"owsuper runs show {run_id} --json")
+
+
+@STARTING.covers("client")
+def test_a_program_needs_only_the_name_of_a_workflow(connected: Sandbox) -> None:
+    connected.write("flows.py", README["flows"])
+    connected.write("client.py", STARTING["client"])
+    connected.worker("owsuper --processes 1 --module flows.py")
+    addresses, status, address = connected.run("python client.py").splitlines()
+    assert addresses == str([f"user-{number}@example.com" for number in range(3)])
+    assert (status, address) == ("canceled", "user-9@example.com")
+
+
+@STARTING.covers("own-worker")
+def test_a_program_runs_a_worker_of_its_own(connected: Sandbox) -> None:
+    connected.write("flows.py", README["flows"])
+    connected.write("alone.py", STARTING["own-worker"])
+    assert "user-7@example.com" in connected.run("python alone.py")
 
 
 def test_every_block_of_the_page_is_executed() -> None:
