@@ -10,10 +10,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from owsuper import postponed
-
-postponed.for_supervisor()  # before anything imports what it would postpone
-
 from owsuper.cli import bench, environment, migrate, output, runs, signals, start, worker
 from owsuper.cli.arguments import Command, Parser
 from owsuper.errors import (

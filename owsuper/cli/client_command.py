@@ -1,7 +1,4 @@
-"""Commands that ask the database as any program does: by an OpenWorkflow.
-
-That is imported only when one of them runs: no worker should pay for it.
-"""
+"""Commands that ask the database as any program does: by an OpenWorkflow."""
 
 from __future__ import annotations
 
@@ -10,16 +7,14 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from owsuper import settings
+from owsuper import OpenWorkflow, RunHandle, settings
+from owsuper.cli import documents
 from owsuper.cli.arguments import add_settings, flags, typed_as
 from owsuper.cli.output import put_json
 from owsuper.errors import ResultTimeout, RunCanceled, RunError, RunFailed, RunNotFound
 from owsuper.setting_types import duration
-
-if TYPE_CHECKING:
-    from owsuper import OpenWorkflow, RunHandle
 
 _SETTINGS: Final = ("database_url", "schema", "namespace")
 
@@ -59,8 +54,6 @@ def opened(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
 
     Raises ConfigurationError, EmbeddedUnavailable on first use. A RunNotFound tells the place.
     """
-    from owsuper import OpenWorkflow
-
     chosen = settings.load(flags(arguments))
     ow = OpenWorkflow(
         chosen.database_url,
@@ -92,8 +85,6 @@ def put_end(handle: RunHandle[Any], arguments: argparse.Namespace) -> None:
 
     Raises RunFailed, RunCanceled, ResultTimeout; programs are given the run before.
     """
-    from owsuper.cli import documents
-
     typed = vars(arguments)
     try:
         result = handle.result(typed.get("timeout"))

@@ -1,4 +1,4 @@
-"""Calling a function in a process of its own, for what it would leave behind in this one."""
+"""Calling a function in a process of its own, so that it can be stopped at any moment."""
 
 from __future__ import annotations
 

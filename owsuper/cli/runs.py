@@ -6,10 +6,12 @@ import argparse
 from collections.abc import Callable
 from typing import Any, Final
 
+from owsuper.cli import columns, documents, formatting, show
 from owsuper.cli.arguments import Command, typed_as
 from owsuper.cli.client_command import add_common, add_timeout, opened, place, put_end, told
 from owsuper.cli.output import put, put_json, say
 from owsuper.core.model import RunStatus
+from owsuper.core.pages import MOST_ITEMS
 from owsuper.errors import ConfigurationError, RunError
 from owsuper.setting_types import whole
 from owsuper.supervisor.exit_status import ExitCode
@@ -41,8 +43,6 @@ def _list(arguments: argparse.Namespace) -> int:
     with opened(arguments) as ow:
         page = ow.list_runs(**{name: typed[name] for name in names if name in typed})
     if "json" in typed:
-        from owsuper.cli import documents
-
         document = {
             "runs": [documents.of(run) for run in page.items],
             "next_cursor": page.next_cursor,
@@ -50,8 +50,6 @@ def _list(arguments: argparse.Namespace) -> int:
         }
         put_json(documents.encode(document))
         return ExitCode.CLEAN
-    from owsuper.cli import formatting, show
-
     if page.items:
         put("\n".join(show.listing(page.items, formatting.now())))
     else:
@@ -76,8 +74,6 @@ def _add_show_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from owsuper.core.pages import MOST_ITEMS
-
     with opened(arguments) as ow:
         run = ow.get_run(arguments.id).details()
         page = ow.list_step_attempts(run.id, limit=MOST_ITEMS)
@@ -86,13 +82,9 @@ def _show(arguments: argparse.Namespace) -> int:
             page = ow.list_step_attempts(run.id, limit=MOST_ITEMS, after=page.next_cursor)
             steps += page.items
     if "json" in arguments:
-        from owsuper.cli import documents
-
         document = {"run": documents.of(run), "steps": [documents.of(step) for step in steps]}
         put_json(documents.encode(document))
     else:
-        from owsuper.cli import formatting, show
-
         put("\n".join(show.everything(run, steps, formatting.now())))
     return ExitCode.CLEAN
 
@@ -121,8 +113,6 @@ def _each(method: str, done: str) -> Callable[[argparse.Namespace], int]:
                     document[done].append(run_id)
                     say(f"{done}: {run_id}")
         if "json" in arguments:
-            from owsuper.cli import documents
-
             put_json(documents.encode(document))
         return ExitCode.ERROR if document["refused"] else ExitCode.CLEAN
 
@@ -147,8 +137,6 @@ def _wait(arguments: argparse.Namespace) -> int:
 def _count(arguments: argparse.Namespace) -> int:
     with opened(arguments) as ow:
         counts = ow.count_runs()
-    from owsuper.cli import columns, documents
-
     if "json" in arguments:
         put_json(documents.encode(documents.of_counts(counts)))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from owsuper.cli import documents
 from owsuper.cli.arguments import Command
 from owsuper.cli.client_command import add_common, as_json, opened
 from owsuper.cli.output import put, put_json, say
@@ -47,8 +48,6 @@ def _run(arguments: argparse.Namespace) -> int:
         except NotSerializable as error:
             raise ConfigurationError(f"--data: {error}") from None
     if "json" in typed:
-        from owsuper.cli import documents
-
         put_json(documents.encode({"run_ids": reached}))
         return ExitCode.CLEAN
     if reached:

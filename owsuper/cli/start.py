@@ -6,6 +6,7 @@ import argparse
 from datetime import datetime, timedelta
 from typing import cast
 
+from owsuper.cli import documents
 from owsuper.cli.arguments import Command, typed_as
 from owsuper.cli.client_command import add_common, add_timeout, as_json, opened, place, put_end
 from owsuper.cli.output import put, say
@@ -82,8 +83,6 @@ def _while(text: str) -> timedelta:
 
 def _put_id(run_id: str, *, as_json: bool) -> None:
     """Print the id; a run that is started must not go unnoticed for want of a place to say so."""
-    from owsuper.cli import documents
-
     try:
         put(documents.encode({"id": run_id}) if as_json else run_id)
     except OwsuperError:

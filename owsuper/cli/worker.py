@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(url: str, schema: str, *, migrate: bool, give_up: Callable[[], bool]) -> None:
-    """``database.prepare`` in a process of its own: it takes more of psycopg than we keep."""
+    """``database.prepare`` in a process of its own, which a stop can kill while it waits."""
     forked_call.call(lambda: database.prepare(url, schema, migrate=migrate), give_up=give_up)
 
 

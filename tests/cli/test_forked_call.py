@@ -13,14 +13,14 @@ from owsuper.errors import MigrationError, OwsuperError
 CALL = """
 import os, signal, sys
 from owsuper import errors
-from owsuper.cli import apart
+from owsuper.cli import forked_call
 
 def what():
     {what}
 
 {before}
 try:
-    apart.call(what)
+    forked_call.call(what)
     print("returned")
 except errors.OwsuperError as error:
     print(type(error).__name__, error)
