@@ -92,6 +92,18 @@ class Child:
     def idle(self) -> bool:
         return self.state is State.READY and not self.held
 
+    def log_fields(self, held: HeldRun | None = None) -> dict[str, object]:
+        """Return the fields of a log line about this child, or about a run that it holds."""
+        fields: dict[str, object] = {"child": self.number, "pid": self.pid}
+        if held is not None:
+            fields |= {
+                "run_id": held.run.run_id,
+                "workflow": held.run.workflow_name,
+                "version": held.run.version,
+                "attempt": held.run.attempts,
+            }
+        return fields
+
     # --- what it is told -----------------------------------------------------------------
 
     def forked(self, pid: int) -> None:

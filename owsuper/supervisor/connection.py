@@ -20,6 +20,7 @@ _RETRY: Final = 0.5  # seconds
 # Connection trouble, rollbacks by the server (deadlock, say), no resources, a server shutting
 # down: the same statement may succeed a moment later.
 _TRANSIENT: Final = ("08", "40", "53", "55", "57")
+_UNDEFINED_TABLE: Final = "42P01"
 _READ_ONLY: Final = "25006"  # a standby, or a primary no more: somebody else is it, or will be
 
 _log = logging.getLogger("owsuper.supervisor")
@@ -58,6 +59,7 @@ class KeptConnection:
         self._in_flight: set[int] = set()  # of those
         self._numbers = 0
         self._backoff = Backoff(0.1, limit=5.0)
+        self._last_refusal: str | None = None
         self._useless = False  # connected, but to a server that takes no writes
         self._reconnect = loop.timers.add(f"reconnect {name}", self._nonblocking.start)
         self._retry = loop.timers.add(f"retry on {name}", self._send_insisted)
@@ -112,6 +114,20 @@ class KeptConnection:
     def settled(self) -> bool:
         """Nothing that was insisted on is left to do."""
         return not self._insisted
+
+    def refused(self, action: str, result: Result) -> bool:
+        """Return whether the server answered with an error, and log the error.
+
+        An error that repeats is logged once. ``action`` completes "the database refused to".
+        """
+        if result.sqlstate is None:
+            self._last_refusal = None
+            return False
+        if self._last_refusal != result.message:
+            self._last_refusal = result.message
+            hint = "; run owsuper migrate" if result.sqlstate == _UNDEFINED_TABLE else ""
+            _log.error("the database refused to %s: %s%s", action, result.message, hint)
+        return True
 
     def _send_insisted(self) -> None:
         for number in self._insisted.keys() - self._in_flight:

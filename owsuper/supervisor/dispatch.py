@@ -9,21 +9,23 @@ from typing import Final
 
 from psycopg.errors import OperationalError
 
-from owsuper.db.claims import Claimed
+from owsuper.db.claims import Claimed, ClaimQueries
 from owsuper.db.connect import conninfo, explain_failure
 from owsuper.db.listen import runs_channel
 from owsuper.event_loop import Loop
 from owsuper.ipc.messages import Finished
 from owsuper.settings import Settings
-from owsuper.supervisor import diary
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.claim_policy import ClaimNow, ClaimPolicy, SleepFor
-from owsuper.supervisor.claims import Claims, Crash
+from owsuper.supervisor.claims import Claims
+from owsuper.supervisor.connection import KeptConnection
+from owsuper.supervisor.crashes import Crashes
 from owsuper.supervisor.exit_status import Evidence, ExitCode
 from owsuper.supervisor.fleet import Fleet
 from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.prefetch import PrefetchedRuns
 from owsuper.supervisor.shutdown import Shutdown
+from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import TemplateProcess
 
 _HAND_PERIOD: Final = 0.25
@@ -64,8 +66,19 @@ class Dispatch:
         self._claim_policy = ClaimPolicy(
             slots=settings.processes * settings.concurrency, poll_interval=settings.poll_interval
         )
-        where = conninfo(self._url, application_name="owsuper supervisor")
-        self._claims = Claims(loop, where, settings, self)
+        self._was_up = False
+        self._abandoned = False
+        self._connection = KeptConnection(
+            loop,
+            conninfo(self._url, application_name="owsuper supervisor"),
+            name="claiming",
+            on_up=self._database_up,
+            on_down=self._database_down,
+        )
+        queries = ClaimQueries(settings.schema, settings.namespace)
+        self._claims = Claims(self._connection, queries, settings, self)
+        self._sweeps = Sweeps(self._connection, queries, on_released=self._rang)
+        self._crashes = Crashes(self._connection, queries, max_crashes=settings.max_crashes)
         self._listener: Listener | None = None
         if settings.listen:
             self._listener = Listener(
@@ -74,7 +87,8 @@ class Dispatch:
                 runs_channel(settings.schema, settings.namespace),
                 on_ring=self._rang,
                 on_canceled=self._canceled,
-                notify=self._claims.notify,
+                sender=self._connection,
+                queries=queries,
             )
         self._lost = loop.timers.add("release lost claims", self._release_lost)
         self._look = loop.timers.add("look for due runs", lambda: None)  # waking up is enough
@@ -82,18 +96,18 @@ class Dispatch:
         often = min(1.0, settings.lease / 10)
         loop.timers.add("renew leases", self._renew_late, period=often).start()
         loop.timers.add("empty the hand", self._give_back, period=_HAND_PERIOD).start()
-        loop.timers.add("sweep deadlines", self._sweep, period=_SWEEP_PERIOD).start()
+        loop.timers.add("deadlines", self._sweeps.expire_deadlines, period=_SWEEP_PERIOD).start()
         loop.timers.add("release lapsed claims", self._release_lapsed, period=often).start()
-        loop.timers.add("forget", self._claims.forget_ended, period=_FORGET_PERIOD).start()
+        loop.timers.add("forget", self._sweeps.forget_ended, period=_FORGET_PERIOD).start()
 
     def start(self) -> None:
-        self._claims.start()
+        self._connection.start()
         if self._listener is not None:
             self._listener.start()
         self.fleet.fill()
 
     def close(self) -> None:
-        self._claims.close()
+        self._connection.close()
         if self._listener is not None:
             self._listener.close()
         self.fleet.close()
@@ -109,16 +123,23 @@ class Dispatch:
     def ready(self) -> bool:
         """All children take runs, and the database has been reached."""
         heard = self._listener is None or self._listener.tried
-        return self.fleet.ready == self._settings.processes and self._claims.up and heard
+        return self.fleet.ready == self._settings.processes and self._connection.up and heard
 
     @property
     def over(self) -> bool:
         """Everybody has left and everything is written."""
-        return self._shutdown.begun and not len(self.fleet) and self._claims.settled
+        return self._shutdown.begun and not len(self.fleet) and self._settled
+
+    @property
+    def _settled(self) -> bool:
+        """Nothing is being claimed, and what must be written is written, or given up."""
+        return self._abandoned or (not self._claims.claiming and self._connection.settled)
 
     def __str__(self) -> str:
         slots = self._settings.processes * self._settings.concurrency
-        doing = "draining " if self._shutdown.begun else "" if self._claims.up else "no database "
+        doing = (
+            "draining " if self._shutdown.begun else "" if self._connection.up else "no database "
+        )
         return f"{doing}{self.fleet.busy}/{slots} busy"
 
     # --- the end -------------------------------------------------------------------------
@@ -137,19 +158,19 @@ class Dispatch:
 
     def _abandon(self) -> None:
         _log.error("the database is away: what is still leased is due again when its lease ends")
-        self._claims.abandon()
+        self._abandoned = True
 
     # --- the work ------------------------------------------------------------------------
 
     def work(self) -> None:
         """After every turn of the loop: hand out what there is, look for more if need be."""
         if self._shutdown.begun:
-            if not len(self.fleet) and not self._claims.settled:
+            if not len(self.fleet) and not self._settled:
                 self._give_up.at_latest(time.monotonic() + _LAST_WRITES)
             return
         if len(self._prefetched):
             self._prefetched.deal(self.fleet)
-        if not self._claims.up:
+        if not self._connection.up:
             self._look.cancel()
             return
         now = time.monotonic()
@@ -185,7 +206,7 @@ class Dispatch:
 
     def _release_lost(self) -> None:
         """A claim whose answer was lost with the connection left runs that nobody knows of."""
-        if self._template.loaded is None or not self._claims.up:
+        if self._template.loaded is None or not self._connection.up:
             return  # another reconnect comes here again
         if self._claims.claiming:
             self._lost.after(_LOST_AFTER / 10)
@@ -200,21 +221,19 @@ class Dispatch:
             self._claim_policy.stuck()
             self._claims.release(overdue)
 
-    def _sweep(self) -> None:
-        self._claims.expire_deadlines()
-
     def _release_lapsed(self) -> None:
         """Of workers that vanished. A run that we have no room for is left to whoever has, and
         for a while yet to its owner, who may only have been cut off.
         """
         roomy = self.fleet.free > len(self._prefetched) and not self._shutdown.begun
         if self._template.loaded is not None and roomy:
-            self._claims.release_lapsed(self._template.loaded.workflows)
-            self._claims.release_bounced(self._template.loaded.workflows)
+            self._sweeps.release_lapsed(self._template.loaded.workflows)
+            self._sweeps.release_bounced(self._template.loaded.workflows)
 
-    # --- what the desk says --------------------------------------------------------------
+    # --- the database --------------------------------------------------------------------
 
-    def database_up(self) -> None:
+    def _database_up(self) -> None:
+        self._was_up = True
         # Leases may have run out meanwhile. Renewed before anything is claimed, by us at least,
         # they were never lost.
         self._renew(time.monotonic())
@@ -223,14 +242,16 @@ class Dispatch:
         if self._listener is not None:
             self._listener.test()
 
-    def database_down(self, exc: OperationalError, *, at_start: bool) -> None:
-        if at_start:
+    def _database_down(self, exc: OperationalError) -> None:
+        self._claims.connection_lost()
+        self._sweeps.connection_lost()
+        if not self._was_up:
             raise explain_failure(exc, self._url)
 
-    def claimed(self, claimed: Claimed, *, asked: int) -> None:
+    def claimed(self, claimed: Claimed, *, limit: int) -> None:
         now = time.monotonic()
         count = len(claimed.runs)
-        self._claim_policy.claimed(now, count, asked=asked, next_due=claimed.next_due)
+        self._claim_policy.claimed(now, count, asked=limit, next_due=claimed.next_due)
         held = [HeldRun(run, renewed_at=now, since=now) for run in claimed.runs]
         if self._shutdown.begun:
             self._claims.release(held)
@@ -244,33 +265,28 @@ class Dispatch:
         """Others own these runs by now. A child finds out by itself."""
         self._prefetched.drop(worker_ids)
 
-    def lapsed_released(self) -> None:
-        """They are due now, and without a bell nobody else says so."""
-        self._rang()
-
     # --- what the fleet says -------------------------------------------------------------
-
-    def child_ready(self, child: Child) -> None:
-        diary.child_ready(child)
 
     def run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None:
         now = time.monotonic()
         self._claim_policy.finished(now - held.since)
         if finished.due_in is not None:
             self._claim_policy.due(now, finished.due_in)
-        diary.run_left(child, held, finished)
+        if _log.isEnabledFor(logging.DEBUG):
+            fields = {"outcome": finished.outcome, "seconds": round(now - held.since, 4)}
+            _log.debug("run left the child", extra=child.log_fields(held) | fields)
 
     def child_died(self, child: Child, evidence: Evidence) -> None:
         """Whoever held runs when it ended without being told to is charged for them."""
         asked = child.told_to_end or child.leaving
         if child.killed_by_us or (asked and evidence.exit_code in (0, None)):
-            diary.child_left(child, evidence)
+            # Somebody else stopped the child: the operator, perhaps.
+            level = logging.INFO if child.leaving else logging.DEBUG
+            _log.log(level, "child left: %s", evidence, extra=child.log_fields())
             self._claims.release(list(child.held.values()))
             return
-        diary.child_died(child, evidence)
+        self._crashes.record(child, evidence)
         if child.held:
-            steps = {slot: child.steps_in_flight(slot) for slot in child.held}
-            self._claims.record_crash(Crash(evidence, child.held, steps))
             self._rang()
 
     def fleet_hopeless(self, child: Child, evidence: Evidence, failures: int) -> None:

@@ -27,8 +27,6 @@ _log = logging.getLogger("owsuper.supervisor")
 class FleetObserver(Protocol):
     """Who is told what happens to the children."""
 
-    def child_ready(self, child: Child) -> None: ...
-
     def run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None: ...
 
     def child_died(self, child: Child, evidence: Evidence) -> None:
@@ -104,7 +102,7 @@ class Fleet:
 
     def _ready(self, child: Child) -> None:
         self._ever_ready = True
-        self._owner.child_ready(child)
+        _log.debug("child ready", extra=child.log_fields())
 
     # --- work ----------------------------------------------------------------------------
 

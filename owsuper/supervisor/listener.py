@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 from uuid import uuid4
 
+from owsuper.db.claims import ClaimQueries
 from owsuper.db.listen import CANCELED
 from owsuper.event_loop import Loop
 from owsuper.supervisor.connection import KeptConnection
@@ -27,8 +28,7 @@ class Listener:
     """``on_ring`` is called when the bell rings, and when it may have rung unheard;
     ``on_canceled`` with the id of a run that some worker owned when it was canceled.
 
-    ``notify`` sends a notification on a channel over another connection; it returns False
-    when there is none at the moment.
+    The self-test sends its notifications over ``sender``, another connection.
     """
 
     def __init__(
@@ -39,11 +39,13 @@ class Listener:
         *,
         on_ring: Callable[[], None],
         on_canceled: Callable[[str], None],
-        notify: Callable[[str], bool],
+        sender: KeptConnection,
+        queries: ClaimQueries,
     ) -> None:
         self._on_ring = on_ring
         self._on_canceled = on_canceled
-        self._notify = notify
+        self._sender = sender
+        self._queries = queries
         self._test_channel = f"owsuper-test:{uuid4().hex[:24]}"
         self._deaf = False
         self._closed = False
@@ -72,7 +74,11 @@ class Listener:
 
     def test(self) -> None:
         """Send ourselves a notification."""
-        if self._connection.up and self._notify(self._test_channel):
+        if not self._connection.up or not self._sender.up:
+            return
+        statement, params = self._queries.self_test(self._test_channel)
+        self._sender.ask(statement, params, lambda result: None)
+        if self._sender.up:
             self._test.start()
             self._verdict.after(_PATIENCE)
 

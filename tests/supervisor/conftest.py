@@ -94,14 +94,13 @@ def run_that(order: str, *, suspect: bool = False) -> HeldRun:
 
 
 class World:
-    """A loop with a generation and a fleet in it, and a diary of what they told."""
+    """A loop with a template and a fleet in it, and a record of what they reported."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.loop = Loop()
         self.loaded: list[ApplicationLoaded] = []
         self.failed: list[LoadFailed] = []
-        self.ready: list[Child] = []
         self.finished: list[tuple[HeldRun, Finished]] = []
         self.died: list[tuple[Child, Evidence, dict[int, HeldRun], dict[int, str | None]]] = []
         self.hopeless: list[tuple[Child, Evidence, int]] = []
@@ -120,9 +119,6 @@ class World:
     def _on_loaded(self, loaded: ApplicationLoaded) -> None:
         self.loaded.append(loaded)
         self.fleet.fill()
-
-    def child_ready(self, child: Child) -> None:
-        self.ready.append(child)
 
     def run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None:
         self.finished.append((held, finished))
@@ -159,7 +155,7 @@ class World:
 
     def _in_vain(self) -> str:
         return (
-            f"in vain; template {self.generation.pid}, fleet {list(self.fleet)},"
+            f"in vain; template {self.template.pid}, fleet {list(self.fleet)},"
             f" loaded {self.loaded}, failed {self.failed}, died {self.died}"
         )
 

@@ -1,37 +1,195 @@
-"""What the claiming connection makes of answers, without a connection."""
+"""What claims, sweeps and crash records make of the database's answers, without a database."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
+from owsuper.db.claims import ClaimQueries
 from owsuper.db.nonblocking import Result
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
 from owsuper.supervisor.claims import Claims
+from owsuper.supervisor.connection import KeptConnection
+from owsuper.supervisor.crashes import Crashes
+from owsuper.supervisor.exit_status import Evidence
+from owsuper.supervisor.sweeps import Sweeps
+from tests.supervisor.conftest import run_that
+
+QUERIES = ClaimQueries("openworkflow", "default")
+WORKFLOWS = [("obey", None)]
+REFUSED = Result([], 0, "42P01", 'relation "workflow_runs" does not exist')
+
+
+class FakeConnection(KeptConnection):
+    """Keeps statements instead of sending them; the test answers."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__(loop, "", name="test", on_up=lambda: None)
+        self.up = True
+        self.sent: list[tuple[str, Sequence[Any]]] = []
+        self._handlers: list[Callable[[Result], None]] = []
+
+    def ask(self, statement: Any, params: Any, on_result: Callable[[Result], None]) -> None:
+        self.sent.append((statement.name, params))
+        self._handlers.append(on_result)
+
+    insist = ask
+
+    def answer(self, result: Result) -> None:
+        self._handlers.pop(0)(result)
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
+def connection() -> Any:
     loop = Loop()
-    yield loop
+    yield FakeConnection(loop)
     loop.close()
 
 
-def test_a_claimed_run_that_cannot_be_read_is_told_of_and_left_alone(
-    loop: Loop, caplog: pytest.LogCaptureFixture
+# --- claims --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def observer() -> Mock:
+    return Mock()
+
+
+@pytest.fixture
+def claims(connection: FakeConnection, observer: Mock) -> Claims:
+    return Claims(connection, QUERIES, Settings(), observer)
+
+
+def test_a_claimed_run_that_cannot_be_read_is_logged_and_left_alone(
+    claims: Claims, connection: FakeConnection, observer: Mock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    owner: Any = Mock()
-    claims = Claims(loop, "", Settings(), owner)
     about = b'{"next": null, "new": null, "begun": null, "took": 0.0}'
+    claims.claim(5, WORKFLOWS)
     with caplog.at_level(logging.ERROR):
-        claims._answer_claim(Result([(about, None), (b'{"run": "odd"}', None)]))
-    (claimed,) = owner.claimed.call_args.args
+        connection.answer(Result([(about, None), (b'{"run": "odd"}', None)]))
+    (claimed,) = observer.claimed.call_args.args
     assert claimed.runs == []
+    assert observer.claimed.call_args.kwargs == {"limit": 5}
     [record] = caplog.records
     assert vars(record)["run_id"] == "odd"
-    assert "cannot be read (KeyError: " in record.getMessage()
+    assert "cannot read a claimed run (KeyError: " in record.getMessage()
+
+
+def test_a_refused_claim_is_a_failed_claim(
+    claims: Claims, connection: FakeConnection, observer: Mock
+) -> None:
+    claims.claim(5, WORKFLOWS)
+    assert claims.claiming
+    connection.answer(REFUSED)
+    assert not claims.claiming
+    observer.claim_failed.assert_called_once_with()
+    observer.claimed.assert_not_called()
+
+
+def test_a_claim_that_is_lost_with_the_connection_is_a_failed_claim(
+    claims: Claims, observer: Mock
+) -> None:
+    claims.connection_lost()
+    observer.claim_failed.assert_not_called()
+    claims.claim(5, WORKFLOWS)
+    claims.connection_lost()
+    assert not claims.claiming
+    observer.claim_failed.assert_called_once_with()
+
+
+def test_a_renewal_reports_the_leases_that_are_lost(
+    claims: Claims, connection: FakeConnection, observer: Mock
+) -> None:
+    kept, lost = run_that("hold"), run_that("hold")
+    kept.renewed_at = lost.renewed_at = 0.0
+    claims.renew([kept, lost], 7.0)
+    claims.renew([kept, lost], 8.0)
+    assert len(connection.sent) == 1, "one renewal is in flight at a time"
+    connection.answer(Result([(kept.run.worker_id.encode(), b"true")]))
+    assert (kept.renewed_at, lost.renewed_at) == (7.0, 0.0)
+    observer.leases_lost.assert_called_once_with(frozenset([lost.run.worker_id]))
+
+
+# --- sweeps --------------------------------------------------------------------------------------
+
+
+def swept(*run_ids: str, more: bool = False) -> Result:
+    about = b'{"more": %s, "since": "infinity", "took": 0.0}' % str(more).lower().encode()
+    return Result([(about,), *((run_id.encode(),) for run_id in run_ids)])
+
+
+def test_a_sweep_goes_on_while_there_are_more_runs(
+    connection: FakeConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    released = Mock()
+    sweeps = Sweeps(connection, QUERIES, on_released=released)
+    sweeps.release_lapsed(WORKFLOWS)
+    sweeps.release_lapsed(WORKFLOWS)
+    assert len(connection.sent) == 1, "one sweep of a kind is in flight at a time"
+    with caplog.at_level(logging.WARNING):
+        connection.answer(swept("a", "b", more=True))
+    assert [vars(record)["run_id"] for record in caplog.records] == ["a", "b"]
+    assert released.call_count == 2
+    assert [name for name, _ in connection.sent] == ["release_lapsed"] * 2
+
+
+def test_a_refusal_that_repeats_is_logged_once(
+    connection: FakeConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweeps = Sweeps(connection, QUERIES, on_released=Mock())
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            sweeps.expire_deadlines()
+            connection.answer(REFUSED)
+    [record] = caplog.records
+    assert record.getMessage() == (
+        'the database refused to sweep deadlines: relation "workflow_runs" does not exist;'
+        " run owsuper migrate"
+    )
+
+
+# --- crashes -------------------------------------------------------------------------------------
+
+
+def test_a_child_that_died_idle_is_logged_and_not_recorded(
+    connection: FakeConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    child = Mock(held={}, load_failure=None)
+    child.log_fields.return_value = {"child": 3, "pid": 4711}
+    with caplog.at_level(logging.ERROR):
+        Crashes(connection, QUERIES, max_crashes=3).record(child, Evidence(4711, 9, 1234))
+    assert connection.sent == []
+    [record] = caplog.records
+    assert record.getMessage() == "child died: signal SIGKILL"
+    assert vars(record)["max_rss_kb"] == 1234
+
+
+@pytest.mark.parametrize(
+    ("failed", "message"),
+    [
+        (b"f", "run released after a crash"),
+        (b"t", "run failed: it keeps killing its process"),
+    ],
+)
+def test_the_outcome_of_a_crash_is_logged(
+    connection: FakeConnection, caplog: pytest.LogCaptureFixture, failed: bytes, message: str
+) -> None:
+    held = run_that("hold")
+    child = Mock(held={0: held}, load_failure=None)
+    child.log_fields.return_value = {"child": 3}
+    child.steps_in_flight.return_value = "charge"
+    Crashes(connection, QUERIES, max_crashes=3).record(child, Evidence(4711, 9, 1234))
+    [(name, params)] = connection.sent
+    assert name == "record_crash"
+    assert '"cause":"signal SIGKILL"' in params[1]
+    assert '"step":"charge"' in params[1]
+    run_id, worker_id = held.run.run_id.encode(), held.run.worker_id.encode()
+    with caplog.at_level(logging.INFO):
+        connection.answer(Result([(worker_id, run_id, b"2", failed)]))
+    record = caplog.records[-1]
+    assert record.getMessage() == message
+    assert (vars(record)["workflow"], vars(record)["crashes"]) == ("obey", 2)

@@ -1,0 +1,114 @@
+"""Periodic sweeps over runs that are nobody's care: lapsed, bounced, overdue and ended runs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from owsuper.db import claims
+from owsuper.db.claims import Call, ClaimQueries, ScanRange
+from owsuper.db.nonblocking import Result
+from owsuper.supervisor.connection import KeptConnection
+from owsuper.supervisor.watermark import Watermark
+
+_log = logging.getLogger("owsuper.supervisor")
+
+
+class Sweeps:
+    """Sweeps over a shared connection. A sweep does nothing while the connection is down.
+
+    ``on_released`` is called when a sweep has made runs due.
+    """
+
+    def __init__(
+        self,
+        connection: KeptConnection,
+        queries: ClaimQueries,
+        *,
+        on_released: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._queries = queries
+        self._on_released = on_released
+        self._workflows: Sequence[tuple[str, str | None]] = ()  # ``_lapsed`` is about them
+        self._lapsed = Watermark(1)
+        self._deadlines = Watermark(1)
+        self._in_flight: set[str] = set()  # sweeps, by action
+
+    def connection_lost(self) -> None:
+        """Forget the sweeps in flight; their answers never come."""
+        self._in_flight.clear()
+
+    def release_lapsed(self, workflows: Sequence[tuple[str, str | None]]) -> None:
+        """Give back runs of these workflows whose leases have run out, of any worker."""
+        if workflows != self._workflows:
+            self._workflows, self._lapsed = workflows, Watermark(1)
+        query = partial(self._queries.release_lapsed, workflows)
+        self._sweep("release lapsed claims", self._lapsed, query, self._report_lapsed)
+
+    def release_bounced(self, workflows: Sequence[tuple[str, str | None]]) -> None:
+        """Make due the runs that were put back by workers that do not know these workflows."""
+        if self._connection.up:
+            statement, params = self._queries.release_bounced(workflows)
+            self._connection.ask(statement, params, self._handle_bounced)
+
+    def expire_deadlines(self) -> None:
+        """Fail the runs whose deadline has passed."""
+        query = self._queries.expire_deadlines
+        self._sweep("sweep deadlines", self._deadlines, query, _report_missed_deadline)
+
+    def forget_ended(self) -> None:
+        """Delete our bookkeeping about runs that other workers and clients ended."""
+        if self._connection.up:
+            statement, params = self._queries.forget_ended()
+            self._connection.ask(statement, params, self._handle_forgotten)
+
+    def _sweep(
+        self,
+        action: str,
+        watermark: Watermark,
+        query: Callable[[ScanRange], Call],
+        report: Callable[[str], None],
+    ) -> None:
+        """Sweep runs of one kind, and again at once while there are more of them."""
+        if not self._connection.up or action in self._in_flight:
+            return
+        self._in_flight.add(action)
+
+        def handle(result: Result) -> None:
+            self._in_flight.discard(action)
+            now = time.monotonic()
+            if self._connection.refused(action, result):
+                watermark.failed(now, now - sent)
+                return
+            swept = claims.parse_swept(result.rows)
+            watermark.looked(now, swept.seen)
+            for run_id in swept.run_ids:
+                report(run_id)
+            if swept.more or not watermark.complete:
+                self._sweep(action, watermark, query, report)
+
+        sent = time.monotonic()
+        statement, params = query(watermark.look(sent))
+        self._connection.ask(statement, params, handle)
+
+    def _report_lapsed(self, run_id: str) -> None:
+        _log.warning("run released: its worker is gone", extra={"run_id": run_id})
+        self._on_released()
+
+    def _handle_bounced(self, result: Result) -> None:
+        if not self._connection.refused("release bounced runs", result) and result.rows:
+            _log.info(
+                "made due again runs that workers without their workflows had put back: %d",
+                len(result.rows),
+            )
+            self._on_released()
+
+    def _handle_forgotten(self, result: Result) -> None:
+        self._connection.refused("forget ended runs", result)
+
+
+def _report_missed_deadline(run_id: str) -> None:
+    _log.warning("run missed its deadline", extra={"run_id": run_id})
