@@ -34,7 +34,8 @@ from owsuper.db.runs import RunStore
 from owsuper.errors import DataError, StepFailed
 from owsuper.ids import Ids
 from owsuper.step import AsyncStep, Step
-from owsuper.workflow.definition import Registry, Workflow
+from owsuper.workflow.definition import Workflow
+from owsuper.workflow.registry import Registry
 
 _log = logging.getLogger("owsuper.child")
 

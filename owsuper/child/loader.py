@@ -13,7 +13,8 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from owsuper.errors import ConfigurationError, RegistrationError
-from owsuper.workflow.definition import Registry, Workflow
+from owsuper.workflow.definition import Workflow
+from owsuper.workflow.registry import Registry
 
 if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
@@ -77,8 +78,8 @@ def _instances(spec: str) -> list[OpenWorkflow]:
             )
         return [value]
     values = list(vars(module).values())
-    owners = [value._ow for value in values if isinstance(value, Workflow)]
-    return [value for value in values if isinstance(value, OpenWorkflow)] + owners
+    starters = [value.starter for value in values if isinstance(value, Workflow)]
+    return [value for value in (*values, *starters) if isinstance(value, OpenWorkflow)]
 
 
 def _import(name: str) -> ModuleType:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from owsuper.settings import Settings
-    from owsuper.workflow.definition import Registry
+    from owsuper.workflow.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,7 +280,12 @@ class OpenWorkflow(Registration, Listing):
 
     def _handle(self, workflow: Workflow[Any, Any] | str, run_id: str) -> RunHandle[Any]:
         if isinstance(workflow, Workflow):
-            return RunHandle(self._database, run_id, workflow=workflow)
+            return RunHandle(
+                self._database,
+                run_id,
+                workflow_name=workflow.name,
+                output_type=workflow.output_type,
+            )
         return RunHandle(self._database, run_id, workflow_name=workflow)
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from owsuper.client.database import ClientDatabase
     from owsuper.client.models import Run
     from owsuper.db.waits import Progress
-    from owsuper.workflow.definition import Workflow
 
 O = TypeVar("O", covariant=True)  # noqa: E741 - as in Workflow[I, O]
 
@@ -31,13 +30,13 @@ class RunHandle(Generic[O]):
         database: ClientDatabase,
         run_id: str,
         *,
-        workflow: Workflow[Any, O] | None = None,
         workflow_name: str | None = None,
+        output_type: Any = None,
     ) -> None:
         self._database = database
-        self._workflow = workflow
+        self._output_type = output_type
         self.id = run_id
-        self.workflow_name = workflow.name if workflow else workflow_name
+        self.workflow_name = workflow_name
 
     @property
     def run_id(self) -> str:
@@ -132,5 +131,4 @@ class RunHandle(Generic[O]):
     def _value(self, end: Progress | None) -> O:
         if end is None:
             raise results.not_found(self.id)
-        output_type = self._workflow.output_type if self._workflow else None
-        return cast(O, results.value(end, output_type))
+        return cast(O, results.value(end, self._output_type))

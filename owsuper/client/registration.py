@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from owsuper.core.replay import STEP_LIMIT
 from owsuper.core.retry import RetryPolicy
 from owsuper.step import AsyncStep, Step
-from owsuper.workflow.definition import Registry, Workflow
-
-if TYPE_CHECKING:
-    from owsuper.client.app import OpenWorkflow
+from owsuper.workflow.definition import Starter, Workflow
+from owsuper.workflow.registry import Registry
 
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741
@@ -34,7 +32,7 @@ class Decorator(Protocol):
     def __call__(self, fn: Callable[[Step], O], /) -> Workflow[None, O]: ...
 
 
-class Registration:
+class Registration(Starter):
     """The half of OpenWorkflow that needs no database."""
 
     def __init__(self) -> None:
@@ -83,14 +81,12 @@ class Registration:
         Raises ConfigurationError for a function that cannot be a workflow, RegistrationError
         when name and version are taken.
         """
-
-        ow = cast("OpenWorkflow", self)
         bare = None if name is None or isinstance(name, str) else name
 
         def define(fn: Callable[..., Any]) -> Workflow[Any, Any]:
             called = None if bare else name
             workflow = Workflow[Any, Any](
-                ow, fn, name=called, version=version, retry=retry, step_limit=step_limit
+                self, fn, name=called, version=version, retry=retry, step_limit=step_limit
             )
             self.registry.add(workflow)
             return workflow

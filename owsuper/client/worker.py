@@ -23,7 +23,7 @@ from owsuper.errors import ConfigurationError, RegistrationError, WorkerError
 from owsuper.settings import SETTING_TYPES, variable_name
 
 if TYPE_CHECKING:
-    from owsuper.workflow.definition import Registry
+    from owsuper.workflow.registry import Registry
 
 _LAST_WORDS: Final = 200  # lines of standard error to quote from a worker that did not start
 _WITHIN: Final = "owsuper.child.template"  # what the processes below a supervisor run

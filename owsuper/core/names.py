@@ -86,3 +86,12 @@ def _problem(name: object) -> str | None:
 def _shown(name: object) -> str:
     text = ascii(name)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check_version(version: str | None) -> str | None:
+    """``version``, if a workflow may have it. Raises ConfigurationError."""
+    if version is not None and not isinstance(version, str):
+        raise ConfigurationError(f"version: {version!r} must be text, such as {str(version)!r}")
+    if version is not None and ("\x00" in version or is_broken(version)):
+        raise ConfigurationError(f"version: {version!r} contains U+0000 or a lone surrogate")
+    return version

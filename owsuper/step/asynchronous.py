@@ -15,6 +15,7 @@ from owsuper.step.requests import (
     SignalWait,
     Sleep,
     SleepUntil,
+    Startable,
     Timeout,
 )
 from owsuper.step.run_info import RunInfo
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from owsuper.core.model import Signal
     from owsuper.core.retry import RetryPolicy
     from owsuper.step.engines import AsyncEngine
-    from owsuper.workflow.definition import Workflow
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -154,7 +154,7 @@ class AsyncStep(RunInfo):
     @overload
     def run_workflow(
         self,
-        workflow: Workflow[None, O],
+        workflow: Startable[None, O],
         input: None = None,
         *,
         name: str | None = None,
@@ -163,7 +163,7 @@ class AsyncStep(RunInfo):
     @overload
     def run_workflow(
         self,
-        workflow: Workflow[I, O],
+        workflow: Startable[I, O],
         input: I,
         *,
         name: str | None = None,
@@ -182,7 +182,7 @@ class AsyncStep(RunInfo):
     ) -> Coroutine[Any, Any, Any]: ...
     def run_workflow(
         self,
-        workflow: Workflow[Any, Any] | str,
+        workflow: Startable[Any, Any] | str,
         input: Any = None,
         *,
         name: str | None = None,
@@ -196,7 +196,7 @@ class AsyncStep(RunInfo):
     @overload
     def submit_workflow(
         self,
-        workflow: Workflow[None, O],
+        workflow: Startable[None, O],
         input: None = None,
         *,
         name: str | None = None,
@@ -205,7 +205,7 @@ class AsyncStep(RunInfo):
     @overload
     def submit_workflow(
         self,
-        workflow: Workflow[I, O],
+        workflow: Startable[I, O],
         input: I,
         *,
         name: str | None = None,
@@ -224,7 +224,7 @@ class AsyncStep(RunInfo):
     ) -> Awaitable[Any]: ...
     def submit_workflow(
         self,
-        workflow: Workflow[Any, Any] | str,
+        workflow: Startable[Any, Any] | str,
         input: Any = None,
         *,
         name: str | None = None,

@@ -1,24 +1,54 @@
-"""What user code asked for, one kind of step each, as it wrote it: nothing is checked yet.
+"""What user code asks a step for: one class for each kind of step. Nothing is checked yet.
 
-One of these is made for every call of a step, in every pass. They are not frozen because that
-would make them three times as dear.
+Every call of a step makes one of these, also on replay. They are not frozen, because a frozen
+dataclass takes three times as long to make.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from owsuper.core.durations import Duration
 
 if TYPE_CHECKING:
     from owsuper.core.retry import RetryPolicy
-    from owsuper.workflow.definition import Workflow
+
+# A workflow takes I and is never asked for one, so a workflow that also accepts None may stand
+# where a workflow without input is wanted.
+I = TypeVar("I", contravariant=True)  # noqa: E741 - the letter that the documentation uses
+O = TypeVar("O", covariant=True)  # noqa: E741
 
 Timeout: TypeAlias = Duration | datetime
 """How long to wait, or until when: a duration, or an aware datetime."""
+
+
+class Startable(ABC, Generic[I, O]):
+    """What is known of a workflow in order to start a run of it, with input ``I`` and result ``O``.
+
+    The class exists so that steps need not know :class:`Workflow`, whose functions take steps.
+    """
+
+    name: str
+    version: str | None
+
+    @property
+    @abstractmethod
+    def takes_input(self) -> bool:
+        """Whether the function has a second parameter."""
+
+    @property
+    @abstractmethod
+    def input_type(self) -> Any:
+        """The annotated type of the input. Raises ConfigurationError."""
+
+    @property
+    @abstractmethod
+    def output_type(self) -> Any:
+        """The annotated type of the result. Raises ConfigurationError."""
 
 
 @dataclass(slots=True)
@@ -55,7 +85,7 @@ class ChildRunCall:
     ``name`` is the step's, here and below, if it has one of its own.
     """
 
-    workflow: Workflow[Any, Any] | str
+    workflow: Startable[Any, Any] | str
     input: Any
     name: str | None
     version: str | None

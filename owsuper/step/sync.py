@@ -15,6 +15,7 @@ from owsuper.step.requests import (
     SignalWait,
     Sleep,
     SleepUntil,
+    Startable,
     Timeout,
 )
 from owsuper.step.run_info import RunInfo
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from owsuper.core.model import Signal
     from owsuper.core.retry import RetryPolicy
     from owsuper.step.engines import SyncEngine
-    from owsuper.workflow.definition import Workflow
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -179,7 +179,7 @@ class Step(RunInfo):
     @overload
     def run_workflow(
         self,
-        workflow: Workflow[None, O],
+        workflow: Startable[None, O],
         input: None = None,
         *,
         name: str | None = None,
@@ -188,7 +188,7 @@ class Step(RunInfo):
     @overload
     def run_workflow(
         self,
-        workflow: Workflow[I, O],
+        workflow: Startable[I, O],
         input: I,
         *,
         name: str | None = None,
@@ -207,7 +207,7 @@ class Step(RunInfo):
     ) -> Any: ...
     def run_workflow(
         self,
-        workflow: Workflow[Any, Any] | str,
+        workflow: Startable[Any, Any] | str,
         input: Any = None,
         *,
         name: str | None = None,
@@ -231,7 +231,7 @@ class Step(RunInfo):
     @overload
     def submit_workflow(
         self,
-        workflow: Workflow[None, O],
+        workflow: Startable[None, O],
         input: None = None,
         *,
         name: str | None = None,
@@ -240,7 +240,7 @@ class Step(RunInfo):
     @overload
     def submit_workflow(
         self,
-        workflow: Workflow[I, O],
+        workflow: Startable[I, O],
         input: I,
         *,
         name: str | None = None,
@@ -259,7 +259,7 @@ class Step(RunInfo):
     ) -> Future[Any]: ...
     def submit_workflow(
         self,
-        workflow: Workflow[Any, Any] | str,
+        workflow: Startable[Any, Any] | str,
         input: Any = None,
         *,
         name: str | None = None,

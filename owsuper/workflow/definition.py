@@ -1,20 +1,16 @@
-"""Workflows and where they are registered.
-
-A :class:`Workflow` is what ``@ow.workflow`` makes of a function: it starts runs, and a worker
-looks it up by name and version to execute them.
-"""
+"""What ``@ow.workflow`` makes of a function: it starts runs, and a worker executes them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import (
     TYPE_CHECKING,
     Any,
-    Generic,
     NoReturn,
+    Protocol,
     TypeAlias,
     TypedDict,
     TypeVar,
@@ -23,20 +19,18 @@ from typing import (
 )
 
 from owsuper.core import codec
-from owsuper.core.names import check_workflow_name, is_broken
+from owsuper.core.names import check_version, check_workflow_name
 from owsuper.core.replay import STEP_LIMIT, check_step_limit
 from owsuper.core.retry import RetryPolicy
-from owsuper.errors import ConfigurationError, RegistrationError
+from owsuper.errors import ConfigurationError
+from owsuper.step.requests import Startable
 from owsuper.workflow import signature
 from owsuper.workflow.signature import UnresolvedAnnotation
 
 if TYPE_CHECKING:
-    from owsuper.client.app import OpenWorkflow
     from owsuper.client.handle import RunHandle
 
-# A workflow takes I and is never asked for one, so one that accepts None as well may stand
-# where one that takes nothing is wanted.
-I = TypeVar("I", contravariant=True)  # noqa: E741 - the letter that the documentation uses
+I = TypeVar("I", contravariant=True)  # noqa: E741 - as in Startable[I, O]
 O = TypeVar("O", covariant=True)  # noqa: E741
 
 When: TypeAlias = datetime | timedelta | str
@@ -54,7 +48,35 @@ class Start(Schedule, total=False):
     idempotency_key: str | None
 
 
-class Workflow(Generic[I, O]):
+class Starter(Protocol):
+    """What workflows are defined with, and what starts their runs: an OpenWorkflow."""
+
+    def run_workflow(
+        self, workflow: Workflow[Any, O], input: Any, **start: Unpack[Start]
+    ) -> RunHandle[O]:
+        """Start a run."""
+        ...
+
+    async def arun_workflow(
+        self, workflow: Workflow[Any, O], input: Any, **start: Unpack[Start]
+    ) -> RunHandle[O]:
+        """Awaitable ``run_workflow``."""
+        ...
+
+    def run_many(
+        self, workflow: Workflow[Any, O], inputs: Iterable[Any], **schedule: Unpack[Schedule]
+    ) -> list[RunHandle[O]]:
+        """Start a run for each input."""
+        ...
+
+    async def arun_many(
+        self, workflow: Workflow[Any, O], inputs: Iterable[Any], **schedule: Unpack[Schedule]
+    ) -> list[RunHandle[O]]:
+        """Awaitable ``run_many``."""
+        ...
+
+
+class Workflow(Startable[I, O]):
     """A durable function of a Step and an input ``I``, with a result ``O``.
 
     ``fn`` is the function as written, for tests; calling the workflow itself is an error.
@@ -62,7 +84,7 @@ class Workflow(Generic[I, O]):
 
     def __init__(
         self,
-        ow: OpenWorkflow,
+        starter: Starter,
         fn: Callable[..., Any],
         *,
         name: str | None = None,
@@ -70,7 +92,7 @@ class Workflow(Generic[I, O]):
         retry: RetryPolicy | None = None,
         step_limit: int = STEP_LIMIT,
     ) -> None:
-        self._ow = ow
+        self.starter = starter
         self.fn = fn
         self.name = _name(fn, name)
         self.version = check_version(version)
@@ -157,7 +179,7 @@ class Workflow(Generic[I, O]):
         it cannot be stored, ConfigurationError for a time or key that cannot be used,
         DatabaseUnreachable and MigrationError.
         """
-        return self._ow.run_workflow(
+        return self.starter.run_workflow(
             self,
             input,
             idempotency_key=idempotency_key,
@@ -180,7 +202,7 @@ class Workflow(Generic[I, O]):
         deadline_at: When | None = None,
     ) -> RunHandle[O]:
         """Awaitable :meth:`run`."""
-        return await self._ow.arun_workflow(
+        return await self.starter.arun_workflow(
             self,
             input,
             idempotency_key=idempotency_key,
@@ -193,44 +215,13 @@ class Workflow(Generic[I, O]):
 
         Raises what :meth:`run` raises; a field of an input is named ``inputs[3].user_id``.
         """
-        return self._ow.run_many(self, inputs, **schedule)
+        return self.starter.run_many(self, inputs, **schedule)
 
     async def arun_many(
         self, inputs: Iterable[I], **schedule: Unpack[Schedule]
     ) -> list[RunHandle[O]]:
         """Awaitable :meth:`run_many`."""
-        return await self._ow.arun_many(self, inputs, **schedule)
-
-
-class Registry:
-    """The workflows of one OpenWorkflow, by name and version; no version differs from ""."""
-
-    def __init__(self) -> None:
-        self._workflows: dict[tuple[str, str | None], Workflow[Any, Any]] = {}
-
-    def add(self, workflow: Workflow[Any, Any]) -> None:
-        """Raises RegistrationError when another workflow has this name and version."""
-        key = (workflow.name, workflow.version)
-        if twin := self._workflows.get(key):
-            raise RegistrationError(
-                f"W{str(workflow)[1:]} is already registered, by {_place(twin.fn)}, and again by"
-                f" {_place(workflow.fn)}. Give one of them another name or version."
-            )
-        self._workflows[key] = workflow
-
-    def get(self, name: str, version: str | None = None) -> Workflow[Any, Any] | None:
-        """The workflow of exactly this name and version."""
-        return self._workflows.get((name, version))
-
-    def names(self) -> list[tuple[str, str | None]]:
-        """Name and version of each, in the order of registration."""
-        return list(self._workflows)
-
-    def __iter__(self) -> Iterator[Workflow[Any, Any]]:
-        return iter(self._workflows.values())
-
-    def __len__(self) -> int:
-        return len(self._workflows)
+        return await self.starter.arun_many(self, inputs, **schedule)
 
 
 def _name(fn: Callable[..., Any], name: str | None) -> str:
@@ -242,21 +233,7 @@ def _name(fn: Callable[..., Any], name: str | None) -> str:
     return check_workflow_name(own)
 
 
-def check_version(version: str | None) -> str | None:
-    if version is not None and not isinstance(version, str):
-        raise ConfigurationError(f"version: {version!r} must be text, such as {str(version)!r}")
-    if version is not None and ("\x00" in version or is_broken(version)):
-        raise ConfigurationError(f"version: {version!r} contains U+0000 or a lone surrogate")
-    return version
-
-
 def _retry(retry: RetryPolicy | None) -> RetryPolicy | None:
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise ConfigurationError(f"retry: expected a RetryPolicy, not {retry!r:.60}")
     return retry
-
-
-def _place(fn: Callable[..., Any]) -> str:
-    code = getattr(fn, "__code__", None)
-    where = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
-    return f"{fn.__module__}.{fn.__qualname__}{where}"

@@ -1,4 +1,4 @@
-"""The same client in both colours: every call by its blocking or its awaitable name."""
+"""The same client called sync and async: each method by its blocking or its awaitable name."""
 
 from __future__ import annotations
 
@@ -20,4 +20,4 @@ def awaiting(target: Any, method: str, *args: Any, **kwargs: Any) -> Any:
 
 
 Call = Callable[..., Any]
-both_colours = pytest.mark.parametrize("call", [blocking, awaiting])
+sync_and_async = pytest.mark.parametrize("call", [blocking, awaiting])

@@ -64,7 +64,7 @@ def test_the_step_limit_is_a_thousand_unless_the_workflow_says_otherwise(ow: Ope
         ow.workflow("none", step_limit=0)(plain)
 
 
-def test_types_and_colour_are_read_from_the_function(ow: OpenWorkflow) -> None:
+def test_types_and_async_are_read_from_the_function(ow: OpenWorkflow) -> None:
     async def awaitable(step: AsyncStep) -> int:
         return 1
 

@@ -225,7 +225,7 @@ def test_a_canceled_start_gives_its_connection_back_or_up(
     assert rows.count() >= 20
 
 
-def test_an_application_of_one_colour_opens_no_pool_of_the_other(run_program: RunProgram) -> None:
+def test_an_application_without_async_calls_opens_no_async_pool(run_program: RunProgram) -> None:
     said = run_program(
         """
         ow.run_workflow("sync")

@@ -1,4 +1,4 @@
-"""Listing runs and their steps, page by page, and counting runs; in both colours."""
+"""Listing runs and their steps, page by page, and counting runs, sync and async."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.client.colours import Call, both_colours
 
 from owsuper import (
     ConfigurationError,
@@ -27,6 +26,7 @@ from owsuper import (
     StepStatus,
 )
 from owsuper.client import models
+from tests.client.sync_and_async import Call, sync_and_async
 from tests.db.rows import Tables, from_now
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -49,7 +49,7 @@ def ids(page: Page[Any]) -> list[str]:
 # --- runs ------------------------------------------------------------------------------------
 
 
-@both_colours
+@sync_and_async
 def test_runs_are_listed_newest_first(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
     for name, seconds in (("b", 2), ("a", 1), ("c", 3)):
         tables.run(id=name, created_at=at(seconds))
@@ -59,7 +59,7 @@ def test_runs_are_listed_newest_first(ow: OpenWorkflow, tables: Tables, call: Ca
     assert page.next_cursor is page.previous_cursor is None
 
 
-@both_colours
+@sync_and_async
 def test_of_one_moment_the_greater_id_comes_first(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -68,7 +68,7 @@ def test_of_one_moment_the_greater_id_comes_first(
     assert ids(call(ow, "list_runs")) == ["c", "b", "a"]
 
 
-@both_colours
+@sync_and_async
 def test_a_list_tells_of_each_run_what_its_details_tell(ow: OpenWorkflow, call: Call) -> None:
     handle = call(ow, "run_workflow", "w", {"n": [1]}, version="2", idempotency_key="k")
     [run] = call(ow, "list_runs").items
@@ -77,14 +77,14 @@ def test_a_list_tells_of_each_run_what_its_details_tell(ow: OpenWorkflow, call: 
     assert (run.input, run.idempotency_key, run.created_at.tzinfo) == ({"n": [1]}, "k", UTC)
 
 
-@both_colours
+@sync_and_async
 def test_where_there_are_no_runs_the_page_is_empty(ow: OpenWorkflow, call: Call) -> None:
     assert call(ow, "list_runs") == Page((), None, None)
 
 
 @pytest.mark.parametrize("filters", [{}, {"status": "completed"}, {"workflow": "w"}], ids=str)
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
-@both_colours
+@sync_and_async
 def test_cursors_lead_through_all_runs_and_back(
     ow: OpenWorkflow, tables: Tables, call: Call, limit: int, filters: dict[str, str]
 ) -> None:
@@ -104,7 +104,7 @@ def test_cursors_lead_through_all_runs_and_back(
         assert back.next_cursor == newer.next_cursor
 
 
-@both_colours
+@sync_and_async
 def test_runs_that_are_started_meanwhile_do_not_disturb_what_follows(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -117,7 +117,7 @@ def test_runs_that_are_started_meanwhile_do_not_disturb_what_follows(
     assert ids(call(ow, "list_runs", limit=9, before=first.next_cursor)) == ["d", "c"]
 
 
-@both_colours
+@sync_and_async
 def test_the_page_after_the_last_run_and_before_the_first_is_empty(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -129,7 +129,7 @@ def test_the_page_after_the_last_run_and_before_the_first_is_empty(
     assert call(ow, "list_runs", before=first.next_cursor) == Page((), None, None)
 
 
-@both_colours
+@sync_and_async
 def test_a_status_leaves_out_the_others_and_is_meant_as_stored(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -142,7 +142,7 @@ def test_a_status_leaves_out_the_others_and_is_meant_as_stored(
     assert old.status is RunStatus.COMPLETED
 
 
-@both_colours
+@sync_and_async
 def test_a_workflow_leaves_out_the_others_but_none_of_its_versions(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -159,7 +159,7 @@ def test_a_workflow_leaves_out_the_others_but_none_of_its_versions(
     assert ids(call(ow, "list_runs", workflow="ours", limit=3)) == everything[:3]
 
 
-@both_colours
+@sync_and_async
 def test_status_and_workflow_are_combined_with_and(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -183,7 +183,7 @@ def test_status_and_workflow_are_combined_with_and(
         ({"before": "x", "after": "x"}, "^Cannot specify both 'after' and 'before' cursors$"),
     ],
 )
-@both_colours
+@sync_and_async
 def test_what_cannot_be_asked_is_refused_before_the_database_is(
     call: Call, asked: dict[str, Any], complaint: str
 ) -> None:
@@ -195,7 +195,7 @@ def test_what_cannot_be_asked_is_refused_before_the_database_is(
 # --- step attempts ---------------------------------------------------------------------------
 
 
-@both_colours
+@sync_and_async
 def test_the_attempts_of_a_run_are_listed_oldest_first(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -208,7 +208,7 @@ def test_the_attempts_of_a_run_are_listed_oldest_first(
     assert page.next_cursor is page.previous_cursor is None
 
 
-@both_colours
+@sync_and_async
 def test_an_attempt_tells_all_that_is_stored(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
     run = tables.run()
     child = tables.child(run, id="child")
@@ -237,7 +237,7 @@ def test_an_attempt_tells_all_that_is_stored(ow: OpenWorkflow, tables: Tables, c
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7])
-@both_colours
+@sync_and_async
 def test_cursors_lead_through_all_attempts_and_back(
     ow: OpenWorkflow, tables: Tables, call: Call, limit: int
 ) -> None:
@@ -254,7 +254,7 @@ def test_cursors_lead_through_all_attempts_and_back(
         assert back.next_cursor == earlier.next_cursor
 
 
-@both_colours
+@sync_and_async
 def test_a_run_without_steps_has_an_empty_page_and_no_run_has_none(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -265,7 +265,7 @@ def test_a_run_without_steps_has_an_empty_page_and_no_run_has_none(
         assert info.value.run_id == unknown
 
 
-@both_colours
+@sync_and_async
 def test_what_cannot_be_asked_of_a_run_is_refused_before_the_database_is(call: Call) -> None:
     unreachable = OpenWorkflow("postgresql://127.0.0.1:1/none")
     wrong: Any
@@ -292,7 +292,7 @@ def test_statuses_are_added_up_as_there(case: dict[str, Any]) -> None:
     assert models.counts(rows) == RunCounts(**case["counts"])
 
 
-@both_colours
+@sync_and_async
 def test_runs_are_counted_by_what_their_status_is_called_now(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -305,13 +305,13 @@ def test_runs_are_counted_by_what_their_status_is_called_now(
     assert call(ow, "count_runs") == expected
 
 
-@both_colours
+@sync_and_async
 def test_where_there_are_no_runs_all_counts_are_zero(ow: OpenWorkflow, call: Call) -> None:
     expected = RunCounts(pending=0, running=0, completed=0, failed=0, canceled=0)
     assert call(ow, "count_runs") == expected
 
 
-@both_colours
+@sync_and_async
 def test_missing_tables_are_an_error_that_says_how_to_make_them(
     database_url: str, call: Call
 ) -> None:

@@ -1,14 +1,14 @@
-"""Runs that other programs have written, with what Python can hardly hold; in both colours."""
+"""Runs that other programs have written, with what Python can hardly hold, sync and async."""
 
 from __future__ import annotations
 
 import psycopg
 import pytest
-from tests.client.colours import Call, both_colours
 
 from owsuper import InvalidData, OpenWorkflow, RunFailed, RunStatus, Unreadable
 from owsuper.cli import documents, formatting, show
 from owsuper.core.durations import FIRST, LAST
+from tests.client.sync_and_async import Call, sync_and_async
 from tests.db.rows import Tables
 
 
@@ -17,7 +17,7 @@ def tables(conn: psycopg.Connection, schema: str) -> Tables:
     return Tables(conn, schema)
 
 
-@both_colours
+@sync_and_async
 def test_runs_and_steps_with_times_beyond_all_calendars_are_listed_and_told_of(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -39,7 +39,7 @@ def test_runs_and_steps_with_times_beyond_all_calendars_are_listed_and_told_of(
         assert show.everything(run, [], at)
 
 
-@both_colours
+@sync_and_async
 def test_a_run_that_is_never_due_is_canceled(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
     run = tables.pending(available_at="infinity")
     call(ow, "cancel_run", run)
@@ -63,7 +63,7 @@ def put(tables: Tables, table: str, row_id: str, value: str, *columns: str) -> N
     )
 
 
-@both_colours
+@sync_and_async
 @unreadable
 def test_what_cannot_be_read_stands_for_itself_and_hides_nothing_else(
     ow: OpenWorkflow, tables: Tables, call: Call, value: str, why: str
@@ -90,7 +90,7 @@ def test_what_cannot_be_read_stands_for_itself_and_hides_nothing_else(
     assert why in documents.encode(documents.of(run))
 
 
-@both_colours
+@sync_and_async
 @unreadable
 def test_a_result_that_cannot_be_read_is_refused_by_name(
     ow: OpenWorkflow, tables: Tables, call: Call, value: str, why: str

@@ -40,7 +40,7 @@ def awaiting(handle: RunHandle[Any], timeout: Any = 30) -> Any:
     return asyncio.run(handle.aresult(timeout))
 
 
-both_colours = pytest.mark.parametrize("wait", [blocking, awaiting])
+sync_and_async = pytest.mark.parametrize("wait", [blocking, awaiting])
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Receipt:
 # --- how runs end ----------------------------------------------------------------------------
 
 
-@both_colours
+@sync_and_async
 def test_the_result_of_a_completed_run_is_its_output(
     ow: OpenWorkflow, rows: Rows, wait: Wait
 ) -> None:
@@ -61,7 +61,7 @@ def test_the_result_of_a_completed_run_is_its_output(
     assert wait(ow.get_run(run_id)) == {"answer": [42, None]}
 
 
-@both_colours
+@sync_and_async
 def test_a_run_completed_by_an_old_implementation_succeeded(
     ow: OpenWorkflow, rows: Rows, wait: Wait
 ) -> None:
@@ -70,7 +70,7 @@ def test_a_run_completed_by_an_old_implementation_succeeded(
     assert wait(ow.get_run(run_id)) is None
 
 
-@both_colours
+@sync_and_async
 def test_a_failed_run_raises_its_stored_error(ow: OpenWorkflow, rows: Rows, wait: Wait) -> None:
     run_id = rows.add("charge")
     stored = {"name": "CardError", "message": "card declined", "stack": "line 1\nline 2\n"}
@@ -83,7 +83,7 @@ def test_a_failed_run_raises_its_stored_error(ow: OpenWorkflow, rows: Rows, wait
     assert e.value.__notes__ == ["In the worker:\nline 1\nline 2"]
 
 
-@both_colours
+@sync_and_async
 def test_an_error_without_name_and_stack_is_told_too(
     ow: OpenWorkflow, rows: Rows, wait: Wait
 ) -> None:
@@ -93,7 +93,7 @@ def test_an_error_without_name_and_stack_is_told_too(
         wait(ow.get_run(run_id))
 
 
-@both_colours
+@sync_and_async
 def test_a_canceled_run_raises(ow: OpenWorkflow, rows: Rows, wait: Wait) -> None:
     run_id = rows.add("charge")
     rows.end(run_id, status="canceled")
@@ -101,7 +101,7 @@ def test_a_canceled_run_raises(ow: OpenWorkflow, rows: Rows, wait: Wait) -> None
         wait(ow.get_run(run_id))
 
 
-@both_colours
+@sync_and_async
 def test_an_unknown_run_raises_at_once(ow: OpenWorkflow, rows: Rows, wait: Wait) -> None:
     elsewhere = rows.add(namespace="other")
     for run_id in ("no-such-run", elsewhere):
@@ -109,7 +109,7 @@ def test_an_unknown_run_raises_at_once(ow: OpenWorkflow, rows: Rows, wait: Wait)
             wait(ow.get_run(run_id))
 
 
-@both_colours
+@sync_and_async
 def test_a_late_run_raises_after_the_timeout_and_goes_on(
     ow: OpenWorkflow, rows: Rows, wait: Wait
 ) -> None:
@@ -123,7 +123,7 @@ def test_a_late_run_raises_after_the_timeout_and_goes_on(
     assert wait(ow.get_run(run_id), 0) == 1
 
 
-@both_colours
+@sync_and_async
 def test_a_timeout_of_zero_looks_once(ow: OpenWorkflow, rows: Rows, wait: Wait) -> None:
     run_id = rows.add()
     with pytest.raises(ResultTimeout):
@@ -132,18 +132,18 @@ def test_a_timeout_of_zero_looks_once(ow: OpenWorkflow, rows: Rows, wait: Wait) 
     assert wait(ow.get_run(run_id), 0) == "done"
 
 
-@both_colours
+@sync_and_async
 def test_a_result_comes_as_the_declared_type(ow: OpenWorkflow, rows: Rows, wait: Wait) -> None:
     @ow.workflow("charge")
     def charge(step: Step) -> Receipt: ...
 
     run_id = rows.add("charge")
     rows.end(run_id, output={"user": "ada", "cents": 100})
-    assert wait(Handle(ow._database, run_id, workflow=charge)) == Receipt("ada", 100)
+    assert wait(Handle(ow._database, run_id, output_type=charge.output_type)) == Receipt("ada", 100)
     assert wait(ow.get_run(run_id)) == {"user": "ada", "cents": 100}
 
 
-@both_colours
+@sync_and_async
 def test_a_result_of_another_type_names_the_field(ow: OpenWorkflow, rows: Rows, wait: Wait) -> None:
     @ow.workflow("charge")
     def charge(step: Step) -> Receipt: ...
@@ -151,7 +151,7 @@ def test_a_result_of_another_type_names_the_field(ow: OpenWorkflow, rows: Rows, 
     run_id = rows.add("charge")
     rows.end(run_id, output={"user": "ada", "cents": "many"})
     with pytest.raises(InvalidData, match=r"result.cents of workflow \"charge\"") as e:
-        wait(Handle(ow._database, run_id, workflow=charge))
+        wait(Handle(ow._database, run_id, output_type=charge.output_type))
     assert e.value.path == "result.cents"
 
 
@@ -177,7 +177,7 @@ def after_a_while(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-@both_colours
+@sync_and_async
 def test_who_waits_is_woken_when_the_run_ends(ow: OpenWorkflow, rows: Rows, wait: Wait) -> None:
     run_id = rows.add()
     ended: list[float] = []
@@ -270,7 +270,7 @@ def test_a_canceled_wait_lets_go(ow: OpenWorkflow, rows: Rows) -> None:
 # --- woken by polling ------------------------------------------------------------------------
 
 
-@both_colours
+@sync_and_async
 def test_without_notifications_results_are_polled_for(
     database_url: str, schema: str, rows: Rows, wait: Wait
 ) -> None:
@@ -330,7 +330,7 @@ def test_a_bug_in_the_waiting_thread_reaches_those_who_wait(
 # --- outages ---------------------------------------------------------------------------------
 
 
-@both_colours
+@sync_and_async
 def test_waiting_outlasts_an_outage(proxy: Proxy, schema: str, rows: Rows, wait: Wait) -> None:
     ow = OpenWorkflow(proxy.url, schema=schema)
     run_id = rows.add()
@@ -348,7 +348,7 @@ def test_waiting_outlasts_an_outage(proxy: Proxy, schema: str, rows: Rows, wait:
     ow.close()
 
 
-@both_colours
+@sync_and_async
 def test_waiting_may_begin_in_an_outage(proxy: Proxy, schema: str, rows: Rows, wait: Wait) -> None:
     ow = OpenWorkflow(proxy.url, schema=schema)
     run_id = rows.add()
@@ -362,7 +362,7 @@ def test_waiting_may_begin_in_an_outage(proxy: Proxy, schema: str, rows: Rows, w
     ow.close()
 
 
-@both_colours
+@sync_and_async
 def test_in_an_outage_the_timeout_holds(proxy: Proxy, schema: str, rows: Rows, wait: Wait) -> None:
     ow = OpenWorkflow(proxy.url, schema=schema)
     run_id = rows.add()
@@ -376,7 +376,7 @@ def test_in_an_outage_the_timeout_holds(proxy: Proxy, schema: str, rows: Rows, w
     ow.close()
 
 
-@both_colours
+@sync_and_async
 def test_a_database_that_was_never_reached_is_an_error_at_once(proxy: Proxy, wait: Wait) -> None:
     proxy.cut()
     with pytest.raises(DatabaseUnreachable, match=r"Cannot reach PostgreSQL at 127.0.0.1:\d+"):

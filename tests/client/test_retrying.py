@@ -1,4 +1,4 @@
-"""Putting failed runs back, in both colours: what is kept, what begins anew, what is refused."""
+"""Putting failed runs back, sync and async: what is kept, what begins anew, what is refused."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.client.colours import Call, both_colours
 
 from owsuper import ConfigurationError, OpenWorkflow, RunNotCancelable, RunNotFound, RunNotRetryable
 from owsuper.db import connect
 from tests.client.conftest import eventually
+from tests.client.sync_and_async import Call, sync_and_async
 from tests.db.rows import Tables, from_now
 from tests.fixtures.processes import Spawn
 from tests.fixtures.proxy import Proxy
@@ -41,7 +41,7 @@ def failed(tables: Tables, **columns: Any) -> str:
 # --- what it does ----------------------------------------------------------------------------
 
 
-@both_colours
+@sync_and_async
 def test_a_retried_run_is_pending_and_due_at_once(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -57,14 +57,14 @@ def test_a_retried_run_is_pending_and_due_at_once(
     assert row["error"] == ERROR  # as with any retry; it goes when the run completes
 
 
-@both_colours
+@sync_and_async
 def test_a_handle_retries_its_run(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
     run = failed(tables)
     assert call(ow.get_run(run), "retry") is None
     assert call(ow.get_run(run), "status") == "pending"
 
 
-@both_colours
+@sync_and_async
 def test_finished_steps_and_open_waits_are_kept_and_failed_ones_begin_anew(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -84,7 +84,7 @@ def test_finished_steps_and_open_waits_are_kept_and_failed_ones_begin_anew(
     assert [row["id"] for row in tables.steps_of(other)] == [others]
 
 
-@both_colours
+@sync_and_async
 def test_failures_and_crashes_of_the_workflow_are_counted_anew(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -106,7 +106,7 @@ def test_failures_and_crashes_of_the_workflow_are_counted_anew(
         assert [row["workflow_run_id"] for row in tables.rows(table)] == [other]
 
 
-@both_colours
+@sync_and_async
 def test_a_child_that_failed_is_let_go_and_its_parent_is_not_changed(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -196,7 +196,7 @@ def test_a_retried_run_goes_on_where_it_failed_with_all_its_retries(
 @pytest.mark.parametrize(
     "status", ["pending", "running", "sleeping", "completed", "succeeded", "canceled"]
 )
-@both_colours
+@sync_and_async
 def test_only_a_failed_run_can_be_retried(
     ow: OpenWorkflow, tables: Tables, call: Call, status: str
 ) -> None:
@@ -212,7 +212,7 @@ def test_only_a_failed_run_can_be_retried(
     assert (tables.fetch(run), tables.steps_of(run)) == before
 
 
-@both_colours
+@sync_and_async
 def test_a_run_past_its_deadline_cannot_be_retried(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -228,7 +228,7 @@ def test_a_run_past_its_deadline_cannot_be_retried(
     assert (tables.fetch(run), tables.steps_of(run)) == before
 
 
-@both_colours
+@sync_and_async
 def test_a_run_before_its_deadline_can_be_retried(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -237,7 +237,7 @@ def test_a_run_before_its_deadline_can_be_retried(
     assert tables.fetch(run)["status"] == "pending"
 
 
-@both_colours
+@sync_and_async
 def test_an_unknown_run_is_not_found(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
     elsewhere = failed(tables, namespace_id="other")
     for run_id in ("unknown", elsewhere):
@@ -247,7 +247,7 @@ def test_an_unknown_run_is_not_found(ow: OpenWorkflow, tables: Tables, call: Cal
     assert tables.fetch(elsewhere)["status"] == "failed"
 
 
-@both_colours
+@sync_and_async
 def test_an_id_that_is_none_is_refused(ow: OpenWorkflow, call: Call) -> None:
     wrong: Any = 7
     for method in ("retry_run", "cancel_run"):
@@ -255,7 +255,7 @@ def test_an_id_that_is_none_is_refused(ow: OpenWorkflow, call: Call) -> None:
             call(ow, method, wrong)
 
 
-@both_colours
+@sync_and_async
 def test_of_two_retries_the_second_is_told_that_the_run_is_back(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
@@ -268,7 +268,7 @@ def test_of_two_retries_the_second_is_told_that_the_run_is_back(
 # --- canceling by id -------------------------------------------------------------------------
 
 
-@both_colours
+@sync_and_async
 def test_a_run_is_canceled_by_its_id(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
     run = tables.run()
     assert call(ow, "cancel_run", run) is None
@@ -307,7 +307,7 @@ def through_proxy(proxy: Proxy, schema: str) -> Iterator[OpenWorkflow]:
 
 
 @pytest.mark.parametrize("lose", [Proxy.lose_answer, Proxy.lose_request])
-@both_colours
+@sync_and_async
 def test_a_retry_whose_answer_was_lost_is_done(
     through_proxy: OpenWorkflow,
     proxy: Proxy,

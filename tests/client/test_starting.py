@@ -1,4 +1,4 @@
-"""Starting runs, reading them and canceling them, in both colours."""
+"""Starting runs, reading them and canceling them, sync and async."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
-from tests.client.colours import Call, both_colours
 
 from owsuper import (
     AsyncStep,
@@ -33,6 +32,7 @@ from owsuper import (
     Workflow,
 )
 from tests.client.conftest import Rows
+from tests.client.sync_and_async import Call, sync_and_async
 from tests.fixtures.proxy import Proxy
 
 
@@ -54,7 +54,7 @@ def welcome(ow: OpenWorkflow) -> Workflow[Welcome, str]:
 # --- what is stored --------------------------------------------------------------------------
 
 
-@both_colours
+@sync_and_async
 def test_a_started_run_is_pending_and_due_at_once(
     welcome: Workflow[Welcome, str], rows: Rows, call: Call
 ) -> None:
@@ -69,7 +69,7 @@ def test_a_started_run_is_pending_and_due_at_once(
     assert repr(handle) == f"<RunHandle {handle.id} of 'welcome'>"
 
 
-@both_colours
+@sync_and_async
 def test_no_input_is_stored_as_null(ow: OpenWorkflow, rows: Rows, call: Call) -> None:
     @ow.workflow
     async def nothing(step: AsyncStep) -> None: ...
@@ -78,7 +78,7 @@ def test_no_input_is_stored_as_null(ow: OpenWorkflow, rows: Rows, call: Call) ->
     assert rows.get(call(nothing, "run", None).id)["input"] is None
 
 
-@both_colours
+@sync_and_async
 def test_a_run_may_be_started_by_name_alone(ow: OpenWorkflow, rows: Rows, call: Call) -> None:
     handle = call(ow, "run_workflow", "elsewhere", {"any": ["thing", 1]}, version="7")
     row = rows.get(handle.id)
@@ -87,7 +87,7 @@ def test_a_run_may_be_started_by_name_alone(ow: OpenWorkflow, rows: Rows, call: 
     assert handle.workflow_name == "elsewhere"
 
 
-@both_colours
+@sync_and_async
 def test_a_run_may_be_started_by_its_workflow(
     ow: OpenWorkflow, welcome: Workflow[Welcome, str], rows: Rows, call: Call
 ) -> None:
@@ -95,7 +95,7 @@ def test_a_run_may_be_started_by_its_workflow(
     assert (row["workflow_name"], row["version"]) == ("welcome", "2")
 
 
-@both_colours
+@sync_and_async
 def test_many_runs_are_started_in_order(
     welcome: Workflow[Welcome, str], rows: Rows, call: Call
 ) -> None:
@@ -106,13 +106,13 @@ def test_many_runs_are_started_in_order(
         assert rows.get(handles[n].id)["input"]["user_id"] == n
 
 
-@both_colours
+@sync_and_async
 def test_no_runs_are_started_without_asking_the_database(call: Call) -> None:
     unreachable = OpenWorkflow("postgresql://127.0.0.1:1/none")
     assert call(unreachable, "run_many", "name", []) == []
 
 
-@both_colours
+@sync_and_async
 def test_many_runs_by_name_share_their_schedule(ow: OpenWorkflow, rows: Rows, call: Call) -> None:
     later = datetime(2999, 1, 2, tzinfo=UTC)
     handles = call(ow, "run_many", "name", [1, 2], version="3", available_at=later)
@@ -123,7 +123,7 @@ def test_many_runs_by_name_share_their_schedule(ow: OpenWorkflow, rows: Rows, ca
 # --- idempotency keys ------------------------------------------------------------------------
 
 
-@both_colours
+@sync_and_async
 def test_a_key_finds_the_run_that_it_started(
     welcome: Workflow[Welcome, str], rows: Rows, call: Call
 ) -> None:
@@ -150,7 +150,7 @@ def test_of_many_starts_with_one_key_at_once_one_wins(
     ("key", "complaint"),
     [(7, "must be text, such as '7'"), ("x" * 1001, "it has 1001 char"), ("a\0", "U.0000")],
 )
-@both_colours
+@sync_and_async
 def test_keys_that_cannot_be_stored_are_refused(
     welcome: Workflow[Welcome, str], rows: Rows, call: Call, key: Any, complaint: str
 ) -> None:
@@ -168,7 +168,7 @@ def test_the_empty_key_is_a_key(welcome: Workflow[Welcome, str]) -> None:
 
 
 @pytest.mark.parametrize("when", ["5m", timedelta(minutes=5)])
-@both_colours
+@sync_and_async
 def test_a_run_may_start_after_a_while(
     welcome: Workflow[Welcome, str], rows: Rows, call: Call, when: Any
 ) -> None:
@@ -178,7 +178,7 @@ def test_a_run_may_start_after_a_while(
         assert timedelta(minutes=4.9) < moment - before < timedelta(minutes=6)
 
 
-@both_colours
+@sync_and_async
 def test_times_may_be_in_any_zone(welcome: Workflow[Welcome, str], rows: Rows, call: Call) -> None:
     noon = datetime(2999, 1, 1, 12, 0, 0, 123456, timezone(timedelta(hours=-8)))
     row = rows.get(call(welcome, "run", Welcome(7), available_at=noon, deadline_at=noon).id)
@@ -217,7 +217,7 @@ def test_times_that_mean_no_moment_are_refused(
 # --- inputs that do not fit ------------------------------------------------------------------
 
 
-@both_colours
+@sync_and_async
 def test_an_input_of_the_wrong_type_names_the_field_and_stores_nothing(
     welcome: Workflow[Welcome, str], rows: Rows, call: Call
 ) -> None:
@@ -232,7 +232,7 @@ def test_an_input_of_the_wrong_type_names_the_field_and_stores_nothing(
     assert rows.count() == 0
 
 
-@both_colours
+@sync_and_async
 def test_plain_json_of_the_right_shape_is_welcome(
     welcome: Workflow[Welcome, str], rows: Rows, call: Call
 ) -> None:
@@ -240,7 +240,7 @@ def test_plain_json_of_the_right_shape_is_welcome(
     assert rows.get(call(welcome, "run", fitting).id)["input"] == fitting
 
 
-@both_colours
+@sync_and_async
 def test_an_input_for_a_workflow_that_takes_none_is_refused(
     ow: OpenWorkflow, rows: Rows, call: Call
 ) -> None:
@@ -253,7 +253,7 @@ def test_an_input_for_a_workflow_that_takes_none_is_refused(
 
 
 @pytest.mark.parametrize("bad", [math.nan, "a\0b", 1 << 70, {1: 2}, {1, 2}, b"x"])
-@both_colours
+@sync_and_async
 def test_an_input_that_json_cannot_hold_names_the_field(
     ow: OpenWorkflow, rows: Rows, call: Call, bad: Any
 ) -> None:
@@ -266,7 +266,7 @@ def test_an_input_that_json_cannot_hold_names_the_field(
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", 7, None])
-@both_colours
+@sync_and_async
 def test_a_name_that_no_workflow_can_have_is_refused(
     ow: OpenWorkflow, call: Call, name: Any
 ) -> None:
@@ -291,7 +291,7 @@ def test_a_version_that_cannot_be_stored_is_refused(ow: OpenWorkflow, version: A
 # --- reading and canceling -------------------------------------------------------------------
 
 
-@both_colours
+@sync_and_async
 def test_the_status_follows_the_run(
     welcome: Workflow[Welcome, str], rows: Rows, call: Call
 ) -> None:
@@ -301,7 +301,7 @@ def test_the_status_follows_the_run(
     assert call(handle, "status") is RunStatus.COMPLETED
 
 
-@both_colours
+@sync_and_async
 def test_what_old_implementations_wrote_reads_as_today(
     ow: OpenWorkflow, rows: Rows, call: Call
 ) -> None:
@@ -312,7 +312,7 @@ def test_what_old_implementations_wrote_reads_as_today(
         assert call(ow.get_run(run_id), "details").status == told
 
 
-@both_colours
+@sync_and_async
 def test_details_tell_all_that_is_stored(
     welcome: Workflow[Welcome, str], rows: Rows, call: Call
 ) -> None:
@@ -328,7 +328,7 @@ def test_details_tell_all_that_is_stored(
     assert call(handle, "details").error.message == "broken"
 
 
-@both_colours
+@sync_and_async
 def test_a_canceled_run_is_canceled_for_good(welcome: Workflow[Welcome, str], call: Call) -> None:
     handle = call(welcome, "run", Welcome(7))
     assert call(handle, "cancel") is None
@@ -336,7 +336,7 @@ def test_a_canceled_run_is_canceled_for_good(welcome: Workflow[Welcome, str], ca
     assert call(handle, "status") is RunStatus.CANCELED
 
 
-@both_colours
+@sync_and_async
 def test_a_finished_run_cannot_be_canceled(ow: OpenWorkflow, rows: Rows, call: Call) -> None:
     run_id = rows.add()
     rows.end(run_id)
@@ -346,7 +346,7 @@ def test_a_finished_run_cannot_be_canceled(ow: OpenWorkflow, rows: Rows, call: C
         call(ow.get_run(run_id), "cancel")
 
 
-@both_colours
+@sync_and_async
 def test_an_unknown_run_is_not_found_whatever_is_asked(
     ow: OpenWorkflow, rows: Rows, call: Call
 ) -> None:
@@ -369,7 +369,7 @@ def test_namespaces_do_not_see_each_other(database_url: str, schema: str, ow: Op
 # --- databases that are not there ------------------------------------------------------------
 
 
-@both_colours
+@sync_and_async
 def test_an_unreachable_server_is_named_with_what_to_check(call: Call) -> None:
     nowhere = OpenWorkflow("postgresql://ada:secret@127.0.0.1:1/db")
     with pytest.raises(DatabaseUnreachable, match=r"127\.0\.0\.1:1.*Connection refused") as e:
@@ -377,7 +377,7 @@ def test_an_unreachable_server_is_named_with_what_to_check(call: Call) -> None:
     assert "secret" not in str(e.value)
 
 
-@both_colours
+@sync_and_async
 def test_missing_tables_are_an_error_that_says_how_to_make_them(
     database_url: str, call: Call
 ) -> None:
@@ -391,7 +391,7 @@ def test_missing_tables_are_an_error_that_says_how_to_make_them(
     ow.close()
 
 
-@both_colours
+@sync_and_async
 def test_a_role_without_privileges_is_told_so(limited_url: str, schema: str, call: Call) -> None:
     ow = OpenWorkflow(make_conninfo(limited_url, password="open sesame"), schema=schema)
     with pytest.raises(DatabaseError, match="PostgreSQL refused: permission denied"):
@@ -406,7 +406,7 @@ def through_proxy(proxy: Proxy, schema: str) -> Iterator[OpenWorkflow]:
     ow.close()
 
 
-@both_colours
+@sync_and_async
 def test_a_connection_that_died_while_idle_is_replaced(
     through_proxy: OpenWorkflow, proxy: Proxy, rows: Rows, call: Call
 ) -> None:
@@ -421,7 +421,7 @@ both_halves = pytest.mark.parametrize("lose", [Proxy.lose_answer, Proxy.lose_req
 
 @both_halves
 @pytest.mark.parametrize("key", [None, "once"])
-@both_colours
+@sync_and_async
 def test_a_start_whose_answer_was_lost_is_not_doubled(
     through_proxy: OpenWorkflow,
     proxy: Proxy,
@@ -438,7 +438,7 @@ def test_a_start_whose_answer_was_lost_is_not_doubled(
 
 
 @both_halves
-@both_colours
+@sync_and_async
 def test_many_starts_whose_answer_was_lost_are_not_doubled(
     through_proxy: OpenWorkflow,
     proxy: Proxy,
@@ -453,7 +453,7 @@ def test_many_starts_whose_answer_was_lost_are_not_doubled(
     assert len(handles) == 5000
 
 
-@both_colours
+@sync_and_async
 def test_a_cancellation_whose_answer_was_lost_is_done(
     through_proxy: OpenWorkflow, proxy: Proxy, rows: Rows, call: Call
 ) -> None:
@@ -464,7 +464,7 @@ def test_a_cancellation_whose_answer_was_lost_is_done(
     assert rows.get(handle.id)["status"] == "canceled"
 
 
-@both_colours
+@sync_and_async
 def test_an_outage_in_between_is_an_error_and_then_over(
     through_proxy: OpenWorkflow, proxy: Proxy, rows: Rows, call: Call
 ) -> None:

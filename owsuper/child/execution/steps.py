@@ -28,8 +28,8 @@ from owsuper.step.requests import (
     SignalWait,
     Sleep,
     SleepUntil,
+    Startable,
 )
-from owsuper.workflow.definition import Workflow
 from owsuper.workflow.input import encoded, identity
 
 if TYPE_CHECKING:
@@ -82,13 +82,13 @@ def _function(this: Execution, call: FunctionCall) -> FunctionStep:
 
 def _child(this: Execution, call: ChildRunCall) -> ChildRunStep:
     workflow, input, name, type = call.workflow, call.input, call.name, call.type
-    if not isinstance(workflow, (Workflow, str)):
+    if not isinstance(workflow, (Startable, str)):
         raise StepUsageError(
             f"A child must be a workflow or the name of one, not {workflow!r:.60}. A function is"
             " called by step.run()."
         )
     target, version = identity(workflow, call.version)
-    if isinstance(workflow, Workflow) and type is None:
+    if isinstance(workflow, Startable) and type is None:
         type = workflow.output_type
     elif type is not None:
         codec.check_type(type, f"Child workflow {target!r}: type={type!r}", stored=True)
