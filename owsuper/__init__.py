@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from owsuper.client.handle import RunHandle
     from owsuper.client.models import Run, RunCounts, StepAttempt, Unreadable
     from owsuper.client.worker import Worker
-    from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus, StoredError
+    from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus
     from owsuper.core.pages import Page
     from owsuper.core.retry import RetryPolicy
     from owsuper.errors import (
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from owsuper.step import AsyncStep, Step
+    from owsuper.stored_error import StoredError
     from owsuper.workflow.definition import Workflow
 
 # Imported when they are first used: the supervisor is in this package too, and should not
@@ -57,7 +58,7 @@ _HOMES = {
     "StepAttempt": "owsuper.client.models",
     "Unreadable": "owsuper.client.models",
     "RunHandle": "owsuper.client.handle",
-    "StoredError": "owsuper.core.model",
+    "StoredError": "owsuper.stored_error",
     "RunStatus": "owsuper.core.model",
     "Signal": "owsuper.core.model",
     "StepKind": "owsuper.core.model",

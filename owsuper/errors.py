@@ -36,7 +36,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from owsuper.core.model import StoredError
+    from owsuper.stored_error import StoredError
 
 
 class OwsuperError(Exception):

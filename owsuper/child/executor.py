@@ -24,7 +24,6 @@ from owsuper.core.model import (
     RecordedAttempt,
     Release,
     Retry,
-    StoredError,
 )
 from owsuper.core.replay import Replay
 from owsuper.core.retry import WORKFLOW_DEFAULT, why_final
@@ -34,6 +33,7 @@ from owsuper.db.runs import RunStore
 from owsuper.errors import DataError, StepFailed
 from owsuper.ids import Ids
 from owsuper.step import AsyncStep, Step
+from owsuper.stored_error import StoredError
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.registry import Registry
 

@@ -32,7 +32,7 @@ from owsuper.child.slots import SlotThreads
 from owsuper.child.spec import ChildSpec
 from owsuper.child.threads import LoopThread
 from owsuper.child.timers import TimerThread
-from owsuper.core.model import ClaimedRun, Fail, Release, StoredError, WriteSet
+from owsuper.core.model import ClaimedRun, Fail, Release, WriteSet
 from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
 from owsuper.ipc.flight_recorder import FlightRecorder
@@ -49,6 +49,7 @@ from owsuper.ipc.messages import (
     StopSignaled,
     encode,
 )
+from owsuper.stored_error import StoredError
 from owsuper.workflow.definition import Workflow
 
 _log = logging.getLogger("owsuper.child")

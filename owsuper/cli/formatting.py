@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from owsuper.core.model import StoredError
+from owsuper.stored_error import StoredError
 
 _WIDTH: Final = 100  # characters of a value or an error
 

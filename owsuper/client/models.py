@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from owsuper.core import codec
-from owsuper.core.model import RunStatus, StepKind, StepStatus, StoredError
+from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.db.clients import RunRow
 from owsuper.db.lists import AttemptRow
 from owsuper.errors import InvalidData
+from owsuper.stored_error import StoredError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from owsuper.core.model import RecordedAttempt, StepWrite, StoredError
+from owsuper.core.model import RecordedAttempt, StepWrite
+from owsuper.stored_error import StoredError
 
 
 @dataclass(frozen=True, slots=True)

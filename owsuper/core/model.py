@@ -1,12 +1,13 @@
-"""What crosses the doors between rooms: runs, step attempts, stored errors, and writes."""
+"""What crosses the doors between rooms: runs, step attempts, and writes."""
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
+
+from owsuper.stored_error import StoredError
 
 T = TypeVar("T")
 
@@ -49,84 +50,6 @@ class StepStatus(StrEnum):
     COMPLETED = "completed"
     SUCCEEDED = "succeeded"  # legacy form of completed; read, never written
     FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredError:
-    """An error as stored in the ``error`` columns.
-
-    ``final`` marks a step failure that no retry policy may repeat (a result that cannot be
-    stored, say): it is written as an extra member, which other readers ignore. ``why_final`` is
-    for the log alone: it is not stored.
-    """
-
-    message: str
-    name: str | None = None
-    stack: str | None = None
-    final: bool = False
-    why_final: str | None = field(default=None, repr=False, compare=False)
-
-    @classmethod
-    def from_exception(
-        cls, exc: BaseException, *, final: bool = False, why_final: str | None = None
-    ) -> StoredError:
-        """Name, message and traceback of ``exc``, made fit for a jsonb column; never raises."""
-        try:
-            message = str(exc)
-        except BaseException as broken:  # user code: its __str__ may fail like any other
-            message = f"(its text cannot be had: {type(broken).__name__} in __str__)"
-        try:
-            stack = "".join(traceback.format_exception(exc))
-        except BaseException:
-            stack = ""
-        return cls(
-            message=_storable(message),
-            name=type(exc).__name__,
-            stack=_storable(stack) or None,
-            final=final,
-            why_final=why_final,
-        )
-
-    @classmethod
-    def from_json(cls, value: Any) -> StoredError:
-        """Read whatever any implementation may have stored; never raises."""
-        if not isinstance(value, dict):
-            return cls(message="" if value is None else str(value))
-        name, stack = value.get("name"), value.get("stack")
-        message = value.get("message")
-        return cls(
-            message=message if isinstance(message, str) else "",
-            name=name if isinstance(name, str) and name else None,
-            stack=stack if isinstance(stack, str) and stack else None,
-            final=value.get("final") is True,
-        )
-
-    def summary(self) -> str:
-        """Name and message on one line, for a log."""
-        text = " ".join(self.message.split())
-        text = f"{self.name}: {text}" if self.name else text
-        return text if len(text) <= 200 else f"{text[:197]}..."
-
-    def to_json(self) -> dict[str, Any]:
-        value: dict[str, Any] = {"message": self.message}
-        if self.name is not None:
-            value["name"] = self.name
-        if self.stack is not None:
-            value["stack"] = self.stack
-        if self.final:
-            value["final"] = True
-        return value
-
-
-_MAX_CHARACTERS = 16_384
-
-
-def _storable(text: str) -> str:
-    """``text`` without what jsonb refuses (U+0000, lone surrogates) nor the middle of too much."""
-    if excess := max(0, len(text) - _MAX_CHARACTERS):
-        half = _MAX_CHARACTERS // 2
-        text = f"{text[:half]}\n... {excess} characters left out ...\n{text[-half:]}"
-    return text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @dataclass(frozen=True, slots=True)

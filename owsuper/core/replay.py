@@ -40,11 +40,11 @@ from owsuper.core.model import (
     StepKind,
     StepStatus,
     StepWrite,
-    StoredError,
 )
 from owsuper.core.names import StepNames
 from owsuper.core.retry import WORKFLOW_DEFAULT, RetryAt, RetryPolicy, decide, pause_ms
 from owsuper.errors import ConfigurationError
+from owsuper.stored_error import StoredError
 
 STEP_LIMIT: Final = 1000
 """Step attempts a run may have unless its workflow says otherwise, as in OpenWorkflow."""

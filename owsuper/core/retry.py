@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from owsuper.core.durations import Duration, add_ms, milliseconds
-from owsuper.core.model import StoredError
 from owsuper.errors import ConfigurationError, InvalidDuration, NonRetryableError
+from owsuper.stored_error import StoredError
 
 DEADLINE_ERROR = {"message": "Workflow run deadline exceeded"}
 """Stored as the error of a run that ended because its deadline passed."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from owsuper.core.codec import encode
-from owsuper.core.model import StoredError
+from owsuper.stored_error import StoredError
 
 VECTORS = json.loads(
     (Path(__file__).parent.parent / "vectors" / "error_serialization.json").read_text()

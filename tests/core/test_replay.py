@@ -32,11 +32,11 @@ from owsuper.core.model import (
     StepKind,
     StepStatus,
     StepWrite,
-    StoredError,
 )
 from owsuper.core.replay import Replay, check_step_limit
 from owsuper.core.retry import STEP_DEFAULT, RetryPolicy, pause_ms
 from owsuper.errors import ConfigurationError
+from owsuper.stored_error import StoredError
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ONCE = RetryPolicy(maximum_attempts=1)

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from owsuper.core.durations import parse_iso
-from owsuper.core.model import StoredError
 from owsuper.core.retry import (
     DEADLINE_ERROR,
     STEP_DEFAULT,
@@ -22,6 +21,7 @@ from owsuper.core.retry import (
     pause_ms,
 )
 from owsuper.errors import ConfigurationError
+from owsuper.stored_error import StoredError
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 FIELDS = {

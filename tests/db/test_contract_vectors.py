@@ -26,7 +26,6 @@ from owsuper.core.model import (
     Retry,
     RunStatus,
     StepStatus,
-    StoredError,
     WriteSet,
 )
 from owsuper.db import connect
@@ -35,6 +34,7 @@ from owsuper.db.clients import ClientQueries, NewRun
 from owsuper.db.related import RelatedStore, lock_text
 from owsuper.db.runs import RunStore
 from owsuper.errors import RunError
+from owsuper.stored_error import StoredError
 from tests.db.rows import ME, OTHER, Tables, from_now, perform, step_write
 
 Case = dict[str, Any]

@@ -16,11 +16,11 @@ from owsuper.core.model import (
     Retry,
     StepKind,
     StepStatus,
-    StoredError,
     WriteSet,
 )
 from owsuper.db import connect
 from owsuper.db.runs import MOST_ATTEMPTS_LOADED, RunStore
+from owsuper.stored_error import StoredError
 from tests.db.rows import ME, OTHER, Tables, from_now, step_write
 
 LATER = datetime(2032, 1, 1, tzinfo=UTC)

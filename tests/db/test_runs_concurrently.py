@@ -12,12 +12,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from owsuper.core.model import Complete, Fail, Outcome, Park, Release, Retry, StoredError, WriteSet
+from owsuper.core.model import Complete, Fail, Outcome, Park, Release, Retry, WriteSet
 from owsuper.db import connect
 from owsuper.db.claims import ClaimQueries, CrashedRun, parse_claim
 from owsuper.db.clients import ClientQueries
 from owsuper.db.runs import RunStore
 from owsuper.errors import RunNotCancelable
+from owsuper.stored_error import StoredError
 from tests.db.rows import ME, Tables, from_now, perform, step_write
 
 LATER = datetime(2032, 1, 1, tzinfo=UTC)

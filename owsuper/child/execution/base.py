@@ -31,7 +31,6 @@ from owsuper.core.model import (
     StepKind,
     StepStatus,
     StepWrite,
-    StoredError,
     WriteSet,
 )
 from owsuper.core.names import check_step_name
@@ -40,6 +39,7 @@ from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.steps.effects import Call, Threw, Value
 from owsuper.core.unwind import unwind
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
+from owsuper.stored_error import StoredError
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor

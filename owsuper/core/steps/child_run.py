@@ -19,11 +19,11 @@ from owsuper.core.model import (
     StepKind,
     StepStatus,
     StepWrite,
-    StoredError,
 )
 from owsuper.core.steps.effects import EnsureChildRun, Pause, ReadAnswer, Record
 from owsuper.core.steps.protocol import Context, StepGenerator, completed, failed, wait_for
 from owsuper.errors import ChildCanceled, ChildFailed, ChildTimedOut, DataError, StepFailed
+from owsuper.stored_error import StoredError
 
 _TIMED_OUT: Final = "Timed out waiting for child workflow to complete"
 _ENDED: Final = frozenset(status for status in RunStatus if status.is_terminal)

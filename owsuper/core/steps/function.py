@@ -9,11 +9,12 @@ from typing import Any
 
 from owsuper.core import codec
 from owsuper.core.decisions import Diverged, Execute, OverLimit, Recall, Reject, Wait
-from owsuper.core.model import StepKind, StepStatus, StepWrite, StoredError
+from owsuper.core.model import StepKind, StepStatus, StepWrite
 from owsuper.core.retry import RetryPolicy, why_final
 from owsuper.core.steps.effects import Call, Flush, Pause, Record, Threw, Value
 from owsuper.core.steps.protocol import Context, StepGenerator
 from owsuper.errors import DataError, StepFailed, StepUsageError
+from owsuper.stored_error import StoredError
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 from owsuper.core.decisions import Diverged, OverLimit, Wait
 from owsuper.core.history import wake_time
-from owsuper.core.model import RecordedAttempt, StepKind, StepStatus, StepWrite, StoredError
+from owsuper.core.model import RecordedAttempt, StepKind, StepStatus, StepWrite
 from owsuper.core.replay import Replay
 from owsuper.core.steps.effects import Effect
 from owsuper.errors import NonDeterminismError, StepLimitExceeded
+from owsuper.stored_error import StoredError
 
 StepGenerator = Generator[Effect, Any, Any]
 """Yields effects, receives the driver's answers, and returns the step's value."""

@@ -11,18 +11,11 @@ from owsuper.core import codec
 from owsuper.core.decisions import Await, Begin, Diverged, OverLimit, Recall, Reject
 from owsuper.core.durations import iso_ms
 from owsuper.core.history import wake_time
-from owsuper.core.model import (
-    Delivery,
-    RecordedAttempt,
-    Signal,
-    StepKind,
-    StepStatus,
-    StepWrite,
-    StoredError,
-)
+from owsuper.core.model import Delivery, RecordedAttempt, Signal, StepKind, StepStatus, StepWrite
 from owsuper.core.steps.effects import Flush, Pause, ReadAnswer, Record
 from owsuper.core.steps.protocol import Context, StepGenerator, completed, failed, wait_for
 from owsuper.errors import DataError, StepFailed, StepUsageError
+from owsuper.stored_error import StoredError
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,87 @@
+"""An error as the database stores it. ``RunFailed`` and ``StepFailed`` carry one."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+_MAX_CHARACTERS: Final = 16_384
+"""The longest message and the longest traceback. The middle of a longer text is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredError:
+    """An error as stored in the ``error`` columns.
+
+    ``name`` is the exception's class, ``stack`` its traceback; either may be None. ``final``
+    marks a step failure that no retry policy may repeat, for example a result that cannot be
+    stored. It is an additional member of the JSON object, which other implementations ignore.
+    ``why_final`` goes to the log and is not stored.
+    """
+
+    message: str
+    name: str | None = None
+    stack: str | None = None
+    final: bool = False
+    why_final: str | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def from_exception(
+        cls, exc: BaseException, *, final: bool = False, why_final: str | None = None
+    ) -> StoredError:
+        """The name, message and traceback of ``exc``, fit for a jsonb column. Never raises."""
+        try:
+            message = str(exc)
+        except BaseException as broken:  # __str__ is user code, which may raise anything
+            message = f"(no message: __str__ raised {type(broken).__name__})"
+        try:
+            stack = "".join(traceback.format_exception(exc))
+        except BaseException:
+            stack = ""
+        return cls(
+            message=_storable(message),
+            name=type(exc).__name__,
+            stack=_storable(stack) or None,
+            final=final,
+            why_final=why_final,
+        )
+
+    @classmethod
+    def from_json(cls, value: Any) -> StoredError:
+        """The error that the JSON value ``value`` stands for, whoever stored it. Never raises."""
+        if not isinstance(value, dict):
+            return cls(message="" if value is None else str(value))
+        name, stack = value.get("name"), value.get("stack")
+        message = value.get("message")
+        return cls(
+            message=message if isinstance(message, str) else "",
+            name=name if isinstance(name, str) and name else None,
+            stack=stack if isinstance(stack, str) and stack else None,
+            final=value.get("final") is True,
+        )
+
+    def summary(self) -> str:
+        """Name and message on one line of at most 200 characters, for a log."""
+        text = " ".join(self.message.split())
+        text = f"{self.name}: {text}" if self.name else text
+        return text if len(text) <= 200 else f"{text[:197]}..."
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object to store."""
+        value: dict[str, Any] = {"message": self.message}
+        if self.name is not None:
+            value["name"] = self.name
+        if self.stack is not None:
+            value["stack"] = self.stack
+        if self.final:
+            value["final"] = True
+        return value
+
+
+def _storable(text: str) -> str:
+    """``text`` with escapes for what jsonb refuses (U+0000, lone surrogates), and shortened."""
+    if excess := max(0, len(text) - _MAX_CHARACTERS):
+        half = _MAX_CHARACTERS // 2
+        text = f"{text[:half]}\n... {excess} characters left out ...\n{text[-half:]}"
+    return text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode("utf-8")
