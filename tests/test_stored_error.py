@@ -89,7 +89,7 @@ def test_a_group_shows_its_members():
 def test_an_exception_without_text_is_stored_all_the_same():
     payload = StoredError.from_exception(raised(MuteError()))
     assert payload.name == "MuteError"
-    assert "RuntimeError in __str__" in payload.message
+    assert "__str__ raised RuntimeError" in payload.message
     assert "MuteError" in payload.stack
 
 
