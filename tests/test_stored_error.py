@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from owsuper.core.codec import encode
 from owsuper.stored_error import StoredError
 
-VECTORS = json.loads(
-    (Path(__file__).parent.parent / "vectors" / "error_serialization.json").read_text()
-)
+VECTORS = json.loads((Path(__file__).parent / "vectors" / "error_serialization.json").read_text())
 
 
 class MyError(Exception):
