@@ -16,10 +16,10 @@ HISTORIES = json.loads((VECTORS / "history" / "index.json").read_text())["files"
 RUN_BY = {
     "backoff": "core/test_retry.py",
     "claim": "db/test_contract_vectors.py",
-    "counts": "client/test_inspecting.py",
+    "counts": "client/test_listing.py",
     "cursors": "core/test_pages.py",
     "durations": "core/test_durations.py",
-    "error_serialization": "core/test_error_payload.py",
+    "error_serialization": "test_stored_error.py",
     "failure_decisions": "core/test_retry.py",
     "history_state": "core/test_history.py",
     "idempotency_lock": "db/test_contract_vectors.py",
