@@ -1,70 +1,86 @@
-"""Stops passes whose run's deadline comes while its code executes."""
+"""Stops executions whose run's deadline comes while user code runs."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final, Protocol
 
-if TYPE_CHECKING:
-    from owsuper.child.execution.base import Execution
-    from owsuper.child.timers import TimerThread
+from owsuper.child.timers import TimerThread
+from owsuper.core.model import ClaimedRun
 
-_LONGEST: Final = 3600.0  # seconds between two looks; a timer cannot wait for thousands of years
+_LONGEST_PAUSE: Final = 3600.0  # seconds between two checks; a timer cannot wait for millennia
+
+
+class HasDeadline(Protocol):
+    """An execution, as far as its deadline is concerned."""
+
+    @property
+    def run(self) -> ClaimedRun:
+        """The run, which may have a deadline."""
+        ...
+
+    def now(self) -> datetime:
+        """The time on the database's clock."""
+        ...
+
+    def fail_at_deadline(self) -> None:
+        """Stop: the deadline has passed."""
+        ...
 
 
 class Deadlines:
-    """The passes under way in this child whose runs have a deadline.
+    """The executions in this child whose runs have a deadline.
 
-    The timekeeper takes nothing back, and most runs end long before their deadlines: so it is
-    asked for a call at the earliest of them all, and never gets hold of a pass.
+    A delayed call cannot be canceled, and most runs end long before their deadlines. So there
+    is one delayed call for the earliest deadline, and no call refers to an execution.
     """
 
     def __init__(self, timers: TimerThread) -> None:
         self._timers = timers
         self._lock = threading.Lock()
-        self._watched: dict[Execution, float] = {}  # time.monotonic() of the deadline
-        self._next_look = math.inf
+        self._watched: dict[HasDeadline, float] = {}  # time.monotonic() of the deadline
+        self._next_check = math.inf
 
-    def watch(self, each: Execution) -> None:
-        """Have ``each`` told when its deadline has passed; at once if that is so already."""
-        deadline = each.run.deadline_at
+    def watch(self, execution: HasDeadline) -> None:
+        """Stop ``execution`` when its deadline passes; at once if it has passed already."""
+        deadline = execution.run.deadline_at
         if deadline is None:
             return
-        left = (deadline - each.now()).total_seconds()
+        left = (deadline - execution.now()).total_seconds()
         if left <= 0:
-            each.expire()
+            execution.fail_at_deadline()
             return
         with self._lock:
-            self._watched[each] = time.monotonic() + left
-            self._arm()
+            self._watched[execution] = time.monotonic() + left
+            self._schedule_check()
 
-    def forget(self, each: Execution) -> None:
-        """The pass is over."""
-        if each.run.deadline_at is not None:
+    def forget(self, execution: HasDeadline) -> None:
+        """Stop watching an execution that has ended."""
+        if execution.run.deadline_at is not None:
             with self._lock:
-                self._watched.pop(each, None)
+                self._watched.pop(execution, None)
 
-    def _arm(self) -> None:
-        """See to it that somebody looks in time."""
+    def _schedule_check(self) -> None:
+        """Schedule a check at the earliest deadline, unless one comes before it."""
         if not self._watched:
             return
         now = time.monotonic()
-        when = min(now + _LONGEST, *self._watched.values())
-        if when < self._next_look:
-            self._next_look = when
-            self._timers.call_later(when - now, self._look)
+        when = min(now + _LONGEST_PAUSE, *self._watched.values())
+        if when < self._next_check:
+            self._next_check = when
+            self._timers.call_later(when - now, self._check)
 
-    def _look(self) -> None:
-        """Tell those whose deadline has passed."""
+    def _check(self) -> None:
         now = time.monotonic()
         with self._lock:
-            due = [each for each, when in self._watched.items() if when <= now]
-            for each in due:
-                del self._watched[each]
-            if self._next_look <= now:
-                self._next_look = math.inf
-            self._arm()
-        for each in due:
-            each.expire()
+            due = [execution for execution, when in self._watched.items() if when <= now]
+            for execution in due:
+                del self._watched[execution]
+            if self._next_check <= now:
+                self._next_check = math.inf
+            self._schedule_check()
+        for execution in due:
+            execution.fail_at_deadline()

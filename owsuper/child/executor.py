@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from owsuper.child.database import ChildDatabase
 from owsuper.child.execution.asynchronous import AsyncExecution
-from owsuper.child.execution.base import Execution, NoLongerOwned, Services
+from owsuper.child.execution.base import Abandon, Execution, Services
 from owsuper.child.execution.sync import SyncExecution
 from owsuper.core import codec
 from owsuper.core.decisions import Raised, Returned
@@ -98,15 +98,15 @@ class Executor:
                 else copy_context().run(_call, workflow.fn, arguments)
             )
             if not isinstance(end, Raised):
-                this.end_if_copied(end)
-            verdict = this.join(returned=isinstance(end, Value))
-            outcome = self._outcome(workflow, this, end, verdict)
-            if isinstance(outcome, NoLongerOwned):
+                this.exit_if_forked(end)
+            decided_outcome = this.join(returned=isinstance(end, Value))
+            outcome = self._outcome(workflow, this, end, decided_outcome)
+            if isinstance(outcome, Abandon):
                 return _GONE
             try:
                 this.flush(outcome)
             except Unwind:
-                outcome = this.instead()
+                outcome = this.fallback_outcome()
                 this.flush(outcome)
             return self._ended(this, outcome)
         except Unwind:
@@ -138,15 +138,15 @@ class Executor:
                 except asyncio.CancelledError as exc:
                     end = Threw(exc)
             if not isinstance(end, Raised):
-                this.end_if_copied(end)
-            verdict = await this.join(returned=isinstance(end, Value))
-            outcome = self._outcome(workflow, this, end, verdict)
-            if isinstance(outcome, NoLongerOwned):
+                this.exit_if_forked(end)
+            decided_outcome = await this.join(returned=isinstance(end, Value))
+            outcome = self._outcome(workflow, this, end, decided_outcome)
+            if isinstance(outcome, Abandon):
                 return _GONE
             try:
                 await this.flush(outcome)
             except Unwind:
-                outcome = this.instead()
+                outcome = this.fallback_outcome()
                 await this.flush(outcome)
             return self._ended(this, outcome)
         except Unwind:
@@ -206,11 +206,11 @@ class Executor:
         workflow: Workflow[Any, Any],
         this: Execution,
         end: Value | Threw | Raised,
-        verdict: Outcome | NoLongerOwned | None,
-    ) -> Outcome | NoLongerOwned:
+        decided_outcome: Outcome | Abandon | None,
+    ) -> Outcome | Abandon:
         """What to write. The engine's own verdict wins over what came out of user code."""
-        if verdict is not None:
-            return verdict
+        if decided_outcome is not None:
+            return decided_outcome
         return this.replay.finish(_judged(end, workflow), this.now())
 
     def _ended(self, this: Execution, outcome: Outcome) -> Ended:

@@ -1,12 +1,20 @@
-"""From a newly forked process to a child that serves."""
+"""Forking: what a process must not inherit, and what a forked child does first.
+
+Threads do not survive a fork, but the locks that they hold do. Two processes that share one
+connection garble what both of them say.
+"""
 
 from __future__ import annotations
 
 import os
 import random
 import socket
+import stat
 import sys
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NoReturn
 
 from setproctitle import setproctitle
@@ -17,12 +25,68 @@ from owsuper.child.loader import Application, LoadError
 from owsuper.child.spec import ChildSpec
 from owsuper.ipc.messages import Fork, LoadFailed, encode
 
-_CANNOT_LOAD: Final = 3  # the exit code of the same name
+_CANNOT_LOAD: Final = 3  # exit code, as in supervisor/exit_status.py
+
+
+# --- before the fork -----------------------------------------------------------------------
+
+
+def open_sockets() -> frozenset[int]:
+    """The descriptors of this process that are sockets."""
+    found = set()
+    for entry in list(Path("/dev/fd").iterdir()):
+        try:
+            if stat.S_ISSOCK(os.fstat(int(entry.name)).st_mode):
+                found.add(int(entry.name))
+        except OSError:  # the descriptor of the listing itself
+            continue
+    return frozenset(found)
+
+
+def unforkable(before: frozenset[int]) -> list[str]:
+    """Describe every other thread, and every socket that is not in ``before``."""
+    return [*_threads(), *(_socket(fd) for fd in sorted(open_sockets() - before))]
+
+
+def warning(found: Sequence[str]) -> str:
+    """The warning for the operator about what ``unforkable`` found."""
+    return (
+        f"Importing the application left behind what cannot be forked: {', '.join(found)}."
+        " Every child process imports the application for itself, which takes more memory and"
+        " time. Open connections and start threads when they are first used, or set --no-preload."
+    )
+
+
+def _threads() -> list[str]:
+    others = [each for each in threading.enumerate() if each is not threading.current_thread()]
+    named = [f"thread {each.name}" for each in others]
+    if sys.platform == "linux":
+        unknown = len(list(Path("/proc/self/task").iterdir())) - 1 - len(others)
+        if unknown > 0:
+            named.append(f"{unknown} native thread{'s' if unknown > 1 else ''}")
+    return named
+
+
+def _socket(fd: int) -> str:
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        try:
+            peer = sock.getpeername()
+        except OSError:
+            return f"an unconnected socket ({sock.family.name})"
+    if isinstance(peer, tuple):
+        return f"a connection to {peer[0]}:{peer[1]}"
+    return f"a connection to {peer!s}" if peer else "a pair of sockets"
+
+
+# --- after the fork ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ForkedChild:
-    """What a newly forked process is to live as. ``application`` is None if it must import."""
+    """What a forked process needs to become a child.
+
+    ``application`` is None if the child must import the application itself.
+    """
 
     fork: Fork
     sock: socket.socket
@@ -30,27 +94,32 @@ class ForkedChild:
     application: Application | None
 
 
-def live(birth: ForkedChild) -> NoReturn:
-    """Be a child until it is over."""
-    settings = birth.fork.settings
-    os.environ.update(birth.fork.environment)
-    embedded.join()  # if there is one, it must outlive us, not only the supervisor
-    setproctitle(f"owsuper: child {birth.fork.child}")
-    loaded = birth.application
-    if loaded is None:
-        logs.configure(settings.log_level)
-        try:
-            loaded = loader.load(settings.modules)
-        except LoadError as exc:
-            birth.sock.sendall(encode(LoadFailed(exc.kind, exc.message, exc.traceback)))
-            sys.exit(_CANNOT_LOAD)
-    from owsuper.child.main import serve
-
-    serve(ChildSpec(birth.fork.child, birth.sock, birth.flight_fd, settings, loaded.registry))
-
-
 def reseed() -> None:
-    """Two children must not draw the same random numbers."""
+    """Seed the random generators anew, so that no two children draw the same numbers."""
     random.seed()
     if (numpy_random := sys.modules.get("numpy.random")) is not None:
         numpy_random.seed()
+
+
+def run_child(forked: ForkedChild) -> NoReturn:
+    """Set this process up as a child, and serve runs until the child ends.
+
+    Exits with code 3, after a LoadFailed message, if the application cannot be imported.
+    """
+    settings = forked.fork.settings
+    os.environ.update(forked.fork.environment)
+    embedded.join()  # an embedded server must outlive its children, not only the supervisor
+    setproctitle(f"owsuper: child {forked.fork.child}")
+    application = forked.application
+    if application is None:
+        logs.configure(settings.log_level)
+        try:
+            application = loader.load(settings.modules)
+        except LoadError as exc:
+            forked.sock.sendall(encode(LoadFailed(exc.kind, exc.message, exc.traceback)))
+            sys.exit(_CANNOT_LOAD)
+    from owsuper.child.main import serve
+
+    serve(
+        ChildSpec(forked.fork.child, forked.sock, forked.flight_fd, settings, application.registry)
+    )

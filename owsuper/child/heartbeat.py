@@ -1,83 +1,158 @@
-"""Leases of the runs in this child, renewed from a thread of its own."""
+"""Leases of the runs in this child: renewed from a thread of their own, and noticed when lost."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, Protocol
 
 from owsuper.child.database import ChildDatabase, Unavailable
-from owsuper.child.execution.base import Execution
-from owsuper.child.leases import Leases
+from owsuper.core.model import ClaimedRun
+from owsuper.db.runs import RunStore
 
 _log = logging.getLogger("owsuper.child")
 
-_BEATS_PER_LEASE: Final = 3  # two may fail before the lease does
-_PAUSE: Final = 1.0  # seconds between tries when the database is away
+_RENEWALS_PER_LEASE: Final = 3  # two may fail before the lease ends
+_RETRY_PAUSE: Final = 1.0  # seconds between heartbeats while the database is away
+_CONFIRM_PAUSE: Final = 0.2  # seconds between tries of a run that cannot go on meanwhile
+
+
+class HoldsLease(Protocol):
+    """An execution, as far as its lease is concerned."""
+
+    leased_until: float
+
+    @property
+    def run(self) -> ClaimedRun:
+        """The run that is leased."""
+        ...
+
+    @property
+    def decided_outcome(self) -> object | None:
+        """None while it is open how the run leaves this process."""
+        ...
+
+    @property
+    def final_write_sent(self) -> bool:
+        """Whether the write that ends the claim is on its way."""
+        ...
+
+    def abandon(self) -> None:
+        """Stop: the lease is lost."""
+        ...
+
+
+class Leases:
+    """Renews leases. Each renewal is good for ``seconds``."""
+
+    def __init__(self, database: ChildDatabase, store: RunStore, seconds: float) -> None:
+        self.seconds = seconds
+        self._database = database
+        self._store = store
+
+    def renew(self, held: Collection[HoldsLease]) -> set[str]:
+        """Renew the leases of ``held`` and abandon the executions whose leases are lost.
+
+        Returns the worker ids whose leases were renewed. Raises one of ``Unavailable`` in an
+        outage.
+        """
+        began = time.monotonic()
+        claims = [(each.run.run_id, each.run.worker_id) for each in held]
+        results = self._database.once(lambda conn: self._store.extend(conn, claims, self.seconds))
+        for each in held:
+            renewed = results.get(each.run.worker_id)
+            if renewed:
+                each.leased_until = began + self.seconds
+            elif renewed is None and not each.final_write_sent:
+                _log.warning(
+                    "run %s was canceled, or another worker claimed it; stopping it",
+                    each.run.run_id,
+                )
+                each.abandon()
+        return {worker for worker, renewed in results.items() if renewed}
+
+    def confirm(self, each: HoldsLease) -> None:
+        """Renew the lease of one execution if it may have ended unnoticed.
+
+        A lease ends unnoticed while this process stands still or the database is away. Blocks
+        until the answer is known, and abandons the execution if the lease is lost.
+        """
+        while time.monotonic() >= each.leased_until and each.decided_outcome is None:
+            try:
+                self.renew([each])
+            except Unavailable as exc:
+                self._database.tell_away(exc)
+            if time.monotonic() >= each.leased_until and self._database.closing.wait(
+                _CONFIRM_PAUSE
+            ):
+                return
 
 
 class Heartbeat:
-    """Renews every lease three times while it lasts, and tells passes that lost theirs.
+    """A thread that renews every lease three times while it lasts.
 
-    ``beat`` is called with the worker ids that were renewed.
+    ``on_renewed`` is called in that thread, with the worker ids whose leases were renewed.
     """
 
     def __init__(
         self,
-        executions: dict[str, Execution],
+        executions: Mapping[str, HoldsLease],
         database: ChildDatabase,
         leases: Leases,
-        beat: Callable[[tuple[str, ...]], None],
+        on_renewed: Callable[[tuple[str, ...]], None],
     ) -> None:
         self._executions = executions
         self._database = database
         self._leases = leases
-        self._beat = beat
-        self._over = False
-        self._asked = threading.Event()
+        self._on_renewed = on_renewed
+        self._stopped = False
+        self._wake = threading.Event()
         threading.Thread(target=self._run, name="owsuper-heartbeat", daemon=True).start()
 
     def stop(self) -> None:
-        self._over = True
-        self._asked.set()
+        """Let the thread end. Does not wait for it."""
+        self._stopped = True
+        self._wake.set()
 
-    def now(self) -> None:
-        """Renew at once, and so find out which leases are lost."""
-        self._asked.set()
+    def renew_now(self) -> None:
+        """Renew all leases at once, which shows which of them are lost."""
+        self._wake.set()
 
     def _run(self) -> None:
-        period = self._leases.seconds / _BEATS_PER_LEASE
+        period = self._leases.seconds / _RENEWALS_PER_LEASE
         pause = period
         while True:
-            self._asked.wait(pause)
-            self._asked.clear()
-            if self._over:
+            self._wake.wait(pause)
+            self._wake.clear()
+            if self._stopped:
                 return
             started = time.monotonic()
             try:
-                all_good = self._renew()
+                all_renewed = self._renew()
             except Unavailable as exc:
                 self._database.tell_away(exc)
-                all_good = False
+                all_renewed = False
             except Exception:
                 _log.exception("heartbeat failed, will retry")
-                all_good = False
-            if all_good:
+                all_renewed = False
+            if all_renewed:
                 pause = max(0.0, period - (time.monotonic() - started))
             else:
-                pause = min(_PAUSE, period)
+                pause = min(_RETRY_PAUSE, period)
 
     def _renew(self) -> bool:
-        """Whether all leases could be renewed that are not lost."""
+        """Renew all leases. Returns whether every lease that is still needed was renewed."""
         held = list(self._executions.values())
         if not held:
             return True
         renewed = self._leases.renew(held)
         if renewed:
-            self._beat(tuple(renewed))
+            self._on_renewed(tuple(renewed))
         return all(
-            each.run.worker_id in renewed or each.leaving or each.verdict is not None
+            each.run.worker_id in renewed
+            or each.final_write_sent
+            or each.decided_outcome is not None
             for each in held
         )

@@ -21,16 +21,15 @@ from setproctitle import setproctitle
 
 from owsuper.child.committer import Committer
 from owsuper.child.database import ChildDatabase
+from owsuper.child.deadlines import Deadlines
 from owsuper.child.deferred_writes import DeferredWrites
 from owsuper.child.execution.base import Services
 from owsuper.child.executor import Ended, Executor
-from owsuper.child.heartbeat import Heartbeat
+from owsuper.child.heartbeat import Heartbeat, Leases
 from owsuper.child.inquiries import Inquiries
-from owsuper.child.leases import Leases
 from owsuper.child.running_rows import RunningRows
-from owsuper.child.slots import SlotThreads
 from owsuper.child.spec import ChildSpec
-from owsuper.child.threads import LoopThread
+from owsuper.child.threads import LoopThread, SlotThreads
 from owsuper.child.timers import TimerThread
 from owsuper.core.model import ClaimedRun, Fail, Release, WriteSet
 from owsuper.db.related import RelatedStore
@@ -106,6 +105,7 @@ class ChildServer:
             inquiries=Inquiries(self._database, related),
             flight=FlightRecorder(spec.flight_fd, settings.concurrency),
             timers=timers,
+            deadlines=Deadlines(timers),
             threads=threads,
             writers=writers,
             loop=LoopThread(),
@@ -158,7 +158,7 @@ class ChildServer:
             case Assign(slot, run):
                 self._assign(slot, run)
             case RenewLeases():
-                self._heartbeat.now()
+                self._heartbeat.renew_now()
             case Drain():
                 self._draining = True
             case Stop():

@@ -24,8 +24,8 @@ from collections import deque
 from setproctitle import setproctitle
 
 from owsuper import logs
-from owsuper.child import fork, leftovers, loader
-from owsuper.child.fork import ForkedChild, live
+from owsuper.child import fork, loader
+from owsuper.child.fork import ForkedChild, run_child
 from owsuper.child.loader import Application, LoadError
 from owsuper.ipc.messages import (
     PROBE,
@@ -116,15 +116,15 @@ class Template:
     def _preload(self, settings: Settings) -> None:
         _set_title(settings)
         _import_ours()
-        before = leftovers.open_sockets()
+        before = fork.open_sockets()
         try:
             loaded = loader.load(settings.modules)
         except LoadError as exc:
             self._say(LoadFailed(exc.kind, exc.message, exc.traceback))
             return
-        left = leftovers.left_since(before)
+        left = fork.unforkable(before)
         if left:
-            self._say(_describe(loaded, warnings=(leftovers.warning(left),)))
+            self._say(_describe(loaded, warnings=(fork.warning(left),)))
             self._begin_again_bare()
         self._application = loaded
         gc.collect()
@@ -243,7 +243,7 @@ def main() -> int:
     control.set_inheritable(False)
     born = Template(control).run()
     if born is not None:
-        live(born)
+        run_child(born)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The event loop of a child: one thread, started when something first needs it."""
+"""Threads of a child: slots for ``def`` workflows, and the event loop for ``async def``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,40 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any
 
 _log = logging.getLogger("owsuper.child")
 
 
-class Job:
-    """Something that is awaited on the loop on behalf of a thread."""
+class SlotThreads:
+    """Runs jobs in as many threads as there are jobs at once; idle threads are kept."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+
+    def start(self, job: Callable[[], None]) -> None:
+        """Run ``job``, which must not raise, in a thread that does nothing else meanwhile."""
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+            else:
+                threading.Thread(target=self._work, name="owsuper-slot", daemon=True).start()
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            job()
+            del job  # do not hold a run's data while waiting for the next
+            with self._lock:
+                self._idle += 1
+
+
+class LoopJob:
+    """An awaitable that runs on the event loop while a thread waits for its result."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> None:
         self._loop = loop
@@ -22,22 +49,25 @@ class Job:
         loop.call_soon_threadsafe(self._begin, awaitable)
 
     def result(self) -> Any:
-        """What it gave; blocks. Raises what it raised. Not for the loop's thread."""
+        """Block until the awaitable ends; return its result or raise its exception.
+
+        Must not be called in the loop's thread.
+        """
         return self._future.result()
 
     def cancel(self) -> None:
-        """Cancel it where it awaits; it may take its time to end. Safe from any thread."""
+        """Cancel the awaitable, which may take its time to end. Safe from any thread."""
         self._loop.call_soon_threadsafe(self._cancel)
 
     def _begin(self, awaitable: Awaitable[Any]) -> None:
         self._task = self._loop.create_task(_await(awaitable))
-        self._task.add_done_callback(self._settle)
+        self._task.add_done_callback(self._copy_result)
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
-    def _settle(self, task: asyncio.Task[Any]) -> None:
+    def _copy_result(self, task: asyncio.Task[Any]) -> None:
         if task.cancelled():
             self._future.set_exception(asyncio.CancelledError())
         elif (exc := task.exception()) is not None:
@@ -47,7 +77,7 @@ class Job:
 
 
 class LoopThread:
-    """An event loop in a thread of its own."""
+    """An asyncio event loop in a thread of its own, which starts when it is first needed."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -55,16 +85,16 @@ class LoopThread:
         self._starting = threading.Lock()
 
     def spawn(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start a task on the loop; ``make()`` is called there. Safe from any thread."""
+        """Start a task on the loop, which calls ``make()`` there. Safe from any thread."""
         loop = self._started()
         loop.call_soon_threadsafe(lambda: _keep(loop.create_task(make())))
 
-    def begin(self, awaitable: Awaitable[Any]) -> Job:
+    def begin(self, awaitable: Awaitable[Any]) -> LoopJob:
         """Await ``awaitable`` on the loop. Safe from any thread."""
-        return Job(self._started(), awaitable)
+        return LoopJob(self._started(), awaitable)
 
     def stop(self) -> None:
-        """Stop the loop and its thread, if they ever ran."""
+        """Stop the loop and its thread, if they have started."""
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()

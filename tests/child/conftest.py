@@ -15,11 +15,12 @@ import pytest
 from owsuper import OpenWorkflow
 from owsuper.child.committer import Committer
 from owsuper.child.database import ChildDatabase
+from owsuper.child.deadlines import Deadlines
 from owsuper.child.deferred_writes import DeferredWrites
 from owsuper.child.execution.base import Services
 from owsuper.child.executor import Ended, Executor
+from owsuper.child.heartbeat import Leases
 from owsuper.child.inquiries import Inquiries
-from owsuper.child.leases import Leases
 from owsuper.child.running_rows import RunningRows
 from owsuper.child.threads import LoopThread
 from owsuper.child.timers import TimerThread
@@ -54,6 +55,7 @@ class Engine:
             inquiries=Inquiries(self.database, self.related),
             flight=FlightRecorder(flight_recorder.create(1), 1),
             timers=timers,
+            deadlines=Deadlines(timers),
             threads=self.threads,
             writers=self.writers,
             loop=LoopThread(),
@@ -109,7 +111,7 @@ class Engine:
             suspect=False,
         )
 
-    def one_pass(self, run_id: str, claimed: ClaimedRun | None = None) -> Ended:
+    def execute_once(self, run_id: str, claimed: ClaimedRun | None = None) -> Ended:
         """Claim the run when it is due and execute one pass of it."""
         run = claimed or self.claim(run_id)
         workflow = self.executor.workflow_of(run)
@@ -128,7 +130,7 @@ class Engine:
 
     def finish(self, run_id: str) -> dict[str, Any]:
         """Execute passes until the run ends; its row."""
-        while self.one_pass(run_id).outcome not in ("completed", "failed"):
+        while self.execute_once(run_id).outcome not in ("completed", "failed"):
             pass
         return self.row(run_id)
 

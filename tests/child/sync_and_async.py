@@ -1,4 +1,4 @@
-"""One test body, two colours: what holds for ``def`` workflows holds for ``async def`` ones.
+"""One test body for ``def`` and ``async def`` workflows: both must behave the same.
 
 A body is a generator function of a step object. It yields whatever a step method returned:
 ``value = yield step.run(...)``. As a ``def`` workflow that is the value already (or a future,
@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 Body = Callable[..., Generator[Any, Any, Any]]
+AsWorkflow = Callable[[Body], Callable[..., Any]]
 
 
-def blocking(body: Body) -> Callable[..., Any]:
+def as_sync(body: Body) -> Callable[..., Any]:
     """``body`` as the function of a ``def`` workflow."""
 
     def workflow(step: Any, input: Any = None) -> Any:
@@ -37,7 +38,7 @@ def blocking(body: Body) -> Callable[..., Any]:
     return workflow
 
 
-def awaiting(body: Body) -> Callable[..., Any]:
+def as_async(body: Body) -> Callable[..., Any]:
     """``body`` as the function of an ``async def`` workflow."""
 
     async def workflow(step: Any, input: Any = None) -> Any:
@@ -57,4 +58,4 @@ def awaiting(body: Body) -> Callable[..., Any]:
     return workflow
 
 
-both = pytest.mark.parametrize("colour", [blocking, awaiting], ids=["sync", "async"])
+sync_and_async = pytest.mark.parametrize("as_workflow", [as_sync, as_async], ids=["sync", "async"])

@@ -1,20 +1,17 @@
-"""Child workflows, in both colours: the passes of a parent and of its children, one at a time."""
+"""Child workflows, sync and async: the passes of a parent and of its children, one at a time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.child.colours import Body, both
 
 from owsuper import ChildCanceled, ChildFailed, ChildTimedOut, Step, StepFailed
 from tests.child.conftest import Engine
-
-Colour = Callable[[Body], Callable[..., Any]]
+from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
 
 @dataclass
@@ -35,32 +32,32 @@ def define_child(engine: Engine, outcome: Any = "done") -> None:
         return [outcome, input]
 
 
-@both
+@sync_and_async
 class TestAChild:
-    def test_its_result_is_that_of_the_step(self, engine: Engine, colour: Colour) -> None:
+    def test_its_result_is_that_of_the_step(self, engine: Engine, as_workflow: AsWorkflow) -> None:
         define_child(engine)
 
         def body(step: Any) -> Any:
             return (yield step.run_workflow("child", {"a": 1}))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         child_id = child_of(engine, run_id, "child")
-        assert engine.one_pass(child_id).outcome == "completed"
-        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.execute_once(child_id).outcome == "completed"
+        assert engine.execute_once(run_id).outcome == "completed"
         assert engine.row(run_id)["output"] == ["done", {"a": 1}]
         assert engine.statuses(run_id) == [("child", "completed")]
 
     def test_it_is_linked_both_ways_as_the_other_implementation_links_it(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run_workflow("child", [1], name="first", version="2", timeout="1h")
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         [step] = engine.steps(run_id)
         child = engine.row(step["child_workflow_run_id"])
         assert (step["kind"], step["status"], step["step_name"]) == ("workflow", "running", "first")
@@ -74,23 +71,25 @@ class TestAChild:
         parent = engine.row(run_id)
         assert parent["available_at"] - step["started_at"] <= timedelta(hours=1)
 
-    def test_the_parent_is_due_the_moment_it_ends(self, engine: Engine, colour: Colour) -> None:
+    def test_the_parent_is_due_the_moment_it_ends(
+        self, engine: Engine, as_workflow: AsWorkflow
+    ) -> None:
         define_child(engine)
 
         def body(step: Any) -> Any:
             yield step.run_workflow("child")
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         parked = engine.row(run_id)
-        engine.one_pass(child_of(engine, run_id, "child"))
+        engine.execute_once(child_of(engine, run_id, "child"))
         woken = engine.row(run_id)
         assert parked["available_at"] - parked["created_at"] > timedelta(days=360)
         assert woken["available_at"] <= woken["updated_at"]
 
     def test_children_submitted_together_are_stored_together_and_awaited_side_by_side(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         define_child(engine)
 
@@ -101,18 +100,18 @@ class TestAChild:
                 results.append((yield future))
             return results
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         names = [row["step_name"] for row in engine.steps(run_id)]
         assert sorted(names) == ["child", "child:1", "child:2", "child:3", "child:4"]
         for name in sorted(names, reverse=True):
-            engine.one_pass(child_of(engine, run_id, name))
-        assert engine.one_pass(run_id).outcome == "completed"
+            engine.execute_once(child_of(engine, run_id, name))
+        assert engine.execute_once(run_id).outcome == "completed"
         assert engine.row(run_id)["output"] == [["done", number] for number in range(5)]
 
     def test_one_that_failed_raises_its_own_error_now_and_on_every_replay(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         define_child(engine, ValueError("no such order"))
         seen = []
@@ -126,31 +125,31 @@ class TestAChild:
             yield step.sleep("pause", 0.2)
             return "went on"
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         child_id = child_of(engine, run_id, "child")
-        engine.one_pass(child_id)
+        engine.execute_once(child_id)
         assert engine.finish(run_id)["output"] == "went on"
         assert seen == [(ChildFailed, "no such order", "child", "ValueError"), child_id] * 2
 
     def test_a_failure_that_is_not_caught_fails_the_parent(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         define_child(engine, ValueError("no such order"))
 
         def body(step: Any) -> Any:
             yield step.run_workflow("child")
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
-        engine.one_pass(child_of(engine, run_id, "child"))
-        assert engine.one_pass(run_id).outcome == "failed"
+        engine.execute_once(run_id)
+        engine.execute_once(child_of(engine, run_id, "child"))
+        assert engine.execute_once(run_id).outcome == "failed"
         error = engine.row(run_id)["error"]
         assert (error["name"], error["message"]) == ("ValueError", "no such order")
 
-    def test_one_that_is_canceled_says_so(self, engine: Engine, colour: Colour) -> None:
+    def test_one_that_is_canceled_says_so(self, engine: Engine, as_workflow: AsWorkflow) -> None:
         seen = []
 
         def body(step: Any) -> Any:
@@ -159,18 +158,18 @@ class TestAChild:
             except ChildCanceled as failure:
                 seen.append(str(failure))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         child_id = child_of(engine, run_id, "child")
         engine.ow.get_run(child_id).cancel()
-        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.execute_once(run_id).outcome == "completed"
         assert seen == [
             f'Workflow step "child" failed because child workflow run "{child_id}" was canceled'
         ]
 
     def test_one_that_takes_too_long_is_waited_for_no_longer_and_goes_on(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         define_child(engine)
         seen = []
@@ -182,42 +181,42 @@ class TestAChild:
                 seen.append(str(failure))
             yield step.sleep("pause", 0.2)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         engine.finish(run_id)
         assert seen == ["Timed out waiting for child workflow to complete"] * 2
         child_id = child_of(engine, run_id, "child")
         assert engine.row(child_id)["status"] == "pending"
-        assert engine.one_pass(child_id).outcome == "completed"
+        assert engine.execute_once(child_id).outcome == "completed"
 
     def test_a_timeout_of_zero_starts_it_and_gives_up_at_once(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run_workflow("child", timeout=0)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "failed"
+        assert engine.execute_once(run_id).outcome == "failed"
         assert engine.row(child_of(engine, run_id, "child"))["status"] == "pending"
         assert engine.statuses(run_id) == [("child", "failed")]
 
     @pytest.mark.parametrize("timeout", ["soon", -1, object()])
     def test_a_timeout_that_is_none_starts_nothing(
-        self, engine: Engine, colour: Colour, timeout: Any
+        self, engine: Engine, as_workflow: AsWorkflow, timeout: Any
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run_workflow("child", timeout=timeout)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "failed"
+        assert engine.execute_once(run_id).outcome == "failed"
         message = "Timeout must be a non-negative number" if timeout == -1 else "timeout: "
         assert engine.row(run_id)["error"]["message"].startswith(message)
         assert engine.steps(run_id) == []
 
     def test_an_input_that_it_does_not_take_fails_the_step_before_anything_starts(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         @engine.ow.workflow("typed")
         def typed(step: Step, order: Order) -> None: ...
@@ -228,13 +227,13 @@ class TestAChild:
             except StepFailed as failure:
                 return str(failure)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         assert "number" in engine.finish(run_id)["output"]
         assert engine.statuses(run_id) == [("typed", "failed")]
 
     def test_the_result_of_a_workflow_comes_back_as_its_declared_type(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         @engine.ow.workflow("typed")
         def typed(step: Step, order: Order) -> Order:
@@ -246,26 +245,26 @@ class TestAChild:
             seen.append((yield step.run_workflow(typed, Order(1))))
             seen.append((yield step.run_workflow("typed", {"number": 2}, type=Order)))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
-        engine.one_pass(child_of(engine, run_id, "typed"))
-        engine.one_pass(run_id)
-        engine.one_pass(child_of(engine, run_id, "typed:1"))
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
+        engine.execute_once(child_of(engine, run_id, "typed"))
+        engine.execute_once(run_id)
+        engine.execute_once(child_of(engine, run_id, "typed:1"))
+        engine.execute_once(run_id)
         assert seen == [Order(2), Order(2), Order(3)]
 
-    def test_a_function_is_no_child(self, engine: Engine, colour: Colour) -> None:
+    def test_a_function_is_no_child(self, engine: Engine, as_workflow: AsWorkflow) -> None:
         def body(step: Any) -> Any:
             yield step.run_workflow(print)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         assert "step.run()" in engine.row(run_id)["error"]["message"]
 
     def test_a_parent_whose_writer_died_before_the_link_finds_its_child_again(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         """As another implementation leaves it that stores attempt, run and link one by one."""
         define_child(engine)
@@ -273,12 +272,12 @@ class TestAChild:
         def body(step: Any) -> Any:
             return (yield step.run_workflow("child", 1))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         child_id = child_of(engine, run_id, "child")
         unlink(engine, run_id)
-        engine.one_pass(child_id)
+        engine.execute_once(child_id)
         engine.conn.execute(
             f'UPDATE "{engine.schema}".workflow_runs SET available_at = now(),'
             " created_at = created_at - interval '2 days' WHERE id IN ($1, $2)",
@@ -288,20 +287,20 @@ class TestAChild:
             f'UPDATE "{engine.schema}".workflow_runs SET available_at = NULL WHERE id = $1',
             [child_id],
         )
-        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.execute_once(run_id).outcome == "completed"
         assert child_of(engine, run_id, "child") == child_id
 
     def test_a_parent_whose_writer_died_before_it_started_the_child_starts_it(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         define_child(engine)
 
         def body(step: Any) -> Any:
             return (yield step.run_workflow("child", 1))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         first = child_of(engine, run_id, "child")
         unlink(engine, run_id)
         engine.conn.execute(f'DELETE FROM "{engine.schema}".workflow_runs WHERE id = $1', [first])
@@ -309,10 +308,10 @@ class TestAChild:
             f'UPDATE "{engine.schema}".workflow_runs SET available_at = now() WHERE id = $1',
             [run_id],
         )
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         second = child_of(engine, run_id, "child")
         assert second != first
-        engine.one_pass(second)
+        engine.execute_once(second)
         assert engine.finish(run_id)["output"] == ["done", 1]
 
 
@@ -324,22 +323,24 @@ def unlink(engine: Engine, run_id: str) -> None:
     )
 
 
-@both
-def test_canceling_reaches_children_when_it_is_asked_to(engine: Engine, colour: Colour) -> None:
+@sync_and_async
+def test_canceling_reaches_children_when_it_is_asked_to(
+    engine: Engine, as_workflow: AsWorkflow
+) -> None:
     def parent(step: Any) -> Any:
         yield step.run_workflow("middle")
 
     def middle(step: Any) -> Any:
         yield step.run_workflow("leaf")
 
-    engine.workflow(colour(parent))
-    engine.ow.workflow("middle")(colour(middle))
+    engine.workflow(as_workflow(parent))
+    engine.ow.workflow("middle")(as_workflow(middle))
     runs = [engine.start() for _ in range(2)]
     below = []
     for run_id in runs:
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         child_id = child_of(engine, run_id, "middle")
-        engine.one_pass(child_id)
+        engine.execute_once(child_id)
         below.append([child_id, child_of(engine, child_id, "leaf")])
     for run_id, children in zip(runs, (False, True), strict=True):
         engine.ow.get_run(run_id).cancel(children=children)
@@ -347,9 +348,9 @@ def test_canceling_reaches_children_when_it_is_asked_to(engine: Engine, colour: 
     assert statuses == [["running", "pending"], ["canceled", "canceled"]]
 
 
-@both
+@sync_and_async
 def test_a_wait_that_the_code_no_longer_comes_to_does_not_keep_the_run_awake(
-    engine: Engine, colour: Colour
+    engine: Engine, as_workflow: AsWorkflow
 ) -> None:
     define_child(engine)
     executions = []
@@ -361,11 +362,11 @@ def test_a_wait_that_the_code_no_longer_comes_to_does_not_keep_the_run_awake(
         else:
             yield step.sleep("long", "1h")
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
-    engine.one_pass(run_id)
-    engine.one_pass(child_of(engine, run_id, "child"))
-    assert engine.one_pass(run_id).outcome == "parked"
+    engine.execute_once(run_id)
+    engine.execute_once(child_of(engine, run_id, "child"))
+    assert engine.execute_once(run_id).outcome == "parked"
     row = engine.row(run_id)
     assert row["available_at"] - row["updated_at"] > timedelta(minutes=59)
 
@@ -379,14 +380,14 @@ def test_input_survives_as_it_was_given(engine: Engine) -> None:
     define_child(engine)
     engine.workflow(body)
     run_id = engine.start()
-    engine.one_pass(run_id)
-    engine.one_pass(child_of(engine, run_id, "child"))
+    engine.execute_once(run_id)
+    engine.execute_once(child_of(engine, run_id, "child"))
     assert engine.finish(run_id)["output"] == ["done", json.loads(json.dumps(value))]
 
 
-@both
+@sync_and_async
 def test_a_wait_that_was_given_up_stays_so_though_the_child_had_just_ended(
-    engine: Engine, colour: Colour
+    engine: Engine, as_workflow: AsWorkflow
 ) -> None:
     """Its end was committed after we had looked, with a time before ours."""
 
@@ -398,10 +399,10 @@ def test_a_wait_that_was_given_up_stays_so_though_the_child_had_just_ended(
         yield step.sleep("nap", 0.5)
         return outcome
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
     while "nap" not in dict(engine.statuses(run_id)):
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
     engine.conn.execute(
         f"UPDATE \"{engine.schema}\".workflow_runs SET status = 'completed', available_at = NULL,"
         " finished_at = created_at WHERE workflow_name = 'child'"
@@ -409,9 +410,9 @@ def test_a_wait_that_was_given_up_stays_so_though_the_child_had_just_ended(
     assert engine.finish(run_id)["output"] == "ChildTimedOut"
 
 
-@both
+@sync_and_async
 def test_the_input_of_a_child_is_what_it_was_when_the_child_was_asked_for(
-    engine: Engine, colour: Colour
+    engine: Engine, as_workflow: AsWorkflow
 ) -> None:
     def body(step: Any) -> Any:
         items: list[int] = []
@@ -420,8 +421,8 @@ def test_the_input_of_a_child_is_what_it_was_when_the_child_was_asked_for(
             step.submit_workflow("child", items, name=f"child-{n}")
         yield step.sleep("nap", 60)
 
-    engine.workflow(colour(body))
-    engine.one_pass(engine.start())
+    engine.workflow(as_workflow(body))
+    engine.execute_once(engine.start())
     inputs = engine.conn.execute(
         f"SELECT input FROM \"{engine.schema}\".workflow_runs WHERE workflow_name = 'child'"
     ).fetchall()

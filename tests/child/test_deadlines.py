@@ -13,15 +13,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.child.colours import Body, both
 
 from owsuper import AsyncStep, Step
 from owsuper.child.deadlines import Deadlines
 from owsuper.core.retry import DEADLINE_ERROR
 from tests.child.conftest import Engine
-
-Colour = Callable[[Body], Callable[..., Any]]
-
+from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
 # --- who is told, and when -------------------------------------------------------------------
 
@@ -54,7 +51,7 @@ class FakePass:
     def now(self) -> datetime:
         return datetime(2030, 1, 1, tzinfo=UTC) + timedelta(seconds=self._clock.seconds)
 
-    def expire(self) -> None:
+    def fail_at_deadline(self) -> None:
         self.told += 1
 
 
@@ -148,9 +145,11 @@ def expired(engine: Engine, run_id: str) -> bool:
     return row["status"] == "failed" and row["error"] == DEADLINE_ERROR
 
 
-@both
+@sync_and_async
 class TestBothColours:
-    def test_the_step_that_is_running_is_the_last(self, engine: Engine, colour: Colour) -> None:
+    def test_the_step_that_is_running_is_the_last(
+        self, engine: Engine, as_workflow: AsWorkflow
+    ) -> None:
         calls: list[str] = []
 
         def body(step: Any) -> Any:
@@ -159,19 +158,19 @@ class TestBothColours:
             yield step.run("b", calls.append, "b")
 
         def until_the_deadline() -> None:
-            while engine.executor.executions[worker].verdict is None:
+            while engine.executor.executions[worker].decided_outcome is None:
                 time.sleep(0.001)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = start(engine, deadline_in=0.2)
         claimed = engine.claim(run_id)
         worker = claimed.worker_id
 
-        assert engine.one_pass(run_id, claimed).outcome == "failed"
+        assert engine.execute_once(run_id, claimed).outcome == "failed"
         assert expired(engine, run_id)
         assert "b" not in calls
 
-    def test_the_deadline_cannot_be_caught(self, engine: Engine, colour: Colour) -> None:
+    def test_the_deadline_cannot_be_caught(self, engine: Engine, as_workflow: AsWorkflow) -> None:
         calls: list[str] = []
 
         def body(step: Any) -> Any:
@@ -182,35 +181,37 @@ class TestBothColours:
                 yield step.run("b", calls.append, "b")
             return "as if nothing had happened"
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = start(engine, deadline_in=0.2)
         claimed = engine.claim(run_id)
         assert claimed.deadline_at is not None
 
-        assert engine.one_pass(run_id, claimed).outcome == "failed"
+        assert engine.execute_once(run_id, claimed).outcome == "failed"
         assert expired(engine, run_id)
         assert calls == []
 
-    def test_a_run_that_ends_in_time_is_not_touched(self, engine: Engine, colour: Colour) -> None:
+    def test_a_run_that_ends_in_time_is_not_touched(
+        self, engine: Engine, as_workflow: AsWorkflow
+    ) -> None:
         def body(step: Any) -> Any:
             return (yield step.run("a", lambda: 1))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = start(engine, deadline_in=60)
-        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.execute_once(run_id).outcome == "completed"
         assert engine.row(run_id)["output"] == 1
 
     def test_a_deadline_that_passed_on_the_way_here_calls_no_step(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         calls: list[str] = []
 
         def body(step: Any) -> Any:
             yield step.run("a", calls.append, "a")
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = start(engine, deadline_in=-1)
-        assert engine.one_pass(run_id).outcome == "failed"
+        assert engine.execute_once(run_id).outcome == "failed"
         assert expired(engine, run_id)
         assert calls == []
 
@@ -235,7 +236,7 @@ class TestAsyncOnly:
         engine.workflow(workflow)
         run_id = start(engine, deadline_in=0.2)
 
-        assert engine.one_pass(run_id).outcome == "failed"
+        assert engine.execute_once(run_id).outcome == "failed"
         assert expired(engine, run_id)
         assert sorted(cancelled) == ["body", "grouped", "submitted"]
 
@@ -246,7 +247,9 @@ class TestAsyncOnly:
             try:
                 await asyncio.Event().wait()
             finally:
-                engine.executor.executions[claimed.worker_id].lose()  # told twice, cancelled once
+                engine.executor.executions[
+                    claimed.worker_id
+                ].abandon()  # told twice, cancelled once
                 await asyncio.sleep(1.3)
                 cleaned.append(name)
 
@@ -258,7 +261,7 @@ class TestAsyncOnly:
         engine.workflow(workflow)
         run_id = start(engine, deadline_in=0.2)
         claimed = engine.claim(run_id)
-        engine.one_pass(run_id, claimed)
+        engine.execute_once(run_id, claimed)
         assert sorted(cleaned) == ["body", "step"]
 
     def test_a_task_that_nobody_awaits_does_not_keep_the_run(self, engine: Engine) -> None:
@@ -270,7 +273,7 @@ class TestAsyncOnly:
 
         engine.workflow(workflow)
         run_id = start(engine, deadline_in=0.2)
-        assert engine.one_pass(run_id).outcome == "failed"
+        assert engine.execute_once(run_id).outcome == "failed"
         assert expired(engine, run_id)
 
 
@@ -287,5 +290,5 @@ class TestSyncOnly:
 
         engine.workflow(workflow)
         run_id = start(engine, deadline_in=0.2)
-        assert engine.one_pass(run_id).outcome == "failed"
+        assert engine.execute_once(run_id).outcome == "failed"
         assert expired(engine, run_id)

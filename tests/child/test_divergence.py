@@ -1,17 +1,14 @@
-"""A workflow that was changed while its runs were under way, in both colours."""
+"""A workflow that was changed while its runs were under way, sync and async."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.child.colours import Body, both
 
 from owsuper import NonDeterminismError, RetryPolicy
 from tests.child.conftest import Engine
-
-Colour = Callable[[Body], Callable[..., Any]]
+from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
 UNREACHED = "recorded steps that this code never reached"
 
@@ -21,11 +18,11 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.message for each in caplog.records if each.message.startswith(UNREACHED)]
 
 
-@both
+@sync_and_async
 class TestAnotherKind:
     @pytest.mark.parametrize("nap", [0, 60], ids=["over", "pending"])
     def test_a_sleep_that_became_a_function_fails_the_run_whatever_is_caught(
-        self, engine: Engine, colour: Colour, nap: float
+        self, engine: Engine, as_workflow: AsWorkflow, nap: float
     ) -> None:
         caught: list[BaseException] = []
         called: list[str] = []
@@ -40,9 +37,9 @@ class TestAnotherKind:
                 caught.append(error)
             yield step.run("next", called.append, "called")
 
-        engine.workflow(colour(body), retry=RetryPolicy())
+        engine.workflow(as_workflow(body), retry=RetryPolicy())
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         engine.conn.execute(f'UPDATE "{engine.schema}".workflow_runs SET available_at = now()')
         row = engine.finish(run_id)
 
@@ -54,7 +51,7 @@ class TestAnotherKind:
         assert called == []
 
     def test_a_function_that_became_a_sleep_fails_the_run(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         def body(step: Any) -> Any:
             if engine.row(step.run_id)["attempts"] == 1:
@@ -62,7 +59,7 @@ class TestAnotherKind:
                 yield step.sleep("stop here", 0.3)
             yield step.sleep("pause", 60)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         row = engine.finish(run_id)
 
@@ -70,10 +67,10 @@ class TestAnotherKind:
         assert dict(engine.statuses(run_id))["pause"] == "completed"
 
 
-@both
+@sync_and_async
 class TestUnreachedSteps:
     def test_a_run_that_completes_without_them_completes_and_says_so_once(
-        self, engine: Engine, colour: Colour, caplog: pytest.LogCaptureFixture
+        self, engine: Engine, as_workflow: AsWorkflow, caplog: pytest.LogCaptureFixture
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run("a", lambda: 1)
@@ -83,7 +80,7 @@ class TestUnreachedSteps:
             yield step.sleep("nap", 0.3)
             return "done"
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         row = engine.finish(run_id)
 
@@ -95,7 +92,7 @@ class TestUnreachedSteps:
         assert vars(record)["run_id"] == run_id
 
     def test_a_run_that_waits_in_a_new_step_says_so_once(
-        self, engine: Engine, colour: Colour, caplog: pytest.LogCaptureFixture
+        self, engine: Engine, as_workflow: AsWorkflow, caplog: pytest.LogCaptureFixture
     ) -> None:
         def body(step: Any) -> Any:
             if engine.row(step.run_id)["attempts"] == 1:
@@ -104,24 +101,24 @@ class TestUnreachedSteps:
                 yield step.sleep("stop here", 60)
             yield step.sleep("new", 60)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         for _ in range(3):
-            assert engine.one_pass(run_id).outcome == "parked"
+            assert engine.execute_once(run_id).outcome == "parked"
             engine.conn.execute(f'UPDATE "{engine.schema}".workflow_runs SET available_at = now()')
 
         assert len(told(caplog)) == 1
         assert f"{UNREACHED}: old, older;" in told(caplog)[0]
 
     def test_of_many_the_first_are_named(
-        self, engine: Engine, colour: Colour, caplog: pytest.LogCaptureFixture
+        self, engine: Engine, as_workflow: AsWorkflow, caplog: pytest.LogCaptureFixture
     ) -> None:
         def body(step: Any) -> Any:
             if engine.row(step.run_id)["attempts"] == 1:
                 yield step.map("old", str, range(25))
             yield step.sleep("nap", 0.3)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         engine.finish(engine.start())
 
         [message] = told(caplog)
@@ -129,7 +126,7 @@ class TestUnreachedSteps:
         assert " and 15 more; " in message
 
     def test_code_that_was_not_changed_says_nothing(
-        self, engine: Engine, colour: Colour, caplog: pytest.LogCaptureFixture
+        self, engine: Engine, as_workflow: AsWorkflow, caplog: pytest.LogCaptureFixture
     ) -> None:
         attempts: list[str] = []
 
@@ -147,7 +144,7 @@ class TestUnreachedSteps:
             yield step.sleep("another", 0.2)
             return results
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         row = engine.finish(engine.start())
         assert (row["output"], row["attempts"]) == ([1, 1], 4)
         assert told(caplog) == []

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.child.colours import Body, both
 
 from owsuper import RetryPolicy, Step, StepFailed
 from tests.child.conftest import Engine
-
-Colour = Callable[[Body], Callable[..., Any]]
+from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
 SOON = RetryPolicy(initial_interval="50ms", maximum_attempts=2)
 
@@ -41,14 +38,14 @@ def accept(engine: Engine) -> None:
 
 
 class TestWritesThatFailByThemselves:
-    @both
+    @sync_and_async
     def test_a_row_that_somebody_has_locked_keeps_no_other_run_waiting(
-        self, engine: Engine, colour: Colour, database_url: str
+        self, engine: Engine, as_workflow: AsWorkflow, database_url: str
     ) -> None:
         def body(step: Any) -> Any:
             return (yield step.run("work", lambda: "done"))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         locked, free = engine.start(), engine.start()
         with (
             ThreadPoolExecutor(2) as executions,
@@ -58,17 +55,17 @@ class TestWritesThatFailByThemselves:
             elsewhere.execute(
                 f"SELECT FROM \"{engine.schema}\".workflow_runs WHERE id = '{locked}' FOR UPDATE"
             )
-            waiting = executions.submit(engine.one_pass, locked, claimed)
-            assert executions.submit(engine.one_pass, free).result().outcome == "completed"
+            waiting = executions.submit(engine.execute_once, locked, claimed)
+            assert executions.submit(engine.execute_once, free).result().outcome == "completed"
             assert not waiting.done()
             elsewhere.rollback()
             assert waiting.result().outcome == "completed"
         assert engine.statuses(locked) == [("work", "completed")]
 
-    @both
+    @sync_and_async
     @pytest.mark.parametrize("sqlstate", ["57014", "40001", "58030"])
     def test_an_error_that_passes_is_waited_for_by_its_own_run_alone(
-        self, engine: Engine, colour: Colour, sqlstate: str
+        self, engine: Engine, as_workflow: AsWorkflow, sqlstate: str
     ) -> None:
         refuse(engine, sqlstate)
         made: list[Any] = []
@@ -79,20 +76,20 @@ class TestWritesThatFailByThemselves:
         def water(step: Any) -> Any:
             return (yield step.run("pour", lambda: "water"))
 
-        engine.workflow(colour(body))
-        engine.ow.workflow("other")(colour(water))
+        engine.workflow(as_workflow(body))
+        engine.ow.workflow("other")(as_workflow(water))
         poisoned, other = engine.start(), engine.start(workflow="other")
         with ThreadPoolExecutor(2) as executions:
-            waiting = executions.submit(engine.one_pass, poisoned)
-            assert executions.submit(engine.one_pass, other).result().outcome == "completed"
+            waiting = executions.submit(engine.execute_once, poisoned)
+            assert executions.submit(engine.execute_once, other).result().outcome == "completed"
             assert not waiting.done()
             accept(engine)
             assert waiting.result().outcome == "completed"
         assert made == [1]
 
-    @both
+    @sync_and_async
     def test_a_value_that_is_too_large_for_the_database_fails_its_run(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         refuse(engine, "54000")
 
@@ -100,17 +97,17 @@ class TestWritesThatFailByThemselves:
             yield step.run("brew", lambda: "poison")
             yield step.run("drink", lambda: None)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "failed"
+        assert engine.execute_once(run_id).outcome == "failed"
         assert engine.row(run_id)["error"]["name"] == "ProgramLimitExceeded"
 
 
 class TestForks:
-    @both
+    @sync_and_async
     @pytest.mark.parametrize("how", ["sys.exit(3)", "return", "raise"])
     def test_a_copy_of_the_process_that_a_step_makes_ends_with_the_step(
-        self, engine: Engine, colour: Colour, how: str
+        self, engine: Engine, as_workflow: AsWorkflow, how: str
     ) -> None:
         codes = {"sys.exit(3)": 3, "return": 0, "raise": 1}
 
@@ -127,9 +124,9 @@ class TestForks:
         def body(step: Any) -> Any:
             return (yield step.run("fork", fork))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.execute_once(run_id).outcome == "completed"
         assert engine.row(run_id)["output"] == codes[how]
         assert engine.statuses(run_id) == [("fork", "completed")]
 
@@ -156,7 +153,7 @@ class TestThreadsOfTheUsers:
 
         engine.workflow(body)
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         assert made == ["began", "ended"]
         assert ("work", "completed") in engine.statuses(run_id)
 
@@ -169,7 +166,7 @@ class TestFutures:
 
         engine.workflow(body)
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.execute_once(run_id).outcome == "completed"
         assert engine.row(run_id)["output"] == [False, False, False, 0, 1, 2]
 
 
@@ -179,10 +176,10 @@ class Speechless(Exception):
 
 
 class TestErrorsOfEveryKind:
-    @both
+    @sync_and_async
     @pytest.mark.parametrize("error", [GeneratorExit, Speechless, KeyboardInterrupt])
     def test_in_a_step_they_are_failures_of_the_step(
-        self, engine: Engine, colour: Colour, error: type[BaseException]
+        self, engine: Engine, as_workflow: AsWorkflow, error: type[BaseException]
     ) -> None:
         made: list[int] = []
 
@@ -193,28 +190,28 @@ class TestErrorsOfEveryKind:
         def body(step: Any) -> Any:
             yield step.run("fail", fail, retry=SOON)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         assert engine.finish(run_id)["error"]["name"] == error.__name__
         assert len(made) == 2
 
-    @both
+    @sync_and_async
     @pytest.mark.parametrize("error", [GeneratorExit, Speechless, KeyboardInterrupt])
     def test_in_the_body_they_fail_the_run(
-        self, engine: Engine, colour: Colour, error: type[BaseException]
+        self, engine: Engine, as_workflow: AsWorkflow, error: type[BaseException]
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run("fine", lambda: None)
             raise error
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "failed"
+        assert engine.execute_once(run_id).outcome == "failed"
         assert engine.row(run_id)["error"]["name"] == error.__name__
 
-    @both
+    @sync_and_async
     def test_the_log_tells_of_each(
-        self, engine: Engine, colour: Colour, caplog: pytest.LogCaptureFixture
+        self, engine: Engine, as_workflow: AsWorkflow, caplog: pytest.LogCaptureFixture
     ) -> None:
         def fail() -> None:
             raise ValueError("out of ink")
@@ -225,7 +222,7 @@ class TestErrorsOfEveryKind:
             except StepFailed:
                 raise LookupError("no paper\neither") from None
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         with caplog.at_level(logging.WARNING, "owsuper.child"):
             engine.finish(run_id)
@@ -242,35 +239,37 @@ class TestErrorsOfEveryKind:
 class TestStandingStill:
     """A process that stood still, or was cut off, for longer than its lease."""
 
-    @both
+    @sync_and_async
     def test_begins_no_step_of_a_run_that_is_not_its_own_any_more(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         made: list[str] = []
 
         def body(step: Any) -> Any:
             yield step.run("work", lambda: made.append("work"))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         claimed = engine.claim(run_id)
         engine.conn.execute(
             f'UPDATE "{engine.schema}".workflow_runs SET worker_id = $1', ["somebody else"]
         )
         late = replace(claimed, claim_sent=claimed.claim_sent - 60)
-        assert engine.one_pass(run_id, late).outcome == "lost"
+        assert engine.execute_once(run_id, late).outcome == "lost"
         assert made == []
 
-    @both
-    def test_goes_on_with_a_run_that_nobody_has_taken(self, engine: Engine, colour: Colour) -> None:
+    @sync_and_async
+    def test_goes_on_with_a_run_that_nobody_has_taken(
+        self, engine: Engine, as_workflow: AsWorkflow
+    ) -> None:
         def body(step: Any) -> Any:
             return (yield step.run("work", lambda: "done"))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         claimed = engine.claim(run_id)
         late = replace(claimed, claim_sent=claimed.claim_sent - 60)
-        assert engine.one_pass(run_id, late).outcome == "completed"
+        assert engine.execute_once(run_id, late).outcome == "completed"
 
 
 class TestFullThreads:
@@ -302,7 +301,7 @@ class TestFullThreads:
         lock = threading.Lock()
         engine.workflow(body)
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.execute_once(run_id).outcome == "completed"
 
 
 def test_a_coroutine_that_nobody_awaits_is_called_by_the_name_of_its_step(engine: Engine) -> None:
@@ -315,5 +314,5 @@ def test_a_coroutine_that_nobody_awaits_is_called_by_the_name_of_its_step(engine
         await asyncio.sleep(0)
 
     engine.workflow(body)
-    engine.one_pass(engine.start())
+    engine.execute_once(engine.start())
     assert names == ["step.run('charge')", "step.sleep('nap')"]

@@ -5,21 +5,20 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from owsuper.child.heartbeat import Heartbeat
-from owsuper.child.leases import Leases
+from owsuper.child.heartbeat import Heartbeat, Leases
 
 
 class HeldRun:
     """A pass, as far as the heartbeat sees it."""
 
-    def __init__(self, leaving: bool) -> None:
+    def __init__(self, final_write_sent: bool) -> None:
         self.run = self
         self.run_id = self.worker_id = "run"
-        self.verdict = None
-        self.leaving = leaving
+        self.decided_outcome = None
+        self.final_write_sent = final_write_sent
         self.lost = threading.Event()
 
-    def lose(self) -> None:
+    def abandon(self) -> None:
         self.lost.set()
 
 
@@ -34,7 +33,7 @@ class Nothing:
 
 
 def test_a_lease_that_cannot_be_renewed_is_lost_unless_the_run_is_just_being_given_back() -> None:
-    ends, goes_on = HeldRun(leaving=True), HeldRun(leaving=False)
+    ends, goes_on = HeldRun(final_write_sent=True), HeldRun(final_write_sent=False)
     executions: Any = {"ends": ends, "goes on": goes_on}
     nothing: Any = Nothing()
     leases = Leases(nothing, nothing, 0.03)
@@ -46,11 +45,11 @@ def test_a_lease_that_cannot_be_renewed_is_lost_unless_the_run_is_just_being_giv
 
 
 def test_leases_are_renewed_at_once_when_that_is_asked_for() -> None:
-    held = HeldRun(leaving=False)
+    held = HeldRun(final_write_sent=False)
     executions: Any = {"held": held}
     nothing: Any = Nothing()
     heartbeat = Heartbeat(executions, nothing, Leases(nothing, nothing, 3600.0), lambda _: None)
 
-    heartbeat.now()
+    heartbeat.renew_now()
     assert held.lost.wait(10)
     heartbeat.stop()

@@ -106,7 +106,7 @@ def entered(directory: Path) -> None:
         threading.Event().wait(0.005)
 
 
-both = pytest.mark.parametrize("workflow", ["two-steps", "async-two-steps"])
+sync_and_async = pytest.mark.parametrize("workflow", ["two-steps", "async-two-steps"])
 
 
 def test_an_assigned_run_is_executed_and_reported(
@@ -120,7 +120,7 @@ def test_an_assigned_run_is_executed_and_reported(
     assert engine.row(run_id)["output"] == 42
 
 
-@both
+@sync_and_async
 def test_drain_finishes_what_runs_and_exits_cleanly(
     engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
 ) -> None:
@@ -136,7 +136,7 @@ def test_drain_finishes_what_runs_and_exits_cleanly(
     assert child.process.wait(10) == 0
 
 
-@both
+@sync_and_async
 @pytest.mark.parametrize("how", ["message", "SIGTERM", "the supervisor's death"])
 def test_stop_gives_the_run_back_at_the_next_step_boundary(
     engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str, how: str
@@ -167,7 +167,7 @@ def test_stop_gives_the_run_back_at_the_next_step_boundary(
     assert not (tmp_path / "after").exists()
 
 
-@both
+@sync_and_async
 def test_an_orphan_gives_its_run_back_when_the_step_takes_too_long(
     engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
 ) -> None:
@@ -247,7 +247,7 @@ def test_async_code_of_a_run_that_is_not_ours_any_more_is_cancelled_where_it_wai
     assert engine.row(run_id)["status"] == "canceled"
 
 
-@both
+@sync_and_async
 def test_what_cannot_be_cancelled_stops_at_its_next_step(
     engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
 ) -> None:
@@ -300,7 +300,7 @@ def test_a_deadline_cancels_async_code_where_it_waits_and_fails_the_run(
     assert "completed" not in dict(engine.statuses(run_id)).values()
 
 
-@both
+@sync_and_async
 def test_a_deadline_stops_what_cannot_be_cancelled_at_its_next_step(
     engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
 ) -> None:

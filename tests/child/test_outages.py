@@ -9,13 +9,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.child.colours import Body, both
 
 from owsuper import AsyncStep, RetryPolicy
 from tests.child.conftest import Engine
+from tests.child.sync_and_async import AsWorkflow, sync_and_async
 from tests.fixtures.proxy import Proxy
 
-Colour = Callable[[Body], Callable[..., Any]]
 Lose = Callable[[Proxy, bytes], None]
 both_halves = pytest.mark.parametrize("lose", [Proxy.lose_answer, Proxy.lose_request])
 
@@ -28,9 +27,9 @@ def engine(proxy: Proxy, schema: str, conn: psycopg.Connection) -> Iterator[Engi
     engine.close()
 
 
-@both
+@sync_and_async
 def test_results_outlive_an_outage_and_no_step_runs_twice(
-    engine: Engine, colour: Colour, proxy: Proxy
+    engine: Engine, as_workflow: AsWorkflow, proxy: Proxy
 ) -> None:
     made: list[str] = []
 
@@ -48,19 +47,19 @@ def test_results_outlive_an_outage_and_no_step_runs_twice(
         first = yield step.run("cut", cut)
         return first + (yield step.run("after", after))
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
 
-    assert engine.one_pass(run_id).outcome == "completed"
+    assert engine.execute_once(run_id).outcome == "completed"
     assert engine.row(run_id)["output"] == "CA"
     assert made == ["cut", "after"]
     assert engine.statuses(run_id) == [("cut", "completed"), ("after", "completed")]
 
 
 @both_halves
-@both
+@sync_and_async
 def test_a_step_whose_answer_was_lost_is_written_once(
-    engine: Engine, colour: Colour, proxy: Proxy, lose: Lose
+    engine: Engine, as_workflow: AsWorkflow, proxy: Proxy, lose: Lose
 ) -> None:
     made: list[str] = []
 
@@ -73,36 +72,36 @@ def test_a_step_whose_answer_was_lost_is_written_once(
         yield step.run("first", first)
         return (yield step.run("second", lambda: proxy.wait_for_drop() or "S"))
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
 
-    assert engine.one_pass(run_id).outcome == "completed"
+    assert engine.execute_once(run_id).outcome == "completed"
     assert made == ["first"]
     assert engine.statuses(run_id) == [("first", "completed"), ("second", "completed")]
 
 
 @both_halves
-@both
+@sync_and_async
 def test_a_completion_whose_answer_was_lost_is_recognized(
-    engine: Engine, colour: Colour, proxy: Proxy, lose: Lose
+    engine: Engine, as_workflow: AsWorkflow, proxy: Proxy, lose: Lose
 ) -> None:
     def body(step: Any) -> Any:
         yield step.run("first", lambda: 1)
         lose(proxy, b"T-H-E-E-N-D")
         return "T-H-E-E-N-D"
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
 
-    assert engine.one_pass(run_id).outcome == "completed"
+    assert engine.execute_once(run_id).outcome == "completed"
     proxy.wait_for_drop()
     assert engine.row(run_id)["output"] == "T-H-E-E-N-D"
 
 
 @both_halves
-@both
+@sync_and_async
 def test_after_a_park_whose_answer_was_lost_the_run_goes_on_where_it_was(
-    engine: Engine, colour: Colour, proxy: Proxy, lose: Lose
+    engine: Engine, as_workflow: AsWorkflow, proxy: Proxy, lose: Lose
 ) -> None:
     def body(step: Any) -> Any:
         yield step.run("first", lambda: 1)
@@ -110,19 +109,19 @@ def test_after_a_park_whose_answer_was_lost_the_run_goes_on_where_it_was(
         yield step.sleep("n-a-p", 1)
         return "awake"
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
 
-    assert engine.one_pass(run_id).outcome in ("lost", "parked")
+    assert engine.execute_once(run_id).outcome in ("lost", "parked")
     proxy.wait_for_drop()
     assert engine.finish(run_id)["output"] == "awake"
     assert engine.statuses(run_id) == [("first", "completed"), ("n-a-p", "completed")]
 
 
 @both_halves
-@both
+@sync_and_async
 def test_a_failure_whose_answer_was_lost_is_charged_once(
-    engine: Engine, colour: Colour, proxy: Proxy, lose: Lose
+    engine: Engine, as_workflow: AsWorkflow, proxy: Proxy, lose: Lose
 ) -> None:
     attempts: list[str] = []
 
@@ -135,7 +134,7 @@ def test_a_failure_whose_answer_was_lost_is_charged_once(
         return len(attempts)
 
     retry = RetryPolicy(initial_interval="1ms", maximum_attempts=2)
-    engine.workflow(colour(body), retry=retry)
+    engine.workflow(as_workflow(body), retry=retry)
     run_id = engine.start()
 
     assert engine.finish(run_id)["output"] == 2
@@ -143,9 +142,9 @@ def test_a_failure_whose_answer_was_lost_is_charged_once(
 
 
 @both_halves
-@both
+@sync_and_async
 def test_an_attempt_whose_answer_was_lost_is_counted_once(
-    engine: Engine, colour: Colour, proxy: Proxy, lose: Lose
+    engine: Engine, as_workflow: AsWorkflow, proxy: Proxy, lose: Lose
 ) -> None:
     attempts: list[str] = []
 
@@ -161,7 +160,7 @@ def test_an_attempt_whose_answer_was_lost_is_counted_once(
     def body(step: Any) -> Any:
         return (yield step.run("flaky", flaky, retry=retry))
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
 
     assert engine.finish(run_id)["output"] == 2
@@ -169,19 +168,19 @@ def test_an_attempt_whose_answer_was_lost_is_counted_once(
 
 
 @both_halves
-@both
+@sync_and_async
 def test_a_final_failure_whose_answer_was_lost_stays_what_it_is(
-    engine: Engine, colour: Colour, proxy: Proxy, lose: Lose
+    engine: Engine, as_workflow: AsWorkflow, proxy: Proxy, lose: Lose
 ) -> None:
     def body(step: Any) -> Any:
         yield step.run("first", lambda: 1)
         lose(proxy, b"f-i-n-a-l")
         raise ValueError("f-i-n-a-l")
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
 
-    assert engine.one_pass(run_id).outcome in ("lost", "failed")
+    assert engine.execute_once(run_id).outcome in ("lost", "failed")
     proxy.wait_for_drop()
     row = engine.row(run_id)
     assert (row["status"], row["error"]["message"]) == ("failed", "f-i-n-a-l")
@@ -207,5 +206,5 @@ def test_no_step_begins_before_a_result_whose_wait_was_cancelled_is_durable(
     engine.workflow(body)
     run_id = engine.start()
 
-    assert engine.one_pass(run_id).outcome == "completed"
+    assert engine.execute_once(run_id).outcome == "completed"
     assert seen == [[("first", "completed")]]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.child.colours import Body, both
 
 from owsuper import Step
 from tests.child.conftest import Engine
-
-Colour = Callable[[Body], Callable[..., Any]]
+from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
 
 def forbid(engine: Engine, table: str) -> None:
@@ -23,26 +20,28 @@ def forbid(engine: Engine, table: str) -> None:
     )
 
 
-@both
+@sync_and_async
 @pytest.mark.parametrize("table", ["step_attempts", "workflow_runs"])
 def test_a_run_whose_end_is_refused_fails_at_once(
-    engine: Engine, colour: Colour, table: str
+    engine: Engine, as_workflow: AsWorkflow, table: str
 ) -> None:
     forbid(engine, table)
 
     def body(step: Any) -> Any:
         return (yield step.run("brew", lambda: "poison"))
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
 
-    assert engine.one_pass(run_id).outcome == "failed"
+    assert engine.execute_once(run_id).outcome == "failed"
     row = engine.row(run_id)
     assert (row["status"], row["error"]["name"]) == ("failed", "CheckViolation")
 
 
-@both
-def test_no_step_follows_on_one_whose_result_is_refused(engine: Engine, colour: Colour) -> None:
+@sync_and_async
+def test_no_step_follows_on_one_whose_result_is_refused(
+    engine: Engine, as_workflow: AsWorkflow
+) -> None:
     forbid(engine, "step_attempts")
     drunk: list[str] = []
 
@@ -50,10 +49,10 @@ def test_no_step_follows_on_one_whose_result_is_refused(engine: Engine, colour: 
         yield step.run("brew", lambda: "poison")
         yield step.run("drink", lambda: drunk.append("all"))
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
 
-    assert engine.one_pass(run_id).outcome == "failed"
+    assert engine.execute_once(run_id).outcome == "failed"
     assert not drunk
 
 
@@ -81,4 +80,4 @@ def test_a_run_is_not_completed_without_a_step_that_is_refused_meanwhile(
     engine.workflow(body)
     run_id = engine.start()
 
-    assert engine.one_pass(run_id).outcome == "failed"
+    assert engine.execute_once(run_id).outcome == "failed"

@@ -1,4 +1,4 @@
-"""What is retried and what is not, in both colours, on real Postgres."""
+"""What is retried and what is not, sync and async, on real Postgres."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.child.colours import Body, both
 
 from owsuper import AsyncStep, NonRetryableError, RetryPolicy, StepFailed
 from tests.child.conftest import Engine
-
-Colour = Callable[[Body], Callable[..., Any]]
+from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
 SOON = RetryPolicy(initial_interval="1ms", maximum_attempts=5)
 
@@ -40,24 +38,24 @@ def calls() -> list[str]:
     return []
 
 
-@both
+@sync_and_async
 class TestSteps:
     def test_with_retry_on_only_such_failures_are_retried(
-        self, engine: Engine, colour: Colour, calls: list[str]
+        self, engine: Engine, as_workflow: AsWorkflow, calls: list[str]
     ) -> None:
         def body(step: Any) -> Any:
             retry = RetryPolicy(initial_interval="1ms", retry_on=ConnectionError)
             yield step.run("a", failing_twice, retry=retry)
 
         failing_twice = failing(calls, ConnectionResetError("busy"), ValueError("wrong"))
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         row = engine.finish(engine.start())
 
         assert (row["status"], row["error"]["message"]) == ("failed", "wrong")
         assert len(calls) == 2
 
     def test_what_is_never_retried_fails_at_once_and_can_be_caught(
-        self, engine: Engine, colour: Colour, calls: list[str]
+        self, engine: Engine, as_workflow: AsWorkflow, calls: list[str]
     ) -> None:
         def body(step: Any) -> Any:
             retry = RetryPolicy(never_retry=lambda error: "gone" in str(error))
@@ -68,17 +66,17 @@ class TestSteps:
             yield step.sleep("nap", 0.2)
             return caught
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         assert engine.finish(engine.start())["output"] == "gone"
         assert len(calls) == 1
 
     def test_an_error_that_says_so_itself_is_not_retried_by_step_or_workflow(
-        self, engine: Engine, colour: Colour, calls: list[str]
+        self, engine: Engine, as_workflow: AsWorkflow, calls: list[str]
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run("a", failing(calls, DeclinedError("no funds")), retry=SOON)
 
-        engine.workflow(colour(body), retry=SOON)
+        engine.workflow(as_workflow(body), retry=SOON)
         run_id = engine.start()
         row = engine.finish(run_id)
 
@@ -90,13 +88,17 @@ class TestSteps:
         assert attempt["error"]["final"] is True
 
     def test_a_predicate_that_fails_makes_the_failure_final_and_the_log_says_so(
-        self, engine: Engine, colour: Colour, calls: list[str], caplog: pytest.LogCaptureFixture
+        self,
+        engine: Engine,
+        as_workflow: AsWorkflow,
+        calls: list[str],
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         def body(step: Any) -> Any:
             retry = RetryPolicy(retry_on=lambda error: error.errno == 5)  # type: ignore[attr-defined]
             yield step.run("a", failing(calls, ValueError("no status")), retry=retry)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         row = engine.finish(engine.start())
 
         assert (row["status"], row["error"]["message"]) == ("failed", "no status")
@@ -106,31 +108,31 @@ class TestSteps:
         assert why.startswith("RetryPolicy.retry_on raised AttributeError: ")
 
     def test_a_retry_with_jitter_is_due_at_the_same_time_in_every_pass(
-        self, engine: Engine, colour: Colour, calls: list[str]
+        self, engine: Engine, as_workflow: AsWorkflow, calls: list[str]
     ) -> None:
         def body(step: Any) -> Any:
             retry = RetryPolicy(initial_interval="1h", maximum_interval="1h", jitter=0.5)
             return (yield step.run("a", failing_once, retry=retry))
 
         failing_once = failing(calls, ValueError("not yet"))
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         due = engine.row(run_id)["available_at"]
         (attempt,) = engine.steps(run_id)
         pause = due - attempt["finished_at"]
         assert timedelta(minutes=29, seconds=59) < pause < timedelta(hours=1)
 
         engine.conn.execute(f'UPDATE "{engine.schema}".workflow_runs SET available_at = now()')
-        assert engine.one_pass(run_id).outcome == "retrying"
+        assert engine.execute_once(run_id).outcome == "retrying"
         assert engine.row(run_id)["available_at"] == due
         assert len(calls) == 1
 
 
-@both
+@sync_and_async
 class TestWorkflows:
     def test_the_workflows_own_policy_asks_about_what_its_function_raises(
-        self, engine: Engine, colour: Colour, calls: list[str]
+        self, engine: Engine, as_workflow: AsWorkflow, calls: list[str]
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run("a", lambda: 1)
@@ -138,20 +140,24 @@ class TestWorkflows:
 
         flaky = failing(calls, ConnectionError("busy"), ValueError("wrong"))
         retry = RetryPolicy(initial_interval="1ms", retry_on=ConnectionError)
-        engine.workflow(colour(body), retry=retry)
+        engine.workflow(as_workflow(body), retry=retry)
         row = engine.finish(engine.start())
 
         assert (row["status"], row["error"]["message"]) == ("failed", "wrong")
         assert len(calls) == 2
 
     def test_a_function_that_raises_a_non_retryable_error_fails_its_run(
-        self, engine: Engine, colour: Colour, calls: list[str], caplog: pytest.LogCaptureFixture
+        self,
+        engine: Engine,
+        as_workflow: AsWorkflow,
+        calls: list[str],
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run("a", lambda: 1)
             return failing(calls, DeclinedError("no"))()
 
-        engine.workflow(colour(body), retry=SOON)
+        engine.workflow(as_workflow(body), retry=SOON)
         row = engine.finish(engine.start())
 
         assert (row["status"], row["error"]["name"]) == ("failed", "DeclinedError")
@@ -160,14 +166,14 @@ class TestWorkflows:
         assert vars(record)["not_retried"] == "NonRetryableError"
 
     def test_a_predicate_that_fails_ends_the_run_and_the_log_says_so(
-        self, engine: Engine, colour: Colour, caplog: pytest.LogCaptureFixture
+        self, engine: Engine, as_workflow: AsWorkflow, caplog: pytest.LogCaptureFixture
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run("a", lambda: 1)
             raise ValueError("wrong")
 
         undecided = RetryPolicy(never_retry=lambda error: None)  # type: ignore[arg-type,return-value]
-        engine.workflow(colour(body), retry=undecided)
+        engine.workflow(as_workflow(body), retry=undecided)
         row = engine.finish(engine.start())
 
         assert (row["status"], row["error"]["message"]) == ("failed", "wrong")
@@ -189,14 +195,14 @@ def test_a_task_group_whose_step_is_not_to_be_retried_fails_the_run_at_once(
     assert (row["error"]["name"], row["attempts"], len(calls)) == ("DeclinedError", 1, 1)
 
 
-@both
+@sync_and_async
 class TestTheStepLimit:
-    def test_it_is_the_workflows_own(self, engine: Engine, colour: Colour) -> None:
+    def test_it_is_the_workflows_own(self, engine: Engine, as_workflow: AsWorkflow) -> None:
         def body(step: Any) -> Any:
             for _ in range(4):
                 yield step.run("a", lambda: 1)
 
-        engine.workflow(colour(body), step_limit=3, retry=SOON)
+        engine.workflow(as_workflow(body), step_limit=3, retry=SOON)
         run_id = engine.start()
         row = engine.finish(run_id)
 
@@ -211,7 +217,7 @@ class TestTheStepLimit:
         assert len(engine.steps(run_id)) == 3
 
     def test_a_run_of_more_attempts_than_are_read_at_once_is_replayed_in_full(
-        self, engine: Engine, colour: Colour, calls: list[str]
+        self, engine: Engine, as_workflow: AsWorkflow, calls: list[str]
     ) -> None:
         def body(step: Any) -> Any:
             numbers = []
@@ -223,41 +229,41 @@ class TestTheStepLimit:
         def never() -> int:
             raise AssertionError("all of these are recorded")
 
-        engine.workflow(colour(body), step_limit=2501)
+        engine.workflow(as_workflow(body), step_limit=2501)
         run_id = engine.start()
         engine.claim(run_id)
         record(engine, run_id, 2500)
 
-        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.execute_once(run_id).outcome == "completed"
         assert engine.row(run_id)["output"] == sum(range(2500))
         assert calls == ["called"]
 
     def test_attempts_that_crashes_abandoned_do_not_push_results_out_of_the_history(
-        self, engine: Engine, colour: Colour, calls: list[str]
+        self, engine: Engine, as_workflow: AsWorkflow, calls: list[str]
     ) -> None:
         def body(step: Any) -> Any:
             first = yield step.run("a", lambda: 7)
             yield step.run("b", failing(calls))
             return first
 
-        engine.workflow(colour(body), step_limit=2)
+        engine.workflow(as_workflow(body), step_limit=2)
         run_id = engine.start()
         engine.claim(run_id)
         record(engine, run_id, 5000, status="running")
         record(engine, run_id, 1)
 
-        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.execute_once(run_id).outcome == "completed"
         assert engine.row(run_id)["output"] == 0
         assert calls == ["called"]
 
     def test_a_history_beyond_the_limit_fails_the_run_before_its_function_is_called(
-        self, engine: Engine, colour: Colour, calls: list[str]
+        self, engine: Engine, as_workflow: AsWorkflow, calls: list[str]
     ) -> None:
         def body(step: Any) -> Any:
             calls.append("body")
             yield step.run("a", failing(calls))
 
-        engine.workflow(colour(body), step_limit=2, retry=SOON)
+        engine.workflow(as_workflow(body), step_limit=2, retry=SOON)
         run_id = engine.start()
         engine.claim(run_id)
         record(engine, run_id, 3)

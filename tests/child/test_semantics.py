@@ -1,4 +1,4 @@
-"""What a workflow may rely on, in both colours, on real Postgres."""
+"""What a workflow may rely on, sync and async, on real Postgres."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from tests.child.colours import Body, awaiting, blocking, both
 
 from owsuper import AsyncStep, RetryPolicy, Step, StepFailed, StepUsageError
 from tests.child.conftest import Engine
-
-Colour = Callable[[Body], Callable[..., Any]]
+from tests.child.sync_and_async import AsWorkflow, as_async, as_sync, sync_and_async
 
 SOON = RetryPolicy(initial_interval="100ms", maximum_attempts=5)
 ONCE = RetryPolicy(maximum_attempts=1)
@@ -55,39 +53,39 @@ def calls() -> Calls:
     return Calls()
 
 
-@both
+@sync_and_async
 class TestStepsInOrder:
     def test_each_step_runs_once_and_the_run_completes(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             a = yield step.run("a", calls("a"))
             b = yield step.run("b", calls("b", {"after": a}))
             return [a, b]
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
 
-        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.execute_once(run_id).outcome == "completed"
         assert engine.row(run_id)["output"] == ["A", {"after": "A"}]
         assert engine.statuses(run_id) == [("a", "completed"), ("b", "completed")]
         assert calls.made == ["a", "b"]
 
     def test_a_name_used_again_gets_a_number(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             for _ in range(3):
                 yield step.run("a", calls("a"))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         engine.finish(run_id)
 
         assert [name for name, _ in engine.statuses(run_id)] == ["a", "a:1", "a:2"]
 
     def test_after_a_crash_only_the_unfinished_step_runs_again(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         """The crash: a pass whose last write never happened because its lease was lost."""
 
@@ -105,30 +103,30 @@ class TestStepsInOrder:
                 )
             return "B"
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
 
-        assert engine.one_pass(run_id).outcome == "lost"
+        assert engine.execute_once(run_id).outcome == "lost"
         assert engine.statuses(run_id) == [("a", "completed")]
         assert engine.finish(run_id)["output"] == "C"
         assert calls.made == ["a", "b", "b", "c"]
 
     def test_both_kinds_of_functions_may_be_steps(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             a = yield step.run("a", calls("a"))
             b = yield step.run("b", calls.asynchronous("b"))
             return a + b
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         assert engine.finish(engine.start())["output"] == "AB"
 
 
-@both
+@sync_and_async
 class TestFailures:
     def test_a_failed_step_is_retried_in_a_later_pass_and_never_shows(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             try:
@@ -139,10 +137,10 @@ class TestFailures:
                 raise
 
         flaky = calls("b", ValueError("not yet"), "B")
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
 
-        assert engine.one_pass(run_id).outcome == "retrying"
+        assert engine.execute_once(run_id).outcome == "retrying"
         waiting = engine.row(run_id)
         assert waiting["status"] == "pending"
         assert waiting["error"]["message"] == "not yet"
@@ -150,14 +148,14 @@ class TestFailures:
         assert waiting["worker_id"] is None
         assert waiting["started_at"] is None
 
-        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.execute_once(run_id).outcome == "completed"
         done = engine.row(run_id)
         assert (done["output"], done["error"]) == ("B", None)
         assert engine.statuses(run_id) == [("a", "completed"), ("b", "failed"), ("b", "completed")]
         assert calls.made == ["a", "b", "b"]
 
     def test_an_exhausted_step_can_be_caught_and_is_not_run_on_replay(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             try:
@@ -167,20 +165,20 @@ class TestFailures:
             yield step.sleep("nap", 0.3)
             return caught
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
 
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         assert engine.finish(run_id)["output"] == ["a", "never", "ValueError"]
         assert calls.made == ["a"]
 
     def test_an_exhausted_step_that_nobody_catches_fails_the_run_with_its_error(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run("a", calls("a", KeyError("gone")), retry=ONCE)
 
-        engine.workflow(colour(body), retry=RetryPolicy())
+        engine.workflow(as_workflow(body), retry=RetryPolicy())
         row = engine.finish(engine.start())
 
         assert row["status"] == "failed"
@@ -188,18 +186,20 @@ class TestFailures:
         assert "test_semantics" in row["error"]["stack"]
         assert row["attempts"] == 1
 
-    def test_an_exception_of_the_body_fails_the_run(self, engine: Engine, colour: Colour) -> None:
+    def test_an_exception_of_the_body_fails_the_run(
+        self, engine: Engine, as_workflow: AsWorkflow
+    ) -> None:
         def body(step: Any) -> Any:
             yield step.run("a", lambda: 1)
             raise ValueError("boom")
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         row = engine.finish(engine.start())
 
         assert (row["status"], row["error"]["message"]) == ("failed", "boom")
 
     def test_waking_up_does_not_use_up_the_workflows_retry_budget(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             yield step.sleep("one", 0.25)
@@ -208,29 +208,35 @@ class TestFailures:
             return "done"
 
         flaky = calls("body", ValueError("first"), "fine")
-        engine.workflow(colour(body), retry=RetryPolicy(initial_interval="1ms", maximum_attempts=2))
+        engine.workflow(
+            as_workflow(body), retry=RetryPolicy(initial_interval="1ms", maximum_attempts=2)
+        )
         row = engine.finish(engine.start())
 
         assert (row["status"], row["output"], row["attempts"]) == ("completed", "done", 4)
 
-    def test_the_workflows_budget_ends(self, engine: Engine, colour: Colour, calls: Calls) -> None:
+    def test_the_workflows_budget_ends(
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
+    ) -> None:
         def body(step: Any) -> Any:
             yield step.sleep("one", 0.01)
             raise ValueError(f"failure {fail()}")
 
         fail = calls("body", 1, 2, 3)
-        engine.workflow(colour(body), retry=RetryPolicy(initial_interval="1ms", maximum_attempts=3))
+        engine.workflow(
+            as_workflow(body), retry=RetryPolicy(initial_interval="1ms", maximum_attempts=3)
+        )
         row = engine.finish(engine.start())
 
         assert (row["status"], row["error"]["message"]) == ("failed", "failure 3")
 
     def test_a_result_that_cannot_be_stored_fails_the_step_and_is_not_produced_again(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run("a", calls("a", {"items": [1, float("nan")]}), retry=SOON)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         row = engine.finish(engine.start())
 
         assert row["status"] == "failed"
@@ -239,14 +245,14 @@ class TestFailures:
         assert calls.made == ["a"]
 
     def test_an_output_that_cannot_be_stored_fails_the_run_once(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run("a", calls("a"))
             calls.made.append("body")
             return {"when": {1, 2}}
 
-        engine.workflow(colour(body), retry=RetryPolicy())
+        engine.workflow(as_workflow(body), retry=RetryPolicy())
         row = engine.finish(engine.start())
 
         assert row["status"] == "failed"
@@ -255,7 +261,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("where", ["step", "body"])
     def test_sys_exit_is_a_failure_like_any_other(
-        self, engine: Engine, colour: Colour, where: str, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, where: str, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             if where == "step":
@@ -263,26 +269,26 @@ class TestFailures:
             yield step.run("b", calls("b"))
             raise SystemExit(3)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         row = engine.finish(engine.start())
 
         assert (row["status"], row["error"]["name"]) == ("failed", "SystemExit")
 
 
-@both
+@sync_and_async
 class TestSleeping:
     def test_a_sleep_parks_the_run_until_the_time_that_is_stored(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run("before", calls("before"))
             yield step.sleep("nap", 0.3)
             return (yield step.run("after", calls("after")))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
 
-        ended = engine.one_pass(run_id)
+        ended = engine.execute_once(run_id)
         parked = engine.row(run_id)
         nap = engine.steps(run_id)[1]
         assert ended.outcome == "parked"
@@ -301,23 +307,23 @@ class TestSleeping:
         assert calls.made == ["before", "after"]
 
     def test_a_run_woken_too_early_parks_again_until_the_same_time(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         def body(step: Any) -> Any:
             yield step.sleep("nap", 60)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         until = engine.row(run_id)["available_at"]
         engine.conn.execute(f'UPDATE "{engine.schema}".workflow_runs SET available_at = now()')
 
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         assert engine.row(run_id)["available_at"] == until
         assert engine.statuses(run_id) == [("nap", "running")]
 
     def test_swallowing_what_unwinds_the_body_changes_nothing(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             try:
@@ -330,36 +336,36 @@ class TestSleeping:
                 calls.made.append("swallowed again")
             return "too early" if "swallowed" in calls.made[-2:] else "in time"
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
 
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         assert calls.made == ["swallowed", "swallowed again"]
         calls.made.clear()
         assert engine.finish(run_id)["output"] == "in time"
         assert calls.made == ["a"]
 
     def test_a_sleep_of_no_or_negative_length_is_over_at_once(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         def body(step: Any) -> Any:
             yield step.sleep("none", 0)
             yield step.sleep("negative", "-1s")
             return "awake"
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
 
         assert engine.finish(run_id)["output"] == "awake"
         assert engine.statuses(run_id) == [("none", "completed"), ("negative", "completed")]
 
     def test_a_duration_that_cannot_be_read_fails_the_run_and_leaves_no_row(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         def body(step: Any) -> Any:
             yield step.sleep("nap", "1 fortnight")
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         row = engine.finish(run_id)
 
@@ -367,9 +373,11 @@ class TestSleeping:
         assert engine.steps(run_id) == []
 
 
-@both
+@sync_and_async
 class TestParallelSteps:
-    def test_submitted_steps_run_at_the_same_time(self, engine: Engine, colour: Colour) -> None:
+    def test_submitted_steps_run_at_the_same_time(
+        self, engine: Engine, as_workflow: AsWorkflow
+    ) -> None:
         together = threading.Barrier(3, timeout=10)
 
         def body(step: Any) -> Any:
@@ -379,11 +387,11 @@ class TestParallelSteps:
                 positions.append((yield future))
             return sorted(positions)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         assert engine.finish(engine.start())["output"] == [0, 1, 2]
 
     def test_map_gives_a_step_to_each_item_and_keeps_their_order(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         def body(step: Any) -> Any:
             return (yield step.map("square", square, range(100)))
@@ -391,7 +399,7 @@ class TestParallelSteps:
         def square(number: int) -> int:
             return number * number
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         row = engine.finish(run_id)
 
@@ -399,7 +407,7 @@ class TestParallelSteps:
         assert len({name for name, _ in engine.statuses(run_id)}) == 100
 
     def test_a_retry_waits_for_the_siblings_and_does_not_repeat_them(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         failed = threading.Event()
 
@@ -420,16 +428,16 @@ class TestParallelSteps:
             two = step.submit("slow", slow)
             return [(yield one), (yield two)]
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
 
-        assert engine.one_pass(run_id).outcome == "retrying"
+        assert engine.execute_once(run_id).outcome == "retrying"
         assert sorted(engine.statuses(run_id)) == [("flaky", "failed"), ("slow", "completed")]
         assert engine.finish(run_id)["output"] == ["F", "S"]
         assert sorted(calls.made) == ["flaky", "flaky", "slow"]
 
     def test_a_terminal_failure_waits_for_the_siblings_too(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         failed = threading.Event()
 
@@ -446,14 +454,14 @@ class TestParallelSteps:
             step.submit("slow", slow)
             yield one
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
 
         assert engine.finish(run_id)["error"]["message"] == "fatal"
         assert sorted(engine.statuses(run_id)) == [("fatal", "failed"), ("slow", "completed")]
 
     def test_parking_waits_for_the_siblings_and_does_not_repeat_them(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def slow() -> str:
             deadline = time.monotonic() + 10
@@ -469,16 +477,16 @@ class TestParallelSteps:
             yield step.sleep("nap", 0.5)
             return (yield future)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
 
-        assert engine.one_pass(run_id).outcome in ("parked", "completed")
+        assert engine.execute_once(run_id).outcome in ("parked", "completed")
         assert ("slow", "completed") in engine.statuses(run_id)
         assert engine.row(run_id)["output"] == "S" or engine.finish(run_id)["output"] == "S"
         assert calls.made == ["slow"]
 
     def test_the_run_does_not_end_before_the_steps_it_submitted(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         returned = threading.Event()
 
@@ -492,17 +500,17 @@ class TestParallelSteps:
             return "early"
             yield
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
 
         assert engine.finish(run_id)["output"] == "early"
         assert engine.statuses(run_id) == [("slow", "completed")]
 
 
-@both
+@sync_and_async
 class TestMisuse:
     def test_a_step_inside_a_steps_function_is_a_clear_error_and_is_not_retried(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             def outer() -> Any:
@@ -511,7 +519,7 @@ class TestMisuse:
 
             yield step.run("outer", outer)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         row = engine.finish(engine.start())
 
         assert row["error"]["name"] == "StepUsageError"
@@ -519,7 +527,7 @@ class TestMisuse:
         assert calls.made == ["outer"]
 
     def test_a_step_after_the_end_of_its_run_is_a_clear_error(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         kept: list[Any] = []
 
@@ -528,7 +536,7 @@ class TestMisuse:
             return "done"
             yield
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         engine.finish(run_id)
 
@@ -541,7 +549,7 @@ class TestMisuse:
         [("", "empty"), ("x" * 501, "501 characters"), ("a\x00b", "U\\+0000"), (7, "int")],
     )
     def test_a_step_name_that_cannot_be_stored_is_a_clear_error(
-        self, engine: Engine, colour: Colour, name: Any, message: str
+        self, engine: Engine, as_workflow: AsWorkflow, name: Any, message: str
     ) -> None:
         errors: list[BaseException] = []
 
@@ -551,19 +559,19 @@ class TestMisuse:
             except StepUsageError as exc:
                 errors.append(exc)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         engine.finish(engine.start())
 
         with pytest.raises(StepUsageError, match=message):
             raise errors[0]
 
     def test_a_value_in_place_of_a_function_is_a_clear_error(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run("a", 7)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         row = engine.finish(engine.start())
 
         assert "'a' was given int 7, which is not callable" in row["error"]["message"]
@@ -575,10 +583,10 @@ class Order:
     lines: list[str]
 
 
-@both
+@sync_and_async
 class TestTypes:
     def test_a_step_gives_what_its_function_is_annotated_to_return_then_and_later(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         seen: list[Any] = []
 
@@ -592,7 +600,7 @@ class TestTypes:
             yield step.sleep("nap", 0.25)
             return seen[-1]
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         row = engine.finish(engine.start())
 
         assert seen[:3] == [Order(7, ["a"]), {"id": 8, "lines": []}, Order(9, [])]
@@ -600,7 +608,7 @@ class TestTypes:
         assert row["output"] == {"id": 9, "lines": []}
 
     def test_a_step_whose_result_is_not_what_it_is_annotated_to_return_fails_for_good(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def fetch() -> Order:
             calls.made.append("fetch")
@@ -609,7 +617,7 @@ class TestTypes:
         def body(step: Any) -> Any:
             yield step.run("fetch", fetch)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         row = engine.finish(engine.start())
 
         assert row["error"]["name"] == "InvalidData"
@@ -617,14 +625,14 @@ class TestTypes:
         assert calls.made == ["fetch"]
 
     def test_a_run_whose_result_is_not_what_it_is_annotated_to_return_fails_for_good(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             calls.made.append("body")
             yield step.sleep("nap", 0)
             return {"id": "seven", "lines": []}
 
-        workflow = colour(body)
+        workflow = as_workflow(body)
         workflow.__annotations__["return"] = Order
         engine.workflow(workflow, retry=SOON)
         row = engine.finish(engine.start())
@@ -635,7 +643,7 @@ class TestTypes:
         assert row["output"] is None
 
     def test_a_return_annotation_that_json_cannot_become_is_refused_before_the_function_runs(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def fetch() -> threading.Thread:
             calls.made.append("fetch")
@@ -644,7 +652,7 @@ class TestTypes:
         def body(step: Any) -> Any:
             yield step.run("fetch", fetch)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         row = engine.finish(engine.start())
 
         assert row["error"]["name"] == "ConfigurationError"
@@ -653,15 +661,15 @@ class TestTypes:
         assert calls.made == []
 
 
-@both
+@sync_and_async
 class TestWhatIsWrittenWhen:
     def test_a_result_is_written_although_the_body_lingers(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
             yield step.run("a", calls("a"))
             with ThreadPoolExecutor(1) as outside:
-                if colour is awaiting:
+                if as_workflow is as_async:
                     yield asyncio.wrap_future(outside.submit(until_written))
                 else:
                     outside.submit(until_written).result()
@@ -674,10 +682,12 @@ class TestWhatIsWrittenWhen:
             ).fetchone():
                 assert time.monotonic() < deadline, "the result was not written"
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         assert engine.finish(engine.start())["output"] == "seen"
 
-    def test_a_long_step_shows_as_running_meanwhile(self, engine: Engine, colour: Colour) -> None:
+    def test_a_long_step_shows_as_running_meanwhile(
+        self, engine: Engine, as_workflow: AsWorkflow
+    ) -> None:
         def slow() -> str:
             deadline = time.monotonic() + 10
             while not (
@@ -691,7 +701,7 @@ class TestWhatIsWrittenWhen:
         def body(step: Any) -> Any:
             return (yield step.run("slow", slow))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         output = engine.finish(run_id)["output"]
 
@@ -700,18 +710,18 @@ class TestWhatIsWrittenWhen:
         assert (step["status"], step["output"]) == ("completed", output)
 
     def test_a_pass_that_lost_its_lease_starts_no_further_step(
-        self, engine: Engine, colour: Colour, calls: Calls
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
-            yield step.run("a", lambda: engine.executor.executions[worker].lose())
+            yield step.run("a", lambda: engine.executor.executions[worker].abandon())
             yield step.run("b", calls("b"))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         claimed = engine.claim(run_id)
         worker = claimed.worker_id
 
-        assert engine.one_pass(run_id, claimed).outcome == "lost"
+        assert engine.execute_once(run_id, claimed).outcome == "lost"
         assert calls.made == []
         assert engine.row(run_id)["worker_id"] == worker, "a lost run is left alone"
 
@@ -744,7 +754,7 @@ class TestAsyncOnly:
         engine.workflow(workflow)
         run_id = engine.start()
 
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         ends = {row["step_name"]: row["context"]["resumeAt"] for row in engine.steps(run_id)}
         woken = engine.row(run_id)["available_at"]
         assert woken.isoformat(timespec="milliseconds").replace("+00:00", "Z") == ends["short"]
@@ -767,7 +777,7 @@ class TestAsyncOnly:
         engine.workflow(workflow)
         run_id = engine.start()
 
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         assert calls.made == ["a", "b", "c"]
         assert engine.finish(run_id)["output"] == "done"
         assert calls.made == ["a", "b", "c"]
@@ -877,5 +887,5 @@ def test_blocking_and_awaiting_are_what_the_tests_think_they_are() -> None:
     def body(step: Any) -> Any:
         yield
 
-    assert not asyncio.iscoroutinefunction(blocking(body))
-    assert asyncio.iscoroutinefunction(awaiting(body))
+    assert not asyncio.iscoroutinefunction(as_sync(body))
+    assert asyncio.iscoroutinefunction(as_async(body))

@@ -1,9 +1,8 @@
-"""Signals, in both colours, between runs and from outside."""
+"""Signals, sync and async, between runs and from outside."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -12,14 +11,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.child.colours import Body, both
 
 from owsuper import ConfigurationError, NotSerializable, Signal, StepFailed
 from owsuper.db import connect
 from owsuper.db.clients import ClientQueries
 from tests.child.conftest import Engine
-
-Colour = Callable[[Body], Callable[..., Any]]
+from tests.child.sync_and_async import AsWorkflow, Body, sync_and_async
 
 
 @dataclass
@@ -66,16 +63,16 @@ def waiting(timeout: Any = None, **more: Any) -> Body:
     return body
 
 
-@both
+@sync_and_async
 class TestWaiting:
     def test_the_data_that_was_sent_is_what_the_wait_returns(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
-        engine.workflow(colour(waiting()))
+        engine.workflow(as_workflow(waiting()))
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         assert engine.ow.send_signal("go", {"a": [1]}) == [run_id]
-        assert engine.one_pass(run_id).outcome == "completed"
+        assert engine.execute_once(run_id).outcome == "completed"
         assert engine.row(run_id)["output"] == {"data": {"a": [1]}}
         [step] = engine.steps(run_id)
         assert (step["kind"], step["output"]) == ("signal-wait", {"data": {"a": [1]}})
@@ -83,29 +80,29 @@ class TestWaiting:
         assert deliveries(engine) == [("go", {"a": [1]}, None, run_id)]
 
     def test_a_signal_without_data_is_a_signal_and_none_in_time_is_none(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
-        engine.workflow(colour(waiting("200ms")))
+        engine.workflow(as_workflow(waiting("200ms")))
         late = engine.start()
         assert engine.finish(late)["output"] is None
         assert engine.steps(late)[0]["output"] is None
         sent = engine.start()
-        engine.one_pass(sent)
+        engine.execute_once(sent)
         engine.ow.send_signal("go")
         assert engine.finish(sent)["output"] == {"data": None}
         assert engine.steps(sent)[0]["output"] == {"data": None}
 
     def test_a_signal_wins_over_a_timeout_that_has_passed(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
-        engine.workflow(colour(waiting("200ms")))
+        engine.workflow(as_workflow(waiting("200ms")))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         engine.ow.send_signal("go", 1)
         assert engine.finish(run_id)["output"] == {"data": 1}
 
     def test_a_run_that_parks_after_its_signal_has_come_is_due_at_once(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         """It was sent after the history was read, while the run had an owner to wake it."""
         executions = []
@@ -116,20 +113,20 @@ class TestWaiting:
                 engine.ow.send_signal("go", 1)
             return (yield step.wait_for_signal("go"))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         engine.conn.execute(
             f'UPDATE "{engine.schema}".workflow_runs SET available_at = now() WHERE id = $1',
             [run_id],
         )
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         row = engine.row(run_id)
         assert row["available_at"] <= row["updated_at"]
         assert engine.finish(run_id)["output"] == {"data": 1}
 
     def test_a_signal_that_comes_while_the_wait_is_being_given_up_is_not_lost(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         """It was sent after the history was read, to a wait whose time was over."""
         executions = []
@@ -140,16 +137,16 @@ class TestWaiting:
                 assert engine.ow.send_signal("go", 1, buffer=True) == [run_id]
             return (yield step.wait_for_signal("go", timeout="200ms"))
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         assert engine.finish(run_id)["output"] == {"data": 1}
         assert engine.steps(run_id)[0]["output"] == {"data": 1}
         assert kept(engine) == 0
 
     @pytest.mark.parametrize("timeout", [0, 0.001, 0.004])
     def test_what_was_kept_is_taken_however_short_the_wait_is_beside_other_steps(
-        self, engine: Engine, colour: Colour, timeout: float
+        self, engine: Engine, as_workflow: AsWorkflow, timeout: float
     ) -> None:
         def body(step: Any) -> Any:
             busy = step.submit("busy", time.sleep, 0.05)
@@ -157,17 +154,17 @@ class TestWaiting:
             yield busy
             return signal
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         for n in range(5):
             engine.ow.send_signal("go", n, buffer=True)
             assert engine.finish(engine.start())["output"] == {"data": n}
 
     def test_a_run_that_parks_while_its_signal_is_being_sent_is_due_at_once(
-        self, engine: Engine, colour: Colour, database_url: str
+        self, engine: Engine, as_workflow: AsWorkflow, database_url: str
     ) -> None:
-        engine.workflow(colour(waiting("1h")))
+        engine.workflow(as_workflow(waiting("1h")))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         engine.conn.execute(
             f'UPDATE "{engine.schema}".workflow_runs SET available_at = now() WHERE id = $1',
             [run_id],
@@ -177,7 +174,7 @@ class TestWaiting:
             claimed = engine.claim(run_id)
             with sender.transaction():
                 assert send_within(sender, engine, b"7") == [run_id]
-                ended = pool.submit(engine.one_pass, run_id, claimed)
+                ended = pool.submit(engine.execute_once, run_id, claimed)
                 wait_until_blocked(sender, ended)
             assert ended.result().outcome == "parked"
         row = engine.row(run_id)
@@ -185,7 +182,7 @@ class TestWaiting:
         assert engine.finish(run_id)["output"] == {"data": 7}
 
     def test_data_is_given_as_the_type_that_was_asked_for(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         seen = []
 
@@ -193,15 +190,15 @@ class TestWaiting:
             seen.append((yield step.wait_for_signal("go", type=Approval)))
             yield step.sleep("pause", 0.2)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         engine.ow.send_signal("go", Approval("me"))
         engine.finish(run_id)
         assert seen == [Signal(Approval("me"))] * 2
 
     def test_data_of_another_type_fails_the_step_and_names_the_field(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         seen = []
 
@@ -213,10 +210,10 @@ class TestWaiting:
                     seen.append((failure.step, str(failure)))
             return "went on"
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
         for _ in range(2):
-            engine.one_pass(run_id)
+            engine.execute_once(run_id)
             engine.ow.send_signal("go", {"by": 1})
         assert engine.finish(run_id)["output"] == "went on"
         assert seen[-1][0] == "approval:1"
@@ -224,18 +221,18 @@ class TestWaiting:
         assert "by" in seen[-1][1]
 
     def test_one_sending_reaches_all_who_wait_each_once(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
-        engine.workflow(colour(waiting()))
+        engine.workflow(as_workflow(waiting()))
         runs = [engine.start() for _ in range(3)]
         for run_id in runs:
-            engine.one_pass(run_id)
+            engine.execute_once(run_id)
         assert sorted(engine.ow.send_signal("go", 1)) == sorted(runs)
         assert engine.ow.send_signal("go", 2) == []
         assert [engine.finish(run_id)["output"] for run_id in runs] == [{"data": 1}] * 3
 
     def test_waits_of_one_run_side_by_side_are_both_reached(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         def child(step: Any) -> Any:
             return (yield step.wait_for_signal("go"))
@@ -244,28 +241,30 @@ class TestWaiting:
             futures = [step.submit_workflow("child") for _ in range(2)]
             return [(yield futures[0]), (yield futures[1])]
 
-        engine.workflow(colour(body))
-        engine.ow.workflow("child")(colour(child))
+        engine.workflow(as_workflow(body))
+        engine.ow.workflow("child")(as_workflow(child))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         children = [row["child_workflow_run_id"] for row in engine.steps(run_id)]
         for each in children:
-            engine.one_pass(each)
+            engine.execute_once(each)
         engine.ow.send_signal("go", "both")
         for each in children:
-            engine.one_pass(each)
+            engine.execute_once(each)
         assert engine.finish(run_id)["output"] == [{"data": "both"}] * 2
 
-    def test_a_run_that_has_ended_is_not_reached(self, engine: Engine, colour: Colour) -> None:
-        engine.workflow(colour(waiting()))
+    def test_a_run_that_has_ended_is_not_reached(
+        self, engine: Engine, as_workflow: AsWorkflow
+    ) -> None:
+        engine.workflow(as_workflow(waiting()))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         engine.ow.get_run(run_id).cancel()
         assert engine.ow.send_signal("go", 1) == []
         assert deliveries(engine) == []
 
     def test_a_second_wait_for_what_a_step_waits_for_that_the_code_has_left_is_an_error(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         executions = []
 
@@ -274,33 +273,33 @@ class TestWaiting:
             name = "first" if len(executions) == 1 else "second"
             yield step.wait_for_signal("go", name=name)
 
-        engine.workflow(colour(body))
+        engine.workflow(as_workflow(body))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         engine.conn.execute(
             f'UPDATE "{engine.schema}".workflow_runs SET available_at = now() WHERE id = $1',
             [run_id],
         )
-        assert engine.one_pass(run_id).outcome == "failed"
+        assert engine.execute_once(run_id).outcome == "failed"
         assert engine.row(run_id)["error"]["message"] == (
             'Signal "go" is already being waited on by step "first"'
         )
 
 
-@both
+@sync_and_async
 class TestSending:
     def test_a_step_sends_once_and_remembers_whom_it_reached(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         def sender(step: Any) -> Any:
             reached = yield step.send_signal("go", {"x": 1})
             yield step.sleep("pause", 0.2)
             return reached
 
-        engine.workflow(colour(waiting()))
-        engine.ow.workflow("sender")(colour(sender))
+        engine.workflow(as_workflow(waiting()))
+        engine.ow.workflow("sender")(as_workflow(sender))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         by = engine.start(workflow="sender")
         assert engine.finish(by)["output"] == [run_id]
         [send, _] = engine.steps(by)
@@ -310,17 +309,17 @@ class TestSending:
         assert engine.finish(run_id)["output"] == {"data": {"x": 1}}
 
     def test_a_sending_that_was_under_way_when_its_process_died_is_taken_up_again(
-        self, engine: Engine, colour: Colour
+        self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         """As it is left when the signal was sent and the result of the step was not stored."""
 
         def sender(step: Any) -> Any:
             return (yield step.send_signal("go", 1))
 
-        engine.workflow(colour(waiting()))
-        engine.ow.workflow("sender")(colour(sender))
+        engine.workflow(as_workflow(waiting()))
+        engine.ow.workflow("sender")(as_workflow(sender))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         by = engine.start(workflow="sender")
         engine.conn.execute(
             f'INSERT INTO "{engine.schema}".step_attempts (namespace_id, id, workflow_run_id,'
@@ -331,7 +330,7 @@ class TestSending:
         )
         engine.ow.send_signal("go", 1, idempotency_key=f"__signal:{by}:go")
         claimed = engine.claim(by)
-        engine.one_pass(by, replace(claimed, first=False))
+        engine.execute_once(by, replace(claimed, first=False))
         assert engine.row(by)["output"] == [run_id]
         assert engine.statuses(by) == [("go", "completed")]
         assert len(deliveries(engine)) == 1
@@ -341,9 +340,9 @@ class TestFromOutside:
     def test_a_key_makes_it_one_sending_however_often_it_is_repeated(self, engine: Engine) -> None:
         engine.workflow(lambda step: step.wait_for_signal("go"))
         first, second = engine.start(), engine.start()
-        engine.one_pass(first)
+        engine.execute_once(first)
         assert engine.ow.send_signal("go", 1, idempotency_key="k") == [first]
-        engine.one_pass(second)
+        engine.execute_once(second)
         assert engine.ow.send_signal("go", 2, idempotency_key="k") == [first]
         assert len(deliveries(engine)) == 1
 
@@ -353,7 +352,7 @@ class TestFromOutside:
         engine.workflow(lambda step: step.wait_for_signal("go"))
         runs = [engine.start() for _ in range(10)]
         for run_id in runs:
-            engine.one_pass(run_id)
+            engine.execute_once(run_id)
         with ThreadPoolExecutor(6) as pool:
             sent = [
                 pool.submit(engine.ow.send_signal, "go", n, idempotency_key="k") for n in range(6)
@@ -374,7 +373,7 @@ class TestFromOutside:
         assert kept(engine) == 3
         runs = [engine.start() for _ in range(3)]
         for run_id in runs:
-            engine.one_pass(run_id)
+            engine.execute_once(run_id)
             due = engine.row(run_id)
             assert due["available_at"] <= due["updated_at"]
         outputs = [engine.finish(run_id)["output"] for run_id in runs]
@@ -386,7 +385,7 @@ class TestFromOutside:
     ) -> None:
         engine.workflow(lambda step: step.wait_for_signal("go"))
         run_id = engine.start()
-        engine.one_pass(run_id)
+        engine.execute_once(run_id)
         assert engine.ow.send_signal("go", 1, buffer=True) == [run_id]
         assert engine.ow.send_signal("go", 2, buffer=True) == []
         assert kept(engine) == 1
@@ -419,7 +418,7 @@ class TestFromOutside:
         with closing(sender), ThreadPoolExecutor(1) as pool:
             with sender.transaction():
                 assert send_within(sender, engine, b"7") == []
-                ended = pool.submit(engine.one_pass, run_id)
+                ended = pool.submit(engine.execute_once, run_id)
                 wait_until_blocked(sender, ended)
             assert ended.result().outcome == "parked"
         assert kept(engine) == 0
@@ -433,18 +432,18 @@ class TestFromOutside:
         holder = connect.connect(database_url, application_name="owsuper test")
         with closing(holder), ThreadPoolExecutor(1) as pool:
             first = engine.start()
-            engine.one_pass(first)
+            engine.execute_once(first)
             with holder.transaction():
                 hold = "pg_advisory_xact_lock(hashtextextended('owsuper:signal:default:' || $1, 0))"
                 holder.execute(f"SELECT {hold}", [first])
-                ended = pool.submit(engine.one_pass, first)
+                ended = pool.submit(engine.execute_once, first)
                 wait_until_blocked(holder, ended)
                 wait_until_blocked(holder, ended, so=False)  # it has given up, to try again
             assert ended.result().outcome == "parked"
         for _ in range(3):
             later = engine.start()
-            engine.one_pass(later)
-            assert engine.one_pass(later).outcome == "parked"
+            engine.execute_once(later)
+            assert engine.execute_once(later).outcome == "parked"
             assert engine.ow.send_signal(later, 1) == [later]
 
     @pytest.mark.parametrize("name", ["", "a\x00b", 5, "x" * 501])
@@ -457,55 +456,55 @@ class TestFromOutside:
             engine.ow.send_signal("go", object())
 
 
-@both
-def test_a_run_sleeps_until_a_time_of_day(engine: Engine, colour: Colour) -> None:
+@sync_and_async
+def test_a_run_sleeps_until_a_time_of_day(engine: Engine, as_workflow: AsWorkflow) -> None:
     when = datetime.now(UTC) + timedelta(hours=3)
 
     def body(step: Any) -> Any:
         yield step.sleep_until("morning", when)
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
-    assert engine.one_pass(run_id).outcome == "parked"
+    assert engine.execute_once(run_id).outcome == "parked"
     row = engine.row(run_id)
     assert timedelta(0) <= row["available_at"] - when < timedelta(milliseconds=1)
 
 
-@both
-def test_a_run_may_sleep_until_the_end_of_time(engine: Engine, colour: Colour) -> None:
+@sync_and_async
+def test_a_run_may_sleep_until_the_end_of_time(engine: Engine, as_workflow: AsWorkflow) -> None:
     def body(step: Any) -> Any:
         yield step.sleep_until("for good", datetime.max.replace(tzinfo=UTC))
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
-    assert engine.one_pass(run_id).outcome == "parked"
+    assert engine.execute_once(run_id).outcome == "parked"
     assert engine.row(run_id)["available_at"].year == 9999
 
 
-@both
-def test_a_time_beyond_the_end_of_time_is_an_error(engine: Engine, colour: Colour) -> None:
+@sync_and_async
+def test_a_time_beyond_the_end_of_time_is_an_error(engine: Engine, as_workflow: AsWorkflow) -> None:
     beyond = datetime.max.replace(tzinfo=timezone(timedelta(hours=-3)))
 
     def body(step: Any) -> Any:
         yield step.sleep_until("morning", beyond)
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
-    assert engine.one_pass(run_id).outcome == "failed"
+    assert engine.execute_once(run_id).outcome == "failed"
     message = engine.row(run_id)["error"]["message"]
     assert message.startswith("Step 'morning': when: 9999-12-31")
     assert "outside the years 1 to 9999" in message
 
 
-@both
+@sync_and_async
 @pytest.mark.parametrize("when", ["5m", datetime(2030, 1, 1), 7])
 def test_a_time_to_sleep_until_that_is_none_is_an_error(
-    engine: Engine, colour: Colour, when: Any
+    engine: Engine, as_workflow: AsWorkflow, when: Any
 ) -> None:
     def body(step: Any) -> Any:
         yield step.sleep_until("morning", when)
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
-    assert engine.one_pass(run_id).outcome == "failed"
+    assert engine.execute_once(run_id).outcome == "failed"
     assert "aware datetime" in engine.row(run_id)["error"]["message"]

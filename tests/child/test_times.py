@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pytest
-from tests.child.colours import Body, both
 
 from owsuper import Step
 from owsuper.core.durations import FIRST, LAST
 from tests.child.conftest import Engine
-
-Colour = Callable[[Body], Callable[..., Any]]
+from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
 EXTREMES = pytest.mark.parametrize("text", ["infinity", "-infinity", "20000-01-01 UTC"])
 
@@ -37,27 +34,27 @@ def make_due(engine: Engine, run_id: str) -> None:
     )
 
 
-@both
+@sync_and_async
 @EXTREMES
 def test_a_parked_run_goes_on_whatever_the_times_of_its_steps(
-    engine: Engine, colour: Colour, text: str
+    engine: Engine, as_workflow: AsWorkflow, text: str
 ) -> None:
     def body(step: Any) -> Any:
         yield step.run("first", lambda: 1)
         yield step.sleep("pause", "50ms")
         return "done"
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
-    assert engine.one_pass(run_id).outcome == "parked"
+    assert engine.execute_once(run_id).outcome == "parked"
     set_times(engine, text)
-    assert engine.one_pass(run_id).outcome == "completed"
+    assert engine.execute_once(run_id).outcome == "completed"
 
 
-@both
+@sync_and_async
 @EXTREMES
 def test_a_wait_and_a_retry_go_on_whatever_their_times(
-    engine: Engine, colour: Colour, text: str
+    engine: Engine, as_workflow: AsWorkflow, text: str
 ) -> None:
     def fail() -> None:
         raise ValueError("no")
@@ -68,16 +65,16 @@ def test_a_wait_and_a_retry_go_on_whatever_their_times(
     def waiting(step: Any) -> Any:
         yield step.wait_for_signal("go")
 
-    engine.workflow(colour(body))
-    engine.ow.workflow("waits")(colour(waiting))
+    engine.workflow(as_workflow(body))
+    engine.ow.workflow("waits")(as_workflow(waiting))
     ids = [engine.start(), engine.start(workflow="waits")]
-    outcomes = [engine.one_pass(run_id).outcome for run_id in ids]
+    outcomes = [engine.execute_once(run_id).outcome for run_id in ids]
     assert outcomes == ["retrying", "parked"]
     engine.conn.execute(f"""UPDATE "{engine.schema}".step_attempts SET context = '{{}}'""".encode())
     set_times(engine, text)
     for run_id in ids:
         make_due(engine, run_id)
-    again = [engine.one_pass(run_id) for run_id in ids]
+    again = [engine.execute_once(run_id) for run_id in ids]
     # The time-out of a wait counts from its beginning, where none is stored.
     ended = text == "-infinity"
     assert [each.outcome for each in again] == ["retrying", "completed" if ended else "parked"]
@@ -85,20 +82,22 @@ def test_a_wait_and_a_retry_go_on_whatever_their_times(
         assert all(each.due_in is not None and each.due_in > 1e11 for each in again)
 
 
-@both
+@sync_and_async
 @pytest.mark.parametrize("moment", [FIRST, LAST])
 def test_a_run_is_executed_whatever_its_own_times(
-    engine: Engine, colour: Colour, moment: datetime
+    engine: Engine, as_workflow: AsWorkflow, moment: datetime
 ) -> None:
     def body(step: Any) -> Any:
         yield step.sleep("pause", "20ms")
         return "done"
 
-    engine.workflow(colour(body))
+    engine.workflow(as_workflow(body))
     run_id = engine.start()
     times = {"created_at": moment, "started_at": moment, "deadline_at": LAST - timedelta(days=1)}
     for outcome in ("parked", "completed"):
-        assert engine.one_pass(run_id, replace(engine.claim(run_id), **times)).outcome == outcome
+        assert (
+            engine.execute_once(run_id, replace(engine.claim(run_id), **times)).outcome == outcome
+        )
 
 
 def test_a_branch_that_sleeps_for_ever_leaves_the_others_alone(engine: Engine) -> None:
@@ -110,7 +109,7 @@ def test_a_branch_that_sleeps_for_ever_leaves_the_others_alone(engine: Engine) -
 
     engine.workflow(body)
     run_id = engine.start()
-    assert engine.one_pass(run_id).outcome == "parked"
+    assert engine.execute_once(run_id).outcome == "parked"
     assert sorted(engine.statuses(run_id)) == [("asleep", "running"), ("work", "completed")]
 
 
@@ -124,10 +123,10 @@ def test_a_branch_whose_failure_lies_in_the_far_future_leaves_the_timekeeper_alo
 
     engine.workflow(body)
     run_id = engine.start()
-    assert engine.one_pass(run_id).outcome == "retrying"
+    assert engine.execute_once(run_id).outcome == "retrying"
     set_times(engine, "infinity")
     make_due(engine, run_id)
-    assert engine.one_pass(run_id).outcome == "retrying"
+    assert engine.execute_once(run_id).outcome == "retrying"
     called = threading.Event()
     engine.services.timers.call_later(0, called.set)
     assert called.wait(10)

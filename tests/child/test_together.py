@@ -1,4 +1,4 @@
-"""Waits side by side, in both colours."""
+"""Waits side by side, sync and async."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def async_waits(engine: Engine, seconds: float) -> None:
     engine.workflow(body)
 
 
-both = pytest.mark.parametrize("define", [sync_waits, async_waits], ids=["sync", "async"])
+sync_and_async = pytest.mark.parametrize("define", [sync_waits, async_waits], ids=["sync", "async"])
 
 
-@both
+@sync_and_async
 def test_waits_side_by_side_are_all_kept_and_the_first_wakes_the_run(
     engine: Engine, define: Callable[[Engine, float], None]
 ) -> None:
@@ -43,34 +43,34 @@ def test_waits_side_by_side_are_all_kept_and_the_first_wakes_the_run(
         engine.ow.registry._workflows.clear()
         define(engine, 3600)
         run_id = engine.start()
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
         assert sorted(engine.statuses(run_id)) == [("go", "running"), ("pause", "running")]
         row = engine.row(run_id)
         assert timedelta(minutes=59) < row["available_at"] - row["created_at"] < timedelta(hours=2)
 
 
-@both
+@sync_and_async
 def test_a_signal_beside_a_sleep_is_taken_up_once_and_then_the_run_sleeps(
     engine: Engine, define: Callable[[Engine, float], None]
 ) -> None:
     define(engine, 3600)
     run_id = engine.start()
-    engine.one_pass(run_id)
+    engine.execute_once(run_id)
     asleep = engine.row(run_id)["available_at"]
     engine.ow.send_signal("go", 1)
-    assert engine.one_pass(run_id).outcome == "parked"
+    assert engine.execute_once(run_id).outcome == "parked"
     assert sorted(engine.statuses(run_id)) == [("go", "completed"), ("pause", "running")]
     assert engine.row(run_id)["available_at"] == asleep
 
 
-@both
+@sync_and_async
 def test_a_sleep_that_ends_first_does_not_end_the_wait_beside_it(
     engine: Engine, define: Callable[[Engine, float], None]
 ) -> None:
     define(engine, 0.05)
     run_id = engine.start()
     while ("pause", "completed") not in engine.statuses(run_id):
-        assert engine.one_pass(run_id).outcome == "parked"
+        assert engine.execute_once(run_id).outcome == "parked"
     assert sorted(engine.statuses(run_id)) == [("go", "running"), ("pause", "completed")]
     engine.ow.send_signal("go", 1)
     assert engine.finish(run_id)["output"] == [None, {"data": 1}]
@@ -106,7 +106,7 @@ def test_an_answer_is_noticed_while_another_branch_keeps_the_run_busy(
     define(engine, freed)
     run_id = engine.start()
     with ThreadPoolExecutor(1) as pool:
-        ended = pool.submit(engine.one_pass, run_id)
+        ended = pool.submit(engine.execute_once, run_id)
         while ("go", "running") not in engine.statuses(run_id):
             pass
         engine.ow.send_signal("go")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, Final, TypeVar
 
-from owsuper.child.execution.base import NO_LONGER_OWNED, Execution, NoLongerOwned, Services
+from owsuper.child.execution.base import ABANDON, Abandon, Execution, Services
 from owsuper.child.execution.idle import IdleDetector
 from owsuper.child.execution.steps import generator_of
 from owsuper.core.decisions import Wait
@@ -96,13 +96,13 @@ class AsyncExecution(Execution):
                     await self.flush()
                 if time.monotonic() >= self.leased_until:
                     await self._confirm()
-                if self.verdict is not None:
+                if self.decided_outcome is not None:
                     raise unwind()
             case Call():
                 return await self._call(effect)
             case Record(write):
                 self._recorded.append(write)
-                self.tell_failed(write)
+                self.log_failed_step(write)
                 if self._flush is None:
                     self._flush = self._loop.call_later(_DEFER, self._flush_soon)
             case ReadAnswer(attempt_id):
@@ -110,7 +110,7 @@ class AsyncExecution(Execution):
             case EnsureChildRun():
                 child = await self._ask(self.inquiries.adopt, self.run, effect)
                 if child is None:
-                    self.decide(NO_LONGER_OWNED)
+                    self.decide(ABANDON)
                     raise unwind()
                 return child
             case Pause(wait):
@@ -148,7 +148,7 @@ class AsyncExecution(Execution):
             self._idle_detector.end()
             self._calling.discard(task)
             self.leave_step(call, token)
-        self.end_if_copied(answer)
+        self.exit_if_forked(answer)
         return answer
 
     async def _confirm(self) -> None:
@@ -166,9 +166,9 @@ class AsyncExecution(Execution):
         try:
             value = function()
         except BaseException as exc:
-            self.end_if_copied(Threw(exc))
+            self.exit_if_forked(Threw(exc))
             raise
-        self.end_if_copied(Value(value))
+        self.exit_if_forked(Value(value))
         return value
 
     # --- waiting ---------------------------------------------------------------------------
@@ -177,17 +177,17 @@ class AsyncExecution(Execution):
         """Await the end of ``wait``. Raises Unwind or CancelledError when the run leaves."""
         end = time.monotonic() + self.pause_of(wait)
         while (left := end - time.monotonic()) > 0:
-            if self.verdict is not None:
+            if self.decided_outcome is not None:
                 raise unwind()
             await self._idle_detector.wait(wait, left)
-        if self.verdict is not None:
+        if self.decided_outcome is not None:
             raise unwind()
 
     def _is_body(self, task: asyncio.Task[Any] | None) -> bool:
         return task is self._body
 
     def _leave_quietly(self, waits: list[Wait]) -> None:
-        if self.verdict is None:
+        if self.decided_outcome is None:
             self.leave(waits)
             self._unwind()
 
@@ -195,12 +195,12 @@ class AsyncExecution(Execution):
         if self._services.stopping.is_set():
             self._loop.call_soon(self._give_back)
 
-    def lose(self) -> None:
-        super().lose()
+    def abandon(self) -> None:
+        super().abandon()
         self._loop.call_soon_threadsafe(self._cancel_all)
 
-    def expire(self) -> None:
-        super().expire()
+    def fail_at_deadline(self) -> None:
+        super().fail_at_deadline()
         self._loop.call_soon_threadsafe(self._cancel_all)
 
     def _cancel_all(self) -> None:
@@ -286,7 +286,7 @@ class AsyncExecution(Execution):
         try:
             while not task.done():
                 await asyncio.wait({task}, timeout=1.0)
-                if self.verdict is not None and not task.done():
+                if self.decided_outcome is not None and not task.done():
                     self._unwind()
                     if time.monotonic() - (self._unwound_at or 0.0) > _CLEAN_UP:
                         self._cancel_body()  # it swallowed the last one, or has had its time
@@ -294,7 +294,7 @@ class AsyncExecution(Execution):
         finally:
             self._body = None
 
-    async def join(self, returned: bool) -> Outcome | NoLongerOwned | None:
+    async def join(self, returned: bool) -> Outcome | Abandon | None:
         """The body is over: let the submitted steps settle. The verdict, if they made one.
 
         When the body ``returned``, steps that wait for a retry make the run wait; when it
@@ -308,7 +308,7 @@ class AsyncExecution(Execution):
         for task in self._submitted:
             task.cancel()
         await self._idle_detector.idle()
-        return self.verdict
+        return self.decided_outcome
 
 
 def _named(name: str, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:

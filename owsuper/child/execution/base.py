@@ -1,7 +1,7 @@
-"""One pass of a workflow function over its run: the part that both colours share.
+"""One execution of a workflow function: the part that sync and async share.
 
-A pass decides by its own record. Once ``verdict`` says how the run leaves this process, what
-user code does with the exception that unwinds it no longer matters.
+An execution decides by its own record. Once ``decided_outcome`` says how the run leaves this
+process, what user code does with the exception that unwinds it no longer matters.
 """
 
 from __future__ import annotations
@@ -12,16 +12,23 @@ import sys
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from owsuper.child.committer import LeaseLost
+from owsuper.child.committer import Committer, LeaseLost
 from owsuper.child.database import is_refusal
 from owsuper.child.deadlines import Deadlines
+from owsuper.child.deferred_writes import DeferredWrites
+from owsuper.child.heartbeat import Leases
+from owsuper.child.inquiries import Inquiries
+from owsuper.child.running_rows import RunningRows
+from owsuper.child.threads import LoopThread
+from owsuper.child.timers import TimerThread
 from owsuper.core.decisions import Diverged, OverLimit, Wait
 from owsuper.core.model import (
     ClaimedRun,
@@ -39,19 +46,8 @@ from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.steps.effects import Call, Threw, Value
 from owsuper.core.unwind import unwind
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
+from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.stored_error import StoredError
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from owsuper.child.committer import Committer
-    from owsuper.child.deferred_writes import DeferredWrites
-    from owsuper.child.inquiries import Inquiries
-    from owsuper.child.leases import Leases
-    from owsuper.child.running_rows import RunningRows
-    from owsuper.child.threads import LoopThread
-    from owsuper.child.timers import TimerThread
-    from owsuper.ipc.flight_recorder import FlightRecorder
 
 _log = logging.getLogger("owsuper.child")
 
@@ -62,14 +58,14 @@ _in_flight: ContextVar[str | None] = ContextVar("owsuper_step", default=None)
 """The key of the step whose function is running in this context."""
 
 
-class NoLongerOwned:
+class Abandon:
     """The verdict on a run that is no longer ours: nothing may be written."""
 
     def __repr__(self) -> str:
         return "GONE"
 
 
-NO_LONGER_OWNED: Final = NoLongerOwned()
+ABANDON: Final = Abandon()
 
 
 @dataclass(slots=True)
@@ -83,14 +79,11 @@ class Services:
     inquiries: Inquiries
     flight: FlightRecorder
     timers: TimerThread
+    deadlines: Deadlines
     threads: ThreadPoolExecutor  # for user code
     writers: ThreadPoolExecutor  # for what must not wait until user code makes room
     loop: LoopThread
     stopping: threading.Event = field(default_factory=threading.Event)
-    deadlines: Deadlines = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.deadlines = Deadlines(self.timers)
 
 
 class Execution:
@@ -100,8 +93,8 @@ class Execution:
         self.run = run
         self.replay = replay
         self.slot = slot
-        self.verdict: Outcome | NoLongerOwned | None = None
-        self.leaving = False
+        self.decided_outcome: Outcome | Abandon | None = None
+        self.final_write_sent = False
         """The write that ends the claim is on its way, and says itself if it comes too late."""
         self.leased_until = run.claim_sent + services.leases.seconds
         """time.monotonic() of the end of the lease, as far as this process knows."""
@@ -124,17 +117,17 @@ class Execution:
                 f"Step {name!r} was called inside the function of step {outer!r}. Steps do not "
                 "nest: call it from the workflow function, or call its function directly."
             )
-        if self._ended and self.verdict is None:
+        if self._ended and self.decided_outcome is None:
             raise StepUsageError(
                 f"Step {name!r} was called after its run {self.run.run_id} had ended. Await or "
                 "join everything that calls steps before the workflow function returns."
             )
         check_step_name(name)
         if self.run.deadline_at is not None and self.now() >= self.run.deadline_at:
-            self.expire()
-        if self.verdict is None and self._services.stopping.is_set():
+            self.fail_at_deadline()
+        if self.decided_outcome is None and self._services.stopping.is_set():
             self.decide(Release())
-        if self.verdict is not None:
+        if self.decided_outcome is not None:
             raise unwind()
         return self.replay.key(name)
 
@@ -162,7 +155,7 @@ class Execution:
         self.decide(Fail(StoredError(str(error), name=type(error).__name__).to_json()))
         return error
 
-    def end_if_copied(self, answer: Value | Threw) -> None:
+    def exit_if_forked(self, answer: Value | Threw) -> None:
         """End this process if user code has made it, by os.fork(): the run is its parent's."""
         if os.getpid() == self._pid:
             return
@@ -180,16 +173,16 @@ class Execution:
 
     # --- the verdict -----------------------------------------------------------------------
 
-    def decide(self, verdict: Outcome | NoLongerOwned) -> None:
+    def decide(self, decided_outcome: Outcome | Abandon) -> None:
         """Record how the run leaves this process. A lost run stays lost; else the first wins."""
-        if self.verdict is None or verdict is NO_LONGER_OWNED:
-            self.verdict = verdict
+        if self.decided_outcome is None or decided_outcome is ABANDON:
+            self.decided_outcome = decided_outcome
 
-    def lose(self) -> None:
+    def abandon(self) -> None:
         """The lease is lost: stop as soon as may be. Safe from any thread."""
-        self.decide(NO_LONGER_OWNED)
+        self.decide(ABANDON)
 
-    def expire(self) -> None:
+    def fail_at_deadline(self) -> None:
         """The run's deadline has passed: stop as soon as may be. Safe from any thread."""
         self.decide(Fail(dict(DEADLINE_ERROR)))
 
@@ -202,25 +195,29 @@ class Execution:
         """A write did not happen: the run is no longer ours, or the database refuses it."""
         if is_refusal(exc):
             _log.error("run %s: the database refused a write: %s", self.run.run_id, exc)
-            self.verdict = Fail(StoredError.from_exception(exc).to_json())
+            self.decided_outcome = Fail(StoredError.from_exception(exc).to_json())
         else:
-            if self.verdict is not NO_LONGER_OWNED:
+            if self.decided_outcome is not ABANDON:
                 why = "it was taken from us" if isinstance(exc, LeaseLost) else exc
                 _log.warning("run %s: a write is dropped: %s", self.run.run_id, why)
-            self.decide(NO_LONGER_OWNED)
+            self.decide(ABANDON)
 
     def check_refused(self, outcome: Outcome | None) -> None:
         """Raises Unwind if the run must fail, and not end in this way: see ``write_failed``."""
-        if outcome is not None and isinstance(self.verdict, Fail) and self.verdict is not outcome:
+        if (
+            outcome is not None
+            and isinstance(self.decided_outcome, Fail)
+            and self.decided_outcome is not outcome
+        ):
             raise unwind()
 
-    def instead(self) -> Fail:
+    def fallback_outcome(self) -> Fail:
         """How the run ends whose end could not be written. Raises Unwind if it is not ours."""
-        if isinstance(self.verdict, Fail):
-            return self.verdict
+        if isinstance(self.decided_outcome, Fail):
+            return self.decided_outcome
         raise unwind()
 
-    def tell_failed(self, write: StepWrite) -> None:
+    def log_failed_step(self, write: StepWrite) -> None:
         """Say in the log that an attempt of a step failed."""
         if write.kind != StepKind.FUNCTION or write.status != StepStatus.FAILED:
             return
@@ -266,7 +263,7 @@ class Execution:
             rows[write.attempt_id] = write if child is None else replace(write, child=child)
         steps = tuple(rows.values())
         self._recorded = []
-        self.leaving = self.leaving or outcome is not None
+        self.final_write_sent = self.final_write_sent or outcome is not None
         if not steps and outcome is None:
             return None
         return WriteSet(self.run.run_id, self.run.worker_id, steps, outcome, self.run.first)

@@ -98,10 +98,10 @@ class BranchingExecution(Execution):
                 end = time.monotonic() + self.pause_of(wait)
                 while (left := end - time.monotonic()) > 0:
                     self._leave_if_idle()
-                    if self.verdict is not None:
+                    if self.decided_outcome is not None:
                         raise unwind()
                     self._changed.wait(left)
-                if self.verdict is not None:
+                if self.decided_outcome is not None:
                     raise unwind()
             finally:
                 self._waits.remove(wait)
@@ -115,7 +115,7 @@ class BranchingExecution(Execution):
             try:
                 while not future.done():
                     self._leave_if_idle()
-                    if self.verdict is not None:
+                    if self.decided_outcome is not None:
                         raise unwind()
                     left = None if end is None else end - time.monotonic()
                     if left is not None and left <= 0:
@@ -135,7 +135,7 @@ class BranchingExecution(Execution):
     def _unpark(self, branch: Branch) -> bool:
         """Let a submitted step go on. False if the run leaves, or has left."""
         with self._changed:
-            if branch not in self._parked or self.verdict is not None:
+            if branch not in self._parked or self.decided_outcome is not None:
                 return False
             self._parked.remove(branch)
             self._active += 1
@@ -143,6 +143,6 @@ class BranchingExecution(Execution):
 
     def _leave_if_idle(self) -> None:
         waits = self._waits + [branch.wait for branch in self._parked if branch.wait is not None]
-        if self._active == 0 and waits and self.verdict is None:
+        if self._active == 0 and waits and self.decided_outcome is None:
             self.leave(waits)
             self._changed.notify_all()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, get_type_hints
+from weakref import WeakKeyDictionary
 
-from owsuper.child.execution.result_types import result_type
+from owsuper.child.execution.base import Execution
+from owsuper.child.inquiries import Inquiries
 from owsuper.core import codec
 from owsuper.core.durations import add_ms, add_years, in_utc, milliseconds
 from owsuper.core.model import NewChildRun, StepKind
@@ -32,11 +36,10 @@ from owsuper.step.requests import (
 )
 from owsuper.workflow.input import encoded, identity
 
-if TYPE_CHECKING:
-    from owsuper.child.execution.base import Execution
-    from owsuper.child.inquiries import Inquiries
-
 _ONCE: Final = RetryPolicy(maximum_attempts=1)
+
+_known: WeakKeyDictionary[Callable[..., Any], Any] = WeakKeyDictionary()
+"""The type that each function is annotated to return."""
 
 
 def generator_of(this: Execution, request: Request) -> tuple[str, StepGenerator]:
@@ -77,7 +80,7 @@ def _function(this: Execution, call: FunctionCall) -> FunctionStep:
         )
     key = this.begin(name)
     function: Callable[[], Any] = partial(fn, *call.args) if call.args else fn
-    return FunctionStep(key, function, retry or STEP_DEFAULT, result_type(name, fn, call.type))
+    return FunctionStep(key, function, retry or STEP_DEFAULT, _result_type(name, fn, call.type))
 
 
 def _child(this: Execution, call: ChildRunCall) -> ChildRunStep:
@@ -164,3 +167,38 @@ def _until(timeout: Any) -> Callable[[datetime], datetime]:
         return add_ms(now, ms)
 
     return until
+
+
+def _result_type(step: str, fn: Callable[..., Any], given: Any) -> Any:
+    """The type of the step's result: as ``given``, else as ``fn`` is annotated to return.
+
+    None where there is no annotation, or none that can be resolved: plain JSON. For an
+    ``async def`` it is the type of the awaited value, as annotations are.
+
+    Raises ConfigurationError for a type that JSON cannot be converted to: now, because once
+    the function has run it would be too late.
+    """
+    if given is not None:
+        codec.check_type(given, f"Step {step!r}: type={given!r}", stored=True)
+        return given
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if "return" not in getattr(fn, "__annotations__", {}):
+        return None
+    function = getattr(fn, "__func__", fn)  # bound methods are made anew at every access
+    with suppress(KeyError, TypeError):
+        return _known[function]
+    try:
+        hint = get_type_hints(function).get("return")
+    except Exception:  # annotations may name what exists only for a type checker
+        hint = None
+    codec.check_type(
+        hint, f"Step {step!r}: what {_qualified_name(function)} is annotated to return", stored=True
+    )
+    with suppress(TypeError):  # not every callable can be referred to weakly
+        _known[function] = hint
+    return hint
+
+
+def _qualified_name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))

@@ -14,10 +14,10 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from owsuper.child.execution.base import NoLongerOwned, Services
+from owsuper.child.execution.base import Abandon, Services
 from owsuper.child.execution.branches import Branch, BranchingExecution, StepFuture
 from owsuper.child.execution.steps import generator_of
-from owsuper.child.threads import Job
+from owsuper.child.threads import LoopJob
 from owsuper.core.model import ClaimedRun, Outcome
 from owsuper.core.replay import Replay
 from owsuper.core.steps.effects import (
@@ -44,7 +44,7 @@ class SyncExecution(BranchingExecution):
     def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
         super().__init__(run, replay, services, slot)
         self._bodies = {threading.get_ident()}  # threads of the body and of its branches
-        self._awaited: set[Job] = set()  # async functions of steps that are under way
+        self._awaited: set[LoopJob] = set()  # async functions of steps that are under way
         self._stopped = False
         self._writing = threading.Lock()
 
@@ -139,7 +139,7 @@ class SyncExecution(BranchingExecution):
             case Flush():
                 self.settle()
                 self._services.leases.confirm(self)
-                if self.verdict is not None:
+                if self.decided_outcome is not None:
                     raise unwind()
             case Call():
                 return self._call(effect)
@@ -147,13 +147,13 @@ class SyncExecution(BranchingExecution):
                 with self._writing:
                     self._recorded.append(write)
                 self._services.deferred_writes.add(self, write)
-                self.tell_failed(write)
+                self.log_failed_step(write)
             case ReadAnswer(attempt_id):
                 return self.inquiries.look(attempt_id)
             case EnsureChildRun():
                 child = self.inquiries.adopt(self.run, effect)
                 if child is None:
-                    self.lose()
+                    self.abandon()
                     raise unwind()
                 return child
             case Pause():
@@ -173,7 +173,7 @@ class SyncExecution(BranchingExecution):
             answer = Threw(exc)
         finally:
             self.leave_step(call, token)
-        self.end_if_copied(answer)
+        self.exit_if_forked(answer)
         return answer
 
     def _await(self, awaitable: Awaitable[Any]) -> Any:
@@ -195,12 +195,12 @@ class SyncExecution(BranchingExecution):
 
     # --- stopping --------------------------------------------------------------------------
 
-    def lose(self) -> None:
-        super().lose()
+    def abandon(self) -> None:
+        super().abandon()
         self._stop()
 
-    def expire(self) -> None:
-        super().expire()
+    def fail_at_deadline(self) -> None:
+        super().fail_at_deadline()
         self._stop()
 
     def _stop(self) -> None:
@@ -249,7 +249,7 @@ class SyncExecution(BranchingExecution):
 
     # --- the body --------------------------------------------------------------------------
 
-    def join(self, returned: bool) -> Outcome | NoLongerOwned | None:
+    def join(self, returned: bool) -> Outcome | Abandon | None:
         """The body is over: let the submitted steps settle. The verdict, if they made one.
 
         When the body ``returned``, steps that wait for a retry make the run wait; when it
@@ -257,4 +257,4 @@ class SyncExecution(BranchingExecution):
         """
         self._ended = True
         self._end_body(returned)
-        return self.verdict
+        return self.decided_outcome
