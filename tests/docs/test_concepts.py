@@ -1,4 +1,4 @@
-"""docs/concepts.md: its example leaves the diary that it shows, and its words are the code's."""
+"""docs/concepts.md: its example writes the log that it shows, and its statuses are the code's."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.docs.documents import Document
 CONCEPTS = Document("docs/concepts.md")
 
 
-@CONCEPTS.covers("tea", "diary")
-def test_the_diary_of_a_run_shows_its_passes(connected: Sandbox) -> None:
+@CONCEPTS.covers("tea", "log")
+def test_the_log_of_a_run_shows_its_executions(connected: Sandbox) -> None:
     connected.write("tea.py", CONCEPTS["tea"])
     connected.worker("owsuper --processes 1 --module tea.py")
     program = "from tea import make_tea; print(make_tea.run(2).result(timeout=30))"
     assert connected.run(f"python -c '{program}'") == "tea of 2 cups of water\n"
-    assert (connected.directory / "diary").read_text() == CONCEPTS["diary"]
+    assert (connected.directory / "calls.log").read_text() == CONCEPTS["log"]
 
 
 def test_the_statuses_are_those_that_are_written() -> None:
