@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from owsuper.core import durations
-from owsuper.core.names import is_broken
+from owsuper.core.names import has_lone_surrogate
 from owsuper.db.sqlfiles import check_schema_name
 from owsuper.errors import ConfigurationError, InvalidDuration
 
@@ -93,7 +93,7 @@ def text(value: Any) -> str:
     """Text that PostgreSQL can hold."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise _refuse("non-empty text", value)
-    if is_broken(value):
+    if has_lone_surrogate(value):
         raise _refuse("text in UTF-8", value)
     return value
 
@@ -109,7 +109,12 @@ def url(value: Any) -> str | None:
     """A connection URL or string. Errors never repeat it: it may hold a password."""
     if value is None:
         return None
-    if not isinstance(value, str) or not value.strip() or "\0" in value or is_broken(value):
+    if (
+        not isinstance(value, str)
+        or not value.strip()
+        or "\0" in value
+        or has_lone_surrogate(value)
+    ):
         raise ConfigurationError("must be a URL such as postgresql://user@host:5432/database")
     scheme, separator, _ = value.partition("://")
     if not separator and "=" not in value:

@@ -1,7 +1,7 @@
-"""The ``owsuper`` command: parses, then calls one function.
+"""The ``owsuper`` command: parses its arguments, then calls one function.
 
-Standard output is for data, standard error for messages. A mistake of the user's is answered
-by one message and an exit code of its own, never by a traceback.
+Standard output is for data, standard error for messages. A user's mistake leads to one message
+and an exit code of its own, never to a traceback.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from owsuper.cli import bench, environment, migrate, output, runs, signals, start, worker
-from owsuper.cli.arguments import Command, Parser
+from owsuper.cli import bench, migrate, runs, signal, start, worker
+from owsuper.cli.arguments import Command, Parser, misspelled_variables
+from owsuper.cli.output import accept_any_text, print_message
 from owsuper.errors import (
     ConfigurationError,
     DatabaseUnreachable,
@@ -25,7 +26,7 @@ COMMANDS: dict[str, Command] = {
     "start": start.COMMAND,
     "runs": runs.COMMAND,
     **{f"runs {name}": command for name, command in runs.COMMANDS.items()},
-    "signal": signals.COMMAND,
+    "signal": signal.COMMAND,
     "migrate": migrate.COMMAND,
     "bench": bench.COMMAND,
 }
@@ -40,22 +41,22 @@ examples:
   owsuper --processes 8 --module app.workflows:ow    ... with the workflows of one object
   owsuper --module flows.py --poll-interval 500ms    ... with those of one file
   owsuper start send-welcome-email --input '{{"user_id": 7}}'
-  owsuper runs list --status failed                  what has failed lately?
-  owsuper runs show 6f1c2ab0-...                     what became of this run, step by step?
-  owsuper signal expense-7 --data '{{"by": "Ada"}}'    to the runs that wait for it
+  owsuper runs list --status failed                  the latest failed runs
+  owsuper runs show 6f1c2ab0-...                     one run, step by step
+  owsuper signal expense-7 --data '{{"by": "Ada"}}'    reaches the runs that wait for it
   owsuper migrate                                    create or update the tables
-  owsuper migrate --check                            are they there? exits 1 if not
-  owsuper migrate --sql | psql mydb                  for those who read SQL before it runs
-  owsuper bench pickup throughput                    how fast is it here?
+  owsuper migrate --check                            check the tables; exits 1 if incomplete
+  owsuper migrate --sql | psql mydb                  print the SQL, to read it before it runs
+  owsuper bench pickup throughput                    measure this database
 
 settings:
   Every option may also be set in the environment (the name in brackets) or under
   [tool.owsuper] in ./pyproject.toml, by the name of the flag: poll-interval = "500ms".
-  Flags win over the environment, and that over pyproject.toml.
+  Flags win over the environment, and the environment wins over pyproject.toml.
   Durations are text such as 500ms, 30s, 5m, 1h; a bare number is seconds.
 
 signals:
-  TERM or INT: finish what runs, then exit. A second INT, or QUIT: stop now.
+  TERM or INT: finish the runs in progress, then exit. A second INT, or QUIT: stop now.
 
 exit codes:
 {exit_codes}
@@ -63,17 +64,17 @@ exit codes:
 
 _EXIT_CODES = {
     ExitCode.CLEAN: "done, or stopped on request",
-    ExitCode.ERROR: "anything that is not listed below; migrate --check: something is missing;\n"
-    "     start --wait and runs wait: the run failed, was canceled, or goes on",
+    ExitCode.ERROR: "any other error; migrate --check: the tables are incomplete;\n"
+    "     start --wait and runs wait: the run failed, was canceled, or has not ended",
     ExitCode.USAGE: "bad options or settings",
     ExitCode.IMPORT_ERROR: "the application cannot be loaded",
-    ExitCode.DATABASE_UNREACHABLE: "no database at start (later outages are waited out)",
+    ExitCode.DATABASE_UNREACHABLE: "no database at start (a running worker waits for it)",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code."""
-    output.accept_any_text()
+    """Run the command, and return its exit code."""
+    accept_any_text()
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except OwsuperError as error:
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def exit_code(error: OwsuperError) -> ExitCode:
-    """The exit code that ``error`` at start ends the process with."""
+    """Return the exit code for an ``error`` that ends the command."""
     if isinstance(error, ConfigurationError):
         return ExitCode.USAGE
     if isinstance(error, DatabaseUnreachable | EmbeddedUnavailable):
@@ -105,8 +106,8 @@ def _run(argv: Sequence[str]) -> int:
     arguments = parser.parse(argv)
     if "version" in arguments:
         return worker.show_version()
-    for variable, meant in environment.misspelt(os.environ):
-        output.say(f"warning: {variable}: there is no such setting; did you mean {meant}?")
+    for variable, meant in misspelled_variables(os.environ):
+        print_message(f"warning: {variable}: there is no such setting; did you mean {meant}?")
     return command.run(arguments)
 
 

@@ -1,7 +1,7 @@
-"""What may be typed: settings as flags, and errors in one line.
+"""The command line: settings as flags, errors in one line, and misspelled variables.
 
-Values stay text here. ``Settings`` reads them, so that a flag, a variable and a line in
-pyproject.toml are held to one rule.
+Values stay text here. ``Settings`` reads them, so that one rule holds for a flag, an environment
+variable and a line in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
-from owsuper.core.names import is_broken
+from owsuper import embedded
+from owsuper.core.names import has_lone_surrogate
 from owsuper.errors import ConfigurationError
 from owsuper.setting_types import Reader
 from owsuper.settings import SETTING_TYPES, Settings, option_name, variable_name
+
+_PREFIX: Final = "OWSUPER_"
+_OF_TESTS: Final = "OWSUPER_TEST_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Command:
 
 
 class Parser(argparse.ArgumentParser):
-    """Accepts no abbreviations, and leaves out what was not typed."""
+    """A parser without abbreviations, whose result holds only the options that were typed."""
 
     def __init__(self, prog: str, **kwargs: Any) -> None:
         super().__init__(
@@ -41,9 +45,9 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """What was typed. Raises ConfigurationError."""
+        """Return the options that were typed. Raises ConfigurationError."""
         for word in argv:
-            if is_broken(word):
+            if has_lone_surrogate(word):
                 self.error(f"{os.fsencode(word)!r} is not UTF-8")
         arguments, unknown = self.parse_known_args(argv)
         if unknown:
@@ -52,17 +56,18 @@ class Parser(argparse.ArgumentParser):
 
     def _explain(self, word: str) -> str:
         if not word.startswith("-"):
-            return f"unexpected argument {word!r}; a command comes first, a module after --module"
+            return f"unexpected argument {word!r}; put a command first, a module after --module"
         known = [option for action in self._actions for option in action.option_strings]
         close = difflib.get_close_matches(word, known, n=1)
         return f"no such option: {word}" + (f"; did you mean {close[0]}?" if close else "")
 
     def error(self, message: str) -> NoReturn:
+        """Raise ConfigurationError with ``message``; argparse would exit."""
         raise ConfigurationError(f"{message} (see {self.prog} --help)")
 
 
 def add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
-    """A flag for each of these fields of Settings."""
+    """Add a flag for each of these fields of Settings."""
     defaults = {each.name: each.default for each in fields(Settings)}
     for name in names:
         _add_setting(parser, name, defaults[name])
@@ -84,12 +89,27 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, default: object) ->
 
 
 def flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The settings among ``arguments``, by field name."""
+    """Return the settings among ``arguments``, by field name."""
     return {name: value for name, value in vars(arguments).items() if name in SETTING_TYPES}
 
 
+def misspelled_variables(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield (variable, similar setting) for variables in ``env`` that would be ignored.
+
+    A variable that resembles no setting may belong to another program.
+    """
+    known = {variable_name(name).removeprefix(_PREFIX) for name in SETTING_TYPES}
+    others = {embedded.ENVIRONMENT, *(variable_name(f"no_{name}") for name in SETTING_TYPES)}
+    for variable, value in sorted(env.items()):
+        name = variable.removeprefix(_PREFIX)
+        if not value or name in known or variable in others or variable.startswith(_OF_TESTS):
+            continue
+        if name != variable and (close := difflib.get_close_matches(name, sorted(known), n=1)):
+            yield variable, _PREFIX + close[0]
+
+
 def typed_as(read: Reader) -> Callable[[str], object]:
-    """``read`` as argparse wants it: the mistake is then reported with the option's name."""
+    """Return ``read`` as an argparse type: argparse reports errors with the option's name."""
 
     def typed(text: str) -> object:
         try:

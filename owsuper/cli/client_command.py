@@ -1,4 +1,4 @@
-"""Commands that ask the database as any program does: by an OpenWorkflow."""
+"""What the commands share that ask the database through an OpenWorkflow, as programs do."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from owsuper import OpenWorkflow, RunHandle, settings
-from owsuper.cli import documents
 from owsuper.cli.arguments import add_settings, flags, typed_as
-from owsuper.cli.output import put_json
+from owsuper.cli.output import document_of, print_json
 from owsuper.errors import ResultTimeout, RunCanceled, RunError, RunFailed, RunNotFound
 from owsuper.setting_types import duration
 
@@ -20,13 +19,13 @@ _SETTINGS: Final = ("database_url", "schema", "namespace")
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """The options that all of these commands have."""
+    """Add the options that all of these commands have."""
     parser.add_argument("--json", action="store_true", help="print one JSON document, for programs")
     add_settings(parser, _SETTINGS)
 
 
 def add_timeout(parser: argparse.ArgumentParser) -> None:
-    """How long to wait for a run to end."""
+    """Add ``--timeout``: how long to wait for a run to end."""
     parser.add_argument(
         "--timeout",
         type=typed_as(duration("0s", "10y")),
@@ -35,24 +34,26 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def as_json(text: str) -> Any:
-    """Standard JSON; ``-`` reads it from standard input. (orjson would quietly round what has more
-    than 64 bits.)
+def json_argument(text: str) -> Any:
+    """Return the value of standard JSON; ``-`` reads the JSON from standard input.
+
+    Raises ArgumentTypeError. (orjson would round integers of more than 64 bits.)
     """
     try:
         return json.loads(sys.stdin.read() if text == "-" else text)
     except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(
-            f"this is no JSON: {error}. In most shells, put it between single quotes, and text"
-            " within it between double quotes."
+            f"invalid JSON: {error}. In most shells, put the JSON between single quotes, and text"
+            " within the JSON between double quotes."
         ) from None
 
 
 @contextmanager
-def opened(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
-    """The database that is meant, in a namespace; closed at the end.
+def client(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
+    """Yield an OpenWorkflow for the database that ``arguments`` name, and close it at the end.
 
-    Raises ConfigurationError, EmbeddedUnavailable on first use. A RunNotFound tells the place.
+    Raises ConfigurationError, and EmbeddedUnavailable on first use. A RunNotFound from within
+    gets the namespace and the schema into its message.
     """
     chosen = settings.load(flags(arguments))
     ow = OpenWorkflow(
@@ -64,33 +65,32 @@ def opened(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
     try:
         yield ow
     except RunNotFound as error:
-        raise RunNotFound(told(error, arguments), run_id=error.run_id) from None
+        raise RunNotFound(explain(error, arguments), run_id=error.run_id) from None
     finally:
         ow.close()
 
 
-def place(arguments: argparse.Namespace) -> str:
-    """Which runs are meant: a program may keep its own elsewhere, by what its code says."""
+def searched(arguments: argparse.Namespace) -> str:
+    """Return the namespace and the schema that the command works on, for a message."""
     chosen = settings.load(flags(arguments))
     return f'namespace "{chosen.namespace}", schema "{chosen.schema}"'
 
 
-def told(error: RunError, arguments: argparse.Namespace) -> str:
-    """What to say of a refusal: of a run that is not found, where it is not."""
-    return f"{error} ({place(arguments)})" if isinstance(error, RunNotFound) else str(error)
+def explain(error: RunError, arguments: argparse.Namespace) -> str:
+    """Return the message of ``error``; for a run that is not found, with where it was searched."""
+    return f"{error} ({searched(arguments)})" if isinstance(error, RunNotFound) else str(error)
 
 
-def put_end(handle: RunHandle[Any], arguments: argparse.Namespace) -> None:
+def print_result(handle: RunHandle[Any], arguments: argparse.Namespace) -> None:
     """Wait until the run ends, and print its result.
 
-    Raises RunFailed, RunCanceled, ResultTimeout; programs are given the run before.
+    Raises RunFailed, RunCanceled and ResultTimeout. With ``--json``, the run is printed first.
     """
     typed = vars(arguments)
     try:
         result = handle.result(typed.get("timeout"))
     except (RunFailed, RunCanceled, ResultTimeout):
         if "json" in typed:
-            put_json(documents.encode(documents.of(handle.details())))
+            print_json(document_of(handle.details()))
         raise
-    document = {"id": handle.id, "result": result} if "json" in typed else result
-    put_json(documents.encode(document))
+    print_json({"id": handle.id, "result": result} if "json" in typed else result)

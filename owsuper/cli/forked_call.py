@@ -1,4 +1,4 @@
-"""Calling a function in a process of its own, so that it can be stopped at any moment."""
+"""Call a function in a fork of this process, so that the call can be stopped at any time."""
 
 from __future__ import annotations
 
@@ -15,53 +15,58 @@ from owsuper import errors
 from owsuper.errors import OwsuperError
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+_POLL_MS: Final = 100  # between two looks at ``give_up``
 
 
-def call(what: Callable[[], object], *, give_up: Callable[[], bool] = lambda: False) -> None:
-    """Call ``what`` in a fork of this process and wait for its end. Not with threads.
+def call(function: Callable[[], object], *, give_up: Callable[[], bool] = lambda: False) -> None:
+    """Call ``function`` in a fork of this process and wait until the fork ends.
 
-    Once ``give_up()`` is true, which is asked ten times a second, the fork is killed.
+    This process must have no other threads. ``give_up()`` is asked ten times a second; once it
+    returns true, the fork is killed and the call returns.
 
-    Raises the OwsuperError that it raises, of the same class and text; for any other, whose
-    traceback is on standard error then, and for a violent end, an OwsuperError.
+    Raises the OwsuperError that ``function`` raises, with the same class and message. For any
+    other exception, whose traceback the fork prints to standard error, and for a fork that was
+    killed, raises an OwsuperError.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
-    # A Ctrl-C is meant for us: it must find no copy of our handlers, nor of what they write to.
+    # A Ctrl-C must not run this process's handlers in the fork.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     pid = os.fork()
     if pid == 0:
-        _live(what, writer, blocked)
+        _run_in_fork(function, writer, blocked)
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     os.close(writer)
-    with os.fdopen(reader, "rb") as last_words:
-        given_up = not _await(last_words, give_up)
+    with os.fdopen(reader, "rb") as report:
+        given_up = not _wait_for_report(report, give_up)
         if given_up:
             os.kill(pid, signal.SIGKILL)
-        said = last_words.read()
+        reported = report.read()
     _, status = os.waitpid(pid, 0)
     if given_up:
         return
-    if said:
-        kind, message = json.loads(said)
+    if reported:
+        kind, message = json.loads(reported)
         raise getattr(errors, kind)(message)
     if status:
         code = os.waitstatus_to_exitcode(status)
-        raise OwsuperError(f"a process that was started to help ended with code {code}")
+        raise OwsuperError(f"a helper process ended with code {code}; see standard error")
 
 
-def _await(last_words: BinaryIO, give_up: Callable[[], bool]) -> bool:
-    """Wait until something is said, or the other end is closed; False if given up."""
+def _wait_for_report(report: BinaryIO, give_up: Callable[[], bool]) -> bool:
+    """Wait until the fork reports an error or closes the pipe; False if ``give_up`` says so."""
     ready = select.poll()
-    ready.register(last_words, select.POLLIN)
-    while not ready.poll(100):
+    ready.register(report, select.POLLIN)
+    while not ready.poll(_POLL_MS):
         if give_up():
             return False
     return True
 
 
-def _live(what: Callable[[], object], writer: int, blocked: set[int | signal.Signals]) -> NoReturn:
+def _run_in_fork(
+    function: Callable[[], object], writer: int, blocked: set[int | signal.Signals]
+) -> NoReturn:
     code = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -69,11 +74,11 @@ def _live(what: Callable[[], object], writer: int, blocked: set[int | signal.Sig
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        what()
+        function()
         code = 0
     except OwsuperError as error:
         os.write(writer, json.dumps([type(error).__name__, str(error)]).encode())
-    except BaseException:  # there is nobody above us
+    except BaseException:  # no caller above: the process ends here
         traceback.print_exc()
     finally:
         sys.stderr.flush()

@@ -1,15 +1,14 @@
-"""``owsuper migrate``: create or update the tables, say what is missing, or print the SQL."""
+"""``owsuper migrate``: create or update the tables, check them, or print the SQL."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from contextlib import ExitStack
 
 from owsuper import settings
 from owsuper.cli import database
 from owsuper.cli.arguments import Command, add_settings, flags
-from owsuper.cli.output import put
+from owsuper.cli.output import print_data, print_message
 from owsuper.db import migrate as migrations
 from owsuper.supervisor.exit_status import ExitCode
 
@@ -17,21 +16,21 @@ from owsuper.supervisor.exit_status import ExitCode
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, ("database_url", "schema"))
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--check", action="store_true", help="only say what is missing")
+    mode.add_argument("--check", action="store_true", help="only check the tables")
     mode.add_argument("--sql", action="store_true", help="print the SQL; needs no database")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     chosen = settings.load(flags(arguments))
     if "sql" in arguments:
-        put(migrations.sql(chosen.schema).removesuffix("\n"))
+        print_data(migrations.sql(chosen.schema).removesuffix("\n"))
         return ExitCode.CLEAN
     with ExitStack() as stack:
         url = database.choose(chosen, None, stack)
         if "check" in arguments:
             return _check(url, chosen.schema)
         database.prepare(url, chosen.schema, migrate=True)
-    print(f'owsuper: the tables in schema "{chosen.schema}" are up to date', file=sys.stderr)
+    print_message(f'the tables in schema "{chosen.schema}" are up to date')
     return ExitCode.CLEAN
 
 
@@ -39,11 +38,11 @@ def _check(url: str, schema: str) -> int:
     with database.connected(url) as conn:
         missing = migrations.check(conn, schema)
     for each in missing:
-        print(f'owsuper: schema "{schema}": missing: {each}', file=sys.stderr)
+        print_message(f'schema "{schema}": missing: {each}')
     if missing:
-        print(f"owsuper: run: owsuper migrate --schema {schema}", file=sys.stderr)
+        print_message(f"run: owsuper migrate --schema {schema}")
         return ExitCode.ERROR
-    print(f'owsuper: the tables in schema "{schema}" are up to date', file=sys.stderr)
+    print_message(f'the tables in schema "{schema}" are up to date')
     return ExitCode.CLEAN
 
 

@@ -1,4 +1,4 @@
-"""What commands say: data on standard output, messages on standard error."""
+"""Data for standard output, messages for standard error, and JSON documents for programs."""
 
 from __future__ import annotations
 
@@ -7,41 +7,66 @@ import json
 import os
 import signal
 import sys
+from dataclasses import asdict, fields
+from typing import Any
 
+import orjson
+
+from owsuper.client.models import Run, RunCounts, StepAttempt
 from owsuper.errors import OwsuperError
 
 
 def accept_any_text() -> None:
-    """Let names be printed that the terminal's encoding lacks: escaped, as on standard error."""
+    """Make standard output escape characters that its encoding lacks, as standard error does."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def put(text: str) -> None:
-    """Write a piece of data, at once. Ends the process where nobody reads it any more.
+def print_data(text: str) -> None:
+    """Write a piece of data to standard output and flush it.
 
-    As ``head`` does, who has read enough: that is no mistake, and no traceback is due.
-    Raises OwsuperError where it cannot be written, as on a full disk.
+    When the reader has closed the pipe (as ``head`` does), the process ends without a traceback.
+    Raises OwsuperError when the data cannot be written, for example to a full disk.
     """
     try:
         print(text, flush=True)
     except OSError as error:
-        # What Python would write when it exits must not break once more.
+        # Python flushes standard output at exit; that must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             raise SystemExit(128 + signal.SIGPIPE) from None  # as a shell reports it
         raise OwsuperError(f"cannot write to standard output: {error.strerror}") from None
 
 
-def put_json(document: str) -> None:
-    """Write a JSON document; it stays one where the encoding of the output is not UTF-8."""
+def print_message(text: str) -> None:
+    """Write one line for people to standard error."""
+    print(f"owsuper: {text}", file=sys.stderr, flush=True)
+
+
+# --- JSON documents --------------------------------------------------------------------------
+
+
+def print_json(value: Any) -> None:
+    """Write ``value`` as one JSON document. Raises OwsuperError, as ``print_data`` does."""
+    document = to_json(value)
     try:
         document.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
+    except UnicodeEncodeError:  # escaped by JSON's own rules, the document stays valid
         document = json.dumps(json.loads(document), separators=(",", ":"))
-    put(document)
+    print_data(document)
 
 
-def say(message: str) -> None:
-    """Tell whoever sits before the terminal."""
-    print(f"owsuper: {message}", file=sys.stderr, flush=True)
+def to_json(value: Any) -> str:
+    """Return ``value`` as JSON on one line. Times are in UTC and end in Z."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
+
+
+def document_of(item: Run | StepAttempt) -> dict[str, Any]:
+    """Return the public fields of a run or a step attempt, with the error as it is stored."""
+    members = {each.name: getattr(item, each.name) for each in fields(item)}
+    return members | {"error": item.error.to_json() if item.error else None}
+
+
+def document_of_counts(counts: RunCounts) -> dict[str, int]:
+    """Return the number of runs by status."""
+    return asdict(counts)

@@ -11,7 +11,7 @@ from importlib import metadata
 from owsuper import logs, settings
 from owsuper.cli import database, forked_call
 from owsuper.cli.arguments import Command, add_settings, flags
-from owsuper.cli.output import put
+from owsuper.cli.output import print_data
 from owsuper.errors import ConfigurationError
 from owsuper.settings import SETTING_TYPES
 from owsuper.supervisor import supervisor
@@ -19,7 +19,7 @@ from owsuper.supervisor import supervisor
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, SETTING_TYPES)
-    # For programs that start a worker: a line is written there once it takes runs.
+    # For programs that start a worker: the supervisor writes a line there once it claims runs.
     parser.add_argument("--ready-fd", type=_descriptor, help=argparse.SUPPRESS)
 
 
@@ -27,7 +27,7 @@ def _descriptor(text: str) -> int:
     try:
         os.fstat(int(text))
     except (ValueError, OverflowError, OSError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no open file descriptor") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not an open file descriptor") from None
     return int(text)
 
 
@@ -35,8 +35,8 @@ def _run(arguments: argparse.Namespace) -> int:
     chosen = settings.load(flags(arguments))
     if not chosen.modules:
         raise ConfigurationError(
-            "no module to work for: name the one that holds your workflows with"
-            " --module app.workflows (or OWSUPER_MODULE, or module in pyproject.toml)"
+            "no module: name the module with your workflows by --module app.workflows"
+            " (or by OWSUPER_MODULE, or by module in pyproject.toml)"
         )
     logs.configure(chosen.log_level)
     with ExitStack() as stack:
@@ -49,16 +49,16 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(url: str, schema: str, *, migrate: bool, give_up: Callable[[], bool]) -> None:
-    """``database.prepare`` in a process of its own, which a stop can kill while it waits."""
+    """Run ``database.prepare`` in a fork, which a stop signal can kill while it waits."""
     forked_call.call(lambda: database.prepare(url, schema, migrate=migrate), give_up=give_up)
 
 
 def show_version() -> int:
-    """The installed version on standard output."""
+    """Print the installed version to standard output, and return the exit code."""
     try:
-        put(f"owsuper {metadata.version('owsuper')}")
+        print_data(f"owsuper {metadata.version('owsuper')}")
     except metadata.PackageNotFoundError:
-        put("owsuper (a checkout that is not installed)")
+        print_data("owsuper (a checkout that is not installed)")
     return 0
 
 

@@ -9,7 +9,7 @@ from owsuper.client import models
 from owsuper.client.models import Run, RunCounts, StepAttempt
 from owsuper.core import pages
 from owsuper.core.model import RunStatus
-from owsuper.core.names import check_workflow_name, is_broken
+from owsuper.core.names import check_workflow_name, has_lone_surrogate
 from owsuper.core.pages import Page, Place
 from owsuper.db.clients import Operation
 from owsuper.db.lists import ListQueries
@@ -114,7 +114,7 @@ class Listing:
 
 def check_run_id(run_id: str) -> str:
     """``run_id``, if a run may have it. Raises ConfigurationError."""
-    if not isinstance(run_id, str) or "\0" in run_id or is_broken(run_id):
+    if not isinstance(run_id, str) or "\0" in run_id or has_lone_surrogate(run_id):
         raise ConfigurationError(
             f"run_id: {run_id!r} must be text, without U+0000 and lone surrogates"
         )

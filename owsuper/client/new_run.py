@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Unpack
 
 from owsuper.core import durations
-from owsuper.core.names import is_broken
+from owsuper.core.names import has_lone_surrogate
 from owsuper.db.clients import NewRun
 from owsuper.errors import ConfigurationError, InvalidDuration
 from owsuper.ids import draw
@@ -106,7 +106,7 @@ def checked_key(key: str | None) -> str | None:
             f"idempotency_key: it has {len(key)} characters; at most {_LONGEST_KEY} are possible."
             " Use a hash of it."
         )
-    if "\x00" in key or is_broken(key):
+    if "\x00" in key or has_lone_surrogate(key):
         raise ConfigurationError(
             f"idempotency_key: {key!r} contains U+0000 or a lone surrogate, which PostgreSQL"
             " cannot store"

@@ -64,7 +64,7 @@ def check_signal(name: str) -> str:
     return name
 
 
-def is_broken(text: str) -> bool:
+def has_lone_surrogate(text: str) -> bool:
     """Whether ``text`` holds a lone surrogate, which is no character and has no UTF-8."""
     return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
 
@@ -78,7 +78,7 @@ def _problem(name: object) -> str | None:
         return f"it has {len(name)} characters. Use at most {MAX_NAME_LENGTH}."
     if "\x00" in name:
         return "it contains U+0000, which PostgreSQL cannot store. Remove it."
-    if is_broken(name):
+    if has_lone_surrogate(name):
         return "it contains a lone surrogate, which is not valid Unicode text. Remove it."
     return None
 
@@ -92,6 +92,6 @@ def check_version(version: str | None) -> str | None:
     """``version``, if a workflow may have it. Raises ConfigurationError."""
     if version is not None and not isinstance(version, str):
         raise ConfigurationError(f"version: {version!r} must be text, such as {str(version)!r}")
-    if version is not None and ("\x00" in version or is_broken(version)):
+    if version is not None and ("\x00" in version or has_lone_surrogate(version)):
         raise ConfigurationError(f"version: {version!r} contains U+0000 or a lone surrogate")
     return version

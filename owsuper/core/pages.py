@@ -24,7 +24,7 @@ T = TypeVar("T")
 PAGE_SIZE: Final = 100
 """Items on a page, unless somebody asks for another number."""
 
-MOST_ITEMS: Final = 1000
+MAX_PAGE_SIZE: Final = 1000
 """Items on a page at most: they are in memory at once, with all that they hold."""
 
 
@@ -67,9 +67,9 @@ def window(limit: int, after: str | None, before: str | None) -> Window:
 
     Raises ConfigurationError, which says what is wrong with which of them.
     """
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_ITEMS:
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE_SIZE:
         raise ConfigurationError(
-            f"limit: must be a whole number from 1 to {MOST_ITEMS}, not {limit!r:.60}"
+            f"limit: must be a whole number from 1 to {MAX_PAGE_SIZE}, not {limit!r:.60}"
         )
     if after is not None and before is not None:
         raise ConfigurationError("Cannot specify both 'after' and 'before' cursors")

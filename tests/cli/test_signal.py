@@ -53,13 +53,13 @@ def test_a_signal_that_nobody_waits_for_is_dropped_and_that_is_said(
 ) -> None:
     result = signal("go")
     assert (result.code, result.stdout) == (0, "")
-    assert "nobody waits for this signal; it is dropped" in result.stderr
+    assert "no run waits for this signal; it is dropped" in result.stderr
     assert sent(conn, schema, "owsuper_signals") == []
 
 
 def test_buffer_keeps_it(signal: Command, conn: psycopg.Connection, schema: str) -> None:
     result = signal("go", "--data", "7", "--buffer", "--key", "once")
-    assert "kept for the first who waits for it" in result.stderr
+    assert "kept for the first run that waits" in result.stderr
     signal("go", "--data", "7", "--buffer", "--key", "once")
     assert sent(conn, schema, "owsuper_signals") == [7]
 
@@ -67,7 +67,7 @@ def test_buffer_keeps_it(signal: Command, conn: psycopg.Connection, schema: str)
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("go", "--data", "{"), "--data: this is no JSON"),
+        (("go", "--data", "{"), "--data: invalid JSON"),
         (("go", "--data", str(2**70)), "--data: "),
         (("",), "Invalid signal name"),
         ((), "NAME"),

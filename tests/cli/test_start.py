@@ -184,10 +184,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no name": ([], "the following arguments are required: NAME"),
     "an empty name": ([""], "Invalid workflow name '': it is empty"),
     "two names": (["a", "b"], "unexpected argument 'b'"),
-    "no JSON": (["a", "--input", "{user_id: 7}"], "--input: this is no JSON: Expecting property n"),
-    "empty JSON": (["a", "--input", ""], "--input: this is no JSON: Expecting value"),
-    "unquoted text": (["a", "--input", "hello"], "put it between single quotes, and text within"),
-    "deep JSON": (["a", "--input", "[" * 100_000], "--input: this is no JSON"),
+    "no JSON": (["a", "--input", "{user_id: 7}"], "--input: invalid JSON: Expecting property n"),
+    "empty JSON": (["a", "--input", ""], "--input: invalid JSON: Expecting value"),
+    "unquoted text": (["a", "--input", "hello"], "put the JSON between single quotes, and "),
+    "deep JSON": (["a", "--input", "[" * 100_000], "--input: invalid JSON"),
     "no number": (["a", "--input", "[NaN]"], "--input: Cannot store input[0]"),
     "a large number": (["a", "--input", "1" * 30], "--input: Cannot store input"),
     "U+0000": (["a", "--input", '"\\u0000"'], "--input: Cannot store input"),
@@ -200,9 +200,9 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "the past": (["a", "--at", "-5m"], "--at: expected one argument"),
     "no time zone": (["a", "--at", "2999-01-01T12:00"], "write 2999-01-01T12:00:00Z for UTC"),
     "no duration": (["a", "--wait", "--timeout", "soon"], "--timeout: must be a duration from 0s"),
-    "time-out of nothing": (["a", "--timeout", "3s"], "--timeout: nothing is waited for without"),
+    "time-out of nothing": (["a", "--timeout", "3s"], "--timeout: add --wait; without it"),
     "a long key": (["a", "--key", "k" * 1001], "idempotency_key: it has 1001 characters"),
-    "an empty version": (["a", "--version", ""], "--version: it is empty; leave it out to name"),
+    "an empty version": (["a", "--version", ""], "--version: it is empty; leave it out for"),
     "a version of other bytes": (["a", "--version", "\udcff"], r"b'\xff' is not UTF-8"),
     "a worker's option": (["a", "--lease", "3"], "no such option: --lease"),
 }
@@ -237,4 +237,4 @@ def test_missing_tables_are_an_error_that_says_what_to_run(
 
 def test_the_help_says_that_the_input_is_not_checked(owsuper: Run) -> None:
     said = owsuper("start", "--help").stdout
-    assert "knows the name of the workflow and nothing of its code" in said
+    assert "knows only the name of the workflow, not its code" in said

@@ -13,7 +13,7 @@ from tests.cli.running import Run
 from tests.fixtures.processes import Spawn
 
 MISTAKES = {
-    "no module": ([], "no module to work for: name the one that holds your workflows"),
+    "no module": ([], "no module: name the module with your workflows by --module"),
     "a positional module": (["app.workflows"], "unexpected argument 'app.workflows'"),
     "a misspelt option": (["--proceses", "8"], "no such option: --proceses; did you mean --proc"),
     "an abbreviated option": (["--conc", "8"], "no such option: --conc"),
@@ -21,7 +21,7 @@ MISTAKES = {
     "a command that comes last": (["--schema", "x", "migrate"], "unexpected argument 'migrate'"),
     "a worker's option of migrate": (["migrate", "--lease", "3"], "no such option: --lease"),
     "check and sql at once": (["migrate", "--check", "--sql"], "not allowed with"),
-    "a closed ready-fd": (["--module", "m", "--ready-fd", "77"], "'77' is no open file descriptor"),
+    "a closed ready-fd": (["--module", "m", "--ready-fd", "77"], "'77' is not an open file"),
     "processes that are none": (["--processes", "0"], "--processes: must be a whole number from 1"),
     "processes in words": (["--processes", "eight"], "not 'eight'"),
     "half a process": (["--processes", "1.5"], "--processes: must be a whole number"),
@@ -43,7 +43,7 @@ MISTAKES = {
     "no command of runs": (["runs"], "the following arguments are required: COMMAND"),
     "another command of runs": (["runs", "lst"], "argument COMMAND: invalid choice: 'lst'"),
     "a command of runs that comes last": (["runs", "--json", "list"], "no such option: --json"),
-    "a command of runs that comes late": (["runs", "--", "list"], "say it at once: owsuper runs l"),
+    "a command of runs that comes late": (["runs", "--", "list"], "the command must follow at"),
     "a status that is none": (["runs", "list", "--status", "done"], "--status: invalid choice: 'd"),
     "an empty page": (["runs", "list", "--limit", "0"], "--limit: must be a whole number from 1"),
     "no cursor": (["runs", "list", "--after", "x"], "after: 'x' is no cursor: it is not Base64"),

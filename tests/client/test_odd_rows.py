@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from owsuper import InvalidData, OpenWorkflow, RunFailed, RunStatus, Unreadable
-from owsuper.cli import documents, formatting, show
+from owsuper.cli import formatting, show
+from owsuper.cli.output import document_of, to_json
 from owsuper.core.durations import FIRST, LAST
 from tests.client.sync_and_async import Call, sync_and_async
 from tests.db.rows import Tables
@@ -35,8 +36,8 @@ def test_runs_and_steps_with_times_beyond_all_calendars_are_listed_and_told_of(
     assert (run.created_at, run.available_at, run.deadline_at) == (LAST, LAST, None)
     assert show.listing([run], formatting.now())
     for at in (FIRST, formatting.now(), LAST):
-        assert show.everything(call(ow.get_run(early), "details"), [listed], at)
-        assert show.everything(run, [], at)
+        assert show.details(call(ow.get_run(early), "details"), [listed], at)
+        assert show.details(run, [], at)
 
 
 @sync_and_async
@@ -85,9 +86,9 @@ def test_what_cannot_be_read_stands_for_itself_and_hides_nothing_else(
     [attempt] = call(ow, "list_step_attempts", odd).items
     assert isinstance(attempt.context, Unreadable)
     assert attempt.output.unreadable.startswith("output: cannot be")
-    text = "\n".join(show.everything(run, [attempt], formatting.now()))
+    text = "\n".join(show.details(run, [attempt], formatting.now()))
     assert '{"unreadable":"input: cannot be read: ' in text
-    assert why in documents.encode(documents.of(run))
+    assert why in to_json(document_of(run))
 
 
 @sync_and_async

@@ -1,20 +1,19 @@
-"""``owsuper signal``: sends a signal to the runs that wait for it."""
+"""``owsuper signal``: send a signal to the runs that wait for it."""
 
 from __future__ import annotations
 
 import argparse
 
-from owsuper.cli import documents
 from owsuper.cli.arguments import Command
-from owsuper.cli.client_command import add_common, as_json, opened
-from owsuper.cli.output import put, put_json, say
+from owsuper.cli.client_command import add_common, client, json_argument
+from owsuper.cli.output import print_data, print_json, print_message
 from owsuper.errors import ConfigurationError, NotSerializable
 from owsuper.supervisor.exit_status import ExitCode
 
 _ABOUT = """\
-A signal that nobody waits for is dropped, unless --buffer keeps it for the first who comes to wait.
+A signal that no run waits for is dropped, unless --buffer keeps it for the first run that waits.
 
-Standard output: the ids of the runs that it reached, one a line.
+Standard output: the ids of the runs that the signal reached, one on each line.
 
 examples:
   owsuper signal expense-7 --data '{"by": "Ada", "approved": true}' --buffer
@@ -25,11 +24,13 @@ examples:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the signal")
     parser.add_argument(
-        "--data", type=as_json, metavar="JSON", help="its data; - reads it from standard input"
+        "--data", type=json_argument, metavar="JSON", help="the data; - reads standard input"
     )
-    parser.add_argument("--key", metavar="KEY", help="the same key means the same sending")
+    parser.add_argument("--key", metavar="KEY", help="idempotency key: one key sends one signal")
     parser.add_argument(
-        "--buffer", action="store_true", help="keep it for the first to wait, if it reaches nobody"
+        "--buffer",
+        action="store_true",
+        help="keep the signal for the first run that waits, if it reaches none",
     )
     add_common(parser)
     parser.epilog = _ABOUT
@@ -37,7 +38,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     typed = vars(arguments)
-    with opened(arguments) as ow:
+    with client(arguments) as ow:
         try:
             reached = ow.send_signal(
                 arguments.name,
@@ -48,13 +49,13 @@ def _run(arguments: argparse.Namespace) -> int:
         except NotSerializable as error:
             raise ConfigurationError(f"--data: {error}") from None
     if "json" in typed:
-        put_json(documents.encode({"run_ids": reached}))
+        print_json({"run_ids": reached})
         return ExitCode.CLEAN
     if reached:
-        put("\n".join(reached))
+        print_data("\n".join(reached))
     else:
-        kept = "kept for the first who waits for it" if "buffer" in typed else "dropped"
-        say(f"nobody waits for this signal; it is {kept}")
+        outcome = "kept for the first run that waits" if "buffer" in typed else "dropped"
+        print_message(f"no run waits for this signal; it is {outcome}")
     return ExitCode.CLEAN
 
 

@@ -1,4 +1,4 @@
-"""The words for times and tables."""
+"""How times, texts and tables are formatted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from owsuper.cli import columns, formatting
+from owsuper.cli import formatting
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,19 @@ def test_text_becomes_one_line_that_commands_no_terminal() -> None:
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
-    assert columns.table([("a", 1, "x"), ("bcd", 20, "")], right=(1,)) == ["a     1  x", "bcd  20"]
-    assert columns.table([]) == []
+    assert formatting.table([("a", 1, "x"), ("bcd", 20, "")], right=(1,)) == [
+        "a     1  x",
+        "bcd  20",
+    ]
+    assert formatting.table([]) == []
 
 
 def test_columns_are_aligned_as_a_terminal_shows_them() -> None:
     rows = [("注文", 1), ("☕ é", 20), ("e\u0301abc", 3)]
-    assert columns.table(rows, right=(1,)) == ["注文   1", "☕ é  20", "e\u0301abc   3"]
-    assert [columns.width(text) for text in ("abc", "注文", "🎉", "e\u0301")] == [3, 4, 2, 1]
+    assert formatting.table(rows, right=(1,)) == ["注文   1", "☕ é  20", "e\u0301abc   3"]
+    assert [formatting.columns_of(text) for text in ("abc", "注文", "🎉", "e\u0301")] == [
+        3,
+        4,
+        2,
+        1,
+    ]
