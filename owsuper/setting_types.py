@@ -54,10 +54,10 @@ def whole(low: int, high: int) -> Reader:
 
 
 def duration(low: str, high: str) -> Reader:
-    """Seconds from ``low`` to ``high``.
+    """Return a reader of durations from ``low`` to ``high``, in seconds.
 
-    Bare numbers are seconds, in text too: whoever types ``--lease 30`` means half a minute.
-    (The durations of ``step.sleep`` differ there: text without a unit is milliseconds.)
+    A number without a unit is seconds, in text too: ``--lease 30`` is half a minute. (Durations
+    in Python code, such as those of ``step.sleep``, are refused as text without a unit.)
     """
     low_seconds, high_seconds = durations.seconds(low), durations.seconds(high)
     example = "such as '30s', '5m' or a number of seconds"

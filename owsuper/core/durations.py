@@ -1,8 +1,9 @@
 """Durations and times of day as the tables and the protocol's JSON carry them.
 
-Inside owsuper a duration is a float of milliseconds and a time is an aware datetime. Users may
-write a timedelta, a number of *seconds*, or text by the grammar below, in which a bare number
-means *milliseconds* (``"500"`` is half a second, ``500`` is eight minutes).
+Inside owsuper a duration is a float of milliseconds and a time is an aware datetime. Users write
+a timedelta, a number of *seconds*, or text with a unit such as ``"30s"``. OpenWorkflow for
+TypeScript also takes text without a unit, as milliseconds: ``parse`` reads such text as the
+contract says, and ``milliseconds`` refuses it, because Python's own numbers are seconds.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ _FACTORS = {word: factor for factor, words in _SPELLINGS.items() for word in wor
 _SPACE = "\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _GRAMMAR = re.compile(rf"(-?\.?[0-9]+)(\.[0-9]+)?(?:[{_SPACE}]*([A-Za-z]+))?")
 
+_WITHOUT_UNIT = re.compile(r"-?([0-9]*\.)?[0-9]+")
+
+_ADVICE = 'Write "500ms", "30s", "5m", "1h" or "7d".'
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -55,9 +60,10 @@ def _parse(text: str) -> float:
 
 
 def parse(text: str) -> float:
-    """Milliseconds of a duration text such as ``"1.5h"``; may be negative or infinite.
+    """Return the milliseconds of a text such as ``"1.5h"``, by the contract's grammar.
 
-    Raises InvalidDuration.
+    Text without a unit is milliseconds. The result may be negative or infinite. Raises
+    InvalidDuration.
     """
     if not isinstance(text, str):
         raise InvalidDuration(
@@ -67,15 +73,17 @@ def parse(text: str) -> float:
 
 
 def milliseconds(value: Duration) -> float:
-    """Finite milliseconds of what a user wrote as a duration; may be negative.
+    """Return the finite milliseconds of a duration that a user wrote; may be negative.
 
-    Raises InvalidDuration.
+    Raises InvalidDuration, also for text without a unit.
     """
     if isinstance(value, str):
         try:
             result = parse(value)
-        except InvalidDuration as error:  # in the words of the other implementation, and more
-            raise InvalidDuration(f'{error}. Write "500ms", "30s", "5m", "1h" or "7d".') from None
+        except InvalidDuration as error:  # the contract's message, and advice
+            raise InvalidDuration(f"{error}. {_ADVICE}") from None
+        if math.isfinite(result):
+            _check_unit(value)
     elif isinstance(value, timedelta):
         result = value / _MILLISECOND
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -93,10 +101,22 @@ def milliseconds(value: Duration) -> float:
     return result
 
 
-def seconds(value: Duration) -> float:
-    """Finite seconds of what a user wrote as a duration; may be negative.
+def _check_unit(text: str) -> None:
+    if text[-1:].isalpha():
+        return
+    if len(text) > 20 or not _WITHOUT_UNIT.fullmatch(text):
+        raise InvalidDuration(f"Invalid duration format: {text!r:.60} has no unit. {_ADVICE}")
+    raise InvalidDuration(
+        f'Invalid duration format: "{text}" has no unit. "{text}" could mean {text} ms (as in'
+        f' OpenWorkflow for TypeScript) or {text} s. Write "{text}s" or "{text}ms", or pass the'
+        f" number {text} for seconds."
+    )
 
-    Raises InvalidDuration.
+
+def seconds(value: Duration) -> float:
+    """Return the finite seconds of a duration that a user wrote; may be negative.
+
+    Raises InvalidDuration, also for text without a unit.
     """
     return milliseconds(value) / 1000
 

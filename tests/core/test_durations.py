@@ -86,13 +86,32 @@ def test_parse_takes_text_only_and_says_what_it_got(value):
         (2, 2000),
         (0.25, 250),
         (-3, -3000),
-        ("500", 500),
+        ("500ms", 500),
         ("1.5h", 5_400_000),
     ],
 )
-def test_numbers_are_seconds_and_bare_text_is_milliseconds(value, ms):
+def test_numbers_are_seconds_and_text_has_a_unit(value, ms):
     assert durations.milliseconds(value) == ms
     assert durations.seconds(value) == ms / 1000
+
+
+@pytest.mark.parametrize("text", ["30", "1.5", "-3", ".5", "0"])
+@pytest.mark.parametrize("read", [durations.milliseconds, durations.seconds])
+def test_text_without_a_unit_is_refused_with_both_meanings(read, text):
+    with pytest.raises(InvalidDuration) as caught:
+        read(text)
+    assert str(caught.value) == (
+        f'Invalid duration format: "{text}" has no unit. "{text}" could mean {text} ms (as in'
+        f' OpenWorkflow for TypeScript) or {text} s. Write "{text}s" or "{text}ms", or pass the'
+        f" number {text} for seconds."
+    )
+
+
+@pytest.mark.parametrize("text", [".5.5", "1" * 21])
+def test_odd_text_without_a_unit_is_refused_briefly(text):
+    assert math.isfinite(durations.parse(text))
+    with pytest.raises(InvalidDuration, match=r"has no unit\. Write \"500ms\""):
+        durations.milliseconds(text)
 
 
 @pytest.mark.parametrize(

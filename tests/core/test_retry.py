@@ -48,7 +48,12 @@ def load(name):
 
 
 def policy_from(fields, base=STEP_DEFAULT):
-    known = {FIELDS[k]: NUMBERS.get(v, v) for k, v in fields.items() if v != "<undefined>"}
+    def value(given):
+        # Text without a unit is milliseconds in the contract, and refused here.
+        bare = isinstance(given, str) and given.isdigit()
+        return f"{given}ms" if bare else NUMBERS.get(given, given)
+
+    known = {FIELDS[k]: value(v) for k, v in fields.items() if v != "<undefined>"}
     merged = {ours: getattr(base, ours) for ours in FIELDS.values()} | known
     return RetryPolicy(**merged)
 
@@ -73,6 +78,11 @@ def test_backoff_is_what_the_contract_says(case):
             policy_from(case["policy"])
         return
     assert backoff_ms(policy_from(case["policy"]), case["attempt"]) == case["delay_ms"]
+
+
+def test_an_interval_without_a_unit_is_refused():
+    with pytest.raises(ConfigurationError, match=r'initial_interval: .*"750" has no unit'):
+        RetryPolicy(initial_interval="750")
 
 
 @pytest.mark.parametrize(
