@@ -129,24 +129,24 @@ def test_without_a_journal_steps_just_run(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_cost_of_a_crash_is_the_work_repeated_and_the_time_until_it_is_replaced() -> None:
-    victim = Execution("analyse", "a.py", 1, 10.0, None)
+    interrupted = Execution("analyze", "a.py", 1, 10.0, None)
     executions = [
-        Execution("analyse", "b.py", 2, 9.9, 10.6),
-        victim,
-        Execution("analyse", "c.py", 2, 10.7, 10.9),
+        Execution("analyze", "b.py", 2, 9.9, 10.6),
+        interrupted,
+        Execution("analyze", "c.py", 2, 10.7, 10.9),
         Execution("read", "d.py", 3, 10.75, 10.8),
-        Execution("analyse", "a.py", 3, 10.8, 10.9),
+        Execution("analyze", "a.py", 3, 10.8, 10.9),
     ]
-    cost = crash.cost(Crash(victim, at=10.5), executions)
+    cost = crash.cost(Crash(interrupted, at=10.5), executions)
     assert (cost.repeated, cost.idle, cost.resumed) == pytest.approx((0.5, 0.25, 0.3))
     assert cost.lost == pytest.approx(0.75)
-    assert crash.repeats(executions) == {("analyse", "a.py"): 2}
+    assert crash.repeats(executions) == {("analyze", "a.py"): 2}
 
 
 def test_a_crash_after_which_nothing_was_left_to_do_costs_only_what_it_destroyed() -> None:
-    victim = Execution("analyse", "a.py", 1, 10.0, None)
-    assert crash.cost(Crash(victim, at=10.5), [victim]) == Cost(0.5, None, None)
-    assert crash.cost(Crash(victim, at=10.5), [victim]).lost == 0.5
+    interrupted = Execution("analyze", "a.py", 1, 10.0, None)
+    assert crash.cost(Crash(interrupted, at=10.5), [interrupted]) == Cost(0.5, None, None)
+    assert crash.cost(Crash(interrupted, at=10.5), [interrupted]).lost == 0.5
 
 
 # --- the demonstration ---------------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_a_process_is_killed_and_nothing_is_lost_but_the_step_it_was_in(
     spawn: Spawn, tmp_path: Path
 ) -> None:
     demo = spawn(*DEMO, "--modules", "80", cwd=tmp_path)
-    killed = demo.stderr.wait_for(r"^kill -KILL (\d+): it was busy with analyse (\S+)$", timeout=60)
+    killed = demo.stderr.wait_for(r"^kill -KILL (\d+), in step analyze of (\S+)$", timeout=60)
     assert demo.wait(60) == 0
     demo.end()
     report = demo.stdout.text
@@ -166,7 +166,7 @@ def test_a_process_is_killed_and_nothing_is_lost_but_the_step_it_was_in(
     assert re.search(
         r"^80 runs completed in [\d.]+ s; 240 steps stored, 241 executed; ", report, re.M
     )
-    assert f"executed twice: 1 (analyse of {killed[2]}); lost to the crash: " in report
+    assert f"executed twice: 1 (analyze of {killed[2]}); lost to the crash: " in report
     assert re.search(r"^  80 modules, [\d.]+ MB, [\d,]+ lines", report, re.M)
     assert f"pid={killed[1]}" in demo.stderr.text  # the supervisor noticed, too
 

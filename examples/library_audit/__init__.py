@@ -1,7 +1,8 @@
-"""Audits the standard library of the Python that runs it, and kills a process in the middle.
+"""Audit the standard library of the running Python, and kill a process in the middle.
 
     python -m examples.library_audit
 
-``workflows`` is the application, and all that one of your own would have. ``audit`` is what it
-computes, ``journal`` counts what was executed, ``__main__`` conducts, ``report`` reports.
+``workflows`` is the application: an application of yours needs nothing more. ``audit`` measures a
+source file, and ``journal`` records every execution of a step. ``crash`` kills a process,
+``progress`` and ``stored`` observe, ``report`` prints the result, and ``__main__`` runs everything.
 """

@@ -1,4 +1,4 @@
-"""Conducts the audit: starts a worker and the runs, has a process killed, and reports."""
+"""Run the audit: start a worker and the runs, kill a process, and print the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from owsuper import OwsuperError, ResultTimeout, RunHandle, RunNotCancelable
 def main() -> int:
     try:
         return _audit(_options())
-    except KeyboardInterrupt:  # a second one, or one that came too early to matter
+    except KeyboardInterrupt:  # the second interrupt, or one before the runs began
         return 130
 
 
@@ -32,11 +32,11 @@ def _audit(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="library-audit-") as directory:
         path = Path(directory, "journal")
         os.environ[VARIABLE] = str(path)
-        # What an audit that was interrupted left behind is no part of this one.
+        # A new namespace, because an interrupted audit may have left runs behind.
         os.environ["OWSUPER_NAMESPACE"] = f"library-audit-{uuid4()}"
         journal = Journal(path)
         try:
-            return _conduct(paths, options.processes, journal)
+            return _run_audit(paths, options.processes, journal)
         except OwsuperError as error:
             print(f"library audit: error: {error}", file=sys.stderr)
             return 1
@@ -50,16 +50,18 @@ def _options() -> argparse.Namespace:
         description="Audit the Python standard library, durably, and kill a process meanwhile.",
     )
     parser.add_argument("--processes", type=int, default=2, help="child processes (default: 2)")
-    parser.add_argument("--modules", type=int, help="audit only the first so many modules")
+    parser.add_argument("--modules", type=int, help="audit only this many modules")
     options = parser.parse_args()
     if options.modules is not None and options.modules < 1:
-        parser.error("--modules: there must be one at least")
+        parser.error("--modules must be at least 1")
     return options
 
 
-def _conduct(paths: Sequence[str], processes: int, journal: Journal) -> int:
+def _run_audit(paths: Sequence[str], processes: int, journal: Journal) -> int:
     progress = Progress(len(paths))
-    progress.say(f"Auditing {len(paths):,} modules in {audit.library()}, {processes} processes")
+    progress.write_line(
+        f"Auditing {len(paths):,} modules in {audit.library()}, {processes} processes"
+    )
     worker = ow.new_worker(processes=processes, log_level="warning")
     handles: list[RunHandle[Summary]] = []
     try:
@@ -69,9 +71,13 @@ def _conduct(paths: Sequence[str], processes: int, journal: Journal) -> int:
         summaries, killed = _collect(handles, journal, progress)
         seconds = time.monotonic() - began
     except KeyboardInterrupt:
-        progress.say("Interrupted: cancelling what has not begun, finishing what has.")
+        progress.write_line(
+            "Interrupted: canceling runs that have not begun, finishing the others."
+        )
         canceled = sum(_cancel(handle) for handle in handles)
-        progress.say(f"{len(handles) - canceled:,} modules were audited, {canceled:,} canceled.")
+        progress.write_line(
+            f"{len(handles) - canceled:,} modules were audited, {canceled:,} canceled."
+        )
         return 130
     finally:
         worker.stop()
@@ -83,14 +89,14 @@ def _conduct(paths: Sequence[str], processes: int, journal: Journal) -> int:
 def _collect(
     handles: Sequence[RunHandle[Summary]], journal: Journal, progress: Progress
 ) -> tuple[list[Summary], Crash | None]:
-    """Wait for all results; in the middle of it, kill a process that is at work."""
+    """Wait for all results. After half of them, kill a busy process."""
     summaries = []
     killed = None
     for handle in handles:
         while True:
             progress.show(journal.read())
             if killed is None and progress.done >= len(handles) / 2:
-                killed = _strike(journal, progress)
+                killed = _kill_process(journal, progress)
             try:
                 summaries.append(handle.result(timeout=0.05))
                 break
@@ -100,10 +106,10 @@ def _collect(
     return summaries, killed
 
 
-def _strike(journal: Journal, progress: Progress) -> Crash | None:
-    killed = crash.strike(journal)
+def _kill_process(journal: Journal, progress: Progress) -> Crash | None:
+    killed = crash.kill_busy_process(journal)
     if killed is not None:
-        progress.killed(killed.victim)
+        progress.killed(killed.interrupted)
     return killed
 
 

@@ -1,4 +1,4 @@
-"""What can be measured in the source of a Python module. Nothing here knows of workflows."""
+"""Measures the source of a Python module. This file does not know about workflows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+EXCLUDED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
 
 @dataclass(frozen=True)
 class Function:
-    """``complexity`` is McCabe's: one, and one more for each way to branch.
+    """``complexity`` is McCabe's: one, plus one for each branch.
 
-    ``nesting`` is how many loops, conditions and the like stand around the innermost line.
+    ``nesting`` counts the loops, conditions and similar blocks around the innermost line.
     """
 
     name: str
@@ -29,7 +29,10 @@ class Function:
 
 @dataclass(frozen=True)
 class Metrics:
-    """One module. A line is code, comment or blank: the first that applies; docstrings are code."""
+    """One module. Each line counts once: as code, else as comment, else as blank.
+
+    Docstrings are code.
+    """
 
     lines: int = 0
     code: int = 0
@@ -42,28 +45,28 @@ class Metrics:
 
 
 def library() -> Path:
-    """Where the standard library of this Python is installed."""
+    """The directory of the standard library of this Python."""
     return Path(sysconfig.get_path("stdlib"))
 
 
 def sources(root: Path) -> list[Path]:
-    """The source files below ``root``, but no tests and nothing that pip installed."""
+    """The source files below ``root``, without tests and without packages from pip."""
     found = (path.relative_to(root) for path in root.rglob("*.py"))
-    return sorted(path for path in found if not LEFT_OUT.intersection(path.parts))
+    return sorted(path for path in found if not EXCLUDED.intersection(path.parts))
 
 
 def decode(source: bytes) -> str:
-    """Source text, by its own declaration of its encoding. Raises SyntaxError."""
+    """Decode ``source`` by the encoding that it declares. Raises SyntaxError."""
     encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
     try:
         text = source.decode(encoding)
     except UnicodeDecodeError as error:
         raise SyntaxError(str(error)) from None
-    return io.StringIO(text, newline=None).read()  # whatever ends a line, end it by \n
+    return io.StringIO(text, newline=None).read()  # every line ends with \n
 
 
 def measure(source: bytes) -> Metrics:
-    """All there is to say about a module; ``error`` if it is no valid Python."""
+    """Measure a module. ``error`` is set if the source is not valid Python."""
     try:
         text = decode(source)
         tree = ast.parse(text)
@@ -88,7 +91,7 @@ NEITHER = {token.NEWLINE, token.NL, token.INDENT, token.DEDENT, token.ENDMARKER}
 
 
 def count_lines(text: str) -> tuple[int, int]:
-    """How many lines hold code, and how many only a comment."""
+    """Return the number of lines with code, and of lines with only a comment."""
     code: set[int] = set()
     comments: set[int] = set()
     for each in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -127,7 +130,7 @@ BLOCK = (
 
 
 def functions(tree: ast.AST, prefix: str = "") -> Iterator[Function]:
-    """Every function below ``tree``, by qualified name, in the order of the source."""
+    """Yield every function below ``tree``, by qualified name, in source order."""
     for node in ast.iter_child_nodes(tree):
         name = prefix
         if isinstance(node, Definition | ast.ClassDef):
@@ -138,7 +141,7 @@ def functions(tree: ast.AST, prefix: str = "") -> Iterator[Function]:
 
 
 def complexity(function: Definition) -> int:
-    """Paths through ``function`` that a test would have to take."""
+    """The number of independent paths through ``function``."""
     branches = 1
     for node in own(function):
         if isinstance(node, BRANCH):
@@ -151,7 +154,7 @@ def complexity(function: Definition) -> int:
 
 
 def nesting(node: ast.AST, depth: int = 0) -> int:
-    """How deep the blocks below ``node`` go. An ``elif`` is no deeper than its ``if``."""
+    """The depth of the blocks below ``node``. An ``elif`` is as deep as its ``if``."""
     deepest = depth
     for field_name, child in own_fields(node):
         is_elif = isinstance(node, ast.If) and field_name == "orelse" and is_only_if(node.orelse)
@@ -161,18 +164,19 @@ def nesting(node: ast.AST, depth: int = 0) -> int:
 
 
 def is_only_if(body: list[ast.stmt]) -> bool:
+    """Whether ``body`` is a single ``if``, as an ``elif`` is."""
     return len(body) == 1 and isinstance(body[0], ast.If)
 
 
 def own(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes below ``node`` that belong to no function or class of their own."""
+    """Yield the nodes below ``node``, without those of nested functions and classes."""
     for _, child in own_fields(node):
         yield child
         yield from own(child)
 
 
 def own_fields(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """The children of ``node`` that are no definitions, with the names of their fields."""
+    """Yield the children of ``node``, without definitions, with their field names."""
     for name, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST) and not isinstance(child, Definition | ast.ClassDef):
@@ -183,7 +187,7 @@ def own_fields(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Names of the top-level modules that are imported, anywhere in ``tree``."""
+    """Yield the names of all top-level modules that ``tree`` imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)

@@ -1,4 +1,4 @@
-"""Kills a process in the middle of its work, and reads in the journal what that cost."""
+"""Kill a busy process, and compute from the journal what the crash cost."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ from dataclasses import dataclass
 
 from examples.library_audit.journal import Execution, Journal
 
-WORTHWHILE = 0.02  # seconds of work that a victim has done, so that there is something to lose
-PATIENCE = 0.05  # seconds to look for one
+MINIMUM_WORK = 0.02  # seconds; a step that has run this long loses measurable work
+SEARCH_TIME = 0.05  # seconds to look for such a step
 
 
 @dataclass(frozen=True)
 class Crash:
-    """``victim`` is what was executed; ``at`` is on the journal's clock."""
+    """``interrupted`` is the execution that the kill ended; ``at`` is on the journal's clock."""
 
-    victim: Execution
+    interrupted: Execution
     at: float
 
 
 @dataclass(frozen=True)
 class Cost:
-    """In seconds. None where it never came to it.
+    """The cost of a crash, in seconds. None if the event never happened.
 
-    ``repeated`` is work that was thrown away, ``idle`` the time until another process had
-    begun its first step in the place of the dead one, ``resumed`` until the interrupted step
-    itself began again.
+    ``repeated`` is the lost work. ``idle`` is the time until a new process began its first step.
+    ``resumed`` is the time until the interrupted step began again.
     """
 
     repeated: float
@@ -38,41 +37,42 @@ class Cost:
 
     @property
     def lost(self) -> float:
-        """What it cost the audit as a whole."""
+        """The seconds that the whole audit lost."""
         return self.repeated + (self.idle or 0.0)
 
 
-def strike(journal: Journal) -> Crash | None:
-    """Kill a process in the middle of an ``analyse``; None if none is to be had just now."""
-    give_up = time.monotonic() + PATIENCE
+def kill_busy_process(journal: Journal) -> Crash | None:
+    """Kill a process during its ``analyze`` step. Returns None if no step is long enough."""
+    give_up = time.monotonic() + SEARCH_TIME
     while (now := time.monotonic()) < give_up:
-        for victim in journal.read():
-            busy = victim.step == "analyse" and not victim.ended
-            if busy and now - victim.began > WORTHWHILE and (crash := _kill(victim, journal)):
+        for execution in journal.read():
+            busy = execution.step == "analyze" and not execution.ended
+            long_enough = now - execution.began > MINIMUM_WORK
+            if busy and long_enough and (crash := _kill(execution, journal)):
                 return crash
         time.sleep(0.002)
     return None
 
 
-def _kill(victim: Execution, journal: Journal) -> Crash | None:
-    """Kill its process, unless it has got away from that step meanwhile."""
-    os.kill(victim.pid, signal.SIGSTOP)  # it stands still while we look whether it still is there
-    if victim in journal.read():
-        os.kill(victim.pid, signal.SIGKILL)
-        return Crash(victim, time.monotonic())
-    os.kill(victim.pid, signal.SIGCONT)
+def _kill(execution: Execution, journal: Journal) -> Crash | None:
+    """Kill the process of ``execution``, unless the step has ended meanwhile."""
+    os.kill(execution.pid, signal.SIGSTOP)  # the step cannot end while the journal is read
+    if execution in journal.read():
+        os.kill(execution.pid, signal.SIGKILL)
+        return Crash(execution, time.monotonic())
+    os.kill(execution.pid, signal.SIGCONT)
     return None
 
 
 def cost(crash: Crash, executions: Sequence[Execution]) -> Cost:
-    """What ``crash`` cost, going by all ``executions``."""
+    """Compute the cost of ``crash`` from all ``executions``."""
     known = {each.pid for each in executions if each.began <= crash.at}
     after = [each for each in executions if each.began > crash.at]
     replaced = (each.began for each in after if each.pid not in known)
-    same = (crash.victim.step, crash.victim.path)
+    same = (crash.interrupted.step, crash.interrupted.path)
     resumed = (each.began for each in after if (each.step, each.path) == same)
     return Cost(
-        repeated=crash.at - crash.victim.began,
+        repeated=crash.at - crash.interrupted.began,
         idle=_since(crash.at, next(replaced, None)),
         resumed=_since(crash.at, next(resumed, None)),
     )
@@ -83,6 +83,6 @@ def _since(start: float, end: float | None) -> float | None:
 
 
 def repeats(executions: Sequence[Execution]) -> Counter[tuple[str, str]]:
-    """Steps that were executed more than once: (step, path) and how often."""
+    """Count the executions of each (step, path) that was executed more than once."""
     counts = Counter((each.step, each.path) for each in executions)
     return Counter({key: count for key, count in counts.items() if count > 1})

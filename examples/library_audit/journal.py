@@ -1,8 +1,8 @@
-"""A journal of every execution of a step, kept by the steps themselves.
+"""A journal of every execution of a step, written by the steps themselves.
 
-The engine claims that finished steps never run again. It is not asked: the steps append to a
-file when they begin and when they end, in one write each, which the kernel keeps apart. What
-was killed in between has begun and not ended.
+The journal checks the claim that a finished step never runs again, without asking the engine.
+Each step appends a line to a file when the step begins and when it ends. Each line is one write,
+so lines of several processes never mix. An execution that was killed has begun and not ended.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Execution:
-    """``ended`` is None as long as it goes on, and for ever if it was killed."""
+    """``ended`` is None while the execution runs, and stays None if the process was killed."""
 
     step: str
     path: str
@@ -42,7 +42,7 @@ class Execution:
 
 @contextmanager
 def execution(step: str, path: str) -> Iterator[None]:
-    """Note that ``step`` runs for ``path``, and that it is over, by whatever way."""
+    """Record that ``step`` begins for ``path``, and that it ends or raises."""
     _write("begin", step, path)
     try:
         yield
@@ -58,7 +58,7 @@ def _write(event: str, step: str, path: str) -> None:
 
 
 class Journal:
-    """Reads a journal that others write, from where it stopped reading before."""
+    """Reads the journal that other processes write, each time from the end of the last read."""
 
     def __init__(self, path: Path) -> None:
         path.touch()
@@ -67,11 +67,12 @@ class Journal:
         self._open: dict[tuple[str, str, int], int] = {}
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def read(self) -> list[Execution]:
-        """All executions so far, in the order in which they began."""
-        for line in self._file:  # whole lines only: each was written at once
+        """Return all executions so far, in the order in which they began."""
+        for line in self._file:  # only whole lines: each line was one write
             entry = Entry(**json.loads(line))
             key = (entry.step, entry.path, entry.pid)
             if entry.event == "begin":

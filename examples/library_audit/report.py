@@ -1,4 +1,4 @@
-"""The report: what was found in the library, and what the crash did to finding it."""
+"""The report: the measurements of the library, and the cost of the crash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = 8  # of each table
 
 @dataclass(frozen=True)
 class Audit:
-    """All that is known at the end. ``stored`` counts the completed steps in the database."""
+    """The outcome of an audit. ``stored`` is the number of completed steps in the database."""
 
     summaries: Sequence[Summary]
     executions: Sequence[Execution]
@@ -27,7 +27,7 @@ class Audit:
 
 
 def lines(audited: Audit) -> Iterator[str]:
-    """The whole report, line by line."""
+    """Yield the report, line by line."""
     yield from _totals(audited.summaries)
     yield from _slowest(audited.summaries)
     yield from _most_complex(audited.summaries)
@@ -56,11 +56,11 @@ def _totals(summaries: Sequence[Summary]) -> Iterator[str]:
     yield f"  {total['functions']:,} functions and methods in {total['classes']:,} classes"
     for each in summaries:
         if each.error:
-            yield f"  {each.file.path} is no valid Python: {each.error}"
+            yield f"  {each.file.path} is not valid Python: {each.error}"
 
 
 def _slowest(summaries: Sequence[Summary]) -> Iterator[str]:
-    yield from _heading("Slowest modules to analyse", "CPU ms     lines  functions")
+    yield from _heading("Slowest modules to analyze", "CPU ms     lines  functions")
     for each in sorted(summaries, key=lambda each: each.seconds, reverse=True)[:ROWS]:
         figures = f"{each.seconds * 1000:7.0f}  {each.lines:8,}  {each.functions:9,}"
         yield _row(each.file.path, figures)
@@ -96,18 +96,18 @@ def _row(name: str, figures: str, indent: str = "  ") -> str:
 def _crash(audited: Audit) -> Iterator[str]:
     if audited.crash is None:
         return
-    victim = audited.crash.victim
+    interrupted = audited.crash.interrupted
     cost = crash.cost(audited.crash, audited.executions)
     yield ""
     yield "The crash"
     yield (
-        f"  Process {victim.pid} was killed {_ms(cost.repeated)} into step {victim.step!r}"
-        f" of {victim.path}."
+        f"  Process {interrupted.pid} was killed {_ms(cost.repeated)} into step"
+        f" {interrupted.step!r} of {interrupted.path}."
     )
     if cost.resumed is not None:
-        yield f"  {_ms(cost.resumed)} later, that step began again in another process."
+        yield f"  {_ms(cost.resumed)} later, the step began again in another process."
     if cost.idle is not None:
-        yield f"  {_ms(cost.idle)} later, a new process had taken its place and begun a step."
+        yield f"  {_ms(cost.idle)} after the kill, a new process began its first step."
 
 
 def _proof(audited: Audit) -> str:

@@ -1,4 +1,4 @@
-"""What the database says, asked directly: the demonstration trusts no one's word."""
+"""Counts the stored results by SQL, independently of owsuper."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMPLETED_STEPS = """
 
 
 def completed_steps() -> int:
-    """How many results of steps are stored in this process's namespace."""
+    """Return the number of completed steps in this process's namespace."""
     chosen = settings.load()
     url = chosen.database_url or embedded.acquire().url
     query = sql.SQL(COMPLETED_STEPS).format(sql.Identifier(chosen.schema))

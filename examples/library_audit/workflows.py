@@ -15,7 +15,7 @@ ow = OpenWorkflow()
 
 @dataclass(frozen=True)
 class File:
-    """A source file as it was when it was read. ``path`` is relative to the library."""
+    """A source file, as the ``read`` step found it. ``path`` is relative to the library."""
 
     path: str
     size: int
@@ -24,7 +24,7 @@ class File:
 
 @dataclass(frozen=True)
 class Analysis:
-    """``seconds`` is how much processor time it took."""
+    """``seconds`` is the processor time of the measurement."""
 
     metrics: Metrics
     seconds: float
@@ -32,7 +32,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the report needs to know of a module."""
+    """The figures of one module for the report."""
 
     file: File
     lines: int
@@ -48,36 +48,36 @@ class Summary:
 
 @ow.workflow("audit-module")
 def audit_module(step: Step, path: str) -> Summary:
-    """Audit one file. Each step is remembered: after a crash, only the one in flight repeats."""
+    """Audit one file. After a crash, only the step in flight runs again."""
     file = step.run("read", read, path)
-    analysis = step.run("analyse", analyse, file)
-    return step.run("summarise", summarise, file, analysis)
+    analysis = step.run("analyze", analyze, file)
+    return step.run("summarize", summarize, file, analysis)
 
 
-# --- the steps: plain functions, of values that fit JSON --------------------------------------
+# --- the steps: plain functions whose values fit JSON -----------------------------------------
 
 
 def read(path: str) -> File:
-    """Identify the content. The text itself stays on disk: it need not be stored twice."""
+    """Identify the content. The text stays on disk, so the database does not store it again."""
     with journal.execution("read", path):
         content = (audit.library() / path).read_bytes()
         return File(path, len(content), hashlib.sha256(content).hexdigest())
 
 
-def analyse(file: File) -> Analysis:
-    """Parse and measure: this is where the time goes."""
-    with journal.execution("analyse", file.path):
+def analyze(file: File) -> Analysis:
+    """Parse and measure the file. This step takes most of the time."""
+    with journal.execution("analyze", file.path):
         content = (audit.library() / file.path).read_bytes()
         if hashlib.sha256(content).hexdigest() != file.sha256:
-            raise RuntimeError(f"{file.path} was changed while it was audited")
+            raise RuntimeError(f"{file.path} has changed during the audit")
         began = time.thread_time()
         metrics = audit.measure(content)
         return Analysis(metrics, time.thread_time() - began)
 
 
-def summarise(file: File, analysis: Analysis) -> Summary:
-    """Keep the three most complex functions; count the others."""
-    with journal.execution("summarise", file.path):
+def summarize(file: File, analysis: Analysis) -> Summary:
+    """Keep the three most complex functions, and count all functions."""
+    with journal.execution("summarize", file.path):
         metrics = analysis.metrics
         by_complexity = sorted(metrics.functions, key=lambda each: each.complexity, reverse=True)
         return Summary(
