@@ -1,85 +1,119 @@
-"""Every exception that owsuper raises on purpose, and one that applications raise.
+"""The errors of owsuper: those that it raises on purpose, and one that applications raise.
 
 OwsuperError
 ├── ConfigurationError          a setting, name, duration or policy that cannot be used
 │   ├── InvalidSchemaName
 │   ├── InvalidDuration
-│   └── RegistrationError       two workflows of one name and version; nothing registered
+│   └── RegistrationError       two workflows with one name and version; no workflow registered
 ├── DatabaseError
-│   ├── DatabaseUnreachable     no server answers, or it refuses us
-│   ├── MigrationError          the tables are missing, or may not be created
+│   ├── DatabaseUnreachable     no server answers, or the server refuses the connection
+│   ├── MigrationError          the tables are missing, or cannot be created
 │   └── EmbeddedUnavailable     no database URL, and no embedded PostgreSQL either
 ├── DataError
-│   ├── NotSerializable         a value that cannot be stored as JSON; names the field
-│   └── InvalidData             a value that does not fit the declared type; names the field
-├── NonRetryableError           raised by applications: a failure that is not worth repeating
+│   ├── NotSerializable         a value that cannot be stored as JSON
+│   └── InvalidData             a value that does not fit the declared type
+├── NonRetryableError           raised by applications: a failure that must not be retried
 ├── StepError
-│   ├── StepFailed              a step whose retries are exhausted
-│   │   └── ChildFailed         a child workflow that failed
-│   │       ├── ChildCanceled   … that was canceled
-│   │       └── ChildTimedOut   … that was not waited for any longer
-│   ├── StepUsageError          a step called where no step may be called
+│   ├── StepFailed              a step without further retries
+│   │   └── ChildFailed         a child run that failed
+│   │       ├── ChildCanceled   a child run that was canceled
+│   │       └── ChildTimedOut   a child run that did not end in time
+│   ├── StepUsageError          a step call that is not allowed, or not possible
 │   ├── StepLimitExceeded       more step attempts than a run may have
-│   └── NonDeterminismError     a step of another kind than is recorded under its name
-├── WorkerError                 a worker that a program could not start
+│   └── StepKindChanged         a step of another kind than the recorded one
+├── WorkerError                 a worker that a program cannot start
 └── RunError
     ├── RunFailed               result() of a failed run
     ├── RunCanceled             result() of a canceled run
     ├── RunNotFound
     ├── RunNotCancelable        cancel() of a finished run
     ├── RunNotRetryable         retry() of a run that has not failed, or is past its deadline
-    └── ResultTimeout           result() gave up waiting (a TimeoutError too)
+    └── ResultTimeout           the run did not end within the timeout of result()
+
+Names follow one rule. A name that ends in ``Error`` says what the error is about: the class has
+several causes, or subclasses, and the message tells the cause. Any other name says what happened.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from owsuper.stored_error import StoredError
+from owsuper.stored_error import StoredError
+
+__all__ = [
+    "ChildCanceled",
+    "ChildFailed",
+    "ChildTimedOut",
+    "ConfigurationError",
+    "DataError",
+    "DatabaseError",
+    "DatabaseUnreachable",
+    "EmbeddedUnavailable",
+    "InvalidData",
+    "InvalidDuration",
+    "InvalidSchemaName",
+    "MigrationError",
+    "NonRetryableError",
+    "NotSerializable",
+    "OwsuperError",
+    "RegistrationError",
+    "ResultTimeout",
+    "RunCanceled",
+    "RunError",
+    "RunFailed",
+    "RunNotCancelable",
+    "RunNotFound",
+    "RunNotRetryable",
+    "StepError",
+    "StepFailed",
+    "StepKindChanged",
+    "StepLimitExceeded",
+    "StepUsageError",
+    "WorkerError",
+]
 
 
 class OwsuperError(Exception):
-    """Base of every error that owsuper raises on purpose. It may be pickled and copied."""
+    """The base of all errors here. Every one of them can be pickled and copied."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args), self.__dict__
 
 
 class ConfigurationError(OwsuperError):
-    """A setting, name, duration or policy that cannot be used."""
+    """A setting, name, duration or policy cannot be used."""
 
 
 class InvalidSchemaName(ConfigurationError):
-    """A schema name outside the rule: ASCII letters, digits, underscores, at most 63 bytes."""
+    """A schema name has other than ASCII letters, digits and underscores, or over 63 bytes."""
 
 
 class InvalidDuration(ConfigurationError):
-    """A duration that is no timedelta, no number of seconds and no text such as ``"5m"``."""
+    """A duration is no timedelta, no number of seconds and no text such as ``"5m"``."""
 
 
 class RegistrationError(ConfigurationError):
-    """Two workflows of one name and version, or a module without workflows."""
+    """Two workflows have one name and version, or no workflow is registered."""
 
 
 class DatabaseError(OwsuperError):
-    """Base of what goes wrong between owsuper and its database."""
+    """Base of errors of the database. By itself: the server refused a statement or gave up."""
 
 
 class DatabaseUnreachable(DatabaseError):
-    """No server answers at the configured address, or it refuses us."""
+    """No server answers at the configured address, or the server refuses the connection."""
 
 
 class MigrationError(DatabaseError):
-    """The tables are missing or incomplete, or this role may not create them."""
+    """The tables are missing or incomplete, or this role or server cannot create them."""
 
 
 class EmbeddedUnavailable(DatabaseError):
-    """No database URL is configured and the embedded PostgreSQL cannot be used."""
+    """No database URL is configured, and the embedded PostgreSQL cannot be used."""
 
 
 class DataError(OwsuperError):
-    """Base of errors about values; ``path`` names the offending field."""
+    """Base of errors about values. ``path`` names the field, for example ``input.items[3]``."""
 
     def __init__(self, message: str, *, path: str = "") -> None:
         super().__init__(message)
@@ -87,18 +121,18 @@ class DataError(OwsuperError):
 
 
 class NotSerializable(DataError):
-    """A value that cannot be stored as JSON."""
+    """A value cannot be stored as JSON."""
 
 
 class InvalidData(DataError):
-    """A value that does not fit the declared type."""
+    """A value does not fit the declared type."""
 
 
 class NonRetryableError(OwsuperError):
-    """A failure that is not worth repeating, whatever the retry policies say.
+    """A failure that must not be retried, whatever the retry policies say.
 
-    For applications to raise, or to derive their own errors from: a step that raises it fails at
-    once, and so does a run whose workflow function does.
+    Applications raise it, or derive their own errors from it. A step whose function raises it
+    fails without a further attempt, and so does a run whose workflow function raises it.
     """
 
 
@@ -107,11 +141,11 @@ class StepError(OwsuperError):
 
 
 class StepFailed(StepError):
-    """A step whose retries are exhausted, or whose failure is not one to repeat.
+    """A step failed, and its retries are used up or do not apply.
 
-    ``step`` is its durable name; ``error`` the stored error of its last attempt.
-    On the pass in which the step ran, ``__cause__`` is the original exception; on replay
-    only what was stored is left.
+    ``step`` is the durable name of the step, ``error`` the stored error of its last attempt.
+    In the execution that ran the step, ``__cause__`` is the original exception. On replay it is
+    None, because only ``error`` is stored.
     """
 
     def __init__(self, step: str, error: StoredError) -> None:
@@ -121,7 +155,7 @@ class StepFailed(StepError):
 
 
 class ChildFailed(StepFailed):
-    """A child workflow that failed; ``child_run_id`` is its run, ``error`` its stored error."""
+    """A child run failed. ``child_run_id`` is its id, ``error`` its stored error."""
 
     def __init__(self, step: str, error: StoredError, child_run_id: str) -> None:
         super().__init__(step, error)
@@ -129,19 +163,19 @@ class ChildFailed(StepFailed):
 
 
 class ChildCanceled(ChildFailed):
-    """A child workflow that was canceled."""
+    """A child run was canceled."""
 
 
 class ChildTimedOut(ChildFailed):
-    """A child workflow that had not ended when its parent gave up waiting; it goes on."""
+    """A child run did not end within the timeout of its parent's step. The child run goes on."""
 
 
 class StepUsageError(StepError):
-    """A step called inside another step's function, or after its run ended, or misnamed."""
+    """A step was called inside another step's function or after its run ended, or is misnamed."""
 
 
 class StepLimitExceeded(StepError):
-    """A run that would record more step attempts than it may have."""
+    """A run would record more step attempts than its ``step_limit``; ``count`` is how many."""
 
     def __init__(self, limit: int, count: int) -> None:
         super().__init__(f"Exceeded the step limit of {limit} attempts (current count: {count})")
@@ -149,18 +183,18 @@ class StepLimitExceeded(StepError):
         self.count = count
 
 
-class NonDeterminismError(StepError):
-    """A step of another kind than is recorded under its name: the run fails for good.
+class StepKindChanged(StepError):
+    """A step is of another kind than the one that is recorded under its name. The run fails.
 
-    ``step`` is its durable name; ``recorded`` and ``asked`` are kinds, such as ``"function"`` or
+    ``step`` is the durable name. ``recorded`` and ``asked`` are kinds, such as ``"function"`` or
     ``"sleep"``.
     """
 
     def __init__(self, step: str, recorded: str, asked: str) -> None:
         super().__init__(
-            f"Step {step!r} is recorded as a step of kind {recorded!r}, and this code asks for one"
-            f" of kind {asked!r}. Was the workflow changed while its runs were under way? Give a"
-            " step that is replaced another name, or the changed workflow another version."
+            f"Step {step!r} is recorded as a step of kind {recorded!r}, but the code now calls a"
+            f" step of kind {asked!r}. The workflow was probably changed while runs of it were"
+            " under way: give the new step another name, or the workflow another version."
         )
         self.step = step
         self.recorded = recorded
@@ -168,11 +202,11 @@ class NonDeterminismError(StepError):
 
 
 class WorkerError(OwsuperError):
-    """A worker that could not be started; the message quotes what it said."""
+    """A worker cannot be started. The message quotes the worker's standard error."""
 
 
 class RunError(OwsuperError):
-    """Base of errors about a run; ``run_id`` names it."""
+    """Base of errors about a run. ``run_id`` is its id."""
 
     def __init__(self, message: str, *, run_id: str) -> None:
         super().__init__(message)
@@ -180,7 +214,7 @@ class RunError(OwsuperError):
 
 
 class RunFailed(RunError):
-    """The run failed; ``error`` is its stored error (name, message, stack)."""
+    """The run failed. ``error`` is its stored error, with name, message and stack."""
 
     def __init__(self, message: str, *, run_id: str, error: StoredError) -> None:
         super().__init__(message, run_id=run_id)
@@ -192,15 +226,15 @@ class RunCanceled(RunError):
 
 
 class RunNotFound(RunError):
-    """No run of this id exists in this namespace."""
+    """This namespace has no run with this id."""
 
 
 class RunNotCancelable(RunError):
-    """The run is finished, so it cannot be canceled."""
+    """The run is completed or failed, so it cannot be canceled."""
 
 
 class RunNotRetryable(RunError):
-    """The run has not failed, or its deadline has passed; ``status`` is how it stood."""
+    """The run has not failed, or its deadline has passed. ``status`` is the run's status."""
 
     def __init__(self, message: str, *, run_id: str, status: str) -> None:
         super().__init__(message, run_id=run_id)
@@ -208,11 +242,11 @@ class RunNotRetryable(RunError):
 
 
 class ResultTimeout(RunError, TimeoutError):
-    """The run did not finish in time; it is not affected."""
+    """The run did not end in time. The run itself is not affected."""
 
 
 def _rebuild(kind: type[OwsuperError], args: tuple[Any, ...]) -> OwsuperError:
-    # Not by a call, as an exception is by default: what a constructor takes need not be ``args``.
+    # The constructor is not called, since its parameters may differ from ``args``.
     error = kind.__new__(kind, *args)
-    error.args = args  # a kind of OSError leaves them to its constructor
+    error.args = args  # a subclass of OSError, as TimeoutError is, sets them in its constructor
     return error

@@ -14,11 +14,7 @@ import owsuper
 from owsuper import StoredError, errors
 
 PAYLOAD = StoredError("card declined", name="CardError", stack="Traceback ...")
-EXCEPTIONS = [
-    kind
-    for kind in (getattr(owsuper, name) for name in owsuper.__all__)
-    if isinstance(kind, type) and issubclass(kind, BaseException)
-]
+EXCEPTIONS = [getattr(errors, name) for name in errors.__all__]
 
 
 class CardError(owsuper.NonRetryableError):
@@ -34,7 +30,7 @@ _MAKERS: dict[type[BaseException], Callable[..., BaseException]] = {
     errors.ChildFailed: lambda kind: kind("charge", PAYLOAD, "run-2"),
     errors.StepFailed: lambda kind: kind("charge", PAYLOAD),
     errors.StepLimitExceeded: lambda kind: kind(1000, 1001),
-    errors.NonDeterminismError: lambda kind: kind("charge", "function", "sleep"),
+    errors.StepKindChanged: lambda kind: kind("charge", "function", "sleep"),
     errors.RunFailed: lambda kind: kind("it failed", run_id="run-1", error=PAYLOAD),
     errors.RunNotRetryable: lambda kind: kind("it runs", run_id="run-1", status="running"),
     errors.RunError: lambda kind: kind("no such run", run_id="run-1"),

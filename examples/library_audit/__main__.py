@@ -17,7 +17,8 @@ from examples.library_audit.journal import VARIABLE, Journal
 from examples.library_audit.progress import Progress
 from examples.library_audit.report import Audit
 from examples.library_audit.workflows import Summary, audit_module, ow
-from owsuper import OwsuperError, ResultTimeout, RunHandle, RunNotCancelable
+from owsuper import OwsuperError, ResultTimeout, RunHandle
+from owsuper.errors import RunNotCancelable
 
 
 def main() -> int:

@@ -172,29 +172,6 @@ class OpenWorkflow(Registration, Listing):
         """A handle on the run of this id. It asks the database nothing; its methods do."""
         return RunHandle(self._database, check_run_id(run_id))
 
-    async def aget_run(self, run_id: str) -> RunHandle[Any]:
-        """Awaitable :meth:`get_run`, for symmetry."""
-        return self.get_run(run_id)
-
-    def cancel_run(self, run_id: str, *, children: bool = False) -> None:
-        """End the run of this id as canceled; see :meth:`RunHandle.cancel`."""
-        self.get_run(run_id).cancel(children=children)
-
-    async def acancel_run(self, run_id: str, *, children: bool = False) -> None:
-        """Awaitable :meth:`cancel_run`."""
-        await self.get_run(run_id).acancel(children=children)
-
-    def retry_run(self, run_id: str) -> None:
-        """Put the failed run of this id back, to go on where it failed.
-
-        See :meth:`RunHandle.retry`.
-        """
-        self.get_run(run_id).retry()
-
-    async def aretry_run(self, run_id: str) -> None:
-        """Awaitable :meth:`retry_run`."""
-        await self.get_run(run_id).aretry()
-
     # --- signals -------------------------------------------------------------------------
 
     def send_signal(

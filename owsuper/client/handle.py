@@ -38,11 +38,6 @@ class RunHandle(Generic[O]):
         self.id = run_id
         self.workflow_name = workflow_name
 
-    @property
-    def run_id(self) -> str:
-        """The same as ``id``."""
-        return self.id
-
     def __repr__(self) -> str:
         name = f" of {self.workflow_name!r}" if self.workflow_name else ""
         return f"<RunHandle {self.id}{name}>"

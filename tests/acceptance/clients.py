@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
-from owsuper import DatabaseUnreachable, OpenWorkflow
+from owsuper import OpenWorkflow
+from owsuper.errors import DatabaseUnreachable
 from tests.acceptance.evidence import PATIENCE
 from tests.acceptance.tables import Tables
 

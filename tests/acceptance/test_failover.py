@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from owsuper import DatabaseUnreachable, OpenWorkflow
+from owsuper import OpenWorkflow
 from owsuper.db.migrate import migrate
+from owsuper.errors import DatabaseUnreachable
 from tests.acceptance.chains import check_chains
 from tests.acceptance.clients import Clients
 from tests.acceptance.world import World, scaled

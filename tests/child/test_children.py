@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from owsuper import ChildCanceled, ChildFailed, ChildTimedOut, Step, StepFailed
+from owsuper import ChildFailed, Step, StepFailed
+from owsuper.errors import ChildCanceled, ChildTimedOut
 from tests.child.conftest import Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async
 

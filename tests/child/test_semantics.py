@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from owsuper import AsyncStep, RetryPolicy, Step, StepFailed, StepUsageError
+from owsuper import AsyncStep, RetryPolicy, Step, StepFailed
+from owsuper.errors import StepUsageError
 from tests.child.conftest import Engine
 from tests.child.sync_and_async import AsWorkflow, as_async, as_sync, sync_and_async
 

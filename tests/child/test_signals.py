@@ -12,9 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from owsuper import ConfigurationError, NotSerializable, Signal, StepFailed
+from owsuper import Signal, StepFailed
 from owsuper.db import connect
 from owsuper.db.clients import ClientQueries
+from owsuper.errors import ConfigurationError, NotSerializable
 from tests.child.conftest import Engine
 from tests.child.sync_and_async import AsWorkflow, Body, sync_and_async
 

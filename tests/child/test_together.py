@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from owsuper import AsyncStep, Step, StepUsageError
+from owsuper import AsyncStep, Step
+from owsuper.errors import StepUsageError
 from tests.child.conftest import Engine
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from owsuper import InvalidData
+from owsuper.errors import InvalidData
 from tests.child.conftest import Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async
 

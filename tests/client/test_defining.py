@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from owsuper import (
-    AsyncStep,
-    ConfigurationError,
-    OpenWorkflow,
-    RegistrationError,
-    RetryPolicy,
-    Step,
-)
+from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, Step
+from owsuper.errors import ConfigurationError, RegistrationError
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForTheChecker

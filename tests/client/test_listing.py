@@ -12,8 +12,6 @@ import psycopg
 import pytest
 
 from owsuper import (
-    ConfigurationError,
-    MigrationError,
     OpenWorkflow,
     Page,
     Run,
@@ -26,6 +24,7 @@ from owsuper import (
     StepStatus,
 )
 from owsuper.client import models
+from owsuper.errors import ConfigurationError, MigrationError
 from tests.client.sync_and_async import Call, sync_and_async
 from tests.db.rows import Tables, from_now
 
@@ -273,7 +272,7 @@ def test_what_cannot_be_asked_of_a_run_is_refused_before_the_database_is(call: C
         with pytest.raises(ConfigurationError, match=r"^run_id: "):
             call(unreachable, "list_step_attempts", wrong)
         with pytest.raises(ConfigurationError, match=r"^run_id: "):
-            call(unreachable, "get_run", wrong)
+            unreachable.get_run(wrong)
     with pytest.raises(ConfigurationError, match=r"^limit: "):
         call(unreachable, "list_step_attempts", "a", limit=0)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from owsuper import InvalidData, OpenWorkflow, RunFailed, RunStatus, Unreadable
+from owsuper import OpenWorkflow, RunFailed, RunStatus, Unreadable
 from owsuper.cli import formatting, show
 from owsuper.cli.output import document_of, to_json
 from owsuper.core.durations import FIRST, LAST
+from owsuper.errors import InvalidData
 from tests.client.sync_and_async import Call, sync_and_async
 from tests.db.rows import Tables
 
@@ -43,7 +44,7 @@ def test_runs_and_steps_with_times_beyond_all_calendars_are_listed_and_told_of(
 @sync_and_async
 def test_a_run_that_is_never_due_is_canceled(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
     run = tables.pending(available_at="infinity")
-    call(ow, "cancel_run", run)
+    call(ow.get_run(run), "cancel")
     assert call(ow.get_run(run), "status") is RunStatus.CANCELED
 
 

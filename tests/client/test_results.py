@@ -14,8 +14,6 @@ import psycopg
 import pytest
 
 from owsuper import (
-    DatabaseUnreachable,
-    InvalidData,
     OpenWorkflow,
     ResultTimeout,
     RunCanceled,
@@ -26,6 +24,7 @@ from owsuper import (
 )
 from owsuper.client import result_listener, result_waiter
 from owsuper.client.handle import RunHandle as Handle
+from owsuper.errors import DatabaseUnreachable, InvalidData
 from tests.client.conftest import Rows, eventually
 from tests.fixtures.proxy import Proxy
 

@@ -12,8 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from owsuper import ConfigurationError, OpenWorkflow, RunNotCancelable, RunNotFound, RunNotRetryable
+from owsuper import OpenWorkflow, RunNotFound
 from owsuper.db import connect
+from owsuper.errors import ConfigurationError, RunNotCancelable, RunNotRetryable
 from tests.client.conftest import eventually
 from tests.client.sync_and_async import Call, sync_and_async
 from tests.db.rows import Tables, from_now
@@ -47,7 +48,7 @@ def test_a_retried_run_is_pending_and_due_at_once(
 ) -> None:
     run = failed(tables, attempts=3, input={"n": 1}, idempotency_key="k")
     before = tables.fetch(run)
-    assert call(ow, "retry_run", run) is None
+    assert call(ow.get_run(run), "retry") is None
     row = tables.fetch(run)
     assert (row["status"], row["worker_id"]) == ("pending", None)
     assert row["available_at"] == row["updated_at"]
@@ -79,7 +80,7 @@ def test_finished_steps_and_open_waits_are_kept_and_failed_ones_begin_anew(
     for kind in ("function", "function", "workflow", "signal-wait", "signal-send"):
         tables.step(run, kind=kind, status="failed", error=ERROR)
     others = tables.step(other, status="failed", error=ERROR)
-    call(ow, "retry_run", run)
+    call(ow.get_run(run), "retry")
     assert {row["id"] for row in tables.steps_of(run)} == kept
     assert [row["id"] for row in tables.steps_of(other)] == [others]
 
@@ -101,7 +102,7 @@ def test_failures_and_crashes_of_the_workflow_are_counted_anew(
             " VALUES ('default', $1, 'c', true, '{}')".encode(),
             [each],
         )
-    call(ow, "retry_run", run)
+    call(ow.get_run(run), "retry")
     for table in ("owsuper_failures", "owsuper_crashes"):
         assert [row["workflow_run_id"] for row in tables.rows(table)] == [other]
 
@@ -114,14 +115,14 @@ def test_a_child_that_failed_is_let_go_and_its_parent_is_not_changed(
     child = tables.child(run, status="failed")
     [step] = tables.steps_of(run)
     tables.update("step_attempts", step["id"], status="failed")
-    call(ow, "retry_run", run)
+    call(ow.get_run(run), "retry")
     assert tables.fetch(child)["parent_step_attempt_id"] is None
     assert tables.fetch(child)["status"] == "failed"
 
     parent = failed(tables)
     child = tables.child(parent, status="failed")
     before = tables.fetch(parent), tables.steps_of(parent)
-    call(ow, "retry_run", child)
+    call(ow.get_run(child), "retry")
     assert (tables.fetch(parent), tables.steps_of(parent)) == before
     assert tables.fetch(child)["parent_step_attempt_id"] == before[1][0]["id"]
 
@@ -204,7 +205,7 @@ def test_only_a_failed_run_can_be_retried(
     tables.step(run, status="failed")
     before = tables.fetch(run), tables.steps_of(run)
     with pytest.raises(RunNotRetryable) as info:
-        call(ow, "retry_run", run)
+        call(ow.get_run(run), "retry")
     assert str(info.value) == (
         f"Cannot retry workflow run {run} with status {status}: only a failed run can be retried"
     )
@@ -220,7 +221,7 @@ def test_a_run_past_its_deadline_cannot_be_retried(
     tables.step(run, status="failed")
     before = tables.fetch(run), tables.steps_of(run)
     with pytest.raises(RunNotRetryable) as info:
-        call(ow, "retry_run", run)
+        call(ow.get_run(run), "retry")
     assert str(info.value) == (
         f"Cannot retry workflow run {run} with status failed: its deadline passed at 2026-01-02"
         " 03:04:05 UTC, so it would fail again at once. Start a new run."
@@ -233,7 +234,7 @@ def test_a_run_before_its_deadline_can_be_retried(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
     run = failed(tables, deadline_at=from_now(60))
-    call(ow, "retry_run", run)
+    call(ow.get_run(run), "retry")
     assert tables.fetch(run)["status"] == "pending"
 
 
@@ -241,18 +242,18 @@ def test_a_run_before_its_deadline_can_be_retried(
 def test_an_unknown_run_is_not_found(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
     elsewhere = failed(tables, namespace_id="other")
     for run_id in ("unknown", elsewhere):
-        for method in ("retry_run", "cancel_run"):
+        for method in ("retry", "cancel"):
             with pytest.raises(RunNotFound, match=f"^Workflow run {run_id} does not exist$"):
-                call(ow, method, run_id)
+                call(ow.get_run(run_id), method)
     assert tables.fetch(elsewhere)["status"] == "failed"
 
 
 @sync_and_async
 def test_an_id_that_is_none_is_refused(ow: OpenWorkflow, call: Call) -> None:
     wrong: Any = 7
-    for method in ("retry_run", "cancel_run"):
+    for method in ("retry", "cancel"):
         with pytest.raises(ConfigurationError, match=r"^run_id: 7 must be text"):
-            call(ow, method, wrong)
+            call(ow.get_run(wrong), method)
 
 
 @sync_and_async
@@ -260,9 +261,9 @@ def test_of_two_retries_the_second_is_told_that_the_run_is_back(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
     run = failed(tables)
-    call(ow, "retry_run", run)
+    call(ow.get_run(run), "retry")
     with pytest.raises(RunNotRetryable, match="with status pending"):
-        call(ow, "retry_run", run)
+        call(ow.get_run(run), "retry")
 
 
 # --- canceling by id -------------------------------------------------------------------------
@@ -271,11 +272,11 @@ def test_of_two_retries_the_second_is_told_that_the_run_is_back(
 @sync_and_async
 def test_a_run_is_canceled_by_its_id(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
     run = tables.run()
-    assert call(ow, "cancel_run", run) is None
+    assert call(ow.get_run(run), "cancel") is None
     assert tables.fetch(run)["status"] == "canceled"
     done = tables.run(status="completed")
     with pytest.raises(RunNotCancelable, match="with status completed"):
-        call(ow, "cancel_run", done)
+        call(ow.get_run(done), "cancel")
 
 
 # --- at the same time, and through outages ---------------------------------------------------
@@ -290,7 +291,7 @@ def test_a_retry_that_waits_for_the_run_to_fail_sees_what_failed(
         other.execute("BEGIN")
         Tables(other, tables.schema).update("workflow_runs", run, status="failed")
         Tables(other, tables.schema).step(run, status="failed")
-        retrying = threading.Thread(target=ow.retry_run, args=[run])
+        retrying = threading.Thread(target=ow.get_run(run).retry)
         retrying.start()
         eventually(lambda: tables.conn.execute(WAITING.encode()).fetchone() == (1,))
         other.execute("COMMIT")
@@ -318,6 +319,6 @@ def test_a_retry_whose_answer_was_lost_is_done(
     run = failed(tables)
     call(through_proxy.get_run(run), "status")
     lose(proxy)
-    call(through_proxy, "retry_run", run)
+    call(through_proxy.get_run(run), "retry")
     proxy.wait_for_drop()
     assert tables.fetch(run)["status"] == "pending"

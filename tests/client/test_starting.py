@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from owsuper import (
-    AsyncStep,
+from owsuper import AsyncStep, OpenWorkflow, RunHandle, RunNotFound, RunStatus, Step, Workflow
+from owsuper.errors import (
     ConfigurationError,
     DatabaseError,
     DatabaseUnreachable,
@@ -23,13 +23,7 @@ from owsuper import (
     InvalidDuration,
     MigrationError,
     NotSerializable,
-    OpenWorkflow,
-    RunHandle,
     RunNotCancelable,
-    RunNotFound,
-    RunStatus,
-    Step,
-    Workflow,
 )
 from tests.client.conftest import Rows
 from tests.client.sync_and_async import Call, sync_and_async
@@ -65,7 +59,7 @@ def test_a_started_run_is_pending_and_due_at_once(
     assert (row["status"], row["attempts"], row["config"]) == ("pending", 0, {})
     assert row["available_at"] == row["updated_at"]
     assert row["idempotency_key"] is row["deadline_at"] is row["worker_id"] is None
-    assert (handle.run_id, handle.workflow_name) == (handle.id, "welcome")
+    assert handle.workflow_name == (handle.id, "welcome")
     assert repr(handle) == f"<RunHandle {handle.id} of 'welcome'>"
 
 
@@ -351,7 +345,7 @@ def test_an_unknown_run_is_not_found_whatever_is_asked(
     ow: OpenWorkflow, rows: Rows, call: Call
 ) -> None:
     for run_id in ("unknown", rows.add(namespace="other")):
-        handle = call(ow, "get_run", run_id)
+        handle = ow.get_run(run_id)
         for method in ("status", "details", "cancel", "result"):
             with pytest.raises(RunNotFound, match=f"Workflow run {run_id} does not exist"):
                 call(handle, method)

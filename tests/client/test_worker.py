@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from owsuper import ConfigurationError, OpenWorkflow, RegistrationError, Step, WorkerError
+from owsuper import OpenWorkflow, Step
+from owsuper.errors import ConfigurationError, RegistrationError, WorkerError
 from tests.fixtures.processes import Program, Spawn
 
 FLOWS = """
@@ -289,7 +290,8 @@ def test_a_module_that_does_not_import_is_quoted(
     program = start(
         write(
             """
-            from owsuper import OpenWorkflow, WorkerError
+            from owsuper import OpenWorkflow
+            from owsuper.errors import WorkerError
             try:
                 OpenWorkflow().new_worker(modules=["broken"]).start()
             except WorkerError as error:
@@ -313,7 +315,7 @@ def test_a_database_that_is_not_there_is_quoted_without_its_password(
             )
             + """
 if __name__ == "__main__":
-    from owsuper import WorkerError
+    from owsuper.errors import WorkerError
     try:
         ow.new_worker().start()
     except WorkerError as error:
@@ -338,7 +340,7 @@ def test_a_worker_that_is_not_ready_in_time_is_stopped(
         write(
             """
             from flows import *
-            from owsuper import WorkerError
+            from owsuper.errors import WorkerError
             worker = ow.new_worker()
             try:
                 worker.start(timeout=1.0)

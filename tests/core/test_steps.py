@@ -21,7 +21,7 @@ from owsuper.core.steps.effects import Call, Flush, Pause, Record, Threw, Value
 from owsuper.core.steps.function import FunctionStep, function_step
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.steps.sleep import sleep_step
-from owsuper.errors import NonDeterminismError, NonRetryableError, StepFailed, StepLimitExceeded
+from owsuper.errors import NonRetryableError, StepFailed, StepKindChanged, StepLimitExceeded
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -67,8 +67,8 @@ class Process:
     def exceed(self, over: OverLimit) -> StepLimitExceeded:
         return StepLimitExceeded(over.limit, over.count)
 
-    def diverge(self, diverged: Diverged) -> NonDeterminismError:
-        return NonDeterminismError(diverged.key, diverged.recorded, diverged.asked)
+    def diverge(self, diverged: Diverged) -> StepKindChanged:
+        return StepKindChanged(diverged.key, diverged.recorded, diverged.asked)
 
     def live(self) -> None:
         """One instruction of a process that may die at any of them."""
@@ -317,10 +317,10 @@ def test_a_step_that_became_one_of_another_kind_is_an_error_that_names_both() ->
 
     second = world.process()
     second.run("a", lambda: 1)
-    with pytest.raises(NonDeterminismError, match=r"'b' .*'function'") as diverged:
+    with pytest.raises(StepKindChanged, match=r"'b' .*'function'") as diverged:
         second.sleep("b", 10)
     assert "is recorded as a step of kind 'function', and" in str(diverged.value)
-    assert "asks for one of kind 'sleep'. Was" in str(diverged.value)
+    assert "now calls a step of kind 'sleep'. The" in str(diverged.value)
     assert (diverged.value.step, diverged.value.recorded, diverged.value.asked) == (
         "b",
         "function",

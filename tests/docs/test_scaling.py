@@ -93,7 +93,7 @@ def test_a_dashboard_reads_from_a_replica(servers: Servers, sandbox: Sandbox) ->
             pass
     code = SCALING["replica"].replace("postgresql://app@replica.example.com/app", replica.url)
     sandbox.write("dashboard.py", code)
-    assert sandbox.run(f"python dashboard.py {handle.run_id}") == "pending\n"
+    assert sandbox.run(f"python dashboard.py {handle.id}") == "pending\n"
 
 
 def test_the_numbers_of_connections_follow_from_the_formula() -> None:

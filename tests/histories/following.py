@@ -15,7 +15,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from owsuper import OpenWorkflow, RunError
+from owsuper import OpenWorkflow
+from owsuper.errors import RunError
 from tests.fixtures.processes import Program, Spawn
 from tests.histories.flows import COLOUR, HISTORY, LOG
 from tests.histories.rows import Labels, Row, one

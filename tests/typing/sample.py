@@ -121,7 +121,6 @@ def start_and_wait() -> None:
     assert_type(handle.result("5m"), Receipt)
     assert_type(handle.result(timedelta(minutes=5)), Receipt)
     assert_type(handle.id, str)
-    assert_type(handle.run_id, str)
     assert_type(handle.workflow_name, str | None)
     assert_type(handle.status(), RunStatus)
     assert_type(handle.details(), Run)
@@ -174,7 +173,6 @@ async def by_workflow_and_by_name_async() -> None:
     assert_type(await ow.arun_workflow(without_input), RunHandle[int])
     assert_type(await ow.arun_workflow("named", {"user_id": 7}), RunHandle[Any])
     assert_type(await ow.arun_many(bare, [Welcome(7)]), list[RunHandle[Receipt]])
-    assert_type(await ow.aget_run("some-id"), RunHandle[Any])
 
 
 def inspect() -> None:
@@ -184,8 +182,8 @@ def inspect() -> None:
     assert_type(ow.list_runs(status=RunStatus.FAILED, after=page.next_cursor), Page[Run])
     assert_type(ow.list_step_attempts("some-id", before=None), Page[StepAttempt])
     assert_type(ow.count_runs(), RunCounts)
-    assert_type(ow.retry_run("some-id"), None)
-    assert_type(ow.cancel_run("some-id"), None)
+    assert_type(ow.get_run("some-id").retry(), None)
+    assert_type(ow.get_run("some-id").cancel(), None)
     assert_type(bare.run(Welcome(7)).retry(), None)
 
 
@@ -193,8 +191,8 @@ async def inspect_async() -> None:
     assert_type(await ow.alist_runs(), Page[Run])
     assert_type(await ow.alist_step_attempts("some-id"), Page[StepAttempt])
     assert_type(await ow.acount_runs(), RunCounts)
-    assert_type(await ow.aretry_run("some-id"), None)
-    assert_type(await ow.acancel_run("some-id"), None)
+    assert_type(await ow.get_run("some-id").aretry(), None)
+    assert_type(await ow.get_run("some-id").acancel(), None)
 
 
 def worker() -> None:

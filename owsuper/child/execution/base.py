@@ -45,7 +45,7 @@ from owsuper.core.replay import Replay
 from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.steps.effects import Call, Threw, Value
 from owsuper.core.unwind import unwind
-from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
+from owsuper.errors import StepKindChanged, StepLimitExceeded, StepUsageError
 from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.stored_error import StoredError
 
@@ -149,9 +149,9 @@ class Execution:
         self.decide(self.replay.over_limit(over))
         return StepLimitExceeded(over.limit, over.count)
 
-    def diverge(self, diverged: Diverged) -> NonDeterminismError:
+    def diverge(self, diverged: Diverged) -> StepKindChanged:
         """Code and history disagree: the run fails, whatever user code makes of the error."""
-        error = NonDeterminismError(diverged.key, diverged.recorded, diverged.asked)
+        error = StepKindChanged(diverged.key, diverged.recorded, diverged.asked)
         self.decide(Fail(StoredError(str(error), name=type(error).__name__).to_json()))
         return error
 
