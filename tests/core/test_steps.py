@@ -319,7 +319,7 @@ def test_a_step_that_became_one_of_another_kind_is_an_error_that_names_both() ->
     second.run("a", lambda: 1)
     with pytest.raises(StepKindChanged, match=r"'b' .*'function'") as diverged:
         second.sleep("b", 10)
-    assert "is recorded as a step of kind 'function', and" in str(diverged.value)
+    assert "is recorded as a step of kind 'function', but" in str(diverged.value)
     assert "now calls a step of kind 'sleep'. The" in str(diverged.value)
     assert (diverged.value.step, diverged.value.recorded, diverged.value.asked) == (
         "b",
