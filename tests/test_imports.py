@@ -181,6 +181,11 @@ def cycle_in(graph: Mapping[str, Collection[str]]) -> list[str]:
     return next((cycle for node in sorted(graph) if (cycle := visit(node))), [])
 
 
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    cycle = cycle_in(module_graph())
+    assert not cycle, " -> ".join(cycle)
+
+
 def test_imports_are_found_wherever_they_stand() -> None:
     source = """
 if TYPE_CHECKING:

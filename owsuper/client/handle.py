@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from owsuper.client import canceling, models, results
-from owsuper.client.retries import Retry
+from owsuper.client import models, operations, results
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
 
@@ -97,11 +96,14 @@ class RunHandle(Generic[O]):
 
         Raises RunNotCancelable when it has completed or failed.
         """
-        canceling.cancel(self._database.session(), self.id, children=children)
+        session = self._database.session()
+        operations.run(session, operations.cancel(session.queries, self.id, children=children))
 
     async def acancel(self, *, children: bool = False) -> None:
         """Awaitable :meth:`cancel`."""
-        await canceling.acancel(await self._database.asession(), self.id, children=children)
+        session = await self._database.asession()
+        work = operations.cancel(session.queries, self.id, children=children)
+        await operations.arun(session, work)
 
     def retry(self) -> None:
         """Put the run, which has failed, back: it is due now and goes on where it failed.
@@ -116,12 +118,12 @@ class RunHandle(Generic[O]):
         Raises RunNotRetryable when the run has not failed, or its deadline has passed.
         """
         session = self._database.session()
-        session.run(Retry(session.queries.retry(self.id)).run)
+        operations.run(session, operations.retry(session.queries, self.id))
 
     async def aretry(self) -> None:
         """Awaitable :meth:`retry`."""
         session = await self._database.asession()
-        await session.arun(Retry(session.queries.retry(self.id)).arun)
+        await operations.arun(session, operations.retry(session.queries, self.id))
 
     def _value(self, end: Progress | None) -> O:
         if end is None:
