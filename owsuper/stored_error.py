@@ -17,18 +17,18 @@ class StoredError:
     ``name`` is the exception's class, ``stack`` its traceback; either may be None. ``final``
     marks a step failure that no retry policy may repeat, for example a result that cannot be
     stored. It is an additional member of the JSON object, which other implementations ignore.
-    ``why_final`` goes to the log and is not stored.
+    ``no_retry_reason`` goes to the log and is not stored.
     """
 
     message: str
     name: str | None = None
     stack: str | None = None
     final: bool = False
-    why_final: str | None = field(default=None, repr=False, compare=False)
+    no_retry_reason: str | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_exception(
-        cls, exc: BaseException, *, final: bool = False, why_final: str | None = None
+        cls, exc: BaseException, *, final: bool = False, no_retry_reason: str | None = None
     ) -> StoredError:
         """The name, message and traceback of ``exc``, fit for a jsonb column. Never raises."""
         try:
@@ -44,7 +44,7 @@ class StoredError:
             name=type(exc).__name__,
             stack=_storable(stack) or None,
             final=final,
-            why_final=why_final,
+            no_retry_reason=no_retry_reason,
         )
 
     @classmethod

@@ -26,7 +26,7 @@ from owsuper.core.model import (
     Retry,
 )
 from owsuper.core.replay import Replay
-from owsuper.core.retry import WORKFLOW_DEFAULT, why_final
+from owsuper.core.retry import WORKFLOW_DEFAULT, no_retry_reason
 from owsuper.core.steps.effects import Threw, Value
 from owsuper.core.unwind import Unwind
 from owsuper.db.runs import RunStore
@@ -292,8 +292,8 @@ def _judged(end: Value | Threw | Raised, workflow: Workflow[Any, Any]) -> Return
             failed = _step_failure(exc)
             if failed is not None:
                 return Raised(failed.error, final=True)
-            why = why_final(workflow.retry or WORKFLOW_DEFAULT, exc)
-            error = StoredError.from_exception(exc, why_final=why)
+            why = no_retry_reason(workflow.retry or WORKFLOW_DEFAULT, exc)
+            error = StoredError.from_exception(exc, no_retry_reason=why)
             return Raised(error, final=why is not None)
 
 

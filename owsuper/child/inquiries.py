@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from owsuper.child.database import ChildDatabase
-from owsuper.core.model import ChildRunState, ClaimedRun, Delivery
+from owsuper.core.model import ChildRunState, ClaimedRun, DeliveredSignal
 from owsuper.core.steps.effects import EnsureChildRun
 from owsuper.db.related import RelatedStore
 
@@ -15,7 +15,7 @@ class Inquiries:
         self._database = database
         self._store = store
 
-    def look(self, attempt_id: str) -> ChildRunState | Delivery | None:
+    def look(self, attempt_id: str) -> ChildRunState | DeliveredSignal | None:
         """What has come of that which this step attempt waits for."""
         return self._database.patiently(lambda conn: self._store.look(conn, attempt_id))
 

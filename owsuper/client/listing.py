@@ -10,7 +10,7 @@ from owsuper.client.models import Run, RunCounts, StepAttempt
 from owsuper.core import pages
 from owsuper.core.model import RunStatus
 from owsuper.core.names import check_workflow_name, has_lone_surrogate
-from owsuper.core.pages import Page, Place
+from owsuper.core.pages import Page, Position
 from owsuper.db.clients import Operation
 from owsuper.db.lists import ListQueries
 from owsuper.errors import ConfigurationError
@@ -134,14 +134,14 @@ def _runs(
     name = workflow.name if isinstance(workflow, Workflow) else workflow
     if name is not None:
         check_workflow_name(name)
-    window = pages.window(limit, after, before)
+    window = pages.make_window(limit, after, before)
 
     def ask(lists: ListQueries) -> Operation[Page[Run]]:
         rows = lists.runs(window, None if status is None else str(status), name)
         return Operation(
             rows.calls,
-            lambda results: pages.page(
-                window, [models.of(row) for row in rows.parse(results)], _place
+            lambda results: pages.make_page(
+                window, [models.of(row) for row in rows.parse(results)], _position
             ),
         )
 
@@ -151,19 +151,19 @@ def _runs(
 def _attempts(run_id: str, limit: int, after: str | None, before: str | None) -> AttemptsAsked:
     """The question after a page of step attempts. Raises ConfigurationError."""
     check_run_id(run_id)
-    window = pages.window(limit, after, before)
+    window = pages.make_window(limit, after, before)
 
     def ask(lists: ListQueries) -> Operation[Page[StepAttempt]]:
         rows = lists.attempts(run_id, window)
         return Operation(
             rows.calls,
-            lambda results: pages.page(
-                window, [models.of_attempt(run_id, row) for row in rows.parse(results)], _place
+            lambda results: pages.make_page(
+                window, [models.of_attempt(run_id, row) for row in rows.parse(results)], _position
             ),
         )
 
     return ask
 
 
-def _place(item: Run | StepAttempt) -> Place:
-    return Place(item.created_at, item.id)
+def _position(item: Run | StepAttempt) -> Position:
+    return Position(item.created_at, item.id)

@@ -18,8 +18,8 @@ from owsuper.errors import ConfigurationError, InvalidDuration
 
 Duration = timedelta | float | str
 
-FIRST: Final = datetime.min.replace(tzinfo=UTC)
-LAST: Final = datetime.max.replace(tzinfo=UTC)
+MIN_TIME: Final = datetime.min.replace(tzinfo=UTC)
+MAX_TIME: Final = datetime.max.replace(tzinfo=UTC)
 """The first and the last moment that there is. PostgreSQL has others beyond, up to infinity."""
 
 _SPELLINGS: dict[float, str] = {
@@ -159,12 +159,12 @@ def add_ms(moment: datetime, ms: float) -> datetime:
         ) from None
 
 
-def later(moment: datetime, ms: float) -> datetime:
+def add_ms_clamped(moment: datetime, ms: float) -> datetime:
     """As ``add_ms`` of a duration that is not negative, but LAST where that lies beyond."""
     try:
         return add_ms(moment, ms)
     except InvalidDuration:
-        return LAST
+        return MAX_TIME
 
 
 def add_years(moment: datetime, years: int) -> datetime:
@@ -173,7 +173,7 @@ def add_years(moment: datetime, years: int) -> datetime:
     LAST where that lies beyond.
     """
     if moment.year + years > MAXYEAR:
-        return LAST
+        return MAX_TIME
     try:
         return moment.replace(year=moment.year + years)
     except ValueError:
@@ -196,7 +196,7 @@ def parse_iso(text: Any) -> datetime | None:
     if not isinstance(text, str):
         return None
     if re.match(r"[+-][0-9]{6}-", text):
-        return LAST if text[0] == "+" else FIRST
+        return MAX_TIME if text[0] == "+" else MIN_TIME
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

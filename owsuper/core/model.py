@@ -74,7 +74,7 @@ class Signal(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class DeliveredSignal:
     """What was sent to a ``signal-wait`` step, decoded."""
 
     data: Any
@@ -98,7 +98,7 @@ class RecordedAttempt:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    answer: ChildRunState | Delivery | None = None
+    answer: ChildRunState | DeliveredSignal | None = None
 
     @property
     def is_abandoned(self) -> bool:
@@ -213,11 +213,11 @@ class Retry:
 class Fail:
     """The run failed for good.
 
-    ``not_retried`` tells the log why not, where retries were left; it is not stored.
+    ``no_retry_reason`` goes to the log of a run that had retries left; it is not stored.
     """
 
     error: dict[str, Any]
-    not_retried: str | None = field(default=None, repr=False, compare=False)
+    no_retry_reason: str | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

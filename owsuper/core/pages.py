@@ -1,8 +1,8 @@
-"""Pages of a list, and the cursors that lead from one to the next.
+"""Pages of a list, and the cursors that lead from one page to the next.
 
-Lists are ordered by the time of creation and, where that is the same, by id. A cursor names the
-place of one item in that order. Whoever gets one need not know what is in it, but OpenWorkflow's
-own tools write and read the same: Base64 of ``{"createdAt":"<time>","id":"<id>"}``.
+Lists are ordered by the time of creation and then by id. A cursor names the position of one item
+in that order. A caller passes a cursor on without reading it. OpenWorkflow for TypeScript writes
+and reads the same cursors: Base64 of ``{"createdAt":"<time>","id":"<id>"}``.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from owsuper.errors import ConfigurationError
 T = TypeVar("T")
 
 PAGE_SIZE: Final = 100
-"""Items on a page, unless somebody asks for another number."""
+"""Items on a page, unless the caller asks for another number."""
 
 MAX_PAGE_SIZE: Final = 1000
-"""Items on a page at most: they are in memory at once, with all that they hold."""
+"""The most items on a page: they are in memory together, with their inputs and outputs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some items of a list, in its order.
+    """Some items of a list, in the order of the list.
 
-    ``next_cursor`` is the ``after`` of the page that follows, and ``previous_cursor`` the
-    ``before`` of the one that precedes; None where there is no such page. An empty page has
-    neither.
+    ``next_cursor`` is the ``after`` of the next page, and ``previous_cursor`` the ``before`` of
+    the previous page. A cursor is None when there is no such page. An empty page has neither.
     """
 
     items: tuple[T, ...]
@@ -43,8 +42,8 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where an item stands in its list."""
+class Position:
+    """The position of an item in its list."""
 
     created_at: datetime
     id: str
@@ -52,20 +51,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which page is wanted: ``limit`` items, after ``place`` or, ``backward``, before it.
+    """A request for one page: ``limit`` items after ``position``, or before it if ``backward``.
 
-    Without a place it is the first page.
+    Without a position, it is the first page.
     """
 
     limit: int = PAGE_SIZE
-    place: Place | None = None
+    position: Position | None = None
     backward: bool = False
 
 
-def window(limit: int, after: str | None, before: str | None) -> Window:
-    """The page that a caller asks for by cursors.
+def make_window(limit: int, after: str | None, before: str | None) -> Window:
+    """Return the window that a caller asks for by a limit and at most one cursor.
 
-    Raises ConfigurationError, which says what is wrong with which of them.
+    Raises ConfigurationError, whose message names the parameter at fault.
     """
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE_SIZE:
         raise ConfigurationError(
@@ -74,14 +73,16 @@ def window(limit: int, after: str | None, before: str | None) -> Window:
     if after is not None and before is not None:
         raise ConfigurationError("Cannot specify both 'after' and 'before' cursors")
     if before is not None:
-        return Window(limit, place(before, "before"), backward=True)
-    return Window(limit, None if after is None else place(after, "after"))
+        return Window(limit, decode_cursor(before, "before"), backward=True)
+    return Window(limit, None if after is None else decode_cursor(after, "after"))
 
 
-def page(window: Window, fetched: Sequence[T], place_of: Callable[[T], Place]) -> Page[T]:
-    """The page of what was ``fetched``: in the order of the search, and one more if there is one.
+def make_page(
+    window: Window, fetched: Sequence[T], position_of: Callable[[T], Position]
+) -> Page[T]:
+    """Return the page of the ``fetched`` items: ``limit`` of them, and one more if there is one.
 
-    A search for a page before some place goes backward, so it finds the nearest items first.
+    ``fetched`` is in the order of the search. A backward search finds the nearest items first.
     """
     kept, more = fetched[: window.limit], len(fetched) > window.limit
     if not kept:
@@ -89,53 +90,54 @@ def page(window: Window, fetched: Sequence[T], place_of: Callable[[T], Place]) -
     if window.backward:
         items, follows, precedes = kept[::-1], True, more
     else:
-        items, follows, precedes = kept, more, window.place is not None
+        items, follows, precedes = kept, more, window.position is not None
     return Page(
         tuple(items),
-        next_cursor=cursor(place_of(items[-1])) if follows else None,
-        previous_cursor=cursor(place_of(items[0])) if precedes else None,
+        next_cursor=encode_cursor(position_of(items[-1])) if follows else None,
+        previous_cursor=encode_cursor(position_of(items[0])) if precedes else None,
     )
 
 
-def cursor(place: Place) -> str:
-    """The cursor that names ``place``."""
-    members = {"createdAt": _iso(place.created_at), "id": place.id}
+def encode_cursor(position: Position) -> str:
+    """Return the cursor that names ``position``."""
+    members = {"createdAt": _iso(position.created_at), "id": position.id}
     return base64.b64encode(orjson.dumps(members)).decode()
 
 
-def place(cursor: str, what: str) -> Place:
-    """The place that ``cursor`` names; ``what`` is the parameter that it was given for.
+def decode_cursor(cursor: str, parameter: str) -> Position:
+    """Return the position that ``cursor`` names.
 
-    Raises ConfigurationError.
+    Raises ConfigurationError, whose message begins with the ``parameter`` of the cursor.
     """
     if not isinstance(cursor, str):
-        raise _no_cursor(what, cursor, "it is not text")
+        raise _invalid_cursor(parameter, cursor, "it is not text")
     try:
         members: Any = orjson.loads(base64.b64decode(cursor, validate=True))
     except orjson.JSONDecodeError:
-        raise _no_cursor(what, cursor, "there is no JSON in it") from None
+        raise _invalid_cursor(parameter, cursor, "there is no JSON in it") from None
     except (binascii.Error, ValueError):
-        raise _no_cursor(what, cursor, "it is not Base64, or not all of it") from None
+        raise _invalid_cursor(parameter, cursor, "it is not Base64, or not all of it") from None
     found = members if isinstance(members, dict) else {}
     created_at, item_id = parse_iso(found.get("createdAt")), found.get("id")
     if created_at is None:
-        raise _no_cursor(what, cursor, "its createdAt is no time")
+        raise _invalid_cursor(parameter, cursor, "its createdAt is no time")
     if not isinstance(item_id, str) or "\0" in item_id:
-        raise _no_cursor(what, cursor, "its id is no text that PostgreSQL can hold")
-    return Place(created_at, item_id)
+        raise _invalid_cursor(parameter, cursor, "its id is no text that PostgreSQL can hold")
+    return Position(created_at, item_id)
 
 
-def _no_cursor(what: str, cursor: object, why: str) -> ConfigurationError:
+def _invalid_cursor(parameter: str, cursor: object, reason: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{what}: {cursor!r:.80} is no cursor: {why}. Pass on the next_cursor or"
+        f"{parameter}: {cursor!r:.80} is no cursor: {reason}. Pass on the next_cursor or"
         " previous_cursor of a page as it is."
     )
 
 
 def _iso(moment: datetime) -> str:
-    """As every time in JSON, in milliseconds, which is all that a time of creation should have.
+    """``moment`` in milliseconds, as every time in JSON, or in microseconds if it has any.
 
-    Where somebody wrote a row with more, they are needed to find the place again.
+    owsuper stores times of creation in whole milliseconds. Other programs may store more, and the
+    cursor must find such a row again.
     """
     if not moment.microsecond % 1000:
         return iso_ms(moment)

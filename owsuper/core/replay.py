@@ -25,12 +25,12 @@ from owsuper.core.decisions import (
     Returned,
     Wait,
 )
-from owsuper.core.durations import add_ms, ceil_ms, iso_ms, later
+from owsuper.core.durations import add_ms, add_ms_clamped, ceil_ms, iso_ms
 from owsuper.core.history import History, wake_time
 from owsuper.core.model import (
     ChildRunState,
     Complete,
-    Delivery,
+    DeliveredSignal,
     Fail,
     Outcome,
     Park,
@@ -143,7 +143,7 @@ class Replay:
             if error.final or 0 < policy.maximum_attempts <= len(failed):
                 return Reject(error)
             pause = pause_ms(policy, len(failed), seed=last.id)
-            due = later(last.finished_at or last.created_at, pause)
+            due = add_ms_clamped(last.finished_at or last.created_at, pause)
             if self._deadline is not None and due >= self._deadline:
                 return Reject(error)
             if due > now:
@@ -182,7 +182,7 @@ class Replay:
             if began is not None and write.kind != StepKind.SIGNAL_SEND:
                 self._history.counted = counted  # the row was counted when it began
 
-    def _answer_of(self, write: StepWrite) -> ChildRunState | Delivery | None:
+    def _answer_of(self, write: StepWrite) -> ChildRunState | DeliveredSignal | None:
         if write.child is not None:
             return ChildRunState(write.child.run_id, RunStatus.PENDING)
         began = self._history.running.get(write.step_name)
@@ -247,7 +247,7 @@ class Replay:
             return Await(row)
         return self._room() or Begin(self._new_id())
 
-    def answered(self, key: str, answer: ChildRunState | Delivery | None) -> None:
+    def answered(self, key: str, answer: ChildRunState | DeliveredSignal | None) -> None:
         """Remember what was found that this wait waits for."""
         row = self._history.running[key]
         self._history.running[key] = replace(row, answer=answer or row.answer)
@@ -263,7 +263,7 @@ class Replay:
 
     # --- the end of a pass ------------------------------------------------------------------
 
-    def leave(self, waits: Sequence[Wait]) -> Outcome:
+    def suspend(self, waits: Sequence[Wait]) -> Outcome:
         """Every branch waits: give the run back until the first of them is due."""
         earliest = min(waits, key=lambda wait: wait.until)
         only_retries = all(wait.error is not None for wait in waits)
@@ -286,7 +286,7 @@ class Replay:
         verdict = decide(policy, failures, self._deadline, now, error, seed)
         if isinstance(verdict, RetryAt):
             return Retry(verdict.at, error, counts=True)
-        return Fail(verdict.error, error.why_final)
+        return Fail(verdict.error, error.no_retry_reason)
 
     def over_limit(self, over: OverLimit) -> Fail:
         """The stored error of a run that reached the step limit, as OpenWorkflow words it."""

@@ -200,7 +200,7 @@ class _NoAnswerError(Exception):
     """A predicate says neither yes nor no; the message says what it does instead."""
 
 
-def why_final(policy: RetryPolicy, exc: BaseException) -> str | None:
+def no_retry_reason(policy: RetryPolicy, exc: BaseException) -> str | None:
     """Why ``policy`` does not repeat what raised ``exc``, however many attempts are left.
 
     None where it does. Of an exception group, as a TaskGroup raises it, every member must be

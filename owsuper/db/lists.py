@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from owsuper.core.durations import FIRST, LAST
+from owsuper.core.durations import MAX_TIME, MIN_TIME
 from owsuper.core.model import RunStatus
 from owsuper.db.clients import Operation, Rows, RunRow, not_found, run_row
 from owsuper.db.statement import load
@@ -55,7 +55,7 @@ class ListQueries:
         self, window: Window, status: str | None, workflow_name: str | None
     ) -> Operation[list[RunRow]]:
         """Runs, the newest first; of this status and this workflow, where they are given."""
-        place = _place(window, newest_first=True)
+        position = _position(window, newest_first=True)
         if workflow_name is not None:
             statement = self._runs_of_workflow
             filters: tuple[Any, ...] = (
@@ -66,7 +66,7 @@ class ListQueries:
             statement, filters = self._runs_by_status, (status,)
         else:
             statement, filters = self._runs, ()
-        params = (self._namespace, *place, *filters)
+        params = (self._namespace, *position, *filters)
         return Operation(
             ((statement, params),), lambda results: [run_row(row) for row in results[0]]
         )
@@ -79,7 +79,7 @@ class ListQueries:
                 raise not_found(run_id)
             return [AttemptRow(*row) for row in results[0] if row[0] is not None]
 
-        params = (self._namespace, run_id, *_place(window, newest_first=False))
+        params = (self._namespace, run_id, *_position(window, newest_first=False))
         return Operation(((self._attempts, params),), parse)
 
     def counts(self) -> Operation[list[tuple[str, int]]]:
@@ -90,18 +90,18 @@ class ListQueries:
         )
 
 
-def _place(window: Window, *, newest_first: bool) -> tuple[str, str, int, bool]:
+def _position(window: Window, *, newest_first: bool) -> tuple[str, str, int, bool]:
     """What all lists are asked: a page next to a place, or the first in their order."""
-    place = window.place
-    if place is None:
+    position = window.position
+    if position is None:
         created_at, item_id = ("infinity", _LAST_ID) if newest_first else ("-infinity", "")
         return created_at, item_id, window.limit + 1, window.backward
     # What lies beyond all times was read as the last of them, and must not be found again.
     to_older = newest_first != window.backward
-    if to_older and place.created_at == FIRST:
+    if to_older and position.created_at == MIN_TIME:
         created_at = "-infinity"
-    elif not to_older and place.created_at == LAST:
+    elif not to_older and position.created_at == MAX_TIME:
         created_at = "infinity"
     else:
-        created_at = place.created_at.isoformat()
-    return created_at, place.id, window.limit + 1, window.backward
+        created_at = position.created_at.isoformat()
+    return created_at, position.id, window.limit + 1, window.backward

@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 from psycopg import Connection
 
-from owsuper.core.model import ChildRunState, Delivery, NewChildRun
+from owsuper.core.model import ChildRunState, DeliveredSignal, NewChildRun
 from owsuper.db import prepared
 from owsuper.db.rows import answer
 from owsuper.db.statement import load
@@ -32,7 +32,9 @@ class RelatedStore:
         self._lock_waits = load("lock_signal_waits", schema)
         self._send = load("send_signal", schema)
 
-    def look(self, conn: Connection[Any], attempt_id: str) -> ChildRunState | Delivery | None:
+    def look(
+        self, conn: Connection[Any], attempt_id: str
+    ) -> ChildRunState | DeliveredSignal | None:
         """What has come of that which a running step attempt waits for."""
         params = (self._namespace, attempt_id)
         rows = conn.execute(self._look.query, params, prepare=True).fetchall()

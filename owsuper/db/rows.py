@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from owsuper.core import codec
-from owsuper.core.model import ChildRunState, Delivery, RecordedAttempt
+from owsuper.core.model import ChildRunState, DeliveredSignal, RecordedAttempt
 
 
 def step_attempt(row: Sequence[Any]) -> RecordedAttempt:
@@ -28,7 +28,7 @@ def step_attempt(row: Sequence[Any]) -> RecordedAttempt:
     )
 
 
-def answer(row: Sequence[Any]) -> ChildRunState | Delivery | None:
+def answer(row: Sequence[Any]) -> ChildRunState | DeliveredSignal | None:
     """Of the columns that ``load`` and ``look`` return for what an attempt waits for.
 
     Raises InvalidData.
@@ -43,4 +43,6 @@ def answer(row: Sequence[Any]) -> ChildRunState | Delivery | None:
             codec.decode(error, path="error", owner=owner),
             finished,
         )
-    return Delivery(codec.decode(data, path="data", owner="the signal")) if delivered else None
+    return (
+        DeliveredSignal(codec.decode(data, path="data", owner="the signal")) if delivered else None
+    )

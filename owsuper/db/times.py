@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 
-from owsuper.core.durations import FIRST, LAST
+from owsuper.core.durations import MAX_TIME, MIN_TIME
 
 
 def read(text: str) -> datetime:
@@ -21,20 +21,20 @@ def read(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         if text == "-infinity" or text.endswith(" BC") or text.startswith("0001-"):
-            return FIRST
+            return MIN_TIME
         if text == "infinity" or text[:5].isdigit() or text.startswith("9999-"):
-            return LAST
+            return MAX_TIME
         raise
 
 
 def bound(moment: datetime) -> str:
     """From when on to look, so that what was read as ``moment`` is found."""
-    return "-infinity" if moment == FIRST else moment.isoformat()
+    return "-infinity" if moment == MIN_TIME else moment.isoformat()
 
 
 def deadline(moment: datetime | None) -> datetime | None:
     """A deadline as it was read: one that never comes is none."""
-    return None if moment == LAST else moment
+    return None if moment == MAX_TIME else moment
 
 
 class TimeLoader(Loader):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from owsuper import Step
-from owsuper.core.durations import FIRST, LAST
+from owsuper.core.durations import MAX_TIME, MIN_TIME
 from tests.child.conftest import Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
@@ -83,7 +83,7 @@ def test_a_wait_and_a_retry_go_on_whatever_their_times(
 
 
 @sync_and_async
-@pytest.mark.parametrize("moment", [FIRST, LAST])
+@pytest.mark.parametrize("moment", [MIN_TIME, MAX_TIME])
 def test_a_run_is_executed_whatever_its_own_times(
     engine: Engine, as_workflow: AsWorkflow, moment: datetime
 ) -> None:
@@ -93,7 +93,11 @@ def test_a_run_is_executed_whatever_its_own_times(
 
     engine.workflow(as_workflow(body))
     run_id = engine.start()
-    times = {"created_at": moment, "started_at": moment, "deadline_at": LAST - timedelta(days=1)}
+    times = {
+        "created_at": moment,
+        "started_at": moment,
+        "deadline_at": MAX_TIME - timedelta(days=1),
+    }
     for outcome in ("parked", "completed"):
         assert (
             engine.execute_once(run_id, replace(engine.claim(run_id), **times)).outcome == outcome
@@ -103,7 +107,7 @@ def test_a_run_is_executed_whatever_its_own_times(
 def test_a_branch_that_sleeps_for_ever_leaves_the_others_alone(engine: Engine) -> None:
     def body(step: Step) -> None:
         step.parallel(
-            partial(step.sleep_until, "asleep", LAST - timedelta(days=1)),
+            partial(step.sleep_until, "asleep", MAX_TIME - timedelta(days=1)),
             partial(step.run, "work", partial(time.sleep, 0.2)),
         )
 

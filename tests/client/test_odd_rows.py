@@ -8,7 +8,7 @@ import pytest
 from owsuper import OpenWorkflow, RunFailed, RunStatus, Unreadable
 from owsuper.cli import formatting, show
 from owsuper.cli.output import document_of, to_json
-from owsuper.core.durations import FIRST, LAST
+from owsuper.core.durations import MAX_TIME, MIN_TIME
 from owsuper.errors import InvalidData
 from tests.client.sync_and_async import Call, sync_and_async
 from tests.db.rows import Tables
@@ -32,11 +32,11 @@ def test_runs_and_steps_with_times_beyond_all_calendars_are_listed_and_told_of(
     assert [run.id for run in page.items] == [early]
     assert page.next_cursor is None
     [listed] = call(ow, "list_step_attempts", early).items
-    assert (listed.id, listed.created_at, listed.finished_at) == (attempt, FIRST, LAST)
+    assert (listed.id, listed.created_at, listed.finished_at) == (attempt, MIN_TIME, MAX_TIME)
     run = call(ow.get_run(late), "details")
-    assert (run.created_at, run.available_at, run.deadline_at) == (LAST, LAST, None)
+    assert (run.created_at, run.available_at, run.deadline_at) == (MAX_TIME, MAX_TIME, None)
     assert show.listing([run], formatting.now())
-    for at in (FIRST, formatting.now(), LAST):
+    for at in (MIN_TIME, formatting.now(), MAX_TIME):
         assert show.details(call(ow.get_run(early), "details"), [listed], at)
         assert show.details(run, [], at)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from owsuper.core import pages
-from owsuper.core.pages import Page, Place, Window
+from owsuper.core.pages import Page, Position, Window
 from owsuper.errors import ConfigurationError
 
 VECTORS: dict[str, Any] = json.loads(
@@ -22,35 +22,35 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 @pytest.mark.parametrize("case", VECTORS["encode"], ids=lambda case: case["id"] or "empty")
 def test_cursors_are_written_and_read_as_there(case: dict[str, str]) -> None:
-    place = Place(datetime.fromisoformat(case["created_at"]), case["id"])
-    assert pages.cursor(place) == case["cursor"]
-    assert base64.b64decode(pages.cursor(place)).decode() == case["json"]
-    assert pages.place(case["cursor"], "after") == place
+    position = Position(datetime.fromisoformat(case["created_at"]), case["id"])
+    assert pages.encode_cursor(position) == case["cursor"]
+    assert base64.b64decode(pages.encode_cursor(position)).decode() == case["json"]
+    assert pages.decode_cursor(case["cursor"], "after") == position
 
 
 def test_a_cursor_does_not_depend_on_the_time_zone() -> None:
     elsewhere = NOON.astimezone(timezone(timedelta(hours=5, minutes=45)))
-    assert pages.cursor(Place(elsewhere, "a")) == pages.cursor(Place(NOON, "a"))
+    assert pages.encode_cursor(Position(elsewhere, "a")) == pages.encode_cursor(Position(NOON, "a"))
 
 
 def test_a_time_with_microseconds_which_others_may_have_stored_is_found_again() -> None:
-    place = Place(NOON + timedelta(microseconds=123456), "a")
-    assert pages.place(pages.cursor(place), "after") == place
+    position = Position(NOON + timedelta(microseconds=123456), "a")
+    assert pages.decode_cursor(pages.encode_cursor(position), "after") == position
 
 
 @pytest.mark.parametrize("case", VECTORS["pages"], ids=str)
 def test_pages_are_put_together_as_there(case: dict[str, Any]) -> None:
-    place = Place(NOON, "given") if case["has_after"] or case["has_before"] else None
-    window = Window(case["limit"], place, backward=case["has_before"])
-    fetched = [Place(NOON, name) for name in case["fetched_row_ids_in_query_order"]]
-    page = pages.page(window, fetched, lambda item: item)
+    position = Position(NOON, "given") if case["has_after"] or case["has_before"] else None
+    window = Window(case["limit"], position, backward=case["has_before"])
+    fetched = [Position(NOON, name) for name in case["fetched_row_ids_in_query_order"]]
+    page = pages.make_page(window, fetched, lambda item: item)
     assert [item.id for item in page.items] == case["page_ids"]
     assert named(page.next_cursor) == case["next"]
     assert named(page.previous_cursor) == case["prev"]
 
 
 def named(cursor: str | None) -> str | None:
-    return None if cursor is None else pages.place(cursor, "after").id
+    return None if cursor is None else pages.decode_cursor(cursor, "after").id
 
 
 def test_a_page_is_a_value() -> None:
@@ -62,28 +62,28 @@ def test_a_page_is_a_value() -> None:
 
 
 def test_without_cursors_it_is_the_first_page() -> None:
-    assert pages.window(10, None, None) == Window(10, None, backward=False)
+    assert pages.make_window(10, None, None) == Window(10, None, backward=False)
     assert VECTORS["default_page_size"] == pages.PAGE_SIZE
 
 
 def test_cursors_lead_in_either_direction() -> None:
-    place = Place(NOON, "a")
-    cursor = pages.cursor(place)
-    assert pages.window(10, cursor, None) == Window(10, place, backward=False)
-    assert pages.window(10, None, cursor) == Window(10, place, backward=True)
+    position = Position(NOON, "a")
+    cursor = pages.encode_cursor(position)
+    assert pages.make_window(10, cursor, None) == Window(10, position, backward=False)
+    assert pages.make_window(10, None, cursor) == Window(10, position, backward=True)
 
 
 def test_both_cursors_at_once_are_refused_as_there() -> None:
-    cursor = pages.cursor(Place(NOON, "a"))
+    cursor = pages.encode_cursor(Position(NOON, "a"))
     with pytest.raises(ConfigurationError) as info:
-        pages.window(10, cursor, cursor)
+        pages.make_window(10, cursor, cursor)
     assert str(info.value) == VECTORS["both_after_and_before_error"]
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1001, 1.5, "10", None, True])
 def test_a_page_has_1_to_1000_items(limit: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^limit: must be a whole number from 1 to 1000"):
-        pages.window(limit, None, None)
+        pages.make_window(limit, None, None)
 
 
 def encoded(text: str) -> str:
@@ -111,4 +111,4 @@ def encoded(text: str) -> str:
 def test_a_cursor_that_is_none_is_refused_with_the_reason(cursor: Any, complaint: str) -> None:
     for after, before, name in ((cursor, None, "after"), (None, cursor, "before")):
         with pytest.raises(ConfigurationError, match=rf"^{name}: .* is no cursor: .*{complaint}"):
-            pages.window(10, after, before)
+            pages.make_window(10, after, before)

@@ -262,15 +262,15 @@ class TestTheStepLimit:
 class TestTheEndOfAPass:
     def test_the_earliest_wait_decides_when_the_run_wakes(self) -> None:
         waits = [Wait(NOW + seconds(9)), Wait(NOW + seconds(3))]
-        assert replay().leave(waits) == Park(NOW + seconds(3))
+        assert replay().suspend(waits) == Park(NOW + seconds(3))
 
     def test_a_run_that_waits_for_retries_alone_is_pending_with_the_error(self) -> None:
         waits = [Wait(NOW + seconds(3), error=StoredError("no"))]
-        assert replay().leave(waits) == Retry(NOW + seconds(3), StoredError("no"), counts=False)
+        assert replay().suspend(waits) == Retry(NOW + seconds(3), StoredError("no"), counts=False)
 
     def test_a_run_that_also_sleeps_is_parked_so_that_it_can_be_woken(self) -> None:
         waits = [Wait(NOW + seconds(3), error=StoredError("no")), Wait(NOW + seconds(9))]
-        assert replay().leave(waits) == Park(NOW + seconds(3))
+        assert replay().suspend(waits) == Park(NOW + seconds(3))
 
     def test_a_return_completes_the_run(self) -> None:
         assert replay().finish(Returned(b"7"), NOW) == Complete(b"7")
@@ -305,11 +305,11 @@ class TestTheEndOfAPass:
         assert len({retried("run"), retried("another"), retried("run", failures=1)}) == 3
 
     def test_why_a_failure_is_final_goes_along_for_the_log_and_is_not_stored(self) -> None:
-        end = Raised(StoredError("boom", why_final="RetryPolicy.retry_on"), final=True)
+        end = Raised(StoredError("boom", no_retry_reason="RetryPolicy.retry_on"), final=True)
         outcome = replay(policy=RetryPolicy()).finish(end, NOW)
         assert outcome == Fail({"message": "boom"})
         assert isinstance(outcome, Fail)
-        assert outcome.not_retried == "RetryPolicy.retry_on"
+        assert outcome.no_retry_reason == "RetryPolicy.retry_on"
 
     def test_what_is_final_is_not_retried(self) -> None:
         policy = RetryPolicy(maximum_attempts=3)

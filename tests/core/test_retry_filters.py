@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owsuper.core.retry import RetryPolicy, why_final
+from owsuper.core.retry import RetryPolicy, no_retry_reason
 from owsuper.errors import NonRetryableError
 
 
@@ -17,7 +17,7 @@ class DeclinedError(NonRetryableError):
 
 
 def is_repeated(policy: RetryPolicy, error: BaseException) -> bool:
-    return why_final(policy, error) is None
+    return no_retry_reason(policy, error) is None
 
 
 class TestByType:
@@ -29,12 +29,12 @@ class TestByType:
         policy = RetryPolicy(retry_on=(ConnectionError, TimeoutError))
         assert is_repeated(policy, ConnectionResetError())
         assert is_repeated(policy, TimeoutError())
-        assert why_final(policy, ValueError()) == "RetryPolicy.retry_on"
+        assert no_retry_reason(policy, ValueError()) == "RetryPolicy.retry_on"
 
     def test_never_retry_wins(self) -> None:
         policy = RetryPolicy(retry_on=OSError, never_retry=FileNotFoundError)
         assert is_repeated(policy, PermissionError())
-        assert why_final(policy, FileNotFoundError()) == "RetryPolicy.never_retry"
+        assert no_retry_reason(policy, FileNotFoundError()) == "RetryPolicy.never_retry"
 
     def test_of_no_types_there_are_no_failures(self) -> None:
         assert is_repeated(RetryPolicy(never_retry=()), ValueError())
@@ -43,7 +43,7 @@ class TestByType:
     @pytest.mark.parametrize("error", [NonRetryableError("no"), DeclinedError("no")])
     def test_what_says_so_itself_is_never_repeated(self, error: NonRetryableError) -> None:
         for policy in (RetryPolicy(), RetryPolicy(retry_on=NonRetryableError)):
-            assert why_final(policy, error) == "NonRetryableError"
+            assert no_retry_reason(policy, error) == "NonRetryableError"
 
 
 class TestGroups:
@@ -89,13 +89,13 @@ class TestByPredicate:
         def predicate(error: BaseException) -> bool:
             raise broken
 
-        why = why_final(RetryPolicy(**{field: predicate}), ValueError())
+        why = no_retry_reason(RetryPolicy(**{field: predicate}), ValueError())
         assert why == f"RetryPolicy.{field} raised {type(broken).__name__}: {broken}"
 
     @pytest.mark.parametrize("field", ["retry_on", "never_retry"])
     @pytest.mark.parametrize("answer", [None, 1, 0, "yes"])
     def test_one_that_says_neither_yes_nor_no_does_too(self, field: str, answer: Any) -> None:
-        why = why_final(RetryPolicy(**{field: lambda error: answer}), ValueError())
+        why = no_retry_reason(RetryPolicy(**{field: lambda error: answer}), ValueError())
         assert why == f"RetryPolicy.{field} returned {type(answer).__name__}, not a bool"
 
 
@@ -112,7 +112,7 @@ def test_a_predicate_says_the_same_as_the_types_it_asks_for(
 
     by_type = RetryPolicy(retry_on=retry_on, never_retry=never_retry)
     asked = RetryPolicy(retry_on=predicate(retry_on), never_retry=predicate(never_retry))
-    assert why_final(by_type, error()) == why_final(asked, error())
+    assert no_retry_reason(by_type, error()) == no_retry_reason(asked, error())
 
 
 @given(TYPES, TYPES, ERRORS)

@@ -14,7 +14,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from tests.db.test_link import ECHO, Owner
 
-from owsuper.core.pages import Place, Window
+from owsuper.core.pages import Position, Window
 from owsuper.db import connect
 from owsuper.db.clients import ClientQueries, NewRun
 from owsuper.db.lists import ListQueries
@@ -128,9 +128,9 @@ def test_times_are_in_utc_whatever_the_servers_time_zone(
             [listed] = lists.runs(Window(), None, None).run(pooled)
             Tables(conn, schema).step(run_id)
             [attempt] = lists.attempts(run_id, Window()).run(pooled)
-            place = Place(created - timedelta(milliseconds=1), "")
-            assert lists.runs(Window(place=place, backward=True), None, None).run(pooled)
-            assert not lists.runs(Window(place=place), None, None).run(pooled)
+            position = Position(created - timedelta(milliseconds=1), "")
+            assert lists.runs(Window(position=position, backward=True), None, None).run(pooled)
+            assert not lists.runs(Window(position=position), None, None).run(pooled)
         assert created.utcoffset() == attempt.created_at.utcoffset() == timedelta(0)
         assert created == listed.created_at
         [at] = conn.execute("SELECT now()").fetchone() or [None]

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from owsuper.core.durations import FIRST, LAST
-from owsuper.core.pages import Place, Window
+from owsuper.core.durations import MAX_TIME, MIN_TIME
+from owsuper.core.pages import Position, Window
 from owsuper.db import connect, times
 from owsuper.db.claims import Claimed, ClaimQueries, parse_claim
 from owsuper.db.lists import ListQueries
@@ -39,13 +39,13 @@ def session(database_url: str) -> Iterator[psycopg.Connection]:
         ("2026-11-26 16:22:55.12+00", MODERN),
         ("2026-11-26T21:52:55.12+05:30", MODERN),
         ("1800-01-01 00:00:00-05:53:28", datetime(1800, 1, 1, 5, 53, 28, tzinfo=UTC)),
-        ("infinity", LAST),
-        ("-infinity", FIRST),
-        ("20000-01-01T00:00:00+00:00", LAST),
-        ("294276-12-31 23:59:59.999999+00", LAST),
-        ("4713-01-01 00:00:00+00 BC", FIRST),
-        ("9999-12-31 23:59:59-08", LAST),
-        ("0001-01-01 00:00:00+05:53:28", FIRST),
+        ("infinity", MAX_TIME),
+        ("-infinity", MIN_TIME),
+        ("20000-01-01T00:00:00+00:00", MAX_TIME),
+        ("294276-12-31 23:59:59.999999+00", MAX_TIME),
+        ("4713-01-01 00:00:00+00 BC", MIN_TIME),
+        ("9999-12-31 23:59:59-08", MAX_TIME),
+        ("0001-01-01 00:00:00+05:53:28", MIN_TIME),
     ],
 )
 def test_times_are_read_in_utc_and_kept_within_what_datetime_holds(
@@ -69,7 +69,7 @@ def test_connections_of_both_colours_read_any_time(database_url: str, text: str)
         async with conn:
             return await (await conn.execute(query, [text])).fetchone()
 
-    expected = (FIRST if text.startswith("-") or text.endswith("BC") else LAST, None)
+    expected = (MIN_TIME if text.startswith("-") or text.endswith("BC") else MAX_TIME, None)
     with closing(connect.connect(database_url, application_name="owsuper test")) as conn:
         assert conn.execute(query, [text]).fetchone() == expected
         assert conn.execute(query, [text], prepare=True).fetchone() == expected
@@ -96,12 +96,13 @@ def test_a_deadline_that_never_comes_is_none(
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"), [("-infinity", FIRST), ("infinity", LAST), ("10000-01-01 UTC", LAST)]
+    ("text", "moment"),
+    [("-infinity", MIN_TIME), ("infinity", MAX_TIME), ("10000-01-01 UTC", MAX_TIME)],
 )
 def test_a_run_is_claimed_whatever_its_times(
     session: psycopg.Connection, tables: Tables, schema: str, text: str, moment: datetime
 ) -> None:
-    due = "-infinity" if moment == FIRST else from_now(-1)
+    due = "-infinity" if moment == MIN_TIME else from_now(-1)
     tables.pending(created_at=text, started_at=text, available_at=due)
     [run] = claim(session, schema).runs
     assert (run.created_at, run.started_at) == (moment, moment)
@@ -146,7 +147,10 @@ def test_a_history_is_loaded_whatever_its_times(
     tables.step(run, id="b", created_at="infinity", started_at="infinity", finished_at="infinity")
     tables.step(run, id="a", created_at="-infinity", started_at="-infinity")
     loaded = RunStore(schema, "default").load(session, run)
-    assert [(each.id, each.created_at) for each in loaded.history] == [("a", FIRST), ("b", LAST)]
+    assert [(each.id, each.created_at) for each in loaded.history] == [
+        ("a", MIN_TIME),
+        ("b", MAX_TIME),
+    ]
 
 
 def test_a_history_that_begins_before_all_times_is_loaded_whole(
@@ -167,11 +171,11 @@ def test_pages_come_to_an_end_whatever_the_times(
     lists = ListQueries(schema, "default")
     run = tables.run(created_at=created)
     attempt = tables.step(run, created_at=created)
-    moment = LAST if "-" not in created[:1] and "BC" not in created else FIRST
+    moment = MAX_TIME if "-" not in created[:1] and "BC" not in created else MIN_TIME
     [listed] = lists.runs(Window(), None, None).run(session)
     assert (listed.id, listed.created_at) == (run, moment)
     for backward in (False, True):
-        window = Window(place=Place(moment, run), backward=backward)
+        window = Window(position=Position(moment, run), backward=backward)
         assert lists.runs(window, None, None).run(session) == []
-        window = Window(place=Place(moment, attempt), backward=backward)
+        window = Window(position=Position(moment, attempt), backward=backward)
         assert lists.attempts(run, window).run(session) == []

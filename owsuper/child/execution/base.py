@@ -229,7 +229,7 @@ class Execution:
                 "step": write.step_name,
                 "attempt": self.replay.failures_of(write.step_name),
                 "error": None if write.error is None else write.error.summary(),
-                "not_retried": None if write.error is None else write.error.why_final,
+                "not_retried": None if write.error is None else write.error.no_retry_reason,
             },
         )
 
@@ -277,4 +277,4 @@ class Execution:
 
     def leave(self, waits: list[Wait]) -> None:
         """Every branch waits, so the run does."""
-        self.decide(self.replay.leave(waits))
+        self.decide(self.replay.suspend(waits))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from owsuper.core.decisions import Wait
-from owsuper.core.model import ChildRunState, Delivery, NewChildRun, StepKind, StepWrite
+from owsuper.core.model import ChildRunState, DeliveredSignal, NewChildRun, StepKind, StepWrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +72,5 @@ class Threw:
     exception: BaseException
 
 
-Answer = Value | Threw | ChildRunState | Delivery | None
+Answer = Value | Threw | ChildRunState | DeliveredSignal | None
 """What a driver answers: None to an effect that says nothing of an answer."""

@@ -10,7 +10,7 @@ from typing import Any
 from owsuper.core import codec
 from owsuper.core.decisions import Diverged, Execute, OverLimit, Recall, Reject, Wait
 from owsuper.core.model import StepKind, StepStatus, StepWrite
-from owsuper.core.retry import RetryPolicy, why_final
+from owsuper.core.retry import RetryPolicy, no_retry_reason
 from owsuper.core.steps.effects import Call, Flush, Pause, Record, Threw, Value
 from owsuper.core.steps.protocol import Context, StepGenerator
 from owsuper.errors import DataError, StepFailed, StepUsageError
@@ -89,9 +89,9 @@ def _judge(
             )
             return write, output, None
     else:
-        why = why_final(step.policy, answer.exception)
+        why = no_retry_reason(step.policy, answer.exception)
         final = why is not None or isinstance(answer.exception, StepUsageError)
-    error = StoredError.from_exception(answer.exception, final=final, why_final=why)
+    error = StoredError.from_exception(answer.exception, final=final, no_retry_reason=why)
     write = StepWrite(
         attempt_id, step.key, step.kind, StepStatus.FAILED, started, finished, error=error
     )

@@ -11,7 +11,14 @@ from owsuper.core import codec
 from owsuper.core.decisions import Await, Begin, Diverged, OverLimit, Recall, Reject
 from owsuper.core.durations import iso_ms
 from owsuper.core.history import wake_time
-from owsuper.core.model import Delivery, RecordedAttempt, Signal, StepKind, StepStatus, StepWrite
+from owsuper.core.model import (
+    DeliveredSignal,
+    RecordedAttempt,
+    Signal,
+    StepKind,
+    StepStatus,
+    StepWrite,
+)
 from owsuper.core.steps.effects import Flush, Pause, ReadAnswer, Record
 from owsuper.core.steps.protocol import Context, StepGenerator, completed, failed, wait_for
 from owsuper.errors import DataError, StepFailed, StepUsageError
@@ -83,7 +90,7 @@ def _end_of_wait(
     step: SignalStep, attempt: RecordedAttempt, now: datetime
 ) -> tuple[StepWrite, Any, DataError | None] | None:
     """What to write of a wait that is over, its output, and what is wrong with the data."""
-    if isinstance(attempt.answer, Delivery):
+    if isinstance(attempt.answer, DeliveredSignal):
         try:
             data = codec.convert(attempt.answer.data, step.type, path="data", owner=_owner(step))
             raw = codec.encode({"data": data}, path="data", owner=_owner(step))
