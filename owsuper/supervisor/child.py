@@ -1,4 +1,4 @@
-"""One child as the supervisor sees it: its state, its pipe, what it holds, its last words."""
+"""One child process as the supervisor sees it: its state, its pipe, and the runs it holds."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ from owsuper.ipc.messages import (
     StopSignaled,
 )
 from owsuper.ipc.pipe import Pipe
-from owsuper.supervisor.child_state import Event, State, after
+from owsuper.supervisor.child_state import ChildEvent, ChildState, next_state
 
 
 @dataclass(slots=True, eq=False)
 class HeldRun:
-    """A claimed run in our care. Times are ``time.monotonic`` moments."""
+    """A run that this worker has claimed. Times are ``time.monotonic`` moments."""
 
     run: ClaimedRun
-    renewed_at: float  # when its lease last began, as far as we know
-    since: float  # when it was put where it is now: in hand, or in a slot
+    renewed_at: float  # the latest known start of the lease
+    placed_at: float  # when the run was prefetched, or then put in a slot
 
 
 class Child:
-    """Number ``number``. ``descriptors``, its end of the pipe and its flight recorder, are for
-    the template: they must not stay open in this process, or EOF would never come.
+    """The child process ``number``, with ``slots`` slots.
 
-    ``on_ready``, ``on_finished`` and ``on_lost`` (the pipe is closed; the process is dead or
-    as good as dead) tell the fleet.
+    ``descriptors`` are the child's end of the pipe and its flight recorder, for the template.
+    They must not stay open in this process, or EOF would never come.
+
+    ``on_lost`` is called when the pipe is closed: the process is dead, or cannot be reached.
     """
 
     def __init__(
@@ -56,16 +57,16 @@ class Child:
         on_lost: Callable[[Child], None],
     ) -> None:
         self.number = number
-        self.state = State.FORKING
+        self.state = ChildState.FORKING
         self.pid: int | None = None
         self.ready_at: float | None = None
         self.lost_at: float | None = None
         self.held: dict[int, HeldRun] = {}
         self.load_failure: LoadFailed | None = None
-        self.killed_by_us = False  # by us: its runs must not be charged for its death
-        self.told_to_end = False  # by us
-        self.leaving = False  # told by somebody else
-        self.reserved = False  # for a suspect: nothing else is assigned any more
+        self.killed_by_us = False  # its runs must not be charged for its death
+        self.stop_requested = False  # by the supervisor
+        self.stop_signaled = False  # by a signal from somebody else
+        self.reserved = False  # for a suspect: takes no other run
         self._free = list(range(slots - 1, -1, -1))
         self._on_ready = on_ready
         self._on_finished = on_finished
@@ -74,23 +75,24 @@ class Child:
         flight_fd = flight_recorder.create(slots)
         self.descriptors = (theirs.detach(), flight_fd)
         self._flight = FlightRecorder(flight_fd, slots)
-        self.pipe = Pipe(ours, on_message=self._hear, on_eof=self._hear_eof)
+        self.pipe = Pipe(ours, on_message=self._handle_message, on_eof=self._handle_eof)
 
     def __repr__(self) -> str:
         return f"<child {self.number} {self.state.value} pid={self.pid} holds {len(self.held)}>"
 
-    # --- what it is ----------------------------------------------------------------------
+    # --- state ---------------------------------------------------------------------------
 
     @property
     def free(self) -> int:
-        """Slots that may be given to anything."""
-        if self.state is not State.READY or self.reserved:
+        """The number of slots that take a run that is not a suspect."""
+        if self.state is not ChildState.READY or self.reserved:
             return 0
         return len(self._free)
 
     @property
     def idle(self) -> bool:
-        return self.state is State.READY and not self.held
+        """The child is ready and holds no run."""
+        return self.state is ChildState.READY and not self.held
 
     def log_fields(self, held: HeldRun | None = None) -> dict[str, object]:
         """Return the fields of a log line about this child, or about a run that it holds."""
@@ -104,58 +106,63 @@ class Child:
             }
         return fields
 
-    # --- what it is told -----------------------------------------------------------------
+    # --- requests ------------------------------------------------------------------------
 
     def forked(self, pid: int) -> None:
+        """Note that the template has forked the child as process ``pid``."""
         self.pid = pid
-        self.state = after(self.state, Event.FORKED)
+        self.state = next_state(self.state, ChildEvent.FORKED)
 
     def assign(self, held: HeldRun) -> None:
-        """Give it a run; it must have a slot."""
+        """Put a run in a free slot; there must be one."""
         slot = self._free.pop()
-        held.since = time.monotonic()
+        held.placed_at = time.monotonic()
         self.held[slot] = held
         self.pipe.send(Assign(slot, held.run))
 
     def renew(self) -> None:
-        """Have it renew its leases now; it stops the runs whose leases are lost."""
+        """Ask the child to renew its leases now; the child stops runs whose leases are lost."""
         self.pipe.send(RenewLeases())
 
     def drain(self) -> None:
-        self.state = after(self.state, Event.DRAIN)
-        self.told_to_end = True
+        """Ask the child to finish its runs and exit."""
+        self.state = next_state(self.state, ChildEvent.DRAIN)
+        self.stop_requested = True
         self.pipe.send(Drain())
 
     def stop(self) -> None:
-        self.state = after(self.state, Event.STOP)
+        """Ask the child to stop its runs at the next step boundary and exit."""
+        self.state = next_state(self.state, ChildEvent.STOP)
         self.pipe.send(Stop())
 
     def kill(self, number: signal.Signals) -> None:
-        """Send a signal, if it has not been seen to be dead."""
-        if self.pid is not None and self.state is not State.EXITED:
+        """Send a signal, unless the child has been reaped."""
+        if self.pid is not None and self.state is not ChildState.EXITED:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def exited(self) -> None:
-        """It is dead. What it said before that still counts."""
+        """Note that the process is dead, after the messages that it has sent."""
         self.pipe.receive()
         self.pipe.close()
-        self.state = after(self.state, Event.EXITED)
+        self.state = next_state(self.state, ChildEvent.EXITED)
 
     def steps_in_flight(self, slot: int) -> str | None:
+        """Return the names of the steps that run in ``slot``, joined by commas; None if none."""
         return self._flight.read(slot)
 
     def close(self) -> None:
+        """Close the pipe and the flight recorder."""
         self.pipe.close()
         self._flight.close()
 
-    # --- what it says --------------------------------------------------------------------
+    # --- messages ------------------------------------------------------------------------
 
-    def _hear(self, message: Message) -> None:
+    def _handle_message(self, message: Message) -> None:
         match message:
             case Ready(pid):
                 self.pid = pid
-                self.state = after(self.state, Event.READY)
+                self.state = next_state(self.state, ChildEvent.READY)
                 self.ready_at = time.monotonic()
                 self._on_ready(self)
             case Finished(slot):
@@ -169,16 +176,16 @@ class Child:
                     if held.run.worker_id in renewed:
                         held.renewed_at = time.monotonic()
             case StopSignaled():
-                self.leaving = True
-                if self.state is State.READY:
-                    self.state = after(self.state, Event.DRAIN)
+                self.stop_signaled = True
+                if self.state is ChildState.READY:
+                    self.state = next_state(self.state, ChildEvent.DRAIN)
             case LoadFailed():
                 self.load_failure = message
             case _:
-                raise AssertionError(f"{self!r} said {message!r}")
+                raise AssertionError(f"unexpected message from {self!r}: {message!r}")
 
-    def _hear_eof(self) -> None:
-        if self.state is not State.EXITED:
-            self.state = after(self.state, Event.EOF)
+    def _handle_eof(self) -> None:
+        if self.state is not ChildState.EXITED:
+            self.state = next_state(self.state, ChildEvent.EOF)
             self.lost_at = time.monotonic()
             self._on_lost(self)

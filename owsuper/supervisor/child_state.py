@@ -1,13 +1,13 @@
-"""The life of a child as a table.
+"""The life of a child process as a table.
 
     FORKING ─ forked → STARTING ─ ready → READY ─ drain → DRAINING ─ stop → STOPPING
        └───────────────── ready ────────────┘
     any of them ─ eof → LOST ─ exited → EXITED
 
-Two sockets speak about one child: its own pipe (ready, eof) and the template's (forked,
-exited). Nothing orders the one against the other, so ``ready`` may come before ``forked`` and
-``exited`` before ``eof``. LOST is the short while in which the pipe is closed and the wait
-status, the evidence, is still on its way.
+Two sockets report about one child: its own pipe (ready, eof) and the template's (forked,
+exited). The two are not ordered, so ``ready`` may come before ``forked``, and ``exited`` before
+``eof``. A child is LOST for the short time in which its pipe is closed and its wait status has
+not arrived yet.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import Final
 from owsuper.errors import OwsuperError
 
 
-class State(StrEnum):
+class ChildState(StrEnum):
+    """Where a child is in its life."""
+
     FORKING = "forking"
     STARTING = "starting"
     READY = "ready"
@@ -28,7 +30,9 @@ class State(StrEnum):
     EXITED = "exited"
 
 
-class Event(StrEnum):
+class ChildEvent(StrEnum):
+    """What may happen to a child."""
+
     FORKED = "forked"
     READY = "ready"
     DRAIN = "drain"
@@ -38,52 +42,52 @@ class Event(StrEnum):
 
 
 class IllegalTransition(OwsuperError):
-    """A child was told, or said, what makes no sense in its state: a bug of the supervisor."""
+    """An event is impossible in the child's state: a bug in the supervisor."""
 
-    def __init__(self, state: State, event: Event) -> None:
-        super().__init__(f"A child that is {state.value} cannot see {event.value}.")
+    def __init__(self, state: ChildState, event: ChildEvent) -> None:
+        super().__init__(f"A child that is {state.value} cannot take the event {event.value}.")
         self.state = state
         self.event = event
 
 
-_TABLE: Final[dict[State, dict[Event, State]]] = {
-    State.FORKING: {
-        Event.FORKED: State.STARTING,
-        Event.READY: State.READY,
-        Event.DRAIN: State.DRAINING,
-        Event.STOP: State.STOPPING,
+_TABLE: Final[dict[ChildState, dict[ChildEvent, ChildState]]] = {
+    ChildState.FORKING: {
+        ChildEvent.FORKED: ChildState.STARTING,
+        ChildEvent.READY: ChildState.READY,
+        ChildEvent.DRAIN: ChildState.DRAINING,
+        ChildEvent.STOP: ChildState.STOPPING,
     },
-    State.STARTING: {
-        Event.READY: State.READY,
-        Event.DRAIN: State.DRAINING,
-        Event.STOP: State.STOPPING,
+    ChildState.STARTING: {
+        ChildEvent.READY: ChildState.READY,
+        ChildEvent.DRAIN: ChildState.DRAINING,
+        ChildEvent.STOP: ChildState.STOPPING,
     },
-    State.READY: {
-        Event.FORKED: State.READY,
-        Event.DRAIN: State.DRAINING,
-        Event.STOP: State.STOPPING,
+    ChildState.READY: {
+        ChildEvent.FORKED: ChildState.READY,
+        ChildEvent.DRAIN: ChildState.DRAINING,
+        ChildEvent.STOP: ChildState.STOPPING,
     },
-    State.DRAINING: {
-        Event.FORKED: State.DRAINING,
-        Event.READY: State.DRAINING,
-        Event.STOP: State.STOPPING,
+    ChildState.DRAINING: {
+        ChildEvent.FORKED: ChildState.DRAINING,
+        ChildEvent.READY: ChildState.DRAINING,
+        ChildEvent.STOP: ChildState.STOPPING,
     },
-    State.STOPPING: {
-        Event.FORKED: State.STOPPING,
-        Event.READY: State.STOPPING,
+    ChildState.STOPPING: {
+        ChildEvent.FORKED: ChildState.STOPPING,
+        ChildEvent.READY: ChildState.STOPPING,
     },
-    State.LOST: {
-        Event.FORKED: State.LOST,
-        Event.EXITED: State.EXITED,
+    ChildState.LOST: {
+        ChildEvent.FORKED: ChildState.LOST,
+        ChildEvent.EXITED: ChildState.EXITED,
     },
-    State.EXITED: {},
+    ChildState.EXITED: {},
 }
-for _state in (s for s in State if s not in (State.LOST, State.EXITED)):
-    _TABLE[_state] |= {Event.EOF: State.LOST, Event.EXITED: State.EXITED}
+for _state in (s for s in ChildState if s not in (ChildState.LOST, ChildState.EXITED)):
+    _TABLE[_state] |= {ChildEvent.EOF: ChildState.LOST, ChildEvent.EXITED: ChildState.EXITED}
 
 
-def after(state: State, event: Event) -> State:
-    """The state that follows. Raises IllegalTransition."""
+def next_state(state: ChildState, event: ChildEvent) -> ChildState:
+    """Return the state after ``event``. Raises IllegalTransition."""
     try:
         return _TABLE[state][event]
     except KeyError:

@@ -94,9 +94,9 @@ class Claims:
             worker_prefix=self._worker_prefix,
             lease_seconds=self._settings.lease,
             durable=self._settings.durable_claims,
-            look=self._watermark.look(self._claim_sent),
+            look=self._watermark.next_range(self._claim_sent),
         )
-        self._connection.ask(statement, params, self._handle_claim)
+        self._connection.send(statement, params, self._handle_claim)
 
     def _handle_claim(self, result: Result) -> None:
         limit, self._limit = self._limit, 0
@@ -104,7 +104,7 @@ class Claims:
             self._claim_failed()
             return
         claimed = claims.parse_claim(result.rows, sent=self._claim_sent)
-        self._watermark.looked(time.monotonic(), claimed.seen)
+        self._watermark.scanned(time.monotonic(), claimed.seen)
         for run_id, reason in claimed.unreadable:
             _log.error(
                 "cannot read a claimed run (%s); nothing executes the run until its lease ends",
@@ -117,7 +117,7 @@ class Claims:
 
     def _claim_failed(self) -> None:
         now = time.monotonic()
-        self._watermark.failed(now, now - self._claim_sent)
+        self._watermark.scan_failed(now, now - self._claim_sent)
         self._observer.claim_failed()
 
     # --- renew ---------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class Claims:
             return
         self._renewing = True
         statement, params = self._queries.extend(_leases(held), self._settings.lease)
-        self._connection.ask(statement, params, partial(self._handle_renewal, held, now))
+        self._connection.send(statement, params, partial(self._handle_renewal, held, now))
 
     def _handle_renewal(self, held: Sequence[HeldRun], sent: float, result: Result) -> None:
         self._renewing = False
@@ -150,7 +150,7 @@ class Claims:
         """Give these runs back: due now, without a charge for a crash."""
         if held:
             statement, params = self._queries.release(_leases(held))
-            self._connection.insist(statement, params, self._handle_release)
+            self._connection.send_reliably(statement, params, self._handle_release)
 
     def _handle_release(self, result: Result) -> None:
         self._connection.refused("release runs", result)
@@ -165,7 +165,7 @@ class Claims:
             worker_prefix=self._worker_prefix,
             lease_seconds=self._settings.lease,
         )
-        self._connection.ask(statement, params, self._handle_release_lost)
+        self._connection.send(statement, params, self._handle_release_lost)
 
     def _handle_release_lost(self, result: Result) -> None:
         if not self._connection.refused("release lost claims", result) and result.rows:

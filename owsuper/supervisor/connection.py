@@ -1,4 +1,4 @@
-"""A database connection that is kept up: reconnected after an outage, dropped when it hangs."""
+"""A database connection that is kept up: dropped when it hangs, reconnected after an outage."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from owsuper.db.nonblocking import NonblockingConnection, Param, Result
 from owsuper.db.statement import Statement
 from owsuper.event_loop import Backoff, Loop
 
+# Seconds.
 _WATCH_PERIOD: Final = 1.0
-_HANGS: Final = 15.0  # seconds after which an answer, or a connection, is not waited for
-_RETRY: Final = 0.5  # seconds
-# Connection trouble, rollbacks by the server (deadlock, say), no resources, a server shutting
-# down: the same statement may succeed a moment later.
+_ANSWER_TIMEOUT: Final = 15.0  # of a statement or an attempt to connect
+_RETRY_DELAY: Final = 0.5
+# Classes of SQLSTATE: connection trouble, rollbacks by the server (a deadlock), no resources, a
+# server shutting down. The same statement may succeed a moment later.
 _TRANSIENT: Final = ("08", "40", "53", "55", "57")
 _UNDEFINED_TABLE: Final = "42P01"
-_READ_ONLY: Final = "25006"  # a standby, or a primary no more: somebody else is it, or will be
+_READ_ONLY: Final = "25006"  # a standby; another server is or becomes the primary
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -29,11 +30,11 @@ OnResult = Callable[[Result], None]
 
 
 class KeptConnection:
-    """Something that a Loop watches. ``name`` says in logs what it is for.
+    """A connection that a Loop watches. ``name`` is its name in log lines.
 
-    ``on_up`` is called after every connect, ``on_down`` after every loss or failed attempt, and
-    when the server refuses to write, because another may be the primary; statements in flight
-    are then forgotten without an answer, except those sent by ``insist``, which are sent again.
+    ``on_up`` is called after every connect. ``on_down`` is called after every loss and every
+    failed attempt, and when the server refuses to write, because another server may be the
+    primary. Statements in flight then get no answer; those of ``send_reliably`` are sent again.
     """
 
     def __init__(
@@ -52,27 +53,28 @@ class KeptConnection:
         self._on_up = on_up
         self._on_down = on_down
         self._nonblocking = NonblockingConnection(conninfo, listen=listen)
-        self._nonblocking.on_up = self._came_up
-        self._nonblocking.on_down = self._went_down
+        self._nonblocking.on_up = self._handle_up
+        self._nonblocking.on_down = self._handle_down
         self._nonblocking.on_notify = on_notify
-        self._insisted: dict[int, tuple[Statement, Sequence[Param], OnResult]] = {}
-        self._in_flight: set[int] = set()  # of those
-        self._numbers = 0
+        self._reliable: dict[int, tuple[Statement, Sequence[Param], OnResult]] = {}
+        self._in_flight: set[int] = set()  # keys of ``_reliable``
+        self._last_number = 0
         self._backoff = Backoff(0.1, limit=5.0)
         self._last_refusal: str | None = None
-        self._useless = False  # connected, but to a server that takes no writes
+        self._read_only = False  # the server that answered last takes no writes
         self._reconnect = loop.timers.add(f"reconnect {name}", self._nonblocking.start)
-        self._retry = loop.timers.add(f"retry on {name}", self._send_insisted)
+        self._retry = loop.timers.add(f"retry on {name}", self._send_waiting)
         self._watch = loop.timers.add(f"watch {name}", self._drop_if_hung, period=_WATCH_PERIOD)
         self.up = False
 
     def start(self) -> None:
+        """Begin to connect."""
         self._loop.add(self)
         self._watch.start()
         self._nonblocking.start()
 
     def close(self) -> None:
-        """Hang up for good."""
+        """Disconnect for good; ``on_down`` is not called."""
         self.up = False
         for timer in (self._reconnect, self._retry, self._watch):
             self._loop.timers.drop(timer)
@@ -81,39 +83,47 @@ class KeptConnection:
 
     @property
     def pooled(self) -> bool:
-        """A connection pooler is in between: nothing can be heard here."""
+        """A connection pooler is in between, so notifications do not arrive."""
         return self._nonblocking.pooled
 
-    # --- what a loop needs ---------------------------------------------------------------
+    # --- for the loop --------------------------------------------------------------------
 
     def fileno(self) -> int:
+        """The descriptor to watch; -1 while there is none."""
         return self._nonblocking.fileno()
 
     @property
     def events(self) -> int:
+        """The events to watch for."""
         return self._nonblocking.events
 
     def on_ready(self, mask: int) -> None:
-        if self._nonblocking.state == "connecting":  # libpq may open another socket of this number
+        """Read and write what is possible."""
+        if self._nonblocking.state == "connecting":  # libpq may reuse the number for a new socket
             self._loop.forget_descriptor(self)
         self._nonblocking.on_ready(mask)
 
     # --- statements ----------------------------------------------------------------------
 
-    def ask(self, statement: Statement, params: Sequence[Param], on_result: OnResult) -> None:
-        """Send what may be lost when the connection is; call it only while ``up``."""
-        self._nonblocking.send(statement, params, partial(self._answer, on_result))
+    def send(self, statement: Statement, params: Sequence[Param], on_result: OnResult) -> None:
+        """Send a statement that may be lost with the connection. Call this only while ``up``."""
+        self._nonblocking.send(statement, params, partial(self._handle_result, on_result))
 
-    def insist(self, statement: Statement, params: Sequence[Param], on_result: OnResult) -> None:
-        """Send what must be done, now or when there is a connection again, perhaps twice."""
-        self._numbers += 1
-        self._insisted[self._numbers] = (statement, params, on_result)
-        self._send_insisted()
+    def send_reliably(
+        self, statement: Statement, params: Sequence[Param], on_result: OnResult
+    ) -> None:
+        """Send a statement now and after every reconnect, until it has an answer.
+
+        The server may execute the statement more than once. A transient error is no answer.
+        """
+        self._last_number += 1
+        self._reliable[self._last_number] = (statement, params, on_result)
+        self._send_waiting()
 
     @property
-    def settled(self) -> bool:
-        """Nothing that was insisted on is left to do."""
-        return not self._insisted
+    def unanswered(self) -> bool:
+        """A statement of ``send_reliably`` has no answer yet."""
+        return bool(self._reliable)
 
     def refused(self, action: str, result: Result) -> bool:
         """Return whether the server answered with an error, and log the error.
@@ -129,49 +139,49 @@ class KeptConnection:
             _log.error("the database refused to %s: %s%s", action, result.message, hint)
         return True
 
-    def _send_insisted(self) -> None:
-        for number in self._insisted.keys() - self._in_flight:
+    def _send_waiting(self) -> None:
+        for number in self._reliable.keys() - self._in_flight:
             if not self.up:
                 return
             self._in_flight.add(number)
-            statement, params, _ = self._insisted[number]
-            on_result = partial(self._answer_insisted, number)
-            self._nonblocking.send(statement, params, partial(self._answer, on_result))
+            statement, params, _ = self._reliable[number]
+            on_result = partial(self._handle_reliable_result, number)
+            self._nonblocking.send(statement, params, partial(self._handle_result, on_result))
 
-    def _answer(self, on_result: OnResult, result: Result) -> None:
+    def _handle_result(self, on_result: OnResult, result: Result) -> None:
         if result.sqlstate == _READ_ONLY:
-            self._useless = True
+            self._read_only = True
             self._nonblocking.close()
-            self._went_down(OperationalError(result.message))
+            self._handle_down(OperationalError(result.message))
             return
-        if self._useless:
-            self._useless = False
-            self._settle_down()
+        if self._read_only:
+            self._read_only = False
+            self._recovered()
         on_result(result)
 
-    def _answer_insisted(self, number: int, result: Result) -> None:
+    def _handle_reliable_result(self, number: int, result: Result) -> None:
         self._in_flight.discard(number)
         if result.sqlstate and result.sqlstate.startswith(_TRANSIENT):
-            self._retry.after(_RETRY)
+            self._retry.after(_RETRY_DELAY)
         else:
-            _, _, on_result = self._insisted.pop(number)
+            _, _, on_result = self._reliable.pop(number)
             on_result(result)
 
     # --- up and down ---------------------------------------------------------------------
 
-    def _came_up(self) -> None:
-        if not self._useless:
-            self._settle_down()
+    def _handle_up(self) -> None:
+        if not self._read_only:
+            self._recovered()
         self.up = True
         self._on_up()
-        self._send_insisted()
+        self._send_waiting()
 
-    def _settle_down(self) -> None:
+    def _recovered(self) -> None:
         if self._backoff.failures:
             _log.info("the %s connection is back", self._name)
         self._backoff.reset()
 
-    def _went_down(self, exc: OperationalError) -> None:
+    def _handle_down(self, exc: OperationalError) -> None:
         self.up = False
         self._in_flight.clear()
         self._loop.forget_descriptor(self)
@@ -179,19 +189,19 @@ class KeptConnection:
         self._reconnect.after(delay)
         level = logging.WARNING if self._backoff.failures == 1 else logging.DEBUG
         reason = " ".join(str(exc).split())
-        _log.log(level, "the %s connection is down, will reconnect: %s", self._name, reason)
+        _log.log(level, "the %s connection is down; reconnecting: %s", self._name, reason)
         self._on_down(exc)
 
     def _drop_if_hung(self) -> None:
         since = self._nonblocking.busy_since
         if since is None:
             return
-        limit = _HANGS
+        limit = _ANSWER_TIMEOUT
         if self._nonblocking.state == "connecting" and self._nonblocking.connect_timeout:
             limit = min(limit, self._nonblocking.connect_timeout)
         if time.monotonic() - since > limit:
             self._loop.forget_descriptor(self)
-            why = f"no answer for {limit:g} seconds"
-            if not self._nonblocking.skip_host(why):
+            reason = f"no answer for {limit:g} seconds"
+            if not self._nonblocking.skip_host(reason):
                 self._nonblocking.close()
-                self._went_down(OperationalError(why))
+                self._handle_down(OperationalError(reason))

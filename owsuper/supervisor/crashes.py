@@ -45,7 +45,7 @@ class Crashes:
             str(uuid4()), crashed, max_crashes=self._max_crashes
         )
         workflows = {held.run.run_id: held.run.workflow_name for held in child.held.values()}
-        self._connection.insist(statement, params, partial(self._handle_outcome, workflows))
+        self._connection.send_reliably(statement, params, partial(self._handle_outcome, workflows))
 
     def _handle_outcome(self, workflows: Mapping[str, str], result: Result) -> None:
         if self._connection.refused("record a crash", result):

@@ -1,4 +1,4 @@
-"""Runs on their way: from the database into the hand, to a child, and back when a child dies."""
+"""Dispatch: brings runs from the database to a child, and back when a child dies."""
 
 from __future__ import annotations
 
@@ -22,28 +22,31 @@ from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.crashes import Crashes
 from owsuper.supervisor.exit_status import Evidence, ExitCode
 from owsuper.supervisor.fleet import Fleet
+from owsuper.supervisor.leases import Leases
 from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.prefetch import PrefetchedRuns
 from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import TemplateProcess
 
-_HAND_PERIOD: Final = 0.25
-_HAND_LIMIT: Final = 0.5  # seconds that a run may wait here while another worker has room
-_SWEEP_PERIOD: Final = 1.0
+# Periods and time-outs in seconds.
+_PREFETCH_PERIOD: Final = 0.25
+_PREFETCH_TIMEOUT: Final = 0.5  # of a prefetched run; another worker may have a free slot
+_DEADLINE_PERIOD: Final = 1.0
 _FORGET_PERIOD: Final = 3600.0
-_LOST_AFTER: Final = 0.5  # seconds after a reconnect; what had to be written then is on its way
-_LAST_WRITES: Final = 2.0  # seconds for what must be written before we go
+_RELEASE_LOST_DELAY: Final = 0.5  # after a reconnect; reliable statements have been sent by then
+_LAST_WRITES_TIMEOUT: Final = 2.0
 
 _log = logging.getLogger("owsuper.supervisor")
 
 
 class Dispatch:
-    """From the moment the application is loaded and the database prepared until the end.
+    """Serves runs from the moment the application is loaded and the database is migrated.
 
-    ``settings`` are final; ``environment`` is added to the children's own. Raises
-    DatabaseUnreachable, from the loop, if the first connection fails; later outages are
-    waited out.
+    ``settings`` are final; ``environment`` is added to the children's environment. The loop
+    raises DatabaseUnreachable if the first connection fails. Later outages are waited out.
+
+    ``exit_code`` is the supervisor's; ``fatal_error`` is a message for the operator, or None.
     """
 
     def __init__(
@@ -55,19 +58,18 @@ class Dispatch:
         environment: Mapping[str, str],
     ) -> None:
         assert settings.database_url is not None
-        self.hopeless: str | None = None
+        self.fatal_error: str | None = None
         self.exit_code = ExitCode.CLEAN
         self._url = settings.database_url
         self._settings = settings
         self._template = template
-        self._prefetched = PrefetchedRuns()
         self.fleet = Fleet(loop, settings, template, self, environment=environment)
         self._shutdown = Shutdown(loop, self.fleet, settings.graceful_timeout)
         self._claim_policy = ClaimPolicy(
             slots=settings.processes * settings.concurrency, poll_interval=settings.poll_interval
         )
         self._was_up = False
-        self._abandoned = False
+        self._writes_abandoned = False
         self._connection = KeptConnection(
             loop,
             conninfo(self._url, application_name="owsuper supervisor"),
@@ -77,156 +79,149 @@ class Dispatch:
         )
         queries = ClaimQueries(settings.schema, settings.namespace)
         self._claims = Claims(self._connection, queries, settings, self)
-        self._sweeps = Sweeps(self._connection, queries, on_released=self._rang)
+        self._sweeps = Sweeps(self._connection, queries, on_released=self._wake)
         self._crashes = Crashes(self._connection, queries, max_crashes=settings.max_crashes)
+        self._prefetched = PrefetchedRuns()
+        self._leases = Leases(self._claims, self.fleet, self._prefetched, settings.lease)
         self._listener: Listener | None = None
         if settings.listen:
             self._listener = Listener(
                 loop,
                 conninfo(settings.listen_url or self._url, application_name="owsuper listener"),
                 runs_channel(settings.schema, settings.namespace),
-                on_ring=self._rang,
-                on_canceled=self._canceled,
+                on_runs_due=self._wake,
+                on_canceled=self._leases.check,
                 sender=self._connection,
                 queries=queries,
             )
-        self._lost = loop.timers.add("release lost claims", self._release_lost)
-        self._look = loop.timers.add("look for due runs", lambda: None)  # waking up is enough
-        self._give_up = loop.timers.add("give up last writes", self._abandon)
-        often = min(1.0, settings.lease / 10)
-        loop.timers.add("renew leases", self._renew_late, period=often).start()
-        loop.timers.add("empty the hand", self._give_back, period=_HAND_PERIOD).start()
-        loop.timers.add("deadlines", self._sweeps.expire_deadlines, period=_SWEEP_PERIOD).start()
-        loop.timers.add("release lapsed claims", self._release_lapsed, period=often).start()
-        loop.timers.add("forget", self._sweeps.forget_ended, period=_FORGET_PERIOD).start()
+        self._add_timers(loop)
+
+    def _add_timers(self, loop: Loop) -> None:
+        add = loop.timers.add
+        self._release_lost_timer = add("release lost claims", self._release_lost)
+        self._claim_timer = add("claim", lambda: None)  # ``assign_and_claim`` runs on every turn
+        self._last_writes_timer = add("abandon last writes", self._abandon_writes)
+        often = min(1.0, self._settings.lease / 10)
+        add("renew leases", self._leases.renew_late, period=often).start()
+        add("release overdue", self._release_overdue, period=_PREFETCH_PERIOD).start()
+        add("deadlines", self._sweeps.expire_deadlines, period=_DEADLINE_PERIOD).start()
+        add("release lapsed claims", self._release_lapsed, period=often).start()
+        add("forget ended runs", self._sweeps.forget_ended, period=_FORGET_PERIOD).start()
 
     def start(self) -> None:
+        """Connect to the database and start the children."""
         self._connection.start()
         if self._listener is not None:
             self._listener.start()
         self.fleet.fill()
 
     def close(self) -> None:
+        """Close the connections and the children's pipes."""
         self._connection.close()
         if self._listener is not None:
             self._listener.close()
         self.fleet.close()
 
-    # --- how it is -----------------------------------------------------------------------
+    # --- state ---------------------------------------------------------------------------
 
     @property
-    def workflows(self) -> int:
-        """How many are registered."""
+    def workflow_count(self) -> int:
+        """The number of registered workflows."""
         return 0 if self._template.loaded is None else len(self._template.loaded.workflows)
 
     @property
     def ready(self) -> bool:
-        """All children take runs, and the database has been reached."""
-        heard = self._listener is None or self._listener.tried
-        return self.fleet.ready == self._settings.processes and self._connection.up and heard
+        """All children take runs, the database is connected, and listening was attempted."""
+        listened = self._listener is None or self._listener.attempted
+        return self.fleet.ready == self._settings.processes and self._connection.up and listened
 
     @property
-    def over(self) -> bool:
-        """Everybody has left and everything is written."""
-        return self._shutdown.begun and not len(self.fleet) and self._settled
+    def finished(self) -> bool:
+        """After a shutdown: no child is left, and everything is written or abandoned."""
+        return self._shutdown.begun and not len(self.fleet) and self._writes_done
 
     @property
-    def _settled(self) -> bool:
-        """Nothing is being claimed, and what must be written is written, or given up."""
-        return self._abandoned or (not self._claims.claiming and self._connection.settled)
+    def _writes_done(self) -> bool:
+        in_flight = self._claims.claiming or self._connection.unanswered
+        return self._writes_abandoned or not in_flight
 
     def __str__(self) -> str:
         slots = self._settings.processes * self._settings.concurrency
-        doing = (
-            "draining " if self._shutdown.begun else "" if self._connection.up else "no database "
-        )
+        up = self._connection.up
+        doing = "draining " if self._shutdown.begun else "" if up else "no database "
         return f"{doing}{self.fleet.busy}/{slots} busy"
 
-    # --- the end -------------------------------------------------------------------------
+    # --- shutdown ------------------------------------------------------------------------
 
-    def end(self) -> None:
-        """Drain. Nothing more is claimed, and what has not begun is given back."""
+    def drain(self) -> None:
+        """Claim nothing more, release prefetched runs, let the children finish theirs."""
         if not self._shutdown.begun:
             self._shutdown.begin()
-            self._look.cancel()
-            self._claims.release(self._prefetched.empty())
+            self._claim_timer.cancel()
+            self._claims.release(self._prefetched.take_all())
 
-    def hurry(self) -> None:
-        """Stop now."""
-        self.end()
-        self._shutdown.hurry()
+    def stop_now(self) -> None:
+        """Stop without waiting for runs to finish."""
+        self.drain()
+        self._shutdown.stop_now()
 
-    def _abandon(self) -> None:
-        _log.error("the database is away: what is still leased is due again when its lease ends")
-        self._abandoned = True
+    def _abandon_writes(self) -> None:
+        _log.error("the database is away: runs that are still leased wait until their leases end")
+        self._writes_abandoned = True
 
-    # --- the work ------------------------------------------------------------------------
+    # --- runs ----------------------------------------------------------------------------
 
-    def work(self) -> None:
-        """After every turn of the loop: hand out what there is, look for more if need be."""
+    def assign_and_claim(self) -> None:
+        """Assign prefetched runs to free slots, and claim more runs if the policy says so.
+
+        Call this after every turn of the loop.
+        """
         if self._shutdown.begun:
-            if not len(self.fleet) and not self._settled:
-                self._give_up.at_latest(time.monotonic() + _LAST_WRITES)
+            if not len(self.fleet) and not self._writes_done:
+                self._last_writes_timer.at_latest(time.monotonic() + _LAST_WRITES_TIMEOUT)
             return
         if len(self._prefetched):
-            self._prefetched.deal(self.fleet)
+            self._prefetched.assign_to(self.fleet)
         if not self._connection.up:
-            self._look.cancel()
+            self._claim_timer.cancel()
             return
-        now = time.monotonic()
-        match self._claim_policy.decide(
-            now, free=self.fleet.free, prefetched=len(self._prefetched)
-        ):
+        decision = self._claim_policy.decide(
+            time.monotonic(), free=self.fleet.free, prefetched=len(self._prefetched)
+        )
+        match decision:
             case ClaimNow(count):
                 assert self._template.loaded is not None
                 self._claims.claim(count, self._template.loaded.workflows)
-                self._look.cancel()
+                self._claim_timer.cancel()
             case SleepFor(seconds):
-                self._look.after(seconds)
+                self._claim_timer.after(seconds)
 
-    def _rang(self) -> None:
-        self._claim_policy.rang(time.monotonic())
+    def _wake(self) -> None:
+        """Claim soon: runs may be due."""
+        self._claim_policy.woken(time.monotonic())
 
-    def _canceled(self, run_id: str) -> None:
-        """Whoever holds the run asks for its lease, which is gone if nobody was mistaken."""
-        for child in self.fleet:
-            if any(held.run.run_id == run_id for held in child.held.values()):
-                child.renew()
-        prefetched = [held for held in self._prefetched if held.run.run_id == run_id]
-        self._claims.renew(prefetched, time.monotonic())
-
-    def _renew_late(self) -> None:
-        """Runs in hand have nobody else; a child is late if a step keeps it from beating."""
-        self._renew(time.monotonic() - self._settings.lease / 2)
-
-    def _renew(self, before: float) -> None:
-        """Renew the leases that were last renewed ``before`` then."""
-        held = self._all_held()
-        self._claims.renew([each for each in held if each.renewed_at < before], time.monotonic())
-
-    def _release_lost(self) -> None:
-        """A claim whose answer was lost with the connection left runs that nobody knows of."""
-        if self._template.loaded is None or not self._connection.up:
-            return  # another reconnect comes here again
-        if self._claims.claiming:
-            self._lost.after(_LOST_AFTER / 10)
-        else:
-            self._claims.release_lost(self._all_held())
-
-    def _all_held(self) -> list[HeldRun]:
-        return [*self._prefetched, *(held for child in self.fleet for held in child.held.values())]
-
-    def _give_back(self) -> None:
-        if overdue := self._prefetched.waiting_longer_than(_HAND_LIMIT):
-            self._claim_policy.stuck()
+    def _release_overdue(self) -> None:
+        if overdue := self._prefetched.take_overdue(_PREFETCH_TIMEOUT):
+            self._claim_policy.prefetch_stalled()
             self._claims.release(overdue)
 
+    def _release_lost(self) -> None:
+        """Release the runs of a claim whose answer was lost with the connection."""
+        if self._template.loaded is None or not self._connection.up:
+            return  # the next reconnect starts the timer again
+        if self._claims.claiming:
+            self._release_lost_timer.after(_RELEASE_LOST_DELAY / 10)
+        else:
+            self._claims.release_lost(self._leases.held())
+
     def _release_lapsed(self) -> None:
-        """Of workers that vanished. A run that we have no room for is left to whoever has, and
-        for a while yet to its owner, who may only have been cut off.
+        """Release the runs of workers that are gone, if there is a free slot for them.
+
+        Without a free slot the runs are left to other workers, and for longer to their owner,
+        who may only have lost its connection.
         """
-        roomy = self.fleet.free > len(self._prefetched) and not self._shutdown.begun
-        if self._template.loaded is not None and roomy:
+        room = self.fleet.free > len(self._prefetched) and not self._shutdown.begun
+        if self._template.loaded is not None and room:
             self._sweeps.release_lapsed(self._template.loaded.workflows)
             self._sweeps.release_bounced(self._template.loaded.workflows)
 
@@ -234,11 +229,11 @@ class Dispatch:
 
     def _database_up(self) -> None:
         self._was_up = True
-        # Leases may have run out meanwhile. Renewed before anything is claimed, by us at least,
-        # they were never lost.
-        self._renew(time.monotonic())
-        self._rang()  # whatever became due meanwhile
-        self._lost.after(_LOST_AFTER)
+        # Leases may have run out in the outage. Renewed before the first claim, they are still
+        # ours, unless another worker has claimed the runs.
+        self._leases.renew_all()
+        self._wake()
+        self._release_lost_timer.after(_RELEASE_LOST_DELAY)
         if self._listener is not None:
             self._listener.test()
 
@@ -249,54 +244,58 @@ class Dispatch:
             raise explain_failure(exc, self._url)
 
     def claimed(self, claimed: Claimed, *, limit: int) -> None:
+        """Take the runs of a claim; after a shutdown began, release them."""
         now = time.monotonic()
         count = len(claimed.runs)
-        self._claim_policy.claimed(now, count, asked=limit, next_due=claimed.next_due)
-        held = [HeldRun(run, renewed_at=now, since=now) for run in claimed.runs]
+        self._claim_policy.claimed(now, count, limit=limit, next_due=claimed.next_due)
+        held = [HeldRun(run, renewed_at=now, placed_at=now) for run in claimed.runs]
         if self._shutdown.begun:
             self._claims.release(held)
         else:
-            self._prefetched.take(held)
+            self._prefetched.add(held)
 
     def claim_failed(self) -> None:
-        self._claim_policy.failed(time.monotonic())
+        """Leave the next claim to the policy."""
+        self._claim_policy.claim_failed(time.monotonic())
 
     def leases_lost(self, worker_ids: frozenset[str]) -> None:
-        """Others own these runs by now. A child finds out by itself."""
-        self._prefetched.drop(worker_ids)
+        """Forget prefetched runs that others own by now. Children find out by themselves."""
+        self._prefetched.discard(worker_ids)
 
-    # --- what the fleet says -------------------------------------------------------------
+    # --- the fleet -----------------------------------------------------------------------
 
     def run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None:
+        """Note for the policy how long the run took and when it is due again."""
         now = time.monotonic()
-        self._claim_policy.finished(now - held.since)
+        self._claim_policy.run_finished(now - held.placed_at)
         if finished.due_in is not None:
-            self._claim_policy.due(now, finished.due_in)
+            self._claim_policy.run_due_in(now, finished.due_in)
         if _log.isEnabledFor(logging.DEBUG):
-            fields = {"outcome": finished.outcome, "seconds": round(now - held.since, 4)}
+            fields = {"outcome": finished.outcome, "seconds": round(now - held.placed_at, 4)}
             _log.debug("run left the child", extra=child.log_fields(held) | fields)
 
     def child_died(self, child: Child, evidence: Evidence) -> None:
-        """Whoever held runs when it ended without being told to is charged for them."""
-        asked = child.told_to_end or child.leaving
-        if child.killed_by_us or (asked and evidence.exit_code in (0, None)):
-            # Somebody else stopped the child: the operator, perhaps.
-            level = logging.INFO if child.leaving else logging.DEBUG
+        """Give back the child's runs, and charge them unless somebody stopped the child."""
+        stopped = child.stop_requested or child.stop_signaled
+        if child.killed_by_us or (stopped and evidence.exit_code in (0, None)):
+            # The operator may want to know of a stop that the supervisor did not request.
+            level = logging.INFO if child.stop_signaled else logging.DEBUG
             _log.log(level, "child left: %s", evidence, extra=child.log_fields())
             self._claims.release(list(child.held.values()))
             return
         self._crashes.record(child, evidence)
         if child.held:
-            self._rang()
+            self._wake()
 
-    def fleet_hopeless(self, child: Child, evidence: Evidence, failures: int) -> None:
+    def boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
+        """Stop: no child can start."""
         if (failure := child.load_failure) is not None:
             self.exit_code = ExitCode.IMPORT_ERROR
-            self.hopeless = f"{failure.traceback or ''}{failure.message}"
+            self.fatal_error = f"{failure.traceback or ''}{failure.message}"
         else:
             self.exit_code = ExitCode.ERROR
-            self.hopeless = (
+            self.fatal_error = (
                 f"{failures} child processes died before they could take a run;"
                 f" the last one: {evidence}."
             )
-        self.hurry()
+        self.stop_now()

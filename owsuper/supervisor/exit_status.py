@@ -1,4 +1,4 @@
-"""How processes end: our own exit codes, and a dead child's wait status in words."""
+"""How processes end: exit codes of ``owsuper``, and wait statuses of dead processes in words."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-_PF_EXITING: Final = 0x4  # of Linux' task flags
+_PF_EXITING: Final = 0x4  # among the task flags of Linux
 
 
 class ExitCode(IntEnum):
-    """What ``owsuper`` exits with."""
+    """The exit codes of ``owsuper``."""
 
     CLEAN = 0  # stopped on request
-    ERROR = 1  # something failed that is not listed below
+    ERROR = 1  # none of those below
     USAGE = 2  # bad options or settings
     IMPORT_ERROR = 3  # the application cannot be loaded
-    DATABASE_UNREACHABLE = 4  # at start; later outages are waited out
+    DATABASE_UNREACHABLE = 4  # at the start; later outages are waited out
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """How a process died, as far as anybody saw it."""
+    """How a process died, as far as is known."""
 
     pid: int | None
     wait_status: int | None = None
@@ -33,28 +33,28 @@ class Evidence:
 
     @property
     def signal_name(self) -> str | None:
-        """``SIGSEGV``, if a signal ended it."""
+        """The name of the signal that ended the process, such as ``SIGSEGV``; None if none did."""
         if self.wait_status is None or not os.WIFSIGNALED(self.wait_status):
             return None
         number = os.WTERMSIG(self.wait_status)
         try:
             return signal.Signals(number).name
-        except ValueError:  # real-time signals have no names of their own
+        except ValueError:  # real-time signals have no names
             return f"signal {number}"
 
     @property
     def exit_code(self) -> int | None:
-        """What it gave to ``exit``, if it ended by itself."""
+        """The exit code; None if a signal ended the process, or if nothing is known."""
         if self.wait_status is None or not os.WIFEXITED(self.wait_status):
             return None
         return os.WEXITSTATUS(self.wait_status)
 
     def __str__(self) -> str:
-        return describe(self.wait_status)
+        return describe_status(self.wait_status)
 
 
-def is_ending(pid: int) -> bool:
-    """Whether the process is past saving: exiting, a zombie, or gone. True if nobody knows."""
+def is_exiting(pid: int) -> bool:
+    """Whether the process is exiting, a zombie or gone. True where that is not known."""
     if sys.platform != "linux":
         return True
     try:
@@ -65,8 +65,8 @@ def is_ending(pid: int) -> bool:
     return state in "ZX" or bool(flags & _PF_EXITING)
 
 
-def describe(wait_status: int | None) -> str:
-    """``signal SIGSEGV``, ``exit code 7``, or that nobody knows."""
+def describe_status(wait_status: int | None) -> str:
+    """Return ``signal SIGSEGV``, ``exit code 7`` or ``cause unknown``."""
     if wait_status is None:
         return "cause unknown"
     evidence = Evidence(None, wait_status)

@@ -1,4 +1,4 @@
-"""All children: born to the number that is wanted, given runs, buried and replaced."""
+"""All child processes: started, given runs, reaped and replaced."""
 
 from __future__ import annotations
 
@@ -12,35 +12,39 @@ from owsuper.event_loop import Backoff, Loop
 from owsuper.ipc.messages import Exited, Finished, Fork, Forked
 from owsuper.settings import Settings
 from owsuper.supervisor.child import Child, HeldRun
-from owsuper.supervisor.child_state import State
-from owsuper.supervisor.exit_status import Evidence, is_ending
+from owsuper.supervisor.child_state import ChildState
+from owsuper.supervisor.exit_status import Evidence, is_exiting
 from owsuper.supervisor.template import TemplateProcess
 
-_WAIT_FOR_EVIDENCE: Final = 0.02  # seconds between EOF and giving up on a wait status
-_WAIT_IF_ENDING: Final = 0.5
-_STABLE: Final = 5.0  # seconds; a child that lived so long did not die of being born
-_HOPELESS: Final = 3  # boot failures at start-up, after which to give up
+# Seconds from the EOF of a child's pipe until the wait status is no longer expected.
+_EVIDENCE_TIMEOUT: Final = 0.02
+_EVIDENCE_TIMEOUT_IF_EXITING: Final = 0.5
+_STABLE: Final = 5.0  # seconds; the death of an older child is no boot failure
+_MAX_BOOT_FAILURES: Final = 3  # in a row, at start-up
 
 _log = logging.getLogger("owsuper.supervisor")
 
 
 class FleetObserver(Protocol):
-    """Who is told what happens to the children."""
+    """Receives what happens to the children."""
 
-    def run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None: ...
-
-    def child_died(self, child: Child, evidence: Evidence) -> None:
-        """It is dead; what it held is in ``child.held``."""
+    def run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None:
+        """A child has finished its execution of a run."""
         ...
 
-    def fleet_hopeless(self, child: Child, evidence: Evidence, failures: int) -> None:
-        """At start-up, child after child died before it was ready; this was the last."""
+    def child_died(self, child: Child, evidence: Evidence) -> None:
+        """A child is dead; its runs are in ``child.held``."""
+        ...
+
+    def boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
+        """At start-up, ``failures`` children in a row died before they were ready."""
         ...
 
 
 class Fleet:
-    """``settings`` are final, ``environment`` is added to the children's own. Nothing is born
-    before ``fill``.
+    """The children of one supervisor. The first children start with ``fill``.
+
+    ``settings`` are final; ``environment`` is added to the children's environment.
     """
 
     def __init__(
@@ -48,23 +52,23 @@ class Fleet:
         loop: Loop,
         settings: Settings,
         template: TemplateProcess,
-        owner: FleetObserver,
+        observer: FleetObserver,
         *,
         environment: Mapping[str, str],
     ) -> None:
         self._loop = loop
         self._settings = settings
         self._template = template
-        self._owner = owner
+        self._observer = observer
         self._environment = dict(environment)
         self._children: dict[int, Child] = {}
-        self._numbers = 0
-        self._wanted = settings.processes
+        self._last_number = 0
+        self._size = settings.processes
         self._ever_ready = False
         self._backoff = Backoff(0.1, limit=30.0)
-        self._evidence = loop.timers.add("wait for evidence", self._reap_lost)
-        self._births = loop.timers.add("replace a child", self._fill_after_backoff)
-        self._not_before = 0.0  # no births until then
+        self._evidence_timer = loop.timers.add("wait for evidence", self._reap_lost)
+        self._spawn_timer = loop.timers.add("replace a child", self._fill_after_backoff)
+        self._no_spawn_before = 0.0  # a ``time.monotonic`` moment
 
     def __iter__(self) -> Iterator[Child]:
         return iter(list(self._children.values()))
@@ -72,58 +76,60 @@ class Fleet:
     def __len__(self) -> int:
         return len(self._children)
 
-    # --- births --------------------------------------------------------------------------
+    # --- start ---------------------------------------------------------------------------
 
     def fill(self) -> None:
-        """Have as many children as are wanted, as soon as that is possible."""
-        if time.monotonic() < self._not_before:
-            self._births.at_latest(self._not_before)
+        """Start the missing children, now or as soon as that is possible."""
+        if time.monotonic() < self._no_spawn_before:
+            self._spawn_timer.at_latest(self._no_spawn_before)
             return
-        while len(self._children) < self._wanted and self._template.can_fork:
+        while len(self._children) < self._size and self._template.can_fork:
             self._spawn()
 
     def _fill_after_backoff(self) -> None:
-        self._not_before = 0.0
+        self._no_spawn_before = 0.0
         self.fill()
 
     def _spawn(self) -> None:
-        self._numbers += 1
+        self._last_number += 1
         child = Child(
-            self._numbers,
+            self._last_number,
             self._settings.concurrency,
-            on_ready=self._ready,
-            on_finished=self._owner.run_finished,
-            on_lost=self._lost,
+            on_ready=self._child_ready,
+            on_finished=self._observer.run_finished,
+            on_lost=self._child_lost,
         )
         self._children[child.number] = child
         self._loop.add(child.pipe)
         request = Fork(child.number, self._settings, self._environment)
         self._template.fork(request, child.descriptors)
 
-    def _ready(self, child: Child) -> None:
+    def _child_ready(self, child: Child) -> None:
         self._ever_ready = True
         _log.debug("child ready", extra=child.log_fields())
 
-    # --- work ----------------------------------------------------------------------------
+    # --- assign --------------------------------------------------------------------------
 
     @property
     def free(self) -> int:
-        """Slots that can take a run now."""
+        """The number of slots that take a run that is not a suspect."""
         return sum(child.free for child in self._children.values())
 
     @property
     def busy(self) -> int:
+        """The number of runs that children hold."""
         return sum(len(child.held) for child in self._children.values())
 
     @property
     def ready(self) -> int:
-        return sum(child.state is State.READY for child in self._children.values())
+        """The number of children that are ready."""
+        return sum(child.state is ChildState.READY for child in self._children.values())
 
     def assign(self, held: HeldRun) -> bool:
-        """Give the run to the child with most room. False if none has any.
+        """Give the run to the child with the most free slots; return False if none is free.
 
-        A suspect, a run that may have killed its process, goes to a child of its own: one
-        that is idle, or failing that one that gets nothing else any more until it is.
+        A suspect, a run that may have killed its process, goes to an idle child and stays alone
+        there. If no child is idle, one is reserved: it takes no more runs until it is idle.
         """
         if held.run.suspect:
             return self._assign_alone(held)
@@ -134,58 +140,59 @@ class Fleet:
         return True
 
     def _assign_alone(self, held: HeldRun) -> bool:
-        ready = [each for each in self._children.values() if each.state is State.READY]
+        ready = [each for each in self._children.values() if each.state is ChildState.READY]
         idle = [each for each in ready if each.idle]
-        if idle:  # whether or not another one is emptying for it
+        if idle:  # even if another child is reserved
             chosen = max(idle, key=lambda each: each.reserved)
             chosen.reserved = True
             chosen.assign(held)
             return True
         unreserved = [each for each in ready if not each.reserved]
-        if unreserved and not any(_is_emptying(each) for each in ready):
+        if unreserved and not any(_is_reserved_but_busy(each) for each in ready):
             min(unreserved, key=lambda each: len(each.held)).reserved = True
         return False
 
     def release_reservations(self) -> None:
-        """No suspect waits any more: children that were emptying for one serve again."""
+        """End reservations for suspects; call this when no suspect waits."""
         for child in self._children.values():
-            if child.reserved and (child.idle or _is_emptying(child)):
+            if child.reserved and (child.idle or _is_reserved_but_busy(child)):
                 child.reserved = False
 
-    # --- deaths --------------------------------------------------------------------------
+    # --- reap ----------------------------------------------------------------------------
 
     def forked(self, message: Forked) -> None:
+        """Handle the template's report of a fork."""
         if (child := self._children.get(message.child)) is not None:
             child.forked(message.pid)
 
     def exited(self, message: Exited) -> None:
-        """The template reaped one."""
+        """Handle the template's report of a reaped child."""
         if (child := self._children.get(message.child)) is not None:
             self._reap(child, Evidence(message.pid, message.wait_status, message.max_rss_kb))
 
     def reaped(self, evidence: Evidence) -> None:
-        """We reaped a process: perhaps a child whose template is dead."""
+        """Handle a process that the supervisor reaped: perhaps a child of a dead template."""
         for child in self:
             if child.pid == evidence.pid:
                 self._reap(child, evidence)
 
-    def _lost(self, child: Child) -> None:
-        self._evidence.at_latest(time.monotonic() + _WAIT_FOR_EVIDENCE)
+    def _child_lost(self, child: Child) -> None:
+        self._evidence_timer.at_latest(time.monotonic() + _EVIDENCE_TIMEOUT)
 
     def _reap_lost(self) -> None:
-        """Those who were lost some time ago and whose wait status is still missing.
+        """Give up the wait for a wait status.
 
-        It is on its way if the process is ending, however slowly on a busy machine. Else the
-        process lives, but has closed its pipe: nobody can reach it any more.
+        The wait status of an exiting process is expected for longer: a busy machine is slow.
+        A process that lives on has closed its pipe and cannot be reached: kill it.
         """
         now = time.monotonic()
         for child in self:
-            if child.state is not State.LOST or child.lost_at is None:
+            if child.state is not ChildState.LOST or child.lost_at is None:
                 continue
-            shutdown = child.pid is not None and is_ending(child.pid)
-            wait = _WAIT_IF_ENDING if shutdown else _WAIT_FOR_EVIDENCE
-            if now < child.lost_at + wait:
-                self._evidence.at_latest(now + _WAIT_FOR_EVIDENCE)
+            exiting = child.pid is not None and is_exiting(child.pid)
+            timeout = _EVIDENCE_TIMEOUT_IF_EXITING if exiting else _EVIDENCE_TIMEOUT
+            if now < child.lost_at + timeout:
+                self._evidence_timer.at_latest(now + _EVIDENCE_TIMEOUT)
                 continue
             child.kill(signal.SIGKILL)
             self._reap(child, Evidence(child.pid))
@@ -194,60 +201,60 @@ class Fleet:
         child.exited()
         del self._children[child.number]
         self._loop.remove(child.pipe)
-        self._owner.child_died(child, evidence)
+        self._observer.child_died(child, evidence)
         child.close()
-        if len(self._children) < self._wanted:
+        if len(self._children) < self._size:
             self._replace(child, evidence)
 
     def _replace(self, child: Child, evidence: Evidence) -> None:
-        """At once, unless children keep dying without having done anything."""
+        """Replace a dead child: at once, or after a back-off if children keep failing to boot."""
         lived = 0.0 if child.ready_at is None else time.monotonic() - child.ready_at
         if lived > _STABLE or (lived and child.held):
             self._backoff.reset()
         else:
             delay = self._backoff.next()
-            if not self._ever_ready and self._backoff.failures >= _HOPELESS:
-                self._owner.fleet_hopeless(child, evidence, self._backoff.failures)
+            if not self._ever_ready and self._backoff.failures >= _MAX_BOOT_FAILURES:
+                self._observer.boot_failed(child, evidence, self._backoff.failures)
                 return
             if self._backoff.failures > 1 or child.ready_at is None:
-                self._not_before = time.monotonic() + delay
+                self._no_spawn_before = time.monotonic() + delay
         self.fill()
 
-    # --- the end -------------------------------------------------------------------------
+    # --- stop ----------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """No more births; everyone finishes what they have."""
-        self._wanted = 0
-        self._births.cancel()
+        """Start no more children; ask all children to finish their runs and exit."""
+        self._size = 0
+        self._spawn_timer.cancel()
         for child in self:
-            if child.state in (State.FORKING, State.STARTING, State.READY):
+            if child.state in (ChildState.FORKING, ChildState.STARTING, ChildState.READY):
                 child.drain()
 
     def stop(self) -> None:
-        """Everyone stops at the next step boundary."""
+        """Ask all children to stop their runs at the next step boundary and exit."""
         self.drain()
         for child in self:
-            if child.state is State.DRAINING:
+            if child.state is ChildState.DRAINING:
                 child.stop()
 
     def close(self) -> None:
-        """Let go of those that are left; they see it."""
-        self._births.cancel()
-        self._evidence.cancel()
+        """Close the pipes of the children that are left, which makes them exit."""
+        self._spawn_timer.cancel()
+        self._evidence_timer.cancel()
         for child in self:
             self._loop.remove(child.pipe)
             child.close()
         self._children.clear()
 
     def kill(self, number: signal.Signals) -> None:
-        """Send everyone a signal. They are not to blame for dying of it."""
+        """Send all children a signal. Their runs are not charged for the death."""
         for child in self:
             child.killed_by_us = True
             child.kill(number)
         if number is signal.SIGKILL and any(child.pid is None for child in self):
-            self._template.kill()  # it does not fork them, so it must let go of their pipes
+            self._template.kill()  # it does not fork them; its death closes their pipes
 
 
-def _is_emptying(child: Child) -> bool:
-    """Reserved for a suspect, but still busy with others."""
+def _is_reserved_but_busy(child: Child) -> bool:
+    """Whether the child is reserved for a suspect, but still holds other runs."""
     return child.reserved and not any(held.run.suspect for held in child.held.values())

@@ -1,9 +1,9 @@
-"""Hearing the bell: the connection that listens, and whether notifications get through at all.
+"""The listening connection: notifications of due and canceled runs.
 
-It rings when runs become due, and says which run was canceled under its worker. Behind a
-connection pooler nobody listens: the LISTEN would stay in a session that is not ours. Should
-there be something else that delivers nothing, a notification that is sent to ourselves from time
-to time will tell. Polling is always on behind the bell; a deaf one costs latency only.
+Notifications do not arrive behind a connection pooler, because LISTEN stays in a session of the
+pooler's. The listener detects a pooler when it connects. Other obstacles it detects by a self-test:
+from time to time it sends a notification to itself. Polling is always on, so a notification that
+does not arrive costs latency only.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from owsuper.db.listen import CANCELED
 from owsuper.event_loop import Loop
 from owsuper.supervisor.connection import KeptConnection
 
-_PERIOD: Final = 300.0  # seconds between self-tests
-_PATIENCE: Final = 2.0  # seconds for one notification to arrive
+_SELF_TEST_PERIOD: Final = 300.0  # seconds
+_SELF_TEST_TIMEOUT: Final = 2.0  # seconds for one notification to arrive
 
 _log = logging.getLogger("owsuper.supervisor")
 
 
 class Listener:
-    """``on_ring`` is called when the bell rings, and when it may have rung unheard;
-    ``on_canceled`` with the id of a run that some worker owned when it was canceled.
+    """Listens on ``channel`` over a connection of its own.
 
+    ``on_runs_due`` is called when runs become due, and when a notification may have been missed.
+    ``on_canceled`` is called with the id of a run that was canceled while some worker held it.
     The self-test sends its notifications over ``sender``, another connection.
+
+    ``attempted``: connecting has succeeded or failed once.
     """
 
     def __init__(
@@ -37,85 +40,86 @@ class Listener:
         conninfo: str,
         channel: str,
         *,
-        on_ring: Callable[[], None],
+        on_runs_due: Callable[[], None],
         on_canceled: Callable[[str], None],
         sender: KeptConnection,
         queries: ClaimQueries,
     ) -> None:
-        self._on_ring = on_ring
+        self._on_runs_due = on_runs_due
         self._on_canceled = on_canceled
         self._sender = sender
         self._queries = queries
         self._test_channel = f"owsuper-test:{uuid4().hex[:24]}"
-        self._deaf = False
+        self._self_test_failed = False
         self._closed = False
-        self.tried = False  # connected once, or failed to
+        self.attempted = False
         self._connection = KeptConnection(
             loop,
             conninfo,
             name="listening",
             listen=[channel, self._test_channel],
-            on_up=self._came_up,
-            on_down=self._went_down,
-            on_notify=self._heard,
+            on_up=self._handle_up,
+            on_down=self._handle_down,
+            on_notify=self._handle_notification,
         )
-        self._test = loop.timers.add("notification self-test", self.test, period=_PERIOD)
-        self._verdict = loop.timers.add("notification did not arrive", self._fell_silent)
+        self._test = loop.timers.add("notification self-test", self.test, period=_SELF_TEST_PERIOD)
+        self._test_timeout = loop.timers.add("self-test time-out", self._handle_timeout)
 
     def start(self) -> None:
+        """Begin to connect."""
         self._connection.start()
 
     def close(self) -> None:
+        """Disconnect for good."""
         self._test.cancel()
-        self._verdict.cancel()
+        self._test_timeout.cancel()
         if not self._closed:
             self._closed = True
             self._connection.close()
 
     def test(self) -> None:
-        """Send ourselves a notification."""
+        """Send a notification to this listener; the log reports if it does not arrive."""
         if not self._connection.up or not self._sender.up:
             return
         statement, params = self._queries.self_test(self._test_channel)
-        self._sender.ask(statement, params, lambda result: None)
+        self._sender.send(statement, params, lambda result: None)
         if self._sender.up:
             self._test.start()
-            self._verdict.after(_PATIENCE)
+            self._test_timeout.after(_SELF_TEST_TIMEOUT)
 
-    def _came_up(self) -> None:
-        self.tried = True
+    def _handle_up(self) -> None:
+        self.attempted = True
         if self._connection.pooled:
             _log.warning(
-                "there is a connection pooler in between, so nobody can LISTEN: runs are found by"
-                " polling only, and start late. Give --listen-url the address of the database"
-                " itself, or --no-listen if this is meant."
+                "LISTEN does not work through a connection pooler: runs are found by polling only"
+                " and start late. Set --listen-url to the address of the database itself, or"
+                " --no-listen if this is intended."
             )
             self.close()
             return
-        self._on_ring()  # whatever rang while nobody listened
+        self._on_runs_due()  # a notification may have been missed
         self.test()
 
-    def _went_down(self, _exc: Exception) -> None:
-        self.tried = True
-        self._verdict.cancel()
+    def _handle_down(self, _exc: Exception) -> None:
+        self.attempted = True
+        self._test_timeout.cancel()
 
-    def _heard(self, channel: str, payload: str) -> None:
+    def _handle_notification(self, channel: str, payload: str) -> None:
         if channel != self._test_channel:
             if payload.startswith(CANCELED):
                 self._on_canceled(payload.removeprefix(CANCELED))
             else:
-                self._on_ring()
+                self._on_runs_due()
             return
-        self._verdict.cancel()
-        if self._deaf:
-            self._deaf = False
+        self._test_timeout.cancel()
+        if self._self_test_failed:
+            self._self_test_failed = False
             _log.info("notifications arrive again")
 
-    def _fell_silent(self) -> None:
-        if not self._deaf:
-            self._deaf = True
+    def _handle_timeout(self) -> None:
+        if not self._self_test_failed:
+            self._self_test_failed = True
             _log.warning(
-                "NOTIFY does not reach us: runs are found by polling only, so they start late."
-                " Something between us and the database swallows them; give --listen-url an address"
-                " of the database that leads there directly."
+                "notifications (NOTIFY) do not arrive: runs are found by polling only and start"
+                " late. Set --listen-url to an address that leads to the database directly."
             )

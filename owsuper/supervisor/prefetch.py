@@ -1,4 +1,4 @@
-"""Runs in hand: claimed, and waiting here for a slot. Their leases are ours to renew."""
+"""Prefetched runs: claimed, and waiting in the supervisor for a slot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from owsuper.supervisor.fleet import Fleet
 
 
 class PrefetchedRuns:
-    """First come, first served; but a suspect that waits for a child of its own holds up nobody."""
+    """Two queues, first in, first out: suspects, which need a child of their own, and the rest."""
 
     def __init__(self) -> None:
         self._runs: deque[HeldRun] = deque()
@@ -24,12 +24,13 @@ class PrefetchedRuns:
         yield from self._runs
         yield from self._suspects
 
-    def take(self, runs: Iterable[HeldRun]) -> None:
+    def add(self, runs: Iterable[HeldRun]) -> None:
+        """Append these runs."""
         for held in runs:
             (self._suspects if held.run.suspect else self._runs).append(held)
 
-    def deal(self, fleet: Fleet) -> None:
-        """Give away what the fleet has room for."""
+    def assign_to(self, fleet: Fleet) -> None:
+        """Assign to the fleet all runs that it has room for."""
         while self._suspects and fleet.assign(self._suspects[0]):
             self._suspects.popleft()
         while self._runs and fleet.assign(self._runs[0]):
@@ -37,23 +38,26 @@ class PrefetchedRuns:
         if not self._suspects:
             fleet.release_reservations()
 
-    def drop(self, worker_ids: frozenset[str]) -> None:
-        """Forget claims that are no longer ours."""
+    def discard(self, worker_ids: frozenset[str]) -> None:
+        """Forget the claims with these worker ids."""
         for queue in (self._runs, self._suspects):
             kept = [held for held in queue if held.run.worker_id not in worker_ids]
             queue.clear()
             queue.extend(kept)
 
-    def waiting_longer_than(self, seconds: float) -> list[HeldRun]:
-        """Take out what found no slot for so long. Suspects wait: only an idle child will do."""
+    def take_overdue(self, seconds: float) -> list[HeldRun]:
+        """Remove and return the runs that have waited for ``seconds`` or longer.
+
+        Suspects stay: a suspect may have to wait until a child is idle.
+        """
         latest = time.monotonic() - seconds
         overdue = []
-        while self._runs and self._runs[0].since <= latest:
+        while self._runs and self._runs[0].placed_at <= latest:
             overdue.append(self._runs.popleft())
         return overdue
 
-    def empty(self) -> list[HeldRun]:
-        """Take everything out."""
+    def take_all(self) -> list[HeldRun]:
+        """Remove and return all runs."""
         runs = list(self)
         self._runs.clear()
         self._suspects.clear()

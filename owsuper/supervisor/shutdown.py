@@ -1,4 +1,4 @@
-"""Stopping by degrees: ask politely, then less so."""
+"""Shutdown in stages: drain, stop, TERM, KILL."""
 
 from __future__ import annotations
 
@@ -12,46 +12,53 @@ from owsuper.supervisor.fleet import Fleet
 
 _log = logging.getLogger("owsuper.supervisor")
 
-_TO_STOP: Final = 2.0  # seconds to reach a step boundary and release
-_TO_STOP_IN_A_HURRY: Final = 0.5
-_TO_DIE: Final = 0.5  # of TERM
+# Seconds.
+_STOP_TIMEOUT: Final = 2.0  # to reach a step boundary and release the runs
+_STOP_NOW_TIMEOUT: Final = 0.5
+_TERM_TIMEOUT: Final = 0.5
 
 
 class Shutdown:
-    """drain (until the graceful time-out) → stop → TERM → KILL. ``hurry`` takes the next step."""
+    """Four stages: drain, stop, TERM, KILL.
+
+    A stage begins when the time-out of the stage before has passed and children are left.
+    The time-out of the first stage is ``graceful_timeout`` seconds.
+    """
 
     def __init__(self, loop: Loop, fleet: Fleet, graceful_timeout: float) -> None:
         self._fleet = fleet
-        self._steps: list[tuple[Callable[[], None], float]] = [
+        self._stages: list[tuple[Callable[[], None], float]] = [
             (self._drain, graceful_timeout),
-            (self._stop, _TO_STOP),
-            (self._terminate, _TO_DIE),
-            (self._kill, _TO_DIE),
+            (self._stop, _STOP_TIMEOUT),
+            (self._terminate, _TERM_TIMEOUT),
+            (self._kill, _TERM_TIMEOUT),
         ]
-        self._taken = 0
-        self._next = loop.timers.add("stop by degrees", self._take_next)
+        self._begun_stages = 0
+        self._timer = loop.timers.add("next stage of shutdown", self._begin_next)
 
     @property
     def begun(self) -> bool:
-        return self._taken > 0
+        """The shutdown has begun."""
+        return self._begun_stages > 0
 
     def begin(self) -> None:
+        """Begin with the first stage, unless the shutdown has begun."""
         if not self.begun:
-            self._take_next()
+            self._begin_next()
 
-    def hurry(self) -> None:
-        """Stop now: no more waiting for runs to finish."""
-        self._steps[1] = (self._stop, _TO_STOP_IN_A_HURRY)
+    def stop_now(self) -> None:
+        """Begin the next stage without waiting for runs to finish."""
+        self._stages[1] = (self._stop, _STOP_NOW_TIMEOUT)
         if not self.begun:
-            self._take_next()
-        self._take_next()
+            self._begin_next()
+        self._begin_next()
 
-    def _take_next(self) -> None:
-        if self._taken < len(self._steps):
-            step, patience = self._steps[self._taken]
-            self._taken += 1
-            step()
-            self._next.after(patience)
+    def _begin_next(self) -> None:
+        if self._begun_stages < len(self._stages):
+            begin, timeout = self._stages[self._begun_stages]
+            self._begun_stages += 1
+            begin()
+            self._timer.after(timeout)
 
     def _drain(self) -> None:
         _log.info("draining; runs to finish: %d", self._fleet.busy)

@@ -1,7 +1,7 @@
-"""Signals as something to read: a handler notes the number and wakes the loop, no more.
+"""Signals as events of the loop.
 
-Raising from a handler would tear whatever statement it interrupted, so the loop asks for the
-signals when it is ready for them.
+A signal handler only records the signal's number and wakes the loop. An exception raised in a
+handler would interrupt an arbitrary statement, so the loop handles signals between its turns.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class SignalInbox:
-    """Takes ``numbers`` over until ``close``; main thread only. Something that a Loop watches."""
+    """Handles the signals ``numbers`` until ``close``. A Loop watches it. Main thread only."""
 
     events = selectors.EVENT_READ
 
@@ -23,39 +23,43 @@ class SignalInbox:
         self, numbers: Sequence[signal.Signals], on_signal: Callable[[signal.Signals], None]
     ) -> None:
         self._on_signal = on_signal
-        self._noted: list[signal.Signals] = []
+        self._received: list[signal.Signals] = []
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._previous: dict[signal.Signals, Any] = {
-            number: signal.signal(number, self._note) for number in numbers
+            number: signal.signal(number, self._record) for number in numbers
         }
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
     def fileno(self) -> int:
+        """The descriptor to watch."""
         return self._reader.fileno()
 
     def on_ready(self, _mask: int) -> None:
-        """Hand over what was noted. A full wake-up buffer loses bytes but no signal."""
+        """Call ``on_signal`` for each recorded signal. A full wake-up buffer loses none."""
         try:
             while self._reader.recv(512):
                 pass
         except BlockingIOError:
             pass
-        while self._noted:
-            self._on_signal(self._noted.pop(0))
+        while self._received:
+            self._on_signal(self._received.pop(0))
 
-    def asks_to_stop(self) -> bool:
-        """Whether a signal to stop waits to be handed over; for whoever keeps the loop waiting."""
-        return any(number is not signal.SIGCHLD for number in self._noted)
+    def stop_pending(self) -> bool:
+        """Whether a signal to stop is recorded but not handled yet.
+
+        For callers that keep the loop from turning.
+        """
+        return any(number is not signal.SIGCHLD for number in self._received)
 
     def close(self) -> None:
-        """Give the signals back to whoever had them."""
+        """Restore the previous handlers."""
         signal.set_wakeup_fd(self._previous_fd)
         for number, handler in self._previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._reader.close()
         self._writer.close()
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._noted.append(signal.Signals(number))
+    def _record(self, number: int, _frame: FrameType | None) -> None:
+        self._received.append(signal.Signals(number))

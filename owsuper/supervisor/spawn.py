@@ -1,7 +1,7 @@
-"""Starting the template: a fresh interpreter, by exec, never a fork of this process.
+"""Start the template process: a fresh interpreter, by exec, not a fork of this process.
 
-This process holds database connections, and the copy of one that a fork makes says goodbye
-on the original's socket when it is collected.
+This process holds database connections. When the copy of a connection in a forked process is
+collected, libpq ends the session of the original.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Final
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
-_HOME: Final = Path(__file__).resolve().parents[2]  # what must be on the path
+_IMPORT_ROOT: Final = Path(__file__).resolve().parents[2]  # owsuper is imported from here
 
 
 def start_template() -> tuple[int, socket.socket]:
-    """A template's pid, and our end of its control socket.
+    """Start a template; return its pid and this end of its control socket.
 
-    It gets a process group of its own: a Ctrl-C in the terminal is for the supervisor, which
-    tells the others what to do. Standard input is not theirs either.
+    The template gets a process group of its own, so that a Ctrl-C in the terminal signals the
+    supervisor alone, and an empty standard input.
     """
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.set_inheritable(True)
         options = [f"-W{option}" for option in sys.warnoptions]
-        if Path.cwd() != _HOME:
-            # The application's directory comes first on the path once it is imported, not before:
-            # a queue.py in it is not for us.
+        if Path.cwd() != _IMPORT_ROOT:
+            # Keep the application's directory off the path until the application is imported:
+            # our own imports must not find a queue.py there.
             options.append("-P")
         module = ["-m", "owsuper.child.template", str(theirs.fileno())]
         pid = os.posix_spawn(
@@ -43,9 +43,9 @@ def start_template() -> tuple[int, socket.socket]:
 
 
 def become_subreaper() -> bool:
-    """Inherit the children of a template that dies, so that somebody reaps them.
+    """Adopt the children of a template that dies, to reap them. Return whether that worked.
 
-    False where there is no such thing (macOS): there EOF tells of a death, but not its cause.
+    It works on Linux only. On macOS the EOF of its pipe reports a child's death without a cause.
     """
     if sys.platform != "linux":
         return False

@@ -1,8 +1,13 @@
-"""How we are, for whoever wants to know: the process title, systemd, the program above us."""
+"""The supervisor's status, for process title, systemd, log and the ready descriptor."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import selectors
+import socket
+import stat
 from collections.abc import Callable
 from typing import Final
 
@@ -10,16 +15,19 @@ from setproctitle import setproctitle
 
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
-from owsuper.supervisor.ready import ReadyLine
 from owsuper.supervisor.systemd import Systemd
 
-_PERIOD: Final = 0.5
+_PERIOD: Final = 0.5  # seconds between updates of the title
 
 _log = logging.getLogger("owsuper.supervisor")
 
 
 class Status:
-    """``doing`` gives a few words; ``on_gone`` is called when the program above us is gone."""
+    """Reports the status until ``close``.
+
+    ``describe`` returns a few words for the title. ``on_parent_gone`` is called when the other
+    end of ``ready_fd``, a socket, is closed.
+    """
 
     def __init__(
         self,
@@ -27,50 +35,98 @@ class Status:
         settings: Settings,
         ready_fd: int | None,
         *,
-        doing: Callable[[], str],
-        on_gone: Callable[[], None],
+        describe: Callable[[], str],
+        on_parent_gone: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._settings = settings
-        self._doing = doing
-        self._told = ""
-        self.said_ready = False
+        self._describe = describe
+        self._shown = ""
+        self.ready_reported = False
         self._systemd = Systemd()
-        self._line: ReadyLine | None = None
+        self._ready_descriptor: ReadyDescriptor | None = None
         if ready_fd is not None:
-            self._line = ReadyLine(ready_fd, on_gone)
-            loop.add(self._line)
-        loop.timers.add("tell our status", self.tell, period=_PERIOD).start()
+            self._ready_descriptor = ReadyDescriptor(ready_fd, on_parent_gone)
+            loop.add(self._ready_descriptor)
+        loop.timers.add("update the title", self.update, period=_PERIOD).start()
         if (period := self._systemd.watchdog_seconds) is not None:
-            loop.timers.add("feed the watchdog", self._systemd.alive, period=period).start()
+            loop.timers.add("watchdog", self._systemd.alive, period=period).start()
 
-    def tell(self) -> None:
-        """Update the title and the status line of systemd."""
-        doing = self._doing()
-        if doing != self._told:
-            self._told = doing
-            setproctitle(f"owsuper: supervisor {' '.join(self._settings.modules)} {doing}")
-            self._systemd.status(doing)
+    def update(self) -> None:
+        """Update the process title and the status line of systemd."""
+        text = self._describe()
+        if text != self._shown:
+            self._shown = text
+            setproctitle(f"owsuper: supervisor {' '.join(self._settings.modules)} {text}")
+            self._systemd.status(text)
 
-    def ready(self, workflows: int) -> None:
-        """We take runs."""
-        self.said_ready = True
+    def ready(self, workflow_count: int) -> None:
+        """Report that all children take runs."""
+        self.ready_reported = True
         settings = self._settings
         _log.info(
             "ready: workflows=%d processes=%d slots=%d",
-            workflows,
+            workflow_count,
             settings.processes,
             settings.processes * settings.concurrency,
         )
         self._systemd.ready()
-        if self._line is not None:
-            self._line.say()
+        if self._ready_descriptor is not None:
+            self._ready_descriptor.write_line()
 
     def stopping(self) -> None:
+        """Report that the shutdown begins."""
         self._systemd.stopping()
 
     def close(self) -> None:
-        if self._line is not None:
-            self._loop.remove(self._line)
-            self._line.close()
+        """Close the descriptors."""
+        if self._ready_descriptor is not None:
+            self._loop.remove(self._ready_descriptor)
+            self._ready_descriptor.close()
         self._systemd.close()
+
+
+class ReadyDescriptor:
+    """The descriptor ``fd`` of the program that started the supervisor. A Loop watches it.
+
+    The line "ready" is written to the descriptor. A socket stays open then: ``on_gone`` is called
+    when its other end is closed. A descriptor of another kind is closed after the line.
+    """
+
+    def __init__(self, fd: int, on_gone: Callable[[], None]) -> None:
+        os.set_inheritable(fd, False)
+        self._on_gone = on_gone
+        self._fd = fd
+        self._is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
+
+    @property
+    def events(self) -> int:
+        """The events to watch for; none if the descriptor is not a socket."""
+        return selectors.EVENT_READ if self._is_socket else 0
+
+    def fileno(self) -> int:
+        """The descriptor to watch; -1 when it is closed."""
+        return self._fd
+
+    def on_ready(self, _mask: int) -> None:
+        """Read what has arrived, and notice the end of the connection."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._fd)) as sock:
+            if sock.recv(512, socket.MSG_DONTWAIT):
+                return
+        self.close()
+        self._on_gone()
+
+    def write_line(self) -> None:
+        """Write the line "ready", unless the descriptor is closed."""
+        if self._fd < 0:
+            return
+        with contextlib.suppress(OSError):  # the other end is gone: ``on_ready`` notices it
+            os.write(self._fd, b"ready\n")
+        if not self._is_socket:
+            self.close()
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,18 +1,18 @@
-"""The supervisor: one thread that watches over the database, the template and the children.
+"""The supervisor: one thread that watches the database, the template and the children.
 
-It never runs the application's code, so that code can neither crash nor block it, and it
-waits for nothing but for everything at once (``Loop.turn``). Each duty has a module:
+It never runs the application's code, so the application can neither crash nor block it, and it
+waits in one place only (``Loop.turn``).
 
-    generation   the template, which has loaded the application and forks
-    service      runs: from the database to a child, and back when a child dies
-        desk         claims, releases and renewals, over one connection
-        bell         the notification that there is something to claim, over another
-        dispatcher   when to claim, and how much
-        horizon      how far back to look for runs
-        hand         what is claimed but has no slot yet
-        fleet        the children, who are born, given runs, buried and replaced
-        ending       stopping by degrees
-    status       what the world is told: title, systemd, the program above us
+    template                       loads the application and forks the children
+    dispatch                       brings runs from the database to a child
+        listener, claim_policy     when to claim, and how many runs
+        claims, leases             claim, renew, release; over one ``connection``
+        sweeps, crashes            lapsed and overdue runs; evidence of crashes
+        watermark                  how far back to scan for runs
+        prefetch                   claimed runs that wait for a slot
+        fleet, child               the child processes
+        shutdown                   drain, stop, TERM, KILL
+    signals, status, systemd       signals in; title, log and notifications out
 """
 
 from __future__ import annotations
@@ -36,26 +36,30 @@ from owsuper.supervisor.spawn import become_subreaper
 from owsuper.supervisor.status import Status
 from owsuper.supervisor.template import TemplateProcess
 
-_TEMPLATE_LEAVES: Final = 1.0  # seconds for the template to go once it has no children
+_TEMPLATE_TIMEOUT: Final = 1.0  # seconds for the template to exit once it has no children
 
 _log = logging.getLogger("owsuper.supervisor")
 
 
 class ResolveDatabase(Protocol):
-    """Takes what the application's own OpenWorkflow was given; returns the database URL."""
+    """Chooses the database URL."""
 
-    def __call__(self, application_url: str | None, /) -> str: ...
+    def __call__(self, application_url: str | None, /) -> str:
+        """Return the URL to use; ``application_url`` is that of the application's OpenWorkflow."""
+        ...
 
 
 class Migrate(Protocol):
-    """Brings the tables up to date, or with ``migrate=False`` insists that they are.
-
-    Somebody may have them locked: it returns when ``give_up()`` is true.
-    """
+    """Brings the tables up to date."""
 
     def __call__(
         self, url: str, schema: str, /, *, migrate: bool, give_up: Callable[[], bool]
-    ) -> None: ...
+    ) -> None:
+        """Migrate, or with ``migrate=False`` raise if the tables are not up to date.
+
+        Somebody may have the tables locked: return early when ``give_up()`` is true.
+        """
+        ...
 
 
 def run(
@@ -65,11 +69,12 @@ def run(
     migrate: Migrate,
     ready_fd: int | None = None,
 ) -> int:
-    """Serve until told to stop; the exit code. Main thread only.
+    """Execute runs until a signal stops the supervisor; return the exit code.
 
-    The two callables are asked once, after the application is loaded; they may block, and
-    what they raise is raised. A line is written to ``ready_fd`` when runs are taken; if it is
-    a socket, its end is taken as a TERM. Raises DatabaseUnreachable at the start.
+    Call this in the main thread. The two callables are called once, after the application is
+    loaded. They may block, and their exceptions are raised here. The line "ready" is written to
+    ``ready_fd`` when all children take runs. If ``ready_fd`` is a socket, the end of its
+    connection has the effect of a TERM. Raises DatabaseUnreachable if the first connection fails.
     """
     supervisor = Supervisor(settings, ready_fd)
     try:
@@ -79,13 +84,17 @@ def run(
 
 
 class Supervisor:
+    """One supervisor; call ``run`` once, then ``close``."""
+
     def __init__(self, settings: Settings, ready_fd: int | None) -> None:
         self._settings = settings
         self._loop = Loop()
-        self._service: Dispatch | None = None
-        self._stop_asked = False
+        self._dispatch: Dispatch | None = None
+        self._stop_requested = False
         self._failure: LoadFailed | None = None
-        self._status = Status(self._loop, settings, ready_fd, doing=self._doing, on_gone=self._stop)
+        self._status = Status(
+            self._loop, settings, ready_fd, describe=self._describe, on_parent_gone=self._stop
+        )
         self._environment = dict(os.environ)
         self._inbox = SignalInbox(
             [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD], self._on_signal
@@ -101,68 +110,69 @@ class Supervisor:
         )
 
     def run(self, resolve_database: ResolveDatabase, migrate: Migrate) -> int:
-        self._status.tell()
+        """See the function ``run``."""
+        self._status.update()
         loaded = self._load()
         if loaded is None:
-            return self._not_loaded()
-        settings = _settle(self._settings, loaded, resolve_database(loaded.database_url))
+            return self._exit_without_application()
+        settings = _final_settings(self._settings, loaded, resolve_database(loaded.database_url))
         assert settings.database_url is not None
         migrate(
             settings.database_url,
             settings.schema,
             migrate=settings.migrate,
-            give_up=self._inbox.asks_to_stop,
+            give_up=self._inbox.stop_pending,
         )
         return self._serve(settings)
 
-    # --- loading -------------------------------------------------------------------------
+    # --- load ----------------------------------------------------------------------------
 
     def _load(self) -> ApplicationLoaded | None:
         self._template.start()
-        while self._template.loaded is None and self._failure is None and not self._stop_asked:
+        while self._template.loaded is None and self._failure is None and not self._stop_requested:
             self._loop.turn()
-        return None if self._stop_asked else self._template.loaded
+        return None if self._stop_requested else self._template.loaded
 
-    def _not_loaded(self) -> int:
+    def _exit_without_application(self) -> int:
         if self._failure is None:
-            return ExitCode.CLEAN  # told to stop before there was anything to do
-        _complain(f"{self._failure.traceback or ''}", self._failure.message)
+            return ExitCode.CLEAN  # stopped before the application was loaded
+        _print_error(f"{self._failure.traceback or ''}", self._failure.message)
         return ExitCode.IMPORT_ERROR
 
-    # --- serving -------------------------------------------------------------------------
+    # --- serve ---------------------------------------------------------------------------
 
     def _serve(self, settings: Settings) -> int:
         become_subreaper()
-        service = Dispatch(
-            self._loop, settings, self._template, environment=self._additions(settings)
+        dispatch = Dispatch(
+            self._loop, settings, self._template, environment=self._child_environment(settings)
         )
-        self._service = service
-        service.start()
-        if self._stop_asked:
-            service.end()
-        while not service.over:
-            service.work()
+        self._dispatch = dispatch
+        dispatch.start()
+        if self._stop_requested:
+            dispatch.drain()
+        while not dispatch.finished:
+            dispatch.assign_and_claim()
             self._loop.turn()
-            if not self._status.said_ready and service.ready:
-                self._status.ready(service.workflows)
-        if service.hopeless is not None:
-            _complain("", service.hopeless)
+            if not self._status.ready_reported and dispatch.ready:
+                self._status.ready(dispatch.workflow_count)
+        if dispatch.fatal_error is not None:
+            _print_error("", dispatch.fatal_error)
         _log.info("stopped")
-        return service.exit_code
+        return dispatch.exit_code
 
-    def _doing(self) -> str:
-        return "starting" if self._service is None else str(self._service)
+    def _describe(self) -> str:
+        return "starting" if self._dispatch is None else str(self._dispatch)
 
-    def _additions(self, settings: Settings) -> dict[str, str]:
-        """What children need in their environment: their clients must find what we found."""
-        found = {
+    def _child_environment(self, settings: Settings) -> dict[str, str]:
+        """Return additions to the children's environment: their clients use our database."""
+        chosen = {
             variable_name(name): str(getattr(settings, name))
             for name in ("database_url", "namespace", "schema")
         }
-        since = {k: v for k, v in os.environ.items() if self._environment.get(k) != v}
-        return since | found
+        changed = {k: v for k, v in os.environ.items() if self._environment.get(k) != v}
+        return changed | chosen
 
-    # --- what happens --------------------------------------------------------------------
+    # --- events --------------------------------------------------------------------------
 
     def _on_signal(self, number: signal.Signals) -> None:
         match number:
@@ -170,21 +180,21 @@ class Supervisor:
                 self._reap()
             case signal.SIGTERM:
                 self._stop()
-            case signal.SIGINT if not self._stop_asked:
+            case signal.SIGINT if not self._stop_requested:
                 self._stop()
             case _:
                 self._stop()
-                if self._service is not None:
-                    self._service.hurry()
+                if self._dispatch is not None:
+                    self._dispatch.stop_now()
 
     def _stop(self) -> None:
-        self._stop_asked = True
+        self._stop_requested = True
         self._status.stopping()
-        if self._service is not None:
-            self._service.end()
+        if self._dispatch is not None:
+            self._dispatch.drain()
 
     def _reap(self) -> None:
-        """Collect our template, and on Linux whatever lost its parent: a dead one's children."""
+        """Reap the template, and on Linux the children of a template that is dead."""
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -194,37 +204,37 @@ class Supervisor:
                 return
             if pid == self._template.pid:
                 self._template.reaped(status)
-            elif self._service is not None:
+            elif self._dispatch is not None:
                 kilobytes = usage.ru_maxrss // (1024 if sys.platform == "darwin" else 1)
-                self._service.fleet.reaped(Evidence(pid, status, kilobytes))
+                self._dispatch.fleet.reaped(Evidence(pid, status, kilobytes))
 
     def _on_loaded(self, loaded: ApplicationLoaded) -> None:
         for sentence in loaded.warnings:
             _log.warning("%s", sentence)
-        if self._service is not None:
-            self._service.fleet.fill()
+        if self._dispatch is not None:
+            self._dispatch.fleet.fill()
 
     def _on_load_failed(self, failure: LoadFailed) -> None:
         self._failure = failure
 
     def _on_forked(self, message: Forked) -> None:
-        if self._service is not None:
-            self._service.fleet.forked(message)
+        if self._dispatch is not None:
+            self._dispatch.fleet.forked(message)
 
     def _on_exited(self, message: Exited) -> None:
-        if self._service is not None:
-            self._service.fleet.exited(message)
+        if self._dispatch is not None:
+            self._dispatch.fleet.exited(message)
 
-    # --- the end -------------------------------------------------------------------------
+    # --- close ---------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go of everything. Children that are left see it, and leave by themselves."""
-        if self._service is not None:
-            self._service.close()
+        """Close everything. Children that are left see the EOF and exit by themselves."""
+        if self._dispatch is not None:
+            self._dispatch.close()
         self._template.close()
-        self._loop.timers.add("end the template", self._template.kill).after(_TEMPLATE_LEAVES)
-        patience = time.monotonic() + 2 * _TEMPLATE_LEAVES
-        while self._template.pid is not None and time.monotonic() < patience:
+        self._loop.timers.add("kill the template", self._template.kill).after(_TEMPLATE_TIMEOUT)
+        give_up_at = time.monotonic() + 2 * _TEMPLATE_TIMEOUT
+        while self._template.pid is not None and time.monotonic() < give_up_at:
             self._loop.turn()
         self._loop.remove(self._inbox)
         self._inbox.close()
@@ -232,8 +242,8 @@ class Supervisor:
         self._loop.close()
 
 
-def _settle(settings: Settings, loaded: ApplicationLoaded, url: str) -> Settings:
-    """The final settings: what came by flag, else what the application says, else the rest."""
+def _final_settings(settings: Settings, loaded: ApplicationLoaded, url: str) -> Settings:
+    """Return the settings that apply: flags, then the application's, then all others."""
     namespace = None if "namespace" in settings.given else loaded.namespace
     schema = None if "schema" in settings.given else loaded.schema
     return replace(
@@ -244,5 +254,5 @@ def _settle(settings: Settings, loaded: ApplicationLoaded, url: str) -> Settings
     )
 
 
-def _complain(details: str, message: str) -> None:
+def _print_error(details: str, message: str) -> None:
     print(f"{details}owsuper: error: {message}", file=sys.stderr, flush=True)

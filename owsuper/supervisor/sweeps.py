@@ -52,7 +52,7 @@ class Sweeps:
         """Make due the runs that were put back by workers that do not know these workflows."""
         if self._connection.up:
             statement, params = self._queries.release_bounced(workflows)
-            self._connection.ask(statement, params, self._handle_bounced)
+            self._connection.send(statement, params, self._handle_bounced)
 
     def expire_deadlines(self) -> None:
         """Fail the runs whose deadline has passed."""
@@ -63,7 +63,7 @@ class Sweeps:
         """Delete our bookkeeping about runs that other workers and clients ended."""
         if self._connection.up:
             statement, params = self._queries.forget_ended()
-            self._connection.ask(statement, params, self._handle_forgotten)
+            self._connection.send(statement, params, self._handle_forgotten)
 
     def _sweep(
         self,
@@ -81,18 +81,18 @@ class Sweeps:
             self._in_flight.discard(action)
             now = time.monotonic()
             if self._connection.refused(action, result):
-                watermark.failed(now, now - sent)
+                watermark.scan_failed(now, now - sent)
                 return
             swept = claims.parse_swept(result.rows)
-            watermark.looked(now, swept.seen)
+            watermark.scanned(now, swept.seen)
             for run_id in swept.run_ids:
                 report(run_id)
             if swept.more or not watermark.complete:
                 self._sweep(action, watermark, query, report)
 
         sent = time.monotonic()
-        statement, params = query(watermark.look(sent))
-        self._connection.ask(statement, params, handle)
+        statement, params = query(watermark.next_range(sent))
+        self._connection.send(statement, params, handle)
 
     def _report_lapsed(self, run_id: str) -> None:
         _log.warning("run released: its worker is gone", extra={"run_id": run_id})

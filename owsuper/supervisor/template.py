@@ -1,4 +1,4 @@
-"""The application's code as it is now: a template that has loaded it, replaced if it dies."""
+"""The template process, which has loaded the application and forks the children."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ from owsuper.ipc.messages import (
 from owsuper.ipc.pipe import Pipe
 from owsuper.settings import Settings
 from owsuper.supervisor import spawn
-from owsuper.supervisor.exit_status import describe
+from owsuper.supervisor.exit_status import describe_status
 
-_PATIENCE: Final = 10.0  # seconds of importing, after which to say that it takes long
-_DEAF: Final = 10.0  # seconds that a fork may take, before the template is given up
+_SLOW_IMPORT: Final = 10.0  # seconds between warnings that the import takes long
+_FORK_TIMEOUT: Final = 10.0  # seconds; a template that does not answer by then is killed
 
 _log = logging.getLogger("owsuper.supervisor")
 
 
 class TemplateProcess:
-    """``on_loaded``: children may be forked (again). ``on_failed``: the application cannot be
-    loaded, and never was. ``on_forked`` and ``on_exited`` pass on what the template says.
+    """A template process, replaced when it dies.
+
+    ``on_loaded`` is called when children may be forked, for every template. ``on_failed`` is
+    called when the application cannot be loaded and never was. ``on_forked`` and ``on_exited``
+    are called with the template's reports about children. ``loaded`` is the latest
+    ApplicationLoaded.
     """
 
     def __init__(
@@ -56,35 +60,36 @@ class TemplateProcess:
         self._on_forked = on_forked
         self._on_exited = on_exited
         self._pipe: Pipe | None = None
-        self._answered = False  # this template has loaded the application
-        self._failed = False  # or has said that it cannot
+        self._ready = False  # this template has loaded the application
+        self._failed = False  # this template cannot load the application
         self._closing = False
         self._backoff = Backoff(0.1, limit=30.0)
-        self._again = loop.timers.add("replace the template", self.start)
-        self._deaf = loop.timers.add("template does not fork", self._give_up_on_it)
-        self._slow = loop.timers.add("import takes long", self._complain, period=_PATIENCE)
+        self._restart = loop.timers.add("replace the template", self.start)
+        self._fork_timer = loop.timers.add("fork time-out", self._kill_unresponsive)
+        self._slow_timer = loop.timers.add("slow import", self._warn_slow, period=_SLOW_IMPORT)
 
     def start(self) -> None:
-        """Start a template and let it load the application."""
+        """Start a template process, which loads the application."""
         self._failed = False
         self.pid, control = spawn.start_template()
-        self._pipe = Pipe(control, on_message=self._hear, on_eof=self._hear_eof)
+        self._pipe = Pipe(control, on_message=self._handle_message, on_eof=self._handle_eof)
         self._loop.add(self._pipe)
-        self._slow.start()
+        self._slow_timer.start()
         self._pipe.send(Load(self._settings))
 
     @property
     def can_fork(self) -> bool:
-        return self._answered and not self._closing
+        """The template has loaded the application."""
+        return self._ready and not self._closing
 
     def fork(self, request: Fork, descriptors: Sequence[int]) -> None:
-        """Ask for a child; ``on_forked`` follows, unless the template dies of it."""
+        """Ask for a child; ``on_forked`` follows, unless the template dies."""
         assert self._pipe is not None
         self._pipe.send(request, fds=descriptors)
-        self._deaf.at_latest(time.monotonic() + _DEAF)
+        self._fork_timer.at_latest(time.monotonic() + _FORK_TIMEOUT)
 
     def reaped(self, status: int) -> None:
-        """Our template is dead. Its last words count; then another one takes its place."""
+        """Handle the template's death: read its last messages, then replace it."""
         self.pid = None
         if self._pipe is not None:
             self._pipe.receive()
@@ -96,38 +101,38 @@ class TemplateProcess:
                 self._fail(LoadFailed("import", _ended_while_importing(status)))
             return
         delay = self._backoff.next()
-        _log.error("the template died, starting another: %s", describe(status))
-        self._again.after(delay)
+        _log.error("the template died, starting another: %s", describe_status(status))
+        self._restart.after(delay)
 
     def close(self) -> None:
-        """Let the template go: it leaves when its last child has."""
+        """Close the pipe: the template exits after its last child."""
         self._closing = True
-        self._again.cancel()
+        self._restart.cancel()
         if self.loaded is None:
-            self.kill()  # it may be importing for ever
+            self.kill()  # the import may take for ever
         self._drop_pipe()
 
     def kill(self) -> None:
-        """End the template now; its children serve on."""
+        """Kill the template; its children live on."""
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
     def _drop_pipe(self) -> None:
-        self._answered = False
-        self._deaf.cancel()
-        self._slow.cancel()
+        self._ready = False
+        self._fork_timer.cancel()
+        self._slow_timer.cancel()
         if self._pipe is not None:
             self._loop.remove(self._pipe)
             self._pipe.close()
             self._pipe = None
 
-    def _hear(self, message: Message) -> None:
-        self._deaf.cancel()
+    def _handle_message(self, message: Message) -> None:
+        self._fork_timer.cancel()
         match message:
             case ApplicationLoaded():
-                self._slow.cancel()
-                self._answered = True
+                self._slow_timer.cancel()
+                self._ready = True
                 self._backoff.reset()
                 self.loaded = message
                 self._on_loaded(message)
@@ -136,35 +141,34 @@ class TemplateProcess:
             case Forked():
                 self._on_forked(message)
             case Exited(child, _, status) if child == PROBE:
-                if not self._answered and not self._failed:
+                if not self._ready and not self._failed:
                     self._fail(LoadFailed("import", _ended_while_importing(status)))
             case Exited():
                 self._on_exited(message)
             case _:
-                raise AssertionError(f"the template said {message!r}")
+                raise AssertionError(f"unexpected message from the template: {message!r}")
 
-    def _hear_eof(self) -> None:
-        self._answered = False
-        self.kill()  # deaf is as good as dead; ``reaped`` follows
+    def _handle_eof(self) -> None:
+        self._ready = False
+        self.kill()  # it cannot be reached; ``reaped`` follows
 
-    def _give_up_on_it(self) -> None:
-        """It was asked to fork, and has not said a word since."""
+    def _kill_unresponsive(self) -> None:
         _log.error("the template does not answer", extra={"pid": self.pid})
         self.kill()
 
     def _fail(self, failure: LoadFailed) -> None:
         self._failed = True
-        self._slow.cancel()
+        self._slow_timer.cancel()
         if self.loaded is None:
             self._on_failed(failure)
             return
-        _log.error("the application cannot be loaded any more, trying again: %s", failure.message)
+        _log.error("the application can no longer be loaded; trying again: %s", failure.message)
         self.kill()
 
-    def _complain(self) -> None:
+    def _warn_slow(self) -> None:
         modules = " ".join(self._settings.modules)
         _log.warning("still importing %s", modules, extra={"pid": self.pid})
 
 
 def _ended_while_importing(status: int) -> str:
-    return f"The application ended its process while it was imported: {describe(status)}."
+    return f"The process ended while it imported the application: {describe_status(status)}."

@@ -1,16 +1,17 @@
-"""How far back a look for runs must go. Pure: told what looks saw and took, says where to look.
+"""How far back a scan for runs must go. Pure: takes what scans saw and cost, returns ranges.
 
-Runs are taken in the order of their due times, so what lies before those that are waiting now
-has been taken, and need not be looked at again. It would be stepped over entry by entry: while
-some transaction keeps vacuum from removing them, the entries of all runs of the last minutes or
-hours stand at the head of the queue. So a look begins where the last one saw the first run.
+Runs are taken in the order of their due times. So the runs before the first waiting run have been
+taken already, and a scan need not read their index entries again. While a long transaction keeps
+vacuum from removing these entries, the entries of the last minutes or hours stand at the head of
+the queue, and a full scan steps over all of them. So a scan begins where the last scan saw its
+first run: at the watermark.
 
-That is a hint and no more. A run may turn up before that point: committed long after its due time
-was written, given a due time in the past by somebody or by a clock that is wrong, restored by an
-operator. So some looks go back further, by steps up to the beginning of time, as often as they
-can afford it: a step is taken again when fifty times what it took has passed. While the entries
-are few, which is nearly always, that is several times a second, and for a worker with little to
-do every look is a full one. While they are many, it takes a few hundredths of the time.
+The watermark is only a hint. A run may turn up before it: a run whose transaction committed long
+after its due time, a run that was given a due time in the past, a run that an operator restored.
+So some scans go back further, in steps, up to the beginning of time. A step is repeated after a
+rest of fifty times its cost. While the entries are few, which is nearly always, that is several
+times a second, and a worker with little to do scans everything each time. While the entries are
+many, the steps take a few hundredths of the time.
 
 All times are seconds on one monotonic clock.
 """
@@ -21,49 +22,50 @@ from typing import Final
 
 from owsuper.db.claims import ALL, Scanned, ScanRange
 
-# Seconds back from now. The first is for what is being committed; claim leaves as much.
+# Seconds back from now. The first step covers transactions that are committing now; the claim
+# statement subtracts as much from the watermark.
 STEPS: Final = (0.25, 4.0, 64.0, 1024.0, float("inf"))
-SHARE: Final = 50
-# A look that hung, or a server that did, must not keep us from looking back for hours.
-_LONGEST: Final = 300.0
+REST_FACTOR: Final = 50  # the rest after a step, in units of its cost
+_MAX_REST: Final = 300.0  # seconds; a scan that hung must not end scans back for hours
 
 
 class Watermark:
-    """One per kind of look; ``width`` is the number of queues that it begins to read anew."""
+    """The watermark of one kind of scan, which reads ``queues`` index ranges."""
 
-    def __init__(self, width: int) -> None:
-        self._since = ("infinity",) * width  # nothing seen yet: the step alone decides
-        self._ready = [0.0] * len(STEPS)
-        self._took = [float("inf")] * len(STEPS)
-        self._reached = 0  # the steps below were taken at least once
-        self._out = 0  # the step of the look in flight
+    def __init__(self, queues: int) -> None:
+        self._since = ("infinity",) * queues  # nothing seen yet: the step alone decides
+        self._ready_at = [0.0] * len(STEPS)
+        self._cost = [float("inf")] * len(STEPS)
+        self._reached = 0  # each step below was taken at least once
+        self._step = 0  # of the scan in flight
 
     @property
     def complete(self) -> bool:
-        """Everything there is has been looked at, once at least."""
+        """Scans have covered all steps, the beginning of time included, at least once."""
         return self._reached == len(STEPS)
 
-    def look(self, now: float) -> ScanRange:
-        """One at a time; ``looked`` or ``failed`` follows."""
-        # Each step only after the one before it, lest the very first look take for ever.
+    def next_range(self, now: float) -> ScanRange:
+        """Return the range of the next scan; ``scanned`` or ``scan_failed`` follows."""
+        # A step is possible only after the step before it, so that the first scan is short.
         steps = range(1, min(self._reached + 1, len(STEPS)))
-        self._out = max((step for step in steps if self._ready[step] <= now), default=0)
-        if self._out == len(STEPS) - 1:
+        self._step = max((step for step in steps if self._ready_at[step] <= now), default=0)
+        if self._step == len(STEPS) - 1:
             return ScanRange((ALL,) * len(self._since), 0.0)
-        return ScanRange(self._since, STEPS[self._out])
+        return ScanRange(self._since, STEPS[self._step])
 
-    def looked(self, now: float, seen: Scanned) -> None:
+    def scanned(self, now: float, seen: Scanned) -> None:
+        """The scan in flight succeeded."""
         self._since = seen.since
-        self._reached = max(self._reached, self._out + 1)
-        self._wait(now, seen.seconds)
+        self._reached = max(self._reached, self._step + 1)
+        self._rest(now, seen.seconds)
 
-    def failed(self, now: float, seconds: float) -> None:
-        """There was no answer for so long."""
-        self._wait(now, seconds)
+    def scan_failed(self, now: float, seconds: float) -> None:
+        """The scan in flight failed after ``seconds``."""
+        self._rest(now, seconds)
 
-    def _wait(self, now: float, seconds: float) -> None:
-        # A look back is also one to every step on the way.
-        for step in range(1, self._out + 1):
-            took = seconds if step == self._out else min(seconds, self._took[step])
-            self._took[step] = took
-            self._ready[step] = now + min(SHARE * took, _LONGEST)
+    def _rest(self, now: float, seconds: float) -> None:
+        # A scan back to one step covers all shorter steps.
+        for step in range(1, self._step + 1):
+            cost = seconds if step == self._step else min(seconds, self._cost[step])
+            self._cost[step] = cost
+            self._ready_at[step] = now + min(REST_FACTOR * cost, _MAX_REST)

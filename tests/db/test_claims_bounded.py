@@ -30,21 +30,21 @@ class Looker:
         self.claimed: Counter[str] = Counter()
 
     def look(self, limit: int = 5) -> list[str]:
-        look = self.due.look(time.monotonic())
+        look = self.due.next_range(time.monotonic())
         call = self.queries.claim(limit, W, worker_prefix="h:", lease_seconds=300, look=look)
         claimed = parse_claim(perform(self.conn, call))
         seen = claimed.seen
         if look.back != 0.25:
             seen = type(seen)(seen.since, self.expensive)
-        self.due.looked(time.monotonic(), seen)
+        self.due.scanned(time.monotonic(), seen)
         runs = [run.run_id for run in claimed.runs]
         self.claimed.update(runs)
         return runs
 
     def release_lapsed(self) -> None:
-        look = self.lapsed.look(time.monotonic())
+        look = self.lapsed.next_range(time.monotonic())
         swept = parse_swept(perform(self.conn, self.queries.release_lapsed(W, look)))
-        self.lapsed.looked(time.monotonic(), swept.seen)
+        self.lapsed.scanned(time.monotonic(), swept.seen)
 
     def until(self, runs: set[str]) -> None:
         """Look until these are claimed."""

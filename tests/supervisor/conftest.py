@@ -1,4 +1,4 @@
-"""A real template and real children, whose application does what a run's input says."""
+"""A real template and real children. Their application does what the input of a run says."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ owsuper.child.main.serve = serve
 
 
 def run_that(order: str, *, suspect: bool = False) -> HeldRun:
-    """A claimed run whose child will do as told."""
+    """A claimed run whose child executes ``order``."""
     now = datetime.now(UTC)
     run = ClaimedRun(
         run_id=str(uuid4()),
@@ -90,7 +90,7 @@ def run_that(order: str, *, suspect: bool = False) -> HeldRun:
         first=not suspect,
         suspect=suspect,
     )
-    return HeldRun(run, renewed_at=time.monotonic(), since=time.monotonic())
+    return HeldRun(run, renewed_at=time.monotonic(), placed_at=time.monotonic())
 
 
 class World:
@@ -103,7 +103,7 @@ class World:
         self.failed: list[LoadFailed] = []
         self.finished: list[tuple[HeldRun, Finished]] = []
         self.died: list[tuple[Child, Evidence, dict[int, HeldRun], dict[int, str | None]]] = []
-        self.hopeless: list[tuple[Child, Evidence, int]] = []
+        self.boot_failures: list[tuple[Child, Evidence, int]] = []
         self.template = TemplateProcess(
             self.loop,
             settings,
@@ -127,8 +127,8 @@ class World:
         steps = {slot: child.steps_in_flight(slot) for slot in child.held}
         self.died.append((child, evidence, dict(child.held), steps))
 
-    def fleet_hopeless(self, child: Child, evidence: Evidence, failures: int) -> None:
-        self.hopeless.append((child, evidence, failures))
+    def boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
+        self.boot_failures.append((child, evidence, failures))
 
     def _reap(self) -> None:
         while True:
@@ -144,27 +144,28 @@ class World:
                 self.fleet.reaped(Evidence(pid, status, usage.ru_maxrss))
 
     def until(self, condition: Callable[[], object], within: float = 30.0) -> None:
-        """Turn the loop until something is true."""
+        """Turn the loop until ``condition`` is true."""
         deadline = time.monotonic() + within
         ticking = self.loop.timers.add("tick", lambda: None, period=0.01)
         ticking.start()
         while not condition():
-            assert time.monotonic() < deadline, self._in_vain()
+            assert time.monotonic() < deadline, self._state()
             self.loop.turn()
         self.loop.timers.drop(ticking)
 
-    def _in_vain(self) -> str:
+    def _state(self) -> str:
         return (
-            f"in vain; template {self.template.pid}, fleet {list(self.fleet)},"
+            f"timed out; template {self.template.pid}, fleet {list(self.fleet)},"
             f" loaded {self.loaded}, failed {self.failed}, died {self.died}"
         )
 
     def begin(self) -> None:
-        """Until all children are ready."""
+        """Start the template and wait until all children are ready."""
         self.template.start()
         self.until(lambda: self.fleet.ready == self.settings.processes)
 
     def close(self) -> None:
+        """Kill everything."""
         self.fleet.kill(signal.SIGKILL)
         self.fleet.drain()
         if len(self.fleet):
@@ -180,7 +181,7 @@ class World:
 
 @pytest.fixture
 def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Write the application with something in front; stand where it is."""
+    """Write the application with some code before it; change to its directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 

@@ -1,4 +1,4 @@
-"""The life of a child: what may follow what."""
+"""The life of a child process: which state follows which."""
 
 from __future__ import annotations
 
@@ -6,67 +6,76 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owsuper.supervisor.child_state import Event, IllegalTransition, State, after
+from owsuper.supervisor.child_state import ChildEvent, ChildState, IllegalTransition, next_state
 
 
-def live(*events: Event) -> State:
-    state = State.FORKING
+def state_after(*events: ChildEvent) -> ChildState:
+    state = ChildState.FORKING
     for event in events:
-        state = after(state, event)
+        state = next_state(state, event)
     return state
 
 
 def test_a_whole_life() -> None:
-    life = [Event.FORKED, Event.READY, Event.DRAIN, Event.STOP, Event.EOF, Event.EXITED]
-    assert live(*life) is State.EXITED
+    life = [
+        ChildEvent.FORKED,
+        ChildEvent.READY,
+        ChildEvent.DRAIN,
+        ChildEvent.STOP,
+        ChildEvent.EOF,
+        ChildEvent.EXITED,
+    ]
+    assert state_after(*life) is ChildState.EXITED
 
 
-def test_ready_may_come_before_the_template_tells_of_the_fork() -> None:
-    assert live(Event.READY, Event.FORKED) is State.READY
+def test_ready_may_come_before_the_report_of_the_fork() -> None:
+    assert state_after(ChildEvent.READY, ChildEvent.FORKED) is ChildState.READY
 
 
 def test_the_wait_status_may_come_before_the_end_of_the_pipe() -> None:
-    assert live(Event.FORKED, Event.READY, Event.EXITED) is State.EXITED
+    assert state_after(ChildEvent.FORKED, ChildEvent.READY, ChildEvent.EXITED) is ChildState.EXITED
 
 
-def test_a_child_that_died_at_once_may_still_be_told_of() -> None:
-    assert live(Event.EOF, Event.FORKED, Event.EXITED) is State.EXITED
+def test_the_report_of_the_fork_may_come_after_the_end_of_the_pipe() -> None:
+    assert state_after(ChildEvent.EOF, ChildEvent.FORKED, ChildEvent.EXITED) is ChildState.EXITED
 
 
-def test_a_child_that_boots_while_draining_stays_draining() -> None:
-    assert live(Event.DRAIN, Event.FORKED, Event.READY) is State.DRAINING
+def test_a_child_that_starts_while_draining_stays_draining() -> None:
+    assert state_after(ChildEvent.DRAIN, ChildEvent.FORKED, ChildEvent.READY) is ChildState.DRAINING
 
 
-@pytest.mark.parametrize("state", [each for each in State if each is not State.EXITED])
-def test_death_is_possible_at_any_time(state: State) -> None:
-    assert after(state, Event.EXITED) is State.EXITED
+@pytest.mark.parametrize("state", [each for each in ChildState if each is not ChildState.EXITED])
+def test_death_is_possible_at_any_time(state: ChildState) -> None:
+    assert next_state(state, ChildEvent.EXITED) is ChildState.EXITED
 
 
 @pytest.mark.parametrize(
     ("state", "event"),
     [
-        (State.READY, Event.READY),
-        (State.STARTING, Event.FORKED),
-        (State.LOST, Event.READY),
-        (State.LOST, Event.DRAIN),
-        (State.STOPPING, Event.DRAIN),
-        *((State.EXITED, event) for event in Event),
+        (ChildState.READY, ChildEvent.READY),
+        (ChildState.STARTING, ChildEvent.FORKED),
+        (ChildState.LOST, ChildEvent.READY),
+        (ChildState.LOST, ChildEvent.DRAIN),
+        (ChildState.STOPPING, ChildEvent.DRAIN),
+        *((ChildState.EXITED, event) for event in ChildEvent),
     ],
 )
-def test_what_makes_no_sense_is_one_named_error(state: State, event: Event) -> None:
+def test_an_impossible_event_raises_an_error_that_names_it(
+    state: ChildState, event: ChildEvent
+) -> None:
     with pytest.raises(IllegalTransition) as caught:
-        after(state, event)
+        next_state(state, event)
     assert (caught.value.state, caught.value.event) == (state, event)
     assert state.value in str(caught.value)
 
 
-@given(st.lists(st.sampled_from(list(Event)), max_size=12))
-def test_nothing_returns_from_death_and_nothing_gets_younger(events: list[Event]) -> None:
-    order = list(State)
-    state = State.FORKING
+@given(st.lists(st.sampled_from(list(ChildEvent)), max_size=12))
+def test_no_event_leads_back_to_an_earlier_state(events: list[ChildEvent]) -> None:
+    order = list(ChildState)
+    state = ChildState.FORKING
     for event in events:
         try:
-            following = after(state, event)
+            following = next_state(state, event)
         except IllegalTransition:
             continue
         assert order.index(following) >= order.index(state)

@@ -34,11 +34,11 @@ class FakeConnection(KeptConnection):
         self.sent: list[tuple[str, Sequence[Any]]] = []
         self._handlers: list[Callable[[Result], None]] = []
 
-    def ask(self, statement: Any, params: Any, on_result: Callable[[Result], None]) -> None:
+    def send(self, statement: Any, params: Any, on_result: Callable[[Result], None]) -> None:
         self.sent.append((statement.name, params))
         self._handlers.append(on_result)
 
-    insist = ask
+    send_reliably = send
 
     def answer(self, result: Result) -> None:
         self._handlers.pop(0)(result)

@@ -13,7 +13,7 @@ from owsuper.db.connect import conninfo
 from owsuper.db.nonblocking import Result
 from owsuper.db.statement import Statement
 from owsuper.event_loop import Loop
-from owsuper.supervisor import connection as line_module
+from owsuper.supervisor import connection as connection_module
 from owsuper.supervisor.connection import KeptConnection
 from tests.fixtures.postgres import with_login
 from tests.fixtures.proxy import Proxy
@@ -23,7 +23,7 @@ INSERT = Statement("insert", "INSERT INTO notes VALUES ($1) ON CONFLICT DO NOTHI
 
 
 class Kept:
-    """A line in a loop, and what it told."""
+    """A kept connection in a loop, and what it reported."""
 
     def __init__(self, url: str, *, listen: tuple[str, ...] = ()) -> None:
         self.loop = Loop()
@@ -72,11 +72,11 @@ def keep() -> Iterator[Keep]:
         each.loop.close()
 
 
-def test_answers_come_in_the_order_of_the_questions(keep: Keep, database_url: str) -> None:
+def test_answers_come_in_the_order_of_the_statements(keep: Keep, database_url: str) -> None:
     kept = keep(database_url)
     kept.until(lambda: kept.connection.up)
     for number in ("1", "2", "3"):
-        kept.connection.ask(Statement("echo", "SELECT $1::text"), [number], kept.results.append)
+        kept.connection.send(Statement("echo", "SELECT $1::text"), [number], kept.results.append)
     kept.until(lambda: len(kept.results) == 3)
     assert [result.rows for result in kept.results] == [[(b"1",)], [(b"2",)], [(b"3",)]]
 
@@ -84,16 +84,16 @@ def test_answers_come_in_the_order_of_the_questions(keep: Keep, database_url: st
 def test_after_an_outage_it_is_up_again_and_listens_again(
     keep: Keep, proxy: Proxy, conn: psycopg.Connection
 ) -> None:
-    kept = keep(proxy.url, listen=("test-bell",))
+    kept = keep(proxy.url, listen=("test-channel",))
     kept.until(lambda: kept.ups == 1)
     proxy.cut()
     kept.until(lambda: len(kept.downs) >= 2)  # the loss, and an attempt that failed
     assert not kept.connection.up
     proxy.restore()
     kept.until(lambda: kept.ups == 2)
-    conn.execute('NOTIFY "test-bell"')
+    conn.execute('NOTIFY "test-channel"')
     kept.until(lambda: kept.notes)
-    assert kept.notes == ["test-bell"]
+    assert kept.notes == ["test-channel"]
 
 
 def test_attempts_to_reconnect_become_rarer(keep: Keep) -> None:
@@ -106,24 +106,24 @@ def test_attempts_to_reconnect_become_rarer(keep: Keep) -> None:
 def test_a_statement_that_hangs_costs_the_connection_not_the_supervisor(
     keep: Keep, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(line_module, "_HANGS", 0.5)
+    monkeypatch.setattr(connection_module, "_ANSWER_TIMEOUT", 0.5)
     kept = keep(proxy.url)
     kept.until(lambda: kept.connection.up)
     proxy.stall()
-    kept.connection.ask(ONE, [], kept.results.append)
+    kept.connection.send(ONE, [], kept.results.append)
     kept.until(lambda: kept.downs)
     assert "no answer" in str(kept.downs[0])
     assert not kept.results
     proxy.restore()
     kept.until(lambda: kept.connection.up)
-    kept.connection.ask(ONE, [], kept.results.append)
+    kept.connection.send(ONE, [], kept.results.append)
     kept.until(lambda: kept.results)
 
 
-def test_connecting_to_somebody_who_says_nothing_is_given_up(
+def test_an_attempt_to_connect_without_an_answer_is_given_up(
     keep: Keep, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(line_module, "_HANGS", 0.5)
+    monkeypatch.setattr(connection_module, "_ANSWER_TIMEOUT", 0.5)
     proxy.stall()
     kept = keep(proxy.url)
     kept.until(lambda: len(kept.downs) >= 2)
@@ -132,7 +132,7 @@ def test_connecting_to_somebody_who_says_nothing_is_given_up(
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-def test_of_several_hosts_one_that_says_nothing_is_left_for_the_next(
+def test_a_host_that_does_not_answer_is_skipped_for_the_next_host(
     keep: Keep, proxy: Proxy, name: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -140,12 +140,12 @@ def test_of_several_hosts_one_that_says_nothing_is_left_for_the_next(
         parameters = "sslmode=disable&gssencmode=disable&connect_timeout=2"
         kept = keep(f"postgresql://postgres@{hosts}/postgres?{parameters}")
         kept.until(lambda: kept.connection.up)
-        kept.connection.ask(ONE, [], kept.results.append)
+        kept.connection.send(ONE, [], kept.results.append)
         kept.until(lambda: kept.results)
     assert not kept.downs
 
 
-def test_when_all_hosts_fail_the_reasons_of_all_are_told(keep: Keep) -> None:
+def test_when_all_hosts_fail_the_error_names_all_reasons(keep: Keep) -> None:
     kept = keep("postgresql://postgres@127.0.0.1:1,127.0.0.1:2/postgres")
     kept.until(lambda: kept.downs)
     assert "port 1 failed" in str(kept.downs[0])
@@ -160,35 +160,35 @@ def notes(conn: psycopg.Connection) -> Iterator[psycopg.Connection]:
     conn.execute("DROP TABLE notes")
 
 
-def test_what_is_insisted_on_during_an_outage_is_done_after_it(
+def test_a_reliable_statement_of_an_outage_is_executed_after_it(
     keep: Keep, proxy: Proxy, notes: psycopg.Connection
 ) -> None:
     kept = keep(proxy.url)
     kept.until(lambda: kept.connection.up)
     proxy.cut()
     kept.until(lambda: kept.downs)
-    kept.connection.insist(INSERT, ["hello"], kept.results.append)
-    assert not kept.connection.settled
+    kept.connection.send_reliably(INSERT, ["hello"], kept.results.append)
+    assert kept.connection.unanswered
     proxy.restore()
-    kept.until(lambda: kept.connection.settled)
+    kept.until(lambda: not kept.connection.unanswered)
     assert notes.execute("SELECT note FROM notes").fetchall() == [("hello",)]
     assert len(kept.results) == 1
 
 
-def test_what_is_insisted_on_is_sent_again_when_the_answer_is_lost(
+def test_a_reliable_statement_is_sent_again_when_its_answer_is_lost(
     keep: Keep, proxy: Proxy, notes: psycopg.Connection
 ) -> None:
     kept = keep(proxy.url)
     kept.until(lambda: kept.connection.up)
     proxy.lose_answer(to=b"a note that is sent twice")
-    kept.connection.insist(INSERT, ["a note that is sent twice"], kept.results.append)
-    kept.until(lambda: kept.connection.settled)
+    kept.connection.send_reliably(INSERT, ["a note that is sent twice"], kept.results.append)
+    kept.until(lambda: not kept.connection.unanswered)
     assert kept.ups == 2
     assert kept.results[0].rows == []  # the second time there was nothing left to do
     assert len(notes.execute("SELECT note FROM notes").fetchall()) == 1
 
 
-def test_a_deadlock_is_no_answer_to_what_is_insisted_on(
+def test_a_deadlock_is_no_answer_to_a_reliable_statement(
     keep: Keep, database_url: str, notes: psycopg.Connection
 ) -> None:
     raising = Statement(
@@ -199,22 +199,22 @@ def test_a_deadlock_is_no_answer_to_what_is_insisted_on(
     try:
         kept = keep(database_url)
         kept.until(lambda: kept.connection.up)
-        kept.connection.insist(raising, [], kept.results.append)
-        kept.until(lambda: kept.connection.settled)
+        kept.connection.send_reliably(raising, [], kept.results.append)
+        kept.until(lambda: not kept.connection.unanswered)
         assert [result.sqlstate for result in kept.results] == [None]
     finally:
         notes.execute("DROP SEQUENCE tries")
 
 
-def test_a_mistake_is_an_answer(keep: Keep, database_url: str) -> None:
+def test_a_mistake_is_an_answer_to_a_reliable_statement(keep: Keep, database_url: str) -> None:
     kept = keep(database_url)
     kept.until(lambda: kept.connection.up)
-    kept.connection.insist(Statement("bad", "SELECT nothing"), [], kept.results.append)
-    kept.until(lambda: kept.connection.settled)
+    kept.connection.send_reliably(Statement("bad", "SELECT nothing"), [], kept.results.append)
+    kept.until(lambda: not kept.connection.unanswered)
     assert kept.results[0].sqlstate == "42703"
 
 
-def test_a_server_that_takes_no_writes_is_left_and_what_was_insisted_on_is_done_by_another(
+def test_a_server_that_takes_no_writes_is_left_and_another_executes_the_reliable_statement(
     keep: Keep, proxy: Proxy, notes: psycopg.Connection
 ) -> None:
     notes.execute("CREATE ROLE standby LOGIN")
@@ -223,12 +223,12 @@ def test_a_server_that_takes_no_writes_is_left_and_what_was_insisted_on_is_done_
     try:
         kept = keep(with_login(proxy.url, "standby", ""))
         kept.until(lambda: kept.connection.up)
-        kept.connection.insist(INSERT, ["hello"], kept.results.append)
+        kept.connection.send_reliably(INSERT, ["hello"], kept.results.append)
         kept.until(lambda: len(kept.downs) >= 2)
         assert "read-only" in str(kept.downs[0])
         assert not kept.results
         notes.execute("ALTER ROLE standby RESET default_transaction_read_only")
-        kept.until(lambda: kept.connection.settled)
+        kept.until(lambda: not kept.connection.unanswered)
         assert [result.affected for result in kept.results] == [1]
     finally:
         notes.execute("REVOKE ALL ON notes FROM standby")

@@ -1,4 +1,4 @@
-"""How a death reads."""
+"""Wait statuses in words, and exit codes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from owsuper.supervisor.exit_status import Evidence, ExitCode, describe, is_ending
+from owsuper.supervisor.exit_status import Evidence, ExitCode, describe_status, is_exiting
 
 
 def status_of_a_child_that(exits: int | None = None, dies_of: int | None = None) -> int:
@@ -27,24 +27,24 @@ def status_of_a_child_that(exits: int | None = None, dies_of: int | None = None)
 )
 def test_a_signal_is_named(number: int, words: str) -> None:
     status = status_of_a_child_that(dies_of=number)
-    assert describe(status) == words
+    assert describe_status(status) == words
     assert Evidence(1, status).signal_name == words.removeprefix("signal ")
     assert Evidence(1, status).exit_code is None
 
 
 def test_a_signal_without_a_name_is_numbered() -> None:
     status = status_of_a_child_that(dies_of=signal.SIGRTMIN + 5)
-    assert describe(status) == f"signal {signal.SIGRTMIN + 5}"
+    assert describe_status(status) == f"signal {signal.SIGRTMIN + 5}"
 
 
-def test_an_exit_code_is_told() -> None:
+def test_an_exit_code_is_described() -> None:
     status = status_of_a_child_that(exits=7)
-    assert describe(status) == "exit code 7"
+    assert describe_status(status) == "exit code 7"
     assert Evidence(1, status).exit_code == 7
     assert Evidence(1, status).signal_name is None
 
 
-def test_a_death_without_a_witness_says_so() -> None:
+def test_a_missing_wait_status_is_an_unknown_cause() -> None:
     assert str(Evidence(1)) == "cause unknown"
 
 
@@ -59,7 +59,7 @@ def test_exit_codes_are_part_of_the_command_line_and_do_not_change() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_living_process_is_told_from_one_that_is_past_saving() -> None:
+def test_a_zombie_and_a_process_that_is_gone_are_exiting_a_living_process_is_not() -> None:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -67,9 +67,9 @@ def test_a_living_process_is_told_from_one_that_is_past_saving() -> None:
         os.read(reader, 1)
         os._exit(0)
     os.close(reader)
-    assert not is_ending(pid)
+    assert not is_exiting(pid)
     os.close(writer)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    assert is_ending(pid)  # a zombie
+    assert is_exiting(pid)  # a zombie
     os.waitpid(pid, 0)
-    assert is_ending(pid)  # gone
+    assert is_exiting(pid)  # gone

@@ -1,4 +1,4 @@
-"""Children as real processes: born, given runs, killed in every way, replaced."""
+"""Children as real processes: started, given runs, killed in many ways, replaced."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import pytest
 
-from owsuper.supervisor.child_state import State
+from owsuper.supervisor.child_state import ChildState
 from owsuper.supervisor.spawn import become_subreaper
 from tests.supervisor.conftest import World, run_that
 
 Make = Callable[..., World]
 
 
-def test_children_are_born_to_the_number_wanted(make_world: Make) -> None:
+def test_the_fleet_has_as_many_children_as_processes(make_world: Make) -> None:
     world = make_world(processes=3, concurrency=4)
     world.begin()
     assert len(world.fleet) == 3
@@ -61,7 +61,7 @@ def test_runs_spread_over_the_children_until_all_slots_are_taken(make_world: Mak
         ("os.abort()", "signal SIGABRT"),
     ],
 )
-def test_a_death_is_told_with_its_cause_its_runs_and_its_steps_and_the_child_replaced(
+def test_a_death_is_reported_with_its_cause_its_runs_and_its_steps_and_the_child_is_replaced(
     make_world: Make, order: str, words: str
 ) -> None:
     world = make_world()
@@ -81,7 +81,7 @@ def test_a_death_is_told_with_its_cause_its_runs_and_its_steps_and_the_child_rep
     assert len({child.pid for child in world.fleet} - pids) == 1
 
 
-def test_a_child_that_is_killed_from_outside_is_missed_and_replaced(make_world: Make) -> None:
+def test_a_child_that_is_killed_from_outside_is_replaced(make_world: Make) -> None:
     world = make_world()
     world.begin()
     victim = next(iter(world.fleet))
@@ -93,15 +93,15 @@ def test_a_child_that_is_killed_from_outside_is_missed_and_replaced(make_world: 
     world.until(lambda: world.fleet.ready == 2)
 
 
-def test_what_a_child_finished_before_it_died_is_not_charged_to_it(make_world: Make) -> None:
+def test_a_run_that_finished_before_the_child_died_is_not_charged(make_world: Make) -> None:
     world = make_world(processes=1, concurrency=2)
     world.begin()
-    done, killed_by_us = run_that("finish"), run_that("os._exit(3)")
+    done, deadly = run_that("finish"), run_that("os._exit(3)")
     world.fleet.assign(done)
-    world.fleet.assign(killed_by_us)
+    world.fleet.assign(deadly)
     world.until(lambda: world.died)
     assert [held for held, _ in world.finished] == [done]
-    assert list(world.died[0][2].values()) == [killed_by_us]
+    assert list(world.died[0][2].values()) == [deadly]
 
 
 def test_a_child_that_closes_its_pipe_but_lives_is_killed(make_world: Make) -> None:
@@ -127,7 +127,7 @@ def test_a_process_that_outlives_the_child_and_holds_its_pipe_delays_nothing(
     assert str(world.died[0][1]) == "exit code 5"
 
 
-def test_a_child_that_says_nonsense_is_ended(make_world: Make) -> None:
+def test_a_child_that_sends_nonsense_is_killed_and_replaced(make_world: Make) -> None:
     world = make_world(processes=1)
     world.begin()
     world.fleet.assign(run_that("spec.sock.sendall(b'Traceback (most recent...'); time.sleep(60)"))
@@ -144,23 +144,23 @@ def test_a_suspect_goes_to_an_idle_child_and_stays_alone_there(make_world: Make)
     world.fleet.assign(run_that("hold"))
     suspect = run_that("hold", suspect=True)
     assert world.fleet.assign(suspect)
-    (its,) = [child for child in world.fleet if suspect in child.held.values()]
-    assert list(its.held.values()) == [suspect]
+    (child,) = [each for each in world.fleet if suspect in each.held.values()]
+    assert list(child.held.values()) == [suspect]
     assert world.fleet.assign(run_that("hold"))
     assert not world.fleet.assign(run_that("hold"))
-    assert list(its.held.values()) == [suspect]
+    assert list(child.held.values()) == [suspect]
 
 
-def test_a_suspect_waits_until_a_child_has_emptied_for_it(make_world: Make) -> None:
+def test_a_suspect_waits_until_a_reserved_child_is_idle(make_world: Make) -> None:
     world = make_world(processes=1, concurrency=2)
     world.begin()
     world.fleet.assign(run_that("hold"))
     suspect = run_that("hold", suspect=True)
     assert not world.fleet.assign(suspect)
-    assert world.fleet.free == 0, "the child must become empty"
+    assert world.fleet.free == 0, "the child is reserved"
     (child,) = world.fleet
     held = next(iter(child.held.values()))
-    child._hear(_finished(held.run.run_id))
+    child._handle_message(_finished(held.run.run_id))
     assert world.fleet.assign(suspect)
 
 
@@ -173,7 +173,7 @@ def test_a_suspect_does_not_wait_for_one_child_while_another_is_idle(make_world:
     assert not world.fleet.assign(suspect)
     (other,) = [child for child in world.fleet if not child.reserved]
     held = next(iter(other.held.values()))
-    other._hear(_finished(held.run.run_id))
+    other._handle_message(_finished(held.run.run_id))
     assert world.fleet.assign(suspect)
     assert list(other.held.values()) == [suspect]
 
@@ -205,8 +205,8 @@ def test_two_suspects_never_share_a_child(make_world: Make) -> None:
 # --- the template --------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody inherits the children")
-def test_children_serve_on_when_their_template_dies_and_are_still_reaped(
+@pytest.mark.skipif(sys.platform != "linux", reason="subreapers exist on Linux only")
+def test_children_live_on_when_their_template_dies_and_are_still_reaped(
     make_world: Make,
 ) -> None:
     assert become_subreaper()
@@ -238,7 +238,7 @@ def test_a_template_that_dies_before_it_loaded_is_a_failure(
     assert "exit code 6" in world.failed[0].message
 
 
-def test_code_that_broke_after_the_start_stops_nobody(
+def test_code_that_breaks_after_the_start_does_not_stop_the_fleet(
     make_world: Make, application: Callable[[str], None]
 ) -> None:
     world = make_world()
@@ -257,7 +257,7 @@ def test_code_that_broke_after_the_start_stops_nobody(
 # --- boot failures -------------------------------------------------------------------------------
 
 
-def test_at_start_repeated_boot_failures_are_told_with_what_was_seen(
+def test_repeated_boot_failures_at_the_start_are_reported_with_the_evidence(
     make_world: Make, application: Callable[[str], None]
 ) -> None:
     application("")
@@ -267,8 +267,8 @@ def test_at_start_repeated_boot_failures_are_told_with_what_was_seen(
     application("import os; os._exit(4)\n")
     for child in world.fleet:
         child.kill(signal.SIGKILL)
-    world.until(lambda: world.hopeless)
-    _, evidence, failures = world.hopeless[0]
+    world.until(lambda: world.boot_failures)
+    _, evidence, failures = world.boot_failures[0]
     assert failures == 3
     assert str(evidence) == "exit code 4"
 
@@ -281,14 +281,14 @@ def test_later_boot_failures_back_off_and_keep_what_works(
     application("1 / 0\n")
     world.fleet.assign(run_that("os._exit(9)"))
     world.until(lambda: len(world.died) >= 3)
-    assert not world.hopeless
+    assert not world.boot_failures
     assert world.fleet.ready == 1
     assert "ZeroDivisionError" in str(world.died[2][0].load_failure)
     application("")
     world.until(lambda: world.fleet.ready == 2)
 
 
-# --- the end -------------------------------------------------------------------------------------
+# --- stop ----------------------------------------------------------------------------------------
 
 
 def test_a_drained_child_finishes_its_run_and_is_not_replaced(make_world: Make) -> None:
@@ -316,7 +316,7 @@ def test_a_stopped_child_releases_what_it_holds(make_world: Make) -> None:
     assert [finished.outcome for _, finished in world.finished] == ["released"]
 
 
-def test_a_child_that_is_killed_on_purpose_is_known_to_be(make_world: Make) -> None:
+def test_a_child_that_the_fleet_kills_is_marked(make_world: Make) -> None:
     world = make_world()
     world.begin()
     world.fleet.assign(run_that("hold"))
@@ -326,12 +326,12 @@ def test_a_child_that_is_killed_on_purpose_is_known_to_be(make_world: Make) -> N
     assert all(child.killed_by_us for child, *_ in world.died)
 
 
-def test_a_child_born_while_draining_leaves_too(make_world: Make) -> None:
+def test_a_child_that_starts_while_the_fleet_drains_exits(make_world: Make) -> None:
     world = make_world()
     world.template.start()
     world.until(lambda: len(world.fleet))
     world.fleet.drain()
-    assert all(child.state is State.DRAINING for child in world.fleet)
+    assert all(child.state is ChildState.DRAINING for child in world.fleet)
     world.until(lambda: not len(world.fleet))
 
 

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from owsuper.db.clients import ClientQueries, NewRun, RunRow
-from owsuper.supervisor.claim_policy import LOOK_AGAIN
+from owsuper.supervisor.claim_policy import RECHECK_DELAYS
 from tests.fixtures.processes import Program, Spawn
 from tests.fixtures.proxy import Proxy
 
@@ -247,7 +247,7 @@ def test_a_lease_that_ran_out_is_noticed_without_bell_or_poll(
     begin: Begin, conn: psycopg.Connection
 ) -> None:
     worker = begin("--no-listen", "--poll-interval=1h")
-    after_the_looks_at_the_start = LOOK_AGAIN[-1] + 2.0
+    after_the_looks_at_the_start = RECHECK_DELAYS[-1] + 2.0
     with conn.transaction():  # it never was anybody's to claim
         run = worker.start("say", due_in=after_the_looks_at_the_start, text="hello")
         conn.execute(

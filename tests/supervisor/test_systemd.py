@@ -1,4 +1,4 @@
-"""What systemd hears."""
+"""Notifications to systemd."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
         yield sock
 
 
-def test_every_word_is_a_datagram(listener: socket.socket) -> None:
+def test_each_notification_is_a_datagram(listener: socket.socket) -> None:
     systemd = Systemd({"NOTIFY_SOCKET": listener.getsockname()})
     systemd.ready()
     systemd.status("2/8 busy\nand more")
     systemd.alive()
     systemd.stopping()
-    heard = [listener.recv(1000) for _ in range(4)]
-    assert heard == [b"READY=1", b"STATUS=2/8 busy and more", b"WATCHDOG=1", b"STOPPING=1"]
+    received = [listener.recv(1000) for _ in range(4)]
+    assert received == [b"READY=1", b"STATUS=2/8 busy and more", b"WATCHDOG=1", b"STOPPING=1"]
     systemd.close()
 
 
@@ -41,14 +41,14 @@ def test_an_abstract_address_is_understood() -> None:
         systemd.close()
 
 
-def test_without_systemd_nothing_is_said_and_nothing_fails() -> None:
+def test_without_systemd_nothing_is_sent_and_nothing_fails() -> None:
     systemd = Systemd({})
     systemd.ready()
     systemd.close()
     assert systemd.watchdog_seconds is None
 
 
-def test_a_listener_that_is_gone_or_full_hurts_nobody(listener: socket.socket) -> None:
+def test_a_socket_that_is_full_or_gone_raises_no_error(listener: socket.socket) -> None:
     systemd = Systemd({"NOTIFY_SOCKET": listener.getsockname()})
     for _ in range(5000):
         systemd.alive()
@@ -57,7 +57,7 @@ def test_a_listener_that_is_gone_or_full_hurts_nobody(listener: socket.socket) -
     systemd.close()
 
 
-def test_children_do_not_inherit_the_right_to_speak() -> None:
+def test_the_variables_are_removed_from_the_environment() -> None:
     environ = {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "HOME": "/"}
     Systemd(environ).close()
     assert environ == {"HOME": "/"}
@@ -73,7 +73,7 @@ def test_children_do_not_inherit_the_right_to_speak() -> None:
         ({}, None),
     ],
 )
-def test_the_watchdog_is_fed_twice_as_often_as_it_asks(
+def test_the_watchdog_is_reset_twice_as_often_as_required(
     environ: dict[str, str], seconds: float | None
 ) -> None:
     systemd = Systemd({"NOTIFY_SOCKET": "/nowhere", **environ})

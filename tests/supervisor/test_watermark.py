@@ -1,4 +1,4 @@
-"""How far back looks go, and how often."""
+"""How far back scans go, and how often."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from owsuper.db.claims import ALL, Scanned, ScanRange
-from owsuper.supervisor.watermark import SHARE, STEPS, Watermark
+from owsuper.supervisor.watermark import REST_FACTOR, STEPS, Watermark
 
 EVERYTHING = ScanRange((ALL,), 0.0)
 
@@ -18,55 +18,55 @@ def seen(seconds: float, since: str = "then") -> Scanned:
 
 
 def after_all_steps(seconds: float) -> Watermark:
-    """A horizon whose first looks, at time 0, took so long each."""
+    """A watermark whose first scans, at time 0, took ``seconds`` each."""
     watermark = Watermark(1)
     while not watermark.complete:
-        watermark.look(0.0)
-        watermark.looked(0.0, seen(seconds))
+        watermark.next_range(0.0)
+        watermark.scanned(0.0, seen(seconds))
     return watermark
 
 
-def test_the_first_looks_go_back_step_by_step_to_the_beginning_of_time() -> None:
-    watermark, looks = Watermark(1), []
+def test_the_first_scans_go_back_step_by_step_to_the_beginning_of_time() -> None:
+    watermark, ranges = Watermark(1), []
     while not watermark.complete:
-        looks.append(watermark.look(0.0))
-        watermark.looked(0.0, seen(1.0))
-    assert looks == [
+        ranges.append(watermark.next_range(0.0))
+        watermark.scanned(0.0, seen(1.0))
+    assert ranges == [
         ScanRange(("infinity",), STEPS[0]),
         *(ScanRange(("then",), step) for step in STEPS[1:-1]),
         EVERYTHING,
     ]
 
 
-def test_a_look_begins_where_the_last_one_saw_the_first_run() -> None:
+def test_a_scan_begins_where_the_last_scan_saw_its_first_run() -> None:
     watermark = after_all_steps(1.0)
-    assert watermark.look(1.0) == ScanRange(("then",), STEPS[0])
-    watermark.looked(1.0, seen(1.0, "later"))
-    assert watermark.look(1.0) == ScanRange(("later",), STEPS[0])
+    assert watermark.next_range(1.0) == ScanRange(("then",), STEPS[0])
+    watermark.scanned(1.0, seen(1.0, "later"))
+    assert watermark.next_range(1.0) == ScanRange(("later",), STEPS[0])
 
 
-def test_while_looking_is_cheap_nearly_every_look_is_a_full_one() -> None:
+def test_while_scans_are_cheap_nearly_every_scan_is_a_full_one() -> None:
     watermark = after_all_steps(0.001)
-    assert watermark.look(0.1) == EVERYTHING
-    watermark.looked(0.1, seen(0.001))
-    assert watermark.look(0.11) == ScanRange(("then",), STEPS[0])
-    assert watermark.look(0.2) == EVERYTHING
+    assert watermark.next_range(0.1) == EVERYTHING
+    watermark.scanned(0.1, seen(0.001))
+    assert watermark.next_range(0.11) == ScanRange(("then",), STEPS[0])
+    assert watermark.next_range(0.2) == EVERYTHING
 
 
-def test_a_failed_look_tells_nothing_but_what_it_cost() -> None:
+def test_a_failed_scan_leaves_the_watermark_and_counts_its_cost() -> None:
     watermark = after_all_steps(0.001)
-    assert watermark.look(1.0) == EVERYTHING
-    watermark.failed(1.5, 0.5)
-    assert watermark.look(1.6) == ScanRange(("then",), STEPS[3])
-    watermark.looked(1.6, seen(0.001))
-    assert watermark.look(1.5 + SHARE * 0.5) == EVERYTHING
+    assert watermark.next_range(1.0) == EVERYTHING
+    watermark.scan_failed(1.5, 0.5)
+    assert watermark.next_range(1.6) == ScanRange(("then",), STEPS[3])
+    watermark.scanned(1.6, seen(0.001))
+    assert watermark.next_range(1.5 + REST_FACTOR * 0.5) == EVERYTHING
 
 
-def test_a_look_that_hung_is_not_put_off_for_ever() -> None:
+def test_a_scan_that_hung_is_repeated_after_a_bounded_rest() -> None:
     watermark = after_all_steps(0.001)
-    watermark.look(1.0)
-    watermark.failed(1000.0, 999.0)
-    assert watermark.look(1300.0) == EVERYTHING
+    watermark.next_range(1.0)
+    watermark.scan_failed(1000.0, 999.0)
+    assert watermark.next_range(1300.0) == EVERYTHING
 
 
 @settings(max_examples=30, deadline=None)
@@ -76,23 +76,23 @@ def test_a_look_that_hung_is_not_put_off_for_ever() -> None:
     ),
     pause=st.floats(0.02, 0.2),
 )
-def test_looking_back_takes_a_bounded_share_of_the_time_and_is_never_given_up(
+def test_scans_back_take_a_bounded_share_of_the_time_and_never_cease(
     costs: list[float], pause: float
 ) -> None:
     watermark, now, spent = Watermark(1), 0.0, 0.0
     full = []
     while now < 200.0:
-        look = watermark.look(now)
-        step = len(STEPS) - 1 if look == EVERYTHING else STEPS.index(look.back)
+        scan = watermark.next_range(now)
+        step = len(STEPS) - 1 if scan == EVERYTHING else STEPS.index(scan.back)
         took = costs[step - 1] if step else 0.0
         spent += took
         now += took
-        if look == EVERYTHING:
+        if scan == EVERYTHING:
             full.append(now)
-        watermark.looked(now, seen(took))
+        watermark.scanned(now, seen(took))
         now += pause
     first = 2 * sum(costs)  # each step is taken once before its cost is known
-    assert spent <= first + 200.0 * (len(STEPS) - 1) / SHARE
+    assert spent <= first + 200.0 * (len(STEPS) - 1) / REST_FACTOR
     gaps = [later - earlier for earlier, later in pairwise(full)]
-    assert max(gaps, default=0.0) <= (SHARE + 2) * costs[-1] + sum(costs) + pause
+    assert max(gaps, default=0.0) <= (REST_FACTOR + 2) * costs[-1] + sum(costs) + pause
     assert full

@@ -1,0 +1,51 @@
+"""Leases of the runs that the supervisor and its children hold."""
+
+from __future__ import annotations
+
+import time
+
+from owsuper.supervisor.child import HeldRun
+from owsuper.supervisor.claims import Claims
+from owsuper.supervisor.fleet import Fleet
+from owsuper.supervisor.prefetch import PrefetchedRuns
+
+
+class Leases:
+    """Renews leases where children cannot: of prefetched runs, and of late children's runs.
+
+    A child is late while a step holds the GIL and so keeps the heartbeat from running.
+    ``lease_seconds`` is the length of a lease.
+    """
+
+    def __init__(
+        self, claims: Claims, fleet: Fleet, prefetched: PrefetchedRuns, lease_seconds: float
+    ) -> None:
+        self._claims = claims
+        self._fleet = fleet
+        self._prefetched = prefetched
+        self._lease_seconds = lease_seconds
+
+    def held(self) -> list[HeldRun]:
+        """Return all runs that the supervisor and its children hold."""
+        return [*self._prefetched, *(held for child in self._fleet for held in child.held.values())]
+
+    def renew_late(self) -> None:
+        """Renew the leases of which half has passed."""
+        self._renew(time.monotonic() - self._lease_seconds / 2)
+
+    def renew_all(self) -> None:
+        """Renew all leases."""
+        self._renew(time.monotonic())
+
+    def check(self, run_id: str) -> None:
+        """Renew the lease of a run that was probably canceled, to find out that it is lost."""
+        for child in self._fleet:
+            if any(held.run.run_id == run_id for held in child.held.values()):
+                child.renew()
+        prefetched = [held for held in self._prefetched if held.run.run_id == run_id]
+        self._claims.renew(prefetched, time.monotonic())
+
+    def _renew(self, renewed_before: float) -> None:
+        now = time.monotonic()
+        late = [held for held in self.held() if held.renewed_at < renewed_before]
+        self._claims.renew(late, now)

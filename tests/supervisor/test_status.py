@@ -1,0 +1,49 @@
+"""The ready descriptor of the program that started a worker."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from owsuper.event_loop import Loop
+from owsuper.supervisor.status import ReadyDescriptor
+
+
+def test_the_line_is_written_to_a_pipe_which_is_then_closed() -> None:
+    reader, writer = os.pipe()
+    descriptor = ReadyDescriptor(writer, lambda: None)
+    descriptor.write_line()
+    assert os.read(reader, 100) == b"ready\n"
+    assert os.read(reader, 100) == b""
+    os.close(reader)
+    descriptor.close()
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_the_end_of_a_socket_is_noticed_before_and_after_the_line(written: bool) -> None:
+    gone: list[bool] = []
+    ours, theirs = socket.socketpair()
+    loop = Loop()
+    descriptor = ReadyDescriptor(theirs.detach(), lambda: gone.append(True))
+    loop.add(descriptor)
+    if written:
+        descriptor.write_line()
+        assert ours.recv(100) == b"ready\n"
+    ours.close()
+    while not gone:
+        loop.turn()
+    descriptor.write_line()  # too late, and no error
+    loop.remove(descriptor)
+    descriptor.close()
+    loop.close()
+
+
+def test_no_child_inherits_the_descriptor() -> None:
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    descriptor = ReadyDescriptor(writer, lambda: None)
+    assert not os.get_inheritable(writer)
+    descriptor.close()
+    os.close(reader)
