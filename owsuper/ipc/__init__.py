@@ -1,1 +1,1 @@
-"""What supervisor, template and children say to each other, and the pipe that carries it."""
+"""Messages between supervisor, template and child processes, and the pipe that carries them."""

@@ -1,8 +1,9 @@
-"""The flight recorder: which steps a process was in when it died.
+"""The flight recorder: which steps a child process was executing when it died.
 
-A small piece of shared memory with one record a slot. The child writes its records as plain
-memory, so that noting a step costs no system call; the supervisor, which made the memory,
-reads them once the child is dead. A record is a length and the names, written in one copy.
+A small piece of shared memory with one record for each slot. The child writes its records as
+plain memory, so recording a step costs no system call. The supervisor creates the memory and
+reads the records once the child is dead. A record is a length and the names of the steps, written
+in one copy.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ _NAMES_MAX: Final = _RECORD - 2
 
 
 def create(slots: int) -> int:
-    """A file descriptor of shared memory for ``slots`` records; the caller closes it."""
+    """Return a descriptor of shared memory for ``slots`` records; the caller closes it."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("owsuper-flight")
-    else:  # macOS: an unlinked file does the same
+    else:  # macOS: an unlinked file serves as shared memory
         fd, path = tempfile.mkstemp(prefix="owsuper-flight")
         os.unlink(path)  # noqa: PTH108 -- mkstemp gives a str
     os.ftruncate(fd, slots * _RECORD)
@@ -29,9 +30,9 @@ def create(slots: int) -> int:
 
 
 class FlightRecorder:
-    """Records over ``fd``, of which it keeps no hold: the caller may close it at once.
+    """The records in the shared memory ``fd``. The caller may close ``fd`` at once.
 
-    Safe to write from any thread of one process; a sync slot may have parallel steps.
+    All threads of one process may write; a sync slot may have parallel steps.
     """
 
     def __init__(self, fd: int, slots: int) -> None:
@@ -40,13 +41,13 @@ class FlightRecorder:
         self._lock = threading.Lock()
 
     def enter(self, slot: int, step: str) -> None:
-        """Note that ``step`` runs in ``slot``."""
+        """Record that ``step`` runs in ``slot``."""
         with self._lock:
             self._steps[slot].append(step)
             self._write(slot)
 
     def leave(self, slot: int, step: str | None = None) -> None:
-        """Note that ``step`` (by default: every step) of ``slot`` is over."""
+        """Record that ``step`` of ``slot`` is over; without ``step``, all steps of the slot."""
         with self._lock:
             steps = self._steps[slot]
             if step is None:
@@ -56,12 +57,13 @@ class FlightRecorder:
             self._write(slot)
 
     def read(self, slot: int) -> str | None:
-        """The steps in flight in ``slot``, joined by ``", "``; None if there are none."""
+        """Return the names of the steps that run in ``slot``, joined by ``", "``; None if none."""
         record = self._memory[slot * _RECORD : (slot + 1) * _RECORD]
         length = int.from_bytes(record[:2], "little")
         return record[2 : 2 + length].decode("utf-8", "replace") or None
 
     def close(self) -> None:
+        """Unmap the memory."""
         self._memory.close()
 
     def _write(self, slot: int) -> None:

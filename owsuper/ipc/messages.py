@@ -1,10 +1,10 @@
-"""What supervisor, template and children say to each other: bytes in, messages out, no IO.
+"""Messages between supervisor, template and child processes, and their frames. No IO.
 
-A frame is a five-byte header (the body's length, the kind of message) and a MessagePack body,
-chosen over JSON because a run's input is bytes already and its times are datetimes: both
-travel without being escaped or parsed. Partial reads are normal, so ``FrameBuffer`` takes
-bytes as they come and gives whole messages; file descriptors travel beside the bytes
-(SCM_RIGHTS) and are no concern of this module.
+A frame is a header of five bytes (length of the body, kind of the message) and a MessagePack
+body. MessagePack is used instead of JSON because a run has an input in bytes and datetimes, which
+JSON would have to escape and parse. Partial reads are normal: ``FrameBuffer`` takes bytes as they
+arrive and returns whole messages. File descriptors travel beside the bytes (SCM_RIGHTS), see
+``pipe``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from owsuper.errors import OwsuperError
 from owsuper.settings import Settings
 
 _HEADER: Final = struct.Struct(">IB")
-PROBE: Final = -1  # stands for a child's number: the process that imports only to tell of it
-_MAX_BODY: Final = 256 * 1024 * 1024  # a longer frame can only be a torn stream
+PROBE: Final = -1  # in place of a child's number: the process that only imports and reports
+_MAX_BODY: Final = 256 * 1024 * 1024  # bytes; a longer frame is a torn stream
 
 
 class FrameError(OwsuperError):
-    """Bytes on a pipe that are no frame of ours: the stream is torn and must be closed."""
+    """Bytes on a pipe are no frame: the stream is torn and must be closed."""
 
 
 # --- supervisor → template -------------------------------------------------------------------
@@ -33,16 +33,16 @@ class FrameError(OwsuperError):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Import the application and say what it registers (``Loaded`` or ``LoadFailed``)."""
+    """Import the application and answer with ``ApplicationLoaded`` or ``LoadFailed``."""
 
     settings: Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Fork child ``child``. Its end of the pipe and its flight recorder come with this frame.
+    """Fork child ``child``. The child's end of the pipe and its flight recorder come along.
 
-    ``environment`` holds what must be set in its environment, on top of the template's.
+    ``environment`` is added to the template's environment.
     """
 
     child: int
@@ -55,10 +55,10 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationLoaded:
-    """The application is known.
+    """The application is loaded.
 
-    ``workflows`` are (name, version) pairs; the three settings are what the application's own
-    ``OpenWorkflow(...)`` was given, or None. ``warnings`` are sentences for the operator.
+    ``workflows`` are the registered (name, version) pairs. The three settings are the arguments
+    of the application's ``OpenWorkflow(...)``, or None. ``warnings`` are for the operator.
     """
 
     workflows: tuple[tuple[str, str | None], ...]
@@ -70,12 +70,12 @@ class ApplicationLoaded:
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """The application cannot be loaded. ``traceback`` is None for a mistake that it would hide.
+    """The application cannot be loaded.
 
     ``kind``: ``"import"``, ``"empty"`` (no workflows), ``"duplicate"`` (two workflows of one
-    name and version), ``"types"`` (an annotation that cannot be used) or ``"modules"`` (nothing
-    to import, or no such thing in it). In an application that is not preloaded a child says
-    this, too, on its own pipe.
+    name and version), ``"types"`` (an annotation that cannot be used) or ``"modules"`` (no module
+    to import, or no such name in it). ``traceback`` is None where it would distract from
+    ``message``. Without preloading, children send this message too, on their own pipes.
     """
 
     kind: str
@@ -93,7 +93,7 @@ class Forked:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """Child ``child`` is dead and reaped. ``wait_status`` is as from ``os.waitpid``."""
+    """Child ``child`` is dead and reaped; ``wait_status`` is that of ``os.waitpid``."""
 
     child: int
     pid: int
@@ -106,7 +106,7 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Execute ``run`` in ``slot`` (0 to concurrency - 1), which is free until ``Finished``."""
+    """Execute ``run`` in ``slot`` (0 to concurrency - 1), which is then busy until ``Finished``."""
 
     slot: int
     run: ClaimedRun
@@ -114,17 +114,17 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class RenewLeases:
-    """Renew the leases now: one of them is probably lost."""
+    """Renew all leases now: one of them is probably lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Finish what runs, then exit 0."""
+    """Finish all runs, then exit with code 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Stop at the next step boundary: release the runs, exit 0."""
+    """Stop all runs at the next step boundary, release them, exit with code 0."""
 
 
 # --- child → supervisor ----------------------------------------------------------------------
@@ -132,18 +132,18 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The child takes assignments from here on."""
+    """The child takes runs from now on."""
 
     pid: int
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The pass over ``run_id`` is over and its outcome is written; ``slot`` is free.
+    """The execution of ``run_id`` is over and its outcome is written; ``slot`` is free.
 
-    ``outcome`` is a word for the log: ``completed``, ``parked``, ``retrying``, ``failed``,
-    ``released``, ``lost``. ``due_in`` is the number of seconds until the run is due again, if
-    it is and the child knows.
+    ``outcome`` is for the log: ``completed``, ``parked``, ``retrying``, ``failed``, ``released``
+    or ``lost``. ``due_in`` is the number of seconds until the run is due again, None if it is
+    not due again or the child does not know.
     """
 
     slot: int
@@ -154,16 +154,14 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class LeasesRenewed:
-    """The child renewed the leases of these claims (worker ids) just now."""
+    """The child has just renewed the leases of the claims with these worker ids."""
 
     worker_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StopSignaled:
-    """Somebody told the child to stop, by a signal. What it is assigned from here on, and had
-    not read before, it does not begin.
-    """
+    """A signal told the child to stop. The child begins no run that it reads from now on."""
 
 
 Message = (
@@ -205,19 +203,19 @@ _DECODERS: Final = tuple(msgspec.msgpack.Decoder(kind) for kind in _KINDS)
 
 
 def encode(message: Message) -> bytes:
-    """One frame."""
+    """Return the frame of ``message``."""
     body = _ENCODER.encode(message)
     return _HEADER.pack(len(body), _KIND_OF[type(message)]) + body
 
 
 class FrameBuffer:
-    """Collects bytes until they are whole messages."""
+    """Collects bytes and returns whole messages."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that ``data`` completes, in order. Raises WireError on a torn stream."""
+        """Return the messages that ``data`` completes, in order. Raises FrameError."""
         pending = self._pending
         pending += data
         messages: list[Message] = []
@@ -225,7 +223,9 @@ class FrameBuffer:
         while len(pending) - start >= _HEADER.size:
             length, kind = _HEADER.unpack_from(pending, start)
             if kind >= len(_KINDS) or length > _MAX_BODY:
-                raise FrameError(f"A frame of kind {kind} and {length} bytes is none of ours.")
+                raise FrameError(
+                    f"The stream is torn: no message has kind {kind} and {length} bytes."
+                )
             end = start + _HEADER.size + length
             if len(pending) < end:
                 break
@@ -239,4 +239,6 @@ def _decode(kind: int, body: bytes | bytearray) -> Message:
     try:
         return _DECODERS[kind].decode(body)
     except (msgspec.DecodeError, ValueError) as exc:
-        raise FrameError(f"A frame of kind {_KINDS[kind].__name__} cannot be read: {exc}") from exc
+        raise FrameError(
+            f"The stream is torn: cannot decode {_KINDS[kind].__name__}: {exc}"
+        ) from exc

@@ -1,4 +1,4 @@
-"""One end of a private pipe: messages in and out of a socket that never blocks."""
+"""One end of a pipe between two processes: messages over a non-blocking socket."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _CHUNK: Final = 65536
 
 
 class Pipe:
-    """Something that a Loop watches. A slow reader at the other end only makes a queue here.
+    """One end of a pipe; a Loop watches it. Messages for a slow reader wait in a queue.
 
-    ``on_message`` gets every message in order; then ``on_eof``, once, when the other side is
-    gone (a torn stream counts as gone), after which the pipe is closed.
+    ``on_message`` is called for all messages in order. ``on_eof`` is called once, when the other
+    end is closed or the stream is torn; the pipe is closed then.
     """
 
     def __init__(
@@ -37,28 +37,31 @@ class Pipe:
         self._outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
 
     def fileno(self) -> int:
+        """The descriptor to watch; -1 when the pipe is closed."""
         return self._sock.fileno()
 
     @property
     def events(self) -> int:
+        """The events to watch for."""
         return selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outgoing else 0)
 
     def send(self, message: Message, *, fds: Sequence[int] = ()) -> None:
-        """Send now, or when the other side has room. ``fds`` are the pipe's from here on."""
+        """Send now, or when the socket has room. The pipe closes ``fds`` once they are sent."""
         self._outgoing.append((encode(message), fds))
         if self._sock.fileno() >= 0:
             self._flush()
         else:
-            self._forget()
+            self._drop_outgoing()
 
     def on_ready(self, mask: int) -> None:
+        """Write and read what is possible."""
         if mask & selectors.EVENT_WRITE:
             self._flush()
         if mask & selectors.EVENT_READ:
             self.receive()
 
     def receive(self) -> None:
-        """Hand over everything that has arrived."""
+        """Call ``on_message`` for all messages that have arrived."""
         while self._sock.fileno() >= 0:
             try:
                 data = self._sock.recv(_CHUNK)
@@ -76,7 +79,8 @@ class Pipe:
                 return
 
     def close(self) -> None:
-        self._forget()
+        """Close the socket and drop what is not sent yet; ``on_eof`` is not called."""
+        self._drop_outgoing()
         self._sock.close()
 
     def _flush(self) -> None:
@@ -91,10 +95,10 @@ class Pipe:
                     self._outgoing[0] = (data[sent:], ())
         except BlockingIOError:
             pass
-        except OSError:  # gone: reading will say so, after what it still had to tell
-            self._forget()
+        except OSError:  # the other end is closed: ``receive`` finds its last messages, then EOF
+            self._drop_outgoing()
 
-    def _forget(self) -> None:
+    def _drop_outgoing(self) -> None:
         while self._outgoing:
             _close(self._outgoing.popleft()[1])
 

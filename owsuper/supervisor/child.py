@@ -65,7 +65,7 @@ class Child:
         self.load_failure: LoadFailed | None = None
         self.killed_by_us = False  # its runs must not be charged for its death
         self.stop_requested = False  # by the supervisor
-        self.stop_signaled = False  # by a signal from somebody else
+        self.stop_signaled = False  # by a signal that the supervisor did not send
         self.reserved = False  # for a suspect: takes no other run
         self._free = list(range(slots - 1, -1, -1))
         self._on_ready = on_ready

@@ -57,7 +57,7 @@ class Claims:
         self._queries = queries
         self._settings = settings
         self._observer = observer
-        # Host name and pid tell where a run is. They repeat in containers; the rest is unique.
+        # Host name and pid show where a run is. They repeat in containers; the rest is unique.
         self._worker_prefix = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}:"
         self._limit = 0  # of the claim in flight; 0 if there is none
         self._claim_sent = 0.0
@@ -156,7 +156,7 @@ class Claims:
         self._connection.refused("release runs", result)
 
     def release_lost(self, known: Sequence[HeldRun]) -> None:
-        """Give back claims whose answers were lost: all of ours that are not ``known``.
+        """Give back claims whose answers were lost: this worker's claims that are not ``known``.
 
         Call this only while no claim is in flight.
         """

@@ -148,8 +148,8 @@ class Dispatch:
     def __str__(self) -> str:
         slots = self._settings.processes * self._settings.concurrency
         up = self._connection.up
-        doing = "draining " if self._shutdown.begun else "" if up else "no database "
-        return f"{doing}{self.fleet.busy}/{slots} busy"
+        state = "draining " if self._shutdown.begun else "" if up else "no database "
+        return f"{state}{self.fleet.busy}/{slots} busy"
 
     # --- shutdown ------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Dispatch:
     # --- runs ----------------------------------------------------------------------------
 
     def assign_and_claim(self) -> None:
-        """Assign prefetched runs to free slots, and claim more runs if the policy says so.
+        """Assign prefetched runs to free slots, and claim more runs as the policy decides.
 
         Call this after every turn of the loop.
         """
@@ -229,8 +229,8 @@ class Dispatch:
 
     def _database_up(self) -> None:
         self._was_up = True
-        # Leases may have run out in the outage. Renewed before the first claim, they are still
-        # ours, unless another worker has claimed the runs.
+        # Leases may have run out in the outage. A renewal before the first claim keeps the runs,
+        # unless another worker has claimed them.
         self._leases.renew_all()
         self._wake()
         self._release_lost_timer.after(_RELEASE_LOST_DELAY)
@@ -245,8 +245,7 @@ class Dispatch:
 
     def claimed(self, claimed: Claimed, *, limit: int) -> None:
         """Take the runs of a claim; after a shutdown began, release them."""
-        now = time.monotonic()
-        count = len(claimed.runs)
+        now, count = time.monotonic(), len(claimed.runs)
         self._claim_policy.claimed(now, count, limit=limit, next_due=claimed.next_due)
         held = [HeldRun(run, renewed_at=now, placed_at=now) for run in claimed.runs]
         if self._shutdown.begun:
@@ -275,7 +274,7 @@ class Dispatch:
             _log.debug("run left the child", extra=child.log_fields(held) | fields)
 
     def child_died(self, child: Child, evidence: Evidence) -> None:
-        """Give back the child's runs, and charge them unless somebody stopped the child."""
+        """Give back the child's runs; charge the runs unless the child was asked to stop."""
         stopped = child.stop_requested or child.stop_signaled
         if child.killed_by_us or (stopped and evidence.exit_code in (0, None)):
             # The operator may want to know of a stop that the supervisor did not request.

@@ -13,7 +13,7 @@ from owsuper.supervisor.prefetch import PrefetchedRuns
 class Leases:
     """Renews leases where children cannot: of prefetched runs, and of late children's runs.
 
-    A child is late while a step holds the GIL and so keeps the heartbeat from running.
+    A child is late while a step holds the GIL, because the heartbeat needs the GIL too.
     ``lease_seconds`` is the length of a lease.
     """
 

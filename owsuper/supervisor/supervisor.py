@@ -57,7 +57,7 @@ class Migrate(Protocol):
     ) -> None:
         """Migrate, or with ``migrate=False`` raise if the tables are not up to date.
 
-        Somebody may have the tables locked: return early when ``give_up()`` is true.
+        The tables may be locked: return early when ``give_up()`` is true.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Periodic sweeps over runs that are nobody's care: lapsed, bounced, overdue and ended runs."""
+"""Periodic sweeps over runs without a worker: lapsed, bounced, overdue and ended runs."""
 
 from __future__ import annotations
 

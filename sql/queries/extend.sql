@@ -1,7 +1,7 @@
 -- Renew leases.
 --
--- Called by: children, RunStore.extend; the supervisor for the runs it has in hand and for a
--- child that cannot, ClaimQueries.extend.
+-- Called by: children, RunStore.extend; the supervisor for prefetched runs and for late children,
+-- ClaimQueries.extend.
 -- $1 namespace, $2 claims (JSON array), $3 seconds from now.
 -- Returns (worker id, renewed) of every claim that was still good. One whose row somebody else has
 -- locked is good but not renewed: to wait for it would keep all the others waiting.

@@ -1,4 +1,4 @@
-"""The flight recorder tells, after a death, what was in flight."""
+"""The flight recorder keeps the steps in flight beyond a death."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_nothing_is_in_flight_at_first(recorder: FlightRecorder) -> None:
     assert [recorder.read(slot) for slot in range(3)] == [None, None, None]
 
 
-def test_slots_are_apart_and_a_step_that_is_over_is_gone(recorder: FlightRecorder) -> None:
+def test_slots_are_separate_and_a_step_that_is_over_is_removed(recorder: FlightRecorder) -> None:
     recorder.enter(0, "fetch")
     recorder.enter(2, "send")
     assert [recorder.read(slot) for slot in range(3)] == ["fetch", None, "send"]
@@ -69,7 +69,7 @@ def test_leaving_a_step_that_was_never_entered_changes_nothing(recorder: FlightR
     assert recorder.read(0) == "fetch"
 
 
-def test_many_threads_leave_a_true_record(recorder: FlightRecorder) -> None:
+def test_records_of_many_threads_are_complete(recorder: FlightRecorder) -> None:
     def work(name: str) -> None:
         for _ in range(500):
             recorder.enter(0, name)

@@ -1,4 +1,4 @@
-"""Frames survive every way of cutting them; what is no frame is refused."""
+"""Frames arrive whole however the stream is cut; other bytes are refused."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_two_frames_cut_at_every_offset_arrive_as_soon_as_they_are_whole(
         assert early + frames.feed(stream[cut:]) == list(sent)
 
 
-def test_settings_cross_the_wire_with_what_was_given() -> None:
+def test_settings_arrive_with_the_names_that_were_given() -> None:
     settings = Settings(
         modules=("a",), database_url="postgresql:///y", given=frozenset({"database_url"})
     )
@@ -116,12 +116,12 @@ def test_settings_cross_the_wire_with_what_was_given() -> None:
     [b"Traceback (most recent call last):", b"\xff" * 32, b"\0\0\0\1\xfe\0", b"\0\0\0\3\6abc"],
     ids=["text", "ones", "unknown kind", "broken body"],
 )
-def test_a_torn_stream_is_a_named_error(junk: bytes) -> None:
+def test_a_torn_stream_raises_frame_error(junk: bytes) -> None:
     with pytest.raises(messages.FrameError):
         messages.FrameBuffer().feed(junk)
 
 
-def test_random_bytes_never_end_in_another_error() -> None:
+def test_random_bytes_raise_no_other_error() -> None:
     source = random.Random(7)
     for _ in range(2000):
         junk = bytes([0, 0, 0, source.randrange(40)]) + source.randbytes(source.randrange(64))

@@ -14,12 +14,12 @@ from owsuper.ipc.pipe import Pipe
 
 
 class End:
-    """A pipe in a loop, and what it heard."""
+    """A pipe in a loop, and what it received."""
 
     def __init__(self, loop: Loop, sock: socket.socket) -> None:
-        self.heard: list[Message] = []
+        self.messages: list[Message] = []
         self.eof = 0
-        self.pipe = Pipe(sock, on_message=self.heard.append, on_eof=self._eof)
+        self.pipe = Pipe(sock, on_message=self.messages.append, on_eof=self._eof)
         loop.add(self.pipe)
 
     def _eof(self) -> None:
@@ -50,18 +50,20 @@ def other(sockets: tuple[socket.socket, socket.socket]) -> socket.socket:
     return sockets[1]
 
 
-def test_last_words_are_heard_before_the_end(loop: Loop, end: End, other: socket.socket) -> None:
+def test_the_last_messages_arrive_before_eof(loop: Loop, end: End, other: socket.socket) -> None:
     last = Finished(0, "run", "completed")
     other.sendall(encode(Drain()) + encode(last))
     other.close()
     while not end.eof:
         loop.turn()
-    assert end.heard == [Drain(), last]
+    assert end.messages == [Drain(), last]
     assert end.eof == 1
     assert end.pipe.fileno() == -1
 
 
-def test_a_slow_reader_only_makes_a_queue(loop: Loop, end: End, other: socket.socket) -> None:
+def test_messages_for_a_slow_reader_wait_in_a_queue(
+    loop: Loop, end: End, other: socket.socket
+) -> None:
     message = LeasesRenewed(tuple(f"worker-{n}" for n in range(1000)))
     for _ in range(200):
         end.pipe.send(message)
@@ -76,24 +78,23 @@ def test_a_slow_reader_only_makes_a_queue(loop: Loop, end: End, other: socket.so
     assert bytes(received) == encode(message) * 200
 
 
-def test_a_torn_stream_is_an_end(loop: Loop, end: End, other: socket.socket) -> None:
+def test_a_torn_stream_is_an_eof(loop: Loop, end: End, other: socket.socket) -> None:
     other.sendall(encode(Drain()) + b"Traceback (most recent call last)")
     while not end.eof:
         loop.turn()
     assert end.pipe.fileno() == -1
 
 
-def test_a_reader_that_is_gone_is_an_end_and_no_error(
-    loop: Loop, end: End, other: socket.socket
-) -> None:
+def test_a_closed_reader_is_an_eof_and_no_error(loop: Loop, end: End, other: socket.socket) -> None:
     other.close()
     end.pipe.send(Drain())
     while not end.eof:
         loop.turn()
     end.pipe.send(Drain())
+    assert end.eof == 1
 
 
-def test_descriptors_travel_and_are_closed_here(end: End, other: socket.socket) -> None:
+def test_descriptors_are_sent_and_closed_here(end: End, other: socket.socket) -> None:
     reader, writer = os.pipe()
     end.pipe.send(Drain(), fds=[writer])
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -106,7 +107,7 @@ def test_descriptors_travel_and_are_closed_here(end: End, other: socket.socket) 
     os.close(reader)
 
 
-def test_descriptors_for_nobody_are_closed(end: End, other: socket.socket) -> None:
+def test_descriptors_that_cannot_be_sent_are_closed(end: End, other: socket.socket) -> None:
     other.close()
     reader, writer = os.pipe()
     end.pipe.send(Drain(), fds=[writer])

@@ -1,4 +1,4 @@
-"""A real template and real children. Their application does what the input of a run says."""
+"""Fixtures: a fleet whose children execute the input of a run, and a whole worker."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from owsuper.core.model import ClaimedRun
@@ -22,6 +23,8 @@ from owsuper.supervisor.exit_status import Evidence
 from owsuper.supervisor.fleet import Fleet
 from owsuper.supervisor.signals import SignalInbox
 from owsuper.supervisor.template import TemplateProcess
+from tests.fixtures.processes import Spawn
+from tests.supervisor.worker import FLOWS, Begin, Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -204,3 +207,38 @@ def make_world(application: object) -> Iterator[Callable[..., World]]:
     yield make
     for world in worlds:
         world.close()
+
+
+@pytest.fixture
+def begin(
+    tmp_path: Path,
+    schema: str,
+    database_url: str,
+    conn: psycopg.Connection,
+    spawn_owsuper: Spawn,
+) -> Begin:
+    """Start a worker of FLOWS with these options; by default the worker is ready on return."""
+    (tmp_path / "flows.py").write_text(FLOWS)
+
+    def begin(
+        *options: str, url: str = database_url, ready: bool = True, **environment: str
+    ) -> Worker:
+        program = spawn_owsuper(
+            "--module",
+            "flows",
+            "--log-level=debug",
+            *options,
+            env={
+                "OWSUPER_DATABASE_URL": url,
+                "OWSUPER_SCHEMA": schema,
+                "OWSUPER_PROCESSES": "2",
+                **environment,
+            },
+            cwd=tmp_path,
+        )
+        worker = Worker(program, conn, schema, tmp_path)
+        if ready:
+            worker.log.wait_for(r": ready: ")
+        return worker
+
+    return begin

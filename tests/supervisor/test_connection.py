@@ -118,6 +118,7 @@ def test_a_statement_that_hangs_costs_the_connection_not_the_supervisor(
     kept.until(lambda: kept.connection.up)
     kept.connection.send(ONE, [], kept.results.append)
     kept.until(lambda: kept.results)
+    assert kept.results[0].rows == [(b"1",)]
 
 
 def test_an_attempt_to_connect_without_an_answer_is_given_up(
@@ -129,6 +130,7 @@ def test_an_attempt_to_connect_without_an_answer_is_given_up(
     kept.until(lambda: len(kept.downs) >= 2)
     proxy.restore()
     kept.until(lambda: kept.connection.up)
+    assert all("no answer" in str(exc) for exc in kept.downs[:2])
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])

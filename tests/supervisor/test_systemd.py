@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from owsuper.supervisor.systemd import Systemd
+from tests.supervisor.worker import Begin
 
 
 @pytest.fixture
 def listener(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(tmp_path / "notify"))
-        sock.settimeout(5)
+        sock.settimeout(10)
         yield sock
 
 
@@ -79,3 +80,16 @@ def test_the_watchdog_is_reset_twice_as_often_as_required(
     systemd = Systemd({"NOTIFY_SOCKET": "/nowhere", **environ})
     assert systemd.watchdog_seconds == seconds
     systemd.close()
+
+
+def test_systemd_is_notified_of_start_status_and_stop(
+    begin: Begin, listener: socket.socket
+) -> None:
+    worker = begin(NOTIFY_SOCKET=listener.getsockname(), WATCHDOG_USEC="500000")
+    received: list[str] = []
+    while not {"READY=1", "STATUS=0/2 busy", "WATCHDOG=1"} <= set(received):
+        received.append(listener.recv(1000).decode())
+    assert worker.stop() == 0
+    while "STOPPING=1" not in received:
+        received.append(listener.recv(1000).decode())
+    assert received.index("READY=1") < received.index("STOPPING=1")

@@ -1,0 +1,121 @@
+"""A worker that stops, or is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.supervisor.worker import Begin, Worker
+
+
+def test_after_term_runs_finish_and_no_more_are_claimed(begin: Begin, tmp_path: Path) -> None:
+    worker = begin()
+    run = worker.start("wait_for_file", path=str(tmp_path / "go"))
+    worker.await_effect("waiting")
+    worker.program.terminate()
+    worker.log.wait_for("draining; runs to finish: 1")
+    late = worker.start("record", text="late")
+    (tmp_path / "go").touch()
+    worker.await_outcome(run)
+    assert worker.program.wait() == 0
+    assert worker.get(run).status == "completed"
+    assert worker.effects() == ["waiting", "after"]
+    # Never claimed, or released by a claim that was in flight when the signal arrived.
+    row = worker.get(late)
+    assert (row.status, row.worker_id) in (("pending", None), ("running", None))
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGINT, signal.SIGINT], [signal.SIGQUIT]])
+def test_a_second_int_or_a_quit_stops_now_and_releases_runs(
+    begin: Begin, numbers: list[int]
+) -> None:
+    worker = begin("--graceful-timeout=1h")
+    run = worker.start("wait_for_file", path="/nowhere")
+    worker.await_effect("waiting")
+    for number in numbers:
+        worker.program.signal(number)
+        worker.log.wait_for("draining")
+    assert worker.program.wait() == 0
+    released_uncharged(worker, run)
+
+
+def test_after_the_graceful_time_out_children_are_killed_and_runs_released(begin: Begin) -> None:
+    worker = begin("--graceful-timeout=500ms")
+    run = worker.start("wait_for_file", path="/nowhere")
+    worker.await_effect("waiting")
+    worker.program.terminate()
+    assert worker.program.wait() == 0
+    released_uncharged(worker, run)
+
+
+def released_uncharged(worker: Worker, run: str) -> None:
+    row = worker.get(run)
+    assert (row.status, row.worker_id) == ("running", None)
+    assert row.available_at is not None
+    assert row.available_at <= datetime.now(UTC)
+    assert worker.crashes() == []
+    assert worker.program.descendants() == []
+
+
+def test_a_shutdown_while_the_template_is_stopped_is_bounded(begin: Begin) -> None:
+    worker = begin("--processes=1", "--graceful-timeout=200ms")
+    os.kill(worker.template(), signal.SIGSTOP)
+    worker.kill_child()
+    worker.log.wait_for("child died")
+    worker.program.terminate()
+    assert worker.program.wait() == 0
+    assert worker.program.descendants() == []
+
+
+def test_a_shutdown_while_the_migration_waits_for_a_lock_ends_the_start(
+    begin: Begin, conn: psycopg.Connection, schema: str
+) -> None:
+    begin().stop()
+    conn.execute(f'DELETE FROM "{schema}".owsuper_migrations WHERE version = 6'.encode())
+    with conn.transaction():
+        conn.execute(f'LOCK TABLE "{schema}".workflow_runs IN ACCESS EXCLUSIVE MODE'.encode())
+        worker = begin(ready=False)
+        waiting = "SELECT FROM pg_locks WHERE NOT granted AND relation = $1::regclass"
+        while not conn.execute(waiting, [f'"{schema}".workflow_runs']).fetchall():
+            time.sleep(0.01)  # the worker logs nothing about it
+        worker.program.terminate()
+        assert worker.program.wait() == 0
+        assert worker.program.descendants() == []
+
+
+def test_orphans_do_not_wait_for_a_database_that_does_not_answer(
+    begin: Begin, conn: psycopg.Connection, schema: str
+) -> None:
+    worker = begin("--graceful-timeout=200ms")
+    worker.start("wait_for_file", path="/nowhere")
+    worker.await_effect("waiting")
+    with conn.transaction():
+        conn.execute(f'LOCK TABLE "{schema}".workflow_runs IN ACCESS EXCLUSIVE MODE'.encode())
+        worker.program.kill()
+        worker.await_no_descendants()
+    assert worker.program.descendants() == []
+
+
+def test_a_supervisor_that_is_killed_leaves_no_orphans_and_loses_nothing(
+    begin: Begin, tmp_path: Path
+) -> None:
+    worker = begin("--graceful-timeout=10s")
+    run = worker.start("wait_for_file", path=str(tmp_path / "go"))
+    worker.await_effect("waiting")
+    worker.program.kill()
+    worker.program.wait()
+    (tmp_path / "go").touch()
+    worker.await_no_descendants()
+    row = worker.get(run)
+    assert row.status in ("running", "completed")
+    second = begin()
+    second.log.wait_for("ready")
+    if row.status == "running":
+        second.await_outcome(run)
+    assert worker.effects() == ["waiting", "after"]
