@@ -1,1 +1,1 @@
-"""How fast it is on this machine, beside the database itself and others: ``make bench``."""
+"""Measurements of owsuper, of the database alone, and of other engines: ``make bench``."""

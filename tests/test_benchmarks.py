@@ -1,4 +1,4 @@
-"""The benchmarks, as far as a busy machine can tell: they run, and there are numbers."""
+"""The benchmarks and ``owsuper bench`` run, and print figures."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import psycopg
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import asked
-from owsuper.bench import table
-from owsuper.bench.figures import Figure, latencies, quantile, ratio
-from owsuper.bench.limits import CLIENTS, Limits
-from owsuper.bench.machine import Machine
-from owsuper.bench.server import Server
-from owsuper.bench.suite import MEASUREMENTS
+from benchmarks import table, targets
+from benchmarks.figures import Figure, latencies, quantile, ratio
+from benchmarks.limits import CLIENTS, Limits
+from benchmarks.machine import Machine
+from benchmarks.server import Server
+from benchmarks.suite import MEASUREMENTS
 from tests.fixtures.processes import Program, Spawn
 
 BENCHMARKS = [sys.executable, "-m", "benchmarks"]
@@ -31,7 +30,7 @@ FIRST_FIGURE = {
     "throughput": "throughput: 10 steps, 2 processes × 16 slots: round trips",  # noqa: RUF001
     "io": "async I/O: 50 runs that each await 1 s, beyond that second",
     "enqueue": "enqueue: arun() by 16 asyncio tasks, workers listening",
-    "bell": "bell: INSERT into workflow_runs, 1 client, with / without",
+    "notify": "NOTIFY trigger: INSERT into workflow_runs, 1 client, with / without",
     "bulk": "run_many() of 500",
     "cpu": "CPU-bound 100 ms steps, 2 processes / 1",
     "recovery": "recovery: SIGKILL in a step to that step running elsewhere, p99",
@@ -43,11 +42,11 @@ FIRST_FIGURE = {
     "vacuum": "throughput beside a transaction open for 1 s: end / before",
     "churn": "throughput after 3,600 runs of churn: after / before",
 }
-"""Of each measurement a figure that a quick run has."""
+"""For each measurement, a figure that a quick run has."""
 
 
 def rows(program: Program) -> dict[str, list[str]]:
-    """What was measured, and the other cells of its line."""
+    """The cells of each line of the table, by the first cell."""
     lines = [line for line in program.stdout.text.splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {name: rest for name, *rest in cells}
@@ -72,7 +71,7 @@ def test_a_quick_run_has_figures_of_each_measurement_and_leaves_nothing_behind(
         assert program.wait(timeout=240) == 0, program.stderr.text
         program.end()
         measured = rows(program)
-        assert measured["measured"] == [*table.HEAD[1:], "asked", "met"]
+        assert measured["measured"] == [*table.HEAD[1:], "target", "met"]
         for name in names:
             assert number(measured[FIRST_FIGURE[name]][0]) > 0
         limits = [number(each[0]) for what, each in measured.items() if "limit: " in what]
@@ -82,22 +81,22 @@ def test_a_quick_run_has_figures_of_each_measurement_and_leaves_nothing_behind(
     assert (command.RESULTS.read_bytes() if command.RESULTS.exists() else None) == kept
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_the_schema_is_gone_after_an_interrupt(
-    number: signal.Signals,
+    signal_number: signal.Signals,
     spawn_owsuper: Spawn,
     database_url: str,
     conn: psycopg.Connection,
     tmp_path: Path,
 ) -> None:
     program = spawn_owsuper(
-        *("bench", "--quick", "vacuum", "--hold", "1h", "--database-url", database_url),
+        *("bench", "pickup", "--database-url", database_url),
         cwd=tmp_path,
     )
-    program.stderr.wait_for("measuring vacuum")
+    program.stderr.wait_for("measuring pickup")
     for _ in wait_until(conn, f"SELECT EXISTS ({SCHEMAS})"):
         pass
-    program.signal(number)
+    program.signal(signal_number)
     assert program.wait() == 130
     program.end()
     assert "what was created is being dropped" in program.stderr.text
@@ -106,8 +105,35 @@ def test_the_schema_is_gone_after_an_interrupt(
     assert conn.execute(SCHEMAS).fetchall() == []
 
 
+FIGURES_FOR_USERS = (
+    "pickup: run() to the first line of its step, p50",
+    "round trip: run() to result(), 1 step, p99",
+    "throughput: 1 step, 2 processes with 1 slot",
+    "throughput: 1 step, 2 processes with 16 slots",
+    "enqueue: run() by 16 threads, worker busy",
+    "enqueue: arun() by 16 asyncio tasks, worker busy",
+    "recovery: SIGKILL in a step to the step running elsewhere, p50",
+)
+
+
+@pytest.mark.slow
+def test_owsuper_bench_measures_the_users_database_and_leaves_nothing_behind(
+    spawn_owsuper: Spawn, database_url: str, conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    program = spawn_owsuper("bench", "--quick", "--database-url", database_url, cwd=tmp_path)
+    assert program.wait(timeout=240) == 0, program.stderr.text
+    program.end()
+    described, head, *lines = program.stdout.text.splitlines()
+    assert described.startswith("server_version ")
+    assert head.split()[:2] == ["measured", "median"]
+    medians = {re.split("  +", line)[0]: number(re.split("  +", line)[1]) for line in lines}
+    assert set(FIGURES_FOR_USERS) <= set(medians)
+    assert min(medians.values()) > 0
+    assert conn.execute(SCHEMAS).fetchall() == []
+
+
 def wait_until(conn: psycopg.Connection, query: str) -> Iterator[None]:
-    """Turns until ``query`` is answered by true."""
+    """Yield until ``query`` returns true."""
     while conn.execute(query.encode()).fetchone() != (True,):
         yield
 
@@ -122,18 +148,18 @@ def test_a_measurement_that_does_not_exist_is_answered_by_those_that_do(
     assert "Traceback" not in program.stderr.text
 
 
-def test_the_table_shows_median_spread_limit_and_what_was_asked() -> None:
+def test_the_table_shows_median_spread_limit_and_its_target() -> None:
     figures = [
         Figure("pickup.run.p50", "pickup", "ms", (1.0, 3.0, 2.0), clients=1),
         Figure("cpu.ratio", "two processes", "ratio", (1.5,)),
     ]
     limits = Limits(Server("", ""), 1)
     limits.record({1: 2000.0, 2: 3000.0, 16: 12345.0})
-    columns: table.Columns = {"asked": asked.text, "met": asked.met}
+    columns: table.Columns = {"target": targets.text, "met": targets.met}
     text = list(table.lines(Machine([("CPU", "fast")], ["NO!"]), figures, limits, columns))
     assert text[:4] == ["**NO!**", "", "    CPU  fast", ""]
     head, rule, first, second, *rest = (re.sub(" +", " ", line) for line in text[4:])
-    assert head == "| measured | median | spread | unit | database's own limit | asked | met |"
+    assert head == "| measured | median | spread | unit | database's own limit | target | met |"
     assert re.fullmatch(r"\| -+ \| -+: \| -+: \| -+ \| -+ \| -+ \| -+ \|", rule)
     assert first == (
         "| pickup | 2.00 | 1.00 – 3.00 | ms | 0.50 ms/commit (1 client) | ≤ 2.50 | yes |"  # noqa: RUF001

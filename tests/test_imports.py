@@ -75,8 +75,8 @@ ROOMS = {
         " workflow",
         "psycopg_pool multiprocessing",
     ),
-    # measures what the others do together, from outside for the most part
-    "bench": room("bench db embedded errors settings OpenWorkflow AsyncStep Step Worker"),
+    # measures what users see, as a user's program would
+    "bench": room("bench db errors settings OpenWorkflow Step Worker"),
     # started by itself, with nothing but the standard library
     "embedded": room("embedded errors", DRIVERS),
 }

@@ -17,7 +17,7 @@ from benchmarks.peers.installing import PeerError
 from benchmarks.peers.records import Measured, Record, Skipped, Surroundings
 from benchmarks.peers.roster import PEERS, Peer
 from benchmarks.peers.workloads import QUICK
-from owsuper.bench.server import Server
+from benchmarks.server import Server
 from tests.fixtures.processes import Program, Spawn
 
 COMMAND = [sys.executable, "-m", "benchmarks.peers"]

@@ -15,8 +15,8 @@ from benchmarks.peers.installing import PeerError
 from benchmarks.peers.records import Record
 from benchmarks.peers.roster import PEERS, Peer
 from benchmarks.peers.workloads import FULL, QUICK
+from benchmarks.server import server
 from owsuper import OwsuperError
-from owsuper.bench.server import server
 
 
 def main() -> int:

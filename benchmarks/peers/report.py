@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.peers.records import Measured, Record, Skipped, Surroundings
 from benchmarks.peers.roster import PEERS
-from owsuper.bench.figures import quantile
-from owsuper.bench.table import number
+from owsuper.cli.bench import number, quantile
 
 NONE = "–"  # noqa: RUF001 - a dash, as in tables
 

@@ -10,15 +10,15 @@ from typing import TypeAlias
 
 import psycopg
 
+from benchmarks.limits import Limits
+from benchmarks.machine import QUIET, describe
 from benchmarks.peers import installing, report, workloads
 from benchmarks.peers.installing import PeerError
 from benchmarks.peers.records import Measured, Record, Skipped, Surroundings
 from benchmarks.peers.roster import PEERS, Peer
 from benchmarks.peers.stage import staged
 from benchmarks.peers.workloads import FULL, QUICK, Effort
-from owsuper.bench.limits import Limits
-from owsuper.bench.machine import QUIET, describe
-from owsuper.bench.server import Server, server
+from benchmarks.server import Server, server
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -58,7 +58,7 @@ def measure(
     yield Surroundings(tuple(machine.facts), tuple(machine.warnings), rates)
 
 
-def beside(quick: bool, say: Say) -> str:
+def measure_all(quick: bool, say: Say) -> str:
     """All peers and owsuper, on the server that is configured: the report, as Markdown.
 
     Raises OwsuperError.

@@ -17,7 +17,7 @@ from psycopg import sql
 from benchmarks.peers.installing import PeerError
 from benchmarks.peers.roster import Peer
 from benchmarks.peers.running import Crew
-from owsuper.bench.server import Server
+from benchmarks.server import Server
 
 PATIENCE = 30.0
 

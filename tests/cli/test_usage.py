@@ -60,8 +60,6 @@ MISTAKES = {
         "--timeout: must be a duration",
     ),
     "a module to count": (["runs", "count", "--module", "m"], "no such option: --module"),
-    "few rows": (["bench", "--rows", "10"], "--rows: must be a whole number from 10000 to"),
-    "no time": (["bench", "--hold", "soon"], "--hold: must be a duration from 1s to 1d"),
     "an unreadable URL": (
         ["migrate", "--database-url", "postgresql://u:s3cret@[h/d"],
         "The database URL cannot be read",
@@ -144,7 +142,7 @@ def test_python_dash_m_is_the_same_command(spawn: Spawn, tmp_path: Path) -> None
     assert program.stderr.text.startswith("owsuper: error: --processes: ")
 
 
-@pytest.mark.parametrize("module", ["owsuper.bench", "owsuper.child"])
+@pytest.mark.parametrize("module", ["owsuper.bench.app", "owsuper.child"])
 def test_the_command_never_loads_what_a_supervisor_does_not_need(
     module: str, spawn: Spawn, tmp_path: Path
 ) -> None:

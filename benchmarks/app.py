@@ -1,0 +1,72 @@
+"""The workflows that are measured: those of ``owsuper bench`` and more.
+
+The workers load this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from owsuper import AsyncStep, Step
+from owsuper.bench.app import nothing, ow
+
+
+@dataclass
+class SleepPlan:
+    """``times`` sleeps of this many ``seconds``, after ``steps`` steps."""
+
+    seconds: float
+    times: int = 1
+    steps: int = 0
+
+
+@ow.workflow("sleep")
+def sleep(step: Step, plan: SleepPlan) -> list[float]:
+    """Return when the run woke from each sleep, in seconds since the epoch."""
+    for _ in range(plan.steps):
+        step.run("nothing", nothing)
+    woke = []
+    for _ in range(plan.times):
+        step.sleep("sleep", plan.seconds)
+        woke.append(step.run("woke", time.time))
+    return woke
+
+
+@ow.workflow("await")
+async def await_seconds(step: AsyncStep, seconds: float) -> None:
+    """Run a step that waits, as for an answer from elsewhere."""
+    await step.run("await", asyncio.sleep, seconds)
+
+
+@ow.workflow("compute")
+def compute(step: Step, rounds: int) -> list[float]:
+    """Return when a step that computes began and ended, by the machine's monotonic clock."""
+    return step.run("compute", timed_rounds, rounds)
+
+
+def timed_rounds(rounds: int) -> list[float]:
+    """Compute, and return when that began and ended, by the monotonic clock."""
+    began = time.monotonic()
+    compute_rounds(rounds)
+    return [began, time.monotonic()]
+
+
+def compute_rounds(rounds: int) -> int:
+    """Compute in pure Python."""
+    value = 1
+    for each in range(rounds):
+        value = (value * 31 + each) % 1_000_003
+    return value
+
+
+@ow.workflow("large")
+def large(step: Step, text: str) -> str:
+    """Have a large input, a large result of a step and a large result of the run."""
+    return step.run("echo", echo, text)
+
+
+def echo(text: str) -> str:
+    """Return the argument."""
+    return text

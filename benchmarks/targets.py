@@ -1,0 +1,88 @@
+"""The bounds that the project sets for its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from benchmarks.figures import Figure
+from owsuper.cli.bench import number
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure must be ``bound`` at most, or at least, in the figure's own unit."""
+
+    bound: float
+    at_most: bool
+
+    def met(self, value: float) -> bool:
+        """Whether ``value`` keeps the bound."""
+        return value <= self.bound if self.at_most else value >= self.bound
+
+
+def _most(bound: float) -> Target:
+    return Target(bound, at_most=True)
+
+
+def _least(bound: float) -> Target:
+    return Target(bound, at_most=False)
+
+
+TARGETS: Mapping[str, Target] = MappingProxyType({
+    "pickup.run.p50": _most(2.5),
+    "pickup.run.p99": _most(8),
+    "pickup.insert.p50": _most(2.5),
+    "pickup.insert.p99": _most(8),
+    "roundtrip.p50": _most(5),
+    "roundtrip.p99": _most(15),
+    "timers.default.p99": _most(20),
+    "timers.hour.p99": _most(20),
+    "throughput.1.1.commits_per_run": _most(1.2),
+    "throughput.1.16.commits_per_run": _most(0.3),
+    "throughput.1.1.wal_per_run": _most(2800),
+    "throughput.1.16.wal_per_run": _most(2800),
+    # Durable ones: the claims that PostgreSQL counts among the commits need no flush.
+    "throughput.10.1.flushes_per_step": _most(1.05),
+    "throughput.10.16.commits_per_step": _most(0.3),
+    "io.over": _most(1.5),
+    "notify.ratio.1": _least(0.9),
+    "notify.ratio.16": _least(0.9),
+    "notify.ratio.64": _least(0.9),
+    "bulk.rate": _least(20_000),
+    "cpu.ratio": _least(1.9),
+    "cpu.dispatch": _most(1),
+    "recovery.p50": _most(60),
+    "recovery.p99": _most(150),
+    "backlog.many.claim.ratio": _most(1.5),
+    "backlog.many.idle_poll.ratio": _most(1.5),
+    "backlog.finished.claim.ratio": _most(1.5),
+    "backlog.finished.idle_poll.ratio": _most(1.5),
+    "parked.idle_poll.ratio": _most(1.5),
+    "parked.wake.ratio": _most(1.5),
+    "unregistered.claim.ratio": _most(1.5),
+    "unregistered.idle_poll.ratio": _most(1.5),
+    "vacuum.ratio": _least(0.7),
+    "churn.ratio": _least(0.7),
+    "supervisor.rss": _most(45),
+    "supervisor.idle": _most(0.5),
+    "supervisor.connections": _most(2),
+    "supervisor.busy_child": _most(2),
+    "supervisor.fresh_child": _most(0),
+})  # fmt: skip
+
+
+def text(figure: Figure) -> str:
+    """The bound of this figure as text; empty if there is none."""
+    target = TARGETS.get(figure.key)
+    sign = "≤" if target and target.at_most else "≥"
+    return f"{sign} {number(target.bound)}" if target else ""
+
+
+def met(figure: Figure) -> str:
+    """Whether the figure keeps its bound: yes, NO, or empty if there is none."""
+    target = TARGETS.get(figure.key)
+    if target is None:
+        return ""
+    return "yes" if target.met(figure.median) else "NO"
