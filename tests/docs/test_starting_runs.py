@@ -55,7 +55,7 @@ def test_a_key_finds_a_run_in_whatever_state(shop: Sandbox, end: str) -> None:
     items = "[]" if end == "failed" else "['tea']"
     shop.write(
         "twice.py",
-        "from owsuper import RunError\nfrom shop import Order, order\n"
+        "from owsuper.errors import RunError\nfrom shop import Order, order\n"
         f"first = order.run(Order(7, {items}), idempotency_key='k', available_at='500ms')\n"
         f"if {end == 'canceled'}: first.cancel()\n"
         "try: first.result(timeout='30s')\n"
