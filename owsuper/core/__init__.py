@@ -1,1 +1,1 @@
-"""Pure logic: history in, decisions out. Nothing here does IO, reads a clock or starts a thread."""
+"""Pure logic: history in, decisions out. No IO, no clock, no threads."""

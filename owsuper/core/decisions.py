@@ -1,4 +1,4 @@
-"""What the replay concludes about a step or a run. Data only."""
+"""The decisions of a replay about a step or a run. Data only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from owsuper.stored_error import StoredError
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """The step is done; this is its recorded output (a JSON value)."""
+    """The step is completed; ``output`` is its recorded output (a JSON value)."""
 
     output: Any
 
@@ -27,10 +27,10 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do before ``until``. ``write`` records a wait that is not recorded yet.
+    """The step waits until ``until``. ``write`` records a wait that is not recorded yet.
 
-    ``error`` is set where the wait is the pause before a retry. ``awaits`` is the id of the
-    step attempt when something may come before: the end of a child or, ``for_signal``, a signal.
+    ``error`` is set for the pause before a retry. ``awaits`` is the id of a step attempt whose
+    answer may end the wait earlier: the end of a child run or, with ``for_signal``, a signal.
     """
 
     until: datetime
@@ -49,21 +49,21 @@ class Elapsed:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Nothing is recorded of this wait; it is to begin, as the attempt of this id."""
+    """No attempt of this wait is recorded; begin it as the attempt of this id."""
 
     attempt_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Await:
-    """The wait is recorded, with what is known of its answer."""
+    """The wait is recorded; ``attempt`` holds its answer, if there is one yet."""
 
     attempt: RecordedAttempt
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """The step's retries are exhausted; this is the error of its last attempt, and that attempt."""
+    """The step's retries are exhausted; ``error`` is that of its last attempt."""
 
     error: StoredError
     attempt: RecordedAttempt | None = None
@@ -86,17 +86,19 @@ class Diverged:
     asked: str
 
 
-# How user code ended, as the engine saw it.
+# --- how user code ended ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
+    """The workflow function returned; ``output_json`` is encoded JSON."""
+
     output_json: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """``final``: raising again would be certain, so no retry policy applies."""
+    """The workflow function raised; ``final`` says that no retry can help."""
 
     error: StoredError
     final: bool = False

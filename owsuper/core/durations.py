@@ -1,4 +1,4 @@
-"""Durations and times of day as the tables and the protocol's JSON carry them.
+"""Durations and times, as users write them and as the tables store them.
 
 Inside owsuper a duration is a float of milliseconds and a time is an aware datetime. Users write
 a timedelta, a number of *seconds*, or text with a unit such as ``"30s"``. OpenWorkflow for
@@ -20,7 +20,7 @@ Duration = timedelta | float | str
 
 MIN_TIME: Final = datetime.min.replace(tzinfo=UTC)
 MAX_TIME: Final = datetime.max.replace(tzinfo=UTC)
-"""The first and the last moment that there is. PostgreSQL has others beyond, up to infinity."""
+"""The earliest and the latest datetime. PostgreSQL has times beyond them, up to infinity."""
 
 _SPELLINGS: dict[float, str] = {
     1: "ms msec msecs millisecond milliseconds",
@@ -34,8 +34,7 @@ _SPELLINGS: dict[float, str] = {
 }
 _FACTORS = {word: factor for factor, words in _SPELLINGS.items() for word in words.split()}
 
-# What ECMAScript calls white space. Python's \s differs: it has U+001C-001F and U+0085 as
-# well, and lacks U+FEFF.
+# White space in ECMAScript. Python's \s differs: it adds U+001C-001F and U+0085, and lacks U+FEFF.
 _SPACE = "\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _GRAMMAR = re.compile(rf"(-?\.?[0-9]+)(\.[0-9]+)?(?:[{_SPACE}]*([A-Za-z]+))?")
 
@@ -55,7 +54,7 @@ def _parse(text: str) -> float:
         raise InvalidDuration(f'Invalid duration format: "{text}"')
     whole, fraction = match[1], match[2] or ""
     if "." in whole:
-        fraction = ""  # ".5.5s" reads as 0.5 s, as it does on the other side
+        fraction = ""  # ".5.5s" is 0.5 s, as in OpenWorkflow for TypeScript
     return float(whole + fraction) * factor
 
 
@@ -122,30 +121,34 @@ def seconds(value: Duration) -> float:
 
 
 def truncate_ms(moment: datetime) -> datetime:
-    """``moment`` without its microseconds below a millisecond."""
+    """Return ``moment`` truncated to a whole millisecond."""
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def ceil_ms(moment: datetime) -> datetime:
-    """``moment`` at its own or the next whole millisecond; at the end of time, at the last."""
+    """Return ``moment`` rounded up to a whole millisecond, or down at the end of time."""
     try:
         return truncate_ms(moment + timedelta(microseconds=999))
     except OverflowError:
         return truncate_ms(moment)
 
 
-def in_utc(moment: datetime, what: str) -> datetime:
-    """``moment`` (aware) in UTC. Raises ConfigurationError, naming ``what``, where UTC has none."""
+def in_utc(moment: datetime, parameter: str) -> datetime:
+    """Return ``moment`` (aware) in UTC.
+
+    Raises ConfigurationError, whose message begins with ``parameter``, for a time outside the
+    years 1 to 9999 in UTC.
+    """
     try:
         return moment.astimezone(UTC)
     except OverflowError:
         raise ConfigurationError(
-            f"{what}: {moment.isoformat()} is outside the years 1 to 9999 in UTC"
+            f"{parameter}: {moment.isoformat()} is outside the years 1 to 9999 in UTC"
         ) from None
 
 
 def add_ms(moment: datetime, ms: float) -> datetime:
-    """``moment`` plus ``ms``, to a whole millisecond: truncated towards the epoch. In UTC.
+    """Return ``moment`` plus ``ms`` milliseconds in UTC, truncated towards the epoch to whole ms.
 
     Raises InvalidDuration when the result lies outside the years 1 to 9999.
     """
@@ -160,7 +163,7 @@ def add_ms(moment: datetime, ms: float) -> datetime:
 
 
 def add_ms_clamped(moment: datetime, ms: float) -> datetime:
-    """As ``add_ms`` of a duration that is not negative, but LAST where that lies beyond."""
+    """Return ``moment`` plus ``ms`` (not negative), as ``add_ms`` does, but at most MAX_TIME."""
     try:
         return add_ms(moment, ms)
     except InvalidDuration:
@@ -168,9 +171,9 @@ def add_ms_clamped(moment: datetime, ms: float) -> datetime:
 
 
 def add_years(moment: datetime, years: int) -> datetime:
-    """The same date and time of day ``years`` later; 29 February becomes 1 March.
+    """Return the same date and time of day ``years`` later, but at most MAX_TIME.
 
-    LAST where that lies beyond.
+    29 February becomes 1 March in a year without it.
     """
     if moment.year + years > MAXYEAR:
         return MAX_TIME
@@ -181,17 +184,17 @@ def add_years(moment: datetime, years: int) -> datetime:
 
 
 def iso_ms(moment: datetime) -> str:
-    """``moment`` (aware) as ``YYYY-MM-DDTHH:MM:SS.mmmZ``."""
+    """Return ``moment`` (aware) as ``YYYY-MM-DDTHH:MM:SS.mmmZ``. Raises ValueError if naive."""
     if moment.utcoffset() is None:
         raise ValueError(f"an aware datetime is required, not {moment!r}")
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def parse_iso(text: Any) -> datetime | None:
-    """The time in UTC that another implementation wrote, or None where that is no time.
+    """Return the time in UTC that ``text`` holds, or None if ``text`` is no time.
 
-    Without an offset, UTC is meant. The six-digit years of ECMAScript lie outside what
-    datetime can hold; they become its last or first moment, so that far remains far.
+    A time without an offset is in UTC. The six-digit years of ECMAScript are outside the range of
+    datetime and become MAX_TIME or MIN_TIME.
     """
     if not isinstance(text, str):
         return None

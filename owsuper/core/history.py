@@ -1,4 +1,4 @@
-"""The recorded attempts of a run, folded by step key."""
+"""The recorded attempts of a run, grouped by step key."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from owsuper.core.model import RecordedAttempt, StepKind, StepStatus
 
 
 class History:
-    """Attempts of one run, oldest first, folded by step key; later attempts win.
+    """The attempts of one run, added oldest first, grouped by step key; later attempts win.
 
-    completed     step key → the attempt that answers for the step from now on
+    completed     step key → the attempt that completed the step
     failed        step key → its failed attempts, oldest first
     running       step key → the last attempt that is neither completed nor failed
     """
@@ -24,12 +24,12 @@ class History:
         self.failed: dict[str, list[RecordedAttempt]] = {}
         self.running: dict[str, RecordedAttempt] = {}
         self.counted = 0
-        """Attempts that count towards the step limit: all but those a crash abandoned."""
+        """Attempts that count towards the step limit: all except those that a crash interrupted."""
         for attempt in attempts:
             self.add(attempt)
 
     def add(self, attempt: RecordedAttempt) -> None:
-        """Fold one more attempt, newer than all before it."""
+        """Add an attempt that is newer than all before it."""
         match attempt.status:
             case StepStatus.COMPLETED | StepStatus.SUCCEEDED:
                 self.completed[attempt.step_name] = attempt
@@ -40,11 +40,11 @@ class History:
         self.counted += not attempt.is_abandoned
 
     def keys(self) -> frozenset[str]:
-        """The keys of all steps that have an attempt."""
+        """Return the keys of all steps that have an attempt."""
         return frozenset(self.completed.keys() | self.failed.keys() | self.running.keys())
 
     def kind_of(self, key: str) -> str | None:
-        """The kind of step that is recorded under this key; None where nothing is."""
+        """Return the kind of step that is recorded under this key, or None."""
         if (done := self.completed.get(key)) is not None:
             return done.kind
         if failed := self.failed.get(key):
@@ -54,7 +54,7 @@ class History:
 
 
 def wake_time(attempt: RecordedAttempt) -> datetime | None:
-    """When a running attempt stops waiting, whatever else happens; None if it never waits."""
+    """Return the latest end of a running attempt's wait, or None for an attempt without one."""
     context = attempt.context if isinstance(attempt.context, dict) else {}
     match attempt.kind:
         case StepKind.SLEEP:

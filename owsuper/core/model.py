@@ -1,4 +1,4 @@
-"""What crosses the doors between rooms: runs, step attempts, and writes."""
+"""The data that the packages exchange: runs, step attempts, and writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. It may wait as pending or as running; see ``Run``."""
+    """The status of a run. A run that waits is pending or running; see ``Run``."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -25,6 +25,7 @@ class RunStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
+        """Whether the run has ended."""
         return self in _TERMINAL
 
 
@@ -34,7 +35,7 @@ _TERMINAL = frozenset(
 
 
 class StepKind(StrEnum):
-    """What a step does: call a function, or wait for something."""
+    """The kind of a step: it calls a function, or it waits."""
 
     FUNCTION = "function"
     SLEEP = "sleep"
@@ -44,7 +45,7 @@ class StepKind(StrEnum):
 
 
 class StepStatus(StrEnum):
-    """Where one attempt of a step stands."""
+    """The status of one attempt of a step."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -54,7 +55,7 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChildRunState:
-    """The run that a ``workflow`` step started, as it was when it was looked at.
+    """The run that a ``workflow`` step started, as the database last showed it.
 
     ``output`` and ``error`` are decoded JSON values.
     """
@@ -68,24 +69,24 @@ class ChildRunState:
 
 @dataclass(frozen=True, slots=True)
 class Signal(Generic[T]):
-    """A signal that was waited for, and came; ``data`` is what was sent with it."""
+    """A signal that a step waited for and received, with its ``data``."""
 
     data: T
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveredSignal:
-    """What was sent to a ``signal-wait`` step, decoded."""
+    """A signal that was delivered to a ``signal-wait`` step; ``data`` is decoded JSON."""
 
     data: Any
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedAttempt:
-    """One row of ``step_attempts``; ``output`` is the decoded JSON value.
+    """One row of ``step_attempts``; ``context``, ``output`` and ``error`` are decoded JSON.
 
-    ``answer`` is what is known of that which the step waits for: a ``workflow`` step without
-    one has no child yet, a ``signal-wait`` step without one no signal.
+    ``answer`` is the child run of a ``workflow`` step or the signal of a ``signal-wait`` step. It
+    is None until the child run is started or the signal is delivered.
     """
 
     id: str
@@ -102,9 +103,10 @@ class RecordedAttempt:
 
     @property
     def is_abandoned(self) -> bool:
-        """A step that began something and never ended, as a later pass sees it: a crash cut it off.
+        """Whether a crash interrupted this attempt: a call that began and has no end.
 
-        Nothing is decided by such a row, and it does not count towards the step limit.
+        A later execution decides nothing by such a row. The row does not count towards the step
+        limit.
         """
         return self.kind in _CALLS and self.status not in _ENDED
 
@@ -117,13 +119,14 @@ _ENDED = frozenset({StepStatus.COMPLETED, StepStatus.SUCCEEDED, StepStatus.FAILE
 class ClaimedRun:
     """A run that this worker owns until its lease ends.
 
-    ``claimed_at`` is the database's time of the claim, ``claim_sent`` what time.monotonic()
-    said just before it, which is one clock for all processes of a host. Passes keep time by the
-    database's clock, so that a skewed host neither wakes early nor spins; and from before the
-    claim on, so that no delay on the way to the child makes a sleep shorter. ``first`` says that
-    no history can exist. ``suspect`` says that a process died while it held this run together
-    with others, so that it must have a process of its own. ``input_json`` is None when the input
-    is too large to travel through the pipe (``input_stored``) or SQL NULL.
+    ``claimed_at`` is the time of the claim by the database's clock. ``claim_sent`` is
+    time.monotonic() just before the claim, in seconds; all processes of a host share that clock.
+    Together they give an execution the database's time: a host with a wrong clock neither wakes
+    early nor spins, and a delay on the way to the child makes no sleep shorter.
+
+    ``first`` says that no history can exist. ``suspect`` says that a process died while it held
+    this run together with others: the run gets a process of its own. ``input_json`` is None for
+    SQL NULL, and for an input too large for the pipe (``input_stored``).
     """
 
     run_id: str
@@ -147,7 +150,7 @@ class ClaimedRun:
 
 @dataclass(frozen=True, slots=True)
 class NewChildRun:
-    """A run that a ``workflow`` step is to start; ``input_json`` as in ``StepWrite``."""
+    """A run for a ``workflow`` step to start; ``input_json`` is encoded JSON, None for null."""
 
     run_id: str
     workflow_name: str
@@ -157,10 +160,10 @@ class NewChildRun:
 
 @dataclass(frozen=True, slots=True)
 class StepWrite:
-    """Insert a step attempt, or move the stored one of this id out of ``running``.
+    """Insert a step attempt, or move the stored attempt of this id out of ``running``.
 
-    ``output_json`` is encoded JSON; None is stored as SQL NULL, as is ``b"null"``.
-    Times are on the database's clock. ``child`` is started together with the attempt.
+    ``output_json`` is encoded JSON; None and ``b"null"`` are stored as SQL NULL. Times are on the
+    database's clock. The run ``child`` starts in the same transaction.
     """
 
     attempt_id: str
@@ -177,18 +180,18 @@ class StepWrite:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """The run succeeded."""
+    """The run completes with this output (encoded JSON)."""
 
     output_json: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Give the run back until ``until``; it waits durably.
+    """Park the run until ``until``; it waits in the database.
 
-    ``awaits`` are the ids of the step attempts that wait for a child or a signal: should one of
-    those have come meanwhile, the run is due at once. ``signals`` are those of them that wait for
-    a signal.
+    ``awaits`` are the ids of the step attempts that wait for a child run or a signal. When one of
+    them has its answer by now, the run is due at once. ``signals`` are the ids among them that
+    wait for a signal.
     """
 
     until: datetime
@@ -198,10 +201,10 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Give the run back as pending until ``at``.
+    """Release the run, to be retried at ``at``.
 
-    ``counts`` charges the workflow's own retry budget (a failure of the body, as opposed to
-    the retry of a step).
+    ``counts`` says that the workflow function itself failed, which uses up one of the workflow's
+    attempts. The retry of a step does not.
     """
 
     at: datetime
@@ -211,7 +214,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The run failed for good.
+    """The run fails for good.
 
     ``no_retry_reason`` goes to the log of a run that had retries left; it is not stored.
     """
@@ -222,7 +225,7 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Give the run back, due now: this process must stop."""
+    """Release the run, due now, because this process must stop."""
 
 
 Outcome = Complete | Park | Retry | Fail | Release
@@ -230,10 +233,10 @@ Outcome = Complete | Park | Retry | Fail | Release
 
 @dataclass(frozen=True, slots=True)
 class WriteSet:
-    """Writes on one run that stand or fall together, behind the fence of ``worker_id``.
+    """Writes on one run, committed together or not at all, behind the fence of ``worker_id``.
 
-    ``first`` says that this is the run's first claim, so that no failure and no crash of it can
-    have been recorded, and none need be forgotten when it ends.
+    ``first`` says that this is the run's first claim: no failure and no crash of the run can be
+    recorded, so none must be deleted when it ends.
     """
 
     run_id: str

@@ -1,4 +1,4 @@
-"""Names: which are allowed, and how repeated step names become durable ones."""
+"""Names: the rule for valid names, and the keys of steps whose name repeats."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from owsuper.errors import ConfigurationError, StepUsageError
 
 MAX_NAME_LENGTH = 500
-"""Characters in the name of a step or workflow: they are index keys, whose size is bounded."""
+"""The most characters in a name. Names are index keys, whose size PostgreSQL bounds."""
 
 
 class StepNames:
-    """The step names handed out in one pass; durable names depend on the order of the calls.
+    """The step keys of one execution; keys depend on the order of the calls.
 
-    The first ``charge`` is ``charge``, the next ``charge:1``, then ``charge:2``. A number that
-    the user took explicitly is skipped.
+    The first ``charge`` gets the key ``charge``, the next ``charge:1``, then ``charge:2``. A key
+    that the user has taken as a name is skipped.
     """
 
     __slots__ = ("_next", "_used")
@@ -24,7 +24,7 @@ class StepNames:
         self._next: dict[str, int] = {}
 
     def resolve(self, base: str) -> str:
-        """The durable name for this call of a step named ``base``."""
+        """Return the key for this call of a step named ``base``."""
         name = base
         if base in self._used:
             index = self._next.get(base, 1)
@@ -35,30 +35,30 @@ class StepNames:
         return name
 
     def __contains__(self, name: str) -> bool:
-        """Whether this durable name was handed out."""
+        """Whether this key is in use."""
         return name in self._used
 
     def __iter__(self) -> Iterator[str]:
-        """All that were handed out, in no order."""
+        """Iterate over all keys in use, in no order."""
         return iter(self._used)
 
 
 def check_step_name(name: str) -> str:
-    """``name``, if a step may be called so. Raises StepUsageError."""
+    """Return ``name`` if it is a valid step name. Raises StepUsageError."""
     if problem := _problem(name):
         raise StepUsageError(f"Invalid step name {_shown(name)}: {problem}")
     return name
 
 
 def check_workflow_name(name: str) -> str:
-    """``name``, if a workflow may be called so. Raises ConfigurationError."""
+    """Return ``name`` if it is a valid workflow name. Raises ConfigurationError."""
     if problem := _problem(name):
         raise ConfigurationError(f"Invalid workflow name {_shown(name)}: {problem}")
     return name
 
 
 def check_signal(name: str) -> str:
-    """``name``, if a signal may be called so. Raises ConfigurationError."""
+    """Return ``name`` if it is a valid signal name. Raises ConfigurationError."""
     if problem := _problem(name):
         raise ConfigurationError(f"Invalid signal name {_shown(name)}: {problem}")
     return name

@@ -1,8 +1,8 @@
 """Replay: the history of a run in, decisions about its steps and its end out.
 
-One Replay serves one pass of the workflow function. It never sees user code, a clock or the
-database: the caller says what time it is and performs what is decided. The same history and
-the same questions at the same times give the same decisions.
+One Replay serves one execution of the workflow function. It sees no user code, no clock and no
+database: the caller passes the time and performs the decisions. The same history and the same
+calls at the same times give the same decisions.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ from owsuper.errors import ConfigurationError
 from owsuper.stored_error import StoredError
 
 STEP_LIMIT: Final = 1000
-"""Step attempts a run may have unless its workflow says otherwise, as in OpenWorkflow."""
+"""The most step attempts of a run, by default; OpenWorkflow for TypeScript has the same limit."""
 
 LARGEST_STEP_LIMIT: Final = 1_000_000
-"""All of a run's attempts are read before each pass, and kept in memory."""
+"""The highest limit that a workflow may set: every execution reads all attempts into memory."""
 
 
 def check_step_limit(value: Any) -> int:
-    """``value``, if a workflow may have it as its step limit. Raises ConfigurationError."""
+    """Return ``value`` if it is a valid step limit. Raises ConfigurationError."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or not 1 <= value <= LARGEST_STEP_LIMIT:
         raise ConfigurationError(
@@ -64,11 +64,11 @@ def check_step_limit(value: Any) -> int:
 
 
 class Replay:
-    """The memory of one pass.
+    """The state of one execution of a run: what is recorded, and what this execution adds.
 
-    ``failures`` counts the earlier failures of the workflow function itself (not of steps);
-    ``deadline`` is the run's. ``new_id`` makes ids for step attempts. ``run_id`` seeds the jitter
-    of the workflow's own retries.
+    ``failures`` counts the earlier failures of the workflow function itself, not of its steps.
+    ``policy`` and ``deadline`` are the run's, ``limit`` its step limit. ``new_id`` makes ids for
+    step attempts. ``run_id`` seeds the jitter of the workflow's own retries.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Replay:
     ) -> None:
         self._history = History(attempts)
         self._recorded = self._history.keys()
-        """The keys of all steps that earlier passes have asked for, as far as it is known."""
+        """The keys of all steps that earlier executions have recorded."""
         self._names = StepNames()
         self._new_id = new_id
         self._failures = failures
@@ -92,33 +92,36 @@ class Replay:
         self._deadline = deadline
         self._limit = limit
         self._run_id = run_id
-        self._under_way: set[str] = set()
-        """Keys of the attempts that this pass makes and has not recorded yet."""
+        self._in_flight: set[str] = set()
+        """The keys of attempts that this execution has begun and not recorded yet."""
 
     def key(self, name: str) -> str:
-        """The durable name of the step that is called ``name`` now, in call order."""
+        """Return the key of the next step named ``name``; keys depend on the order of calls."""
         return self._names.resolve(name)
 
     # --- whether code and history belong together -------------------------------------------
 
     def check_kind(self, key: str, kind: StepKind) -> Diverged | None:
-        """What is wrong if the step that is called now is recorded as one of another kind."""
+        """Return the divergence if this step is recorded as one of another kind, else None."""
         recorded = self._history.kind_of(key)
         if recorded is None or recorded == kind:
             return None
-        return Diverged(key, str(recorded), str(kind))  # their repr is for people, in a message
+        return Diverged(key, str(recorded), str(kind))  # plain text: a message shows their repr
 
     def unreached(self) -> list[str]:
-        """The completed steps, oldest first, that this pass has not asked for."""
+        """Return the keys of completed steps that this execution has not called, oldest first."""
         return [key for key in self._history.completed if key not in self._names]
 
     @property
     def is_beyond_history(self) -> bool:
-        """Whether this pass has asked for a step of which nothing was recorded before it."""
+        """Whether this execution has called a step that no earlier execution recorded."""
         return any(key not in self._recorded for key in self._names)
 
     def overrun(self) -> OverLimit | None:
-        """Whether the history alone exceeds the step limit; it need not be whole then."""
+        """Return the excess if the history alone exceeds the step limit, else None.
+
+        The history need not be complete then.
+        """
         count = self._history.counted
         return OverLimit(self._limit, count) if count > self._limit else None
 
@@ -131,6 +134,7 @@ class Replay:
         now: datetime,
         kind: StepKind = StepKind.FUNCTION,
     ) -> Recall | Execute | Wait | Reject | OverLimit | Diverged:
+        """Decide about a step that calls a function or sends a signal."""
         if diverged := self.check_kind(key, kind):
             return diverged
         done = self._history.completed.get(key)
@@ -148,19 +152,19 @@ class Replay:
                 return Reject(error)
             if due > now:
                 return Wait(due, error=error)
-        if over := self._room():
+        if over := self._limit_reached():
             return over
-        self._under_way.add(key)
+        self._in_flight.add(key)
         row = self._history.running.get(key)
         resumed = row is not None and row.kind == kind == StepKind.SIGNAL_SEND
         return Execute(row.id if row and resumed else self._new_id(), len(failed) + 1)
 
     def failures_of(self, key: str) -> int:
-        """How many attempts of this step have failed so far."""
+        """Return how many attempts of this step have failed so far."""
         return len(self._history.failed.get(key, ()))
 
     def record(self, write: StepWrite, output: Any = None) -> None:
-        """Remember an attempt that this pass makes, as if it had been read back."""
+        """Add an attempt of this execution to the history, as if it had been read back."""
         attempt = RecordedAttempt(
             id=write.attempt_id,
             step_name=write.step_name,
@@ -174,7 +178,7 @@ class Replay:
             finished_at=write.finished_at,
             answer=self._answer_of(write),
         )
-        self._under_way.discard(write.step_name)
+        self._in_flight.discard(write.step_name)
         counted = self._history.counted
         self._history.add(attempt)
         if write.kind != StepKind.FUNCTION and write.status != StepStatus.RUNNING:
@@ -188,8 +192,8 @@ class Replay:
         began = self._history.running.get(write.step_name)
         return began.answer if began is not None and began.id == write.attempt_id else None
 
-    def _room(self) -> OverLimit | None:
-        count = self._history.counted + len(self._under_way)
+    def _limit_reached(self) -> OverLimit | None:
+        count = self._history.counted + len(self._in_flight)
         return OverLimit(self._limit, count) if count >= self._limit else None
 
     # --- sleeps -----------------------------------------------------------------------------
@@ -197,9 +201,10 @@ class Replay:
     def sleep(
         self, key: str, duration_ms: Callable[[], float], now: datetime, at: datetime | None = None
     ) -> Recall | Wait | Elapsed | OverLimit | Diverged:
-        """``duration_ms`` is asked only when the sleep begins: a recorded one never restarts.
+        """Decide about a sleep of ``duration_ms()`` milliseconds, or until ``at``.
 
-        With ``at`` it lasts until then, and the duration does not matter.
+        ``duration_ms`` is called only when the sleep begins: a recorded sleep never restarts. With
+        ``at``, the duration is ignored.
         """
         if diverged := self.check_kind(key, StepKind.SLEEP):
             return diverged
@@ -219,9 +224,9 @@ class Replay:
                 context=row.context,
             )
             return Elapsed(replace(began, status=StepStatus.COMPLETED, finished_at=now))
-        if over := self._room():
+        if over := self._limit_reached():
             return over
-        # what is stored has whole milliseconds, and a sleep must not be shorter than was asked
+        # Stored times have whole milliseconds, and rounding must not make a sleep shorter.
         until = add_ms(ceil_ms(now), duration_ms()) if at is None else ceil_ms(at)
         context = {"kind": "sleep", "resumeAt": iso_ms(until)}
         began = StepWrite(
@@ -234,7 +239,7 @@ class Replay:
     def awaited(
         self, key: str, kind: StepKind
     ) -> Recall | Reject | Await | Begin | OverLimit | Diverged:
-        """Where a wait for a child or a signal stands."""
+        """Decide about a wait for a child run or a signal."""
         if diverged := self.check_kind(key, kind):
             return diverged
         done = self._history.completed.get(key)
@@ -245,15 +250,15 @@ class Replay:
         row = self._history.running.get(key)
         if row is not None and row.kind == kind:
             return Await(row)
-        return self._room() or Begin(self._new_id())
+        return self._limit_reached() or Begin(self._new_id())
 
     def answered(self, key: str, answer: ChildRunState | DeliveredSignal | None) -> None:
-        """Remember what was found that this wait waits for."""
+        """Add an answer that was read to the recorded wait; None changes nothing."""
         row = self._history.running[key]
         self._history.running[key] = replace(row, answer=answer or row.answer)
 
     def waits_for_signal(self, signal: str) -> str | None:
-        """The key of a recorded wait for ``signal`` that the code has not come to in this pass."""
+        """Return the key of a recorded wait for ``signal`` that this execution has not reached."""
         for key, row in self._history.running.items():
             context = row.context if isinstance(row.context, dict) else {}
             waits = row.kind == StepKind.SIGNAL_WAIT and context.get("signal") == signal
@@ -261,10 +266,10 @@ class Replay:
                 return key
         return None
 
-    # --- the end of a pass ------------------------------------------------------------------
+    # --- the end of an execution ------------------------------------------------------------
 
     def suspend(self, waits: Sequence[Wait]) -> Outcome:
-        """Every branch waits: give the run back until the first of them is due."""
+        """Return how to release a run whose branches all wait: until the first one is due."""
         earliest = min(waits, key=lambda wait: wait.until)
         only_retries = all(wait.error is not None for wait in waits)
         if only_retries and earliest.error is not None:
@@ -276,20 +281,20 @@ class Replay:
         )
 
     def finish(self, end: Returned | Raised, now: datetime) -> Outcome:
-        """User code ended."""
+        """Return the outcome of a run whose workflow function returned or raised."""
         if isinstance(end, Returned):
             return Complete(end.output_json)
-        error = replace(end.error, final=False)  # said of a step; of a run it means nothing
+        error = replace(end.error, final=False)  # ``final`` is about steps, not runs
         policy = WORKFLOW_DEFAULT if end.final else self._policy
         failures = self._failures + 1
         seed = f"{self._run_id}:{failures}"
-        verdict = decide(policy, failures, self._deadline, now, error, seed)
-        if isinstance(verdict, RetryAt):
-            return Retry(verdict.at, error, counts=True)
-        return Fail(verdict.error, error.no_retry_reason)
+        decision = decide(policy, failures, self._deadline, now, error, seed)
+        if isinstance(decision, RetryAt):
+            return Retry(decision.at, error, counts=True)
+        return Fail(decision.error, error.no_retry_reason)
 
     def over_limit(self, over: OverLimit) -> Fail:
-        """The stored error of a run that reached the step limit, as OpenWorkflow words it."""
+        """Return the failure of a run at its step limit, with OpenWorkflow's error text."""
         return Fail(
             {
                 "name": "StepLimitExceededError",

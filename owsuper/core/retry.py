@@ -15,32 +15,32 @@ from owsuper.errors import ConfigurationError, InvalidDuration, NonRetryableErro
 from owsuper.stored_error import StoredError
 
 DEADLINE_ERROR = {"message": "Workflow run deadline exceeded"}
-"""Stored as the error of a run that ended because its deadline passed."""
+"""The stored error of a run that failed at its deadline."""
 
 _LONGEST_MS = milliseconds("100y")
 
-Failures: TypeAlias = (
+FailureFilter: TypeAlias = (
     type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 )
-"""Those of a type, those of any of several types, or those of which a predicate is true."""
+"""An exception type, several exception types, or a predicate."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often to repeat what failed, and how long to wait in between.
+    """How often to retry a failed step or workflow, and how long to wait in between.
 
-    The n-th failure is followed by a pause of ``initial_interval`` times
-    ``backoff_coefficient`` to the power n - 1, at most ``maximum_interval``. Intervals
-    are a timedelta, seconds, or text such as ``"500ms"``. ``maximum_attempts`` counts the
-    first attempt too; 0 means without limit. ``jitter``, from 0 to 1, is the share of each pause
-    that is left to chance: with 0.25 it is between three quarters and the whole of it.
+    The pause after the n-th failure is ``initial_interval`` times ``backoff_coefficient`` to the
+    power n - 1, at most ``maximum_interval``. An interval is a timedelta, a number of seconds, or
+    text such as ``"500ms"``. ``maximum_attempts`` includes the first attempt; 0 means no limit.
+    ``jitter``, from 0 to 1, is the random share of each pause: with 0.25, a pause has between
+    three quarters and the whole of its length.
 
-    ``retry_on`` says what is repeated at all, and ``never_retry`` what is not, whatever
-    ``retry_on`` says: an exception type, a tuple of them, or a function that is given the
-    exception and returns a bool. A NonRetryableError is never repeated.
+    ``retry_on`` limits retries to some failures. ``never_retry`` excludes failures and wins over
+    ``retry_on``. Each is an exception type, a tuple of exception types, or a function that takes
+    the exception and returns a bool. A NonRetryableError is never retried.
 
-    The defaults are those of a step without a policy. A *workflow* without a policy is not
-    repeated at all, while one with ``retry=RetryPolicy()`` is attempted ten times.
+    The defaults apply to a step without a policy. A *workflow* without a policy has one attempt;
+    a workflow with ``retry=RetryPolicy()`` has ten.
 
     Raises ConfigurationError, which names the field.
     """
@@ -50,8 +50,8 @@ class RetryPolicy:
     maximum_interval: Duration = "100s"
     maximum_attempts: int = 10
     jitter: float = 0.0
-    retry_on: Failures | None = None
-    never_retry: Failures | None = None
+    retry_on: FailureFilter | None = None
+    never_retry: FailureFilter | None = None
 
     initial_ms: float = field(init=False, repr=False, compare=False)
     maximum_ms: float = field(init=False, repr=False, compare=False)
@@ -62,10 +62,9 @@ class RetryPolicy:
         _check_jitter(self.jitter)
         _check_failures("retry_on", self.retry_on)
         _check_failures("never_retry", self.never_retry)
-        # Frozen: this is the one moment at which a field may be set.
-        put = object.__setattr__
-        put(self, "initial_ms", _interval_ms("initial_interval", self.initial_interval))
-        put(self, "maximum_ms", _interval_ms("maximum_interval", self.maximum_interval))
+        set_field = object.__setattr__  # the class is frozen
+        set_field(self, "initial_ms", _interval_ms("initial_interval", self.initial_interval))
+        set_field(self, "maximum_ms", _interval_ms("maximum_interval", self.maximum_interval))
 
 
 def _interval_ms(name: str, value: Duration) -> float:
@@ -105,20 +104,20 @@ def _check_jitter(value: Any) -> None:
 
 
 def _check_failures(field: str, value: Any) -> None:
-    """Raise ConfigurationError, which names the ``field``, if ``value`` is no Failures."""
+    """Raise ConfigurationError, which names the ``field``, if ``value`` is no filter."""
     if value is None or _is_exception_type(value):
         return
     if isinstance(value, tuple) and all(map(_is_exception_type, value)):
         return
     if not callable(value) or isinstance(value, type):
         raise ConfigurationError(
-            f"RetryPolicy.{field}: {value!r:.100} must be an exception type, a tuple of them, or a"
-            " function that is given the exception and returns a bool"
+            f"RetryPolicy.{field}: {value!r:.100} must be an exception type, a tuple of exception"
+            " types, or a function that takes the exception and returns a bool"
         )
     if inspect.iscoroutinefunction(value):
         raise ConfigurationError(
-            f"RetryPolicy.{field}: {value!r:.100} is an async function, which nobody awaits. Use a"
-            " def function that returns a bool."
+            f"RetryPolicy.{field}: {value!r:.100} is an async function. Use a def function that"
+            " returns a bool."
         )
 
 
@@ -131,7 +130,7 @@ WORKFLOW_DEFAULT = RetryPolicy(maximum_attempts=1)
 
 
 def backoff_ms(policy: RetryPolicy, n: int) -> float:
-    """Milliseconds to wait after the ``n``-th failure, without jitter."""
+    """Return the milliseconds to wait after the ``n``-th failure, without jitter."""
     try:
         growth = float(policy.backoff_coefficient) ** max(0, n - 1)
     except OverflowError:
@@ -140,24 +139,24 @@ def backoff_ms(policy: RetryPolicy, n: int) -> float:
 
 
 def pause_ms(policy: RetryPolicy, n: int, seed: str) -> float:
-    """Milliseconds to wait after the ``n``-th failure.
+    """Return the milliseconds to wait after the ``n``-th failure, with jitter.
 
-    The jitter is as good as random, and the same for the same ``seed``: whoever looks at that
-    failure again, in another process, must find it due at the same time.
+    The same ``seed`` gives the same jitter: a replay in another process must find the retry due
+    at the same time.
     """
     pause = backoff_ms(policy, n)
     return pause * (1 - policy.jitter * _fraction(seed)) if policy.jitter else pause
 
 
 def _fraction(seed: str) -> float:
-    """A number from 0 to 1, evenly distributed over seeds."""
+    """A number from 0 to 1, uniformly distributed over seeds."""
     digest = hashlib.blake2b(seed.encode(), digest_size=8).digest()
     return int.from_bytes(digest) / (2**64 - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """Try again at ``at``."""
+    """Retry at ``at``."""
 
     at: datetime
 
@@ -177,9 +176,9 @@ def decide(
     error: StoredError,
     seed: str = "",
 ) -> RetryAt | GiveUp:
-    """What follows the failure number ``failures`` (from 1) of what ``policy`` covers.
+    """Decide what follows failure number ``failures`` (from 1) under ``policy``.
 
-    An error marked ``final`` is never repeated. ``seed`` is that of the jitter.
+    A ``final`` error is never retried. ``seed`` is that of the jitter.
     """
     if deadline is not None and now >= deadline:
         return GiveUp(dict(DEADLINE_ERROR))
@@ -191,56 +190,62 @@ def decide(
     return RetryAt(at)
 
 
-# --- which failures are repeated -----------------------------------------------------------------
+# --- which failures are retried ------------------------------------------------------------------
+# A filter is applied once, to the exception. Its result is stored with the failure, so that a
+# replay in another process, which has no exception, decides the same.
 
 _Quantifier: TypeAlias = Callable[[Iterable[bool]], bool]
 
 
-class _NoAnswerError(Exception):
-    """A predicate says neither yes nor no; the message says what it does instead."""
+class _InvalidPredicateError(Exception):
+    """A predicate raised, or returned no bool; the message says which."""
 
 
 def no_retry_reason(policy: RetryPolicy, exc: BaseException) -> str | None:
-    """Why ``policy`` does not repeat what raised ``exc``, however many attempts are left.
+    """Return why ``policy`` does not retry after ``exc``, or None if it does.
 
-    None where it does. Of an exception group, as a TaskGroup raises it, every member must be
-    among ``retry_on`` and none among ``never_retry``; a predicate is given the group itself. A
-    predicate that raises or says no bool makes the failure final: to repeat it could go on for
-    ever. Never raises.
+    The attempts left do not matter here. In an exception group, as a TaskGroup raises, every
+    member must match ``retry_on`` and none may match ``never_retry``; a predicate gets the group
+    itself. A predicate that raises, or returns no bool, makes the failure final: otherwise the
+    retries might never end. Never raises.
     """
-    if _is_a(exc, NonRetryableError, any):
+    if _is_instance(exc, NonRetryableError, any):
         return "NonRetryableError"
     try:
-        if policy.never_retry is not None and _among(exc, policy.never_retry, "never_retry", any):
+        if policy.never_retry is not None and _matches(exc, policy.never_retry, "never_retry", any):
             return "RetryPolicy.never_retry"
-        if policy.retry_on is not None and not _among(exc, policy.retry_on, "retry_on", all):
+        if policy.retry_on is not None and not _matches(exc, policy.retry_on, "retry_on", all):
             return "RetryPolicy.retry_on"
-    except _NoAnswerError as reason:
+    except _InvalidPredicateError as reason:
         return str(reason)
     return None
 
 
-def _among(exc: BaseException, failures: Failures, field: str, of_group: _Quantifier) -> bool:
-    """Whether ``exc`` is one of ``failures``. Raises _NoAnswerError."""
+def _matches(
+    exc: BaseException, failures: FailureFilter, field: str, quantifier: _Quantifier
+) -> bool:
+    """Whether ``exc`` matches ``failures``. Raises _InvalidPredicateError."""
     if isinstance(failures, (type, tuple)):
-        return _is_a(exc, failures, of_group)
+        return _is_instance(exc, failures, quantifier)
     try:
         answer: Any = failures(exc)
     except BaseException as broken:  # user code
         summary = StoredError.from_exception(broken).summary()
-        raise _NoAnswerError(f"RetryPolicy.{field} raised {summary}") from None
+        raise _InvalidPredicateError(f"RetryPolicy.{field} raised {summary}") from None
     if not isinstance(answer, bool):
-        raise _NoAnswerError(f"RetryPolicy.{field} returned {type(answer).__name__}, not a bool")
+        raise _InvalidPredicateError(
+            f"RetryPolicy.{field} returned {type(answer).__name__}, not a bool"
+        )
     return answer
 
 
-def _is_a(
+def _is_instance(
     exc: BaseException,
     types: type[BaseException] | tuple[type[BaseException], ...],
-    of_group: _Quantifier,
+    quantifier: _Quantifier,
 ) -> bool:
     if isinstance(exc, types):
         return True
-    return isinstance(exc, BaseExceptionGroup) and of_group(
-        _is_a(each, types, of_group) for each in exc.exceptions
+    return isinstance(exc, BaseExceptionGroup) and quantifier(
+        _is_instance(each, types, quantifier) for each in exc.exceptions
     )

@@ -1,4 +1,4 @@
-"""What leaves user code when a run must stop here: parked, fenced off, or given back."""
+"""The exception that unwinds user code when a run leaves its process: parked, lost or released."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _KEY: Final = object()
 
 
 class Unwind(BaseException):
-    """Unwinds user code. Not an Exception, so ``except Exception`` lets it through.
+    """Unwinds user code. It is no Exception, so ``except Exception`` does not catch it.
 
-    The engine never decides by what comes out of user code: it decides by its own record, so
-    a bare ``except:`` that swallows this changes nothing. Only the engine can make one.
+    The engine decides by its own record and not by what user code raises, so a bare ``except:``
+    that swallows this exception changes nothing. Only the engine can construct one.
     """
 
     def __init__(self, key: object = None) -> None:
@@ -21,5 +21,5 @@ class Unwind(BaseException):
 
 
 def unwind() -> Unwind:
-    """A fresh Unwind, for the engine to raise."""
+    """Return a new Unwind for the engine to raise."""
     return Unwind(_KEY)

@@ -339,8 +339,8 @@ def test_pydantic_is_neither_imported_nor_needed():
     [
         (bytes, "bytes"),
         (list[set[int]], "a set"),
-        (dict[int, str], "a dict whose keys are no text"),
-        (dict[uuid.UUID, str], "a dict whose keys are no text"),
+        (dict[int, str], "a dict whose keys are not text"),
+        (dict[uuid.UUID, str], "a dict whose keys are not text"),
         (tuple[frozenset[str], int], "a frozenset"),
     ],
 )

@@ -282,7 +282,7 @@ def test_what_is_not_to_be_retried_is_decided_once_and_holds_for_every_later_pol
     assert world.clock == START + timedelta(milliseconds=10), "it was not waited for a retry"
     [failure] = [row.error for row in world.rows.values() if row.error]
     assert failure["final"] is True
-    assert "why_final" not in failure
+    assert "no_retry_reason" not in failure
 
 
 @given(st.floats(0, 1), st.integers(1, 5), st.lists(st.integers(0, 14), max_size=6))

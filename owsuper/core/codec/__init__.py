@@ -1,11 +1,10 @@
-"""Between Python values and the JSON that the database keeps.
+"""Conversion between Python values and the JSON in the database.
 
-What goes in: None, bool, int, float, str, list, tuple and dict with str keys; dataclasses,
-attrs classes, msgspec Structs and pydantic models; enums (their value), UUID, date, time,
-timedelta and aware datetimes (ISO 8601 text) and Decimal (text, so that no digit is lost).
-What comes out is plain JSON, converted to the declared type where there is one. Nothing else
-goes in: no bytes, no sets, nothing that JSON would have to guess at. A pydantic model is
-written as pydantic writes it, by its own rules.
+These values can be stored: None, bool, int, float, str, list, tuple, and dict with str keys;
+dataclasses, attrs classes, msgspec Structs and pydantic models; enums (as their value), UUID,
+date, time, timedelta and aware datetimes (as ISO 8601 text), and Decimal (as text, so that no
+digit is lost). Bytes, sets and other objects cannot. A pydantic model is written by pydantic's
+own rules. A value that is read is plain JSON, or of the declared type if there is one.
 """
 
 from owsuper.core.codec.conversion import check_type, convert

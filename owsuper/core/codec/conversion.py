@@ -87,14 +87,14 @@ def _build(type_: Any) -> Converter | None:
     try:
         foreign = next(_foreign(msgspec.inspect.type_info(type_)), None)
         reason = f"{_name(foreign)} cannot be made from JSON"
-    except Exception as error:  # an annotation that does not resolve raises what it likes
+    except Exception as error:  # an annotation that does not resolve may raise anything
         foreign, reason = type_, f"{type(error).__name__}: {error}"
     if foreign is None:
         return partial(
             msgspec.convert, type=type_, strict=True, str_keys=True, dec_hook=_convert_custom
         )
     if "pydantic" in sys.modules:
-        with suppress(Exception):  # pydantic cannot handle it either: msgspec's reason stands
+        with suppress(Exception):  # if pydantic fails too, msgspec's reason is reported
             model = adapter(type_)
             model.json_schema()  # raises where JSON has no form for the type, or it is unresolved
             return partial(_validate, model)
@@ -108,7 +108,7 @@ _build_once = lru_cache(maxsize=1024)(_build)
 
 
 def _foreign(info: Any) -> Iterator[type]:
-    """The classes below ``info`` that neither msgspec nor pydantic can make from JSON."""
+    """The classes within ``info`` that neither msgspec nor pydantic can make from JSON."""
     for node in _nodes(info):
         if (
             isinstance(node, msgspec.inspect.CustomType)
@@ -138,7 +138,7 @@ _NO_KEYS = (
 
 
 def _unstorable(type_: Any) -> str | None:
-    """What below ``type_`` has no form in JSON, whatever its value. One kind of a union has."""
+    """The kind within ``type_`` that never has a JSON form; unions are not searched."""
     try:
         info = msgspec.inspect.type_info(type_)
     except Exception:  # pydantic's, with rules of its own
@@ -147,12 +147,12 @@ def _unstorable(type_: Any) -> str | None:
         if (kind := _WITHOUT_JSON.get(type(node))) is not None:
             return kind
         if isinstance(node, msgspec.inspect.DictType) and isinstance(node.key_type, _NO_KEYS):
-            return "a dict whose keys are no text"
+            return "a dict whose keys are not text"
     return None
 
 
 def _nodes(info: Any, past: type | tuple[()] = ()) -> Iterator[Any]:
-    """``info`` and what is below it, but nothing below custom types or nodes of kind ``past``."""
+    """``info`` and the nodes within it, except within custom types and nodes of kind ``past``."""
     seen: set[int] = set()
     left = [info]
     while left:
@@ -175,7 +175,7 @@ def _convert_custom(kind: type, value: Any) -> Any:
 
 
 def _validate(model: Any, value: Any) -> Any:
-    # As JSON: pydantic reads a datetime, say, from text even where the model is strict.
+    # From JSON, pydantic reads a datetime from text even in a strict model.
     return model.validate_json(orjson.dumps(value))
 
 
@@ -186,7 +186,7 @@ _FIELD = re.compile(r"^Object (missing required|contains unknown) field `([^`]*)
 
 
 def _explain(error: Exception) -> tuple[str, str]:
-    """The path below the value's root (such as ``.user.id``), and what is wrong there."""
+    """The path of the fault below the value's root, such as ``.user.id``, and the reason."""
     if not isinstance(error, msgspec.ValidationError):
         return _explain_foreign(error)
     text, path = str(error), ""

@@ -1,8 +1,8 @@
-"""Where in a value lies what cannot be stored, and why.
+"""Find the part of a value that cannot be stored, and the reason.
 
-This walks the value in Python, so it runs only where the encoder has refused, or where the
-bytes that it wrote look as if it had let something pass. It keeps its own stack, because a
-value may be nested more deeply than Python has frames to spare.
+The search walks the value in Python. It runs only when the encoder refuses the value, or when
+the encoded bytes contain something suspicious. It keeps its own stack, because a value may be
+nested more deeply than Python's frames allow.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep. Flatten it."
 Key = str | int
 Members = Iterator[tuple[Key, Any]]
 
-# Types not worth a look: none at all, or those that the encoder never lets pass wrongly.
+# Types that are always storable, and types that the encoder always checks itself.
 NONE_HARMLESS: frozenset[type] = frozenset({bool, type(None)})
 TEXT_HARMLESS: frozenset[type] = frozenset({bool, type(None), str, int})
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``reason`` says what is wrong and what to do; ``keys`` lead to the place."""
+    """A part that cannot be stored: ``keys`` lead to it, ``reason`` says what to do."""
 
     reason: str
     keys: tuple[Key, ...] = ()
 
     def path(self, root: str) -> str:
-        """The place, such as ``result.items[3].when``."""
+        """Return the path of the fault, such as ``result.items[3].when``."""
         path = root + "".join(map(_shown, self.keys))
         return path if len(path) <= 160 else f"{path[:80]} ... {path[-60:]}"
 
 
 def find_fault(value: Any, harmless: frozenset[type] = NONE_HARMLESS) -> Fault | None:
-    """The first thing in ``value`` that cannot be stored; ``harmless`` types are passed over."""
+    """Return the first fault in ``value``, or None. Items of ``harmless`` types are skipped."""
     root: Members = iter([("", value)])
     levels: list[Members] = [root]
     keys: list[Key] = []
@@ -75,7 +75,7 @@ def find_fault(value: Any, harmless: frozenset[type] = NONE_HARMLESS) -> Fault |
 
 
 def _members(item: Any, harmless: frozenset[type]) -> Members | None:
-    """What ``item`` holds, or None where nothing needs a look. Raises UnstorableError."""
+    """The members of ``item`` to check, or None if there are none. Raises UnstorableError."""
     while (kind := type(item)) not in harmless:
         if kind is dict or isinstance(item, dict):
             if str not in harmless:

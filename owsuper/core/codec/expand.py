@@ -1,7 +1,7 @@
-"""Objects that JSON does not know, and what is written in their place.
+"""Objects without a JSON form of their own, and the plain values that replace them.
 
-orjson asks ``expand`` about them, one level at a time: what it returns may again hold objects
-that JSON does not know. (UUIDs and enums orjson writes by itself, in the form given here.)
+orjson calls ``expand`` for such an object, one level at a time: the result may again hold such
+objects. (orjson writes UUIDs and enums by itself, in the same form.)
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ Expander = Callable[[Any], Any]
 
 
 class UnstorableError(Exception):
-    """``expand`` has nothing to write for this object; the message says why, and what to do."""
+    """An object without a plain value; the message says why, and what to do."""
 
 
 def expand(value: Any) -> Any:
-    """What to write in place of ``value``. Raises UnstorableError."""
+    """Return the plain value that replaces ``value``. Raises UnstorableError."""
     kind: Any = type(value)  # mypy does not take a type for hashable
     return _expander(kind)(value)
 
 
 def is_pydantic(kind: Any) -> bool:
-    """Whether ``kind`` is a pydantic model or dataclass; pydantic is not imported to find out."""
+    """Whether ``kind`` is a pydantic model or dataclass. Does not import pydantic."""
     return (
         "pydantic" in sys.modules
         and isinstance(kind, type)
@@ -44,7 +44,7 @@ def is_pydantic(kind: Any) -> bool:
 
 @lru_cache(maxsize=1024)
 def adapter(kind: Any) -> Any:
-    """pydantic's TypeAdapter for ``kind``, which builds slowly and is kept."""
+    """Return pydantic's TypeAdapter for ``kind``; building one is slow, so it is cached."""
     return sys.modules["pydantic"].TypeAdapter(kind)
 
 
@@ -63,7 +63,7 @@ def _expander(kind: Any) -> Expander:
 
 
 def _field_names(kind: type) -> tuple[str, ...] | None:
-    """The fields of a dataclass or attrs class, private ones too: all are needed to rebuild it."""
+    """The fields of a dataclass or attrs class, with the private ones: all rebuild the object."""
     if dataclasses.is_dataclass(kind):
         return tuple(field.name for field in dataclasses.fields(kind))
     attributes = getattr(kind, "__attrs_attrs__", None)
@@ -79,7 +79,7 @@ def _fields_expander(kind: type, names: tuple[str, ...]) -> Expander:
     wanted = frozenset(names)
 
     def expand_whole(value: Any) -> dict[str, Any]:
-        members: dict[str, Any] = value.__dict__  # mostly just the fields, and no copy
+        members: dict[str, Any] = value.__dict__  # usually just the fields; no copy needed
         return members if members.keys() == wanted else expand_fields(value)
 
     return expand_whole
@@ -101,7 +101,7 @@ def _struct_expander(kind: type[msgspec.Struct]) -> Expander:
 
 
 def _expand_pydantic(value: Any) -> Any:
-    # pydantic's own JSON form, whole: it alone knows its field types and serialisers.
+    # All levels at once: only pydantic knows the types and serializers of its fields.
     kind: Any = type(value)
     return adapter(kind).dump_python(value, mode="json", by_alias=True, round_trip=True)
 

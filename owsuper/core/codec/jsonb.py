@@ -1,11 +1,11 @@
-"""What jsonb makes of a JSON value.
+"""The changes that jsonb makes to a JSON value.
 
-The first pass over a step must see the very value that a later pass reads back, without a
-round trip to the database for it. jsonb keeps text and most numbers as they are, but
+The execution that runs a step must see the value that a later execution reads back, without a
+round trip to the database. jsonb keeps text and most numbers as they are, but
 
 * it sorts the keys of objects, shorter ones first (by their UTF-8 bytes);
 * it has no minus zero;
-* it writes out what was given with an exponent, so that ``1e+16`` comes back as an integer.
+* it writes numbers without an exponent, so that ``1e+16`` comes back as an integer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LEAST, _GREATEST = -(2**63), 2**64 - 1
 
 
 def as_stored(value: Any) -> Any:
-    """What the database hands back for ``value``, a decoded JSON value.
+    """Return what the database returns for ``value``, a decoded JSON value.
 
     ``value`` is not changed, but the result may share parts with it.
     """

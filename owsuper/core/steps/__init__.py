@@ -1,1 +1,1 @@
-"""The step protocol, written once: generators that yield effects and return a step's value."""
+"""The kinds of steps: generators that yield effects and return a step's value."""

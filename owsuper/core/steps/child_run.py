@@ -32,10 +32,11 @@ _SUCCEEDED: Final = (RunStatus.COMPLETED, RunStatus.SUCCEEDED)
 
 @dataclass(frozen=True, slots=True)
 class ChildRunStep:
-    """One call of a step that starts a run and waits for it.
+    """One call of a step that starts a child run and waits for its end.
 
-    ``until`` says when to give up, from the time at which it begins; ``prepare`` makes the run,
-    and raises DataError for an input that the workflow does not take. ``type`` is its result's.
+    ``until`` returns the end of the wait for a wait that begins at the given time. ``prepare``
+    makes the run, and raises DataError for an input that does not fit the workflow. ``type`` is
+    the type of the result.
     """
 
     key: str
@@ -45,7 +46,10 @@ class ChildRunStep:
 
 
 def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
-    """Start the child, or find it again; its result. Raises ChildFailed, StepFailed."""
+    """Start the child run, or find it again, and return its result.
+
+    Raises ChildFailed when the child run fails, and StepFailed when it cannot start.
+    """
     cause: BaseException | None = None
     while True:
         match context.replay.awaited(step.key, StepKind.WORKFLOW):
@@ -59,14 +63,14 @@ def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
             case Diverged() as diverged:
                 raise context.diverge(diverged)
             case Begin(attempt_id):
-                write, cause = _begin_child(step, attempt_id, context.now())
+                write, cause = _begin(step, attempt_id, context.now())
                 context.replay.record(write)
                 yield Record(write)
             case Await(attempt) if attempt.answer is None:
                 answer = yield EnsureChildRun(attempt.id, step.prepare())
                 context.replay.answered(step.key, answer)
             case Await(attempt):
-                end = _end_of_child(step.key, attempt, context.now())
+                end = _end(step.key, attempt, context.now())
                 if end is None:
                     yield Pause(wait_for(attempt))
                     context.replay.answered(step.key, (yield ReadAnswer(attempt.id)))
@@ -76,7 +80,7 @@ def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
                     yield Record(write)
 
 
-def _begin_child(
+def _begin(
     step: ChildRunStep, attempt_id: str, now: datetime
 ) -> tuple[StepWrite, DataError | None]:
     context = {"kind": "workflow", "timeoutAt": iso_ms(step.until(now))}
@@ -90,10 +94,8 @@ def _begin_child(
         return replace(write, status=StepStatus.FAILED, finished_at=now, error=error), exc
 
 
-def _end_of_child(
-    key: str, attempt: RecordedAttempt, now: datetime
-) -> tuple[StepWrite, Any] | None:
-    """What to write of a child that ended, or that is waited for no longer; and its output."""
+def _end(key: str, attempt: RecordedAttempt, now: datetime) -> tuple[StepWrite, Any] | None:
+    """Return the write and the output for a child run that ended or timed out, else None."""
     child = attempt.answer
     assert isinstance(child, ChildRunState)
     until = wake_time(attempt)
@@ -115,8 +117,11 @@ def _end_of_child(
 
 
 def _child_error(key: str, error: StoredError, attempt: RecordedAttempt | None) -> StepFailed:
-    """What user code sees. How the child ended is not stored with the step, but with the child;
-    but that we gave up waiting is, where we wrote it: the child may have ended a moment before.
+    """Return the error for user code.
+
+    The step stores only the child run's error, so the child run tells whether it was canceled. A
+    timeout is stored by its name, if owsuper wrote the attempt: the child run may have ended in
+    the meantime.
     """
     if attempt is None or not isinstance(child := attempt.answer, ChildRunState):
         return StepFailed(key, error)  # it never started

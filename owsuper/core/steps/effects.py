@@ -1,4 +1,4 @@
-"""What the step protocol asks its driver to perform. Data only."""
+"""The effects that steps yield for a driver to perform. Data only."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from owsuper.core.model import ChildRunState, DeliveredSignal, NewChildRun, Step
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Make everything recorded so far durable before going on."""
+    """Make everything recorded so far durable before the step goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Call the step's function; answer Value or Threw."""
+    """Call the step's function. The answer is Value or Threw."""
 
     key: str
     attempt_id: str
@@ -27,16 +27,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Store this soon: at the latest before the next step's function starts."""
+    """Store this write before the next step's function starts."""
 
     write: StepWrite
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Block this branch until ``wait.until``, or unwind it when the whole run waits.
+    """Block this branch until ``wait.until``, or unwind it when every branch of the run waits.
 
-    A wait for an answer may be interrupted from time to time, to look whether it is there.
+    A wait for an answer may end earlier, so that the step looks for the answer.
     """
 
     wait: Wait
@@ -44,15 +44,17 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class ReadAnswer:
-    """Read what the attempt of this id waits for; answer ChildState, Delivery or None."""
+    """Read the answer of the attempt. The answer is ChildRunState, DeliveredSignal or None."""
 
     attempt_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class EnsureChildRun:
-    """Find the child that the attempt of this id has started, or else start ``child``; answer its
-    ChildState. Somebody wrote the attempt and died before the two were linked.
+    """Find the child run of the attempt, or start ``child``. The answer is its ChildRunState.
+
+    The attempt has no child run when its process died between the two writes. (owsuper writes both
+    in one transaction; another implementation may not.)
     """
 
     attempt_id: str
@@ -64,13 +66,17 @@ Effect = Flush | Call | Record | Pause | ReadAnswer | EnsureChildRun
 
 @dataclass(frozen=True, slots=True)
 class Value:
+    """The function returned ``value``."""
+
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Threw:
+    """The function raised ``exception``."""
+
     exception: BaseException
 
 
 Answer = Value | Threw | ChildRunState | DeliveredSignal | None
-"""What a driver answers: None to an effect that says nothing of an answer."""
+"""The answer of a driver: None to an effect whose docstring names no answer."""

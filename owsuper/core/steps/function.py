@@ -19,7 +19,7 @@ from owsuper.stored_error import StoredError
 
 @dataclass(frozen=True, slots=True)
 class FunctionStep:
-    """One call of a function step: ``function`` takes no arguments, ``type`` is its result's."""
+    """One call of a function step: ``function`` takes no arguments and returns a ``type``."""
 
     key: str
     function: Callable[[], Any]
@@ -29,12 +29,15 @@ class FunctionStep:
 
     @property
     def owner(self) -> str:
-        """Whose result error messages speak of."""
+        """The owner of the result in error messages."""
         return f"step {self.key!r}"
 
 
 def function_step(context: Context, step: FunctionStep) -> StepGenerator:
-    """Recall the step's result, or execute it, until it succeeds or its retries are exhausted."""
+    """Return the recorded result, or execute the step until it succeeds.
+
+    Raises StepFailed when the retries are exhausted.
+    """
     cause: BaseException | None = None
     while True:
         match context.replay.function(step.key, step.policy, context.now(), step.kind):
@@ -52,24 +55,24 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
                 yield Flush()
                 started = context.now()
                 answer = yield Call(step.key, attempt_id, step.function, step.kind)
-                write, output, cause = _judge(step, attempt_id, started, context.now(), answer)
+                write, output, cause = _write_of(step, attempt_id, started, context.now(), answer)
                 context.replay.record(write, output)
                 yield Record(write)
 
 
-def _judge(
+def _write_of(
     step: FunctionStep,
     attempt_id: str,
     started: datetime,
     finished: datetime,
     answer: Value | Threw,
 ) -> tuple[StepWrite, Any, BaseException | None]:
-    """What to store of a call, the output as the database will hand it back, and the cause.
+    """Return the write for a call, its output as the database will return it, and the cause.
 
-    A result that cannot be stored fails the step for good: the function has had its effect,
-    and calling it again would have it twice.
+    A result that cannot be stored fails the step for good: another call would repeat the effects
+    of the function.
     """
-    why = None
+    reason = None
     if isinstance(answer, Value):
         try:
             encoded = codec.encode(answer.value, path="result", owner=step.owner)
@@ -89,9 +92,9 @@ def _judge(
             )
             return write, output, None
     else:
-        why = no_retry_reason(step.policy, answer.exception)
-        final = why is not None or isinstance(answer.exception, StepUsageError)
-    error = StoredError.from_exception(answer.exception, final=final, no_retry_reason=why)
+        reason = no_retry_reason(step.policy, answer.exception)
+        final = reason is not None or isinstance(answer.exception, StepUsageError)
+    error = StoredError.from_exception(answer.exception, final=final, no_retry_reason=reason)
     write = StepWrite(
         attempt_id, step.key, step.kind, StepStatus.FAILED, started, finished, error=error
     )

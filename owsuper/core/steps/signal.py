@@ -27,7 +27,10 @@ from owsuper.stored_error import StoredError
 
 @dataclass(frozen=True, slots=True)
 class SignalStep:
-    """One call of a step that waits for a signal; ``type`` is that of the data."""
+    """One call of a step that waits for a signal; ``type`` is the type of the data.
+
+    ``until`` returns the end of the wait for a wait that begins at the given time.
+    """
 
     key: str
     signal: str
@@ -36,7 +39,10 @@ class SignalStep:
 
 
 def signal_step(context: Context, step: SignalStep) -> StepGenerator:
-    """Wait for the signal; it, or None when none came in time. Raises StepFailed."""
+    """Wait for the signal and return it, or None if none arrives in time.
+
+    Raises StepFailed when the data does not fit the type.
+    """
     cause: BaseException | None = None
     while True:
         match context.replay.awaited(step.key, StepKind.SIGNAL_WAIT):
@@ -56,11 +62,11 @@ def signal_step(context: Context, step: SignalStep) -> StepGenerator:
                     raise StepUsageError(
                         f'Signal "{step.signal}" is already being waited on by step "{other}"'
                     )
-                write = _begin_wait(step, attempt_id, context.now())
+                write = _begin(step, attempt_id, context.now())
                 context.replay.record(write)
                 yield Record(write)
             case Await(attempt):
-                end = _end_of_wait(step, attempt, context.now())
+                end = _end(step, attempt, context.now())
                 if end is None:
                     yield Pause(wait_for(attempt))
                     context.replay.answered(step.key, (yield ReadAnswer(attempt.id)))
@@ -69,16 +75,16 @@ def signal_step(context: Context, step: SignalStep) -> StepGenerator:
                     context.replay.record(write, output)
                     yield Record(write)
                 else:
-                    yield Flush()  # what is kept for it is delivered as its beginning is stored
-                    yield Record(end[0])  # refused if something has come
+                    yield Flush()  # storing the begin of the wait delivers a buffered signal
+                    yield Record(end[0])  # the database refuses it if a signal has arrived
                     yield Flush()
-                    came = yield ReadAnswer(attempt.id)
-                    context.replay.answered(step.key, came)
-                    if came is None:
+                    answer = yield ReadAnswer(attempt.id)
+                    context.replay.answered(step.key, answer)
+                    if answer is None:
                         context.replay.record(end[0])
 
 
-def _begin_wait(step: SignalStep, attempt_id: str, now: datetime) -> StepWrite:
+def _begin(step: SignalStep, attempt_id: str, now: datetime) -> StepWrite:
     until = step.until(now)
     wait = {"kind": "signal-wait", "signal": step.signal, "timeoutAt": iso_ms(until)}
     return StepWrite(
@@ -86,10 +92,10 @@ def _begin_wait(step: SignalStep, attempt_id: str, now: datetime) -> StepWrite:
     )
 
 
-def _end_of_wait(
+def _end(
     step: SignalStep, attempt: RecordedAttempt, now: datetime
 ) -> tuple[StepWrite, Any, DataError | None] | None:
-    """What to write of a wait that is over, its output, and what is wrong with the data."""
+    """Return the write, the output and the data's error for a wait that is over, else None."""
     if isinstance(attempt.answer, DeliveredSignal):
         try:
             data = codec.convert(attempt.answer.data, step.type, path="data", owner=_owner(step))

@@ -13,7 +13,7 @@ from owsuper.core.steps.protocol import Context, StepGenerator
 def sleep_step(
     context: Context, key: str, duration_ms: Callable[[], float], at: datetime | None = None
 ) -> StepGenerator:
-    """Begin or resume a sleep, or one until ``at``; returns when it is over."""
+    """Begin or resume a sleep of ``duration_ms()`` milliseconds, or until ``at``."""
     while True:
         match context.replay.sleep(key, duration_ms, context.now(), at):
             case Recall():
