@@ -91,8 +91,8 @@ class Listener:
         self.attempted = True
         if self._connection.pooled:
             _log.warning(
-                "LISTEN does not work through a connection pooler: runs are found by polling only"
-                " and start late. Set --listen-url to the address of the database itself, or"
+                "a connection pooler answers, so LISTEN does not work: runs are found by polling"
+                " only and start late. Set --listen-url to the address of the database itself, or"
                 " --no-listen if this is intended."
             )
             self.close()

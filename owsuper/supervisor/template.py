@@ -109,7 +109,7 @@ class TemplateProcess:
         self._closing = True
         self._restart.cancel()
         if self.loaded is None:
-            self.kill()  # the import may take for ever
+            self.kill()  # the import may never end
         self._drop_pipe()
 
     def kill(self) -> None:

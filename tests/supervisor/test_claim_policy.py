@@ -131,7 +131,7 @@ def test_runs_are_prefetched_by_batches_not_one_by_one() -> None:
     assert decision == ClaimNow(target - target // 2)
 
 
-def test_runs_that_turn_long_end_the_holding() -> None:
+def test_runs_that_become_long_end_the_prefetch() -> None:
     policy = idle_policy(slots=2)
     for _ in range(50):
         policy.run_finished(0.002)
@@ -139,7 +139,7 @@ def test_runs_that_turn_long_end_the_holding() -> None:
     assert policy.prefetch_target == 0
 
 
-def test_one_run_is_held_while_a_slot_is_sure_to_be_free_soon() -> None:
+def test_one_run_is_prefetched_while_a_slot_becomes_free_soon() -> None:
     policy = idle_policy(slots=1)
     for _ in range(50):
         policy.run_finished(0.1)

@@ -179,7 +179,7 @@ def test_a_suspect_does_not_wait_for_one_child_while_another_is_idle(make_world:
     assert list(other.held.values()) == [suspect]
 
 
-def test_after_a_suspect_the_child_serves_all_again(make_world: Make) -> None:
+def test_after_a_suspect_the_child_takes_all_runs_again(make_world: Make) -> None:
     world = make_world(processes=1, concurrency=2)
     world.begin()
     assert world.fleet.assign(run_that("finish", suspect=True))
