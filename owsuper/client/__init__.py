@@ -1,1 +1,1 @@
-"""The side of owsuper that starts runs and waits for them. Import its names from ``owsuper``."""
+"""The client: starts runs, waits for them, lists them. Import its names from ``owsuper``."""

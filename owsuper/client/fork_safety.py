@@ -1,13 +1,13 @@
-"""What becomes of open connections in a forked child.
+"""What happens to open connections when the process forks.
 
-The child gets a copy of every connection, but the session behind it is the parent's: one byte
-sent from here corrupts the parent's conversation, and libpq says goodbye when a connection is
-closed or merely collected. So a child points the copied descriptors at /dev/null, keeps the
-objects for ever, and opens connections of its own when it needs them. (That also leaves the
-parent's sockets to the parent: the server notices at once when it dies.)
+The child process gets a copy of every connection, but the server's session belongs to the
+parent. One byte from the child corrupts the parent's conversation, and libpq sends a goodbye when
+a connection is closed or garbage-collected. So the child process points the copied descriptors at
+/dev/null, keeps the objects for ever, and opens its own connections when it needs them. This also
+leaves the sockets to the parent alone: the server notices at once when the parent dies.
 
-A thread does not exist in the child, but what it held does: a lock, or the lock on a module
-that it was importing. So forks wait for whoever holds ``fork_lock``.
+Threads do not exist in the child process, but the locks that they held do, such as the lock on a
+module that was being imported. So a fork waits until no thread holds ``fork_lock``.
 """
 
 from __future__ import annotations
@@ -21,48 +21,49 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 fork_lock: Final = threading.RLock()
-"""Held while things are made that a child must inherit whole or not at all."""
+"""Held while objects are made that a child process must inherit completely or not at all."""
 
-_living: weakref.WeakSet[ForkSafe] = weakref.WeakSet()
+_owners: weakref.WeakSet[ForkSafe] = weakref.WeakSet()
 _kept: list[object] = []
 
 
 class ForkSafe(Protocol):
-    """Something with connections."""
+    """An object that has connections."""
 
     def forget_connections(self) -> tuple[object, Iterable[int]] | None:
-        """Let go, without touching them, of all things that are the parent's.
+        """Drop all references to the parent's connections, without using the connections.
 
-        Returns them, with their sockets.
+        Returns the objects that must not be collected, and the descriptors of their sockets.
+        Returns None without connections.
         """
         ...
 
 
-def forget_in_children(heir: ForkSafe) -> None:
-    """Have ``heir`` disinherited whenever this process turns out to be the child of a fork."""
-    _living.add(heir)
+def forget_in_children(owner: ForkSafe) -> None:
+    """Have ``owner`` forget its connections in every child process that this process forks."""
+    _owners.add(owner)
 
 
 def _in_child() -> None:
     try:
-        _disinherit()
+        _forget_all()
     finally:
         fork_lock.release()
 
 
-def _disinherit() -> None:
-    legacies = [legacy for heir in list(_living) if (legacy := heir.forget_connections())]
-    if not legacies:
+def _forget_all() -> None:
+    inherited = [found for owner in list(_owners) if (found := owner.forget_connections())]
+    if not inherited:
         return
-    if not _kept:  # not collected at the end of the process either
+    if not _kept:  # one reference too many, so that the end of the process does not collect it
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept))
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for things, sockets in legacies:
-        _kept.append(things)
+    devnull = os.open(os.devnull, os.O_RDWR)
+    for connections, sockets in inherited:
+        _kept.append(connections)
         for descriptor in sockets:
             with contextlib.suppress(OSError):
-                os.dup2(nowhere, descriptor, inheritable=False)
-    os.close(nowhere)
+                os.dup2(devnull, descriptor, inheritable=False)
+    os.close(devnull)
 
 
 os.register_at_fork(

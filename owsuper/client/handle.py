@@ -55,7 +55,7 @@ class RunHandle(Generic[O]):
         try:
             end = self._database.session().outcome(self.id, limit)
         except TimeoutError:
-            raise results.late(self.id) from None
+            raise results.timed_out(self.id) from None
         return self._value(end)
 
     async def aresult(self, timeout: Duration | None = None) -> O:
@@ -64,7 +64,7 @@ class RunHandle(Generic[O]):
         try:
             end = await (await self._database.asession()).aoutcome(self.id, limit)
         except TimeoutError:
-            raise results.late(self.id) from None
+            raise results.timed_out(self.id) from None
         return self._value(end)
 
     def status(self) -> RunStatus:
@@ -80,12 +80,12 @@ class RunHandle(Generic[O]):
     def details(self) -> Run:
         """All that is stored about the run, as it is now."""
         session = self._database.session()
-        return models.of(session.run(session.queries.get_run(self.id).run))
+        return models.run_from_row(session.run(session.queries.get_run(self.id).run))
 
     async def adetails(self) -> Run:
         """Awaitable :meth:`details`."""
         session = await self._database.asession()
-        return models.of(await session.arun(session.queries.get_run(self.id).arun))
+        return models.run_from_row(await session.arun(session.queries.get_run(self.id).arun))
 
     def cancel(self, *, children: bool = False) -> None:
         """End the run as canceled. A run that is canceled already stays so.

@@ -1,4 +1,4 @@
-"""Looking at what there is: runs, their steps, and how many."""
+"""Listing runs and step attempts, page by page, and counting runs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from owsuper.workflow.definition import Workflow
 if TYPE_CHECKING:
     from owsuper.client.database import ClientDatabase
 
-_ALLOWED: Final = ", ".join(each for each in RunStatus if models.current_status(each) is each)
+_STATUSES: Final = ", ".join(
+    status for status in RunStatus if models.current_status(status) is status
+)
 
-RunsAsked: TypeAlias = Callable[[ListQueries], Operation[Page[Run]]]
-AttemptsAsked: TypeAlias = Callable[[ListQueries], Operation[Page[StepAttempt]]]
+RunsQuery: TypeAlias = Callable[[ListQueries], Operation[Page[Run]]]
+AttemptsQuery: TypeAlias = Callable[[ListQueries], Operation[Page[StepAttempt]]]
 
 
 class Listing:
-    """The part of OpenWorkflow that lists and counts."""
+    """The methods of OpenWorkflow that list and count."""
 
     _database: ClientDatabase
 
@@ -39,18 +41,20 @@ class Listing:
         after: str | None = None,
         before: str | None = None,
     ) -> Page[Run]:
-        """A page of at most ``limit`` runs of this namespace, the newest first.
+        """Return a page of at most ``limit`` runs of this namespace, the newest first.
 
-        ``status`` and ``workflow`` (all versions of it) leave out the others. The status is the
-        one that is stored: runs that an old implementation wrote as ``succeeded`` are not found
-        as ``completed``. ``after`` and ``before`` are cursors of another page: ``next_cursor``
-        leads on to older runs, ``previous_cursor`` back to newer ones.
+        ``status`` and ``workflow`` (all its versions) select runs. ``status`` is compared with
+        the stored status, so ``completed`` does not find runs that an old implementation stored
+        as ``succeeded``. ``after`` and ``before`` are cursors of another page: pass its
+        ``next_cursor`` as ``after`` for older runs, its ``previous_cursor`` as ``before`` for
+        newer runs.
 
-        Raises ConfigurationError for what cannot be asked.
+        Raises ConfigurationError for an argument that cannot be used, DatabaseUnreachable and
+        MigrationError.
         """
-        asked = _runs(status, workflow, limit, after, before)
+        query = _runs(status, workflow, limit, after, before)
         session = self._database.session()
-        return session.run(asked(session.lists).run)
+        return session.run(query(session.lists).run)
 
     async def alist_runs(
         self,
@@ -62,9 +66,9 @@ class Listing:
         before: str | None = None,
     ) -> Page[Run]:
         """Awaitable :meth:`list_runs`."""
-        asked = _runs(status, workflow, limit, after, before)
+        query = _runs(status, workflow, limit, after, before)
         session = await self._database.asession()
-        return await session.arun(asked(session.lists).arun)
+        return await session.arun(query(session.lists).arun)
 
     def list_step_attempts(
         self,
@@ -74,16 +78,17 @@ class Listing:
         after: str | None = None,
         before: str | None = None,
     ) -> Page[StepAttempt]:
-        """A page of at most ``limit`` step attempts of a run, the oldest first.
+        """Return a page of at most ``limit`` step attempts of a run, the oldest first.
 
-        A function step is listed once it has taken 50 ms, or has ended. Cursors are those of
+        A function step is listed when it has taken 50 ms, or has ended. Cursors work as in
         :meth:`list_runs`.
 
-        Raises RunNotFound, ConfigurationError.
+        Raises RunNotFound, ConfigurationError for an argument that cannot be used,
+        DatabaseUnreachable and MigrationError.
         """
-        asked = _attempts(run_id, limit, after, before)
+        query = _attempts(run_id, limit, after, before)
         session = self._database.session()
-        return session.run(asked(session.lists).run)
+        return session.run(query(session.lists).run)
 
     async def alist_step_attempts(
         self,
@@ -94,26 +99,27 @@ class Listing:
         before: str | None = None,
     ) -> Page[StepAttempt]:
         """Awaitable :meth:`list_step_attempts`."""
-        asked = _attempts(run_id, limit, after, before)
+        query = _attempts(run_id, limit, after, before)
         session = await self._database.asession()
-        return await session.arun(asked(session.lists).arun)
+        return await session.arun(query(session.lists).arun)
 
     def count_runs(self) -> RunCounts:
-        """How many runs of this namespace there are of each status.
+        """Return the number of runs of this namespace, by status.
 
-        All of them are counted when this is called, which takes a while where there are millions.
+        Each call counts all runs, which takes a while if there are millions of them.
+        Raises DatabaseUnreachable and MigrationError.
         """
         session = self._database.session()
-        return models.counts(session.run(session.lists.counts().run))
+        return models.counts_from_rows(session.run(session.lists.counts().run))
 
     async def acount_runs(self) -> RunCounts:
         """Awaitable :meth:`count_runs`."""
         session = await self._database.asession()
-        return models.counts(await session.arun(session.lists.counts().arun))
+        return models.counts_from_rows(await session.arun(session.lists.counts().arun))
 
 
 def check_run_id(run_id: str) -> str:
-    """``run_id``, if a run may have it. Raises ConfigurationError."""
+    """Return ``run_id`` if a run can have this id. Raises ConfigurationError."""
     if not isinstance(run_id, str) or "\0" in run_id or has_lone_surrogate(run_id):
         raise ConfigurationError(
             f"run_id: {run_id!r} must be text, without U+0000 and lone surrogates"
@@ -127,42 +133,47 @@ def _runs(
     limit: int,
     after: str | None,
     before: str | None,
-) -> RunsAsked:
-    """The question after a page of runs; everything in it is checked. Raises ConfigurationError."""
+) -> RunsQuery:
+    """Check the arguments and make the query for a page of runs. Raises ConfigurationError."""
     if status is not None and status not in tuple(RunStatus):
-        raise ConfigurationError(f"status: must be one of {_ALLOWED}, not {status!r:.60}")
+        raise ConfigurationError(f"status: must be one of {_STATUSES}, not {status!r:.60}")
     name = workflow.name if isinstance(workflow, Workflow) else workflow
     if name is not None:
         check_workflow_name(name)
     window = pages.make_window(limit, after, before)
 
-    def ask(lists: ListQueries) -> Operation[Page[Run]]:
+    def query(lists: ListQueries) -> Operation[Page[Run]]:
         rows = lists.runs(window, None if status is None else str(status), name)
         return Operation(
             rows.calls,
             lambda results: pages.make_page(
-                window, [models.of(row) for row in rows.parse(results)], _position
+                window, [models.run_from_row(row) for row in rows.parse(results)], _position
             ),
         )
 
-    return ask
+    return query
 
 
-def _attempts(run_id: str, limit: int, after: str | None, before: str | None) -> AttemptsAsked:
-    """The question after a page of step attempts. Raises ConfigurationError."""
+def _attempts(run_id: str, limit: int, after: str | None, before: str | None) -> AttemptsQuery:
+    """Check the arguments and make the query for a page of step attempts.
+
+    Raises ConfigurationError.
+    """
     check_run_id(run_id)
     window = pages.make_window(limit, after, before)
 
-    def ask(lists: ListQueries) -> Operation[Page[StepAttempt]]:
+    def query(lists: ListQueries) -> Operation[Page[StepAttempt]]:
         rows = lists.attempts(run_id, window)
         return Operation(
             rows.calls,
             lambda results: pages.make_page(
-                window, [models.of_attempt(run_id, row) for row in rows.parse(results)], _position
+                window,
+                [models.attempt_from_row(run_id, row) for row in rows.parse(results)],
+                _position,
             ),
         )
 
-    return ask
+    return query
 
 
 def _position(item: Run | StepAttempt) -> Position:

@@ -1,4 +1,4 @@
-"""What is stored about runs and their steps."""
+"""Runs and step attempts as programs read them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from owsuper.stored_error import StoredError
 class Run:
     """A run as it was when it was read. ``input`` and ``output`` are plain JSON, or Unreadable.
 
-    A run that waits (for a retry, a sleep) is ``pending`` or ``running`` with ``available_at``
-    in the future and no ``worker_id``. ``error`` may be that of an earlier failure that was
-    retried; ``attempts`` counts how often a worker took the run up, wake-ups included.
-    Times are aware, in UTC; those before the year 1 and after 9999 are the first and the last that
-    datetime has, and a deadline there is none.
+    A run that waits for a retry, a sleep, a signal or a child run is ``pending`` or ``running``,
+    with ``available_at`` in the future and without a ``worker_id``. ``error`` may belong to an
+    earlier failure that was retried. ``attempts`` counts the claims of the run, wake-ups included.
+    Times are aware, in UTC. A time before the year 1 or after the year 9999 is read as the first
+    or last time of datetime, and such a deadline is None.
     """
 
     id: str
@@ -48,12 +48,12 @@ class Run:
 class StepAttempt:
     """One attempt of a step, as it was when it was read.
 
-    ``step_name`` is the step's name in its run: ``charge``, and ``charge:1`` where the same name
-    is used again; an attempt that is a retry has the name of the one before. ``context`` says
-    what a wait is for and until when. It and ``output`` are plain JSON, or Unreadable.
-    ``child_run_id`` is the run that a step of kind ``workflow`` started. Times are as in Run.
+    ``step_name`` is the step's name in its run: ``charge``, and ``charge:1`` for the second step
+    of that name. All attempts of a step have the same name. ``context`` holds the purpose and the
+    end of a wait. ``context`` and ``output`` are plain JSON, or Unreadable. ``child_run_id`` is
+    the run that a step of kind ``workflow`` started. Times are as in Run.
 
-    An attempt stays ``running`` for good if its process died, or its run ended, before it did.
+    An attempt stays ``running`` for good if its process dies, or its run ends, before the attempt.
     """
 
     id: str
@@ -72,7 +72,7 @@ class StepAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCounts:
-    """How many runs of a namespace there are. Those that wait are among the running."""
+    """The number of runs of a namespace, by status. ``running`` includes runs that wait."""
 
     pending: int
     running: int
@@ -83,38 +83,38 @@ class RunCounts:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Stands for stored JSON that Python cannot hold; ``unreadable`` says what it is and why."""
+    """Stands for stored JSON that Python cannot read; ``unreadable`` gives the reason."""
 
     unreadable: str
 
 
 _STATUSES = frozenset(RunStatus)
 
-# What older implementations wrote, and what it is called now.
+# Statuses that older implementations wrote, and their names of today.
 _LEGACY = {RunStatus.SLEEPING: RunStatus.RUNNING, RunStatus.SUCCEEDED: RunStatus.COMPLETED}
 
 
 def current_status(text: str) -> RunStatus:
-    """The status that ``text``, from the database, stands for."""
+    """The status that ``text`` from the database stands for, by its name of today."""
     status = RunStatus(text)
     return _LEGACY.get(status, status)
 
 
-def of(row: RunRow) -> Run:
-    """What a row tells."""
-    values = {each.name: getattr(row, each.name) for each in fields(row)}
+def run_from_row(row: RunRow) -> Run:
+    """The run of a row of ``workflow_runs``."""
+    values = {field.name: getattr(row, field.name) for field in fields(row)}
     values |= {
         "status": current_status(row.status),
         "input": _value(row.input, "input"),
         "output": _value(row.output, "output"),
-        "error": error(row.error) if row.error else None,
+        "error": error_from_text(row.error) if row.error else None,
     }
     return Run(**values)
 
 
-def of_attempt(run_id: str, row: AttemptRow) -> StepAttempt:
-    """What a row of this run's step attempts tells."""
-    values = {each.name: getattr(row, each.name) for each in fields(row)}
+def attempt_from_row(run_id: str, row: AttemptRow) -> StepAttempt:
+    """The attempt of a row of ``step_attempts``, of this run."""
+    values = {field.name: getattr(row, field.name) for field in fields(row)}
     status = StepStatus(row.status)
     values |= {
         "run_id": run_id,
@@ -122,28 +122,28 @@ def of_attempt(run_id: str, row: AttemptRow) -> StepAttempt:
         "status": StepStatus.COMPLETED if status is StepStatus.SUCCEEDED else status,
         "context": _value(row.context, "context"),
         "output": _value(row.output, "output"),
-        "error": error(row.error) if row.error else None,
+        "error": error_from_text(row.error) if row.error else None,
     }
     return StepAttempt(**values)
 
 
-def counts(rows: Iterable[tuple[str, int]]) -> RunCounts:
-    """(status, count) pairs added up by what a status is called now; unknown ones are left out."""
-    total = dict.fromkeys((each.name for each in fields(RunCounts)), 0)
+def counts_from_rows(rows: Iterable[tuple[str, int]]) -> RunCounts:
+    """The sums of these pairs of status and count. An unknown status is left out."""
+    total = dict.fromkeys((field.name for field in fields(RunCounts)), 0)
     for text, count in rows:
         if text in _STATUSES:
             total[current_status(text)] += count
     return RunCounts(**total)
 
 
-def error(text: str | None) -> StoredError:
-    """The stored error, or one that says that it cannot be read."""
+def error_from_text(text: str | None) -> StoredError:
+    """The stored error. If its JSON is unreadable, the message gives the reason."""
     value = _value(text, "error")
     return StoredError.from_json(value.unreadable if isinstance(value, Unreadable) else value)
 
 
 def _value(text: str | None, path: str) -> Any:
-    """The JSON value, or what stands for it: one odd row must not hide a page of others."""
+    """The JSON value or Unreadable, so that one odd row does not hide a page of other rows."""
     try:
         return codec.decode(text, path=path)
     except InvalidData as unreadable:

@@ -1,4 +1,4 @@
-"""The connection that hears which runs end."""
+"""The connection on which PostgreSQL notifies this process of the ends of runs."""
 
 from __future__ import annotations
 
@@ -17,105 +17,108 @@ from owsuper.db.connect import is_pooled
 from owsuper.db.waits import Waits
 from owsuper.errors import OwsuperError
 
-MOST_LOCKS: Final = 500
-"""Runs announced at once. Each takes a place in shared memory that holds some thousands."""
+MAX_LOCKS: Final = 500
+"""Runs that are watched at once. Each takes a lock in the server's shared memory, which has room
+for some thousands."""
 
-_STALE_LOCKS: Final = 50  # locks that nobody needs any more, but that cost a round trip
-_PROOF_WITHIN: Final = 5.0  # seconds that a notification may take to come round
-_PAUSES: Final = (0.05, 30.0)  # seconds between attempts to connect: first, longest
+_STALE_LOCKS: Final = 50  # locks without use that are worth a round trip for their release
+_PROBE_SECONDS: Final = 5.0  # how long the probe may take to arrive
+_PAUSES: Final = (0.05, 30.0)  # seconds between attempts to connect: the first, the longest
 
 _log = logging.getLogger("owsuper.client")
 
 
 class ResultListener:
-    """Announces who is waited for, and hears of their ends; used by one thread.
+    """Holds a lock on each run that is waited for, and receives the notification of its end.
 
-    It gives up for good behind a connection pooler, in whose sessions neither a LISTEN nor a
-    lock may be left. And it trusts itself only after it has heard itself, since there may be
-    something else that swallows notifications: it has another connection call out.
+    One thread uses it. It stops for good behind a connection pooler, whose sessions must keep
+    neither a LISTEN nor a lock. Something else may swallow notifications, too, so the listener
+    relies on them only after a probe has arrived, which ``notify`` sends on another connection.
     """
 
     def __init__(
         self,
         connect: Callable[[], Connection[Any]],
         waits: Waits,
-        call_out: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
         self._connect = connect
         self._waits = waits
-        self._call_out = call_out
-        self._token = f"heard? {uuid4()}"
-        self._called_at = 0.0
+        self._notify = notify
+        self._probe = f"probe {uuid4()}"
+        self._probed_at = 0.0
         self._retry_at = 0.0
         self._pause = _PAUSES[0]
         self._conn: Connection[Any] | None = None
-        self._locked: set[str] = set()
+        self._watched: set[str] = set()
         self.ending: set[str] = set()
-        """Runs that somebody was just ending when we came to announce them: not announced."""
-        self.trusted = False
-        self.useless = False
+        """Runs that the last ``watch`` did not lock, since they were ending at that moment."""
+        self.proven = False
+        """Whether the probe has arrived on this connection."""
+        self.disabled = False
+        """Whether notifications cannot arrive, so that the listener has stopped for good."""
 
     def fileno(self) -> int | None:
-        """The socket to watch, if there is one."""
+        """The descriptor of the connection's socket; None without a connection."""
         conn = self._conn
         return conn.pgconn.socket if conn and conn.pgconn.status == ConnStatus.OK else None
 
-    def announce(self, run_ids: Collection[str]) -> set[str]:
-        """Have the ends of these runs, and of no others, notified; those newly announced.
+    def watch(self, run_ids: Collection[str]) -> set[str]:
+        """Watch these runs and no others; return the ids that were not watched before.
 
-        Whoever is newly announced may have ended before, and must be looked at.
+        These runs may have ended before the lock was taken, so the caller reads them once.
         """
         self.ending = set()
-        if not self._ready():
+        if not self._is_ready():
             return set()
         assert self._conn is not None
         wanted = set(run_ids)
         try:
-            gone, new = self._locked - wanted, wanted - self._locked
-            if gone and (not new or len(gone) > _STALE_LOCKS):  # not while somebody waits for us
-                self._waits.unlock(self._conn, gone)
-                self._locked -= gone
-            allowed = list(new)[: max(0, MOST_LOCKS - len(self._locked))]
+            stale, new = self._watched - wanted, wanted - self._watched
+            if stale and (not new or len(stale) > _STALE_LOCKS):  # a new run must not wait for it
+                self._waits.unlock(self._conn, stale)
+                self._watched -= stale
+            allowed = list(new)[: max(0, MAX_LOCKS - len(self._watched))]
             locked = self._waits.lock(self._conn, allowed) if allowed else set()
             self.ending = set(allowed) - locked
         except psycopg.Error as error:
-            self._lose(error)
+            self._disconnect(error)
             return set()
-        self._locked |= locked
+        self._watched |= locked
         return locked
 
-    def is_sure_of(self, run_id: str) -> bool:
-        """Whether the end of this run cannot be missed."""
-        return self.trusted and run_id in self._locked
+    def covers(self, run_id: str) -> bool:
+        """Whether a notification of the end of this run is certain to arrive."""
+        return self.proven and run_id in self._watched
 
-    def hear(self) -> set[str]:
-        """The ids of runs that were said to have ended, without waiting for any."""
+    def notified(self) -> set[str]:
+        """The ids of watched runs whose ends were notified. Does not wait for notifications."""
         if self._conn is None:
             return set()
         try:
-            heard = {notify.payload for notify in self._conn.notifies(timeout=0)}
+            payloads = {notify.payload for notify in self._conn.notifies(timeout=0)}
         except psycopg.Error as error:
-            self._lose(error)
+            self._disconnect(error)
             return set()
-        if self._token in heard:
-            self.trusted = True
+        if self._probe in payloads:
+            self.proven = True
             self._pause = _PAUSES[0]
-        return heard & self._locked
+        return payloads & self._watched
 
     def close(self) -> None:
-        """Hang up; the next ``announce`` connects anew."""
-        conn, self._conn, self._locked, self.trusted = self._conn, None, set(), False
+        """Close the connection. The next ``watch`` opens another."""
+        conn, self._conn, self._watched, self.proven = self._conn, None, set(), False
         if conn is not None:
             conn.close()
 
-    def _ready(self) -> bool:
+    def _is_ready(self) -> bool:
         now = time.monotonic()
-        if self.useless:
+        if self.disabled:
             return False
         if self._conn is None:
             return now >= self._retry_at and self._open(now)
-        if not self.trusted and now > self._called_at + _PROOF_WITHIN:
-            self._give_up("they do not arrive")
+        if not self.proven and now > self._probed_at + _PROBE_SECONDS:
+            self._disable("they do not arrive")
             return False
         return True
 
@@ -123,28 +126,28 @@ class ResultListener:
         try:
             self._conn = self._connect()
             if is_pooled(self._conn):
-                self._give_up("there is a connection pooler in between")
+                self._disable("there is a connection pooler in between")
                 return False
             self._waits.listen(self._conn)
-            self._called_at = now
-            self._call_out(self._token)
+            self._probed_at = now
+            self._notify(self._probe)
         except (psycopg.Error, OwsuperError) as error:
-            self._lose(error)
+            self._disconnect(error)
             return False
         return True
 
-    def _lose(self, error: Exception) -> None:
+    def _disconnect(self, error: Exception) -> None:
         _log.info("cannot listen for results, so polling for a while: %s", error)
         self.close()
         self._retry_at = time.monotonic() + self._pause
         self._pause = min(self._pause * 2, _PAUSES[1])
 
-    def _give_up(self, why: str) -> None:
+    def _disable(self, reason: str) -> None:
         _log.warning(
             "no notifications of results, since %s: waiting by polling. Set OWSUPER_LISTEN_URL to"
             " a direct address of the server, or OWSUPER_LISTEN=false to silence this.",
-            why,
+            reason,
         )
         with contextlib.suppress(psycopg.Error):
             self.close()
-        self.useless = True
+        self.disabled = True

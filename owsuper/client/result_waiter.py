@@ -1,8 +1,8 @@
-"""Waiting for runs to end: one thread and one connection for all who wait in this process.
+"""Waiting for runs to end, with one thread and one connection for the whole process.
 
-The database's notification is a hint that makes waiting quick; the look at the tables is the
-truth, and goes on behind it: at growing intervals while the end of a run might not be heard,
-at long ones when it will be. All who wait share one statement.
+Notifications of the database make waiting quick, but they may be lost. So the thread also reads
+the tables: at growing intervals while the notification of a run's end is uncertain, and at long
+intervals while it is certain. All runs that are due to be read share one statement.
 """
 
 from __future__ import annotations
@@ -17,78 +17,85 @@ from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from owsuper.client.result_listener import ResultListener
 from owsuper.db.waits import Progress
 from owsuper.errors import DatabaseUnreachable
 
-ReadRuns = Callable[[list[str]], dict[str, Progress]]
-Awaited = Future[Progress | None]
+ReadRuns: TypeAlias = Callable[[list[str]], dict[str, Progress]]
+Ending: TypeAlias = Future[Progress | None]
 """How the run ended, or None if there is no such run."""
 
-_FIRST_PAUSE: Final = 0.05  # seconds between looks
+_FIRST_PAUSE: Final = 0.05  # seconds between two reads of a run
 _LONGEST_PAUSE: Final = 1.0
-_COMMIT: Final = 0.001  # seconds; somebody is just ending the run, and will not notify
-_PATIENCE: Final = 30.0  # seconds without anybody waiting, after which the thread leaves
-_FAREWELL: Final = 2.0  # seconds for the thread to end; it may be in the midst of connecting
-_LOOK_AT_MOST: Final = 100  # runs in one look: their results are in memory at once
+_COMMIT_SECONDS: Final = 0.001  # for a transaction that is ending the run, and will not notify
+_IDLE_SECONDS: Final = 30.0  # without a run to wait for, after which the thread ends
+_JOIN_SECONDS: Final = 2.0  # for the thread to end; it may be connecting
+_MAX_READ: Final = 100  # runs in one read, whose results are in memory at once
 
 _log = logging.getLogger("owsuper.client")
 
 
 @dataclass(slots=True)
-class _Run:
-    """A run that somebody waits for, and when to look at it next (``time.monotonic``)."""
+class _AwaitedRun:
+    """A run that callers wait for. ``read_at`` is the time of its next read, monotonic."""
 
-    look_at: float
+    read_at: float
     pause: float
-    shortly: float = _COMMIT
-    awaited: list[Awaited] = field(default_factory=list)
+    commit_pause: float = _COMMIT_SECONDS
+    futures: list[Ending] = field(default_factory=list)
 
 
 class ResultWaiter:
-    """``expect`` gives a future; a thread, started when there is somebody to wait, fulfils it.
+    """Fulfils the futures that ``expect`` returns, in a thread that runs while there are any.
 
-    ``look`` reads the tables; it is repeated after an error that ``passes``, while any other
-    reaches those who wait. ``listener`` is None where notifications are not wanted.
+    ``read`` reads the tables. After an error that ``is_transient``, the read is repeated; any
+    other error is set as the exception of the futures. ``listener`` is None if notifications are
+    not wanted.
     """
 
     def __init__(
-        self, look: ReadRuns, passes: Callable[[Exception], bool], listener: ResultListener | None
+        self,
+        read: ReadRuns,
+        is_transient: Callable[[Exception], bool],
+        listener: ResultListener | None,
     ) -> None:
-        self._look = look
-        self._passes = passes
+        self._read = read
+        self._is_transient = is_transient
         self._listener = listener
-        self._runs: dict[str, _Run] = {}  # the thread's own
-        self._away = False
-        self._arrivals: deque[tuple[str, Awaited]] = deque()
-        # Guards the thread's coming and going. Reentrant, because the garbage collector may
-        # stop the watcher of a forgotten client at any moment, in any thread.
+        self._runs: dict[str, _AwaitedRun] = {}  # used by the thread alone
+        self._outage = False
+        self._arrivals: deque[tuple[str, Ending]] = deque()
+        # Guards the start and the end of the thread. Reentrant, because the garbage collector may
+        # stop the waiter of a client that nothing refers to at any moment, in any thread.
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._stopped = False
-        self._nudged, self._nudge = socket.socketpair()
-        self._nudged.setblocking(False)
-        self._nudge.setblocking(False)
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
 
-    def expect(self, run_id: str) -> Awaited:
-        """A future of the end of this run, which was looked at just now; cancel it to let go."""
-        awaited: Awaited = Future()
+    def expect(self, run_id: str) -> Ending:
+        """Return a future of the end of this run. The caller has just read the run.
+
+        Cancel the future to stop waiting. Raises DatabaseUnreachable after ``stop``.
+        """
+        future: Ending = Future()
         with self._lock:
             if self._stopped:
                 raise _closed()
-            self._arrivals.append((run_id, awaited))
+            self._arrivals.append((run_id, future))
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._serve, name="owsuper-results", daemon=True
                 )
                 self._thread.start()
             self._wake()
-        return awaited
+        return future
 
     def stop(self) -> None:
-        """End the thread. Who still waits is told DatabaseUnreachable."""
+        """End the thread. The futures that are not done get DatabaseUnreachable."""
         with self._lock:
             if self._stopped:
                 return
@@ -99,16 +106,16 @@ class ResultWaiter:
             else:
                 self._wake()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(_FAREWELL)
+            thread.join(_JOIN_SECONDS)
 
     def sockets(self) -> list[int]:
-        """The descriptor of the connection, if there is one."""
+        """The descriptor of the listener's connection, if it has one."""
         descriptor = self._listener.fileno() if self._listener is not None else None
         return [] if descriptor is None else [descriptor]
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full, so it is awake
-            self._nudge.send(b".")
+        with contextlib.suppress(BlockingIOError):  # the buffer is full, so the thread is awake
+            self._wake_writer.send(b".")
 
     # --- in the thread -------------------------------------------------------------------
 
@@ -116,23 +123,23 @@ class ResultWaiter:
         try:
             last_needed = time.monotonic()
             while True:
-                self._welcome()
+                self._update_runs()
                 now = time.monotonic()
                 last_needed = now if self._runs else last_needed
                 with self._lock:
-                    bored = now > last_needed + _PATIENCE and not self._arrivals
-                    if self._stopped or bored:
-                        self._leave()
+                    idle = now > last_needed + _IDLE_SECONDS and not self._arrivals
+                    if self._stopped or idle:
+                        self._end_thread()
                         return
-                self._sleep(self._turn(now))
-        except Exception as error:  # whatever it is, nobody shall wait in vain
+                self._sleep(self._read_due(now))
+        except Exception as error:  # no caller may wait for a thread that has failed
             _log.exception("the thread that waits for results failed")
             with self._lock:
-                self._dismiss(error)
-                self._leave()
+                self._fail_all(error)
+                self._end_thread()
 
-    def _leave(self) -> None:
-        """Make way for another thread, which may be started as soon as the lock is released."""
+    def _end_thread(self) -> None:
+        """Let another thread start, as soon as the lock is released."""
         if self._listener is not None:
             self._listener.close()
         self._thread = None
@@ -140,92 +147,94 @@ class ResultWaiter:
             self._finish()
 
     def _finish(self) -> None:
-        self._dismiss(_closed())
-        self._nudged.close()
-        self._nudge.close()
+        self._fail_all(_closed())
+        self._wake_reader.close()
+        self._wake_writer.close()
 
-    def _dismiss(self, error: Exception) -> None:
-        """Tell all who wait that it is in vain."""
-        self._welcome()
+    def _fail_all(self, error: Exception) -> None:
+        self._update_runs()
         for run_id in list(self._runs):
-            self._settle(run_id, error=error)
+            self._resolve(run_id, error=error)
 
-    def _welcome(self) -> None:
-        """Take in who arrived, forget who left."""
+    def _update_runs(self) -> None:
+        """Add the futures that have arrived; drop those that are done or canceled."""
         while self._arrivals:
-            run_id, awaited = self._arrivals.popleft()
-            run = self._runs.setdefault(run_id, _Run(time.monotonic() + _FIRST_PAUSE, _FIRST_PAUSE))
-            run.awaited.append(awaited)
+            run_id, future = self._arrivals.popleft()
+            run = self._runs.setdefault(
+                run_id, _AwaitedRun(time.monotonic() + _FIRST_PAUSE, _FIRST_PAUSE)
+            )
+            run.futures.append(future)
         for run_id, run in list(self._runs.items()):
-            run.awaited = [each for each in run.awaited if not each.done()]
-            if not run.awaited:
+            run.futures = [future for future in run.futures if not future.done()]
+            if not run.futures:
                 del self._runs[run_id]
 
-    def _turn(self, now: float) -> float:
-        """Look at what may have ended; the seconds until there is more to look at."""
-        self._look_at([run_id for run_id, run in self._runs.items() if run.look_at <= now])
+    def _read_due(self, now: float) -> float:
+        """Read the runs that may have ended; return the seconds until the next read."""
+        self._read_runs([run_id for run_id, run in self._runs.items() if run.read_at <= now])
         if self._listener is not None:
-            suspects = self._listener.announce(self._runs) | self._listener.hear()
-            self._look_at([run_id for run_id in suspects if run_id in self._runs])
+            candidates = self._listener.watch(self._runs) | self._listener.notified()
+            self._read_runs([run_id for run_id in candidates if run_id in self._runs])
             for run in (self._runs[run_id] for run_id in self._listener.ending & self._runs.keys()):
-                run.look_at = min(run.look_at, now + run.shortly)
-                run.shortly *= 2
-        next_look = min((run.look_at for run in self._runs.values()), default=now + _LONGEST_PAUSE)
-        return next_look - time.monotonic()
+                run.read_at = min(run.read_at, now + run.commit_pause)
+                run.commit_pause *= 2
+        next_read = min((run.read_at for run in self._runs.values()), default=now + _LONGEST_PAUSE)
+        return next_read - time.monotonic()
 
-    def _look_at(self, run_ids: list[str]) -> None:
-        for start in range(0, len(run_ids), _LOOK_AT_MOST):
-            batch = run_ids[start : start + _LOOK_AT_MOST]
+    def _read_runs(self, run_ids: list[str]) -> None:
+        for start in range(0, len(run_ids), _MAX_READ):
+            batch = run_ids[start : start + _MAX_READ]
             try:
-                found = self._look(batch)
+                found = self._read(batch)
             except Exception as error:
-                if self._passes(error):
-                    self._tell_of(error)
-                    self._postpone(batch)
+                if self._is_transient(error):
+                    self._log_outage(error)
+                    self._schedule(batch)
                 else:
                     for run_id in batch:
-                        self._settle(run_id, error=error)
+                        self._resolve(run_id, error=error)
                 continue
-            self._away = False
+            self._outage = False
             running = [run_id for run_id in batch if run_id in found and not found[run_id].ended]
             for run_id in set(batch).difference(running):
-                self._settle(run_id, found.get(run_id))
-            self._postpone(running)
+                self._resolve(run_id, found.get(run_id))
+            self._schedule(running)
 
-    def _tell_of(self, error: Exception) -> None:
-        """Once in an outage, for it may last."""
-        if not self._away:
+    def _log_outage(self, error: Exception) -> None:
+        """Log ``error``, once in an outage."""
+        if not self._outage:
             _log.warning("still waiting for results, but the database is away: %s", error)
-        self._away = True
+        self._outage = True
 
-    def _postpone(self, run_ids: Collection[str]) -> None:
+    def _schedule(self, run_ids: Collection[str]) -> None:
+        """Set the time of the next read of these runs."""
         now = time.monotonic()
         for run_id in run_ids:
             run = self._runs[run_id]
-            sure = self._listener is not None and self._listener.is_sure_of(run_id)
-            run.look_at = now + (_LONGEST_PAUSE if sure else run.pause)
+            covered = self._listener is not None and self._listener.covers(run_id)
+            run.read_at = now + (_LONGEST_PAUSE if covered else run.pause)
             run.pause = min(run.pause * 2, _LONGEST_PAUSE)
 
-    def _settle(
+    def _resolve(
         self, run_id: str, end: Progress | None = None, error: Exception | None = None
     ) -> None:
-        for awaited in self._runs.pop(run_id).awaited:
-            if not awaited.set_running_or_notify_cancel():
+        for future in self._runs.pop(run_id).futures:
+            if not future.set_running_or_notify_cancel():
                 continue
             if error is None:
-                awaited.set_result(end)
+                future.set_result(end)
             else:
-                awaited.set_exception(error)
+                future.set_exception(error)
 
     def _sleep(self, seconds: float) -> None:
-        """Until a nudge, a notification, or ``seconds`` have passed."""
-        ready = select.poll()
-        ready.register(self._nudged, select.POLLIN)
+        """Wait for ``_wake``, for a notification, or for ``seconds``."""
+        poll = select.poll()
+        poll.register(self._wake_reader, select.POLLIN)
         if self._listener is not None and (listener := self._listener.fileno()) is not None:
-            ready.register(listener, select.POLLIN)
-        ready.poll(max(0.0, seconds) * 1000)
+            poll.register(listener, select.POLLIN)
+        poll.poll(max(0.0, seconds) * 1000)
         with contextlib.suppress(BlockingIOError):
-            while self._nudged.recv(4096):
+            while self._wake_reader.recv(4096):
                 pass
 
 

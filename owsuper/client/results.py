@@ -1,4 +1,4 @@
-"""How a run ended, in Python's terms: a value of the declared type, or an exception."""
+"""The end of a run for ``result()``: a value of the declared type, or an exception."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from owsuper.errors import ResultTimeout, RunCanceled, RunFailed, RunNotFound
 
 
 def limit(timeout: Duration | None) -> float | None:
-    """Seconds to wait at most, as the waiting primitives take them. Raises InvalidDuration."""
+    """Seconds to wait at most; None waits without limit. Raises InvalidDuration."""
     if timeout is None:
         return None
     return min(max(seconds(timeout), 0.0), threading.TIMEOUT_MAX)
 
 
 def value(end: Progress, output_type: Any) -> Any:
-    """What the run returned. Raises RunFailed, RunCanceled, InvalidData."""
+    """The result of the run as ``output_type``. Raises RunFailed, RunCanceled, InvalidData."""
     if end.status == RunStatus.FAILED:
         raise _failed(end)
     if end.status == RunStatus.CANCELED:
@@ -32,10 +32,12 @@ def value(end: Progress, output_type: Any) -> Any:
 
 
 def not_found(run_id: str) -> RunNotFound:
+    """The error for a run that this namespace does not have."""
     return RunNotFound(f"Workflow run {run_id} does not exist in this namespace", run_id=run_id)
 
 
-def late(run_id: str) -> ResultTimeout:
+def timed_out(run_id: str) -> ResultTimeout:
+    """The error for a run that has not ended in time."""
     return ResultTimeout(
         f"Timed out waiting for workflow run {run_id} to finish; the run itself is not affected",
         run_id=run_id,
@@ -43,7 +45,7 @@ def late(run_id: str) -> ResultTimeout:
 
 
 def _failed(end: Progress) -> RunFailed:
-    error = models.error(end.error)
+    error = models.error_from_text(end.error)
     reason = f"{error.name}: {error.message}" if error.name else error.message
     failed = RunFailed(
         f"Workflow {end.workflow_name} failed: {reason}", run_id=end.run_id, error=error

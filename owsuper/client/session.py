@@ -250,7 +250,7 @@ class Session:
         return ResultListener(
             lambda: connect.connect(url, application_name=name),
             self._waits,
-            call_out=lambda text: self.run(lambda conn: self._waits.call_out(conn, text)),
+            notify=lambda text: self.run(lambda conn: self._waits.call_out(conn, text)),
         )
 
     def _explain(

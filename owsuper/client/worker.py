@@ -1,4 +1,4 @@
-"""A worker, started and stopped by a program: the ``owsuper`` command as a child process."""
+"""A worker that a program starts and stops: the ``owsuper`` command in a process of its own."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ from owsuper.settings import SETTING_TYPES, variable_name
 if TYPE_CHECKING:
     from owsuper.workflow.registry import Registry
 
-_LAST_WORDS: Final = 200  # lines of standard error to quote from a worker that did not start
-_WITHIN: Final = "owsuper.child.template"  # what the processes below a supervisor run
+_QUOTED_LINES: Final = 200  # the last lines of standard error, in the error of a failed start
+_TEMPLATE_MODULE: Final = "owsuper.child.template"  # the main module of a worker's processes
 
 
 class WorkerSettings(TypedDict, total=False):
-    """What ``new_worker`` takes besides processes and concurrency: the options of ``owsuper``."""
+    """The options of ``owsuper`` that ``new_worker`` takes besides processes and concurrency.
+
+    Durations are timedeltas, seconds as a number, or text with a unit such as ``"5m"``.
+    """
 
     listen_url: str
     poll_interval: float | timedelta | str
@@ -45,11 +48,11 @@ class WorkerSettings(TypedDict, total=False):
 
 
 class Worker:
-    """A supervisor and its children, beside the program that made it.
+    """A supervisor and its child processes, beside the program that starts them.
 
-    ``start`` and ``stop``, or use it as a context manager. The worker imports the workflows'
-    modules by itself, so a script that starts one must do so under
-    ``if __name__ == "__main__":``. It drains and ends when the program ends, however it does.
+    Call ``start`` and ``stop``, or use the worker as a context manager. The worker imports the
+    modules of the workflows, so a script must start a worker under
+    ``if __name__ == "__main__":``. When the program ends in any way, the worker drains and ends.
     """
 
     def __init__(
@@ -59,9 +62,9 @@ class Worker:
         self._environment = dict(environment)
         self._directory = directory
         self._process: subprocess.Popen[str] | None = None
-        self._line: socket.socket | None = None
-        self._listener: threading.Thread | None = None
-        self._said: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._ready_socket: socket.socket | None = None
+        self._copier: threading.Thread | None = None
+        self._stderr: deque[str] = deque(maxlen=_QUOTED_LINES)
 
     @property
     def pid(self) -> int | None:
@@ -74,42 +77,49 @@ class Worker:
         return self._process is not None and self._process.poll() is None
 
     def start(self, timeout: float = 30.0) -> Worker:
-        """Start the processes; returns when they take runs.
+        """Start the processes, and wait until they take runs. Returns the worker itself.
 
-        Raises WorkerError, with what the worker said, when it ends before that or is not ready
-        after ``timeout`` seconds; ConfigurationError inside a worker's own processes.
+        Raises WorkerError if the worker ends before that or is not ready after ``timeout``
+        seconds; the message quotes the worker's standard error. Raises ConfigurationError inside
+        a worker's own processes.
         """
         if self.running:
-            raise WorkerError(f"this worker runs already (pid {self.pid})")
+            raise WorkerError(f"this worker is already running (pid {self.pid})")
         _refuse_in_worker()
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = self._spawn(theirs.fileno())
-        self._line = ours
+        self._ready_socket = ours
         self._end = weakref.finalize(self, _end, self._process, ours, os.getpid())
-        self._listener = threading.Thread(
-            target=_pass_on, args=(self._process, self._said), name="owsuper-worker", daemon=True
+        self._copier = threading.Thread(
+            target=_copy_stderr,
+            args=(self._process, self._stderr),
+            name="owsuper-worker",
+            daemon=True,
         )
-        self._listener.start()
+        self._copier.start()
         try:
             self._await_ready(timeout)
         except BaseException:
             self.stop()
             raise
         if variable_name("database_url") not in self._environment:
-            # It uses the embedded server, and has said so: once is enough.
+            # The worker uses the embedded server and has logged so. This process need not.
             os.environ.setdefault(
                 embedded.ENVIRONMENT, str((self._directory / ".owsuper").resolve())
             )
         return self
 
     def stop(self) -> None:
-        """Let the runs finish, for at most the graceful time-out, and wait for the end."""
+        """Stop the worker and wait for its end.
+
+        Its runs may finish, for at most the graceful time-out. Without effect before ``start``.
+        """
         if self._process is None:
             return
         self._end()
-        if self._listener is not None:
-            self._listener.join()
+        if self._copier is not None:
+            self._copier.join()
 
     def __enter__(self) -> Worker:
         return self if self.running else self.start()
@@ -117,8 +127,8 @@ class Worker:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _spawn(self, line: int) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "owsuper", "--ready-fd", str(line)]
+    def _spawn(self, ready_fd: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "owsuper", "--ready-fd", str(ready_fd)]
         for module in self._modules:
             command += ["--module", module]
         paths = [path or str(Path.cwd()) for path in sys.path]
@@ -126,7 +136,7 @@ class Worker:
             command,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            pass_fds=(line,),
+            pass_fds=(ready_fd,),
             cwd=self._directory,
             env={**os.environ, **self._environment, "PYTHONPATH": os.pathsep.join(paths)},
             text=True,
@@ -135,40 +145,41 @@ class Worker:
 
     def _await_ready(self, timeout: float) -> None:
         assert self._process
-        assert self._line
+        assert self._ready_socket
         with selectors.DefaultSelector() as selector:
-            selector.register(self._line, selectors.EVENT_READ)
+            selector.register(self._ready_socket, selectors.EVENT_READ)
             if not selector.select(timeout):
                 raise WorkerError(f"the worker was not ready within {timeout:g} s{self._quote()}")
         with contextlib.suppress(ConnectionError):
-            if self._line.recv(64):
+            if self._ready_socket.recv(64):
                 return
         code = self._process.wait()
-        assert self._listener
-        self._listener.join()
-        raise WorkerError(f"the worker ended with exit code {code} at its start{self._quote()}")
+        assert self._copier
+        self._copier.join()
+        raise WorkerError(f"the worker ended with exit code {code} while starting{self._quote()}")
 
     def _quote(self) -> str:
-        said = "".join(self._said).strip()
-        return f":\n{said}" if said else ", without a word"
+        text = "".join(self._stderr).strip()
+        return f":\n{text}" if text else ", without any output"
 
 
 def modules_of(registry: Registry, owner: object) -> list[str]:
-    """Where a worker finds these workflows, which belong to ``owner``: modules, or the path of a
-    script, and the name of ``owner`` in there if it has one.
+    """The modules that a worker imports for these workflows, which belong to ``owner``.
 
-    Raises RegistrationError when there are none, ConfigurationError when they were typed in.
+    A script is named by its path. The name of ``owner`` in the module follows after a colon, if
+    ``owner`` has one. Raises RegistrationError if no workflow is registered, ConfigurationError
+    if one was defined interactively.
     """
     names = list(dict.fromkeys(workflow.fn.__module__ for workflow in registry))
     if not names:
         raise RegistrationError(
-            "no workflow is registered, so a worker would have nothing to do: import the modules"
+            "no workflow is registered, so a worker would have nothing to do. Import the modules"
             " that define workflows first, or name them: new_worker(modules=['app.workflows'])"
         )
-    return [_place(name, owner) for name in names]
+    return [_module_of(name, owner) for name in names]
 
 
-def _place(name: str, owner: object) -> str:
+def _module_of(name: str, owner: object) -> str:
     members = vars(sys.modules[name]) if name in sys.modules else {}
     attribute = next((key for key, value in members.items() if value is owner), None)
     module = _main_module() if name == "__main__" else name
@@ -176,9 +187,10 @@ def _place(name: str, owner: object) -> str:
 
 
 def environment(settings: Mapping[str, Any]) -> dict[str, str]:
-    """``settings`` as environment variables, which unlike arguments others cannot read.
+    """``settings`` as environment variables.
 
-    Raises ConfigurationError.
+    Other users of the host can read the arguments of a process, but not its environment.
+    Raises ConfigurationError for an unknown name or a value that cannot be used.
     """
     variables = {}
     for name, value in settings.items():
@@ -203,36 +215,36 @@ def _main_module() -> str:
     file = getattr(main, "__file__", None)
     if file is None or not Path(file).exists():
         raise ConfigurationError(
-            "the workflows were defined interactively, where a worker cannot import them: put"
-            " them into a file"
+            "the workflows were defined interactively, where a worker cannot import them. Put"
+            " them into a file."
         )
     return str(Path(file).resolve())
 
 
 def _refuse_in_worker() -> None:
     spec = sys.modules["__main__"].__spec__
-    if spec is not None and spec.name == _WITHIN:
+    if spec is not None and spec.name == _TEMPLATE_MODULE:
         raise ConfigurationError(
-            "a worker imported this module and was told to start another worker. Put what only"
-            ' the program itself shall do under if __name__ == "__main__":'
+            "a worker imported this module, and the module starts another worker. Put the code"
+            ' that only the program itself runs under if __name__ == "__main__":'
         )
 
 
-def _pass_on(process: subprocess.Popen[str], said: deque[str]) -> None:
-    """Copy the worker's standard error to ours, line by line."""
+def _copy_stderr(process: subprocess.Popen[str], recent: deque[str]) -> None:
+    """Copy the worker's standard error to ours and to ``recent``, line by line."""
     assert process.stderr
     with process.stderr as lines:
         for line in lines:
-            said.append(line)
+            recent.append(line)
             with contextlib.suppress(OSError, ValueError, AttributeError):  # ours may be closed
                 sys.stderr.write(line)
                 sys.stderr.flush()
 
 
-def _end(process: subprocess.Popen[str], line: socket.socket, owner: int) -> None:
-    if os.getpid() != owner:  # a forked child has no business with its parent's worker
+def _end(process: subprocess.Popen[str], ready_socket: socket.socket, owner_pid: int) -> None:
+    if os.getpid() != owner_pid:  # a fork of this process must not stop its parent's worker
         return
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         process.wait()
-    line.close()
+    ready_socket.close()

@@ -291,7 +291,7 @@ def test_a_closed_client_may_be_used_again(ow: OpenWorkflow, rows: Rows) -> None
 def test_the_waiting_thread_leaves_when_nobody_waits(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(result_waiter, "_PATIENCE", 0.1)
+    monkeypatch.setattr(result_waiter, "_IDLE_SECONDS", 0.1)
     for _ in range(2):
         run_id = rows.add()
         ended = threading.Timer(0.2, rows.end, [run_id], {"output": 1})

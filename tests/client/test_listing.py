@@ -288,7 +288,7 @@ def counts_vectors() -> list[dict[str, Any]]:
 @pytest.mark.parametrize("case", counts_vectors(), ids=str)
 def test_statuses_are_added_up_as_there(case: dict[str, Any]) -> None:
     rows = [(row["status"], int(row["count"])) for row in case["rows"]]
-    assert models.counts(rows) == RunCounts(**case["counts"])
+    assert models.counts_from_rows(rows) == RunCounts(**case["counts"])
 
 
 @sync_and_async

@@ -207,13 +207,13 @@ def test_a_run_that_ends_before_its_lock_is_taken_is_seen(
 ) -> None:
     monkeypatch.setattr(result_waiter, "_FIRST_PAUSE", 60.0)
     run_id = rows.add()
-    announce = result_listener.ResultListener.announce
+    announce = result_listener.ResultListener.watch
 
     def end_first(self: result_listener.ResultListener, run_ids: Any) -> set[str]:
         rows.end(run_id, output="seen")
         return announce(self, run_ids)
 
-    monkeypatch.setattr(result_listener.ResultListener, "announce", end_first)
+    monkeypatch.setattr(result_listener.ResultListener, "watch", end_first)
     assert ow.get_run(run_id).result(30) == "seen"
 
 
@@ -241,7 +241,7 @@ def test_many_may_wait_for_one_run(ow: OpenWorkflow, rows: Rows) -> None:
 def test_one_thread_and_one_lock_each_serve_very_many_waiters(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(result_listener, "MOST_LOCKS", 20)
+    monkeypatch.setattr(result_listener, "MAX_LOCKS", 20)
     run_ids = [rows.add() for _ in range(60)]
 
     async def wait_for_all() -> list[Any]:
@@ -285,7 +285,7 @@ def test_notifications_that_never_arrive_are_noticed_and_told(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As behind a transaction pooler, which accepts LISTEN and delivers nothing."""
-    monkeypatch.setattr(result_listener, "_PROOF_WITHIN", 0.1)
+    monkeypatch.setattr(result_listener, "_PROBE_SECONDS", 0.1)
     monkeypatch.setattr("owsuper.db.waits.Waits.listen", lambda self, conn: None)
     run_id = rows.add()
     later = once(lambda: "do not arrive" in caplog.text, lambda: rows.end(run_id, output="found"))
@@ -318,7 +318,7 @@ def test_a_bug_in_the_waiting_thread_reaches_those_who_wait(
 ) -> None:
     run_id = rows.add()
     with monkeypatch.context() as broken:
-        broken.setattr(result_listener.ResultListener, "announce", lambda self, run_ids: 1 / 0)
+        broken.setattr(result_listener.ResultListener, "watch", lambda self, run_ids: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             ow.get_run(run_id).result(30)
     later = after_a_while(lambda: rows.end(run_id, output="found"))

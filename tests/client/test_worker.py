@@ -396,7 +396,7 @@ def test_settings_travel_by_environment_which_others_cannot_read(
     monkeypatch.chdir(tmp_path)
     ow = OpenWorkflow("postgresql://ada:secret@127.0.0.1:1/db", namespace="n", schema="s")
     worker = ow.new_worker(processes=3, lease="1m", listen=False, modules=["app.flows", "more"])
-    with pytest.raises(WorkerError, match="exit code 3 at its start, without a word"):
+    with pytest.raises(WorkerError, match="exit code 3 while starting, without any output"):
         worker.start()
     arguments = (tmp_path / "arguments").read_text()
     assert arguments.startswith("-m owsuper --ready-fd ")
