@@ -1,4 +1,4 @@
-"""OpenWorkflow: where a program defines its workflows, starts runs and finds them again."""
+"""OpenWorkflow: a program defines its workflows with it, starts runs and finds them again."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ O = TypeVar("O")  # noqa: E741
 
 
 class OpenWorkflow(Registration, Listing):
-    """The workflows of a program, and its way to the database that holds their runs.
+    """The workflows of a program, and the connection to the database that holds their runs.
 
-    Without ``database_url``, ``namespace`` or ``schema``, these come from the environment
-    (``OWSUPER_DATABASE_URL`` …), then from ``[tool.owsuper]`` in ./pyproject.toml; without any
-    database URL an embedded PostgreSQL in ./.owsuper is used. ``listen=False`` waits for
-    results by polling alone.
+    A ``database_url``, ``namespace`` or ``schema`` that is not given comes from the environment
+    (``OWSUPER_DATABASE_URL`` …), then from ``[tool.owsuper]`` in ./pyproject.toml. Without a
+    database URL, owsuper uses an embedded PostgreSQL in ./.owsuper. With ``listen=False``,
+    waiting for results polls and uses no notifications.
 
-    Nothing is read or connected before the first run is started or looked up. One instance
-    serves all threads, event loops and forked children of a program.
+    Settings are read and connections opened when the first run is started or looked up. One
+    instance serves all threads, event loops and forked processes of a program.
 
     Raises ConfigurationError for a setting that cannot be used.
     """
@@ -73,10 +73,11 @@ class OpenWorkflow(Registration, Listing):
         version: str | None = None,
         **start: Unpack[Start],
     ) -> RunHandle[Any]:
-        """Start a run of a workflow, or of the name of one that need not be known here.
+        """Start a run of a workflow, given itself or by name, and return the handle of the run.
 
-        For a name, ``version`` says which one is meant, the input is stored as it is, unchecked,
-        and the result comes back as plain JSON. All else is as for :meth:`Workflow.run`.
+        This program need not define a workflow that is given by name. ``version`` selects its
+        version, the input is stored without a check, and the result is plain JSON. All else is
+        as in :meth:`Workflow.run`.
         """
         new = new_run.prepare(workflow, version, input, **start)
         session = self._database.session()
@@ -135,7 +136,10 @@ class OpenWorkflow(Registration, Listing):
         version: str | None = None,
         **schedule: Unpack[Schedule],
     ) -> list[RunHandle[Any]]:
-        """Start a run for each input, in one transaction; see :meth:`Workflow.run_many`."""
+        """Start a run for each input in one transaction, and return the handles in order.
+
+        See :meth:`Workflow.run_many`, and :meth:`run_workflow` for a workflow given by name.
+        """
         new = new_run.prepare_many(workflow, version, inputs, **schedule)
         session = self._database.session()
         run_ids = session.run(session.queries.start_many(new).run) if new else []
@@ -169,7 +173,11 @@ class OpenWorkflow(Registration, Listing):
         return [self._handle(workflow, run_id) for run_id in run_ids]
 
     def get_run(self, run_id: str) -> RunHandle[Any]:
-        """A handle on the run of this id. It asks the database nothing; its methods do."""
+        """Return a handle of the run with this id.
+
+        The methods of the handle ask the database, and raise RunNotFound if there is no such
+        run. This method does not ask. Raises ConfigurationError if no run can have this id.
+        """
         return RunHandle(self._database, check_run_id(run_id))
 
     # --- signals -------------------------------------------------------------------------
@@ -182,18 +190,18 @@ class OpenWorkflow(Registration, Listing):
         idempotency_key: str | None = None,
         buffer: bool = False,
     ) -> list[str]:
-        """Send ``signal`` to all runs that wait for it now; the ids of the runs that it reached.
+        """Send ``signal`` to all runs that wait for it now; return the ids of these runs.
 
-        With an ``idempotency_key`` it is sent once, however often this is called with the same
-        key; the answer is that of the first time. With ``buffer`` a signal that reaches nobody is
-        kept, and delivered to the first run that comes to wait for it; without, it is dropped.
+        Calls with the same ``idempotency_key`` send the signal once and return the ids of the
+        first call. If no run waits, a signal with ``buffer`` is kept for the first run that will
+        wait for it. Without ``buffer`` the signal is dropped.
 
-        Raises NotSerializable, ConfigurationError, DatabaseUnreachable and MigrationError. A
-        connection that breaks meanwhile is an error unless there is a key: the signal may have
-        been sent, so it is not sent again.
+        Raises NotSerializable if ``data`` cannot be stored, ConfigurationError,
+        DatabaseUnreachable and MigrationError. Without a key, a connection that breaks meanwhile
+        is an error, because the signal may have been sent already and must not be sent twice.
         """
         raw = _signal_data(signal, data)
-        key = new_run.checked_key(idempotency_key)
+        key = new_run.check_key(idempotency_key)
         session = self._database.session()
         send = session.queries.send_signal(signal, raw, key, keep=buffer)
         return session.run(send.run, again=key is not None)
@@ -208,7 +216,7 @@ class OpenWorkflow(Registration, Listing):
     ) -> list[str]:
         """Awaitable :meth:`send_signal`."""
         raw = _signal_data(signal, data)
-        key = new_run.checked_key(idempotency_key)
+        key = new_run.check_key(idempotency_key)
         session = await self._database.asession()
         send = session.queries.send_signal(signal, raw, key, keep=buffer)
         return await session.arun(send.arun, again=key is not None)
@@ -223,13 +231,15 @@ class OpenWorkflow(Registration, Listing):
         modules: Sequence[str] | None = None,
         **settings: Unpack[WorkerSettings],
     ) -> Worker:
-        """A worker for the workflows registered here, in processes of its own.
+        """Return a worker for the workflows registered here. Its ``start`` starts the processes.
 
-        It imports the modules that define them, or ``modules`` (``"app.workflows"``,
-        ``"app.workflows:ow"``, ``"flows.py"``), and uses the same database, namespace and
-        schema. ``settings`` are the options of the ``owsuper`` command. Call ``start``.
+        The worker imports the modules that define the workflows, or ``modules``
+        (``"app.workflows"``, ``"app.workflows:ow"``, ``"flows.py"``), and uses the database,
+        namespace and schema of this instance. ``processes`` is the number of child processes,
+        ``concurrency`` the number of runs that each executes at once, and ``settings`` are the
+        other options of the ``owsuper`` command.
 
-        Raises ConfigurationError, RegistrationError when there is no workflow.
+        Raises ConfigurationError, and RegistrationError if no workflow is registered.
         """
         chosen = self._database.settings
         given = {
@@ -245,9 +255,9 @@ class OpenWorkflow(Registration, Listing):
         return Worker(modules, environment(given), self._database.directory)
 
     def close(self) -> None:
-        """Close this process's connections and release the embedded server.
+        """Close the connections of this process and release the embedded server.
 
-        Not needed at the end of a program. Whoever uses the instance again reconnects.
+        A program need not do this at its end. The next use of the instance reconnects.
         """
         self._database.close()
 

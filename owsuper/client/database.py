@@ -1,4 +1,4 @@
-"""Where an OpenWorkflow's runs are, and this process's way there."""
+"""The database of an OpenWorkflow: its settings, and the session of this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from owsuper.settings import SETTING_TYPES, Settings
 
 @dataclass(frozen=True, slots=True)
 class ExplicitSettings:
-    """What the program itself said, as opposed to its surroundings; None where nothing."""
+    """The settings that the program passed to OpenWorkflow; None for each that it did not."""
 
     database_url: str | None = None
     namespace: str | None = None
@@ -34,9 +34,9 @@ class ExplicitSettings:
 
 
 class ClientDatabase:
-    """Settings, read on first use, and the session of this process.
+    """The settings, read on first use, and the session of this process.
 
-    A forked child gets a session of its own, with the settings of its parent.
+    A forked process opens a session of its own, with the settings of its parent.
     """
 
     def __init__(self, explicit: ExplicitSettings) -> None:
@@ -49,7 +49,7 @@ class ClientDatabase:
 
     @property
     def settings(self) -> Settings:
-        """What was given explicitly, else the environment's, else pyproject.toml's, else defaults.
+        """The settings: those passed explicitly, then the environment, pyproject.toml, defaults.
 
         Raises ConfigurationError.
         """
@@ -61,33 +61,38 @@ class ClientDatabase:
 
     @property
     def directory(self) -> Path:
-        """Where the settings were read; pyproject.toml and the embedded server are there."""
+        """The directory of pyproject.toml and the embedded server: the current one on first use."""
         _ = self.settings
         return self._directory
 
     def session(self) -> Session:
-        """The session of this process. May block for a second, to start the embedded server."""
+        """Return the session of this process.
+
+        Blocks for about a second if the embedded server has to be started. Raises
+        ConfigurationError, EmbeddedUnavailable.
+        """
         if (session := self._session) is not None:
             return session
         with fork_safety.fork_lock:
             if self._session is None:
                 self._session = Session(self.settings, self.directory / ".owsuper")
-                # When nobody can use it any more, at the latest at the end of the program.
+                # Called when nothing refers to self any more, at the latest when the program ends.
                 self._finish = weakref.finalize(self, self._session.close)
             return self._session
 
     async def asession(self) -> Session:
-        """The session of this process; an embedded server starts beside the event loop."""
+        """Awaitable ``session``. The embedded server starts in a thread."""
         if self._session is not None or self.settings.database_url is not None:
             return self.session()
         return await asyncio.to_thread(self.session)
 
     def close(self) -> None:
-        """Close all connections of this process. Whoever uses the database again reconnects."""
+        """Close all connections of this process. The next use of the database reconnects."""
         with fork_safety.fork_lock:
             self._session, finish = None, self._finish
         finish()
 
     def forget_connections(self) -> tuple[object, Iterable[int]] | None:
+        """Drop the session of the parent process; see ``ForkSafe``."""
         session, self._session = self._session, None
         return None if session is None else (session, session.sockets())

@@ -1,4 +1,4 @@
-"""A run as its starter sees it."""
+"""The handle of a run: its result, its status, canceling and retrying it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ O = TypeVar("O", covariant=True)  # noqa: E741 - as in Workflow[I, O]
 
 
 class RunHandle(Generic[O]):
-    """A run, with a result of type ``O``.
+    """A run with a result of type ``O``.
 
-    ``workflow_name`` is None for a handle that was made of an id alone. Every method asks the
-    database, and raises RunNotFound when this namespace has no such run, DatabaseUnreachable
-    and MigrationError.
+    ``id`` is the run's id. ``workflow_name`` is None for a handle from ``get_run``. Every method
+    asks the database. Every method raises RunNotFound if this namespace has no such run,
+    DatabaseUnreachable and MigrationError.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class RunHandle(Generic[O]):
         return f"<RunHandle {self.id}{name}>"
 
     def result(self, timeout: Duration | None = None) -> O:
-        """Wait until the run ends; what it returned, as the workflow's declared type.
+        """Wait until the run ends, and return its result as the workflow's declared type.
 
-        ``timeout`` is seconds, a timedelta or text such as ``"5m"``; None waits for ever. The
-        run goes on when it passes. A handle made of a name or an id gives plain JSON. While a
-        database that was reached before is away, this goes on waiting for it.
+        ``timeout`` is seconds, a timedelta or text such as ``"5m"``. None waits for ever. The
+        timeout does not affect the run. For a run started by name or found by id, the result is
+        plain JSON. If the database goes away after it was reached once, waiting goes on.
 
-        Raises RunFailed, RunCanceled, ResultTimeout, and InvalidData when the result does not
-        fit the declared type.
+        Raises RunFailed, RunCanceled, ResultTimeout, InvalidDuration, and InvalidData if the
+        result does not fit the declared type.
         """
         limit = results.limit(timeout)
         try:
@@ -68,7 +68,7 @@ class RunHandle(Generic[O]):
         return self._value(end)
 
     def status(self) -> RunStatus:
-        """Where the run stands now."""
+        """Return the status that the run has now."""
         session = self._database.session()
         return models.current_status(session.run(session.queries.status(self.id).run))
 
@@ -78,7 +78,7 @@ class RunHandle(Generic[O]):
         return models.current_status(await session.arun(session.queries.status(self.id).arun))
 
     def details(self) -> Run:
-        """All that is stored about the run, as it is now."""
+        """Return all that is stored about the run now."""
         session = self._database.session()
         return models.run_from_row(session.run(session.queries.get_run(self.id).run))
 
@@ -88,13 +88,13 @@ class RunHandle(Generic[O]):
         return models.run_from_row(await session.arun(session.queries.get_run(self.id).arun))
 
     def cancel(self, *, children: bool = False) -> None:
-        """End the run as canceled. A run that is canceled already stays so.
+        """End the run as canceled. Without effect on a canceled run.
 
-        Its worker is told, and stops the code: what is ``async`` at its next await, other code at
-        its next step. With ``children``, the child runs that it has started are canceled too, and
-        theirs.
+        The worker of the run stops the code: ``async`` code at its next await, other code at its
+        next step. With ``children``, this also cancels the child runs of the run, and their
+        child runs.
 
-        Raises RunNotCancelable when it has completed or failed.
+        Raises RunNotCancelable if the run is completed or failed.
         """
         session = self._database.session()
         operations.run(session, operations.cancel(session.queries, self.id, children=children))
@@ -106,16 +106,15 @@ class RunHandle(Generic[O]):
         await operations.arun(session, work)
 
     def retry(self) -> None:
-        """Put the run, which has failed, back: it is due now and goes on where it failed.
+        """Put the failed run back. The run is due now and goes on where it failed.
 
-        Steps that have finished stay finished. Those that failed are called again with all their
-        retries, also where the workflow caught the failure; so it may take another way this
-        time. A child run that failed is started anew. The retries of the workflow itself begin
-        anew as well, and so does the count of crashes. What had failed is no longer listed among
-        the step attempts. The parent of a child run, if it has seen the failure already, is not
-        changed.
+        Completed steps keep their results. Failed steps are called again with all their retries,
+        even if the workflow caught the failure, so the workflow may take another way this time.
+        Failed child runs are started anew. The retries of the workflow and the count of crashes
+        begin anew, too. The failed step attempts are no longer listed. If the run is a child run
+        and its parent has seen the failure already, the parent does not change.
 
-        Raises RunNotRetryable when the run has not failed, or its deadline has passed.
+        Raises RunNotRetryable if the run has not failed, or its deadline has passed.
         """
         session = self._database.session()
         operations.run(session, operations.retry(session.queries, self.id))

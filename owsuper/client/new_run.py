@@ -1,4 +1,4 @@
-"""From what a caller wrote to a new run; nothing is stored before all of it is found valid."""
+"""Checks the arguments of a caller and makes new runs of them, before anything is stored."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from owsuper.core.names import has_lone_surrogate
 from owsuper.db.clients import NewRun
 from owsuper.errors import ConfigurationError, InvalidDuration
 from owsuper.ids import draw
-from owsuper.workflow import input
 from owsuper.workflow.definition import Schedule, When, Workflow
+from owsuper.workflow.input import encode_input, identify
 
-_LONGEST_KEY: Final = 1000  # characters; it goes into an index, whose entries are bounded
+_MAX_KEY_LENGTH: Final = 1000  # characters; entries of the key's index are bounded
 
 
 def prepare(
@@ -26,11 +26,11 @@ def prepare(
     idempotency_key: str | None = None,
     **schedule: Unpack[Schedule],
 ) -> NewRun:
-    """The run that ``Workflow.run`` is to start; raises as it does."""
+    """Return the run that ``Workflow.run`` starts. Raises as ``Workflow.run`` does."""
     return replace(
         _template(workflow, version, **schedule),
-        input_json=input.encoded(workflow, value, "input"),
-        idempotency_key=checked_key(idempotency_key),
+        input_json=encode_input(workflow, value, "input"),
+        idempotency_key=check_key(idempotency_key),
     )
 
 
@@ -40,10 +40,10 @@ def prepare_many(
     values: Iterable[Any],
     **schedule: Unpack[Schedule],
 ) -> list[NewRun]:
-    """The runs that ``Workflow.run_many`` is to start; raises as it does."""
+    """Return the runs that ``Workflow.run_many`` starts. Raises as ``Workflow.run_many`` does."""
     template = _template(workflow, version, **schedule)
     encoded = [
-        input.encoded(workflow, value, f"inputs[{index}]") for index, value in enumerate(values)
+        encode_input(workflow, value, f"inputs[{index}]") for index, value in enumerate(values)
     ]
     return [
         NewRun(
@@ -65,7 +65,7 @@ def _template(
     available_at: When | None = None,
     deadline_at: When | None = None,
 ) -> NewRun:
-    name, version = input.identity(workflow, version)
+    name, version = identify(workflow, version)
     return NewRun(
         workflow_name=name,
         version=version,
@@ -74,41 +74,42 @@ def _template(
     )
 
 
-def _moment(when: When | None, what: str) -> datetime | None:
-    """The time that is meant, in UTC; ``what`` is the parameter. Raises ConfigurationError."""
+def _moment(when: When | None, parameter: str) -> datetime | None:
+    """The time ``when`` in UTC; ``parameter`` names it in errors. Raises ConfigurationError."""
     if isinstance(when, datetime):
         if when.utcoffset() is None:
             raise ConfigurationError(
-                f"{what}: {when!r} has no time zone, so it names no moment. Use"
+                f"{parameter}: {when!r} has no time zone, so the moment is unknown. Use"
                 " datetime.now(UTC) or datetime(..., tzinfo=...), or a timedelta from now."
             )
-        return durations.in_utc(when, what)
+        return durations.in_utc(when, parameter)
     if isinstance(when, (timedelta, str)):
         try:
             return durations.add_ms(datetime.now(UTC), durations.milliseconds(when))
         except InvalidDuration as error:
-            raise InvalidDuration(f"{what}: {error}") from None
+            raise InvalidDuration(f"{parameter}: {error}") from None
     if when is not None:
         raise ConfigurationError(
-            f"{what}: expected an aware datetime, a timedelta or text such as '5m', not {when!r}"
+            f"{parameter}: expected an aware datetime, a timedelta or text such as '5m',"
+            f" not {when!r}"
         )
     return None
 
 
-def checked_key(key: str | None) -> str | None:
-    """``key``, if it can be an idempotency key. Raises ConfigurationError."""
+def check_key(key: str | None) -> str | None:
+    """Return ``key`` if it can be an idempotency key. Raises ConfigurationError."""
     if key is None:
         return None
     if not isinstance(key, str):
         raise ConfigurationError(f"idempotency_key: {key!r} must be text, such as {str(key)!r}")
-    if len(key) > _LONGEST_KEY:
+    if len(key) > _MAX_KEY_LENGTH:
         raise ConfigurationError(
-            f"idempotency_key: it has {len(key)} characters; at most {_LONGEST_KEY} are possible."
-            " Use a hash of it."
+            f"idempotency_key: the key has {len(key)} characters. Use at most {_MAX_KEY_LENGTH}, or"
+            " a hash of the key."
         )
     if "\x00" in key or has_lone_surrogate(key):
         raise ConfigurationError(
             f"idempotency_key: {key!r} contains U+0000 or a lone surrogate, which PostgreSQL"
-            " cannot store"
+            " cannot store. Remove it."
         )
     return key

@@ -1,4 +1,4 @@
-"""Making workflows of functions."""
+"""The decorator that makes a workflow of a function."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ O = TypeVar("O")  # noqa: E741
 
 
 class Decorator(Protocol):
-    """Makes a workflow of a function; the step's class decides about its colour."""
+    """Makes a workflow of a function. The step's class decides whether it is sync or async."""
 
     @overload
     def __call__(
@@ -33,7 +33,7 @@ class Decorator(Protocol):
 
 
 class Registration(Starter):
-    """The half of OpenWorkflow that needs no database."""
+    """The methods of OpenWorkflow that need no database."""
 
     def __init__(self) -> None:
         self.registry = Registry()
@@ -72,21 +72,21 @@ class Registration(Starter):
         """Make a function a workflow: ``@ow.workflow`` or ``@ow.workflow("name", ...)``.
 
         The function is ``def f(step: Step, input: I) -> O`` or ``async def f(step: AsyncStep,
-        input: I) -> O``; it may do without the input. Its name is that of the function unless
-        given. Runs keep the ``version`` that they were started with, and only a worker that
-        knows a workflow of exactly that name and version executes them. ``retry`` says how
-        often the function is repeated when it raises; without it, the run fails at once.
-        ``step_limit`` is how many step attempts a run may have, failed ones included.
+        input: I) -> O``. The input may be left out. The workflow has the function's name unless
+        a name is given. A run keeps the ``version`` with which it was started, and only a worker
+        that has a workflow of exactly this name and version executes the run. ``retry`` is the
+        policy for a function that raises; without a policy, the run fails at once.
+        ``step_limit`` is the number of step attempts that a run may have, including failed ones.
 
         Raises ConfigurationError for a function that cannot be a workflow, RegistrationError
-        when name and version are taken.
+        if another workflow has this name and version.
         """
         bare = None if name is None or isinstance(name, str) else name
 
         def define(fn: Callable[..., Any]) -> Workflow[Any, Any]:
-            called = None if bare else name
+            given_name = None if bare else name
             workflow = Workflow[Any, Any](
-                self, fn, name=called, version=version, retry=retry, step_limit=step_limit
+                self, fn, name=given_name, version=version, retry=retry, step_limit=step_limit
             )
             self.registry.add(workflow)
             return workflow

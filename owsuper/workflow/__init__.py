@@ -1,1 +1,1 @@
-"""Workflows: functions that became durable, and the registry in which a worker finds them."""
+"""Workflows: durable functions, and the registry in which a worker finds them."""

@@ -1,4 +1,4 @@
-"""What ``@ow.workflow`` makes of a function: it starts runs, and a worker executes them."""
+"""The class that ``@ow.workflow`` makes of a function."""
 
 from __future__ import annotations
 
@@ -38,23 +38,25 @@ When: TypeAlias = datetime | timedelta | str
 
 
 class Schedule(TypedDict, total=False):
-    """When a run may start, and when it ends as failed if it has not finished."""
+    """When a run may start, and when an unfinished run ends as failed."""
 
     available_at: When | None
     deadline_at: When | None
 
 
 class Start(Schedule, total=False):
+    """The keyword arguments of ``run``."""
+
     idempotency_key: str | None
 
 
 class Starter(Protocol):
-    """What workflows are defined with, and what starts their runs: an OpenWorkflow."""
+    """The OpenWorkflow with which a workflow is defined, as the workflow uses it."""
 
     def run_workflow(
         self, workflow: Workflow[Any, O], input: Any, **start: Unpack[Start]
     ) -> RunHandle[O]:
-        """Start a run."""
+        """Start a run; return its handle."""
         ...
 
     async def arun_workflow(
@@ -66,7 +68,7 @@ class Starter(Protocol):
     def run_many(
         self, workflow: Workflow[Any, O], inputs: Iterable[Any], **schedule: Unpack[Schedule]
     ) -> list[RunHandle[O]]:
-        """Start a run for each input."""
+        """Start a run for each input; return their handles."""
         ...
 
     async def arun_many(
@@ -77,9 +79,10 @@ class Starter(Protocol):
 
 
 class Workflow(Startable[I, O]):
-    """A durable function of a Step and an input ``I``, with a result ``O``.
+    """A durable function of a step and an input ``I``, with a result ``O``.
 
-    ``fn`` is the function as written, for tests; calling the workflow itself is an error.
+    ``run`` starts runs, and a worker executes them. ``fn`` is the function as written, for tests.
+    The workflow itself cannot be called.
     """
 
     def __init__(
@@ -102,8 +105,8 @@ class Workflow(Startable[I, O]):
             self._signature = signature.read(fn)
         except ConfigurationError as error:
             raise ConfigurationError(f"{self}: {error}") from None
-        with contextlib.suppress(UnresolvedAnnotation):  # it may name a class further down
-            _ = self.types  # complain now, where the definition stands
+        with contextlib.suppress(UnresolvedAnnotation):  # a class may be defined further down
+            _ = self.types  # raise now, in the traceback of the definition
         self.__doc__ = fn.__doc__
 
     def __repr__(self) -> str:
@@ -132,9 +135,9 @@ class Workflow(Startable[I, O]):
 
     @cached_property
     def types(self) -> tuple[Any, Any]:
-        """The annotated types of input and result: ``Any`` where there is none.
+        """The annotated types of the input and the result; ``Any`` without an annotation.
 
-        Raises ConfigurationError when they cannot be resolved or cannot be stored as JSON.
+        Raises ConfigurationError for a type that cannot be resolved or cannot be stored as JSON.
         """
         try:
             input_type, output_type = self._signature.types()
@@ -146,12 +149,12 @@ class Workflow(Startable[I, O]):
 
     @property
     def input_type(self) -> Any:
-        """What the input is converted to; None for a function that takes no input."""
+        """The type of the input; None for a function that takes no input."""
         return self.types[0]
 
     @property
     def output_type(self) -> Any:
-        """What the result is converted to."""
+        """The type of the result."""
         return self.types[1]
 
     @overload
@@ -168,15 +171,16 @@ class Workflow(Startable[I, O]):
         available_at: When | None = None,
         deadline_at: When | None = None,
     ) -> RunHandle[O]:
-        """Start a run; it is stored when this returns, and some worker executes it.
+        """Start a run and return its handle. The run is stored when this returns.
 
-        With an ``idempotency_key``, a run of this workflow that was started with the same key
-        in the last 24 hours is returned instead. ``available_at`` delays the start and
-        ``deadline_at`` ends the run as failed: an aware datetime, or a timedelta or a duration
-        text such as ``"5m"`` from now.
+        A worker executes the run. If a run of this workflow was started with the same
+        ``idempotency_key`` in the last 24 hours, this returns the handle of that run instead.
+        The run does not start before ``available_at``. If it has not ended at ``deadline_at``,
+        it ends as failed. Both are an aware datetime, or a timedelta or text such as ``"5m"``
+        from now.
 
-        Raises InvalidData when the input does not fit the declared type, NotSerializable when
-        it cannot be stored, ConfigurationError for a time or key that cannot be used,
+        Raises InvalidData if the input does not fit the declared type, NotSerializable if it
+        cannot be stored, ConfigurationError for a time or key that cannot be used,
         DatabaseUnreachable and MigrationError.
         """
         return self.starter.run_workflow(
@@ -211,9 +215,10 @@ class Workflow(Startable[I, O]):
         )
 
     def run_many(self, inputs: Iterable[I], **schedule: Unpack[Schedule]) -> list[RunHandle[O]]:
-        """Start a run for each input, in one transaction: all of them or none.
+        """Start a run for each input in one transaction, and return the handles in order.
 
-        Raises what :meth:`run` raises; a field of an input is named ``inputs[3].user_id``.
+        All runs are started, or none. Raises as :meth:`run` does. An error names a field of an
+        input as ``inputs[3].user_id``.
         """
         return self.starter.run_many(self, inputs, **schedule)
 
@@ -229,7 +234,7 @@ def _name(fn: Callable[..., Any], name: str | None) -> str:
         return check_workflow_name(name)
     own = getattr(fn, "__name__", "")
     if own in ("", "<lambda>"):
-        raise ConfigurationError(f'{fn!r:.60} has no name of its own: use @ow.workflow("a-name")')
+        raise ConfigurationError(f'{fn!r:.60} has no name: give one with @ow.workflow("a-name")')
     return check_workflow_name(own)
 
 

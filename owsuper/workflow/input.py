@@ -1,4 +1,4 @@
-"""What a run is started with: by a client, or by the run that is to be its parent."""
+"""The workflow and the input of a new run, as a client or a step names them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from owsuper.errors import ConfigurationError, InvalidData
 from owsuper.step.requests import Startable
 
 
-def identity(workflow: Startable[Any, Any] | str, version: str | None) -> tuple[str, str | None]:
-    """Name and version of what is to run. Raises ConfigurationError."""
+def identify(workflow: Startable[Any, Any] | str, version: str | None) -> tuple[str, str | None]:
+    """Return the name and version of the workflow to run. Raises ConfigurationError."""
     if not isinstance(workflow, Startable):
         return check_workflow_name(workflow), check_version(version)
     if version not in (None, workflow.version):
@@ -22,17 +22,18 @@ def identity(workflow: Startable[Any, Any] | str, version: str | None) -> tuple[
     return workflow.name, workflow.version
 
 
-def encoded(workflow: Startable[Any, Any] | str, value: Any, path: str) -> bytes | None:
-    """The input ``value`` as JSON that the workflow can read; ``path`` names it in messages.
+def encode_input(workflow: Startable[Any, Any] | str, value: Any, path: str) -> bytes | None:
+    """Return the input ``value`` as JSON that the workflow can read; None without an input.
 
-    Raises NotSerializable, InvalidData.
+    ``path`` names the input in errors. Raises NotSerializable, InvalidData, and
+    ConfigurationError for a workflow whose annotations cannot be resolved.
     """
     if not isinstance(workflow, Startable):
         return codec.encode(value, path=path, owner=f'workflow "{workflow}"')
     if not workflow.takes_input:
         if value is not None:
-            raise InvalidData(f"{path} of {workflow}: it takes none, only a step", path=path)
-        _ = workflow.output_type  # complain before the run is stored, as for those with an input
+            raise InvalidData(f"{path} of {workflow}: the workflow takes no input", path=path)
+        _ = workflow.output_type  # raise before the run is stored
         return None
     raw = codec.encode(value, path=path, owner=str(workflow))
     codec.convert(codec.decode(raw), workflow.input_type, path=path, owner=str(workflow))

@@ -10,27 +10,27 @@ from owsuper.workflow.definition import Workflow
 
 
 class Registry:
-    """The workflows of one OpenWorkflow, by name and version; no version differs from ""."""
+    """The workflows of one OpenWorkflow. Version None and version "" are two versions."""
 
     def __init__(self) -> None:
         self._workflows: dict[tuple[str, str | None], Workflow[Any, Any]] = {}
 
     def add(self, workflow: Workflow[Any, Any]) -> None:
-        """Raises RegistrationError when another workflow has this name and version."""
+        """Add a workflow. Raises RegistrationError if another has this name and version."""
         key = (workflow.name, workflow.version)
-        if twin := self._workflows.get(key):
+        if first := self._workflows.get(key):
             raise RegistrationError(
-                f"W{str(workflow)[1:]} is already registered, by {_place(twin.fn)}, and again by"
+                f"W{str(workflow)[1:]} is already registered, by {_place(first.fn)}, and again by"
                 f" {_place(workflow.fn)}. Give one of them another name or version."
             )
         self._workflows[key] = workflow
 
     def get(self, name: str, version: str | None = None) -> Workflow[Any, Any] | None:
-        """The workflow of exactly this name and version."""
+        """Return the workflow of exactly this name and version; None if there is none."""
         return self._workflows.get((name, version))
 
     def names(self) -> list[tuple[str, str | None]]:
-        """Name and version of each, in the order of registration."""
+        """Return the names and versions, in the order of registration."""
         return list(self._workflows)
 
     def __iter__(self) -> Iterator[Workflow[Any, Any]]:

@@ -1,4 +1,4 @@
-"""What a workflow function looks like: its parameters, its colour, its types."""
+"""The signature of a workflow function: its parameters, sync or async, its types."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any
 from owsuper.errors import ConfigurationError
 from owsuper.step import AsyncStep, Step
 
-_HOW = "Write it as def f(step: Step, input: ...) or async def f(step: AsyncStep, input: ...)."
+_ADVICE = "Write it as def f(step: Step, input: ...) or async def f(step: AsyncStep, input: ...)."
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class UnresolvedAnnotation(ConfigurationError):
-    """An annotation that names what its module does not have, or does not have yet."""
+    """An annotation has a name that its module does not define, or not yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """``input_name`` is None for a function that takes the step alone.
+    """The parts of a workflow function's signature.
 
-    ``annotations`` are as written, ``names`` is what they may refer to.
+    ``annotations`` are as written, and ``names`` are the names that they may use. ``input_name``
+    is None for a function that takes the step alone.
     """
 
     annotations: Mapping[str, Any]
@@ -34,7 +35,7 @@ class Signature:
     input_name: str | None
 
     def types(self) -> tuple[Any, Any]:
-        """What the input and the output are annotated as, Any where they are not.
+        """The annotated types of the input and the result; Any without an annotation.
 
         Raises UnresolvedAnnotation.
         """
@@ -42,7 +43,7 @@ class Signature:
         return input_type, self._annotation("return")
 
     def _annotation(self, name: str) -> Any:
-        """One annotation, evaluated by itself: the others may be for the type checker alone."""
+        """One evaluated annotation. The others may be for type checkers alone."""
         try:
             if name not in self.annotations:
                 return Any
@@ -57,24 +58,26 @@ class Signature:
 
 
 def read(fn: Callable[..., Any]) -> Signature:
-    """The signature of ``fn``. Raises ConfigurationError when it is no workflow function."""
+    """Return the signature of ``fn``. Raises ConfigurationError if it cannot be a workflow."""
     if not isinstance(fn, FunctionType):
-        raise ConfigurationError(f"a workflow is a function, not {_described(fn)}. {_HOW}")
+        raise ConfigurationError(f"a workflow must be a function, not {_described(fn)}. {_ADVICE}")
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise ConfigurationError("it yields, so it is a generator; a workflow returns its result")
+        raise ConfigurationError(
+            "the function is a generator. Return the result instead of yielding"
+        )
     positional = []
     for parameter in inspect.signature(fn).parameters.values():
         if parameter.kind in _POSITIONAL:
             positional.append(parameter)
         elif parameter.kind is not inspect.Parameter.KEYWORD_ONLY or _required(parameter):
-            raise ConfigurationError(f"nothing can be passed for {parameter}. {_HOW}")
+            raise ConfigurationError(f"owsuper passes no value for {parameter}. {_ADVICE}")
     if len(positional) not in (1, 2):
         count = len(positional) or "no"
-        raise ConfigurationError(f"it takes {count} positional parameters. {_HOW}")
+        raise ConfigurationError(f"the function has {count} positional parameters. {_ADVICE}")
     if len(positional) == 2 and positional[1].default not in (inspect.Parameter.empty, None):
         raise ConfigurationError(
-            f"the default of {positional[1].name!r} would not be stored with its runs; give the"
-            " fields of its type defaults instead, or accept None"
+            f"the default of {positional[1].name!r} would not be stored with the runs. Give"
+            " defaults to the fields of its type instead, or accept None"
         )
     names = [parameter.name for parameter in positional] + [None]
     signature = Signature(
@@ -89,15 +92,15 @@ def read(fn: Callable[..., Any]) -> Signature:
 
 
 def _check_sync_or_async(signature: Signature) -> None:
-    """An ``async def`` that asks for the blocking Step (or the reverse) cannot work."""
+    """Raise if an ``async def`` function takes a Step, or a ``def`` function an AsyncStep."""
     try:
         step_type = signature._annotation(signature.step_name)
     except UnresolvedAnnotation:
         return
     if signature.is_async and step_type is Step:
-        raise ConfigurationError(f"an async def workflow takes an AsyncStep, not a Step. {_HOW}")
+        raise ConfigurationError(f"an async def workflow takes an AsyncStep, not a Step. {_ADVICE}")
     if not signature.is_async and step_type is AsyncStep:
-        raise ConfigurationError(f"a def workflow takes a Step, not an AsyncStep. {_HOW}")
+        raise ConfigurationError(f"a def workflow takes a Step, not an AsyncStep. {_ADVICE}")
 
 
 def _required(parameter: inspect.Parameter) -> bool:

@@ -153,18 +153,18 @@ def async_step_in_blocking(step: AsyncStep) -> None: ...
 @pytest.mark.parametrize(
     ("fn", "complaint"),
     [
-        (no_parameter, "it takes no positional parameters"),
-        (three_parameters, "it takes 3 positional parameters"),
-        (any_number, r"nothing can be passed for \*args"),
-        (keyword_only, "nothing can be passed for user"),
+        (no_parameter, "the function has no positional parameters"),
+        (three_parameters, "the function has 3 positional parameters"),
+        (any_number, r"owsuper passes no value for \*args"),
+        (keyword_only, "owsuper passes no value for user"),
         (a_default, "the default of 'input' would not be stored"),
-        (a_generator, "it yields"),
-        (an_async_generator, "it yields"),
+        (a_generator, "the function is a generator"),
+        (an_async_generator, "the function is a generator"),
         (blocking_step_in_async, "an async def workflow takes an AsyncStep"),
         (async_step_in_blocking, "a def workflow takes a Step"),
-        (Welcome, "a workflow is a function, not the class Welcome"),
-        (staticmethod(plain), "a workflow is a function, not a staticmethod"),
-        (functools.partial(plain), "a workflow is a function, not partial"),
+        (Welcome, "a workflow must be a function, not the class Welcome"),
+        (staticmethod(plain), "a workflow must be a function, not a staticmethod"),
+        (functools.partial(plain), "a workflow must be a function, not partial"),
     ],
 )
 def test_what_cannot_be_a_workflow_is_refused(ow: OpenWorkflow, fn: Any, complaint: str) -> None:

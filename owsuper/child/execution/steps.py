@@ -34,7 +34,7 @@ from owsuper.step.requests import (
     SleepUntil,
     Startable,
 )
-from owsuper.workflow.input import encoded, identity
+from owsuper.workflow.input import encode_input, identify
 
 _ONCE: Final = RetryPolicy(maximum_attempts=1)
 
@@ -90,14 +90,14 @@ def _child(this: Execution, call: ChildRunCall) -> ChildRunStep:
             f"A child must be a workflow or the name of one, not {workflow!r:.60}. A function is"
             " called by step.run()."
         )
-    target, version = identity(workflow, call.version)
+    target, version = identify(workflow, call.version)
     if isinstance(workflow, Startable) and type is None:
         type = workflow.output_type
     elif type is not None:
         codec.check_type(type, f"Child workflow {target!r}: type={type!r}", stored=True)
 
     try:  # now, since user code may change it before the step begins
-        raw, wrong = encoded(workflow, input, "input"), None
+        raw, wrong = encode_input(workflow, input, "input"), None
     except DataError as error:
         raw, wrong = None, error
 
