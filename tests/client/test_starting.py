@@ -59,7 +59,7 @@ def test_a_started_run_is_pending_and_due_at_once(
     assert (row["status"], row["attempts"], row["config"]) == ("pending", 0, {})
     assert row["available_at"] == row["updated_at"]
     assert row["idempotency_key"] is row["deadline_at"] is row["worker_id"] is None
-    assert handle.workflow_name == (handle.id, "welcome")
+    assert handle.workflow_name == "welcome"
     assert repr(handle) == f"<RunHandle {handle.id} of 'welcome'>"
 
 
@@ -142,7 +142,7 @@ def test_of_many_starts_with_one_key_at_once_one_wins(
 
 @pytest.mark.parametrize(
     ("key", "complaint"),
-    [(7, "must be text, such as '7'"), ("x" * 1001, "it has 1001 char"), ("a\0", "U.0000")],
+    [(7, "must be text, such as '7'"), ("x" * 1001, "the key has 1001 char"), ("a\0", "U.0000")],
 )
 @sync_and_async
 def test_keys_that_cannot_be_stored_are_refused(
