@@ -186,6 +186,15 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert not cycle, " -> ".join(cycle)
 
 
+def test_no_class_name_stands_for_two_things() -> None:
+    places: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name.lstrip("_"), []).append(f"{path.name}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_imports_are_found_wherever_they_stand() -> None:
     source = """
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.crashes import Crashes
 from owsuper.supervisor.exit_status import Evidence, ExitCode
 from owsuper.supervisor.fleet import Fleet
-from owsuper.supervisor.leases import Leases
+from owsuper.supervisor.leases import LeaseRenewal
 from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.prefetch import PrefetchedRuns
 from owsuper.supervisor.shutdown import Shutdown
@@ -82,7 +82,7 @@ class Dispatch:
         self._sweeps = Sweeps(self._connection, queries, on_released=self._wake)
         self._crashes = Crashes(self._connection, queries, max_crashes=settings.max_crashes)
         self._prefetched = PrefetchedRuns()
-        self._leases = Leases(self._claims, self.fleet, self._prefetched, settings.lease)
+        self._leases = LeaseRenewal(self._claims, self.fleet, self._prefetched, settings.lease)
         self._listener: Listener | None = None
         if settings.listen:
             self._listener = Listener(

@@ -10,7 +10,7 @@ from owsuper.supervisor.fleet import Fleet
 from owsuper.supervisor.prefetch import PrefetchedRuns
 
 
-class Leases:
+class LeaseRenewal:
     """Renews leases where children cannot: of prefetched runs, and of late children's runs.
 
     A child is late while a step holds the GIL, because the heartbeat needs the GIL too.
