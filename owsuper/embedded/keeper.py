@@ -1,16 +1,16 @@
-"""Keep one PostgreSQL server running for as long as it has users.
+"""The keeper: a process that runs one PostgreSQL server as long as the server has users.
 
     python -E -s -S keeper.py DIRECTORY BINARIES LASTING|TEMPORARY [NAME=VALUE ...]
 
-A small process of its own, so that it outlives users who are killed, and started as a script
-that imports nothing but its neighbours, so that it starts at once and stays small.
+The keeper is a process of its own, so that it outlives users that are killed. It is a script that
+imports only the two modules beside it, so that it starts fast and stays small.
 
-It holds ``DIRECTORY/keeper`` locked for as long as it lives, and waits for an exclusive lock on
-``DIRECTORY/users``, of which every user holds a shared one: that is granted when the last of
-them is gone, however they went. Record locks (``fcntl``) are what is meant: they belong to a
-process, so a fork of a user neither keeps the server nor, by ending, gives it up.
+The keeper locks ``DIRECTORY/keeper`` during its life. Every user holds a shared lock on
+``DIRECTORY/users``, and the keeper waits for the exclusive lock: the system grants that lock when
+the last user has released its lock or died. These are record locks (``fcntl``), which belong to a
+process: the fork of a user neither keeps the server running nor releases the user's lock.
 
-Says ``ready`` on standard output, or why not, and then closes it.
+The keeper prints ``ready``, or the reason of a failure, to standard output, and then closes it.
 """
 
 from __future__ import annotations
@@ -29,18 +29,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from owsuper.embedded.account import CannotStart, dying_with, server_account, way_in
-    from owsuper.embedded.postmaster import STOP_SECONDS, forget_foreign_pid, is_ready
-else:  # a script finds its neighbours by their own names
-    from account import CannotStart, dying_with, server_account, way_in
-    from postmaster import STOP_SECONDS, forget_foreign_pid, is_ready
+    from owsuper.embedded.account import (
+        CannotStart,
+        interrupted_with_parent,
+        reaching_account_switch,
+        server_account,
+    )
+    from owsuper.embedded.postmaster import STOP_SECONDS, is_ready, remove_stale_lock_file
+else:  # a script imports the modules beside it by their plain names
+    from account import (
+        CannotStart,
+        interrupted_with_parent,
+        reaching_account_switch,
+        server_account,
+    )
+    from postmaster import STOP_SECONDS, is_ready, remove_stale_lock_file
 
-START_SECONDS = 50
-SOCKET_PATH_LIMIT = 107 if sys.platform == "linux" else 103  # bytes
+START_SECONDS = 50  # below the 60 s that a user waits for the keeper
+SOCKET_PATH_LIMIT = 107 if sys.platform == "linux" else 103  # bytes; sun_path without its NUL
 
 
 class Keeper:
-    """One server, from before its first start to after its last stop."""
+    """Creates, starts, watches and stops one server."""
 
     def __init__(
         self, directory: Path, binaries: Path, options: dict[str, str], *, temporary: bool
@@ -52,49 +62,55 @@ class Keeper:
         self.options = options
         self.temporary = temporary
         self.account = server_account(directory)
-        self.become = way_in(self.account, directory, binaries) if self.account else None
+        self.switch_account = (
+            reaching_account_switch(self.account, directory, binaries) if self.account else None
+        )
         self.stopping = False
         self._state = (directory / "keeper").open("r+")
         self._users = (directory / "users").open("r+")
-        fcntl.lockf(self._state, fcntl.LOCK_EX)  # waits for a predecessor that is still stopping
+        fcntl.lockf(self._state, fcntl.LOCK_EX)  # waits for a keeper that is still stopping
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the server, on a new cluster if there is none. Raises CannotStart."""
+        """Start the server and return its process; create its data first if there are none.
+
+        Raises CannotStart.
+        """
         if not (self.data / "PG_VERSION").exists():
             self._create_cluster()
-        forget_foreign_pid(self.data)
+        remove_stale_lock_file(self.data)
         sockets = self._socket_directory()
         give_up = time.monotonic() + START_SECONDS
         while True:
             process, failure = self._try_to_start(sockets, give_up)
             if failure is None:
-                self._say(f"ready {os.getpid()}")
+                self._write_state(f"ready {os.getpid()}")
                 return process
             if "still in use" not in failure or time.monotonic() > give_up:
                 raise CannotStart(failure)
-            time.sleep(0.1)  # the last of a killed server's children are on their way out
+            time.sleep(0.1)  # the processes of a killed server have not all ended yet
 
     def stop_when_unused(self) -> None:
-        fcntl.lockf(self._users, fcntl.LOCK_EX)  # and keep it: new users wait until we are gone
+        """Wait until the server has no users, then stop it. New users wait for the stop."""
+        fcntl.lockf(self._users, fcntl.LOCK_EX)
         self.stop()
 
     def stop(self, *_signal: object) -> None:
-        """Ask the server to stop: ``run`` returns when it has. Safe in a signal handler."""
+        """Make the server stop, and ``run`` return. Safe in a signal handler."""
         self.stopping = True
-        self._say("")
-        self.process.send_signal(signal.SIGINT)  # "fast": disconnects whoever is left
+        self._write_state("")
+        self.process.send_signal(signal.SIGINT)  # a "fast" shutdown: disconnects all clients
         signal.alarm(STOP_SECONDS)
 
     def run(self, process: subprocess.Popen[bytes]) -> None:
-        """Return when the server has stopped, because nobody uses it or because it crashed."""
+        """Return when the server has stopped for want of users, or has crashed."""
         self.process = process
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGALRM, lambda *_: process.send_signal(signal.SIGQUIT))
         threading.Thread(target=self.stop_when_unused, daemon=True).start()
         process.wait()
 
-    def tidy(self) -> None:
-        """Leave nothing in /tmp, and of a temporary server nothing at all."""
+    def clean_up(self) -> None:
+        """Remove the socket directory in /tmp, and all files of a temporary server."""
         run = self.directory / "run"
         if run.is_symlink():
             shutil.rmtree(run.resolve(), ignore_errors=True)
@@ -106,21 +122,21 @@ class Keeper:
         unfinished = self.directory / "postgres.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
-        self._hand_over(unfinished)
+        self._change_owner(unfinished)
         arguments = ["-D", str(unfinished), "-U", "postgres", "--auth=peer", "--encoding=UTF8"]
         arguments += ["--no-locale", "--no-instructions"]
         arguments += ["--no-sync"] if self.temporary else []
-        made = subprocess.run(
+        initdb = subprocess.run(
             [str(self.binaries / "initdb"), *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=environment(),
-            preexec_fn=self.become,
+            preexec_fn=self.switch_account,
             check=False,
         )
-        if made.returncode != 0:
-            raise CannotStart((made.stderr or made.stdout).decode(errors="replace").strip())
-        # Not for others, even if they get at the socket: for the directory's owner and for root.
+        if initdb.returncode != 0:
+            raise CannotStart((initdb.stderr or initdb.stdout).decode(errors="replace").strip())
+        # Even at the socket, only this user, the directory's owner and root may connect.
         users = {os.geteuid(), self.directory.stat().st_uid, 0}
         (unfinished / "pg_hba.conf").write_text("local all all peer map=owsuper\n")
         (unfinished / "pg_ident.conf").write_text(
@@ -129,26 +145,26 @@ class Keeper:
         unfinished.rename(self.data)
 
     def _socket_directory(self) -> Path:
-        """``run``, or what it links to where its own path is too long for a socket's.
+        """Return ``run``, or the target of ``run`` where its path is too long for a socket.
 
-        It keeps its place over a crash, so that what users know of it stays true.
+        The directory stays the same after a crash, because users keep the server's URL.
         """
         run = self.directory / "run"
-        if not self._serves(run):
-            if run.is_symlink():  # to a directory that was cleaned away
+        if not self._is_usable(run):
+            if run.is_symlink():  # its target in /tmp was removed
                 run.unlink()
-            shutil.rmtree(run, ignore_errors=True)  # or the directory was moved to a longer path
+            shutil.rmtree(run, ignore_errors=True)  # after a move to a longer path
             if fits(run):
                 run.mkdir(mode=0o700)
             else:
                 run.symlink_to(tempfile.mkdtemp(prefix="owsuper-", dir="/tmp"))
-        self._hand_over(run)
+        self._change_owner(run)
         for stale in run.glob(".s.PGSQL.*"):
             stale.unlink()
         return run.resolve()
 
-    def _serves(self, run: Path) -> bool:
-        """Whether ``run`` is there, ours, and short enough."""
+    def _is_usable(self, run: Path) -> bool:
+        """Whether ``run`` exists, belongs to the server's user, and is short enough."""
         if not run.is_dir() or not fits(run.resolve()):
             return False
         server = self.account.uid if self.account else os.geteuid()
@@ -170,15 +186,15 @@ class Keeper:
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         with self.log.open("ab") as log:
-            self._hand_over(self.log)
-            said_before = log.tell()
+            self._change_owner(self.log)
+            log_size = log.tell()
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=environment(),
-                preexec_fn=dying_with(os.getpid(), self.become),
+                preexec_fn=interrupted_with_parent(os.getpid(), self.switch_account),
             )
         while time.monotonic() < give_up and process.poll() is None:
             if is_ready(self.data, process.pid):
@@ -187,33 +203,34 @@ class Keeper:
         process.kill()
         process.wait()
         with self.log.open("rb") as log:
-            log.seek(said_before)
+            log.seek(log_size)
             return process, log.read()[-2000:].decode(errors="replace").strip()
 
-    def _hand_over(self, path: Path) -> None:
+    def _change_owner(self, path: Path) -> None:
         if self.account is not None:
             os.chown(path, self.account.uid, self.account.gid)
 
-    def _say(self, state: str) -> None:
+    def _write_state(self, state: str) -> None:
         os.ftruncate(self._state.fileno(), 0)
         os.pwrite(self._state.fileno(), state.encode(), 0)
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would steer PostgreSQL; its messages in plain English."""
+    """Return this process's environment without settings of PostgreSQL, in the C locale."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_", "LANG"))}
     return {**kept, "LC_ALL": "C"}
 
 
 def fits(run: Path) -> bool:
-    """Whether a socket there has a path that the system allows and a URL can carry."""
+    """Whether the path of a socket in ``run`` is valid for the system and for a URL."""
     path = os.fsencode(run / ".s.PGSQL.5432")
     return len(path) <= SOCKET_PATH_LIMIT and b"," not in path  # libpq splits hosts at commas
 
 
 def main(directory: Path, binaries: Path, options: dict[str, str], *, temporary: bool) -> None:
+    """Run the keeper as a daemon; never returns."""
     if os.fork():
-        os._exit(0)  # so that we are nobody's child, and surprise nobody's waitpid()
+        os._exit(0)  # the keeper is then no child of the user, whose waitpid() must not see it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")
@@ -230,7 +247,7 @@ def main(directory: Path, binaries: Path, options: dict[str, str], *, temporary:
         os.dup2(log.fileno(), 2)
     keeper.run(process)
     if keeper.stopping:
-        keeper.tidy()
+        keeper.clean_up()
     os._exit(0)
 
 

@@ -1,6 +1,6 @@
-"""What the server's own lock file says: which process it is, and whether it is ready.
+"""The server's own lock file: its process id, and whether the server is ready.
 
-Part of the keeper's script: imports nothing but the standard library and its neighbour.
+Part of the keeper's script: imports only the standard library and ``account``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 else:
     from account import CannotStart
 
-STOP_SECONDS = 30
+STOP_SECONDS = 30  # a fast shutdown takes about a second; the rest is for a checkpoint
 
 
-def read(data: Path) -> tuple[int, str]:
-    """Process id and status from the server's own lock file; (0, "") without one."""
+def read_lock_file(data: Path) -> tuple[int, str]:
+    """Return process id and status from ``postmaster.pid``, or (0, "") without a valid file."""
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
@@ -29,21 +29,23 @@ def read(data: Path) -> tuple[int, str]:
 
 
 def is_ready(data: Path, pid: int) -> bool:
-    return read(data) == (pid, "ready")
+    """Whether the server with this process id accepts connections."""
+    return read_lock_file(data) == (pid, "ready")
 
 
-def forget_foreign_pid(data: Path) -> None:
-    """Remove a lock file whose process id now belongs to something else.
+def remove_stale_lock_file(data: Path) -> None:
+    """Remove a lock file whose process id now belongs to another program.
 
-    PostgreSQL would refuse to start: that happens after a reboot, and in containers, where
-    process ids are small. What is left of a real predecessor is awaited instead.
+    PostgreSQL would refuse to start. Process ids are reused after a reboot, and soon in a
+    container. If the process is a previous server that is still stopping, wait for its end.
+    Raises CannotStart after STOP_SECONDS.
     """
     give_up = time.monotonic() + STOP_SECONDS
-    while (pid := read(data)[0]) and Path("/proc/self").exists():
+    while (pid := read_lock_file(data)[0]) and Path("/proc/self").exists():
         try:
             ours = Path(f"/proc/{pid}/cwd").resolve(strict=True) == data
         except OSError:
-            return  # dead, which PostgreSQL finds out for itself, or not to be known
+            return  # a dead process, which PostgreSQL detects, or one of another user
         if not ours:
             (data / "postmaster.pid").unlink()
         elif time.monotonic() > give_up:

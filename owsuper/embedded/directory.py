@@ -1,4 +1,4 @@
-"""What lies where in ``.owsuper/``, and the locks by which its users find each other."""
+"""The files in ``.owsuper/``, and the locks of the server's users."""
 
 from __future__ import annotations
 
@@ -13,40 +13,43 @@ from urllib.parse import quote
 
 
 @dataclass(frozen=True)
-class Home:
+class ServerDirectory:
     """The directory of one embedded server.
 
-    ``postgres/``  its data; the server's own
-    ``run``        where its socket is: a directory, or a link to one with a shorter path
-    ``log``        what it said
-    ``users``      every user holds a shared lock on it (see ``keeper``)
-    ``keeper``     its keeper holds it locked; says ``ready PID`` while the server can be used
-    ``starting``   held locked by whoever looks whether it must be started
+    ``postgres/``  the server's data
+    ``run``        the directory of the socket, or a link to a directory with a shorter path
+    ``log``        the server's log
+    ``users``      every user holds a shared lock on this file (see ``keeper``)
+    ``keeper``     the keeper locks this file; it reads ``ready PID`` while the server is ready
+    ``starting``   the lock of a process that checks whether the server must be started
 
-    All locks are record locks: they belong to a process, end with it, and are not inherited.
-    A process that closes *any* descriptor of such a file loses its lock, so only this room
-    opens them, and ``users`` once a process.
+    All locks are record locks: they belong to a process, end with it, and are not inherited. A
+    process that closes *any* descriptor of such a file loses its lock, so only this package opens
+    these files, and opens ``users`` once in each process.
     """
 
     path: Path
 
-    def prepare(self) -> None:
-        """Create what is missing. Raises OSError."""
-        # Root's server runs as somebody else, who must get through, but need not look around.
+    def create(self) -> None:
+        """Create the directory unless it exists. Raises OSError."""
+        # Root's server runs as another user, who must pass through this directory.
         self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, exist_ok=True)
         ignore = self.path / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
 
-    def enter(self) -> int:
-        """Become a user: returns what to close in order to leave. Waits for a stop under way."""
+    def lock_users(self) -> int:
+        """Take the lock of a user, and return the descriptor to close for its release.
+
+        Waits until a server that is stopping has stopped.
+        """
         users = self._open("users")
         fcntl.lockf(users, fcntl.LOCK_SH)
         return users
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Be the only process that looks whether the server must be started."""
+    def lock_start(self) -> Iterator[None]:
+        """Hold the lock under which a process checks whether the server must be started."""
         starting = self._open("starting")
         try:
             fcntl.lockf(starting, fcntl.LOCK_EX)
@@ -54,8 +57,8 @@ class Home:
         finally:
             os.close(starting)
 
-    def is_kept(self) -> bool:
-        """Whether a keeper lives: starting its server, serving, or stopping."""
+    def has_keeper(self) -> bool:
+        """Whether a keeper runs, whatever the state of its server."""
         keeper = self._open("keeper")
         try:
             fcntl.lockf(keeper, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,7 +70,7 @@ class Home:
             os.close(keeper)
 
     def is_ready(self) -> bool:
-        """Whether the keeper says that the server can be used, and it can."""
+        """Whether the keeper reports the server ready, and the server accepts connections."""
         if not (self.path / "keeper").read_text().startswith("ready"):
             return False
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -78,13 +81,13 @@ class Home:
         return True
 
     def url(self) -> str:
-        """How to reach the server, once it is ready."""
+        """Return the URL of the server."""
         host = quote(os.fsencode((self.path / "run").resolve()))
         return f"postgresql://postgres@/postgres?host={host}&port=5432"
 
     def _open(self, name: str) -> int:
         lock = os.open(self.path / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        if os.geteuid() == 0:  # root is a guest where the directory is somebody else's
+        if os.geteuid() == 0:  # in another user's directory, files belong to that user
             owner = self.path.stat()
             os.fchown(lock, owner.st_uid, owner.st_gid)
         return lock
