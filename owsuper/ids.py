@@ -1,12 +1,12 @@
-"""Ids that sort by the time at which they were made: UUIDs of version 7, as RFC 9562 has them.
+"""Ids that sort by the time of their creation: UUIDs of version 7 (RFC 9562).
 
-Every table has an index of its ids. Where these are random, each new row goes to another place in
-it, so the larger a table is the more pages of the index are read, written, and copied to the log
-after each checkpoint; ids that ascend all go to the end. They also put rows into an order that
-have the same ``created_at``, which OpenWorkflow stores in milliseconds.
+Every table has an index of its ids. Random ids would spread new rows over the whole index: the
+larger the table, the more index pages are read, written, and copied to the WAL after each
+checkpoint. Ascending ids all go to the end of the index. They also order rows with the same
+``created_at``, which OpenWorkflow stores in milliseconds.
 
-The first 60 bits say when: milliseconds since 1970, and a fraction of a millisecond in steps of
-1/4096. Of the rest 62 are random.
+The first 60 bits are the time: milliseconds since 1970 and a fraction in units of 1/4096 ms. Of
+the other 68 bits, 62 are random.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import threading
 import time
 from typing import Final
 
-_BATCH: Final = 256
-_RANDOM: Final = 8  # bytes for each id; two bits of them are the variant's
+_BATCH: Final = 256  # ids for each system call; 2 KiB of randomness
+_RANDOM: Final = 8  # random bytes of an id, of which two bits hold the variant
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 
 class Ids:
-    """One id at each call, greater than all before. Safe to call from any thread.
+    """Returns a new id at each call, greater than all before. Safe in any thread.
 
-    A system call for randomness takes longer than all the rest of what a small step costs before
-    its commit, so that of a few hundred is drawn at once. Must be made in the process that uses
-    it: a fork would get the same ones.
+    The randomness of many ids comes from one system call: a call for each id would take longer
+    than everything else that a small step does before its commit. Create an instance in the
+    process that uses it, because a fork would return the same ids.
     """
 
     def __init__(self) -> None:
@@ -35,6 +35,7 @@ class Ids:
         self._lock = threading.Lock()
 
     def __call__(self) -> str:
+        """Return a new id."""
         with self._lock:
             if not self._tails:
                 self._tails = _tails(_BATCH)
@@ -43,13 +44,13 @@ class Ids:
 
 
 def draw(count: int) -> list[str]:
-    """So many ids, in ascending order."""
+    """Return ``count`` new ids in ascending order."""
     first = _now()
     return [_text(first + n, tail) for n, tail in enumerate(_tails(count))]
 
 
 def new_id() -> str:
-    """One id."""
+    """Return a new id."""
     return draw(1)[0]
 
 
@@ -59,7 +60,7 @@ def _now() -> int:
 
 
 def _tails(count: int) -> list[str]:
-    """The random part of so many ids, as it is written."""
+    """The random part of ``count`` ids, as text."""
     digits = os.urandom(_RANDOM * count).hex()
     each = (digits[at : at + 2 * _RANDOM] for at in range(0, len(digits), 2 * _RANDOM))
     return [f"{_VARIANT[d[0]]}{d[1:4]}-{d[4:]}" for d in each]

@@ -1,9 +1,9 @@
-"""What a worker's processes write to standard error: one line an event, then its context.
+"""The log of a worker's processes on standard error: one line for each event.
 
     2026-03-01T12:00:00.123Z WARNING 4711 owsuper.supervisor: child died child=2 run_id=6f1c...
 
-Whatever a call passes as ``extra={"run_id": ...}`` follows the message as ``key=value``, so
-that the lines can be read by people and searched by machines.
+The values of ``extra={"run_id": ...}`` follow the message as ``key=value``: people can read the
+lines, and programs can search them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PLAIN = re.compile(r"[\w.:/@+-]+")
 
 
 class ContextFormatter(logging.Formatter):
-    """Time (UTC), level, process id, logger, message, context; then any traceback."""
+    """Formats time (UTC), level, process id, logger, message and context, then a traceback."""
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
@@ -30,6 +30,7 @@ class ContextFormatter(logging.Formatter):
         self.converter = time.gmtime
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """Return the message of ``record``, followed by its context."""
         context = (
             f" {key}={_shown(value)}"
             for key, value in vars(record).items()
@@ -39,17 +40,17 @@ class ContextFormatter(logging.Formatter):
 
 
 def _shown(value: object) -> str:
-    """``value`` as one word, quoted where it would not be one."""
+    """``value`` as one word, in quotes where necessary."""
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:
-    """Send all logging of this process to ``stream`` (standard error), from ``level`` up.
+    """Send all log records of this process from ``level`` up to ``stream`` (standard error).
 
-    It is the root logger that is set up: a worker process belongs to owsuper and the
-    application together, and the application's own lines are wanted too. Whatever handlers it
-    adds itself are left alone; calling this again replaces only what this put there.
+    This configures the root logger, because the application's own records go to the
+    worker's log too. Handlers of the application stay. A second call replaces the handler of the
+    first.
     """
     root = logging.getLogger()
     for handler in root.handlers[:]:

@@ -1,7 +1,7 @@
-"""What each kind of setting accepts: text from flags and environment, or typed values.
+"""The types of settings, each with a reader of text (from a flag or a variable) or a typed value.
 
-A reader returns the value as ``Settings`` holds it, or raises ConfigurationError with what is
-allowed; whoever called it knows which setting it was and puts its name in front.
+A reader returns the value for ``Settings``, or raises ConfigurationError with the allowed values.
+The caller puts the name of the setting in front of the message.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Reader = Callable[[Any], object]
 
 @dataclass(frozen=True, slots=True)
 class SettingType:
-    """How a setting is read, and how it is explained."""
+    """The reader of a setting, and its help text."""
 
     read: Reader
     help: str
 
 
 def described(read: Reader, explained: str) -> dict[str, SettingType]:
-    """The type, with its explanation, as the metadata of a dataclass field."""
+    """Return the metadata of a dataclass field for a setting with this reader and help text."""
     return {"type": SettingType(read, explained)}
 
 
@@ -40,7 +40,7 @@ def _refuse(allowed: str, value: object) -> ConfigurationError:
 
 
 def whole(low: int, high: int) -> Reader:
-    """A whole number from ``low`` to ``high``."""
+    """Return a reader of whole numbers from ``low`` to ``high``."""
 
     def read(value: Any) -> int:
         number = value
@@ -68,7 +68,7 @@ def duration(low: str, high: str) -> Reader:
             seconds = durations.seconds(float(value) if bare else value)
         except InvalidDuration:
             seconds = math.nan
-        if not low_seconds <= seconds <= high_seconds:  # so written that NaN fails too
+        if not low_seconds <= seconds <= high_seconds:  # false for NaN too
             raise _refuse(f"a duration from {low} to {high}, {example}", value)
         return seconds
 
@@ -80,7 +80,7 @@ _SWITCH |= {"0": False, "false": False, "no": False, "off": False}
 
 
 def switch(value: Any) -> bool:
-    """True or false, or a word for it."""
+    """Read true or false, or a word for one of them."""
     chosen = value if isinstance(value, bool) else None
     if isinstance(value, str):
         chosen = _SWITCH.get(value.strip().lower())
@@ -90,7 +90,7 @@ def switch(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """Text that PostgreSQL can hold."""
+    """Read text that PostgreSQL can store."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise _refuse("non-empty text", value)
     if has_lone_surrogate(value):
@@ -99,14 +99,14 @@ def text(value: Any) -> str:
 
 
 def log_level(value: Any) -> str:
-    """One of LOG_LEVELS, in any case."""
+    """Read one of LOG_LEVELS, in upper or lower case."""
     if not isinstance(value, str) or value.strip().lower() not in LOG_LEVELS:
         raise _refuse(f"one of {', '.join(LOG_LEVELS)}", value)
     return value.strip().lower()
 
 
 def url(value: Any) -> str | None:
-    """A connection URL or string. Errors never repeat it: it may hold a password."""
+    """Read a connection URL or string. The error omits the value, which may hold a password."""
     if value is None:
         return None
     if (
@@ -125,13 +125,13 @@ def url(value: Any) -> str | None:
 
 
 def schema(value: str) -> str:
-    """A schema name by the rule that the tables' other users share."""
+    """Read a schema name, by the rule of OpenWorkflow for TypeScript."""
     check_schema_name(text(value))
     return value
 
 
 def modules(value: Any) -> tuple[str, ...]:
-    """Module names or paths: a list, or text with commas in between."""
+    """Read module names or paths: a list, or text separated by commas."""
     parts = [value] if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)):
         raise _refuse("one name or a list of names", value)

@@ -2,9 +2,9 @@
 
 Every setting has one name in four spellings: ``--poll-interval`` on the command line,
 ``OWSUPER_POLL_INTERVAL`` in the environment, ``poll-interval`` under ``[tool.owsuper]`` in
-./pyproject.toml and the field ``poll_interval`` here. The first of these that is present
-wins, then the default. Only ``modules`` differs: it is spelled ``--module``, because the flag
-repeats. An empty environment variable counts as absent.
+./pyproject.toml, and the field ``poll_interval`` here. The first one present wins, then the
+default. Only ``modules`` differs: its flag is ``--module``, because the flag repeats. An empty
+environment variable counts as absent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from owsuper.setting_types import SettingType
 
 
 def _processors() -> int:
-    """Processors this process may use, which in a container are fewer than the machine's."""
+    """The number of processors for this process; a container may have fewer than the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -31,12 +31,12 @@ def _processors() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a worker or a client was told. Durations are seconds.
+    """The settings of a worker or a client. Durations are in seconds.
 
-    ``given`` holds the names of the fields that came by flag. These win over what the
-    application's own ``OpenWorkflow(namespace=...)`` says, which in turn wins over the
-    environment and pyproject.toml, for the worker as for the application's clients.
-    Raises ConfigurationError for a value that cannot be used.
+    ``given`` holds the names of the fields that came from flags. A flag wins over the
+    application's own ``OpenWorkflow(namespace=...)``, which wins over the environment and
+    pyproject.toml, for the worker and for the application's clients. Raises ConfigurationError for
+    an invalid value.
     """
 
     modules: tuple[str, ...] = field(
@@ -144,16 +144,16 @@ SETTING_TYPES: Mapping[str, SettingType] = {
 }
 
 
-# --- where they come from ------------------------------------------------------------------
+# --- sources -------------------------------------------------------------------------------
 
 
 def option_name(name: str) -> str:
-    """The spelling outside Python of the field ``name``: ``poll-interval``."""
+    """Return the spelling of the field ``name`` in flags and pyproject.toml: ``poll-interval``."""
     return "module" if name == "modules" else name.replace("_", "-")
 
 
 def variable_name(name: str) -> str:
-    """The environment variable of the field ``name``: ``OWSUPER_POLL_INTERVAL``."""
+    """Return the environment variable of the field ``name``: ``OWSUPER_POLL_INTERVAL``."""
     return "OWSUPER_" + option_name(name).upper().replace("-", "_")
 
 
@@ -162,9 +162,10 @@ def load(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Settings:
-    """Settings from ``flags`` (by field name; None is absent), ``env`` and cwd/pyproject.toml.
+    """Return the settings from ``flags``, ``env`` and pyproject.toml in ``cwd``.
 
-    Raises ConfigurationError naming the option, where it was set and what is allowed.
+    ``flags`` are by field name, and None counts as absent. Raises ConfigurationError, which names
+    the setting, its source and the allowed values.
     """
     flags, env = flags or {}, os.environ if env is None else env
     _check_switches(env)
@@ -189,16 +190,16 @@ def load(
 
 
 def _check_switches(env: Mapping[str, str]) -> None:
-    """Whoever knows --no-listen may try OWSUPER_NO_LISTEN, and would be ignored."""
+    """Refuse OWSUPER_NO_LISTEN, which looks like --no-listen and would have no effect."""
     for name, setting_type in SETTING_TYPES.items():
         wrong = variable_name(f"no_{name}")
         if setting_type.read is types.switch and env.get(wrong):
             right = variable_name(name)
-            raise ConfigurationError(f"{wrong}: there is no such setting; say {right}=false")
+            raise ConfigurationError(f"{wrong}: there is no such setting; set {right}=false")
 
 
 def _project(path: Path) -> Iterator[tuple[str, tuple[str, object]]]:
-    """(field, (source, value)) of what [tool.owsuper] in ``path`` sets."""
+    """(field, (source, value)) for each setting under [tool.owsuper] in ``path``."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
