@@ -1,12 +1,15 @@
-# make demo    audits the Python standard library and kills a worker process on the way
-# make test    runs the whole test suite       make test ARGS="-k embedded -x"
-# make lint    ruff, mypy --strict, pyright
-# make check   both of these
-# make bench   measures, beside what the database itself can do; takes 40 minutes, but
-#              make bench ARGS=--quick two minutes, and ARGS=pickup a few seconds
+# make demo      audits the Python standard library and kills a worker process on the way
+# make test      runs the tests but for the slow ones    make test ARGS="-k embedded -x"
+# make test-all  runs all tests
+# make lint      runs ruff, mypy --strict and pyright
+# make check     runs lint and all tests
+# make bench     measures owsuper beside the database itself; takes 40 minutes, but
+#                make bench ARGS=--quick two minutes, and ARGS=pickup a few seconds
+# make format    formats the code
+# make clean     removes everything that was built or installed here
 #
-# Needs Python 3.11 or newer, and the network once, for pip. Everything goes into .venv:
-# PYTHON and VENV choose others.
+# This needs Python 3.11 or newer, and the network once, for pip. Everything is installed into
+# .venv. PYTHON and VENV choose another interpreter and another directory.
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -18,7 +21,7 @@ bin = $(VENV)/bin
 pip = $(bin)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check bench format clean
+.PHONY: help demo test test-all lint check bench format clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -26,8 +29,16 @@ help:
 demo: $(VENV)/.embedded
 	@$(bin)/python -m examples.library_audit $(ARGS)
 
+# Each process has a database server of its own; worksteal keeps the tests of a file together.
+parallel = -n auto --dist worksteal
+
 test: $(VENV)/.dev
-	$(bin)/python -m pytest $(ARGS)
+	@echo "The tests take about five minutes on two idle cores. make test-all: about ten."
+	$(bin)/python -m pytest $(parallel) -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.dev
+	@echo "All tests take about ten minutes on two idle cores."
+	$(bin)/python -m pytest $(parallel) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(bin)/ruff check .
@@ -35,7 +46,7 @@ lint: $(VENV)/.dev
 	$(bin)/mypy
 	$(bin)/pyright --pythonpath $(bin)/python
 
-check: lint test
+check: lint test-all
 
 bench: $(VENV)/.dev
 	$(bin)/python -m benchmarks $(ARGS)
@@ -53,14 +64,14 @@ $(VENV)/.embedded: pyproject.toml | $(bin)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(bin)/python
-	@echo "installing owsuper and what its development needs into $(VENV) ..."
+	@echo "installing owsuper and its development packages into $(VENV) ..."
 	@$(pip) install --editable '.[dev]'
 	@touch $@ $(VENV)/.embedded
 
 $(bin)/python:
 	@test -n "$(PYTHON)" || { \
-		echo "owsuper needs Python 3.11 or newer; none is on PATH: make PYTHON=/path/to/it"; \
+		echo "owsuper needs Python 3.11 or newer, and none is on PATH: make PYTHON=/path/to/it"; \
 		exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-		echo "$(PYTHON) makes no virtual environments; on Debian: apt install python3-venv"; \
+		echo "$(PYTHON) cannot create virtual environments; on Debian: apt install python3-venv"; \
 		exit 1; }

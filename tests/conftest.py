@@ -1,6 +1,8 @@
-"""The fixtures that any test may ask for live in tests/fixtures, one plugin a subject."""
+"""The fixtures that any test may request live in tests/fixtures, one plugin for each subject."""
 
 from __future__ import annotations
+
+import os
 
 from hypothesis import settings
 
@@ -9,6 +11,15 @@ pytest_plugins = [
     for subject in ("cluster", "network", "pgbouncer", "postgres", "processes", "proxy")
 ]
 
-# How long an example takes says nothing on a busy machine.
+
+def pytest_xdist_auto_num_workers() -> int:
+    """The number of processes for ``-n auto``: tests wait more than they compute.
+
+    Each process starts a database server of its own, hence the upper limit.
+    """
+    return min(max(3, os.cpu_count() or 1), 8)
+
+
+# On a busy machine, the duration of an example means nothing.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

@@ -16,6 +16,8 @@ from examples.library_audit.crash import Cost, Crash
 from examples.library_audit.journal import Execution, Journal
 from tests.fixtures.processes import Spawn
 
+pytestmark = pytest.mark.slow
+
 # --- the metrics ---------------------------------------------------------------------------
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from tests.acceptance.tables import eventually
 from tests.acceptance.world import World, scaled
+
+pytestmark = pytest.mark.slow
 
 SUPERVISOR = {"owsuper supervisor", "owsuper listener"}
 SHAPE = {"steps": 6, "seconds": 0.02}

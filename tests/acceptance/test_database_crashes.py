@@ -23,6 +23,8 @@ from tests.fixtures.cluster import Server, Servers
 from tests.fixtures.postgres import connect
 from tests.fixtures.processes import Spawn
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = "openworkflow"
 SLOTS = 2 * 4
 SHAPE = {"steps": 4, "seconds": 0.003}

@@ -6,6 +6,8 @@ import pytest
 
 from tests.acceptance.world import World, scaled
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_runs_that_wake_up_get_through_a_backlog_of_new_ones(

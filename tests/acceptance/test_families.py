@@ -12,6 +12,8 @@ import pytest
 from tests.acceptance.families import check_families, start_families
 from tests.acceptance.world import World, scaled, wait_until_dead
 
+pytestmark = pytest.mark.slow
+
 
 def test_nothing_is_started_or_told_twice_when_nothing_goes_wrong(world: World) -> None:
     families = start_families(world, scaled(20))

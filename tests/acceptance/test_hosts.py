@@ -18,6 +18,8 @@ from tests.fixtures.network import Host, Network
 from tests.fixtures.postgres import HBA, connect, running_server
 from tests.fixtures.processes import Program, Spawn, owsuper_command
 
+pytestmark = pytest.mark.slow
+
 WORKERS = 3
 SLOTS = 4  # of each
 SHAPE = {"steps": 10, "seconds": 0.03}
@@ -153,7 +155,6 @@ except psycopg.OperationalError:
 """
 
 
-@pytest.mark.slow
 def test_both_ends_notice_when_the_other_vanished_without_a_word(
     land: Land, network: Network, spawn: Spawn
 ) -> None:

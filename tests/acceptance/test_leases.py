@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from tests.acceptance.world import World
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_step_that_holds_the_interpreter_for_longer_than_the_lease_runs_once(

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from tests.acceptance.chains import check_chains
 from tests.acceptance.clients import Clients
 from tests.acceptance.families import check_families, start_families
 from tests.acceptance.world import World, scaled
 from tests.fixtures.proxy import Proxy
+
+pytestmark = pytest.mark.slow
 
 SHAPE = {"steps": 4, "seconds": 0.003}
 

@@ -7,9 +7,13 @@ import random
 import signal
 import time
 
+import pytest
+
 from tests.acceptance.tables import eventually
 from tests.acceptance.world import Worker, World, scaled, wait_until_dead
 from tests.fixtures.proxy import Proxy
+
+pytestmark = pytest.mark.slow
 
 SHAPE = {"steps": 4, "seconds": 0.005}
 

@@ -22,6 +22,8 @@ from tests.fixtures.pgbouncer import PgBouncer
 from tests.fixtures.postgres import connect
 from tests.fixtures.processes import Spawn
 
+pytestmark = pytest.mark.slow
+
 SHAPE = {"steps": 4, "seconds": 0.005}
 QUICK = "100ms"
 

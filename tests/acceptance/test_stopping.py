@@ -9,6 +9,8 @@ import pytest
 
 from tests.acceptance.world import World, scaled, wait_until_dead
 
+pytestmark = pytest.mark.slow
+
 POLITE = [signal.SIGTERM, signal.SIGINT]
 
 

@@ -10,6 +10,8 @@ import pytest
 from tests.acceptance.tables import Tables
 from tests.acceptance.world import World
 
+pytestmark = pytest.mark.slow
+
 # So long that only the bell and the timers can be why anything happens.
 NEVER = "1h"
 SOON = 10.0  # seconds; an hour is not soon

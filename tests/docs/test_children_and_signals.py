@@ -35,7 +35,3 @@ def test_a_signal_that_is_kept_reaches_a_run_that_comes_later(connected: Sandbox
 
 def test_every_block_of_the_page_is_executed() -> None:
     assert PAGE.unexecuted() == []
-
-
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    assert PAGE.dead_links() == []

@@ -30,11 +30,3 @@ def test_the_statuses_are_those_that_are_written() -> None:
 
 def test_every_block_of_the_page_is_executed() -> None:
     assert CONCEPTS.unexecuted() == []
-
-
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    assert CONCEPTS.dead_links() == []
-
-
-def test_the_page_is_short_lines_of_plain_text() -> None:
-    assert CONCEPTS.long_lines() == []

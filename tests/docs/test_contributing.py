@@ -31,11 +31,3 @@ def test_every_target_of_make_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([\w-]+):", makefile, re.M))
     named = set(re.findall(r"\bmake ([\w-]+)", PAGE.text))
     assert named - targets == set()
-
-
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    assert PAGE.dead_links() == []
-
-
-def test_the_page_is_short_lines_of_plain_text() -> None:
-    assert PAGE.long_lines() == []

@@ -25,6 +25,8 @@ from owsuper.supervisor.exit_status import ExitCode
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import ROOT, Document
 
+pytestmark = pytest.mark.slow
+
 DEPLOY = Document("docs/deploy.md")
 README = Document("README.md")
 README.covers("flows")
@@ -177,7 +179,3 @@ def test_a_second_interrupt_does_not_wait_for_what_runs(connected: Sandbox) -> N
 
 def test_every_block_of_the_document_is_executed() -> None:
     assert DEPLOY.unexecuted() == []
-
-
-def test_every_link_of_the_document_leads_somewhere() -> None:
-    assert DEPLOY.dead_links() == []

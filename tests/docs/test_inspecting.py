@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.docs.conftest import Sandbox
-from tests.docs.documents import FENCED, Document
+from tests.docs.documents import Document
+
+pytestmark = pytest.mark.slow
 
 INSPECTING = Document("docs/inspecting.md")
 INSPECTING.covers("shop")
@@ -75,12 +79,3 @@ def test_a_run_is_canceled(connected: Sandbox) -> None:
 
 def test_every_block_of_the_document_is_executed() -> None:
     assert INSPECTING.unexecuted() == []
-
-
-def test_every_link_of_the_document_leads_somewhere() -> None:
-    assert INSPECTING.dead_links() == []
-
-
-def test_the_document_is_short_lines_of_plain_text() -> None:
-    prose = FENCED.sub("", INSPECTING.text).splitlines()
-    assert [line for line in prose if len(line) > 100] == []

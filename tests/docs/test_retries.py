@@ -59,7 +59,3 @@ def test_a_workflow_may_have_more_steps_than_others(connected: Sandbox) -> None:
 
 def test_every_block_of_the_document_is_executed() -> None:
     assert RETRIES.unexecuted() == []
-
-
-def test_every_link_of_the_document_leads_somewhere() -> None:
-    assert RETRIES.dead_links() == []

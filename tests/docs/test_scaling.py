@@ -19,6 +19,8 @@ from tests.fixtures.cluster import Servers
 from tests.fixtures.pgbouncer import StartPgBouncer
 from tests.fixtures.postgres import connect
 
+pytestmark = pytest.mark.slow
+
 SCALING = Document("docs/scaling.md")
 README = Document("README.md")
 README.covers("flows")
@@ -110,7 +112,3 @@ def test_the_numbers_of_connections_follow_from_the_formula() -> None:
 
 def test_every_block_of_the_document_is_executed() -> None:
     assert SCALING.unexecuted() == []
-
-
-def test_every_link_of_the_document_leads_somewhere() -> None:
-    assert SCALING.dead_links() == []

@@ -9,6 +9,8 @@ import pytest
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import Document
 
+pytestmark = pytest.mark.slow
+
 STARTING = Document("docs/starting-runs.md")
 README = Document("README.md")
 README.covers("flows")
@@ -116,11 +118,3 @@ def test_a_program_runs_a_worker_of_its_own(connected: Sandbox) -> None:
 
 def test_every_block_of_the_page_is_executed() -> None:
     assert STARTING.unexecuted() == []
-
-
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    assert STARTING.dead_links() == []
-
-
-def test_the_page_is_short_lines_of_plain_text() -> None:
-    assert STARTING.long_lines() == []

@@ -108,11 +108,3 @@ def test_a_result_that_does_not_fit_fails_its_step_at_once_and_for_good(connecte
 
 def test_every_block_of_the_page_is_executed() -> None:
     assert VALUES.unexecuted() == []
-
-
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    assert VALUES.dead_links() == []
-
-
-def test_the_page_is_short_lines_of_plain_text() -> None:
-    assert VALUES.long_lines() == []

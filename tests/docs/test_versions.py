@@ -14,6 +14,8 @@ from owsuper import OpenWorkflow, RunFailed, RunHandle
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import Document
 
+pytestmark = pytest.mark.slow
+
 VERSIONS = Document("docs/versions.md")
 
 
@@ -206,11 +208,3 @@ def test_changed_code_that_does_not_fit_fails_the_run(connected: Sandbox, ow: Op
 
 def test_every_block_of_the_page_is_executed() -> None:
     assert VERSIONS.unexecuted() == []
-
-
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    assert VERSIONS.dead_links() == []
-
-
-def test_the_page_is_short_lines_of_plain_text() -> None:
-    assert VERSIONS.long_lines() == []

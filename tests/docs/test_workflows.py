@@ -34,11 +34,3 @@ def test_steps_run_in_parallel_in_sync_and_async_workflows(connected: Sandbox) -
 
 def test_every_block_of_the_page_is_executed() -> None:
     assert PAGE.unexecuted() == []
-
-
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    assert PAGE.dead_links() == []
-
-
-def test_the_page_is_short_lines_of_plain_text() -> None:
-    assert PAGE.long_lines() == []

@@ -23,6 +23,8 @@ from tests.fixtures.processes import Spawn
 from tests.histories.following import Follower
 from tests.histories.rows import Row, recorded
 
+pytestmark = pytest.mark.slow
+
 VECTORS = Path(__file__).parents[1] / "vectors" / "history"
 INDEX = json.loads((VECTORS / "index.json").read_text())["files"]
 BINDING = [each["file"].removesuffix(".json") for each in INDEX if not each.get("reference_only")]
