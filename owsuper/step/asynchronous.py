@@ -33,9 +33,9 @@ Ts = TypeVarTuple("Ts")
 
 
 class AsyncStep(RunInfo):
-    """The steps of an ``async def`` workflow; parallel by ``asyncio.gather`` or ``TaskGroup``.
+    """The steps of an ``async def`` workflow, parallel with ``asyncio.gather`` or ``TaskGroup``.
 
-    They are told apart by name, as those of a :class:`Step` are.
+    As for :class:`Step`, the name of a step identifies its stored result.
     """
 
     __slots__ = ("_engine",)
@@ -70,10 +70,10 @@ class AsyncStep(RunInfo):
         retry: RetryPolicy | None = None,
         type: Any = None,
     ) -> Any:
-        """Call ``fn(*args)`` once and remember its result; later passes recall it.
+        """Call ``fn(*args)``, store its result and return it. Replays return the stored result.
 
-        An ``async def`` function is awaited on the event loop; any other runs in a thread, so
-        that it does not block the loop. All else is as for :meth:`Step.run`.
+        An ``async def`` function runs on the event loop, any other function in a thread. All
+        else is as in :meth:`Step.run`.
         """
         return self._engine.call(FunctionCall(name, fn, args, retry, type))
 
@@ -103,9 +103,9 @@ class AsyncStep(RunInfo):
         retry: RetryPolicy | None = None,
         type: Any = None,
     ) -> Any:
-        """Like :meth:`run`, started at once as a task; await it for the result.
+        """Do as :meth:`run` in a task that starts at once; return an awaitable of the result.
 
-        The run does not end before the steps that it submitted.
+        The run does not end before the steps that it has submitted.
         """
         return self._engine.submit(FunctionCall(name, fn, args, retry, type))
 
@@ -138,17 +138,17 @@ class AsyncStep(RunInfo):
         retry: RetryPolicy | None = None,
         type: Any = None,
     ) -> Any:
-        """One step for each item, side by side; as :meth:`Step.map`, awaited."""
+        """Awaitable :meth:`Step.map`."""
         return asyncio.gather(
             *(self._engine.submit(FunctionCall(name, fn, (item,), retry, type)) for item in items)
         )
 
     def sleep(self, name: str, duration: Duration) -> Coroutine[Any, Any, None]:
-        """Wait durably; as :meth:`Step.sleep`, awaited."""
+        """Awaitable :meth:`Step.sleep`."""
         return self._engine.call(Sleep(name, duration))
 
     def sleep_until(self, name: str, when: datetime) -> Coroutine[Any, Any, None]:
-        """Wait durably until ``when``; as :meth:`Step.sleep_until`, awaited."""
+        """Awaitable :meth:`Step.sleep_until`."""
         return self._engine.call(SleepUntil(name, when))
 
     @overload
@@ -190,7 +190,7 @@ class AsyncStep(RunInfo):
         type: Any = None,
         timeout: Timeout | None = None,
     ) -> Any:
-        """Run ``workflow`` as a child of this run; as :meth:`Step.run_workflow`, awaited."""
+        """Awaitable :meth:`Step.run_workflow`."""
         return self._engine.call(ChildRunCall(workflow, input, name, version, timeout, type))
 
     @overload
@@ -232,7 +232,7 @@ class AsyncStep(RunInfo):
         type: Any = None,
         timeout: Timeout | None = None,
     ) -> Any:
-        """Like :meth:`run_workflow`, started at once as a task; await it for the result."""
+        """Do as :meth:`run_workflow` in a task that starts at once; return an awaitable."""
         return self._engine.submit(ChildRunCall(workflow, input, name, version, timeout, type))
 
     @overload
@@ -261,11 +261,11 @@ class AsyncStep(RunInfo):
         timeout: Timeout | None = None,
         name: str | None = None,
     ) -> Any:
-        """Wait durably for ``signal``; as :meth:`Step.wait_for_signal`, awaited."""
+        """Awaitable :meth:`Step.wait_for_signal`."""
         return self._engine.call(SignalWait(signal, timeout, type, name))
 
     def send_signal(
         self, signal: str, data: Any = None, *, name: str | None = None, buffer: bool = False
     ) -> Coroutine[Any, Any, list[str]]:
-        """Send ``signal`` to all who wait for it; as :meth:`Step.send_signal`, awaited."""
+        """Awaitable :meth:`Step.send_signal`."""
         return self._engine.call(SignalSend(signal, data, name, buffer))

@@ -1,4 +1,4 @@
-"""What stands behind a step object: a pass of the workflow, in one of two colours."""
+"""The engine behind a step object: an execution of the workflow function."""
 
 from __future__ import annotations
 
@@ -12,22 +12,36 @@ if TYPE_CHECKING:
 
 
 class SyncEngine(Protocol):
-    """Runs the steps of a ``def`` workflow."""
+    """Executes the steps of a ``def`` workflow."""
 
     run: ClaimedRun
 
-    def call(self, request: Request) -> Any: ...
-    def submit(self, request: Request) -> Future[Any]: ...
-    def parallel(self, branches: tuple[Callable[[], Any], ...]) -> list[Any]: ...
+    def call(self, request: Request) -> Any:
+        """Execute or recall the step; return its result."""
+        ...
+
+    def submit(self, request: Request) -> Future[Any]:
+        """Begin the step in a thread; return a future of its result."""
+        ...
+
+    def parallel(self, branches: tuple[Callable[[], Any], ...]) -> list[Any]:
+        """Call each branch in a thread; return their results in order."""
+        ...
 
 
 class AsyncEngine(Protocol):
-    """Runs the steps of an ``async def`` workflow.
+    """Executes the steps of an ``async def`` workflow.
 
-    What is asked for is checked and named before anybody awaits it: the order of the calls counts.
+    Both methods check and name the step before they return, because the names depend on the order
+    of the calls, not on the order in which the results are awaited.
     """
 
     run: ClaimedRun
 
-    def call(self, request: Request) -> Coroutine[Any, Any, Any]: ...
-    def submit(self, request: Request) -> Awaitable[Any]: ...
+    def call(self, request: Request) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that executes or recalls the step and returns its result."""
+        ...
+
+    def submit(self, request: Request) -> Awaitable[Any]:
+        """Begin the step as a task; return an awaitable of its result."""
+        ...

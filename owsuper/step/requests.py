@@ -27,9 +27,10 @@ Timeout: TypeAlias = Duration | datetime
 
 
 class Startable(ABC, Generic[I, O]):
-    """What is known of a workflow in order to start a run of it, with input ``I`` and result ``O``.
+    """A workflow, as far as a step or a client needs it to start a run.
 
-    The class exists so that steps need not know :class:`Workflow`, whose functions take steps.
+    ``I`` is the type of the input, ``O`` the type of the result. Without this class, steps and
+    :class:`Workflow` would import each other, since workflow functions take steps.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Startable(ABC, Generic[I, O]):
 
 @dataclass(slots=True)
 class FunctionCall:
-    """Call ``fn(*args)``; ``type`` is what its result comes back as."""
+    """Call ``fn(*args)``. ``type`` is the type of the result."""
 
     name: str
     fn: Callable[..., Any]
@@ -80,9 +81,9 @@ class SleepUntil:
 
 @dataclass(slots=True)
 class ChildRunCall:
-    """Run ``workflow`` as a child; ``type`` is what its result comes back as.
+    """Start a child run of ``workflow`` and wait for it. ``type`` is the type of the result.
 
-    ``name`` is the step's, here and below, if it has one of its own.
+    ``name``, here and below, is the name of the step if it has one of its own.
     """
 
     workflow: Startable[Any, Any] | str
@@ -95,7 +96,7 @@ class ChildRunCall:
 
 @dataclass(slots=True)
 class SignalWait:
-    """Wait for ``signal``; ``type`` is what its data comes back as."""
+    """Wait for ``signal``. ``type`` is the type of its data."""
 
     signal: str
     timeout: Timeout | None
@@ -105,7 +106,7 @@ class SignalWait:
 
 @dataclass(slots=True)
 class SignalSend:
-    """Send ``signal`` with ``data``, and keep it when nobody waits if ``buffer``."""
+    """Send ``signal`` with ``data``. With ``buffer``, keep the signal if no run waits for it."""
 
     signal: str
     data: Any

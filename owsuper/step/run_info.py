@@ -1,4 +1,4 @@
-"""What a workflow may know about its own run."""
+"""The properties of step objects, about the run of the workflow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class RunInfo:
-    """The part of a step object that asks for no step."""
+    """The base of step objects: what a workflow can read about its own run."""
 
     __slots__ = ("_run",)
 
@@ -24,19 +24,23 @@ class RunInfo:
 
     @property
     def workflow_name(self) -> str:
+        """The name of this workflow."""
         return self._run.workflow_name
 
     @property
     def version(self) -> str | None:
-        """The version that this run was started with."""
+        """The version with which this run was started; None without a version."""
         return self._run.version
 
     @property
     def created_at(self) -> datetime:
-        """When the run was created, by the database's clock."""
+        """When this run was created, by the database's clock. Aware, in UTC."""
         return self._run.created_at
 
     @property
     def started_at(self) -> datetime:
-        """When the run was first claimed since its last retry, by the database's clock."""
+        """When this run was first claimed since its start or its last retry.
+
+        By the database's clock. Aware, in UTC.
+        """
         return self._run.started_at

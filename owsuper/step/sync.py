@@ -35,8 +35,9 @@ Ts = TypeVarTuple("Ts")
 class Step(RunInfo):
     """The steps of a ``def`` workflow.
 
-    Steps are told apart by name. A name that is used again gets a number (``charge``,
-    ``charge:1``), so the order of calls must be the same whenever the function is replayed.
+    The name of a step identifies its stored result. A name that is used again gets a number
+    (``charge``, ``charge:1``), so every execution of the function must make the calls of one
+    name in the same order.
     """
 
     __slots__ = ("_engine",)
@@ -71,16 +72,18 @@ class Step(RunInfo):
         retry: RetryPolicy | None = None,
         type: Any = None,
     ) -> Any:
-        """Call ``fn(*args)`` once and remember its result; later passes recall it.
+        """Call ``fn(*args)``, store its result and return it. Replays return the stored result.
 
-        The result must fit JSON. It comes back as the type that ``fn`` is annotated to return,
-        or as ``type`` where that is given, else as plain JSON: the same value on the first
-        execution and on every replay. ``fn`` may be async, too.
+        ``fn`` may be async. Its result must fit JSON. The value returned here has the annotated
+        return type of ``fn``, or ``type`` if that is given, else it is plain JSON. It is the same
+        value on the first execution and on every replay.
 
-        When ``fn`` raises, the step is tried again by ``retry`` (by default ten attempts, one
-        second apart at first, doubling). A failure that will be retried never shows here.
+        If ``fn`` raises, the step is retried by ``retry``. By default, a step has ten attempts,
+        with a pause of one second after the first, which doubles with each attempt. This method
+        raises only if there is no further attempt.
 
-        Raises StepFailed when the attempts are used up; it may be caught.
+        Raises StepFailed, which may be caught, and StepUsageError, StepLimitExceeded,
+        StepKindChanged.
         """
         return self._engine.call(FunctionCall(name, fn, args, retry, type))
 
@@ -110,9 +113,9 @@ class Step(RunInfo):
         retry: RetryPolicy | None = None,
         type: Any = None,
     ) -> Any:
-        """Like :meth:`run`, beside the other steps, in a thread; returns a future.
+        """Do as :meth:`run` in a thread, beside other steps; return a future of the result.
 
-        The run does not end before the steps that it submitted.
+        The run does not end before the steps that it has submitted.
         """
         return self._engine.submit(FunctionCall(name, fn, args, retry, type))
 
@@ -145,34 +148,37 @@ class Step(RunInfo):
         retry: RetryPolicy | None = None,
         type: Any = None,
     ) -> Any:
-        """One step for each item (``name``, ``name:1``, …), side by side; results in order."""
+        """Run ``fn(item)`` as a step for each item, in parallel; return the results in order.
+
+        The steps are ``name``, ``name:1`` and so on. Raises as :meth:`run` does.
+        """
         futures = [
             self._engine.submit(FunctionCall(name, fn, (item,), retry, type)) for item in items
         ]
         return [future.result() for future in futures]
 
     def parallel(self, *branches: Callable[[], T]) -> list[T]:
-        """Call ``branches`` side by side, each in a thread of its own; what they return, in order.
+        """Call each branch in a thread of its own; return their results in order.
 
-        A branch may use this step object as the workflow does: for steps, sleeps, children and
-        signals. The names of its steps must not be those of another branch's, because whose
-        comes first is not the same on every pass. All branches are waited for; then the error of
-        the first that failed is raised. When all of them wait, so does the run.
+        A branch may use this step object for steps, sleeps, child runs and signals. Two branches
+        must not use the same step name, because their order differs between executions. This
+        waits for all branches, and then raises the error of the first branch that failed. The
+        run parks while all branches wait.
         """
         return self._engine.parallel(branches)
 
     def sleep(self, name: str, duration: Duration) -> None:
-        """Wait durably: the process is free meanwhile, and a restart does not restart the wait.
+        """Wait durably for ``duration``: a timedelta, seconds, or text such as ``"1h"``.
 
-        ``duration`` is a timedelta, seconds, or text such as ``"1h"``.
+        The run needs no process meanwhile, and a restart does not begin the wait anew.
         Raises InvalidDuration.
         """
         self._engine.call(Sleep(name, duration))
 
     def sleep_until(self, name: str, when: datetime) -> None:
-        """Wait durably until ``when``, an aware datetime; raises ConfigurationError for another.
+        """Wait durably until ``when``, an aware datetime. Returns at once if that has passed.
 
-        A time that has passed is over at once.
+        Raises ConfigurationError for a datetime without a time zone.
         """
         self._engine.call(SleepUntil(name, when))
 
@@ -215,16 +221,16 @@ class Step(RunInfo):
         type: Any = None,
         timeout: Timeout | None = None,
     ) -> Any:
-        """Start a run of ``workflow`` as a child of this one, and wait durably for its result.
+        """Start a child run of ``workflow``, wait durably for its end and return its result.
 
-        For a name, ``version`` says which one is meant, the input goes unchecked, and the result
-        comes back as plain JSON, or as ``type``. ``name`` is the step's, if not the workflow's.
-        The child is a run like others; whoever has a worker for it executes it, in Python or in
-        TypeScript. It starts once, however often this run is replayed. After ``timeout`` (a
-        year, if not given) this one waits no longer; the child goes on.
+        A workflow may be given by name. ``version`` then selects its version, the input is not
+        checked, and the result is plain JSON, or of type ``type``. ``name`` is the name of the
+        step; without it, the step has the workflow's name. Any worker that has the workflow
+        executes the child run, in Python or in TypeScript. Replays do not start it again.
+        After ``timeout`` (by default one year), this run stops waiting and the child run goes on.
 
-        Raises ChildFailed, ChildCanceled or ChildTimedOut, which may be caught; StepFailed when
-        the input is not one that the workflow takes; InvalidDuration.
+        Raises ChildFailed, ChildCanceled or ChildTimedOut, which may be caught, StepFailed if the
+        workflow does not take the input, and InvalidDuration.
         """
         return self._engine.call(ChildRunCall(workflow, input, name, version, timeout, type))
 
@@ -267,9 +273,9 @@ class Step(RunInfo):
         type: Any = None,
         timeout: Timeout | None = None,
     ) -> Any:
-        """Like :meth:`run_workflow`, beside the other steps; returns a future.
+        """Do as :meth:`run_workflow` beside other steps; return a future of the result.
 
-        Children are started with the next write, and so side by side.
+        The child run starts with the next write of this run, so several of them run in parallel.
         """
         return self._engine.submit(ChildRunCall(workflow, input, name, version, timeout, type))
 
@@ -299,26 +305,27 @@ class Step(RunInfo):
         timeout: Timeout | None = None,
         name: str | None = None,
     ) -> Any:
-        """Wait durably until somebody sends ``signal``; what was sent is its ``data``.
+        """Wait durably for ``signal`` and return it with its ``data``; None after ``timeout``.
 
-        None when nothing came within ``timeout`` (a year, if not given). The data comes back as
-        plain JSON, or as ``type``. ``name`` is the step's, if not the signal's.
+        The timeout is one year by default. The data is plain JSON, or of type ``type``. ``name``
+        is the name of the step; without it, the step has the signal's name.
 
-        One sending reaches all who wait at that time. What was sent before is lost, unless it was
-        sent with ``buffer=True``.
+        A signal reaches all runs that wait for it when it is sent. An earlier signal is lost,
+        unless it was sent with ``buffer=True``.
 
-        Raises StepFailed when the data does not fit ``type``, InvalidDuration, and StepUsageError
-        when another step of this run, which the code has left, still waits for the signal.
+        Raises StepFailed if the data does not fit ``type``, InvalidDuration, and StepUsageError
+        if another step of this run still waits for the signal although the code has left it.
         """
         return self._engine.call(SignalWait(signal, timeout, type, name))
 
     def send_signal(
         self, signal: str, data: Any = None, *, name: str | None = None, buffer: bool = False
     ) -> list[str]:
-        """Send ``signal`` to all runs that wait for it, once; the ids of the runs that it reached.
+        """Send ``signal`` once to all runs that wait for it; return the ids of these runs.
 
-        With ``buffer`` a signal that reaches nobody is kept for the first who comes to wait for
-        it. ``name`` is the step's, if not the signal's. Raises NotSerializable.
+        With ``buffer``, a signal for which no run waits is kept for the first run that will.
+        ``name`` is the name of the step; without it, the step has the signal's name.
+        Raises NotSerializable.
         """
         reached: list[str] = self._engine.call(SignalSend(signal, data, name, buffer))
         return reached

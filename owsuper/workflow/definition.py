@@ -118,6 +118,7 @@ class Workflow(Startable[I, O]):
         return f'workflow "{self.name}"{version}'
 
     def __call__(self, *args: object, **kwargs: object) -> NoReturn:
+        """Raise TypeError, which says how to start a run."""
         raise TypeError(
             f"{self} cannot be called like a function. Use .run(input) to start a run of it,"
             " or .fn(step, input) to call the function itself, as a test may."
