@@ -49,13 +49,13 @@ class Settings:
     processes: int = field(
         default_factory=_processors,
         metadata=types.described(
-            types.whole(1, 1000), "child processes; default: one per processor"
+            types.whole(1, 1000), "number of child processes; default: one per processor"
         ),
     )
     concurrency: int = field(
         default=1,
         metadata=types.described(
-            types.whole(1, 1000), "runs that one child process executes at once"
+            types.whole(1, 1000), "number of runs that a child process executes at a time"
         ),
     )
     database_url: str | None = field(
@@ -63,8 +63,8 @@ class Settings:
         repr=False,  # may hold a password
         metadata=types.described(
             types.url,
-            "PostgreSQL, such as postgresql://user@host/db; without it a worker uses the"
-            " application's own, and else an embedded server kept in .owsuper/",
+            "the database, such as postgresql://user@host/db; default: the application's own, or"
+            " an embedded server in .owsuper/",
         ),
     )
     listen_url: str | None = field(
@@ -72,41 +72,41 @@ class Settings:
         repr=False,
         metadata=types.described(
             types.url,
-            "where to LISTEN when --database-url is a transaction pooler, which swallows it",
+            "database for LISTEN, when --database-url is a transaction pooler (which drops LISTEN)",
         ),
     )
     namespace: str = field(
         default="default",
-        metadata=types.described(types.text, "only runs of this namespace are seen"),
+        metadata=types.described(types.text, "namespace of the runs"),
     )
     schema: str = field(
         default="openworkflow",
-        metadata=types.described(types.schema, "schema that holds the tables"),
+        metadata=types.described(types.schema, "schema of the tables"),
     )
     poll_interval: float = field(
         default=2.0,
         metadata=types.described(
             types.duration("10ms", "1h"),
-            "longest wait between looks for due runs, behind LISTEN",
+            "longest time between two polls for due runs; LISTEN wakes the worker earlier",
         ),
     )
     lease: float = field(
         default=30.0,
         metadata=types.described(
             types.duration("1s", "1d"),
-            "how long a run stays claimed without a heartbeat, before another worker takes it",
+            "time without a heartbeat after which another worker may claim a run",
         ),
     )
     graceful_timeout: float = field(
         default=25.0,
         metadata=types.described(
-            types.duration("0s", "1d"), "time that runs get to finish when stopping"
+            types.duration("0s", "1d"), "time for runs to finish when the worker stops"
         ),
     )
     max_crashes: int = field(
         default=3,
         metadata=types.described(
-            types.whole(1, 1000), "a run that killed its process this often fails"
+            types.whole(1, 1000), "number of crashes of its process after which a run fails"
         ),
     )
     log_level: str = field(
@@ -115,7 +115,7 @@ class Settings:
     )
     listen: bool = field(
         default=True,
-        metadata=types.described(types.switch, "wake by LISTEN, not only by poll"),
+        metadata=types.described(types.switch, "wake by LISTEN, and not only by polling"),
     )
     migrate: bool = field(
         default=True,
@@ -123,11 +123,15 @@ class Settings:
     )
     preload: bool = field(
         default=True,
-        metadata=types.described(types.switch, "import the application once, not in every child"),
+        metadata=types.described(
+            types.switch, "import the application once, and not in every child process"
+        ),
     )
     durable_claims: bool = field(
         default=False,
-        metadata=types.described(types.switch, "flush claims to disk; slower to pick up runs"),
+        metadata=types.described(
+            types.switch, "flush claims to disk; the pickup of runs gets slower"
+        ),
     )
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 

@@ -1,4 +1,4 @@
-"""Which database a command works on, and whether its tables are there."""
+"""The database of a command, and the state of its tables."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _log = logging.getLogger("owsuper.cli")
 
 
 def choose(settings: Settings, application: str | None, stack: ExitStack) -> str:
-    """The database URL: by flag, else the application's own, else as set elsewhere, else embedded.
+    """Return the database URL of a command.
 
-    ``stack`` keeps an embedded server running for as long as it is open.
-    Raises EmbeddedUnavailable.
+    The order is: the flag, the ``application``'s own URL, another setting, the embedded server.
+    ``stack`` keeps an embedded server running until it is closed. Raises EmbeddedUnavailable.
     """
     flag = settings.database_url if "database_url" in settings.given else None
     if flag and application and flag != application:
         _log.warning(
             "OpenWorkflow(database_url=...) in the application names another database than"
-            " --database-url: this worker serves the latter, but runs that the application"
-            " starts go to the former"
+            " --database-url: this worker serves the database of --database-url, but the"
+            " application starts its runs in its own"
         )
     if url := flag or application or settings.database_url:
         return url
@@ -39,7 +39,7 @@ def choose(settings: Settings, application: str | None, stack: ExitStack) -> str
 
 @contextmanager
 def connected(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection for the command itself. What the database refuses is a DatabaseError."""
+    """Yield a connection for the command. Raises DatabaseError for a refused statement."""
     with connect(url, application_name="owsuper migrate") as conn:
         try:
             yield conn
@@ -51,9 +51,9 @@ def connected(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def prepare(url: str, schema: str, *, migrate: bool) -> None:
-    """Bring the tables in ``schema`` up to date, or insist that they are.
+    """Bring the tables in ``schema`` up to date, or check them if not ``migrate``.
 
-    Raises MigrationError, DatabaseUnreachable.
+    Raises MigrationError when tables are missing, and DatabaseUnreachable.
     """
     with connected(url) as conn:
         if migrate:
