@@ -126,7 +126,7 @@ def runs(url: str) -> bool:
 # --- finding the same server ------------------------------------------------------------------
 
 
-def test_a_server_is_made_from_nothing_and_stops_with_its_last_lease(new_home: Path) -> None:
+def test_a_server_is_created_and_stops_with_its_last_handle(new_home: Path) -> None:
     home = new_home
     first, second = embedded.acquire(home), embedded.acquire(home)
     assert first.url == second.url
@@ -138,7 +138,7 @@ def test_a_server_is_made_from_nothing_and_stops_with_its_last_lease(new_home: P
     assert not runs(second.url)
 
 
-def test_it_is_durable_and_has_room_for_a_worker(home: Path) -> None:
+def test_the_server_is_durable_and_accepts_200_connections(home: Path) -> None:
     with embedded.acquire(home) as lease, psycopg.connect(lease.url) as conn:
         assert conn.execute("SHOW fsync").fetchone() == ("on",)
         assert conn.execute("SHOW synchronous_commit").fetchone() == ("on",)
@@ -147,7 +147,7 @@ def test_it_is_durable_and_has_room_for_a_worker(home: Path) -> None:
     wait_until_stopped(home)
 
 
-def test_what_was_committed_is_there_after_a_stop(home: Path) -> None:
+def test_commits_survive_a_stop(home: Path) -> None:
     with embedded.acquire(home) as lease, psycopg.connect(lease.url, autocommit=True) as conn:
         conn.execute("CREATE TABLE kept AS SELECT 7 AS n")
     wait_until_stopped(home)
@@ -161,7 +161,7 @@ def test_processes_in_different_terminals_find_the_same_server(spawn: Spawn, hom
         assert identity(one) == identity(other)
 
 
-def test_processes_that_make_it_at_once_make_one(spawn: Spawn, new_home: Path) -> None:
+def test_processes_that_start_at_once_create_one_server(spawn: Spawn, new_home: Path) -> None:
     home = new_home
     programs = [spawn(sys.executable, "-c", USER, home) for _ in range(6)]
     urls = [program.stdout.wait_for(r"^url (\S+)$").group(1) for program in programs]
@@ -172,7 +172,7 @@ def test_processes_that_make_it_at_once_make_one(spawn: Spawn, new_home: Path) -
 # --- leaving it -------------------------------------------------------------------------------
 
 
-def test_it_outlives_a_killed_user_but_not_the_last(spawn: Spawn, home: Path) -> None:
+def test_the_server_outlives_a_killed_user_except_the_last(spawn: Spawn, home: Path) -> None:
     with user(spawn, home) as (starter, url), user(spawn, home) as (other, _):
         before = identity(url)
         starter.kill()
@@ -182,9 +182,7 @@ def test_it_outlives_a_killed_user_but_not_the_last(spawn: Spawn, home: Path) ->
         wait_until_stopped(home)
 
 
-def test_an_interrupt_from_the_terminal_of_its_starter_does_not_stop_it(
-    spawn: Spawn, home: Path
-) -> None:
+def test_an_interrupt_in_the_terminal_does_not_stop_the_server(spawn: Spawn, home: Path) -> None:
     with user(spawn, home) as (starter, url), user(spawn, home):
         before = identity(url)
         os.killpg(starter.pid, signal.SIGINT)
@@ -192,7 +190,7 @@ def test_an_interrupt_from_the_terminal_of_its_starter_does_not_stop_it(
         assert identity(url) == before
 
 
-def test_a_fork_that_ends_does_not_stop_it(spawn: Spawn, home: Path) -> None:
+def test_a_fork_that_ends_does_not_stop_the_server(spawn: Spawn, home: Path) -> None:
     program = spawn(sys.executable, "-c", LEAVES_A_FORK, home, "exits")
     url = program.stdout.wait_for(r"^forked \d+ (\S+)$").group(1)
     program.stdout.wait_for("^survived$")
@@ -200,7 +198,7 @@ def test_a_fork_that_ends_does_not_stop_it(spawn: Spawn, home: Path) -> None:
     assert "shutdown" not in (home / "log").read_text()
 
 
-def test_a_fork_that_lives_on_does_not_keep_it(spawn: Spawn, home: Path) -> None:
+def test_a_fork_that_lives_on_does_not_keep_the_server(spawn: Spawn, home: Path) -> None:
     program = spawn(sys.executable, "-c", LEAVES_A_FORK, home, "lives on")
     fork = int(program.stdout.wait_for(r"^forked (\d+)").group(1))
     program.kill()
@@ -208,7 +206,7 @@ def test_a_fork_that_lives_on_does_not_keep_it(spawn: Spawn, home: Path) -> None
     os.kill(fork, 0)
 
 
-def test_a_fork_that_acquires_it_keeps_it(spawn: Spawn, home: Path) -> None:
+def test_a_fork_that_acquires_the_server_keeps_it(spawn: Spawn, home: Path) -> None:
     program = spawn(sys.executable, "-c", LEAVES_A_FORK, home, "acquires")
     found = program.stdout.wait_for(r"^forked (\d+) (\S+)$")
     program.kill()
@@ -219,7 +217,7 @@ def test_a_fork_that_acquires_it_keeps_it(spawn: Spawn, home: Path) -> None:
     wait_until_stopped(home)
 
 
-def test_a_process_below_a_user_may_join_and_finish(
+def test_a_child_process_of_a_user_may_join_and_finish(
     spawn: Spawn, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert embedded.join() is None
@@ -234,7 +232,7 @@ def test_a_process_below_a_user_may_join_and_finish(
         wait_until_stopped(home)
 
 
-def test_there_is_nothing_to_join_where_the_server_is_gone(
+def test_join_returns_none_when_the_server_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(embedded.ENVIRONMENT, str(tmp_path / "gone"))
@@ -270,7 +268,7 @@ def kill(pid: int) -> None:
     os.close(process)
 
 
-def test_a_killed_server_is_started_again_by_the_next_to_acquire_it(home: Path) -> None:
+def test_the_next_acquire_restarts_a_killed_server(home: Path) -> None:
     with embedded.acquire(home) as lease:
         with psycopg.connect(lease.url, autocommit=True) as conn:
             conn.execute("CREATE TABLE kept AS SELECT 7 AS n")
@@ -291,7 +289,7 @@ def test_a_server_does_not_outlive_its_keeper(home: Path) -> None:
     wait_until_stopped(home)
 
 
-def test_a_process_that_got_the_number_of_a_dead_server_is_no_obstacle(home: Path) -> None:
+def test_a_process_with_the_id_of_a_dead_server_is_no_obstacle(home: Path) -> None:
     with embedded.acquire(home):
         data = home / "postgres"
         lock_file = (data / "postmaster.pid").read_text()
@@ -318,7 +316,7 @@ def test_a_process_that_got_the_number_of_a_dead_server_is_no_obstacle(home: Pat
     ["two words", 'quo"te', "50%25", "ünïcode", "comma,comma", "long" * 40],
     ids=["space", "quote", "percent", "unicode", "comma", "long"],
 )
-def test_any_path_will_do(home: Path, tmp_path: Path, name: str) -> None:
+def test_any_path_works(home: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     home = home.rename(tmp_path / name / ".owsuper")
     with embedded.acquire(home) as lease:
@@ -328,14 +326,14 @@ def test_any_path_will_do(home: Path, tmp_path: Path, name: str) -> None:
     assert sockets.exists() == (sockets == home / "run")
 
 
-def test_its_files_are_ignored_by_git(home: Path) -> None:
+def test_git_ignores_the_files(home: Path) -> None:
     embedded.acquire(home).release()
     wait_until_stopped(home)
     assert (home / ".gitignore").read_text() == "*\n"
 
 
 @needs_root
-def test_root_opens_nothing_to_others(tmp_path: Path) -> None:
+def test_root_changes_no_permissions(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     before = _modes(tmp_path, _package())
@@ -381,7 +379,7 @@ def test_no_other_user_may_connect_to_roots_server(
 
 
 @needs_root
-def test_root_is_a_guest_in_another_users_directory(tmp_path: Path) -> None:
+def test_in_another_users_directory_files_belong_to_that_user(tmp_path: Path) -> None:
     owner = pwd.getpwnam("games")
     home = tmp_path / ".owsuper"
     home.mkdir()
@@ -397,7 +395,7 @@ def test_root_is_a_guest_in_another_users_directory(tmp_path: Path) -> None:
 # --- what is said -----------------------------------------------------------------------------
 
 
-def test_it_is_announced_once_in_a_tree_of_processes(spawn: Spawn, home: Path) -> None:
+def test_the_server_is_announced_once_in_a_tree_of_processes(spawn: Spawn, home: Path) -> None:
     program = spawn(sys.executable, "-c", TREE, home)
     assert program.wait() == 0
     program.stderr.join()
@@ -407,7 +405,7 @@ def test_it_is_announced_once_in_a_tree_of_processes(spawn: Spawn, home: Path) -
     )
 
 
-def test_a_directory_that_cannot_be_made_is_one_clear_message(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EmbeddedUnavailable) as caught:
         embedded.acquire(tmp_path / "file" / ".owsuper")
@@ -415,7 +413,7 @@ def test_a_directory_that_cannot_be_made_is_one_clear_message(tmp_path: Path) ->
     assert "OWSUPER_DATABASE_URL" in str(caught.value)
 
 
-def test_a_server_that_does_not_start_is_reported_in_its_own_words(home: Path) -> None:
+def test_a_server_that_does_not_start_is_reported_with_its_own_message(home: Path) -> None:
     (home / "postgres" / "PG_VERSION").write_text("11\n")
     with pytest.raises(EmbeddedUnavailable) as caught:
         embedded.acquire(home)
@@ -423,7 +421,7 @@ def test_a_server_that_does_not_start_is_reported_in_its_own_words(home: Path) -
     assert "remove the directory to begin afresh" in str(caught.value)
 
 
-def test_a_failed_start_leaves_no_user_behind(home: Path) -> None:
+def test_a_failed_start_leaves_no_user(home: Path) -> None:
     (home / "postgres").rename(home / "aside")
     (home / "postgres").write_text("in the way")
     with pytest.raises(EmbeddedUnavailable, match="Not a directory"):

@@ -22,14 +22,14 @@ def test_ids_are_uuids_in_their_usual_form() -> None:
         assert str(UUID(made)) == made
 
 
-def test_ids_say_when_they_were_made() -> None:
+def test_an_id_holds_the_time_of_its_creation() -> None:
     before = time.time_ns() // 1_000_000
     made = [new_id(), Ids()(), *draw(2)]
     after = time.time_ns() // 1_000_000
     assert all(before <= milliseconds(each) <= after + 1 for each in made)
 
 
-def test_as_many_are_drawn_as_were_asked_for_in_ascending_order() -> None:
+def test_draw_returns_the_number_of_ids_in_ascending_order() -> None:
     for count in (0, 1, 3, 20_000):
         drawn = draw(count)
         assert len(drawn) == count
@@ -46,7 +46,7 @@ def test_each_call_gives_a_greater_id_even_if_the_clock_is_put_back(
     assert made == sorted(set(made))
 
 
-def test_what_is_random_differs_between_ids_of_the_same_moment(
+def test_the_random_part_differs_between_ids_of_the_same_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)

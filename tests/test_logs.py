@@ -29,7 +29,7 @@ def stream() -> io.StringIO:
     return stream
 
 
-def test_a_line_says_when_how_bad_who_and_what(stream: io.StringIO) -> None:
+def test_a_line_has_time_level_process_logger_and_message(stream: io.StringIO) -> None:
     logging.getLogger("owsuper.child").info("hello %s", "there")
     stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
     line = rf"{stamp} INFO {os.getpid()} owsuper\.child: hello there\n"

@@ -87,7 +87,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_pyproject(tmp_path: Path
     assert (settings.processes, settings.concurrency, settings.max_crashes) == (1, 2, 9)
 
 
-def test_a_source_that_is_overruled_is_not_even_read(tmp_path: Path) -> None:
+def test_an_overruled_source_is_not_read(tmp_path: Path) -> None:
     assert load({"processes": "1"}, {"OWSUPER_PROCESSES": "many"}, tmp_path).processes == 1
 
 
@@ -169,7 +169,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "value", "message"), REFUSED)
-def test_a_flag_that_cannot_be_used_is_named_with_what_is_allowed(
+def test_an_invalid_flag_is_named_with_the_allowed_values(
     name: str, value: object, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -185,7 +185,7 @@ def test_an_error_from_the_environment_names_the_variable(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("switch", ["LISTEN", "MIGRATE", "PRELOAD"])
-def test_a_variable_named_after_a_flag_that_says_no_is_refused_with_the_right_one(
+def test_a_variable_named_after_a_no_flag_is_refused_with_advice(
     switch: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"^OWSUPER_NO_{switch}: .*OWSUPER_{switch}=false"):
@@ -245,7 +245,7 @@ def test_settings_made_in_a_program_are_checked_too() -> None:
         Settings(processes=0)
 
 
-def test_settings_survive_the_way_to_another_process() -> None:
+def test_settings_survive_a_message_to_another_process() -> None:
     settings = load({name: text for name, (text, _) in TEXTS.items()}, {}, Path("/nowhere"))
     copy = msgspec.msgpack.decode(msgspec.msgpack.encode(settings), type=Settings)
     assert copy == settings

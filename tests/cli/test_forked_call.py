@@ -35,11 +35,11 @@ def call(what: str, before: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_is_another_process() -> None:
+def test_the_function_runs_in_another_process() -> None:
     assert call("os.chdir('/'); sys.modules.clear()").stdout == "returned\n"
 
 
-def test_an_error_of_ours_is_raised_here_with_its_class_and_text() -> None:
+def test_an_owsuper_error_is_raised_with_its_class_and_message() -> None:
     done = call("raise errors.MigrationError('the tables\\nare missing')")
     assert done.stdout == f"{MigrationError.__name__} the tables\nare missing\n"
     assert done.stderr == ""
@@ -51,13 +51,13 @@ def test_any_other_error_leaves_its_traceback() -> None:
     assert done.stdout.startswith(OwsuperError.__name__)
 
 
-def test_a_violent_end_is_an_error() -> None:
+def test_a_killed_fork_is_an_error() -> None:
     done = call("os.kill(os.getpid(), signal.SIGKILL)")
     assert f"code {-signal.SIGKILL}" in done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_are_for_the_process_that_waits(number: signal.Signals) -> None:
+def test_signals_reach_only_the_waiting_process(number: signal.Signals) -> None:
     sign = int(number)
     before = f"signal.signal({sign}, lambda *_: print('heard'))"
     done = call(f"os.kill(os.getpid(), {sign}); os.kill(os.getppid(), {sign})", before)

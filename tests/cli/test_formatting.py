@@ -10,7 +10,7 @@ from owsuper.cli import formatting
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [
         (-3, "0ms"),
         (0.0004, "0ms"),
@@ -26,17 +26,17 @@ from owsuper.cli import formatting
         (86400 * 3 + 3600 * 4 + 59, "3d 4h"),
     ],
 )
-def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float, told: str) -> None:
-    assert formatting.span(seconds) == told
+def test_a_length_of_time_has_its_two_largest_units(seconds: float, text: str) -> None:
+    assert formatting.span(seconds) == text
 
 
-def test_times_are_told_in_utc() -> None:
+def test_times_are_in_utc() -> None:
     kathmandu = timezone(timedelta(hours=5, minutes=45))
     moment = datetime(2026, 1, 2, 3, 4, 5, 999999, UTC)
     assert formatting.moment(moment.astimezone(kathmandu)) == "2026-01-02 03:04:05Z"
 
 
-def test_text_becomes_one_line_that_commands_no_terminal() -> None:
+def test_text_becomes_one_line_without_control_characters() -> None:
     assert formatting.plain("a\n b\t\tc") == "a b c"
     assert formatting.plain("naïve ☕") == "naïve ☕"
     assert formatting.plain("\x1b[2J\x07") == r"\x1b[2J\x07"

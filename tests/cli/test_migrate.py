@@ -36,7 +36,7 @@ def test_migrating_twice_changes_nothing(owsuper: Run, database_url: str, schema
     assert "are up to date" in result.stderr
 
 
-def test_check_names_what_was_lost(
+def test_check_names_a_missing_index(
     owsuper: Run, database_url: str, schema: str, conn: psycopg.Connection
 ) -> None:
     conn.execute(f"DROP INDEX {schema}.workflow_runs_parent_step_idx".encode())
@@ -114,7 +114,7 @@ def test_a_wrong_password_is_exit_code_4(
     assert owsuper("migrate", "--check", "--database-url", right).code == 1  # it got in
 
 
-def test_a_role_that_may_not_create_schemas_is_told_the_way_out(
+def test_a_role_that_may_not_create_schemas_gets_advice(
     owsuper: Run, database_url: str, role: str, empty_schema: str
 ) -> None:
     url = make_conninfo(database_url, user=role, password="right")
@@ -125,7 +125,7 @@ def test_a_role_that_may_not_create_schemas_is_told_the_way_out(
 
 
 @pytest.mark.parametrize("mode", [[], ["--check"]], ids=["migrate", "check"])
-def test_a_role_without_rights_on_the_tables_is_told_the_way_out(
+def test_a_role_without_rights_on_the_tables_gets_advice(
     mode: list[str], owsuper: Run, database_url: str, role: str, schema: str
 ) -> None:
     url = make_conninfo(database_url, user=role, password="right")
@@ -134,7 +134,7 @@ def test_a_role_without_rights_on_the_tables_is_told_the_way_out(
     assert f'The role "{role}" may not' in result.stderr
 
 
-def test_a_table_of_ours_that_is_another_one_is_an_error_without_traceback(
+def test_a_foreign_table_with_our_name_is_an_error_without_traceback(
     owsuper: Run, database_url: str, empty_schema: str, conn: psycopg.Connection
 ) -> None:
     conn.execute(f"CREATE SCHEMA {empty_schema}".encode())

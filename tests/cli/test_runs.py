@@ -64,7 +64,7 @@ def test_runs_are_listed_in_aligned_columns_newest_first(runs: Command, tables: 
     ]
 
 
-def test_a_run_that_waits_says_until_when(runs: Command, tables: Tables) -> None:
+def test_the_list_says_when_a_waiting_run_is_due(runs: Command, tables: Tables) -> None:
     tables.parked(available_at=from_now(2 * 3600 + 90))
     assert re.search(r"running .* due in 2h 1m$", runs("list").stdout, re.M)
 
@@ -77,7 +77,7 @@ def test_filters_leave_out_the_others(runs: Command, tables: Tables) -> None:
     assert [line.split()[0] for line in listed] == ["ID", "a"]
 
 
-def test_the_way_to_the_next_page_and_back_is_a_message(runs: Command, tables: Tables) -> None:
+def test_the_cursors_of_other_pages_are_messages(runs: Command, tables: Tables) -> None:
     for number in range(5):
         tables.run(id=f"r{number}", created_at=at(number))
     first = runs("list", "--limit", "2")
@@ -91,9 +91,7 @@ def test_the_way_to_the_next_page_and_back_is_a_message(runs: Command, tables: T
     assert runs("list", "--limit", "2", *newer.split()[-2:]).stdout == first.stdout
 
 
-def test_an_empty_list_is_no_data_and_a_message_that_names_the_place(
-    runs: Command, schema: str
-) -> None:
+def test_an_empty_list_is_a_message_with_namespace_and_schema(runs: Command, schema: str) -> None:
     for namespace, argv in (("default", []), ("shop", ["--namespace", "shop"])):
         said = f'owsuper: no such runs (namespace "{namespace}", schema "{schema}")\n'
         assert runs("list", *argv) == Result(0, "", said)
@@ -118,7 +116,7 @@ def test_a_list_for_programs_is_one_document(runs: Command, tables: Tables) -> N
     }
 
 
-def test_what_names_hold_cannot_command_the_terminal(runs: Command, tables: Tables) -> None:
+def test_names_cannot_command_the_terminal(runs: Command, tables: Tables) -> None:
     tables.run(workflow_name="red\x1b[31m\nalert")
     assert r"red\x1b[31m alert" in runs("list").stdout
 
@@ -203,7 +201,7 @@ def iso(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def test_a_parked_run_says_what_it_waits_for_and_until_when(runs: Command, tables: Tables) -> None:
+def test_a_parked_run_shows_its_waits_and_their_ends(runs: Command, tables: Tables) -> None:
     run, until = tables.parked(), iso(from_now(3599))
     tables.step(run, step_name="nap", kind="sleep", context={"kind": "sleep", "resumeAt": until})
     context = {"kind": "signal-wait", "signal": "go", "timeoutAt": until}
@@ -217,7 +215,7 @@ def test_a_parked_run_says_what_it_waits_for_and_until_when(runs: Command, table
     assert "no worker" not in shown
 
 
-def test_a_retry_beside_other_waits_is_told_of(runs: Command, tables: Tables) -> None:
+def test_a_retry_beside_other_waits_is_shown(runs: Command, tables: Tables) -> None:
     run = tables.parked(available_at=from_now(300), error={"name": "E", "message": "m"})
     until = iso(from_now(3599))
     tables.step(run, step_name="nap", kind="sleep", context={"kind": "sleep", "resumeAt": until})
@@ -253,7 +251,9 @@ def test_an_error_that_is_cut_is_shown_in_full_below(runs: Command, tables: Tabl
     assert "'same' in full" not in shown
 
 
-def test_a_long_error_that_its_traceback_tells_is_told_once(runs: Command, tables: Tables) -> None:
+def test_a_long_error_that_its_traceback_contains_is_shown_once(
+    runs: Command, tables: Tables
+) -> None:
     long = "x" * 150
     run = failed(tables, error={"message": long, "stack": f"Traceback\nE: {long}\n"})
     shown = runs("show", run).stdout
@@ -261,7 +261,7 @@ def test_a_long_error_that_its_traceback_tells_is_told_once(runs: Command, table
     assert "in full" not in shown
 
 
-def test_attempts_that_are_alike_are_folded(runs: Command, tables: Tables) -> None:
+def test_similar_attempts_are_folded(runs: Command, tables: Tables) -> None:
     run = failed(tables, created_at=NOON)
 
     def step(began: int, **columns: Any) -> None:
@@ -284,7 +284,7 @@ def test_attempts_that_are_alike_are_folded(runs: Command, tables: Tables) -> No
     assert len(json.loads(runs("show", run, "--json").stdout)["steps"]) == 26
 
 
-def test_a_run_that_is_tried_again_later_says_when(runs: Command, tables: Tables) -> None:
+def test_a_run_shows_when_it_retries(runs: Command, tables: Tables) -> None:
     run = tables.pending(available_at=from_now(40), error={"name": "E", "message": "m"})
     shown = runs("show", run).stdout
     assert re.search(r"^retries in [34]\ds$", shown, re.M)
@@ -298,7 +298,7 @@ def test_a_run_that_is_tried_again_later_says_when(runs: Command, tables: Tables
     ("owner", "since"),
     [(None, "it was due"), ("w", "the lease of its worker ended")],
 )
-def test_a_run_that_nobody_claims_says_so(
+def test_a_run_that_no_worker_claims_is_pointed_out(
     runs: Command, tables: Tables, owner: str | None, since: str
 ) -> None:
     run = tables.run(available_at=from_now(-301), worker_id=owner)
@@ -343,7 +343,7 @@ def test_an_unknown_run_is_one_error(runs: Command) -> None:
 # --- cancel, retry ---------------------------------------------------------------------------
 
 
-def test_runs_are_canceled_and_each_is_told_of(runs: Command, tables: Tables) -> None:
+def test_each_canceled_run_is_a_message(runs: Command, tables: Tables) -> None:
     first, second = tables.run(), tables.pending()
     result = runs("cancel", first, second, first)
     assert (result.code, result.stdout) == (0, "")
@@ -358,7 +358,7 @@ def test_failed_runs_are_retried(runs: Command, tables: Tables) -> None:
     assert tables.fetch(run)["status"] == "pending"
 
 
-def test_what_is_refused_keeps_nobody_else_waiting_and_is_exit_code_1(
+def test_a_refusal_is_exit_code_1_and_the_other_runs_are_changed(
     runs: Command, tables: Tables, schema: str
 ) -> None:
     run, done = failed(tables), tables.run(status="completed")
@@ -377,7 +377,7 @@ def test_what_is_refused_keeps_nobody_else_waiting_and_is_exit_code_1(
     assert json.loads(result.stdout) == {"canceled": [], "refused": {done: refused}}
 
 
-def test_what_was_done_is_a_document_for_programs(runs: Command, tables: Tables) -> None:
+def test_changed_runs_are_one_document_for_programs(runs: Command, tables: Tables) -> None:
     run = failed(tables)
     assert json.loads(runs("retry", run, "--json").stdout) == {"retried": [run], "refused": {}}
 
@@ -402,13 +402,13 @@ def test_a_run_without_a_result_is_exit_code_1(runs: Command, tables: Tables) ->
         assert message in result.stderr
 
 
-def test_waiting_has_an_end(runs: Command, tables: Tables) -> None:
+def test_a_timeout_ends_the_wait(runs: Command, tables: Tables) -> None:
     result = runs("wait", tables.run(), "--timeout", "0.1")
     assert result.is_one_error(1), result
     assert "Timed out" in result.stderr
 
 
-def test_programs_are_told_how_a_run_without_a_result_stands(runs: Command, tables: Tables) -> None:
+def test_programs_get_a_run_without_a_result_as_a_document(runs: Command, tables: Tables) -> None:
     for run, status, error in (
         (failed(tables), "failed", {"message": "bad"}),
         (tables.run(status="canceled"), "canceled", None),
@@ -476,7 +476,7 @@ def test_an_unreachable_database_is_exit_code_4(command: str, owsuper: Run) -> N
     assert "s3cret" not in result.stderr
 
 
-def test_a_reader_who_has_read_enough_is_no_error(
+def test_a_reader_that_closes_the_pipe_is_no_error(
     spawn: Spawn, env: dict[str, str], tables: Tables, tmp_path: Path
 ) -> None:
     for _ in range(3):
@@ -490,7 +490,7 @@ def test_a_reader_who_has_read_enough_is_no_error(
     assert program.stderr.text == "code 141\n"
 
 
-def test_an_output_without_a_letter_for_it_is_no_error(
+def test_an_output_encoding_without_a_character_is_no_error(
     owsuper: Run, env: dict[str, str], tables: Tables
 ) -> None:
     tables.run(workflow_name="größe 注文")

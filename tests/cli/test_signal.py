@@ -35,7 +35,7 @@ def sent(conn: psycopg.Connection, schema: str, table: str = "workflow_signals")
     return [row[0] for row in conn.execute(f'SELECT data FROM "{schema}".{table}'.encode())]
 
 
-def test_the_ids_of_the_runs_that_it_reached_are_printed(
+def test_the_ids_of_the_reached_runs_are_printed(
     signal: Command, waiting: str, conn: psycopg.Connection, schema: str
 ) -> None:
     result = signal("go", "--data", '{"a": [1]}')
@@ -48,7 +48,7 @@ def test_with_json_there_is_one_document(signal: Command, waiting: str) -> None:
     assert json.loads(signal("go", "--json").stdout) == {"run_ids": []}
 
 
-def test_a_signal_that_nobody_waits_for_is_dropped_and_that_is_said(
+def test_a_signal_that_no_run_waits_for_is_dropped_with_a_message(
     signal: Command, conn: psycopg.Connection, schema: str
 ) -> None:
     result = signal("go")
@@ -57,7 +57,7 @@ def test_a_signal_that_nobody_waits_for_is_dropped_and_that_is_said(
     assert sent(conn, schema, "owsuper_signals") == []
 
 
-def test_buffer_keeps_it(signal: Command, conn: psycopg.Connection, schema: str) -> None:
+def test_buffer_keeps_the_signal(signal: Command, conn: psycopg.Connection, schema: str) -> None:
     result = signal("go", "--data", "7", "--buffer", "--key", "once")
     assert "kept for the first run that waits" in result.stderr
     signal("go", "--data", "7", "--buffer", "--key", "once")
@@ -73,7 +73,7 @@ def test_buffer_keeps_it(signal: Command, conn: psycopg.Connection, schema: str)
         ((), "NAME"),
     ],
 )
-def test_what_cannot_be_sent_is_an_error_of_usage(
+def test_data_that_cannot_be_sent_is_a_usage_error(
     signal: Command, argv: tuple[str, ...], message: str
 ) -> None:
     result = signal(*argv)

@@ -67,7 +67,7 @@ def test_the_id_of_the_run_is_all_that_is_printed(start: Command, tables: Tables
     assert row["available_at"] == row["updated_at"]
 
 
-def test_everything_that_is_given_is_stored(start: Command, tables: Tables) -> None:
+def test_all_options_are_stored(start: Command, tables: Tables) -> None:
     at = "2999-01-01T12:00:00+01:00"
     result = start("greet", "--input", '{"é": [1, null]}', "--version", "2", "--key", "k",
                    "--at", at, "--deadline", "2999-01-02T00:00Z")  # fmt: skip
@@ -79,13 +79,13 @@ def test_everything_that_is_given_is_stored(start: Command, tables: Tables) -> N
 
 
 @pytest.mark.parametrize("at", ["90", "90s", "1.5m"])
-def test_a_run_may_be_due_after_a_while(start: Command, tables: Tables, at: str) -> None:
+def test_a_run_may_be_due_after_a_duration(start: Command, tables: Tables, at: str) -> None:
     row = tables.fetch(start("greet", "--at", at).stdout.strip())
     ahead = row["available_at"] - row["updated_at"]
     assert timedelta(seconds=80) < ahead < timedelta(seconds=100)
 
 
-def test_the_same_key_means_the_same_run(start: Command, tables: Tables) -> None:
+def test_one_key_starts_one_run(start: Command, tables: Tables) -> None:
     assert start("greet", "--key", "k").stdout == start("greet", "--key", "k").stdout
     assert tables.count("workflow_runs") == 1
 
@@ -116,7 +116,7 @@ def test_json_is_for_programs(start: Command, tables: Tables) -> None:
     assert document == {"id": tables.rows("workflow_runs")[0]["id"]}
 
 
-def test_a_run_whose_id_cannot_be_printed_is_told_of_elsewhere(
+def test_an_id_that_cannot_be_printed_goes_to_standard_error(
     spawn: Spawn, env: dict[str, str], tables: Tables, tmp_path: Path
 ) -> None:
     command = f"{shlex.join(owsuper_command())} start greet >/dev/full"
@@ -133,7 +133,7 @@ def test_a_run_whose_id_cannot_be_printed_is_told_of_elsewhere(
 # --- waiting ---------------------------------------------------------------------------------
 
 
-def test_who_waits_is_given_the_result(start: Command, worker: Program, tables: Tables) -> None:
+def test_wait_prints_the_result(start: Command, worker: Program, tables: Tables) -> None:
     result = start("add", "--input", "[1, 2]", "--wait", "--timeout", "30s")
     assert (result.code, result.stdout) == (0, '{"sum":3}\n')
     [row] = tables.rows("workflow_runs")
@@ -166,7 +166,7 @@ def test_a_run_that_does_not_end_in_time_is_an_error_and_goes_on(
     assert tables.rows("workflow_runs")[0]["status"] == "pending"
 
 
-def test_who_does_not_wait_any_longer_leaves_no_traceback(
+def test_an_interrupted_wait_leaves_no_traceback(
     spawn_owsuper: Spawn, env: dict[str, str], tables: Tables, tmp_path: Path
 ) -> None:
     program = spawn_owsuper("start", "greet", "--wait", env=env, cwd=tmp_path)
@@ -209,7 +209,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize(("argv", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_answered_by_one_message_and_starts_nothing(
+def test_a_mistake_is_one_message_and_starts_nothing(
     argv: list[str], message: str, start: Command, tables: Tables
 ) -> None:
     result = start(*argv)

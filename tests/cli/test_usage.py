@@ -1,4 +1,4 @@
-"""What may be typed, and what is said to whoever types something else."""
+"""The options of the command, and the messages for mistakes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("argv", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_answered_by_one_message_and_exit_code_2(
+def test_a_mistake_is_one_message_and_exit_code_2(
     argv: list[str], message: str, owsuper: Run
 ) -> None:
     result = owsuper(*argv)
@@ -85,13 +85,13 @@ def test_a_mistake_in_the_environment_names_the_variable(owsuper: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["OWSUPER_NAMESPACE", "OWSUPER_DATABASE_URL"])
-def test_other_bytes_in_the_environment_are_a_mistake(owsuper: Run, name: str) -> None:
+def test_bytes_that_are_not_utf8_in_the_environment_are_a_mistake(owsuper: Run, name: str) -> None:
     result = owsuper("runs", "list", env={name: "\udcff"})
     assert result.is_one_error(2), result
     assert f"{name}: must be " in result.stderr
 
 
-def test_a_misspelt_variable_is_pointed_out_and_hinders_nothing(owsuper: Run) -> None:
+def test_a_misspelled_variable_is_a_warning(owsuper: Run) -> None:
     env = {"OWSUPER_PROCESES": "3", "OWSUPER_MODULES": "", "OWSUPER_TEST_LEASE": "1"}
     result = owsuper("migrate", "--sql", env={**env, "OWSUPER_EMBEDDED": "x", "OWSUPER_XYZ": "7"})
     assert result.code == 0

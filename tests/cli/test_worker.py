@@ -103,7 +103,7 @@ def test_a_wrong_password_at_start_is_exit_code_4(
     assert "wr0ng-one" not in result.stderr
 
 
-def test_a_role_that_may_not_create_schemas_stops_the_worker_with_a_way_out(
+def test_a_role_that_may_not_create_schemas_stops_the_worker_with_advice(
     owsuper: Run, tmp_path: Path, database_url: str, role: str, empty_schema: str
 ) -> None:
     write_app(tmp_path)
@@ -229,7 +229,7 @@ def test_a_worker_migrates_an_empty_database(
     assert owsuper("migrate", "--check", env=env).code == 0
 
 
-def test_what_the_application_was_given_holds_where_the_command_says_nothing(
+def test_the_applications_settings_hold_without_flags(
     spawn: Spawn, tmp_path: Path, database_url: str, schema: str, conn: psycopg.Connection
 ) -> None:
     write_app(tmp_path, database_url=database_url, namespace="tenant", schema=schema)
@@ -240,7 +240,7 @@ def test_what_the_application_was_given_holds_where_the_command_says_nothing(
     assert "WARNING" not in said
 
 
-def test_what_the_application_was_given_wins_over_the_environment(
+def test_the_applications_settings_win_over_the_environment(
     spawn: Spawn, tmp_path: Path, database_url: str, schema: str, conn: psycopg.Connection
 ) -> None:
     """As it does for the clients of the same application: both must mean the same tables."""
@@ -255,7 +255,7 @@ def test_what_the_application_was_given_wins_over_the_environment(
     worker.stop()
 
 
-def test_what_the_command_says_wins_over_the_application(
+def test_a_flag_wins_over_the_application(
     spawn: Spawn, tmp_path: Path, database_url: str, schema: str, conn: psycopg.Connection
 ) -> None:
     write_app(tmp_path, database_url="postgresql://nowhere.invalid/", namespace="a", schema="b")

@@ -166,7 +166,7 @@ def test_an_offset_with_seconds_becomes_utc():
 
 
 @pytest.mark.parametrize("value", [None, enum.Enum("E", {"NOTHING": None}).NOTHING])
-def test_null_is_no_json_at_all(value):
+def test_null_is_encoded_as_none(value):
     assert encode(value, path="result") is None
     assert decode(None) is None
 
@@ -233,7 +233,7 @@ def _without_addresses(value: object) -> str:
     ],
     ids=_without_addresses,
 )
-def test_a_refusal_names_the_place_and_a_way_out(value, place, reason):
+def test_a_refusal_names_the_path_and_the_advice(value, place, reason):
     with pytest.raises(NotSerializable) as caught:
         encode(value, path="result")
     assert str(caught.value).startswith(f"Cannot store result{place}: {reason}")
@@ -248,7 +248,7 @@ def test_a_forgotten_await_is_suspected(awaitable):
         encode({"a": awaitable}, path="result")
 
 
-def test_a_value_is_looked_into_only_as_deep_as_json_goes():
+def test_a_value_is_searched_only_as_deep_as_json_may_be_nested():
     assert encode(nested(254), path="result") == b"[" * 254 + b"]" * 254
     with pytest.raises(NotSerializable, match="nested more than 254 levels deep") as caught:
         encode(nested(255), path="result")
@@ -307,7 +307,7 @@ def test_an_object_that_fails_while_it_is_written_is_a_refusal(value, text):
     assert caught.value.__cause__ is not None
 
 
-def test_a_value_beyond_what_jsonb_holds_is_refused(monkeypatch):
+def test_a_value_too_large_for_jsonb_is_refused(monkeypatch):
     assert encoding._MAX_BYTES < 2**28  # what one jsonb value may hold
     monkeypatch.setattr(encoding, "_MAX_BYTES", 2**20)
     with pytest.raises(NotSerializable, match="takes 1 MB as JSON, and PostgreSQL stores at most"):

@@ -203,7 +203,7 @@ def test_a_value_comes_back_as_its_declared_type(type_, value):
 
 
 @pytest.mark.parametrize("type_", [None, Any, object, type(None), NoReturn])
-def test_without_a_declared_type_the_json_is_handed_on(type_):
+def test_without_a_declared_type_the_json_is_returned(type_):
     value = {"a": [1]}
     check_type(type_, "result")
     assert convert(value, type_, path="result") is value
@@ -262,13 +262,13 @@ def test_every_field_survives_the_store(value):
     ],
     ids=lambda part: str(part)[:50],
 )
-def test_what_does_not_fit_is_refused_by_name(type_, value, message):
+def test_a_value_that_does_not_fit_is_refused_by_its_path(type_, value, message):
     with pytest.raises(InvalidData, match=f"^{message}".replace("[", r"\[")) as caught:
         convert(value, type_, path="input")
     assert str(caught.value).startswith(caught.value.path)
 
 
-def test_a_refusal_says_whose_value_it_is():
+def test_a_refusal_names_the_owner_of_the_value():
     with pytest.raises(InvalidData) as caught:
         convert({"title": 5}, Movie, path="input", owner="workflow 'mail'")
     assert str(caught.value) == "input.title of workflow 'mail': expected str, got int"
@@ -297,7 +297,7 @@ def test_an_annotation_that_json_cannot_fill_is_refused_early(type_, name):
         check_type(type_, "input of workflow 'mail'")
 
 
-def test_annotations_that_cannot_be_hashed_are_served_too():
+def test_annotations_without_a_hash_work_too():
     unhashable = Annotated[int, []]
     check_type(unhashable, "input")
     assert convert(5, unhashable, path="input") == 5
@@ -344,12 +344,12 @@ def test_pydantic_is_neither_imported_nor_needed():
         (tuple[frozenset[str], int], "a frozenset"),
     ],
 )
-def test_a_type_that_json_has_no_form_for_is_no_type_of_a_result(type_: Any, kind: str) -> None:
+def test_a_type_without_a_json_form_is_refused_for_a_result(type_: Any, kind: str) -> None:
     with pytest.raises(ConfigurationError, match=f"what it returns: .*: {kind} cannot be stored"):
         check_type(type_, "what it returns", stored=True)
     check_type(type_, "its input")  # which may come from elsewhere
 
 
 @pytest.mark.parametrize("type_", [str | bytes, dict[str, int], list[Any]])
-def test_a_type_that_json_may_have_a_form_for_is_one(type_: Any) -> None:
+def test_a_type_with_a_possible_json_form_is_accepted_for_a_result(type_: Any) -> None:
     check_type(type_, "what it returns", stored=True)

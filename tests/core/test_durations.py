@@ -60,7 +60,7 @@ def test_every_ecmascript_space_may_stand_before_the_unit(space):
 
 
 @pytest.mark.parametrize("char", [*"\x1c\x1f\x85\u180e\u200b"])
-def test_what_only_python_calls_space_is_refused(char):
+def test_white_space_of_python_alone_is_refused(char):
     with pytest.raises(InvalidDuration):
         durations.parse(f"2{char}s")
 
@@ -71,7 +71,7 @@ def test_trailing_space_is_refused_without_a_unit_too():
 
 
 @pytest.mark.parametrize("value", [None, 5, b"5s", ["5s"]])
-def test_parse_takes_text_only_and_says_what_it_got(value):
+def test_parse_refuses_values_that_are_not_text_and_names_their_type(value):
     with pytest.raises(
         InvalidDuration, match=f"expected a string but received {type(value).__name__}$"
     ):
@@ -117,7 +117,7 @@ def test_odd_text_without_a_unit_is_refused_briefly(text):
 @pytest.mark.parametrize(
     "value", [True, None, b"5s", math.nan, math.inf, -math.inf, 10**400, "9" * 400, "9" * 400 + "s"]
 )
-def test_what_is_no_finite_duration_is_refused(value):
+def test_a_value_that_is_no_finite_duration_is_refused(value):
     with pytest.raises(InvalidDuration, match=r"^Invalid duration format: "):
         durations.milliseconds(value)
     with pytest.raises(InvalidDuration):

@@ -33,7 +33,7 @@ def attempt(**given: Any) -> RecordedAttempt:
     return RecordedAttempt(**(row | given))
 
 
-def test_attempts_fold_by_step_key_and_later_ones_win() -> None:
+def test_attempts_are_grouped_by_step_key_and_later_attempts_win() -> None:
     fold = VECTORS["fold"]
     history = History(attempt(**row) for row in fold["attempts"])
 
@@ -43,7 +43,7 @@ def test_attempts_fold_by_step_key_and_later_ones_win() -> None:
     assert {key: row.id for key, row in history.running.items()} == fold["running"]
 
 
-def test_attempts_that_a_crash_abandoned_do_not_count_towards_the_limit() -> None:
+def test_attempts_that_a_crash_interrupted_do_not_count_towards_the_limit() -> None:
     history = History(
         [
             attempt(id="1", status="running"),

@@ -21,7 +21,7 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("case", VECTORS["encode"], ids=lambda case: case["id"] or "empty")
-def test_cursors_are_written_and_read_as_there(case: dict[str, str]) -> None:
+def test_cursors_are_those_of_the_contract(case: dict[str, str]) -> None:
     position = Position(datetime.fromisoformat(case["created_at"]), case["id"])
     assert pages.encode_cursor(position) == case["cursor"]
     assert base64.b64decode(pages.encode_cursor(position)).decode() == case["json"]
@@ -33,13 +33,13 @@ def test_a_cursor_does_not_depend_on_the_time_zone() -> None:
     assert pages.encode_cursor(Position(elsewhere, "a")) == pages.encode_cursor(Position(NOON, "a"))
 
 
-def test_a_time_with_microseconds_which_others_may_have_stored_is_found_again() -> None:
+def test_a_cursor_keeps_the_microseconds_of_a_time() -> None:
     position = Position(NOON + timedelta(microseconds=123456), "a")
     assert pages.decode_cursor(pages.encode_cursor(position), "after") == position
 
 
 @pytest.mark.parametrize("case", VECTORS["pages"], ids=str)
-def test_pages_are_put_together_as_there(case: dict[str, Any]) -> None:
+def test_pages_are_those_of_the_contract(case: dict[str, Any]) -> None:
     position = Position(NOON, "given") if case["has_after"] or case["has_before"] else None
     window = Window(case["limit"], position, backward=case["has_before"])
     fetched = [Position(NOON, name) for name in case["fetched_row_ids_in_query_order"]]
@@ -73,7 +73,7 @@ def test_cursors_lead_in_either_direction() -> None:
     assert pages.make_window(10, None, cursor) == Window(10, position, backward=True)
 
 
-def test_both_cursors_at_once_are_refused_as_there() -> None:
+def test_two_cursors_are_refused_as_the_contract_says() -> None:
     cursor = pages.encode_cursor(Position(NOON, "a"))
     with pytest.raises(ConfigurationError) as info:
         pages.make_window(10, cursor, cursor)
@@ -108,7 +108,7 @@ def encoded(text: str) -> str:
         (7, "it is not text"),
     ],
 )
-def test_a_cursor_that_is_none_is_refused_with_the_reason(cursor: Any, complaint: str) -> None:
+def test_an_invalid_cursor_is_refused_with_the_reason(cursor: Any, complaint: str) -> None:
     for after, before, name in ((cursor, None, "after"), (None, cursor, "before")):
         with pytest.raises(ConfigurationError, match=rf"^{name}: .* is no cursor: .*{complaint}"):
             pages.make_window(10, after, before)

@@ -1,4 +1,4 @@
-"""What the replay decides: about function steps, sleeps, and the end of a pass."""
+"""What the replay decides: about function steps, sleeps, and the end of an execution."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ class TestFunctionSteps:
         memory = replay(row(StepStatus.COMPLETED, output={"paid": 7}))
         assert memory.function("charge", STEP_DEFAULT, NOW) == Recall({"paid": 7})
 
-    def test_an_attempt_that_a_crash_abandoned_is_executed_anew(self) -> None:
+    def test_an_attempt_that_a_crash_interrupted_is_executed_again(self) -> None:
         memory = replay(row(StepStatus.RUNNING))
         assert memory.function("charge", STEP_DEFAULT, NOW) == Execute("attempt-1", 1)
 
-    def test_a_failed_step_waits_for_its_pause_counted_from_what_is_stored(self) -> None:
+    def test_a_failed_step_waits_for_its_pause_after_the_stored_failure(self) -> None:
         memory = replay(row(StepStatus.FAILED))
 
         early = memory.function("charge", STEP_DEFAULT, NOW + seconds(0.4))
@@ -105,7 +105,7 @@ class TestFunctionSteps:
         memory = replay(row(StepStatus.FAILED, error={"message": "no", "final": True}))
         assert memory.function("charge", STEP_DEFAULT, NOW) == Reject(StoredError("no", final=True))
 
-    def test_a_retry_that_would_come_after_the_deadline_is_not_waited_for(self) -> None:
+    def test_a_retry_after_the_deadline_rejects_the_step(self) -> None:
         memory = replay(row(StepStatus.FAILED), deadline=NOW + seconds(0.5))
         assert isinstance(memory.function("charge", STEP_DEFAULT, NOW), Reject)
 
@@ -122,7 +122,7 @@ class TestFunctionSteps:
         assert due("one") != due("another")
         assert NOW + seconds(5) <= due("one") <= NOW + seconds(10)
 
-    def test_a_result_recorded_in_this_pass_is_recalled(self) -> None:
+    def test_a_result_recorded_in_this_execution_is_recalled(self) -> None:
         memory = replay()
         memory.record(
             StepWrite("a", "charge", StepKind.FUNCTION, StepStatus.COMPLETED, NOW, NOW), {"x": 1}
@@ -134,7 +134,7 @@ class TestFunctionSteps:
         assert memory.function("new", STEP_DEFAULT, NOW) == OverLimit(2, 2)
         assert memory.function("a", STEP_DEFAULT, NOW) == Recall(None)
 
-    def test_attempts_under_way_count_towards_the_limit(self) -> None:
+    def test_attempts_in_flight_count_towards_the_limit(self) -> None:
         memory = replay(limit=2)
         assert isinstance(memory.function("a", STEP_DEFAULT, NOW), Execute)
         assert isinstance(memory.function("b", STEP_DEFAULT, NOW), Execute)
@@ -153,7 +153,7 @@ class TestSleeps:
             case other:
                 raise AssertionError(other)
 
-    def test_a_pending_sleep_resumes_and_is_not_asked_for_its_duration_again(self) -> None:
+    def test_a_pending_sleep_resumes_without_its_duration(self) -> None:
         def never() -> float:
             raise AssertionError("a recorded sleep has its end")
 
@@ -188,19 +188,19 @@ class TestSleeps:
 class TestDivergence:
     """Code that is not the code that made the history."""
 
-    def test_a_recorded_sleep_is_not_taken_for_the_result_of_a_function(self) -> None:
+    def test_a_recorded_sleep_is_no_result_of_a_function(self) -> None:
         for status in (StepStatus.RUNNING, StepStatus.COMPLETED):
             memory = replay(row(status, kind=StepKind.SLEEP))
             decision = memory.function("charge", STEP_DEFAULT, NOW)
             assert decision == Diverged("charge", recorded="sleep", asked="function")
 
-    def test_a_recorded_function_is_not_taken_for_a_sleep_that_is_over(self) -> None:
+    def test_a_recorded_function_is_no_elapsed_sleep(self) -> None:
         for status in (StepStatus.FAILED, StepStatus.COMPLETED):
             memory = replay(row(status, key="nap"))
             decision = memory.sleep("nap", lambda: 0, NOW)
             assert decision == Diverged("nap", recorded="function", asked="sleep")
 
-    def test_a_function_that_a_crash_cut_off_decides_nothing(self) -> None:
+    def test_a_function_that_a_crash_interrupted_decides_nothing(self) -> None:
         memory = replay(row(StepStatus.RUNNING, key="nap"))
         assert memory.check_kind("nap", StepKind.WORKFLOW) is None
         assert isinstance(memory.sleep("nap", lambda: 1000, NOW), Wait)
@@ -212,7 +212,7 @@ class TestDivergence:
             wrong = memory.check_kind("charge", asked)
             assert wrong == (None if asked == kind else Diverged("charge", kind, asked))
 
-    def test_completed_steps_that_the_code_never_asked_for_are_named_in_order(self) -> None:
+    def test_completed_steps_that_the_code_never_calls_are_unreached_in_order(self) -> None:
         memory = replay(
             row(StepStatus.COMPLETED, key="b"),
             row(StepStatus.COMPLETED, key="a"),
@@ -222,13 +222,13 @@ class TestDivergence:
         memory.key("a")
         assert memory.unreached() == ["b", "d"]
 
-    def test_what_this_pass_completes_itself_is_not_unreached(self) -> None:
+    def test_a_step_that_this_execution_completes_is_not_unreached(self) -> None:
         memory = replay()
         key = memory.key("a")
         memory.record(StepWrite("1", key, StepKind.FUNCTION, StepStatus.COMPLETED, NOW, NOW))
         assert memory.unreached() == []
 
-    def test_a_pass_is_beyond_its_history_once_it_asks_for_a_step_without_any_attempt(self) -> None:
+    def test_an_execution_is_beyond_its_history_at_the_first_step_without_an_attempt(self) -> None:
         memory = replay(row(StepStatus.COMPLETED, key="a"), row(StepStatus.FAILED, key="b"))
         for name in ("a", "b"):
             memory.key(name)
@@ -243,18 +243,18 @@ class TestTheStepLimit:
         assert replay(*rows, limit=3).overrun() is None
         assert replay(*rows, limit=2).overrun() == OverLimit(2, 3)
 
-    def test_what_crashes_abandoned_does_not_count(self) -> None:
+    def test_attempts_that_crashes_interrupted_do_not_count(self) -> None:
         rows = [row(StepStatus.RUNNING, id=str(n)) for n in range(5)]
         memory = replay(*rows, limit=1)
         assert memory.overrun() is None
         assert isinstance(memory.function("charge", STEP_DEFAULT, NOW), Execute)
 
     @pytest.mark.parametrize("limit", [1, 1_000_000])
-    def test_a_whole_number_up_to_a_million_may_be_the_limit(self, limit: int) -> None:
+    def test_the_limit_is_a_whole_number_up_to_a_million(self, limit: int) -> None:
         assert check_step_limit(limit) == limit
 
     @pytest.mark.parametrize("limit", [0, -1, 1_000_001, 1.0, "5", True, None])
-    def test_nothing_else_may(self, limit: Any) -> None:
+    def test_another_value_of_the_limit_is_refused(self, limit: Any) -> None:
         with pytest.raises(ConfigurationError, match=r"^step_limit: .* from 1 to 1,000,000"):
             check_step_limit(limit)
 
@@ -304,14 +304,14 @@ class TestTheEndOfAPass:
         assert NOW <= retried("run") <= NOW + seconds(1)
         assert len({retried("run"), retried("another"), retried("run", failures=1)}) == 3
 
-    def test_why_a_failure_is_final_goes_along_for_the_log_and_is_not_stored(self) -> None:
+    def test_the_reason_of_a_final_failure_goes_to_the_log_and_is_not_stored(self) -> None:
         end = Raised(StoredError("boom", no_retry_reason="RetryPolicy.retry_on"), final=True)
         outcome = replay(policy=RetryPolicy()).finish(end, NOW)
         assert outcome == Fail({"message": "boom"})
         assert isinstance(outcome, Fail)
         assert outcome.no_retry_reason == "RetryPolicy.retry_on"
 
-    def test_what_is_final_is_not_retried(self) -> None:
+    def test_a_final_failure_is_not_retried(self) -> None:
         policy = RetryPolicy(maximum_attempts=3)
         end = Raised(StoredError("boom", final=True), final=True)
         assert replay(policy=policy).finish(end, NOW) == Fail({"message": "boom"})

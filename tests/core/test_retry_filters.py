@@ -21,11 +21,11 @@ def is_repeated(policy: RetryPolicy, error: BaseException) -> bool:
 
 
 class TestByType:
-    def test_without_conditions_everything_is_repeated(self) -> None:
+    def test_without_filters_every_failure_is_retried(self) -> None:
         for error in (ValueError(), SystemExit(), KeyboardInterrupt()):
             assert is_repeated(RetryPolicy(), error)
 
-    def test_with_retry_on_only_these_are(self) -> None:
+    def test_with_retry_on_only_matching_failures_are_retried(self) -> None:
         policy = RetryPolicy(retry_on=(ConnectionError, TimeoutError))
         assert is_repeated(policy, ConnectionResetError())
         assert is_repeated(policy, TimeoutError())
@@ -36,12 +36,12 @@ class TestByType:
         assert is_repeated(policy, PermissionError())
         assert no_retry_reason(policy, FileNotFoundError()) == "RetryPolicy.never_retry"
 
-    def test_of_no_types_there_are_no_failures(self) -> None:
+    def test_an_empty_tuple_of_types_matches_no_failure(self) -> None:
         assert is_repeated(RetryPolicy(never_retry=()), ValueError())
         assert not is_repeated(RetryPolicy(retry_on=()), ValueError())
 
     @pytest.mark.parametrize("error", [NonRetryableError("no"), DeclinedError("no")])
-    def test_what_says_so_itself_is_never_repeated(self, error: NonRetryableError) -> None:
+    def test_a_non_retryable_error_is_never_retried(self, error: NonRetryableError) -> None:
         for policy in (RetryPolicy(), RetryPolicy(retry_on=NonRetryableError)):
             assert no_retry_reason(policy, error) == "NonRetryableError"
 
@@ -49,28 +49,28 @@ class TestByType:
 class TestGroups:
     """A TaskGroup raises a group, which is none of the types that its members are."""
 
-    def test_a_group_is_repeated_if_all_of_it_is(self) -> None:
+    def test_a_group_is_retried_if_all_members_are(self) -> None:
         policy = RetryPolicy(retry_on=ConnectionError)
         assert is_repeated(policy, ExceptionGroup("", [ConnectionError(), BrokenPipeError()]))
         assert not is_repeated(policy, ExceptionGroup("", [ConnectionError(), ValueError()]))
 
-    def test_one_member_that_is_never_repeated_is_enough(self) -> None:
+    def test_a_group_with_one_member_in_never_retry_is_not_retried(self) -> None:
         policy = RetryPolicy(never_retry=ValueError)
         nested = ExceptionGroup("", [OSError(), ExceptionGroup("", [ValueError()])])
         assert not is_repeated(policy, nested)
         assert not is_repeated(RetryPolicy(), ExceptionGroup("", [OSError(), DeclinedError()]))
 
-    def test_a_group_can_be_named_itself(self) -> None:
+    def test_a_filter_can_name_the_group_type(self) -> None:
         assert is_repeated(RetryPolicy(retry_on=ExceptionGroup), ExceptionGroup("", [ValueError()]))
 
 
 class TestByPredicate:
-    def test_a_predicate_is_given_the_exception(self) -> None:
+    def test_a_predicate_gets_the_exception(self) -> None:
         policy = RetryPolicy(retry_on=lambda error: "busy" in str(error))
         assert is_repeated(policy, ValueError("busy"))
         assert not is_repeated(policy, ValueError("gone"))
 
-    def test_it_is_given_a_group_as_it_is(self) -> None:
+    def test_a_predicate_gets_the_group_itself(self) -> None:
         group = ExceptionGroup("", [ValueError()])
         asked: list[BaseException] = []
 
@@ -83,7 +83,7 @@ class TestByPredicate:
 
     @pytest.mark.parametrize("field", ["retry_on", "never_retry"])
     @pytest.mark.parametrize("broken", [KeyError("status"), SystemExit(1)])
-    def test_one_that_raises_makes_the_failure_final(
+    def test_a_predicate_that_raises_makes_the_failure_final(
         self, field: str, broken: BaseException
     ) -> None:
         def predicate(error: BaseException) -> bool:
@@ -94,7 +94,9 @@ class TestByPredicate:
 
     @pytest.mark.parametrize("field", ["retry_on", "never_retry"])
     @pytest.mark.parametrize("answer", [None, 1, 0, "yes"])
-    def test_one_that_says_neither_yes_nor_no_does_too(self, field: str, answer: Any) -> None:
+    def test_a_predicate_that_returns_no_bool_makes_the_failure_final(
+        self, field: str, answer: Any
+    ) -> None:
         why = no_retry_reason(RetryPolicy(**{field: lambda error: answer}), ValueError())
         assert why == f"RetryPolicy.{field} returned {type(answer).__name__}, not a bool"
 
@@ -104,7 +106,7 @@ TYPES = st.none() | ERRORS | st.lists(ERRORS, max_size=3).map(tuple)
 
 
 @given(TYPES, TYPES, ERRORS)
-def test_a_predicate_says_the_same_as_the_types_it_asks_for(
+def test_a_predicate_and_the_types_that_it_checks_agree(
     retry_on: Any, never_retry: Any, error: type[Exception]
 ) -> None:
     def predicate(types: Any) -> Any:

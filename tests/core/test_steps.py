@@ -52,7 +52,7 @@ class World:
 
 
 class Process:
-    """One process's pass over the run: what it recorded but has not written dies with it."""
+    """One execution of the run. Its unwritten records are lost with its process."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -144,7 +144,7 @@ def until_done(world: World, body: Callable[[Process], Any], crashes: list[int])
 
 
 @given(st.lists(st.integers(0, 14), max_size=12))
-def test_a_crash_between_any_two_instructions_repeats_at_most_what_was_not_written(
+def test_a_crash_between_any_two_effects_repeats_at_most_the_unwritten_steps(
     crashes: list[int],
 ) -> None:
     world = World()
@@ -174,7 +174,7 @@ def test_a_crash_between_any_two_instructions_repeats_at_most_what_was_not_writt
     assert [row.status for row in naps] == [StepStatus.COMPLETED], "a pending sleep never restarts"
 
 
-def test_a_failure_that_will_be_retried_never_shows() -> None:
+def test_a_failure_that_will_be_retried_never_reaches_user_code() -> None:
     world = World()
     outcomes = iter([ValueError("one"), ValueError("two"), "fine"])
     seen: list[BaseException] = []
@@ -217,7 +217,7 @@ def test_an_exhausted_step_raises_step_failed_and_again_on_replay_without_runnin
     assert len(calls) == 2
 
 
-def test_on_the_pass_in_which_it_ran_the_original_exception_is_the_cause() -> None:
+def test_in_the_execution_that_ran_the_step_the_original_exception_is_the_cause() -> None:
     boom = ValueError("boom")
 
     def function() -> None:
@@ -258,7 +258,7 @@ def test_a_result_that_cannot_be_stored_fails_the_step_without_calling_it_again(
     ],
     ids=["by itself", "by type", "by a predicate that fails"],
 )
-def test_what_is_not_to_be_retried_is_decided_once_and_holds_for_every_later_policy(
+def test_a_failure_that_is_not_retried_stays_final_under_every_later_policy(
     policy: RetryPolicy, error: Exception
 ) -> None:
     world = World()
@@ -286,13 +286,13 @@ def test_what_is_not_to_be_retried_is_decided_once_and_holds_for_every_later_pol
 
 
 @given(st.floats(0, 1), st.integers(1, 5), st.lists(st.integers(0, 14), max_size=6))
-def test_with_jitter_too_a_run_that_is_woken_at_its_time_goes_on_at_once(
+def test_with_jitter_a_run_that_wakes_on_time_goes_on_at_once(
     jitter: float, failures: int, crashes: list[int]
 ) -> None:
     """Were a later process to reckon otherwise than the one that parked, it would park again."""
     world = World()
     began: list[datetime] = []
-    passes: list[datetime] = []
+    executions: list[datetime] = []
 
     def function() -> str:
         began.append(world.clock)
@@ -301,14 +301,14 @@ def test_with_jitter_too_a_run_that_is_woken_at_its_time_goes_on_at_once(
         return "fine"
 
     def body(process: Process) -> Any:
-        passes.append(world.clock)
+        executions.append(world.clock)
         return process.run("risky", function, RetryPolicy(jitter=jitter))
 
     assert until_done(world, body, crashes) == "fine"
-    assert len(passes) <= len(began) + len(crashes)
+    assert len(executions) <= len(began) + len(crashes)
 
 
-def test_a_step_that_became_one_of_another_kind_is_an_error_that_names_both() -> None:
+def test_a_step_of_another_kind_is_an_error_that_names_both_kinds() -> None:
     world = World()
     first = world.process()
     first.run("a", lambda: 1)
