@@ -76,6 +76,17 @@ class OverLimit:
     limit: int
     count: int
 
+    def stored_error(self) -> dict[str, Any]:
+        """Return the error to store with the run, with the text of OpenWorkflow for TypeScript."""
+        return {
+            "name": "StepLimitExceededError",
+            "message": f"Exceeded the step limit of {self.limit} attempts "
+            f"(current count: {self.count})",
+            "code": "STEP_LIMIT_EXCEEDED",
+            "limit": self.limit,
+            "stepCount": self.count,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Diverged:

@@ -292,16 +292,3 @@ class Replay:
         if isinstance(decision, RetryAt):
             return Retry(decision.at, error, counts=True)
         return Fail(decision.error, error.no_retry_reason)
-
-    def over_limit(self, over: OverLimit) -> Fail:
-        """Return the failure of a run at its step limit, with OpenWorkflow's error text."""
-        return Fail(
-            {
-                "name": "StepLimitExceededError",
-                "message": f"Exceeded the step limit of {over.limit} attempts "
-                f"(current count: {over.count})",
-                "code": "STEP_LIMIT_EXCEEDED",
-                "limit": over.limit,
-                "stepCount": over.count,
-            }
-        )

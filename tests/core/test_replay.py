@@ -259,7 +259,7 @@ class TestTheStepLimit:
             check_step_limit(limit)
 
 
-class TestTheEndOfAPass:
+class TestTheEndOfAnExecution:
     def test_the_earliest_wait_decides_when_the_run_wakes(self) -> None:
         waits = [Wait(NOW + seconds(9)), Wait(NOW + seconds(3))]
         assert replay().suspend(waits) == Park(NOW + seconds(3))

@@ -146,7 +146,7 @@ class Execution:
 
     def exceed(self, over: OverLimit) -> StepLimitExceeded:
         """The run reached its step limit: it fails, whatever user code makes of the error."""
-        self.decide(self.replay.over_limit(over))
+        self.decide(Fail(over.stored_error()))
         return StepLimitExceeded(over.limit, over.count)
 
     def diverge(self, diverged: Diverged) -> StepKindChanged:
