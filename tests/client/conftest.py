@@ -32,14 +32,14 @@ def rows(conn: psycopg.Connection, schema: str) -> Rows:
 
 
 class Rows:
-    """The runs of the test's schema, as a worker of another kind might treat them."""
+    """The runs of the test's schema, added and ended by SQL."""
 
     def __init__(self, conn: psycopg.Connection, schema: str) -> None:
         self._conn = conn
         self._table = f'"{schema}".workflow_runs'
 
     def add(self, name: str = "test", *, namespace: str = "default") -> str:
-        """A running run; its id."""
+        """Add a run that is running; return its id."""
         run_id = str(uuid4())
         self._conn.execute(
             f"INSERT INTO {self._table} (namespace_id, id, workflow_name, status, config,"
@@ -69,7 +69,7 @@ class Rows:
         return {column.name: value for column, value in zip(cursor.description, row, strict=True)}
 
     def waiters(self, *run_ids: str) -> int:
-        """How many of these runs somebody has announced to wait for."""
+        """The number of these runs that a waiter has locked."""
         row = self._conn.execute(
             "SELECT count(DISTINCT id) FROM unnest($1::text[]) AS id JOIN pg_locks ON"
             " locktype = 'advisory' AND mode = 'ShareLock' AND granted AND"
@@ -88,9 +88,9 @@ class Rows:
 
 @pytest.fixture
 def run_program(database_url: str, schema: str, tmp_path: Path) -> RunProgram:
-    """Runs a script as a program of its own, in which every warning is an error.
+    """Run a script as a program of its own, in which every warning is an error.
 
-    It starts with ``ow``, on the test's schema. Returns the words that it printed.
+    The script finds ``ow``, on the test's schema. Return the words that the program printed.
     """
 
     def run(script: str) -> list[str]:
@@ -113,10 +113,10 @@ def run_program(database_url: str, schema: str, tmp_path: Path) -> RunProgram:
 
 
 def eventually(is_so: Callable[[], bool], timeout: float = 30.0) -> None:
-    """Wait for what the database shows but does not tell."""
+    """Wait until ``is_so``, by polling."""
     give_up = time.monotonic() + timeout
     while not is_so():
-        assert time.monotonic() < give_up, "it never came to be"
+        assert time.monotonic() < give_up, f"not so within {timeout:g} s"
         time.sleep(0.01)
 
 

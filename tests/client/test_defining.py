@@ -1,4 +1,4 @@
-"""What @ow.workflow accepts and refuses, without any database."""
+"""Functions that @ow.workflow accepts and refuses, without a database."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_name_version_and_retry_are_kept(ow: OpenWorkflow) -> None:
     assert ow.registry.names() == [("welcome", "2")]
 
 
-def test_the_step_limit_is_a_thousand_unless_the_workflow_says_otherwise(ow: OpenWorkflow) -> None:
+def test_the_step_limit_is_a_thousand_by_default(ow: OpenWorkflow) -> None:
     assert ow.workflow("usual")(plain).step_limit == 1000
     assert ow.workflow("long", step_limit=1_000_000)(plain).step_limit == 1_000_000
     with pytest.raises(ConfigurationError, match=r"^step_limit: 0 must be a whole number from 1"):
@@ -68,7 +68,7 @@ def test_types_and_async_are_read_from_the_function(ow: OpenWorkflow) -> None:
     assert (other.is_async, other.takes_input, other.output_type) == (True, False, int)
 
 
-def test_what_is_not_annotated_may_be_anything(ow: OpenWorkflow) -> None:
+def test_input_and_result_without_annotations_may_be_anything(ow: OpenWorkflow) -> None:
     @ow.workflow
     def untyped(step, input):  # type: ignore[no-untyped-def]
         return input
@@ -76,7 +76,7 @@ def test_what_is_not_annotated_may_be_anything(ow: OpenWorkflow) -> None:
     assert (untyped.input_type, untyped.output_type) == (Any, Any)
 
 
-def test_the_function_stays_within_reach_and_lends_its_docs(ow: OpenWorkflow) -> None:
+def test_a_workflow_keeps_its_function_and_its_docstring(ow: OpenWorkflow) -> None:
     workflow = ow.workflow(plain)
     assert workflow.fn is plain
     assert workflow.__doc__ == "Says welcome."
@@ -107,7 +107,7 @@ def test_a_type_may_be_defined_after_the_workflow(
     assert early.input_type is Welcome
 
 
-def test_a_type_that_never_appears_is_named_with_the_way_out(ow: OpenWorkflow) -> None:
+def test_a_type_that_is_never_defined_is_named_with_advice(ow: OpenWorkflow) -> None:
     @ow.workflow
     def hopeful(step: Step, input: OnlyForTheChecker) -> int:
         return 1
@@ -120,7 +120,7 @@ def test_a_type_that_never_appears_is_named_with_the_way_out(ow: OpenWorkflow) -
         hopeful.input_type  # noqa: B018
 
 
-def test_types_that_json_cannot_carry_are_refused_at_once(ow: OpenWorkflow) -> None:
+def test_types_that_json_cannot_hold_are_refused_at_once(ow: OpenWorkflow) -> None:
     def unstorable_input(step: Step, input: Unstorable) -> int:
         return 1
 
@@ -167,7 +167,9 @@ def async_step_in_blocking(step: AsyncStep) -> None: ...
         (functools.partial(plain), "a workflow must be a function, not partial"),
     ],
 )
-def test_what_cannot_be_a_workflow_is_refused(ow: OpenWorkflow, fn: Any, complaint: str) -> None:
+def test_an_object_that_cannot_be_a_workflow_is_refused(
+    ow: OpenWorkflow, fn: Any, complaint: str
+) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
         ow.workflow("broken")(fn)
     assert len(ow.registry) == 0
@@ -193,7 +195,9 @@ def test_a_version_and_a_retry_policy_of_the_wrong_type_are_refused(ow: OpenWork
         ow.workflow("a", retry=wrong)(plain)
 
 
-def test_a_twin_is_refused_and_both_places_are_named(ow: OpenWorkflow) -> None:
+def test_a_second_workflow_of_one_name_is_refused_with_both_places(
+    ow: OpenWorkflow,
+) -> None:
     ow.workflow("twin")(plain)
     with pytest.raises(
         RegistrationError,

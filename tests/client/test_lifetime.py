@@ -37,7 +37,7 @@ def test_parent_and_child_both_go_on_after_a_fork(run_program: RunProgram, rows:
     assert rows.count() == 7
 
 
-def test_a_child_that_ends_says_nothing_on_the_connections_of_its_parent(
+def test_a_forked_process_that_ends_leaves_the_connections_of_its_parent_alone(
     run_program: RunProgram,
 ) -> None:
     said = run_program(
@@ -130,10 +130,10 @@ def test_a_child_waits_for_results_with_a_thread_of_its_own(
     assert said == ["late", "7", "7"]
 
 
-def test_the_server_sees_the_end_of_a_parent_that_leaves_a_child(
+def test_the_server_notices_the_death_of_a_parent_whose_fork_lives_on(
     run_program: RunProgram, conn: psycopg.Connection
 ) -> None:
-    """A copy of the socket in a child would keep the session, and its locks, alive."""
+    """A copy of the socket in the forked process would keep the session and its locks alive."""
     before = connections(conn)
     run_program(
         """
@@ -195,7 +195,7 @@ def test_two_event_loops_at_once_do_not_share_connections(
     assert rows.count() == 40
 
 
-def test_a_loop_that_is_dropped_without_its_rites_is_no_nuisance(run_program: RunProgram) -> None:
+def test_an_event_loop_that_is_never_closed_does_no_harm(run_program: RunProgram) -> None:
     run_program(
         """
         for _ in range(2):
@@ -264,7 +264,7 @@ def test_a_program_that_waited_ends_at_once_and_silently(
     )
 
 
-def test_a_forgotten_client_closes_its_connections_and_its_thread(
+def test_a_collected_client_closes_its_connections_and_its_thread(
     database_url: str, schema: str, rows: Rows, conn: psycopg.Connection
 ) -> None:
     before = connections(conn)
@@ -288,7 +288,7 @@ def test_a_closed_client_may_be_used_again(ow: OpenWorkflow, rows: Rows) -> None
     assert rows.count() == 3
 
 
-def test_the_waiting_thread_leaves_when_nobody_waits(
+def test_the_waiting_thread_ends_when_no_run_is_waited_for(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(result_waiter, "_IDLE_SECONDS", 0.1)

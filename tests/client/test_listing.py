@@ -59,7 +59,7 @@ def test_runs_are_listed_newest_first(ow: OpenWorkflow, tables: Tables, call: Ca
 
 
 @sync_and_async
-def test_of_one_moment_the_greater_id_comes_first(
+def test_runs_of_one_moment_are_listed_by_descending_id(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
     for name in ("b", "a", "c"):
@@ -68,7 +68,7 @@ def test_of_one_moment_the_greater_id_comes_first(
 
 
 @sync_and_async
-def test_a_list_tells_of_each_run_what_its_details_tell(ow: OpenWorkflow, call: Call) -> None:
+def test_a_listed_run_equals_its_details(ow: OpenWorkflow, call: Call) -> None:
     handle = call(ow, "run_workflow", "w", {"n": [1]}, version="2", idempotency_key="k")
     [run] = call(ow, "list_runs").items
     assert isinstance(run, Run)
@@ -77,7 +77,7 @@ def test_a_list_tells_of_each_run_what_its_details_tell(ow: OpenWorkflow, call: 
 
 
 @sync_and_async
-def test_where_there_are_no_runs_the_page_is_empty(ow: OpenWorkflow, call: Call) -> None:
+def test_a_page_without_runs_is_empty(ow: OpenWorkflow, call: Call) -> None:
     assert call(ow, "list_runs") == Page((), None, None)
 
 
@@ -104,7 +104,7 @@ def test_cursors_lead_through_all_runs_and_back(
 
 
 @sync_and_async
-def test_runs_that_are_started_meanwhile_do_not_disturb_what_follows(
+def test_new_runs_do_not_change_the_following_pages(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
     for name, seconds in (("a", 1), ("b", 2), ("c", 3)):
@@ -129,7 +129,7 @@ def test_the_page_after_the_last_run_and_before_the_first_is_empty(
 
 
 @sync_and_async
-def test_a_status_leaves_out_the_others_and_is_meant_as_stored(
+def test_a_status_selects_by_the_stored_status(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
     for status in RunStatus:
@@ -142,9 +142,7 @@ def test_a_status_leaves_out_the_others_and_is_meant_as_stored(
 
 
 @sync_and_async
-def test_a_workflow_leaves_out_the_others_but_none_of_its_versions(
-    ow: OpenWorkflow, tables: Tables, call: Call
-) -> None:
+def test_a_workflow_selects_all_its_versions(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
     @ow.workflow("ours")
     def ours(step: Step) -> None: ...
 
@@ -183,7 +181,7 @@ def test_status_and_workflow_are_combined_with_and(
     ],
 )
 @sync_and_async
-def test_what_cannot_be_asked_is_refused_before_the_database_is(
+def test_unusable_arguments_are_refused_without_asking_the_database(
     call: Call, asked: dict[str, Any], complaint: str
 ) -> None:
     unreachable = OpenWorkflow("postgresql://127.0.0.1:1/none")
@@ -208,7 +206,7 @@ def test_the_attempts_of_a_run_are_listed_oldest_first(
 
 
 @sync_and_async
-def test_an_attempt_tells_all_that_is_stored(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
+def test_an_attempt_has_all_that_is_stored(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
     run = tables.run()
     child = tables.child(run, id="child")
     [wait] = tables.steps_of(run)
@@ -254,7 +252,7 @@ def test_cursors_lead_through_all_attempts_and_back(
 
 
 @sync_and_async
-def test_a_run_without_steps_has_an_empty_page_and_no_run_has_none(
+def test_a_run_without_steps_has_an_empty_page_and_an_unknown_run_raises(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
     assert call(ow, "list_step_attempts", tables.run()) == Page((), None, None)
@@ -265,7 +263,7 @@ def test_a_run_without_steps_has_an_empty_page_and_no_run_has_none(
 
 
 @sync_and_async
-def test_what_cannot_be_asked_of_a_run_is_refused_before_the_database_is(call: Call) -> None:
+def test_unusable_arguments_about_a_run_are_refused_without_asking_the_database(call: Call) -> None:
     unreachable = OpenWorkflow("postgresql://127.0.0.1:1/none")
     wrong: Any
     for wrong in (7, "a\0b", "\ud800"):
@@ -286,13 +284,13 @@ def counts_vectors() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", counts_vectors(), ids=str)
-def test_statuses_are_added_up_as_there(case: dict[str, Any]) -> None:
+def test_statuses_are_added_up_as_the_vectors_say(case: dict[str, Any]) -> None:
     rows = [(row["status"], int(row["count"])) for row in case["rows"]]
     assert models.counts_from_rows(rows) == RunCounts(**case["counts"])
 
 
 @sync_and_async
-def test_runs_are_counted_by_what_their_status_is_called_now(
+def test_legacy_statuses_are_counted_under_their_names_of_today(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
     for status in RunStatus:
@@ -305,7 +303,7 @@ def test_runs_are_counted_by_what_their_status_is_called_now(
 
 
 @sync_and_async
-def test_where_there_are_no_runs_all_counts_are_zero(ow: OpenWorkflow, call: Call) -> None:
+def test_counts_without_runs_are_zero(ow: OpenWorkflow, call: Call) -> None:
     expected = RunCounts(pending=0, running=0, completed=0, failed=0, canceled=0)
     assert call(ow, "count_runs") == expected
 
@@ -321,7 +319,7 @@ def test_missing_tables_are_an_error_that_says_how_to_make_them(
     ow.close()
 
 
-def test_a_run_that_is_parked_is_among_the_running(ow: OpenWorkflow, tables: Tables) -> None:
+def test_a_parked_run_counts_as_running(ow: OpenWorkflow, tables: Tables) -> None:
     tables.parked(available_at=from_now(60))
     [run] = ow.list_runs(status="running").items
     assert run.worker_id is None

@@ -1,4 +1,4 @@
-"""Runs that other programs have written, with what Python can hardly hold, sync and async."""
+"""Runs of other programs with times and JSON that Python cannot hold, sync and async."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def tables(conn: psycopg.Connection, schema: str) -> Tables:
 
 
 @sync_and_async
-def test_runs_and_steps_with_times_beyond_all_calendars_are_listed_and_told_of(
+def test_runs_and_steps_with_times_out_of_range_are_listed_and_shown(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
     late = tables.pending(created_at="infinity", available_at="infinity", deadline_at="infinity")
@@ -67,7 +67,7 @@ def put(tables: Tables, table: str, row_id: str, value: str, *columns: str) -> N
 
 @sync_and_async
 @unreadable
-def test_what_cannot_be_read_stands_for_itself_and_hides_nothing_else(
+def test_unreadable_json_hides_no_other_runs(
     ow: OpenWorkflow, tables: Tables, call: Call, value: str, why: str
 ) -> None:
     odd, good = tables.run(id="odd", status="failed"), tables.run(id="good", input={"a": 1})
@@ -94,7 +94,7 @@ def test_what_cannot_be_read_stands_for_itself_and_hides_nothing_else(
 
 @sync_and_async
 @unreadable
-def test_a_result_that_cannot_be_read_is_refused_by_name(
+def test_an_unreadable_result_raises_an_error_that_names_it(
     ow: OpenWorkflow, tables: Tables, call: Call, value: str, why: str
 ) -> None:
     run = tables.run(id="odd", workflow_name="order", status="completed")

@@ -83,7 +83,7 @@ def test_a_failed_run_raises_its_stored_error(ow: OpenWorkflow, rows: Rows, wait
 
 
 @sync_and_async
-def test_an_error_without_name_and_stack_is_told_too(
+def test_an_error_without_name_and_stack_is_raised_too(
     ow: OpenWorkflow, rows: Rows, wait: Wait
 ) -> None:
     run_id = rows.add("charge")
@@ -158,7 +158,7 @@ def test_a_result_of_another_type_names_the_field(ow: OpenWorkflow, rows: Rows, 
 
 
 def once(is_so: Callable[[], bool], work: Callable[[], object]) -> threading.Thread:
-    """Do ``work`` in another thread, as soon as something is so."""
+    """Do ``work`` in another thread, after a condition holds."""
 
     def wait_and_work() -> None:
         eventually(is_so)
@@ -170,14 +170,14 @@ def once(is_so: Callable[[], bool], work: Callable[[], object]) -> threading.Thr
 
 
 def after_a_while(work: Callable[[], object]) -> threading.Thread:
-    """Do ``work`` when the waiter has probably settled, where nothing tells that it has."""
+    """Do ``work`` after a pause, in which the waiter has probably begun to wait."""
     thread = threading.Timer(0.3, work)
     thread.start()
     return thread
 
 
 @sync_and_async
-def test_who_waits_is_woken_when_the_run_ends(ow: OpenWorkflow, rows: Rows, wait: Wait) -> None:
+def test_a_waiter_wakes_when_the_run_ends(ow: OpenWorkflow, rows: Rows, wait: Wait) -> None:
     run_id = rows.add()
     ended: list[float] = []
 
@@ -191,10 +191,10 @@ def test_who_waits_is_woken_when_the_run_ends(ow: OpenWorkflow, rows: Rows, wait
     assert time.monotonic() - ended[0] < 5
 
 
-def test_nothing_is_polled_while_the_end_will_be_heard(
+def test_no_run_is_read_while_its_notification_is_certain(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(result_waiter, "_FIRST_PAUSE", 60.0)  # whoever polls would miss the end
+    monkeypatch.setattr(result_waiter, "_FIRST_PAUSE", 60.0)  # polling alone would miss the end
     monkeypatch.setattr(result_waiter, "_LONGEST_PAUSE", 60.0)
     run_id = rows.add()
     later = once(lambda: rows.waiters(run_id) == 1, lambda: rows.end(run_id, output="heard"))
@@ -217,7 +217,7 @@ def test_a_run_that_ends_before_its_lock_is_taken_is_seen(
     assert ow.get_run(run_id).result(30) == "seen"
 
 
-def test_who_does_not_wait_any_more_holds_no_lock(
+def test_a_wait_that_is_over_holds_no_lock(
     ow: OpenWorkflow, rows: Rows, conn: psycopg.Connection
 ) -> None:
     run_ids = [rows.add() for _ in range(3)]
@@ -238,7 +238,7 @@ def test_many_may_wait_for_one_run(ow: OpenWorkflow, rows: Rows) -> None:
         assert [result.result() for result in results] == [7] * 8
 
 
-def test_one_thread_and_one_lock_each_serve_very_many_waiters(
+def test_one_thread_and_few_locks_serve_many_waiters(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(result_listener, "MAX_LOCKS", 20)
@@ -255,7 +255,7 @@ def test_one_thread_and_one_lock_each_serve_very_many_waiters(
     assert asyncio.run(wait_for_all()) == ["all"] * 60
 
 
-def test_a_canceled_wait_lets_go(ow: OpenWorkflow, rows: Rows) -> None:
+def test_a_canceled_wait_ends(ow: OpenWorkflow, rows: Rows) -> None:
     async def give_up() -> None:
         wait = asyncio.create_task(ow.get_run(rows.add()).aresult())
         await asyncio.sleep(0.1)
@@ -281,10 +281,10 @@ def test_without_notifications_results_are_polled_for(
     ow.close()
 
 
-def test_notifications_that_never_arrive_are_noticed_and_told(
+def test_notifications_that_never_arrive_are_noticed_and_logged(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As behind a transaction pooler, which accepts LISTEN and delivers nothing."""
+    """Behind a transaction pooler, LISTEN succeeds, but no notification arrives."""
     monkeypatch.setattr(result_listener, "_PROBE_SECONDS", 0.1)
     monkeypatch.setattr("owsuper.db.waits.Waits.listen", lambda self, conn: None)
     run_id = rows.add()
@@ -313,7 +313,7 @@ def test_a_listening_connection_that_breaks_is_replaced(
     later.join()
 
 
-def test_a_bug_in_the_waiting_thread_reaches_those_who_wait(
+def test_a_bug_in_the_waiting_thread_raises_in_result(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = rows.add()
@@ -382,7 +382,7 @@ def test_a_database_that_was_never_reached_is_an_error_at_once(proxy: Proxy, wai
         wait(OpenWorkflow(proxy.url).get_run("any"))
 
 
-def test_closing_tells_those_who_wait(ow: OpenWorkflow, rows: Rows) -> None:
+def test_closing_raises_in_pending_waits(ow: OpenWorkflow, rows: Rows) -> None:
     run_id = rows.add()
     later = after_a_while(ow.close)
     with pytest.raises(DatabaseUnreachable, match="was closed"):

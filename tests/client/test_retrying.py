@@ -34,7 +34,7 @@ def tables(conn: psycopg.Connection, schema: str) -> Tables:
 
 
 def failed(tables: Tables, **columns: Any) -> str:
-    """A run that has failed; its id."""
+    """Add a failed run; return its id."""
     end = {"status": "failed", "worker_id": None, "available_at": None, "started_at": None}
     return tables.run(**{**end, "error": ERROR, "finished_at": from_now(-1), **columns})
 
@@ -108,7 +108,7 @@ def test_failures_and_crashes_of_the_workflow_are_counted_anew(
 
 
 @sync_and_async
-def test_a_child_that_failed_is_let_go_and_its_parent_is_not_changed(
+def test_a_failed_child_run_is_unlinked_and_its_parent_is_not_changed(
     ow: OpenWorkflow, tables: Tables, call: Call
 ) -> None:
     run = failed(tables)
@@ -249,7 +249,7 @@ def test_an_unknown_run_is_not_found(ow: OpenWorkflow, tables: Tables, call: Cal
 
 
 @sync_and_async
-def test_an_id_that_is_none_is_refused(ow: OpenWorkflow, call: Call) -> None:
+def test_an_id_that_is_no_text_is_refused(ow: OpenWorkflow, call: Call) -> None:
     wrong: Any = 7
     for method in ("retry", "cancel"):
         with pytest.raises(ConfigurationError, match=r"^run_id: 7 must be text"):
@@ -257,9 +257,7 @@ def test_an_id_that_is_none_is_refused(ow: OpenWorkflow, call: Call) -> None:
 
 
 @sync_and_async
-def test_of_two_retries_the_second_is_told_that_the_run_is_back(
-    ow: OpenWorkflow, tables: Tables, call: Call
-) -> None:
+def test_the_second_of_two_retries_is_refused(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
     run = failed(tables)
     call(ow.get_run(run), "retry")
     with pytest.raises(RunNotRetryable, match="with status pending"):
@@ -285,7 +283,7 @@ def test_a_run_is_canceled_by_its_id(ow: OpenWorkflow, tables: Tables, call: Cal
 def test_a_retry_that_waits_for_the_run_to_fail_sees_what_failed(
     ow: OpenWorkflow, tables: Tables, database_url: str
 ) -> None:
-    """Another one is just ending it, step and all, when the retry comes."""
+    """Another transaction is ending the run and its step when the retry is sent."""
     run = tables.run()
     with connect.connect(database_url, application_name="owsuper test") as other:
         other.execute("BEGIN")

@@ -193,7 +193,7 @@ def test_times_may_be_in_any_zone(welcome: Workflow[Welcome, str], rows: Rows, c
         (5, ConfigurationError, "expected an aware datetime, a timedelta or text"),
     ],
 )
-def test_times_that_mean_no_moment_are_refused(
+def test_unusable_times_are_refused(
     welcome: Workflow[Welcome, str],
     rows: Rows,
     parameter: str,
@@ -227,7 +227,7 @@ def test_an_input_of_the_wrong_type_names_the_field_and_stores_nothing(
 
 
 @sync_and_async
-def test_plain_json_of_the_right_shape_is_welcome(
+def test_plain_json_of_the_right_shape_is_accepted(
     welcome: Workflow[Welcome, str], rows: Rows, call: Call
 ) -> None:
     fitting: Any = {"user_id": 7}
@@ -296,9 +296,7 @@ def test_the_status_follows_the_run(
 
 
 @sync_and_async
-def test_what_old_implementations_wrote_reads_as_today(
-    ow: OpenWorkflow, rows: Rows, call: Call
-) -> None:
+def test_legacy_statuses_read_as_those_of_today(ow: OpenWorkflow, rows: Rows, call: Call) -> None:
     run_id = rows.add()
     for stored, told in (("sleeping", "running"), ("succeeded", "completed")):
         rows.end(run_id, status=stored)
@@ -307,7 +305,7 @@ def test_what_old_implementations_wrote_reads_as_today(
 
 
 @sync_and_async
-def test_details_tell_all_that_is_stored(
+def test_details_have_all_that_is_stored(
     welcome: Workflow[Welcome, str], rows: Rows, call: Call
 ) -> None:
     handle = call(welcome, "run", Welcome(7), idempotency_key="k", deadline_at="1h")
@@ -341,7 +339,7 @@ def test_a_finished_run_cannot_be_canceled(ow: OpenWorkflow, rows: Rows, call: C
 
 
 @sync_and_async
-def test_an_unknown_run_is_not_found_whatever_is_asked(
+def test_an_unknown_run_is_not_found_by_any_method(
     ow: OpenWorkflow, rows: Rows, call: Call
 ) -> None:
     for run_id in ("unknown", rows.add(namespace="other")):
@@ -386,7 +384,9 @@ def test_missing_tables_are_an_error_that_says_how_to_make_them(
 
 
 @sync_and_async
-def test_a_role_without_privileges_is_told_so(limited_url: str, schema: str, call: Call) -> None:
+def test_a_role_without_privileges_gets_the_reason(
+    limited_url: str, schema: str, call: Call
+) -> None:
     ow = OpenWorkflow(make_conninfo(limited_url, password="open sesame"), schema=schema)
     with pytest.raises(DatabaseError, match="PostgreSQL refused: permission denied"):
         call(ow, "run_workflow", "name")
@@ -459,7 +459,7 @@ def test_a_cancellation_whose_answer_was_lost_is_done(
 
 
 @sync_and_async
-def test_an_outage_in_between_is_an_error_and_then_over(
+def test_an_outage_is_an_error_and_passes(
     through_proxy: OpenWorkflow, proxy: Proxy, rows: Rows, call: Call
 ) -> None:
     call(through_proxy, "run_workflow", "name")
@@ -486,7 +486,7 @@ def test_a_server_that_restarts_under_a_query_is_asked_again(
 def test_a_server_that_crashes_in_the_middle_of_a_pipeline_is_asked_again(
     ow: OpenWorkflow,
 ) -> None:
-    """psycopg may then be unable to leave the pipeline, on a connection that still looks whole."""
+    """psycopg may then fail to leave the pipeline, although the connection looks intact."""
     session = ow._database.session()
     tried: list[psycopg.Connection] = []
 

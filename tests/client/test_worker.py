@@ -51,7 +51,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write a program (``program.py`` unless ``name`` says otherwise)."""
+    """Write a program, by default as ``program.py``."""
 
     def write(script: str, name: str = "program.py") -> Path:
         file = tmp_path / name
@@ -72,7 +72,7 @@ def start(spawn: Spawn, environment: dict[str, str], tmp_path: Path) -> Callable
 
 
 def gone(pid: int) -> bool:
-    """Whether this process has ended, or has only to be collected."""
+    """Whether this process has ended, collected or not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -172,7 +172,7 @@ def test_a_worker_serves_the_instance_that_made_it_and_no_other_of_its_module(
     assert program.stdout.text == "21\n"
 
 
-def test_a_script_without_a_guard_is_told_to_have_one(
+def test_a_script_without_a_main_guard_gets_advice(
     start: Callable[[Path], Program], write: Write
 ) -> None:
     program = start(write(FLOWS + "ow.new_worker(processes=1).start()\n"))
@@ -182,7 +182,9 @@ def test_a_script_without_a_guard_is_told_to_have_one(
     assert "WorkerError: the worker ended with exit code" in program.stderr.text
 
 
-def test_what_the_worker_says_is_passed_on(start: Callable[[Path], Program], write: Write) -> None:
+def test_the_standard_error_of_the_worker_is_copied(
+    start: Callable[[Path], Program], write: Write
+) -> None:
     write(FLOWS, "flows.py")
     program = start(
         write(
@@ -353,7 +355,7 @@ def test_a_worker_that_is_not_ready_in_time_is_stopped(
     program.stdout.wait_for("the worker was not ready within 1 s[^$]*False")
 
 
-def test_workflows_typed_into_an_interpreter_cannot_be_worked(
+def test_workflows_defined_interactively_are_refused(
     spawn: Spawn, environment: dict[str, str]
 ) -> None:
     script = FLOWS + "ow.new_worker()"
@@ -386,7 +388,7 @@ def test_settings_that_cannot_be_used_are_named(settings: Any, complaint: str) -
         ow.new_worker(**settings)
 
 
-def test_settings_travel_by_environment_which_others_cannot_read(
+def test_settings_are_passed_in_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = tmp_path / "recorder"
