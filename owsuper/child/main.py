@@ -12,28 +12,20 @@ import socket
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
 from setproctitle import setproctitle
 
-from owsuper.child.committer import Committer
+from owsuper.child import services
 from owsuper.child.database import ChildDatabase
-from owsuper.child.deadlines import Deadlines
-from owsuper.child.deferred_writes import DeferredWrites
-from owsuper.child.execution.base import Services
-from owsuper.child.executor import Ended, Executor
-from owsuper.child.heartbeat import Heartbeat, Leases
-from owsuper.child.inquiries import Inquiries
-from owsuper.child.running_rows import RunningRows
+from owsuper.child.executor import LOST, Ended, Executor
+from owsuper.child.heartbeat import Heartbeat
 from owsuper.child.spec import ChildSpec
-from owsuper.child.threads import LoopThread, SlotThreads
+from owsuper.child.threads import SlotThreads
 from owsuper.child.timers import TimerThread
 from owsuper.core.model import ClaimedRun, Fail, Release, WriteSet
-from owsuper.db.related import RelatedStore
-from owsuper.db.runs import RunStore
 from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.ipc.messages import (
     Assign,
@@ -53,7 +45,6 @@ from owsuper.workflow.definition import Workflow
 
 _log = logging.getLogger("owsuper.child")
 
-_STEP_THREADS: Final = 32  # for submitted steps, and sync steps of async workflows
 _TICK: Final = 1.0  # seconds
 _LAST_WRITES: Final = 2.0  # seconds for what must be written before a time-out ends the process
 _READ: Final = 65536
@@ -85,38 +76,24 @@ class ChildServer:
         self._outgoing: deque[bytes] = deque()
         self._waker, self._wakes = socket.socketpair()
         self._database = ChildDatabase(settings.database_url, f"owsuper child {spec.index}")
-        store = RunStore(settings.schema, settings.namespace)
-        related = RelatedStore(settings.schema, settings.namespace)
-        timers = TimerThread()
-        threads = ThreadPoolExecutor(
-            max_workers=_STEP_THREADS + min(settings.concurrency, _STEP_THREADS),
-            thread_name_prefix="owsuper-step",
+        self._services = services.create(
+            self._database,
+            TimerThread(),
+            FlightRecorder(spec.flight_fd, settings.concurrency),
+            schema=settings.schema,
+            namespace=settings.namespace,
+            lease=settings.lease,
+            concurrency=settings.concurrency,
         )
-        writers = ThreadPoolExecutor(
-            max_workers=min(settings.concurrency, _STEP_THREADS) + 1,
-            thread_name_prefix="owsuper-write",
-        )
-        leases = Leases(self._database, store, settings.lease)
-        self._services = Services(
-            committer=Committer(self._database, store),
-            running_rows=RunningRows(self._database, store, timers, writers),
-            deferred_writes=DeferredWrites(timers, writers),
-            leases=leases,
-            inquiries=Inquiries(self._database, related),
-            flight=FlightRecorder(spec.flight_fd, settings.concurrency),
-            timers=timers,
-            deadlines=Deadlines(timers),
-            threads=threads,
-            writers=writers,
-            loop=LoopThread(),
-        )
-        self._executor = Executor(spec.registry, self._database, store, self._services)
+        self._executor = Executor(spec.registry, self._services)
         self._slots = SlotThreads()
         self._busy: dict[int, tuple[ClaimedRun, float]] = {}
         self._draining = False
         self._terminated = False
         self._deadline: float | None = None
-        self._heartbeat = Heartbeat(self._executor.executions, self._database, leases, self._beat)
+        self._heartbeat = Heartbeat(
+            self._executor.executions, self._database, self._services.leases, self._beat
+        )
 
     # --- the pipe --------------------------------------------------------------------------
 
@@ -205,7 +182,7 @@ class ChildServer:
             self._slots.start(lambda: self._finish(slot, run, self._give_back(run)))
             return
         if workflow.is_async:
-            self._services.loop.spawn(partial(self._run_async, workflow, run, slot))
+            self._services.loop_thread.spawn(partial(self._run_async, workflow, run, slot))
         else:
             self._slots.start(partial(self._run, workflow, run, slot))
 
@@ -220,7 +197,7 @@ class ChildServer:
         try:
             ended = await self._executor.execute_async(workflow, run, slot)
         except BaseException as exc:
-            job = self._services.writers.submit(self._broken, run, exc)
+            job = self._services.write_threads.submit(self._broken, run, exc)
             ended = await asyncio.wrap_future(job)
         self._finish(slot, run, ended)
 
@@ -230,11 +207,11 @@ class ChildServer:
         """
         _log.error("run %s (%s): the pass broke", run.run_id, run.workflow_name, exc_info=exc)
         if isinstance(exc, (MemoryError, asyncio.CancelledError)):
-            return Ended("lost")
+            return LOST
         return self._end(run, Fail(StoredError.from_exception(exc).to_json()), "failed")
 
     def _finish(self, slot: int, run: ClaimedRun, ended: Ended) -> None:
-        self._services.flight.leave(slot)
+        self._services.flight_recorder.leave(slot)
         self._send(Finished(slot, run.run_id, ended.outcome, ended.due_in))
         # Told first, so that the process does not exit in between; by then the slot may have
         # been given to another run.
@@ -272,7 +249,7 @@ class ChildServer:
             self._services.committer.commit(WriteSet(run.run_id, run.worker_id, outcome=outcome))
         except Exception as exc:
             _log.warning("run %s could not be written as %s: %s", run.run_id, word, exc)
-            return Ended("lost")
+            return LOST
         return Ended(word, 0.0 if isinstance(outcome, Release) else None)
 
     def _give_up(self) -> None:

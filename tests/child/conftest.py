@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import datetime
 from typing import Any
 
@@ -13,22 +13,13 @@ import psycopg
 import pytest
 
 from owsuper import OpenWorkflow
-from owsuper.child.committer import Committer
+from owsuper.child import services
 from owsuper.child.database import ChildDatabase
-from owsuper.child.deadlines import Deadlines
-from owsuper.child.deferred_writes import DeferredWrites
-from owsuper.child.execution.base import Services
 from owsuper.child.executor import Ended, Executor
-from owsuper.child.heartbeat import Leases
-from owsuper.child.inquiries import Inquiries
-from owsuper.child.running_rows import RunningRows
-from owsuper.child.threads import LoopThread
 from owsuper.child.timers import TimerThread
 from owsuper.core.model import ClaimedRun
-from owsuper.db.related import RelatedStore
-from owsuper.db.runs import RunStore
-from owsuper.ipc import flight_recorder
 from owsuper.ipc.flight_recorder import FlightRecorder
+from owsuper.ipc.flight_recorder import create as create_memory
 from owsuper.workflow.definition import Workflow
 
 LEASE = 30.0
@@ -42,25 +33,17 @@ class Engine:
         self.schema = schema
         self.conn = conn
         self.database = ChildDatabase(url, "owsuper test child")
-        self.store = RunStore(schema, "default")
-        self.related = RelatedStore(schema, "default")
-        self.threads = ThreadPoolExecutor(max_workers=32)
-        self.writers = ThreadPoolExecutor(max_workers=2)
-        timers = TimerThread()
-        self.services = Services(
-            committer=Committer(self.database, self.store),
-            running_rows=RunningRows(self.database, self.store, timers, self.writers),
-            deferred_writes=DeferredWrites(timers, self.writers),
-            leases=Leases(self.database, self.store, LEASE),
-            inquiries=Inquiries(self.database, self.related),
-            flight=FlightRecorder(flight_recorder.create(1), 1),
-            timers=timers,
-            deadlines=Deadlines(timers),
-            threads=self.threads,
-            writers=self.writers,
-            loop=LoopThread(),
+        flight_recorder = FlightRecorder(create_memory(1), 1)
+        self.services = services.create(
+            self.database,
+            TimerThread(),
+            flight_recorder,
+            schema=schema,
+            namespace="default",
+            lease=LEASE,
+            concurrency=1,
         )
-        self.executor = Executor(self.ow.registry, self.database, self.store, self.services)
+        self.executor = Executor(self.ow.registry, self.services)
 
     def workflow(self, fn: Callable[..., Any], **options: Any) -> Workflow[Any, Any]:
         return self.ow.workflow("main", **options)(fn)
@@ -125,7 +108,7 @@ class Engine:
             except BaseException as exc:
                 ended.set_exception(exc)
 
-        self.services.loop.spawn(execute)
+        self.services.loop_thread.spawn(execute)
         return ended.result()
 
     def finish(self, run_id: str) -> dict[str, Any]:
@@ -154,9 +137,9 @@ class Engine:
             return cursor.fetchall()
 
     def close(self) -> None:
-        self.services.loop.stop()
-        self.threads.shutdown()
-        self.writers.shutdown()
+        self.services.loop_thread.stop()
+        self.services.step_threads.shutdown()
+        self.services.write_threads.shutdown()
         self.services.timers.stop()
         self.services.committer.close()
         self.database.close()

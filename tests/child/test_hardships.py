@@ -285,7 +285,9 @@ class TestFullThreads:
 
         def body(step: Step) -> str:
             future = step.submit("first", first)
-            others = [engine.threads.submit(written) for _ in range(40)]  # steps of another run
+            others = [
+                engine.services.step_threads.submit(written) for _ in range(40)
+            ]  # steps of another run
             return str(future.result()) + str([other.result() for other in others].count(None))
 
         def written() -> None:

@@ -61,7 +61,7 @@ def test_a_run_is_not_completed_without_a_step_that_is_refused_meanwhile(
 ) -> None:
     forbid(engine, "step_attempts")
     refused = threading.Event()
-    commit = engine.store.commit
+    commit = engine.services.store.commit
 
     def watched(*args: Any) -> Any:
         try:
@@ -70,7 +70,7 @@ def test_a_run_is_not_completed_without_a_step_that_is_refused_meanwhile(
             refused.set()
             raise
 
-    engine.store.commit = watched  # type: ignore[method-assign]
+    engine.services.store.commit = watched  # type: ignore[method-assign]
 
     def body(step: Step, input: None) -> str:
         step.run("brew", lambda: "poison")

@@ -873,7 +873,7 @@ def test_input_that_does_not_fit_the_declared_type_fails_the_run_and_names_the_f
         calls.made.append("body")
 
     engine.workflow(workflow)
-    run_id = engine.ow.get_run(engine.start({"id": 1, "lines": []})).run_id
+    run_id = engine.start({"id": 1, "lines": []})
     engine.conn.execute(
         f"""UPDATE "{engine.schema}".workflow_runs SET input = '{{"id": "one", "lines": []}}'"""
     )

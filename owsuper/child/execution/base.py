@@ -9,26 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import threading
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from owsuper.child.committer import Committer, LeaseLost
+from owsuper.child.committer import LeaseLost
 from owsuper.child.database import is_refusal
-from owsuper.child.deadlines import Deadlines
-from owsuper.child.deferred_writes import DeferredWrites
-from owsuper.child.heartbeat import Leases
-from owsuper.child.inquiries import Inquiries
-from owsuper.child.running_rows import RunningRows
-from owsuper.child.threads import LoopThread
-from owsuper.child.timers import TimerThread
+from owsuper.child.services import Services
 from owsuper.core.decisions import Diverged, OverLimit, Wait
 from owsuper.core.model import (
     ClaimedRun,
@@ -46,48 +40,33 @@ from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.steps.effects import Call, Threw, Value
 from owsuper.core.unwind import unwind
 from owsuper.errors import StepKindChanged, StepLimitExceeded, StepUsageError
-from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.stored_error import StoredError
 
 _log = logging.getLogger("owsuper.child")
 
-_LOOK_PERIOD: Final = 1.0  # seconds
+_ANSWER_PERIOD: Final = 1.0  # seconds between two reads of an answer that a step waits for
 _LONGEST_PAUSE: Final = 3600.0  # seconds; no primitive can wait for thousands of years
 
-_in_flight: ContextVar[str | None] = ContextVar("owsuper_step", default=None)
+_current_step: ContextVar[str | None] = ContextVar("owsuper_step", default=None)
 """The key of the step whose function is running in this context."""
 
 
 class Abandon:
-    """The verdict on a run that is no longer ours: nothing may be written."""
+    """The decision about a run whose lease is lost: nothing may be written."""
 
     def __repr__(self) -> str:
-        return "GONE"
+        return "ABANDON"
 
 
 ABANDON: Final = Abandon()
 
 
-@dataclass(slots=True)
-class Services:
-    """What all passes of one child share."""
+class Execution(ABC):
+    """The state of one execution in slot number ``slot``.
 
-    committer: Committer
-    running_rows: RunningRows
-    deferred_writes: DeferredWrites
-    leases: Leases
-    inquiries: Inquiries
-    flight: FlightRecorder
-    timers: TimerThread
-    deadlines: Deadlines
-    threads: ThreadPoolExecutor  # for user code
-    writers: ThreadPoolExecutor  # for what must not wait until user code makes room
-    loop: LoopThread
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-
-class Execution:
-    """The state of one pass. ``slot`` is where it runs."""
+    The abstract methods that return Any return the value itself when the workflow is a
+    ``def`` function, and an awaitable of the value when it is an ``async def`` function.
+    """
 
     def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
         self.run = run
@@ -95,29 +74,81 @@ class Execution:
         self.slot = slot
         self.decided_outcome: Outcome | Abandon | None = None
         self.final_write_sent = False
-        """The write that ends the claim is on its way, and says itself if it comes too late."""
+        """The write that ends the claim is on its way. It fails by itself if it is too late."""
         self.leased_until = run.claim_sent + services.leases.seconds
         """time.monotonic() of the end of the lease, as far as this process knows."""
         self.inquiries = services.inquiries
         self._services = services
         self._pid = os.getpid()
-        self._ended = False
+        self._body_ended = False
         self._recorded: list[StepWrite] = []
 
     def now(self) -> datetime:
-        """The time on the database's clock, as far as the claim told it."""
+        """Return the time on the database's clock, counted on from the claim."""
         return self.run.claimed_at + timedelta(seconds=time.monotonic() - self.run.claim_sent)
 
-    # --- the door for step calls -----------------------------------------------------------
+    # --- what sync and async do in their own ways -------------------------------------------
 
-    def begin(self, name: str) -> str:
-        """The key of the step that user code calls ``name``. Raises StepUsageError."""
-        if (outer := _in_flight.get()) is not None:
+    @abstractmethod
+    def step(self) -> Any:
+        """Return the step object for the workflow function."""
+
+    @abstractmethod
+    def run_body(self, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Call the workflow function; the result is a Value or Threw."""
+
+    @abstractmethod
+    def join(self, returned: bool) -> Any:
+        """Wait until the branches of an execution whose body is over do nothing any more.
+
+        When the body ``returned``, submitted steps that wait make the run wait. When it
+        raised, they are dropped.
+        """
+
+    @abstractmethod
+    def call_function(self, function: Callable[[], Any]) -> Any:
+        """Call the function of a step; the result is a Value or Threw."""
+
+    @abstractmethod
+    def block(self, wait: Wait) -> Any:
+        """Block the branch until ``wait`` is over. Raises Unwind when the run leaves."""
+
+    @abstractmethod
+    def ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function that blocks on the database; the result is what it returns."""
+
+    def confirm_lease(self) -> None:
+        """Renew a lease that may have ended unnoticed. Blocks until the answer is known."""
+        self._services.leases.confirm(self)
+
+    @abstractmethod
+    def record(self, write: StepWrite) -> None:
+        """Keep ``write`` and see to it that it is written soon."""
+
+    @abstractmethod
+    def needs_flush(self) -> bool:
+        """Whether something must become durable before the next step's function starts."""
+
+    @abstractmethod
+    def flush(self, outcome: Outcome | None = None) -> Any:
+        """Write what is recorded, and how the run ends if ``outcome`` says so.
+
+        Raises Unwind when the lease turns out to be lost or the database refuses the write.
+        """
+
+    # --- the steps --------------------------------------------------------------------------
+
+    def step_key(self, name: str) -> str:
+        """Return the key of the step that user code calls ``name``.
+
+        Raises StepUsageError for a call in the wrong place, and Unwind if the run must leave.
+        """
+        if (outer := _current_step.get()) is not None:
             raise StepUsageError(
                 f"Step {name!r} was called inside the function of step {outer!r}. Steps do not "
                 "nest: call it from the workflow function, or call its function directly."
             )
-        if self._ended and self.decided_outcome is None:
+        if self._body_ended and self.decided_outcome is None:
             raise StepUsageError(
                 f"Step {name!r} was called after its run {self.run.run_id} had ended. Await or "
                 "join everything that calls steps before the workflow function returns."
@@ -132,31 +163,35 @@ class Execution:
         return self.replay.key(name)
 
     def enter_step(self, call: Call) -> Token[str | None]:
-        """Tell all who want to know that the function of a step is called now."""
-        self._services.flight.enter(self.slot, call.key)
-        row = partial(self.running_row, call, self.now())
+        """Note that the function of a step is about to be called; for ``leave_step``."""
+        self._services.flight_recorder.enter(self.slot, call.key)
+        row = partial(self._running_row, call, self.now())
         self._services.running_rows.began(call.attempt_id, row)
-        return _in_flight.set(call.key)
+        return _current_step.set(call.key)
 
     def leave_step(self, call: Call, token: Token[str | None]) -> None:
-        """The function is over; ``token`` is what ``enter_step`` gave."""
-        _in_flight.reset(token)
+        """Note that the function is over; ``token`` is what ``enter_step`` returned."""
+        _current_step.reset(token)
         self._services.running_rows.ended(call.attempt_id)
-        self._services.flight.leave(self.slot, call.key)
+        self._services.flight_recorder.leave(self.slot, call.key)
+
+    def _running_row(self, call: Call, started: datetime) -> WriteSet:
+        row = StepWrite(call.attempt_id, call.key, call.kind, StepStatus.RUNNING, started)
+        return WriteSet(self.run.run_id, self.run.worker_id, (row,))
 
     def exceed(self, over: OverLimit) -> StepLimitExceeded:
-        """The run reached its step limit: it fails, whatever user code makes of the error."""
+        """Fail the run at its step limit. Returns the error to raise; catching it is no help."""
         self.decide(Fail(over.stored_error()))
         return StepLimitExceeded(over.limit, over.count)
 
     def diverge(self, diverged: Diverged) -> StepKindChanged:
-        """Code and history disagree: the run fails, whatever user code makes of the error."""
+        """Fail the run because code and history disagree. Returns the error to raise."""
         error = StepKindChanged(diverged.key, diverged.recorded, diverged.asked)
         self.decide(Fail(StoredError(str(error), name=type(error).__name__).to_json()))
         return error
 
     def exit_if_forked(self, answer: Value | Threw) -> None:
-        """End this process if user code has made it, by os.fork(): the run is its parent's."""
+        """Exit if user code made this process with os.fork(): the run is its parent's."""
         if os.getpid() == self._pid:
             return
         code: object = 0
@@ -171,54 +206,52 @@ class Execution:
                 stream.flush()
         os._exit(code if isinstance(code, int) else 1)
 
-    # --- the verdict -----------------------------------------------------------------------
+    def pause_of(self, wait: Wait) -> float:
+        """Return the seconds to block for ``wait`` before its step looks again.
 
-    def decide(self, decided_outcome: Outcome | Abandon) -> None:
-        """Record how the run leaves this process. A lost run stays lost; else the first wins."""
-        if self.decided_outcome is None or decided_outcome is ABANDON:
-            self.decided_outcome = decided_outcome
+        0 or less when the wait is over. A wait for an answer is interrupted from time to time:
+        while other branches keep the run here, nobody else sees that the answer has come.
+        """
+        left = (wait.until - self.now()).total_seconds()
+        return min(left, _LONGEST_PAUSE if wait.awaits is None else _ANSWER_PERIOD)
+
+    # --- how the run leaves this process ------------------------------------------------------
+
+    def decide(self, outcome: Outcome | Abandon) -> None:
+        """Record how the run leaves this process. The first decision counts, but for ABANDON."""
+        if self.decided_outcome is None or outcome is ABANDON:
+            self.decided_outcome = outcome
+
+    def park(self, waits: list[Wait]) -> None:
+        """Park the run, because every branch waits."""
+        self.decide(self.replay.suspend(waits))
 
     def abandon(self) -> None:
-        """The lease is lost: stop as soon as may be. Safe from any thread."""
+        """Stop as soon as possible, because the lease is lost. Safe from any thread."""
         self.decide(ABANDON)
 
     def fail_at_deadline(self) -> None:
-        """The run's deadline has passed: stop as soon as may be. Safe from any thread."""
+        """Stop as soon as possible: the run's deadline has passed. Safe from any thread."""
         self.decide(Fail(dict(DEADLINE_ERROR)))
 
+    @abstractmethod
     def interrupt(self) -> None:
-        """This process must stop: give the run back at the next step. Safe from any thread."""
-
-    # --- writes ----------------------------------------------------------------------------
-
-    def write_failed(self, exc: Exception) -> None:
-        """A write did not happen: the run is no longer ours, or the database refuses it."""
-        if is_refusal(exc):
-            _log.error("run %s: the database refused a write: %s", self.run.run_id, exc)
-            self.decided_outcome = Fail(StoredError.from_exception(exc).to_json())
-        else:
-            if self.decided_outcome is not ABANDON:
-                why = "it was taken from us" if isinstance(exc, LeaseLost) else exc
-                _log.warning("run %s: a write is dropped: %s", self.run.run_id, why)
-            self.decide(ABANDON)
-
-    def check_refused(self, outcome: Outcome | None) -> None:
-        """Raises Unwind if the run must fail, and not end in this way: see ``write_failed``."""
-        if (
-            outcome is not None
-            and isinstance(self.decided_outcome, Fail)
-            and self.decided_outcome is not outcome
-        ):
-            raise unwind()
+        """Release the run at its next step, because this process stops. Safe from any thread."""
 
     def fallback_outcome(self) -> Fail:
-        """How the run ends whose end could not be written. Raises Unwind if it is not ours."""
+        """Return how a run ends whose outcome was refused. Raises Unwind if the lease is lost."""
         if isinstance(self.decided_outcome, Fail):
             return self.decided_outcome
         raise unwind()
 
+    # --- writes ------------------------------------------------------------------------------
+
+    def has_unwritten(self, write: StepWrite) -> bool:
+        """Whether ``write`` is recorded and not yet on its way to the database."""
+        return any(each is write for each in self._recorded)
+
     def log_failed_step(self, write: StepWrite) -> None:
-        """Say in the log that an attempt of a step failed."""
+        """Log ``write`` if it says that an attempt of a step failed."""
         if write.kind != StepKind.FUNCTION or write.status != StepStatus.FAILED:
             return
         _log.warning(
@@ -233,29 +266,20 @@ class Execution:
             },
         )
 
-    def running_row(self, call: Call, started: datetime) -> WriteSet:
-        """The row of a step whose function is being called since ``started``."""
-        row = StepWrite(call.attempt_id, call.key, call.kind, StepStatus.RUNNING, started)
-        return WriteSet(self.run.run_id, self.run.worker_id, (row,))
-
-    def owes(self) -> bool:
+    def _must_be_durable(self) -> bool:
         """Whether something is recorded that must be durable before the next step begins.
 
-        The end of a sleep need not be: forgotten, it is past due again.
+        The end of a sleep need not be: if it is lost, the sleep is over all the same.
         """
         return any(
             write.kind != StepKind.SLEEP or write.status == StepStatus.RUNNING
             for write in self._recorded
         )
 
-    def has_unwritten(self, write: StepWrite) -> bool:
-        """Whether ``write`` is recorded and not yet on its way."""
-        return any(each is write for each in self._recorded)
-
-    def take_recorded(self, outcome: Outcome | None = None) -> WriteSet | None:
-        """What must be written now; None if nothing must."""
-        # A wait may begin and end before it is written: the later write is the whole row, but
-        # for the child that the earlier one starts.
+    def _take_recorded(self, outcome: Outcome | None = None) -> WriteSet | None:
+        """Return what must be written now, with ``outcome``; None if there is nothing."""
+        # A wait may begin and end before it is written. The later write is the whole row, except
+        # for the child run that the earlier write starts.
         rows: dict[str, StepWrite] = {}
         for write in self._recorded:
             before = rows.get(write.attempt_id)
@@ -268,13 +292,19 @@ class Execution:
             return None
         return WriteSet(self.run.run_id, self.run.worker_id, steps, outcome, self.run.first)
 
-    def pause_of(self, wait: Wait) -> float:
-        """Seconds to block for ``wait`` before looking again, 0 or less when it is over. While
-        other branches keep the run here, nobody else sees whether an answer has come.
-        """
-        left = (wait.until - self.now()).total_seconds()
-        return min(left, _LONGEST_PAUSE if wait.awaits is None else _LOOK_PERIOD)
+    def _check_not_refused(self, outcome: Outcome | None) -> None:
+        """Raise Unwind if an earlier write was refused, and ``outcome`` is not that failure."""
+        decided = self.decided_outcome
+        if outcome is not None and isinstance(decided, Fail) and decided is not outcome:
+            raise unwind()
 
-    def leave(self, waits: list[Wait]) -> None:
-        """Every branch waits, so the run does."""
-        self.decide(self.replay.suspend(waits))
+    def _write_failed(self, exc: Exception) -> None:
+        """Decide what a failed write means: the lease is lost, or the database refuses it."""
+        if is_refusal(exc):
+            _log.error("run %s: the database refused a write: %s", self.run.run_id, exc)
+            self.decided_outcome = Fail(StoredError.from_exception(exc).to_json())
+        else:
+            if self.decided_outcome is not ABANDON:
+                why = "the lease is lost" if isinstance(exc, LeaseLost) else exc
+                _log.warning("run %s: a write is dropped: %s", self.run.run_id, why)
+            self.decide(ABANDON)

@@ -1,6 +1,6 @@
-"""The branches of a blocking pass: which of them wait, and whether the run can leave.
+"""The branches of a sync execution: which of them wait, and whether the run can be parked.
 
-What ``quiet`` is to awaiting passes.
+``idle`` does the same for async executions.
 """
 
 from __future__ import annotations
@@ -13,83 +13,90 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
-from owsuper.child.execution.base import Execution, Services
+from owsuper.child.execution.base import Execution
+from owsuper.child.execution.operations import Operations
+from owsuper.child.services import Services
 from owsuper.core.decisions import Wait
 from owsuper.core.model import ClaimedRun
 from owsuper.core.replay import Replay
-from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import unwind
 
 
 class StepFuture(Future[Any]):
-    """The result to come of a submitted step."""
+    """The future result of a submitted step."""
 
     def __init__(self, owner: BranchingExecution) -> None:
         super().__init__()
         self._owner = owner
-        self.set_running_or_notify_cancel()  # a step that was submitted cannot be cancelled
+        self.set_running_or_notify_cancel()  # a submitted step cannot be cancelled
 
     def result(self, timeout: float | None = None) -> Any:
-        """The step's result. Raises what the step raised; TimeoutError after ``timeout`` s."""
+        """Return the step's result. Raises TimeoutError after ``timeout`` seconds.
+
+        An exception of the step is raised.
+        """
         self._owner.await_done(self, timeout)
         return super().result(timeout=0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the step's exception. Raises TimeoutError after ``timeout`` seconds."""
         self._owner.await_done(self, timeout)
         return super().exception(timeout=0)
 
 
 @dataclass(eq=False, slots=True)
 class Branch:
-    """A submitted step: its protocol, its future, and the context that it was called in."""
+    """A submitted step: its operations, its future, and the context it was submitted in."""
 
-    steps: StepGenerator
+    operations: Operations[Any]
     future: StepFuture
     context: Context = field(default_factory=copy_context)
     wait: Wait | None = None
 
 
 class BranchingExecution(Execution):
-    """Counts the branches that do something, and keeps what the others wait for.
+    """Counts the active branches and keeps what the others wait for.
 
-    A branch that waits blocks its thread or, if it is a submitted step, is parked without one. When
-    all of them wait, the run leaves.
+    A branch that waits blocks its thread, but a submitted step is suspended without a thread.
+    When all branches wait, the run is parked.
     """
 
     def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
         super().__init__(run, replay, services, slot)
         self._changed = threading.Condition()
-        self._active = 1  # branches that are not waiting; the body is the first
+        self._active = 1  # branches that do not wait; the body is the first
         self._waits: list[Wait] = []  # of branches that block their thread
-        self._parked: list[Branch] = []  # submitted, waiting, without a thread
+        self._suspended: list[Branch] = []  # submitted, waiting, without a thread
 
     def _begin_branches(self, count: int = 1) -> None:
         with self._changed:
             self._active += count
 
-    def _end_branch(self, settle: Callable[[], None] | None = None) -> None:
-        """A branch is over; ``settle`` its future, if it has one."""
+    def _end_branch(self, finish: Callable[[], None] | None = None) -> None:
+        """End a branch; ``finish`` completes its future, if it has one."""
         with self._changed:
-            if settle is not None:
-                settle()
+            if finish is not None:
+                finish()
             self._active -= 1
             self._changed.notify_all()
 
-    def _end_body(self, returned: bool) -> None:
-        """Wait until no branch does anything. When the body ``returned`` and some wait, so does
-        the run; then they are dropped.
+    def join(self, returned: bool) -> None:
+        """Block until no branch is active, then drop the suspended ones.
+
+        If the body ``returned`` and branches wait, the run is parked.
         """
+        self._body_ended = True
         with self._changed:
             self._active -= 1
             while self._active:
                 self._changed.wait()
             if returned:
-                self._leave_if_idle()
-            for branch in self._parked:
-                branch.steps.close()
-            self._parked.clear()
+                self._park_if_idle()
+            for branch in self._suspended:
+                branch.operations.close()
+            self._suspended.clear()
 
-    def _block(self, wait: Wait) -> None:
+    def block(self, wait: Wait) -> None:
         """Block this thread for ``wait``. Raises Unwind when the run leaves."""
         with self._changed:
             self._waits.append(wait)
@@ -97,7 +104,7 @@ class BranchingExecution(Execution):
             try:
                 end = time.monotonic() + self.pause_of(wait)
                 while (left := end - time.monotonic()) > 0:
-                    self._leave_if_idle()
+                    self._park_if_idle()
                     if self.decided_outcome is not None:
                         raise unwind()
                     self._changed.wait(left)
@@ -108,13 +115,16 @@ class BranchingExecution(Execution):
                 self._active += 1
 
     def await_done(self, future: StepFuture, timeout: float | None) -> None:
-        """Block this thread until ``future`` is done or ``timeout`` seconds are over."""
+        """Block this thread until ``future`` is done or ``timeout`` seconds have passed.
+
+        Raises Unwind when the run leaves.
+        """
         end = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             self._active -= 1
             try:
                 while not future.done():
-                    self._leave_if_idle()
+                    self._park_if_idle()
                     if self.decided_outcome is not None:
                         raise unwind()
                     left = None if end is None else end - time.monotonic()
@@ -124,25 +134,26 @@ class BranchingExecution(Execution):
             finally:
                 self._active += 1
 
-    def _park(self, branch: Branch, wait: Wait) -> None:
+    def _suspend(self, branch: Branch, wait: Wait) -> None:
         """Keep a submitted step that waits, without its thread."""
         with self._changed:
             branch.wait = wait
-            self._parked.append(branch)
+            self._suspended.append(branch)
             self._active -= 1
             self._changed.notify_all()
 
-    def _unpark(self, branch: Branch) -> bool:
-        """Let a submitted step go on. False if the run leaves, or has left."""
+    def _reactivate(self, branch: Branch) -> bool:
+        """Count a suspended step as active again. False if the run leaves, or has left."""
         with self._changed:
-            if branch not in self._parked or self.decided_outcome is not None:
+            if branch not in self._suspended or self.decided_outcome is not None:
                 return False
-            self._parked.remove(branch)
+            self._suspended.remove(branch)
             self._active += 1
         return True
 
-    def _leave_if_idle(self) -> None:
-        waits = self._waits + [branch.wait for branch in self._parked if branch.wait is not None]
+    def _park_if_idle(self) -> None:
+        """Park the run if every branch waits. The caller holds the lock."""
+        waits = self._waits + [branch.wait for branch in self._suspended if branch.wait is not None]
         if self._active == 0 and waits and self.decided_outcome is None:
-            self.leave(waits)
+            self.park(waits)
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Notices when every branch of an awaiting pass waits, so that the run can leave."""
+"""Notices when every branch of an async execution waits, so that the run can be parked."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ _GRACE: Final = 0.02  # seconds a parallel branch may await something that is no
 
 
 class IdleDetector:
-    """Counts what is under way in a pass and keeps its waits; all on the loop's thread.
+    """Counts what is under way in an execution, and keeps its waits. For the loop's thread.
 
-    When nothing is under way, nothing has moved for a few turns of the loop, and some branch
-    waits, ``on_quiet`` is called with the waits. Code between two steps may await anything, of
-    which we see nothing: unless the body itself waits, it is given a moment for that.
+    When nothing is under way, nothing has changed for a few turns of the loop and some branch
+    waits, ``on_all_waiting`` is called with the waits. Code between two steps may await
+    anything, which cannot be observed. So branches get a moment for that, unless the body
+    itself waits. ``on_idle`` is called whenever nothing is under way any more.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         is_body: Callable[[asyncio.Task[Any] | None], bool],
-        on_quiet: Callable[[list[Wait]], None],
+        on_all_waiting: Callable[[list[Wait]], None],
         on_idle: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._is_body = is_body
-        self._on_quiet = on_quiet
+        self._on_all_waiting = on_all_waiting
         self._on_idle = on_idle
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._moves = 0
-        self._looking = False
+        self._changes = 0
+        self._checking = False
         self._waits: dict[asyncio.Future[None], tuple[Wait, asyncio.Task[Any] | None]] = {}
 
     @property
     def busy(self) -> bool:
-        """Something is under way: a step's function, or a write that is waited for."""
+        """Whether a step's function, or a write that is waited for, is under way."""
         return self._under_way > 0
 
     async def idle(self) -> None:
@@ -50,63 +51,65 @@ class IdleDetector:
             await self._idle.wait()
 
     def begin(self) -> None:
-        """Something is under way until the matching ``end``."""
+        """Count something as under way until the matching ``end``."""
         self._under_way += 1
         self._idle.clear()
 
     def end(self) -> None:
+        """End what the matching ``begin`` counted."""
         self._under_way -= 1
         if not self._under_way:
             self._idle.set()
             self._on_idle()
-        self.moved()
+        self._changed()
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
+        """Count something as under way for the duration of a block."""
         self.begin()
         try:
             yield
         finally:
             self.end()
 
-    def moved(self) -> None:
-        """A branch did something: look again whether all is quiet."""
-        self._moves += 1
-        if self._waits and not self._looking:
-            self._looking = True
-            self._loop.call_soon(self._look, self._moves, _TURNS)
-
     async def wait(self, wait: Wait, seconds: float) -> None:
-        """Await ``seconds``, or CancelledError when the run leaves."""
+        """Wait for ``seconds``. Raises CancelledError when the run leaves."""
         over: asyncio.Future[None] = self._loop.create_future()
         timer = self._loop.call_later(seconds, _finish, over)
         self._waits[over] = (wait, asyncio.current_task())
-        self.moved()
+        self._changed()
         try:
             await over
         finally:
             timer.cancel()
             del self._waits[over]
-            self.moved()
+            self._changed()
 
-    def cancel(self) -> None:
-        """Cancel all who wait."""
+    def cancel_waits(self) -> None:
+        """Cancel all waits."""
         for over in list(self._waits):
             over.cancel()
 
-    def _look(self, moves: int, turns: int) -> None:
+    def _changed(self) -> None:
+        """Check again whether every branch waits."""
+        self._changes += 1
+        if self._waits and not self._checking:
+            self._checking = True
+            self._loop.call_soon(self._check, self._changes, _TURNS)
+
+    def _check(self, changes: int, turns: int) -> None:
         if self._under_way or not self._waits:
-            self._looking = False  # its end, or the next wait, looks again
-        elif self._moves != moves:
-            self._loop.call_soon(self._look, self._moves, _TURNS)
+            self._checking = False  # the end of what is under way, or the next wait, checks again
+        elif self._changes != changes:
+            self._loop.call_soon(self._check, self._changes, _TURNS)
         elif turns > 0:
-            self._loop.call_soon(self._look, moves, turns - 1)
+            self._loop.call_soon(self._check, changes, turns - 1)
         elif turns == 0 and not any(self._is_body(task) for _, task in self._waits.values()):
-            # The body awaits something else: its branches, one hopes, but it may be anything.
-            self._loop.call_later(_GRACE, self._look, moves, -1)
+            # The body awaits something that is not a step: its branches, or anything else.
+            self._loop.call_later(_GRACE, self._check, changes, -1)
         else:
-            self._looking = False
-            self._on_quiet([wait for wait, _ in self._waits.values()])
+            self._checking = False
+            self._on_all_waiting([wait for wait, _ in self._waits.values()])
 
 
 def _finish(over: asyncio.Future[None]) -> None:

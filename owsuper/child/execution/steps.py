@@ -42,32 +42,38 @@ _known: WeakKeyDictionary[Callable[..., Any], Any] = WeakKeyDictionary()
 """The type that each function is annotated to return."""
 
 
-def generator_of(this: Execution, request: Request) -> tuple[str, StepGenerator]:
+def generator_of(execution: Execution, request: Request) -> tuple[str, StepGenerator]:
     """How user code spelled ``request``, and the protocol of the step that it is.
 
     Raises StepUsageError, ConfigurationError, NotSerializable.
     """
     match request:
         case FunctionCall():
-            return f"step.run({request.name!r})", function_step(this, _function(this, request))
+            return f"step.run({request.name!r})", function_step(
+                execution, _function(execution, request)
+            )
         case Sleep(name, duration):
-            asleep = sleep_step(this, this.begin(name), partial(milliseconds, duration))
+            asleep = sleep_step(
+                execution, execution.step_key(name), partial(milliseconds, duration)
+            )
             return f"step.sleep({name!r})", asleep
         case SleepUntil(name, when):
             at = _moment(when, f"Step {name!r}: when")
-            asleep = sleep_step(this, this.begin(name), partial(milliseconds, 0), at)
+            asleep = sleep_step(execution, execution.step_key(name), partial(milliseconds, 0), at)
             return f"step.sleep_until({name!r})", asleep
         case ChildRunCall():
-            child = _child(this, request)
-            return f"step.run_workflow({child.key!r})", child_run_step(this, child)
+            child = _child(execution, request)
+            return f"step.run_workflow({child.key!r})", child_run_step(execution, child)
         case SignalWait(signal):
-            return f"step.wait_for_signal({signal!r})", signal_step(this, _wait(this, request))
+            return f"step.wait_for_signal({signal!r})", signal_step(
+                execution, _wait(execution, request)
+            )
         case SignalSend(signal):
-            sending = function_step(this, _sending(this, request))
+            sending = function_step(execution, _sending(execution, request))
             return f"step.send_signal({signal!r})", _reached(sending)
 
 
-def _function(this: Execution, call: FunctionCall) -> FunctionStep:
+def _function(execution: Execution, call: FunctionCall) -> FunctionStep:
     name, fn, retry = call.name, call.fn, call.retry
     if not callable(fn):
         raise StepUsageError(
@@ -78,12 +84,12 @@ def _function(this: Execution, call: FunctionCall) -> FunctionStep:
         raise ConfigurationError(
             f"Step {name!r}: retry must be a RetryPolicy, not {type(retry).__name__}"
         )
-    key = this.begin(name)
+    key = execution.step_key(name)
     function: Callable[[], Any] = partial(fn, *call.args) if call.args else fn
     return FunctionStep(key, function, retry or STEP_DEFAULT, _result_type(name, fn, call.type))
 
 
-def _child(this: Execution, call: ChildRunCall) -> ChildRunStep:
+def _child(execution: Execution, call: ChildRunCall) -> ChildRunStep:
     workflow, input, name, type = call.workflow, call.input, call.name, call.type
     if not isinstance(workflow, (Startable, str)):
         raise StepUsageError(
@@ -106,25 +112,25 @@ def _child(this: Execution, call: ChildRunCall) -> ChildRunStep:
             raise wrong
         return NewChildRun(new_id(), target, version, raw)
 
-    key = this.begin(target if name is None else name)
+    key = execution.step_key(target if name is None else name)
     return ChildRunStep(key, _until(call.timeout), prepare, type)
 
 
-def _wait(this: Execution, call: SignalWait) -> SignalStep:
+def _wait(execution: Execution, call: SignalWait) -> SignalStep:
     signal, name, type = call.signal, call.name, call.type
     check_signal(signal)
     if type is not None:
         codec.check_type(type, f"Signal {signal!r}: type={type!r}", stored=True)
-    key = this.begin(signal if name is None else name)
+    key = execution.step_key(signal if name is None else name)
     return SignalStep(key, signal, _until(call.timeout), type)
 
 
-def _sending(this: Execution, call: SignalSend) -> FunctionStep:
+def _sending(execution: Execution, call: SignalSend) -> FunctionStep:
     signal, name = call.signal, call.name
     check_signal(signal)
     raw = codec.encode(call.data, path="data", owner=f"signal {signal!r}")
-    key = this.begin(signal if name is None else name)
-    send = partial(_send, this.inquiries, this.run.run_id, key, signal, raw, call.buffer)
+    key = execution.step_key(signal if name is None else name)
+    send = partial(_send, execution.inquiries, execution.run.run_id, key, signal, raw, call.buffer)
     return FunctionStep(key, send, _ONCE, kind=StepKind.SIGNAL_SEND)
 
 

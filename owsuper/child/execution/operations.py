@@ -1,0 +1,132 @@
+"""Operations, by which what sync and async executions do is written once.
+
+A generator yields operations and receives their results. An operation is a function without
+arguments. In an execution of a ``def`` workflow it blocks; in an execution of an ``async def``
+workflow it returns an awaitable. ``Pause`` stands for blocking the branch, which a submitted
+step does without a thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from typing import Any, TypeVar
+
+from owsuper.child.execution.base import Execution
+from owsuper.core.decisions import Wait
+from owsuper.core.steps.effects import Call, EnsureChildRun, Flush, Pause, ReadAnswer, Record
+from owsuper.core.steps.protocol import StepGenerator
+from owsuper.core.unwind import unwind
+
+T = TypeVar("T")
+Operations = Generator[Callable[[], Any] | Pause, Any, T]
+
+
+def perform(execution: Execution, steps: StepGenerator) -> Operations[Any]:
+    """Perform the effects of a step. Returns the step's value."""
+    try:
+        effect = next(steps)
+        while True:
+            answer: Any = None
+            match effect:
+                case Flush():
+                    if execution.needs_flush():
+                        yield execution.flush
+                    if time.monotonic() >= execution.leased_until:
+                        yield partial(execution.ask, execution.confirm_lease)
+                    if execution.decided_outcome is not None:
+                        raise unwind()
+                case Call():
+                    token = execution.enter_step(effect)
+                    try:
+                        answer = yield partial(execution.call_function, effect.function)
+                    finally:
+                        execution.leave_step(effect, token)
+                    execution.exit_if_forked(answer)
+                case Record():
+                    execution.record(effect.write)
+                    execution.log_failed_step(effect.write)
+                case ReadAnswer():
+                    look = execution.inquiries.look
+                    answer = yield partial(execution.ask, look, effect.attempt_id)
+                case EnsureChildRun():
+                    adopt = execution.inquiries.adopt
+                    answer = yield partial(execution.ask, adopt, execution.run, effect)
+                    if answer is None:
+                        execution.abandon()
+                        raise unwind()
+                case Pause():
+                    yield effect
+            effect = steps.send(answer)
+    except StopIteration as done:
+        return done.value
+    finally:
+        steps.close()
+
+
+def run_to_pause(operations: Operations[Any]) -> Pause:
+    """Run operations up to the next Pause, or on from one.
+
+    Raises StopIteration with the generator's value when there are no more operations.
+    """
+    operation = next(operations)
+    while not isinstance(operation, Pause):
+        try:
+            result = operation()
+        except BaseException as exc:
+            operation = operations.throw(exc)
+        else:
+            operation = operations.send(result)
+    return operation
+
+
+def _no_pause(wait: Wait) -> Any:
+    raise AssertionError(f"only steps pause, not {wait}")
+
+
+def drive(operations: Operations[T], block: Callable[[Wait], object] = _no_pause) -> T:
+    """Run all operations in this thread; ``block`` is called for each Pause.
+
+    Returns the generator's value.
+    """
+    try:
+        operation = next(operations)
+        while True:
+            try:
+                result = block(operation.wait) if isinstance(operation, Pause) else operation()
+            except BaseException as exc:
+                operation = operations.throw(exc)
+            else:
+                operation = operations.send(result)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    finally:
+        operations.close()
+
+
+async def drive_async(
+    operations: Operations[T], block: Callable[[Wait], Awaitable[object]] = _no_pause
+) -> T:
+    """Await all operations in this task; ``block`` is awaited for each Pause.
+
+    Returns the generator's value.
+    """
+    try:
+        operation = next(operations)
+        while True:
+            try:
+                if isinstance(operation, Pause):
+                    result = await block(operation.wait)
+                else:
+                    result = await operation()
+            except BaseException as exc:
+                operation = operations.throw(exc)
+            else:
+                operation = operations.send(result)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    finally:
+        operations.close()
