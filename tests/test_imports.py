@@ -49,7 +49,7 @@ ROOMS = {
     # waits for descriptors and times, in supervisor and child
     "event_loop": room("", WITHOUT_IO),
     # what users write against
-    "step": room("core errors step", WITHOUT_IO),
+    "step": room("core step", WITHOUT_IO),
     # ``run`` of a workflow returns a handle, which is the only name that this package takes from
     # above it, and for annotations alone
     "workflow": room("client.handle core errors step workflow", WITHOUT_IO),
@@ -60,23 +60,27 @@ ROOMS = {
     # never user code, never a pool, never a thread
     "supervisor": room(
         "core.model db.claims db.connect db.nonblocking db.listen db.statement errors event_loop"
-        " ipc logs settings supervisor",
+        " ipc settings supervisor",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims
     "child": room(
-        "child client.app core db.connect db.pool db.related db.runs embedded errors event_loop"
+        "child client.app core db.connect db.pool db.related db.runs embedded errors"
         " ids ipc logs settings step stored_error workflow",
         "multiprocessing",
     ),
     "client": room(
-        "client core db.clients db.connect db.group_commit db.lists db.listen db.migrate db.pool"
-        " db.statement db.waits embedded errors ids settings setting_types step stored_error"
-        " workflow",
+        "client core db.clients db.connect db.group_commit db.lists db.migrate db.pool db.waits"
+        " embedded errors ids settings step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
     # measures what users see, as a user's program would
     "bench": room("bench db errors settings OpenWorkflow Step Worker"),
+    # what all processes need
+    "settings": room("errors setting_types", WITHOUT_IO),
+    "setting_types": room("core db.sqlfiles errors", WITHOUT_IO),
+    "logs": room("", DRIVERS),
+    "ids": room("", DRIVERS),
     # started by itself, with nothing but the standard library
     "embedded": room("embedded errors", DRIVERS),
 }
@@ -115,10 +119,18 @@ def test_a_room_imports_only_what_it_may(name: str) -> None:
     assert breaches == []
 
 
+def test_a_room_may_import_nothing_that_it_does_not_import() -> None:
+    unused = set()
+    for name, permitted in ROOMS.items():
+        found = [item for path in modules(name) for item in imports(path.read_text())]
+        for seen in permitted.sees:
+            if not any(within(imported, frozenset({seen})) for imported in found):
+                unused.add((name, seen))
+    assert unused == set()
+
+
 def test_every_module_is_in_a_room_or_puts_rooms_together() -> None:
-    composition = {
-        "__init__", "__main__", "cli", "ids", "logs", "setting_types", "settings",
-    }  # fmt: skip
+    composition = {"__init__", "__main__", "cli"}
     there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert there - {"__pycache__", "py", "sql"} == composition | set(ROOMS)
 
