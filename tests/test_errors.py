@@ -1,4 +1,4 @@
-"""Exceptions that travel: pickled, as to and from a process pool, and copied."""
+"""Every error can be pickled, as for a process pool, and copied."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import owsuper
 from owsuper import StoredError, errors
 
-PAYLOAD = StoredError("card declined", name="CardError", stack="Traceback ...")
+STORED = StoredError("card declined", name="CardError", stack="Traceback ...")
 EXCEPTIONS = [getattr(errors, name) for name in errors.__all__]
 
 
@@ -25,13 +25,13 @@ class CardError(owsuper.NonRetryableError):
         self.limit = limit
 
 
-# By class, the nearest base first: each of these makes one of any class below it.
+# How to make an error: by its class, or else by its nearest base class.
 _MAKERS: dict[type[BaseException], Callable[..., BaseException]] = {
-    errors.ChildFailed: lambda kind: kind("charge", PAYLOAD, "run-2"),
-    errors.StepFailed: lambda kind: kind("charge", PAYLOAD),
+    errors.ChildFailed: lambda kind: kind("charge", STORED, "run-2"),
+    errors.StepFailed: lambda kind: kind("charge", STORED),
     errors.StepLimitExceeded: lambda kind: kind(1000, 1001),
     errors.StepKindChanged: lambda kind: kind("charge", "function", "sleep"),
-    errors.RunFailed: lambda kind: kind("it failed", run_id="run-1", error=PAYLOAD),
+    errors.RunFailed: lambda kind: kind("it failed", run_id="run-1", error=STORED),
     errors.RunNotRetryable: lambda kind: kind("it runs", run_id="run-1", status="running"),
     errors.RunError: lambda kind: kind("no such run", run_id="run-1"),
     errors.DataError: lambda kind: kind("cannot store it", path="result.items[0]"),
@@ -65,7 +65,7 @@ def test_there_are_exceptions_to_test() -> None:
     ],
     ids=["pickle-2", "pickle-4", "pickle-5", "copy", "deepcopy"],
 )
-def test_an_exception_comes_back_as_it_was(
+def test_a_copy_equals_the_original(
     kind: type[BaseException], again: Callable[[BaseException], BaseException]
 ) -> None:
     error = _made(kind)
@@ -76,10 +76,10 @@ def test_an_exception_comes_back_as_it_was(
     assert vars(back) == vars(error)
 
 
-def test_what_is_raised_in_a_process_pool_arrives() -> None:
+def test_an_error_raised_in_a_process_pool_arrives() -> None:
     with (
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
         pytest.raises(errors.RunFailed) as caught,
     ):
         pool.submit(_raise, errors.RunFailed).result(timeout=60)
-    assert (caught.value.run_id, caught.value.error) == ("run-1", PAYLOAD)
+    assert (caught.value.run_id, caught.value.error) == ("run-1", STORED)

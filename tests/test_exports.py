@@ -1,4 +1,4 @@
-"""The public surface: what applications may import, and nothing by accident."""
+"""The public surface: the names that applications may import."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ import owsuper
 after = {fd for fd in range(256) if os.path.exists(f"/dev/fd/{fd}")}
 print(threading.active_count(), after - before)
 """
-    said = subprocess.run(
+    program = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
         capture_output=True,
         text=True,
         check=True,
         stdin=subprocess.DEVNULL,
     )
-    assert said.stdout == "1 set()\n"
+    assert program.stdout == "1 set()\n"

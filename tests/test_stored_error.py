@@ -1,3 +1,5 @@
+"""What is stored of an exception, and how stored errors of any implementation are read."""
+
 import json
 import traceback
 from pathlib import Path
@@ -18,7 +20,7 @@ class MyError(Exception):
 
 class MuteError(Exception):
     def __str__(self):
-        raise RuntimeError("no text today")
+        raise RuntimeError("no text")
 
 
 class OddText(str):
@@ -34,10 +36,10 @@ def raised(error):
 
 @pytest.mark.parametrize("case", VECTORS["rehydration"], ids=lambda c: str(c["serialized"]))
 def test_a_stored_error_is_read_as_the_contract_says(case):
-    payload = StoredError.from_json(case["serialized"])
-    assert payload.message == case["error_message"]
-    assert (payload.name or "Error") == case["error_name"]
-    assert (payload.stack is not None) == case["stack_preserved"]
+    stored = StoredError.from_json(case["serialized"])
+    assert stored.message == case["error_message"]
+    assert (stored.name or "Error") == case["error_name"]
+    assert (stored.stack is not None) == case["stack_preserved"]
 
 
 @pytest.mark.parametrize(
@@ -45,50 +47,50 @@ def test_a_stored_error_is_read_as_the_contract_says(case):
     [c for c in VECTORS["cases"] if "name" in c["serialized"]],
     ids=lambda c: c["thrown"],
 )
-def test_a_payload_has_the_members_of_the_contract(case):
-    payload = StoredError.from_json(case["serialized"])
-    assert payload.to_json() == case["serialized"]
-    assert list(payload.to_json()) == [
+def test_a_stored_error_has_the_members_of_the_contract(case):
+    stored = StoredError.from_json(case["serialized"])
+    assert stored.to_json() == case["serialized"]
+    assert list(stored.to_json()) == [
         key for key in ("message", "name", "stack") if key in case["keys"]
     ]
 
 
 @pytest.mark.parametrize("payload", ["step_limit_payload", "deadline_payload"])
-def test_the_protocols_own_payloads_are_read(payload):
+def test_the_stored_errors_of_the_protocol_itself_are_read(payload):
     assert StoredError.from_json(VECTORS[payload]).message == VECTORS[payload]["message"]
 
 
 def test_an_exception_keeps_name_message_and_stack():
-    payload = StoredError.from_exception(raised(MyError("mine")))
-    assert (payload.name, payload.message) == ("MyError", "mine")
-    assert payload.stack.startswith("Traceback (most recent call last):")
-    assert payload.stack.rstrip().endswith("MyError: mine")
-    assert payload.to_json().keys() == {"name", "message", "stack"}
+    stored = StoredError.from_exception(raised(MyError("mine")))
+    assert (stored.name, stored.message) == ("MyError", "mine")
+    assert stored.stack.startswith("Traceback (most recent call last):")
+    assert stored.stack.rstrip().endswith("MyError: mine")
+    assert stored.to_json().keys() == {"name", "message", "stack"}
 
 
 def test_the_stack_shows_the_cause():
     try:
         raise MyError("outer") from raised(KeyError("inner"))
     except MyError as error:
-        payload = StoredError.from_exception(error)
-    assert payload.message == "outer"
-    assert "KeyError: 'inner'" in payload.stack
+        stored = StoredError.from_exception(error)
+    assert stored.message == "outer"
+    assert "KeyError: 'inner'" in stored.stack
 
 
 def test_a_group_shows_its_members():
     group = ExceptionGroup("two", [raised(MyError("left")), raised(MyError("right"))])
-    payload = StoredError.from_exception(raised(group))
-    assert payload.name == "ExceptionGroup"
-    assert payload.message == "two (2 sub-exceptions)"
-    assert "MyError: left" in payload.stack
-    assert "MyError: right" in payload.stack
+    stored = StoredError.from_exception(raised(group))
+    assert stored.name == "ExceptionGroup"
+    assert stored.message == "two (2 sub-exceptions)"
+    assert "MyError: left" in stored.stack
+    assert "MyError: right" in stored.stack
 
 
-def test_an_exception_without_text_is_stored_all_the_same():
-    payload = StoredError.from_exception(raised(MuteError()))
-    assert payload.name == "MuteError"
-    assert "__str__ raised RuntimeError" in payload.message
-    assert "MuteError" in payload.stack
+def test_an_exception_whose_text_raises_is_stored():
+    stored = StoredError.from_exception(raised(MuteError()))
+    assert stored.name == "MuteError"
+    assert "__str__ raised RuntimeError" in stored.message
+    assert "MuteError" in stored.stack
 
 
 def test_a_traceback_that_cannot_be_made_is_left_out(monkeypatch):
@@ -96,8 +98,8 @@ def test_a_traceback_that_cannot_be_made_is_left_out(monkeypatch):
         raise RecursionError
 
     monkeypatch.setattr(traceback, "format_exception", broken)
-    payload = StoredError.from_exception(MyError("mine"))
-    assert payload.to_json() == {"message": "mine", "name": "MyError"}
+    stored = StoredError.from_exception(MyError("mine"))
+    assert stored.to_json() == {"message": "mine", "name": "MyError"}
 
 
 def test_a_text_of_a_subclass_becomes_plain_text():
@@ -105,23 +107,23 @@ def test_a_text_of_a_subclass_becomes_plain_text():
 
 
 def test_a_huge_message_keeps_its_head_and_tail():
-    payload = StoredError.from_exception(MyError("head" + "x" * 10_000_000 + "tail"))
-    assert payload.message.startswith("headxxx")
-    assert payload.message.endswith("xxxtail")
-    assert "characters left out" in payload.message
-    assert len(payload.message) + len(payload.stack) < 40_000
+    stored = StoredError.from_exception(MyError("head" + "x" * 10_000_000 + "tail"))
+    assert stored.message.startswith("headxxx")
+    assert stored.message.endswith("xxxtail")
+    assert "characters left out" in stored.message
+    assert len(stored.message) + len(stored.stack) < 40_000
 
 
-def test_what_jsonb_refuses_is_written_out():
-    payload = StoredError.from_exception(MyError("a\x00b\ud800c"))
-    assert payload.message == "a\\u0000b\\ud800c"
+def test_characters_that_jsonb_refuses_are_escaped():
+    stored = StoredError.from_exception(MyError("a\x00b\ud800c"))
+    assert stored.message == "a\\u0000b\\ud800c"
 
 
 @given(st.text(st.characters(exclude_categories=())))
 def test_every_message_can_be_stored_and_read_back(text):
-    payload = StoredError.from_exception(MyError(text), final=True)
-    assert encode(payload.to_json(), path="error")
-    assert StoredError.from_json(payload.to_json()) == payload
+    stored = StoredError.from_exception(MyError(text), final=True)
+    assert encode(stored.to_json(), path="error")
+    assert StoredError.from_json(stored.to_json()) == stored
 
 
 json_values = st.recursive(
@@ -135,8 +137,8 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_whatever_is_stored_is_read_without_an_error(value):
-    payload = StoredError.from_json(value)
-    assert isinstance(payload.message, str)
-    assert payload.name is None or payload.name
-    assert payload.stack is None or payload.stack
+def test_any_json_value_is_read_without_an_error(value):
+    stored = StoredError.from_json(value)
+    assert isinstance(stored.message, str)
+    assert stored.name is None or stored.name
+    assert stored.stack is None or stored.stack

@@ -1,4 +1,4 @@
-"""What the type checkers must make of the public API. Never run; see test_typing.py."""
+"""The types of the public API, as type checkers must see them. Not executed; see test_typing.py."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ PYRIGHT = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--o
 
 
 def mypy(file: str) -> dict[int, str]:
-    """What mypy reports about ``file``, by line."""
+    """The errors of mypy in ``file``, by line."""
     checked = subprocess.run(
         [*MYPY, str(HERE / file)],
         capture_output=True,
@@ -32,7 +32,7 @@ def mypy(file: str) -> dict[int, str]:
 
 
 def pyright(file: str) -> dict[int, str]:
-    """What pyright reports about ``file``, by line."""
+    """The errors of pyright in ``file``, by line."""
     pytest.importorskip("pyright")
     checked = subprocess.run(
         [*PYRIGHT, str(HERE / file)],
