@@ -20,7 +20,7 @@ OwsuperError
 │   │       └── ChildTimedOut   a child run that did not end in time
 │   ├── StepUsageError          a step call that is not allowed, or not possible
 │   ├── StepLimitExceeded       more step attempts than a run may have
-│   └── StepKindChanged         a step of another kind than the recorded one
+│   └── NonDeterminismError     a step of another kind than the recorded one
 ├── WorkerError                 a worker that a program cannot start
 └── RunError
     ├── RunFailed               result() of a failed run
@@ -53,6 +53,7 @@ __all__ = [
     "InvalidDuration",
     "InvalidSchemaName",
     "MigrationError",
+    "NonDeterminismError",
     "NonRetryableError",
     "NotSerializable",
     "OwsuperError",
@@ -66,7 +67,6 @@ __all__ = [
     "RunNotRetryable",
     "StepError",
     "StepFailed",
-    "StepKindChanged",
     "StepLimitExceeded",
     "StepUsageError",
     "WorkerError",
@@ -183,8 +183,10 @@ class StepLimitExceeded(StepError):
         self.count = count
 
 
-class StepKindChanged(StepError):
-    """A step is of another kind than the one that is recorded under its name. The run fails.
+class NonDeterminismError(StepError):
+    """The code and the history of a run disagree. The run fails.
+
+    The code calls a step of another kind than the one that is recorded under its name.
 
     ``step`` is the durable name. ``recorded`` and ``asked`` are kinds, such as ``"function"`` or
     ``"sleep"``.

@@ -30,7 +30,7 @@ _MAKERS: dict[type[BaseException], Callable[..., BaseException]] = {
     errors.ChildFailed: lambda kind: kind("charge", STORED, "run-2"),
     errors.StepFailed: lambda kind: kind("charge", STORED),
     errors.StepLimitExceeded: lambda kind: kind(1000, 1001),
-    errors.StepKindChanged: lambda kind: kind("charge", "function", "sleep"),
+    errors.NonDeterminismError: lambda kind: kind("charge", "function", "sleep"),
     errors.RunFailed: lambda kind: kind("it failed", run_id="run-1", error=STORED),
     errors.RunNotRetryable: lambda kind: kind("it runs", run_id="run-1", status="running"),
     errors.RunError: lambda kind: kind("no such run", run_id="run-1"),

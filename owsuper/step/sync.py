@@ -83,7 +83,7 @@ class Step(RunInfo):
         raises only if there is no further attempt.
 
         Raises StepFailed, which may be caught, and StepUsageError, StepLimitExceeded,
-        StepKindChanged.
+        NonDeterminismError.
         """
         return self._engine.call(FunctionCall(name, fn, args, retry, type))
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from owsuper import RetryPolicy
-from owsuper.errors import StepKindChanged
+from owsuper.errors import NonDeterminismError
 from tests.child.conftest import Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
@@ -45,9 +45,9 @@ class TestAnotherKind:
         row = engine.finish(run_id)
 
         assert (row["status"], row["attempts"]) == ("failed", 2)
-        assert row["error"]["name"] == "StepKindChanged"
+        assert row["error"]["name"] == "NonDeterminismError"
         assert "Step 'pause'" in row["error"]["message"]
-        assert isinstance(caught[0], StepKindChanged)
+        assert isinstance(caught[0], NonDeterminismError)
         assert (caught[0].recorded, caught[0].asked) == ("sleep", "function")
         assert called == []
 
@@ -64,7 +64,7 @@ class TestAnotherKind:
         run_id = engine.start()
         row = engine.finish(run_id)
 
-        assert row["error"]["name"] == "StepKindChanged"
+        assert row["error"]["name"] == "NonDeterminismError"
         assert dict(engine.statuses(run_id))["pause"] == "completed"
 
 

@@ -21,7 +21,7 @@ from owsuper.core.steps.effects import Call, Flush, Pause, Record, Threw, Value
 from owsuper.core.steps.function import FunctionStep, function_step
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.steps.sleep import sleep_step
-from owsuper.errors import NonRetryableError, StepFailed, StepKindChanged, StepLimitExceeded
+from owsuper.errors import NonDeterminismError, NonRetryableError, StepFailed, StepLimitExceeded
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -67,8 +67,8 @@ class Process:
     def exceed(self, over: OverLimit) -> StepLimitExceeded:
         return StepLimitExceeded(over.limit, over.count)
 
-    def diverge(self, diverged: Diverged) -> StepKindChanged:
-        return StepKindChanged(diverged.key, diverged.recorded, diverged.asked)
+    def diverge(self, diverged: Diverged) -> NonDeterminismError:
+        return NonDeterminismError(diverged.key, diverged.recorded, diverged.asked)
 
     def live(self) -> None:
         """One instruction of a process that may die at any of them."""
@@ -317,7 +317,7 @@ def test_a_step_of_another_kind_is_an_error_that_names_both_kinds() -> None:
 
     second = world.process()
     second.run("a", lambda: 1)
-    with pytest.raises(StepKindChanged, match=r"'b' .*'function'") as diverged:
+    with pytest.raises(NonDeterminismError, match=r"'b' .*'function'") as diverged:
         second.sleep("b", 10)
     assert "is recorded as a step of kind 'function', but" in str(diverged.value)
     assert "now calls a step of kind 'sleep'. The" in str(diverged.value)

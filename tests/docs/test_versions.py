@@ -198,7 +198,7 @@ def test_changed_code_that_does_not_fit_fails_the_run(connected: Sandbox, ow: Op
     connected.worker("owsuper --processes 1 --module flows.py")
     ow.send_signal("go")
     for name, complaint in [
-        ("kind", "StepKindChanged: Step 'pause' is recorded as a step of kind 'function'"),
+        ("kind", "NonDeterminismError: Step 'pause' is recorded as a step of kind 'function'"),
         ("result", "InvalidData: result of step 'one': expected str, got int"),
         ("given", 'InvalidData: input of workflow "given": expected str, got int'),
     ]:

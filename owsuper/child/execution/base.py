@@ -39,7 +39,7 @@ from owsuper.core.replay import Replay
 from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.steps.effects import Call, Threw, Value
 from owsuper.core.unwind import unwind
-from owsuper.errors import StepKindChanged, StepLimitExceeded, StepUsageError
+from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
 from owsuper.stored_error import StoredError
 
 _log = logging.getLogger("owsuper.child")
@@ -184,9 +184,9 @@ class Execution(ABC):
         self.decide(Fail(over.stored_error()))
         return StepLimitExceeded(over.limit, over.count)
 
-    def diverge(self, diverged: Diverged) -> StepKindChanged:
+    def diverge(self, diverged: Diverged) -> NonDeterminismError:
         """Fail the run because code and history disagree. Returns the error to raise."""
-        error = StepKindChanged(diverged.key, diverged.recorded, diverged.asked)
+        error = NonDeterminismError(diverged.key, diverged.recorded, diverged.asked)
         self.decide(Fail(StoredError(str(error), name=type(error).__name__).to_json()))
         return error
 

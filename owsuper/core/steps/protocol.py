@@ -16,7 +16,7 @@ from owsuper.core.history import wake_time
 from owsuper.core.model import RecordedAttempt, StepKind, StepStatus, StepWrite
 from owsuper.core.replay import Replay
 from owsuper.core.steps.effects import Effect
-from owsuper.errors import StepKindChanged, StepLimitExceeded
+from owsuper.errors import NonDeterminismError, StepLimitExceeded
 from owsuper.stored_error import StoredError
 
 StepGenerator = Generator[Effect, Any, Any]
@@ -36,7 +36,7 @@ class Context(Protocol):
         """Record that the run fails at its step limit, and return the error to raise."""
         ...
 
-    def diverge(self, diverged: Diverged) -> StepKindChanged:
+    def diverge(self, diverged: Diverged) -> NonDeterminismError:
         """Record that the run fails for another kind of step, and return the error to raise."""
         ...
 
