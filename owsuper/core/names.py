@@ -65,7 +65,7 @@ def check_signal(name: str) -> str:
 
 
 def has_lone_surrogate(text: str) -> bool:
-    """Whether ``text`` holds a lone surrogate, which is no character and has no UTF-8."""
+    """Whether ``text`` holds a lone surrogate, which UTF-8 cannot encode."""
     return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
 
 
@@ -89,7 +89,7 @@ def _shown(name: object) -> str:
 
 
 def check_version(version: str | None) -> str | None:
-    """``version``, if a workflow may have it. Raises ConfigurationError."""
+    """Return ``version`` if it is a valid version. Raises ConfigurationError."""
     if version is not None and not isinstance(version, str):
         raise ConfigurationError(f"version: {version!r} must be text, such as {str(version)!r}")
     if version is not None and ("\x00" in version or has_lone_surrogate(version)):

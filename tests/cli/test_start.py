@@ -201,7 +201,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no time zone": (["a", "--at", "2999-01-01T12:00"], "write 2999-01-01T12:00:00Z for UTC"),
     "no duration": (["a", "--wait", "--timeout", "soon"], "--timeout: must be a duration from 0s"),
     "time-out of nothing": (["a", "--timeout", "3s"], "--timeout: add --wait; without it"),
-    "a long key": (["a", "--key", "k" * 1001], "idempotency_key: it has 1001 characters"),
+    "a long key": (["a", "--key", "k" * 1001], "idempotency_key: the key has 1001 characters"),
     "an empty version": (["a", "--version", ""], "--version: it is empty; leave it out for"),
     "a version of other bytes": (["a", "--version", "\udcff"], r"b'\xff' is not UTF-8"),
     "a worker's option": (["a", "--lease", "3"], "no such option: --lease"),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from owsuper.core.codec.expand import UnstorableError, expand
+from owsuper.core.names import has_lone_surrogate
 
 MAX_DEPTH = 254
 """Levels of nesting that the encoder writes."""
@@ -107,7 +108,7 @@ def _check_scalar(item: str | int | float) -> None:
 def _check_text(text: str) -> None:
     if "\x00" in text:
         raise UnstorableError("the text contains U+0000, which PostgreSQL cannot store. Remove it.")
-    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+    if has_lone_surrogate(text):
         raise UnstorableError(
             "the text contains a lone surrogate, which is not valid Unicode. Remove it."
         )
