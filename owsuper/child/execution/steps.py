@@ -146,14 +146,14 @@ def _reached(sending: StepGenerator) -> StepGenerator:
     return list(output["workflowRunIds"]) if isinstance(output, dict) else []
 
 
-def _moment(when: Any, what: str) -> datetime:
-    """``when`` in UTC. Raises ConfigurationError for what is no aware datetime."""
+def _moment(when: Any, parameter: str) -> datetime:
+    """``when`` in UTC. Raises ConfigurationError unless ``when`` is an aware datetime."""
     if not isinstance(when, datetime) or when.utcoffset() is None:
         raise ConfigurationError(
-            f"{what}: expected an aware datetime, such as datetime.now(UTC) + timedelta(days=1),"
-            f" not {when!r}"
+            f"{parameter}: expected an aware datetime, such as"
+            f" datetime.now(UTC) + timedelta(days=1), not {when!r}"
         )
-    return in_utc(when, what)
+    return in_utc(when, parameter)
 
 
 def _until(timeout: Any) -> Callable[[datetime], datetime]:
