@@ -55,8 +55,8 @@ ROOMS = {
     "workflow": room("client.handle core errors step workflow", WITHOUT_IO),
     # messages between processes; no connection to the database
     "ipc": room("core.model errors ipc settings", DRIVERS | {"asyncio"}),
-    # the only room that knows SQL; no policy, no pool
-    "db": room("core.model core.codec core.durations core.pages db errors ids", "psycopg_pool"),
+    # the only room that knows SQL; no policy
+    "db": room("core.model core.codec core.durations core.pages db errors ids"),
     # never user code, never a pool, never a thread
     "supervisor": room(
         "core.model db.claims db.connect db.nonblocking db.listen db.statement errors event_loop"
@@ -65,9 +65,9 @@ ROOMS = {
     ),
     # never claims
     "child": room(
-        "child client.app core db.connect db.pool db.related db.runs embedded errors"
-        " ids ipc logs settings step stored_error workflow",
-        "multiprocessing",
+        "child client.app core db.group_commit db.pool db.related db.runs embedded"
+        " errors ids ipc logs settings step stored_error workflow",
+        "psycopg_pool multiprocessing",
     ),
     "client": room(
         "client core db.clients db.connect db.group_commit db.lists db.migrate db.pool db.waits"
@@ -127,6 +127,17 @@ def test_a_room_may_import_nothing_that_it_does_not_import() -> None:
             if not any(within(imported, frozenset({seen})) for imported in found):
                 unused.add((name, seen))
     assert unused == set()
+
+
+def test_one_module_knows_the_library_of_the_pool() -> None:
+    knowing = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any(
+            within(imported, frozenset({"psycopg_pool"})) for imported in imports(path.read_text())
+        )
+    }
+    assert knowing == {"db/pool.py"}
 
 
 def test_every_module_is_in_a_room_or_puts_rooms_together() -> None:

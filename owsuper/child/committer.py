@@ -1,16 +1,13 @@
-"""The narrow door: everything a child writes about its runs leaves through here.
+"""Everything that a child writes about its runs goes through here.
 
-Write sets that wait at the same time share one statement and so one flush to disk. One of
-those who wait commits for all of them, the leader; when it is done it wakes them, and one of
-those who came meanwhile leads the next. Awaiting callers cannot lead: a thread does it for
-them. Each write set stands behind the fence of its own run: one that lost its lease does not
-harm the others. Nor does one whose run somebody else has locked, or that fails for another
-reason that may pass: it is set apart, and tried again by itself.
+A group commit of write sets (see db.group_commit), with three additions. Each write set stands
+behind the fence of its own run: a run that lost its lease does not harm the others. The whole
+waits for the end of an outage. And a write set that fails for a reason that may pass, because
+somebody has locked its run, say, is set apart and tried again by itself, while the others go on.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -20,214 +17,133 @@ from typing import Final
 import psycopg
 from psycopg.pq import ConnStatus
 
-from owsuper.child.commit_waiters import CommitWaiter, seen, settle
 from owsuper.child.database import ChildDatabase, Unavailable, is_refusal
 from owsuper.core.model import Complete, RunStatus, WriteSet
+from owsuper.db.group_commit import Caller, GroupCommit, settle
 from owsuper.db.runs import RunStore
 
 _log = logging.getLogger("owsuper.child")
 
-_BATCH: Final = 64  # write sets in one statement
-_PAUSE_LONGEST: Final = 1.0  # seconds between tries in an outage
+_PAUSE_FIRST: Final = 0.05  # seconds between tries in an outage; doubles up to the longest
+_PAUSE_LONGEST: Final = 1.0
 _PAUSE_APART: Final = 0.2  # seconds between tries of what is set apart
 _NO_SERVICE: Final = ("08", "53", "57P")  # SQLSTATEs: no connection, no resources, shutting down
 
-# Who was just served is soon back with its next step, if that takes as long as most steps of
-# a busy child do: waiting for it halves the commits. It is not worth more than a commit is.
+# A caller that was just served is soon back with its next step, if that takes as long as most
+# steps of a busy child do: waiting for it halves the commits. A commit takes about as long.
 _GATHER: Final = 0.0006  # seconds
-_GLANCE: Final = 0.00005  # seconds between two looks at who has come
+_GLANCE: Final = 0.00005  # seconds between two looks at how many have come
 
 
 class LeaseLost(Exception):
     """The run is no longer ours: nothing was written."""
 
 
-class Committer:
-    """Commits write sets, several at a time, through every outage of the database."""
+class Committer(GroupCommit[WriteSet]):
+    """Commits write sets, several at a time, through every outage of the database.
+
+    ``commit`` and ``begin`` raise LeaseLost, or what the database refused. A write set is
+    committed even if the caller that awaits it is canceled.
+    """
 
     def __init__(self, database: ChildDatabase, store: RunStore) -> None:
+        super().__init__(
+            self._write, key=lambda write: write.run_id, thread_name="owsuper-committer"
+        )
         self._database = database
-        self._store = store
-        self._conn: psycopg.Connection | None = None
-        self._lock = threading.Lock()  # of the queue and of who leads
-        self._queue: list[CommitWaiter] = []
-        self._led = False
-        self._company = 0  # how many may be on their way back
-        self._called = threading.Semaphore(0)
-        self._thread: threading.Thread | None = None
-        self._closed = False
-        self._apart: list[CommitWaiter] = []
-
-    def commit(self, write: WriteSet) -> None:
-        """Make ``write`` durable; blocks. Raises LeaseLost, or what the database refused."""
-        waiting = CommitWaiter(write)
-        waiting.wake.acquire()
-        if not self._enter(waiting):
-            waiting.wake.acquire()
-        if not waiting.done:
-            self._lead(waiting)
-        if not waiting.done:  # it was set apart meanwhile
-            waiting.wake.acquire()
-        if waiting.error is not None:
-            raise waiting.error
-
-    def begin(self, write: WriteSet) -> asyncio.Future[None]:
-        """Make ``write`` durable, as ``commit`` does; not to be cancelled: it happens anyway."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(seen)
-        if self._enter(CommitWaiter(write, future)):
-            self._call_thread()
-        return future
+        self._runs = store
+        self._conn: psycopg.Connection | None = None  # the leader's
+        self._last_batch = 0  # how many callers may be on their way back
+        self._set_aside: list[Caller[WriteSet]] = []
 
     def close(self) -> None:
-        """Give the connection back and stop the thread. Nothing may be waiting."""
-        self._closed = True
-        if self._thread is not None:
-            self._called.release()
-            self._thread.join()
+        """Give the connection back and stop the thread. Nothing may be caller."""
+        self.stop()
         self._drop()
-
-    # --- who leads -------------------------------------------------------------------------
-
-    def _enter(self, waiting: CommitWaiter) -> bool:
-        """Join the queue. Whether the caller must see to it that somebody leads."""
-        with self._lock:
-            self._queue.append(waiting)
-            first, self._led = not self._led, True
-        return first
-
-    def _lead(self, own: CommitWaiter | None = None) -> None:
-        """Commit what waits, until ``own`` is done if given; then somebody else's turn."""
-        while True:
-            self._serve()
-            with self._lock:
-                heir = self._queue[0] if self._queue else None
-                if heir is None:
-                    self._rest()
-                    self._led = False
-                    return
-            if own is not None and not (own.done or own.apart):
-                continue
-            if heir.future is not None:
-                self._call_thread()
-            else:
-                heir.wake.release()
-            return
-
-    def _call_thread(self) -> None:
-        """Have the thread lead; only who leads, or is to see to it, calls this."""
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._lead_for_others, name="owsuper-committer", daemon=True
-            )
-            self._thread.start()
-        self._called.release()
-
-    def _lead_for_others(self) -> None:
-        while True:
-            self._called.acquire()
-            if self._closed:
-                return
-            self._lead()
 
     # --- one batch -------------------------------------------------------------------------
 
-    def _serve(self) -> None:
-        """Commit what waits now, and say so. Only the leader calls this."""
-        batch = self._next_batch()
-        try:
-            self._commit(batch)
-        except Exception as exc:
-            for waiting in batch:
-                if waiting.error is None and not waiting.apart:
-                    waiting.error = exc
-        settle([waiting for waiting in batch if not waiting.apart])
-
-    def _next_batch(self) -> list[CommitWaiter]:
-        """The next in the queue, up to a second one of the same run: those must follow on."""
+    def _next_batch(self) -> list[Caller[WriteSet]]:
         self._gather()
-        batch: list[CommitWaiter] = []
-        runs: set[str] = set()
-        with self._lock:
-            for waiting in self._queue[:_BATCH]:
-                if waiting.write.run_id in runs:
-                    break
-                runs.add(waiting.write.run_id)
-                batch.append(waiting)
-            del self._queue[: len(batch)]
-        self._company = len(batch)
+        batch = super()._next_batch()
+        self._last_batch = len(batch)
         return batch
 
     def _gather(self) -> None:
         """Give those who are on their way a moment to join."""
-        if self._company <= len(self._queue):
+        if self._last_batch <= len(self._queue):
             return
         end = time.monotonic() + _GATHER
-        while len(self._queue) < self._company and time.monotonic() < end:
+        while len(self._queue) < self._last_batch and time.monotonic() < end:
             time.sleep(_GLANCE)
 
-    def _commit(self, batch: Sequence[CommitWaiter]) -> None:
-        """Commit together, through an outage; raises what ends that."""
+    def _commit(self, batch: Sequence[Caller[WriteSet]]) -> None:
+        """Commit together, through an outage."""
         pause = 0.0
         while True:
             try:
-                if self._conn is None:
-                    self._conn = self._database.take()
-                held = self._store.commit(self._conn, [waiting.write for waiting in batch])
+                held = self._write([caller.item for caller in batch])
                 break
             except Unavailable as exc:
                 if isinstance(exc, psycopg.Error) and _is_usable(self._conn, exc):
-                    self._single_out(batch, exc)
+                    self._refused(batch, exc)
                     return
                 self._database.tell_away(exc)
                 self._drop()
-                for waiting in batch:
-                    waiting.repeated = True
+                for caller in batch:
+                    caller.repeated = True
                 if self._database.closing.wait(pause):
-                    raise
-                pause = min(max(pause * 2, 0.05), _PAUSE_LONGEST)
+                    for caller in batch:
+                        caller.error = exc
+                    return
+                pause = min(max(pause * 2, _PAUSE_FIRST), _PAUSE_LONGEST)
             except psycopg.Error as exc:
-                self._single_out(batch, exc)
+                self._refused(batch, exc)
                 return
         self._database.tell_back()
-        for waiting in batch:
-            self._judge(waiting, held)
+        for caller in batch:
+            self._judge(caller, held)
 
-    def _single_out(self, batch: Sequence[CommitWaiter], exc: psycopg.Error) -> None:
-        """One of them failed: find out which, so that the others get through."""
+    def _refused(self, batch: Sequence[Caller[WriteSet]], exc: psycopg.Error) -> None:
+        """Of several, raise ``exc``, so that each is tried alone; for one, see what it means."""
         if len(batch) > 1:
-            for waiting in batch:
-                try:
-                    self._commit([waiting])
-                except Exception as error:
-                    waiting.error = error
-        elif is_refusal(exc):
+            raise exc
+        if is_refusal(exc):
             batch[0].error = exc
         else:
             self._set_apart(batch[0], exc)
 
-    def _judge(self, waiting: CommitWaiter, held: Container[str]) -> None:
-        write = waiting.write
-        if write.worker_id not in held and not (waiting.repeated and self._happened(write)):
-            waiting.error = LeaseLost(write.run_id)
+    def _write(self, writes: Sequence[WriteSet]) -> Container[str]:
+        """The worker ids whose fence held."""
+        if self._conn is None:
+            self._conn = self._database.take()
+        return self._runs.commit(self._conn, writes)
+
+    def _judge(self, caller: Caller[WriteSet], held: Container[str]) -> None:
+        write = caller.item
+        try:
+            if write.worker_id not in held and not (caller.repeated and self._happened(write)):
+                caller.error = LeaseLost(write.run_id)
+        except Exception as exc:
+            caller.error = exc
 
     def _happened(self, write: WriteSet) -> bool:
         """Whether an earlier try, whose answer was lost, had completed the run."""
         if not isinstance(write.outcome, Complete):
             return False
-        found = self._database.patiently(lambda conn: self._store.outcome_of(conn, write.run_id))
+        found = self._database.patiently(lambda conn: self._runs.outcome_of(conn, write.run_id))
         return found == (RunStatus.COMPLETED, write.worker_id)
 
     # --- what fails, but not for good ------------------------------------------------------
 
-    def _set_apart(self, waiting: CommitWaiter, exc: psycopg.Error) -> None:
-        """Let it wait where it keeps nobody else waiting."""
+    def _set_apart(self, caller: Caller[WriteSet], exc: psycopg.Error) -> None:
+        """Let it wait where it keeps no other waiting."""
         why = " ".join(str(exc).split())
-        _log.warning("run %s: a write waits: %s", waiting.write.run_id, why)
-        waiting.apart = True
+        _log.warning("run %s: a write waits: %s", caller.item.run_id, why)
+        caller.apart = True
         with self._lock:
-            self._apart.append(waiting)
-            first = len(self._apart) == 1
+            self._set_aside.append(caller)
+            first = len(self._set_aside) == 1
         if first:
             threading.Thread(target=self._persist, name="owsuper-apart", daemon=True).start()
 
@@ -237,30 +153,31 @@ class Committer:
         while not over:
             self._database.closing.wait(_PAUSE_APART)
             with self._lock:
-                waiting = self._apart[0]
-            settled = self._try_again(waiting)
+                caller = self._set_aside[0]
+            settled = self._try_again(caller)
             with self._lock:
-                del self._apart[0]
+                del self._set_aside[0]
                 if not settled:
-                    self._apart.append(waiting)
-                over = not self._apart
+                    self._set_aside.append(caller)
+                over = not self._set_aside
             if settled:
-                settle([waiting])
+                settle([caller])
 
-    def _try_again(self, waiting: CommitWaiter) -> bool:
+    def _try_again(self, caller: Caller[WriteSet]) -> bool:
         """Whether that was the last time."""
         try:
-            held = self._database.once(lambda conn: self._store.commit(conn, [waiting.write]))
-            self._judge(waiting, held)
+            held = self._database.once(lambda conn: self._runs.commit(conn, [caller.item]))
         except Exception as exc:
             if (
                 isinstance(exc, Unavailable)
                 and not is_refusal(exc)
                 and not self._database.closing.is_set()
             ):
-                waiting.repeated = True
+                caller.repeated = True
                 return False
-            waiting.error = exc
+            caller.error = exc
+        else:
+            self._judge(caller, held)
         return True
 
     def _rest(self) -> None:

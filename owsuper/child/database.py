@@ -9,7 +9,6 @@ from typing import Final, TypeVar
 
 import psycopg
 
-from owsuper.db import connect
 from owsuper.db.pool import Pool
 from owsuper.errors import DatabaseUnreachable
 
@@ -18,7 +17,7 @@ _T = TypeVar("_T")
 
 _CONNECTIONS: Final = 2  # one writes, while the other renews leases or loads histories
 _BUSY_FOR: Final = 2.0  # seconds to wait for one of them
-_IDLE_FOR: Final = 10.0  # seconds, after which a connection is not kept
+_IDLE_FOR: Final = 10.0  # seconds, after which no connection is left
 _PAUSE_FIRST: Final = 0.05  # seconds; doubles up to the longest
 _PAUSE_LONGEST: Final = 1.0
 
@@ -51,12 +50,13 @@ def is_refusal(exc: Exception) -> bool:
 class ChildDatabase:
     """Connections of one child. ``closing`` ends the patience: work then fails at once."""
 
-    def __init__(self, url: str, application_name: str, *, idle: float = _IDLE_FOR) -> None:
+    def __init__(self, url: str, application_name: str) -> None:
         self.closing = threading.Event()
-        self._idle = idle
         self._away = False
+        # Connections are closed one at a time; the first period may have begun with both in use.
+        max_idle = _IDLE_FOR / (_CONNECTIONS + 1)
         self._pool = Pool(
-            lambda: connect.connect(url, application_name=application_name), _CONNECTIONS
+            url, application_name=application_name, size=_CONNECTIONS, max_idle=max_idle
         )
 
     def take(self) -> psycopg.Connection:
@@ -80,10 +80,6 @@ class ChildDatabase:
         if self._away:
             self._away = False
             _log.info("the database is back")
-
-    def shed(self) -> None:
-        """Close what nobody has used for a while; to be called from time to time."""
-        self._pool.shed(self._idle)
 
     def close(self) -> None:
         """Close all connections."""

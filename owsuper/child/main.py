@@ -278,7 +278,6 @@ class ChildServer:
             age = int(time.monotonic() - since)
             title += f" {run.workflow_name} {run.run_id} {age}s{more}"
         setproctitle(title)
-        self._database.shed()
         self._services.timers.call_later(_TICK, self._tick)
 
 

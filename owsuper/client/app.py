@@ -169,7 +169,7 @@ class OpenWorkflow(Registration, Listing):
         """Awaitable :meth:`run_many`."""
         new = new_run.prepare_many(workflow, version, inputs, **schedule)
         session = await self._database.asession()
-        run_ids = await session.arun(session.queries.start_many(new).arun) if new else []
+        run_ids = await session.arun(session.queries.start_many(new).run) if new else []
         return [self._handle(workflow, run_id) for run_id in run_ids]
 
     def get_run(self, run_id: str) -> RunHandle[Any]:
@@ -219,7 +219,7 @@ class OpenWorkflow(Registration, Listing):
         key = new_run.check_key(idempotency_key)
         session = await self._database.asession()
         send = session.queries.send_signal(signal, raw, key, keep=buffer)
-        return await session.arun(send.arun, again=key is not None)
+        return await session.arun(send.run, again=key is not None)
 
     # --- workers and the end -------------------------------------------------------------
 

@@ -92,6 +92,11 @@ class ClientDatabase:
             self._session, finish = None, self._finish
         finish()
 
+    def suspend_connections(self) -> None:
+        """Close idle connections before a fork of this process."""
+        if self._session is not None:
+            self._session.suspend()
+
     def forget_connections(self) -> tuple[object, Iterable[int]] | None:
         """Drop the session of the parent process; see ``ForkSafe``."""
         session, self._session = self._session, None

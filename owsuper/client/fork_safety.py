@@ -30,6 +30,10 @@ _kept: list[object] = []
 class ForkSafe(Protocol):
     """An object that has connections."""
 
+    def suspend_connections(self) -> None:
+        """Close what is idle, with its threads, before a fork of this process."""
+        ...
+
     def forget_connections(self) -> tuple[object, Iterable[int]] | None:
         """Drop all references to the parent's connections, without using the connections.
 
@@ -42,6 +46,12 @@ class ForkSafe(Protocol):
 def forget_in_children(owner: ForkSafe) -> None:
     """Have ``owner`` forget its connections in every child process that this process forks."""
     _owners.add(owner)
+
+
+def _before() -> None:
+    fork_lock.acquire()
+    for owner in list(_owners):
+        owner.suspend_connections()
 
 
 def _in_child() -> None:
@@ -66,6 +76,4 @@ def _forget_all() -> None:
     os.close(devnull)
 
 
-os.register_at_fork(
-    before=fork_lock.acquire, after_in_parent=fork_lock.release, after_in_child=_in_child
-)
+os.register_at_fork(before=_before, after_in_parent=fork_lock.release, after_in_child=_in_child)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from owsuper.client import models, operations, results
@@ -75,7 +76,7 @@ class RunHandle(Generic[O]):
     async def astatus(self) -> RunStatus:
         """Awaitable :meth:`status`."""
         session = await self._database.asession()
-        return models.current_status(await session.arun(session.queries.status(self.id).arun))
+        return models.current_status(await session.arun(session.queries.status(self.id).run))
 
     def details(self) -> Run:
         """Return all that is stored about the run now."""
@@ -85,7 +86,7 @@ class RunHandle(Generic[O]):
     async def adetails(self) -> Run:
         """Awaitable :meth:`details`."""
         session = await self._database.asession()
-        return models.run_from_row(await session.arun(session.queries.get_run(self.id).arun))
+        return models.run_from_row(await session.arun(session.queries.get_run(self.id).run))
 
     def cancel(self, *, children: bool = False) -> None:
         """End the run as canceled. Without effect on a canceled run.
@@ -97,13 +98,12 @@ class RunHandle(Generic[O]):
         Raises RunNotCancelable if the run is completed or failed.
         """
         session = self._database.session()
-        operations.run(session, operations.cancel(session.queries, self.id, children=children))
+        operations.cancel(session, self.id, children=children)
 
     async def acancel(self, *, children: bool = False) -> None:
         """Awaitable :meth:`cancel`."""
         session = await self._database.asession()
-        work = operations.cancel(session.queries, self.id, children=children)
-        await operations.arun(session, work)
+        await session.acall(partial(operations.cancel, session, self.id, children=children))
 
     def retry(self) -> None:
         """Put the failed run back. The run is due now and goes on where it failed.
@@ -117,12 +117,12 @@ class RunHandle(Generic[O]):
         Raises RunNotRetryable if the run has not failed, or its deadline has passed.
         """
         session = self._database.session()
-        operations.run(session, operations.retry(session.queries, self.id))
+        operations.retry(session, self.id)
 
     async def aretry(self) -> None:
         """Awaitable :meth:`retry`."""
         session = await self._database.asession()
-        await operations.arun(session, operations.retry(session.queries, self.id))
+        await session.acall(partial(operations.retry, session, self.id))
 
     def _value(self, end: Progress | None) -> O:
         if end is None:

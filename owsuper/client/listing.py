@@ -68,7 +68,7 @@ class Listing:
         """Awaitable :meth:`list_runs`."""
         query = _runs(status, workflow, limit, after, before)
         session = await self._database.asession()
-        return await session.arun(query(session.lists).arun)
+        return await session.arun(query(session.lists).run)
 
     def list_step_attempts(
         self,
@@ -101,7 +101,7 @@ class Listing:
         """Awaitable :meth:`list_step_attempts`."""
         query = _attempts(run_id, limit, after, before)
         session = await self._database.asession()
-        return await session.arun(query(session.lists).arun)
+        return await session.arun(query(session.lists).run)
 
     def count_runs(self) -> RunCounts:
         """Return the number of runs of this namespace, by status.
@@ -115,7 +115,7 @@ class Listing:
     async def acount_runs(self) -> RunCounts:
         """Awaitable :meth:`count_runs`."""
         session = await self._database.asession()
-        return models.counts_from_rows(await session.arun(session.lists.counts().arun))
+        return models.counts_from_rows(await session.arun(session.lists.counts().run))
 
 
 def check_run_id(run_id: str) -> str:

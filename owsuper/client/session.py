@@ -6,31 +6,37 @@ import asyncio
 import encodings.idna  # noqa: F401 - else getaddrinfo imports it, perhaps during a fork
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, Connection, errors
+from psycopg import Connection, errors
 from psycopg.pq import ConnStatus, PipelineStatus
 
 from owsuper import embedded
+from owsuper.client.call_threads import CallThreads
 from owsuper.client.result_listener import ResultListener
 from owsuper.client.result_waiter import ResultWaiter
 from owsuper.db import connect
 from owsuper.db.clients import ClientQueries, NewRun
-from owsuper.db.group_commit import AsyncGroupCommit, GroupCommit
+from owsuper.db.group_commit import GroupCommit
 from owsuper.db.lists import ListQueries
 from owsuper.db.migrate import migrate
-from owsuper.db.pool import AsyncPool, Pool
+from owsuper.db.pool import Pool
 from owsuper.db.waits import Progress, Waits
 from owsuper.errors import DatabaseError, DatabaseUnreachable, MigrationError
 from owsuper.settings import Settings
 
 T = TypeVar("T")
 
-_CONNECTIONS: Final = 10  # of each colour; for async, in each event loop
+_CONNECTIONS: Final = 10
 _BUSY_FOR: Final = 30.0  # seconds to wait for one of them
+_MAX_IDLE: Final = 30.0  # seconds; every so often, one connection that was not needed is closed
+_PATIENCE: Final = 10.0  # seconds for a group of runs to be stored; then the next group goes
+_LARGE: Final = 65536  # bytes of input, with which a run keeps no others waiting
+_STOP: Final = 1.0  # seconds for threads to end before a fork
 _TRIES: Final = 3  # of one piece of work, while connections break under it
 
 # What a server says that is about to hang up, or back from a restart.
@@ -66,10 +72,17 @@ class Session:
             self._lease = embedded.acquire(embedded_directory)
         self.url = self._lease.url if self._lease else str(settings.database_url)
         self._name = f"owsuper: client {self._pid}"
-        self._pool = Pool(self._connect, _CONNECTIONS)
-        self._async_pools: dict[asyncio.AbstractEventLoop, AsyncPool] = {}
-        self._group_commit = GroupCommit(self._store)
-        self._async_group_commits: dict[asyncio.AbstractEventLoop, AsyncGroupCommit] = {}
+        self._pool = Pool(
+            self.url, application_name=self._name, size=_CONNECTIONS, max_idle=_MAX_IDLE
+        )
+        self._threads = CallThreads(_CONNECTIONS)
+        self._starts: GroupCommit[NewRun] = GroupCommit(
+            self._store,
+            key=lambda new: new.id,
+            drop_canceled=True,
+            patience=_PATIENCE,
+            thread_name="owsuper-start",
+        )
         self.queries = ClientQueries(settings.schema, settings.namespace)
         self.lists = ListQueries(settings.schema, settings.namespace)
         self._waits = Waits(settings.schema, settings.namespace)
@@ -104,52 +117,33 @@ class Session:
                     self.reached = True
                     return result
 
-    async def arun(
-        self, work: Callable[[AsyncConnection[Any]], Awaitable[T]], *, again: bool = True
-    ) -> T:
-        """Awaitable ``run``."""
-        pool = await self._async_pool()
-        left, deadlocks = _TRIES if again else 1, _DEADLOCKS
-        while True:
-            async with pool.connection(_BUSY_FOR) as conn:
-                try:
-                    result = await work(conn)
-                except psycopg.Error as error:
-                    if _is_useless(conn, error):
-                        await conn.close()
-                    left -= not isinstance(error, _ROLLED_BACK)
-                    deadlocks -= isinstance(error, _ROLLED_BACK)
-                    if not left or not deadlocks or not _is_passing(conn, error):
-                        raise self._explain(conn, error) from error
-                else:
-                    self.reached = True
-                    return result
+    async def arun(self, work: Callable[[Connection[Any]], T], *, again: bool = True) -> T:
+        """Awaitable ``run``; ``work`` is called in another thread."""
+        return await self._threads.run(partial(self.run, work, again=again))
+
+    async def acall(self, call: Callable[[], T]) -> T:
+        """What ``call()`` returns, in another thread. For work of several statements."""
+        return await self._threads.run(call)
 
     def start(self, new: NewRun) -> str:
         """Start a run; its id. Raises as ``run`` does."""
         if new.idempotency_key is not None:
             return self.run(self.queries.start(new).run)
-        self._group_commit.start(new)
+        if _is_large(new):
+            self._store([new])
+        else:
+            self._starts.commit(new)
         return new.id
 
     async def astart(self, new: NewRun) -> str:
         """Awaitable ``start``."""
-        if new.idempotency_key is not None:
-            return await self.arun(self.queries.start(new).arun)
-        loop = asyncio.get_running_loop()
-        if (group_commit := self._async_group_commits.get(loop)) is None:
-            await self._async_pool()  # which sees to the end of what belongs to this loop
-            group_commit = self._async_group_commits.setdefault(
-                loop, AsyncGroupCommit(self._astore)
-            )
-        await group_commit.start(new)
+        if new.idempotency_key is not None or _is_large(new):
+            return await self.arun(self.queries.start(new).run)
+        await self._starts.begin(new)
         return new.id
 
     def _store(self, new: Sequence[NewRun]) -> None:
         self.run(self.queries.start_many(new).run)
-
-    async def _astore(self, new: Sequence[NewRun]) -> None:
-        await self.arun(self.queries.start_many(new).arun)
 
     def outcome(self, run_id: str, timeout: float | None) -> Progress | None:
         """How a run ended, which may be waited for; None if there is no such run.
@@ -174,7 +168,7 @@ class Session:
         """Awaitable ``outcome``."""
         give_up = None if timeout is None else time.monotonic() + timeout
         try:
-            found = await self.arun(lambda conn: self._waits.alook(conn, [run_id]))
+            found = await self.acall(lambda: self._look([run_id]))
             if run_id not in found or found[run_id].ended:
                 return found.get(run_id)
         except Exception as error:
@@ -188,51 +182,28 @@ class Session:
 
     def sockets(self) -> list[int]:
         """The descriptors of all connections."""
-        found = self._pool.sockets() + self.waiter.sockets()
-        for pool in list(self._async_pools.values()):
-            found += pool.sockets()
-        return found
+        return self._pool.sockets() + self.waiter.sockets()
+
+    def suspend(self) -> None:
+        """Close idle connections and end their threads, before a fork. They come back when needed;
+        connections in use stay.
+        """
+        self._stop_threads()
+        self._pool.suspend()
 
     def close(self) -> None:
-        """Close everything, whatever the event loop; in a forked child, do nothing."""
+        """Close everything; in a forked child, do nothing."""
         if self._pid != os.getpid():
             return
         self.waiter.stop()
+        self._stop_threads()
         self._pool.close()
-        for loop in list(self._async_pools):
-            self._drop_pool(loop)
         if self._lease:
             self._lease.release()
 
-    def _connect(self) -> Connection[Any]:
-        return connect.connect(self.url, application_name=self._name)
-
-    async def _aconnect(self) -> AsyncConnection[Any]:
-        return await connect.aconnect(self.url, application_name=self._name)
-
-    async def _async_pool(self) -> AsyncPool:
-        loop = asyncio.get_running_loop()
-        if (pool := self._async_pools.get(loop)) is not None:
-            return pool
-        for other in list(self._async_pools):
-            if other.is_closed():  # without the rites that _close_with counts on
-                self._drop_pool(other)
-        pool = self._async_pools[loop] = AsyncPool(self._aconnect, _CONNECTIONS)
-        pool.keeper = self._close_with(loop)
-        await anext(pool.keeper)
-        return pool
-
-    async def _close_with(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
-        """An async generator in suspense: event loops close those when they end themselves."""
-        try:
-            yield
-        finally:
-            self._drop_pool(loop)
-
-    def _drop_pool(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._async_group_commits.pop(loop, None)
-        if (pool := self._async_pools.pop(loop, None)) is not None:
-            pool.close()
+    def _stop_threads(self) -> None:
+        self._threads.stop(_STOP)
+        self._starts.stop(_STOP)
 
     def _look(self, run_ids: list[str]) -> dict[str, Progress]:
         return self.run(lambda conn: self._waits.look(conn, run_ids))
@@ -253,9 +224,7 @@ class Session:
             notify=lambda text: self.run(lambda conn: self._waits.call_out(conn, text)),
         )
 
-    def _explain(
-        self, conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Error
-    ) -> Exception:
+    def _explain(self, conn: Connection[Any], error: psycopg.Error) -> Exception:
         """What to raise in the place of a driver's error that the user can do something about."""
         if isinstance(error, errors.ReadOnlySqlTransaction):
             return DatabaseUnreachable(
@@ -281,7 +250,7 @@ class Session:
         return error
 
 
-def _is_useless(conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Error) -> bool:
+def _is_useless(conn: Connection[Any], error: psycopg.Error) -> bool:
     """Whether another connection should be tried, although this one is open: the next may lead to
     the primary; and a pipeline in whose middle the server crashed cannot always be left.
     """
@@ -289,13 +258,17 @@ def _is_useless(conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Err
     return stuck or isinstance(error, errors.ReadOnlySqlTransaction)
 
 
-def _is_passing(conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Error) -> bool:
+def _is_passing(conn: Connection[Any], error: psycopg.Error) -> bool:
     """Whether the same may succeed the next time."""
     return isinstance(error, _ROLLED_BACK) or _is_lost(conn, error)
 
 
-def _is_lost(conn: Connection[Any] | AsyncConnection[Any], error: psycopg.Error) -> bool:
+def _is_lost(conn: Connection[Any], error: psycopg.Error) -> bool:
     return conn.pgconn.status != ConnStatus.OK or isinstance(error, _INTERRUPTIONS)
+
+
+def _is_large(new: NewRun) -> bool:
+    return new.input_json is not None and len(new.input_json) > _LARGE
 
 
 def _left(give_up: float | None) -> float | None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import orjson
-from psycopg import AsyncConnection, Connection
+from psycopg import Connection
 
 from owsuper.core.model import RunStatus
 from owsuper.db import times
@@ -51,17 +51,6 @@ class Operation(Generic[T]):
         with together, conn.transaction():
             cursors = [conn.execute(each.query, params) for each, params in self.calls]
         return self.parse([each.fetchall() if each.description else [] for each in cursors])
-
-    async def arun(self, conn: AsyncConnection[Any]) -> T:
-        """Awaitable ``run``."""
-        if len(self.calls) == 1:
-            [(statement, params)] = self.calls
-            cursor = await conn.execute(statement.query, params)
-            return self.parse([await cursor.fetchall() if cursor.description else []])
-        together = nullcontext() if is_pooled(conn) else conn.pipeline()
-        async with together, conn.transaction():
-            cursors = [await conn.execute(each.query, params) for each, params in self.calls]
-        return self.parse([await each.fetchall() if each.description else [] for each in cursors])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

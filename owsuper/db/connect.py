@@ -15,7 +15,7 @@ from owsuper.db import pooler, times
 from owsuper.errors import ConfigurationError, DatabaseUnreachable
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection, Connection
+    from psycopg import Connection
 
 # A peer that vanished without a word is noticed while a statement waits for its answer
 # (keepalives), and sooner while bytes wait for their acknowledgement (user timeout). The
@@ -55,18 +55,7 @@ def configure(conn: Connection[Any]) -> None:
         _adapt(conn, answer)
 
 
-async def aconfigure(conn: AsyncConnection[Any]) -> None:
-    """Set up a new async connection, as ``configure`` does a blocking one."""
-    await conn.set_autocommit(True)
-    conn.cursor_factory = psycopg.AsyncRawCursor
-    conn.adapters.register_loader("timestamptz", times.TimeLoader)
-    cursor = await conn.execute(pooler.opening(conn.pgconn.backend_pid))
-    answer = await cursor.fetchone()
-    if answer is not None and pooler.is_pooled(answer):
-        _adapt(conn, answer)
-
-
-def _adapt(conn: Connection[Any] | AsyncConnection[Any], answer: pooler.Answer) -> None:
+def _adapt(conn: Connection[Any], answer: pooler.Answer) -> None:
     from owsuper.db import pooled  # a supervisor has no use for it, nor for psycopg's cursors
 
     if mend := pooler.unfit(answer):
@@ -79,7 +68,7 @@ def _adapt(conn: Connection[Any] | AsyncConnection[Any], answer: pooler.Answer) 
     pooled.adapt(conn)
 
 
-def is_pooled(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
+def is_pooled(conn: Connection[Any]) -> bool:
     """Whether ``conn``, which is configured, goes through a connection pooler.
 
     If so, it must leave nothing in its session: no LISTEN, no lock, no setting.
@@ -102,21 +91,6 @@ def connect(url: str, *, application_name: str) -> Connection[Any]:
             configure(conn)
         except BaseException:
             conn.close()
-            raise
-    except OperationalError as exc:
-        raise explain_failure(exc, url) from exc
-    return conn
-
-
-async def aconnect(url: str, *, application_name: str) -> AsyncConnection[Any]:
-    """Open and configure an async connection; raises as ``connect`` does."""
-    info = conninfo(url, application_name=application_name)
-    try:
-        conn: AsyncConnection[Any] = await psycopg.AsyncConnection.connect(info, autocommit=True)
-        try:
-            await aconfigure(conn)
-        except BaseException:
-            await conn.close()
             raise
     except OperationalError as exc:
         raise explain_failure(exc, url) from exc

@@ -1,176 +1,278 @@
-"""Starting runs in company: callers of the same moment share a statement and a commit.
+"""Writes of the same moment share a statement, a round trip and a flush to disk.
 
-Each run that is stored by itself costs a round trip and a flush of the disk, and processor time
-on either side. So one caller stores at a time; who comes meanwhile waits, and then everybody
-who has gathered is stored together, by one of them. Nobody waits for company: a caller who
-is alone goes at once.
+Callers put an item into the queue. One of them commits for all who wait, the leader; when its
+own item is committed it hands over to the next in the queue. Nobody waits for others to come:
+a caller who is alone goes at once. Callers that await cannot lead, so a thread does it for them.
 
-What fails together is tried again by each caller alone, so that all of them learn what became
-of their own run. Trying again is harmless: a run's id is made before it is stored.
+Items that fail together are tried again one by one, so that each caller learns about its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import copy
 import threading
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, Final, Generic, TypeVar
 
-from owsuper.db.clients import NewRun
+from owsuper.errors import DatabaseUnreachable
 
-_MOST: Final = 64  # runs in a group
-_PATIENCE: Final = 10.0  # seconds to wait for one's turn
-_LARGE: Final = 65536  # bytes of input, with which a run keeps nobody waiting: it goes by itself
+T = TypeVar("T")
 
-
-def _locked() -> threading.Lock:
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
+_BATCH: Final = 64  # items in one statement
+_FOREVER: Final = -1.0  # seconds, as ``Lock.acquire`` has it
 
 
-@dataclass(slots=True, eq=False)
-class _Caller:
-    """One thread: ``turn`` is released when its run is stored, or it has a group to store."""
+class Caller(Generic[T]):
+    """An item on its way, and what became of it: ``error`` is None for success.
 
-    new: NewRun
-    turn: threading.Lock = field(default_factory=_locked)
-    group: list[_Caller] | None = None
-    stored: bool = False
+    A blocking caller sleeps on ``wake`` until its item is ``done``, or until it is to lead.
+    """
+
+    __slots__ = ("alone", "apart", "done", "error", "future", "item", "repeated", "taken", "wake")
+
+    def __init__(self, item: T, future: asyncio.Future[None] | None = None) -> None:
+        self.item = item
+        self.future = future
+        self.wake = threading.Lock()
+        self.wake.acquire()
+        self.taken = False  # it is in a batch
+        self.alone = False  # it must not share a batch
+        self.apart = False  # somebody other than the leader settles it
+        self.repeated = False  # an earlier try may have succeeded
+        self.done = False
+        self.error: BaseException | None = None
 
 
-class GroupCommit:
-    """For threads. ``store`` stores runs, all or none, and raises what callers should see.
+class GroupCommit(Generic[T]):
+    """Commits items through ``store``, which stores all of its items, or raises and stores none.
 
-    Who has waited ``patience`` seconds for the one before goes at last without having been told.
+    No batch has two items with the same ``key``. An item whose awaiting caller was canceled
+    before its batch began is left out if ``drop_canceled``. A blocking caller that has waited
+    ``patience`` seconds for its turn takes over from a leader that may be gone: it is thrown out
+    of its work by a signal handler, say. So two may lead at a time, if ``patience`` is given.
     """
 
     def __init__(
-        self, store: Callable[[Sequence[NewRun]], object], *, patience: float = _PATIENCE
+        self,
+        store: Callable[[Sequence[T]], object],
+        *,
+        key: Callable[[T], object],
+        drop_canceled: bool = False,
+        patience: float = _FOREVER,
+        thread_name: str,
     ) -> None:
         self._store = store
+        self._key = key
+        self._drop_canceled = drop_canceled
         self._patience = patience
-        self._lock = threading.Lock()
-        self._storing = False
-        self._waiting: deque[_Caller] = deque()
+        self._thread_name = thread_name
+        self._lock = threading.Lock()  # of all that follows
+        self._queue: list[Caller[T]] = []
+        self._leader: object = None  # a Caller, or the thread's queue of calls
+        self._thread: threading.Thread | None = None
+        self._calls: SimpleQueue[bool] = SimpleQueue()  # to the thread: lead, or stop
 
     @property
     def waiting(self) -> int:
-        """How many callers wait to be stored in the next group."""
-        return len(self._waiting)
+        """How many items wait for the next batch."""
+        return len(self._queue)
 
-    def start(self, new: NewRun) -> None:
-        """Store this run; raises what ``store`` raises for it."""
-        if _is_large(new):
-            self._store([new])
-            return
-        me = _Caller(new)
+    def commit(self, item: T) -> None:
+        """Make ``item`` durable; blocks. Raises what went wrong with it."""
+        caller = Caller(item)
         with self._lock:
-            if self._storing:
-                self._waiting.append(me)
-            else:
-                self._storing = True
-                me.group = [me]
-        if me.group is None:
-            self._wait(me)
-        if me.group is not None:
-            self._go(me.group)
-        if not me.stored:
-            self._store([new])
+            self._queue.append(caller)
+            leads = self._leader is None
+            if leads:
+                self._leader = caller
+        while not caller.done:
+            if not leads:
+                self._wait(caller)
+                leads = self._leader is caller
+            if leads:
+                self._lead(caller)
+                leads = False
+        if caller.error is not None:
+            raise caller.error
 
-    def _wait(self, me: _Caller) -> None:
+    def begin(self, item: T) -> asyncio.Future[None]:
+        """Make ``item`` durable, as ``commit`` does, for the running event loop."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_retrieve)
+        with self._lock:
+            self._queue.append(Caller(item, future))
+            if self._leader is None:
+                self._call_thread()
+        return future
+
+    def stop(self, timeout: float | None = None) -> None:
+        """End the thread within ``timeout`` seconds, or when it has led. It starts again when
+        needed.
+        """
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._calls.put(False)
+            self._calls = SimpleQueue()
+        if thread is not None:
+            thread.join(timeout)
+
+    # --- who leads -------------------------------------------------------------------------
+
+    def _wait(self, caller: Caller[T]) -> None:
+        """Until ``caller`` is done or leads."""
         try:
-            while not me.turn.acquire(timeout=self._patience):
+            while not caller.wake.acquire(timeout=self._patience):
                 with self._lock:
-                    if me in self._waiting:
-                        # Whoever was to hand over is slow, or gone: thrown out by a signal's
-                        # handler, say. This one takes over; two at a time harm nobody.
-                        self._waiting.remove(me)
-                        me.group = [me]
+                    if not caller.taken:
+                        self._leader = caller
                         return
-        except BaseException:  # KeyboardInterrupt; the others may count on us by now
+        except BaseException:  # KeyboardInterrupt
             with self._lock:
-                if me.group is None and me in self._waiting:
-                    self._waiting.remove(me)
-            if me.group is not None:
-                self._leave(me.group)
+                if caller in self._queue:
+                    self._queue.remove(caller)
+            self._hand_over(caller)
             raise
 
-    def _go(self, group: list[_Caller]) -> None:
+    def _lead(self, leader: Caller[T]) -> None:
+        """Commit what waits until the leader's own item is in a batch; then hand over."""
         try:
-            self._store([each.new for each in group])
-            for each in group:
-                each.stored = True
-        except Exception:
-            if len(group) == 1:
-                raise
+            while self._leader is leader and not leader.taken:
+                self._serve(leader)
         finally:
-            self._leave(group)
+            self._hand_over(leader)
 
-    def _leave(self, group: list[_Caller]) -> None:
-        """Wake whoever is to store the next group, and the others of this one."""
+    def _lead_for_others(self, calls: SimpleQueue[bool]) -> None:
+        while calls.get():
+            while self._leader is calls:
+                self._serve(None)
+                self._hand_over(calls)
+
+    def _hand_over(self, leader: object) -> None:
+        """Have the next in the queue lead, if ``leader`` still does."""
         with self._lock:
-            following = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
-            self._storing = bool(following)
-            if following:
-                following[0].group = following
-        for each in (*following[:1], *group[1:]):
-            each.turn.release()
+            if self._leader is not leader:
+                return
+            if not self._queue:
+                self._rest()
+                self._leader = None
+            elif self._queue[0].future is None:
+                self._leader = self._queue[0]
+                _wake(self._queue[0])
+            elif leader is not self._calls:
+                self._call_thread()
 
+    def _call_thread(self) -> None:
+        """Have the thread lead. The lock is held."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._lead_for_others,
+                args=(self._calls,),
+                name=self._thread_name,
+                daemon=True,
+            )
+            self._thread.start()
+        self._leader = self._calls
+        self._calls.put(True)
 
-class AsyncGroupCommit:
-    """For the tasks of one event loop."""
+    # --- one batch -------------------------------------------------------------------------
 
-    def __init__(self, store: Callable[[Sequence[NewRun]], Awaitable[object]]) -> None:
-        self._store = store
-        self._storing = False
-        self._waiting: deque[tuple[NewRun, asyncio.Future[bool]]] = deque()
-        self._group: asyncio.Task[None] | None = None  # the loop itself keeps no hold of it
-
-    @property
-    def waiting(self) -> int:
-        """How many callers wait to be stored in the next group."""
-        return len(self._waiting)
-
-    async def start(self, new: NewRun) -> None:
-        """Store this run; raises what ``store`` raises for it."""
-        if _is_large(new):
-            await self._store([new])
-        elif self._storing:
-            stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            self._waiting.append((new, stored))
-            if not await stored:
-                await self._store([new])
-        else:
-            self._storing = True
-            try:
-                await self._store([new])
-            finally:
-                self._leave()
-
-    def _leave(self) -> None:
-        there = [each for each in self._waiting if not each[1].done()]  # the others are canceled
-        group, self._waiting = there[:_MOST], deque(there[_MOST:])
-        self._storing = bool(group)
-        if group:
-            # A task of its own: any of the callers may be canceled, and harm no other.
-            self._group = asyncio.get_running_loop().create_task(self._go(group))
-
-    async def _go(self, group: list[tuple[NewRun, asyncio.Future[bool]]]) -> None:
-        done = False
+    def _serve(self, leader: Caller[T] | None) -> None:
+        """Commit the next batch and tell its callers. Only the leader calls this."""
+        batch = self._next_batch()
+        if not batch:
+            return
         try:
-            with contextlib.suppress(Exception):  # each sees for itself
-                await self._store([new for new, _ in group])
-                done = True
-        finally:
-            for _, stored in group:
-                if not stored.done():
-                    stored.set_result(done)
-            self._leave()
+            self._commit(batch)
+        except DatabaseUnreachable as exc:
+            for caller in batch:
+                caller.error = copy.copy(exc)  # several threads raise it
+                caller.error.__cause__ = exc.__cause__
+        except Exception as exc:
+            if len(batch) > 1:
+                self._try_alone(batch)
+                return
+            batch[0].error = exc
+        except BaseException as exc:  # KeyboardInterrupt; it is the leader's
+            self._try_alone([caller for caller in batch if caller is not leader])
+            if leader in batch:
+                leader.error = exc
+                leader.done = True
+            raise
+        settle([caller for caller in batch if not caller.apart])
+
+    def _commit(self, batch: Sequence[Caller[T]]) -> None:
+        """Store a batch; raises what went wrong with it."""
+        self._store([caller.item for caller in batch])
+
+    def _next_batch(self) -> list[Caller[T]]:
+        """The next in the queue, up to a second one of the same key: those must follow on."""
+        batch: list[Caller[T]] = []
+        keys: set[Any] = set()
+        passed = 0
+        with self._lock:
+            for caller in self._queue:
+                if self._drop_canceled and caller.future is not None and caller.future.cancelled():
+                    passed += 1
+                    continue
+                key = self._key(caller.item)
+                if len(batch) == _BATCH or key in keys or (batch and caller.alone):
+                    break
+                keys.add(key)
+                caller.taken = True
+                batch.append(caller)
+                passed += 1
+                if caller.alone:
+                    break
+            del self._queue[:passed]
+        return batch
+
+    def _try_alone(self, callers: Iterable[Caller[T]]) -> None:
+        """Put these back to the front of the queue, where each gets a batch of its own."""
+        again = [caller for caller in callers if not caller.done]
+        for caller in again:
+            caller.alone, caller.taken = True, False
+        with self._lock:
+            self._queue[:0] = again
+
+    def _rest(self) -> None:
+        """Called with the lock held when nothing is left to commit."""
 
 
-def _is_large(new: NewRun) -> bool:
-    return new.input_json is not None and len(new.input_json) > _LARGE
+def settle(callers: Iterable[Caller[Any]]) -> None:
+    """Tell the callers that it is over: the awaiting ones with one hop to each loop."""
+    loops: dict[asyncio.AbstractEventLoop, list[Caller[Any]]] = {}
+    for caller in callers:
+        caller.done = True
+        if caller.future is None:
+            _wake(caller)
+        else:
+            loops.setdefault(caller.future.get_loop(), []).append(caller)
+    for loop, awaiting in loops.items():
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(_resolve, awaiting)
+
+
+def _wake(caller: Caller[Any]) -> None:
+    with suppress(RuntimeError):  # it is awake
+        caller.wake.release()
+
+
+def _resolve(callers: Sequence[Caller[Any]]) -> None:
+    for caller in callers:
+        future = caller.future
+        assert future is not None
+        if future.done():
+            continue
+        if caller.error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(caller.error)
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    """Mark the error as seen: a caller that was canceled does not come back for it."""
+    if not future.cancelled():
+        future.exception()

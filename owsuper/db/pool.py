@@ -1,88 +1,143 @@
-"""Connections that are opened when needed and kept for the next caller.
+"""The connections of one process, kept by psycopg_pool.
 
-Nothing runs in the background: a caller who finds no idle connection opens one itself, and so
-gets the server's own reason when that fails. The last one used is taken first, so that a
-quiet program keeps one connection busy and leaves the others alone, which may then be shed.
+The library opens connections in a thread, and tells a caller only that none became free. So
+``Pool`` makes the first connection itself, in the caller's thread, and a failure there has the
+server's own reason. Every pool of the library keeps the reason of its last failure, too.
+
+A connection that broke casts doubt on all others of its pool: after a restart of the server
+they are all dead, and the library would find that out one by one, pausing for 1, 2, 4 s in
+between. So the pool is closed as a whole, and the next caller opens another.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import logging
 import select
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Self, cast
+from weakref import WeakSet
 
-from psycopg import AsyncConnection, Connection
+from psycopg import Connection
 from psycopg.pq import ConnStatus, TransactionStatus
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
+from owsuper.db import connect
 from owsuper.errors import DatabaseUnreachable
 
-C = TypeVar("C", Connection[Any], AsyncConnection[Any])
+_NAME: Final = "owsuper"
+_JOIN: Final = 2.0  # seconds for the pool's threads to end; one may be connecting
+_SHORTEST: Final = 0.001  # seconds; the library takes no less for a connection that is idle
+
+_log = logging.getLogger("psycopg.pool")
 
 
-class _Stack(Generic[C]):
-    """The open connections; safe to use from several threads, and without an event loop."""
-
-    def __init__(self) -> None:
-        self._idle: list[tuple[C, float]] = []  # and since when; the longest idle first
-        self._open: set[C] = set()
-        self.closed = False
-
-    def sockets(self) -> list[int]:
-        """The sockets of all connections, in use or idle."""
-        return [conn.pgconn.socket for conn in self._open if conn.pgconn.status == ConnStatus.OK]
-
-    def close(self) -> None:
-        """Close what is idle now, and what is in use when it is given back."""
-        self.closed = True
-        with contextlib.suppress(IndexError):
-            while True:
-                self._drop(self._idle.pop()[0])
-
-    def shed(self, seconds: float) -> None:
-        """Close what has been idle for so many seconds."""
-        before = time.monotonic() - seconds
-        with contextlib.suppress(IndexError):  # another thread may take the last one
-            while self._idle[0][1] <= before:
-                conn, since = self._idle.pop(0)
-                if since > before:  # another thread did
-                    self._idle.insert(0, (conn, since))
-                    break
-                self._drop(conn)
-
-    def _reuse(self) -> C | None:
-        """An idle connection that is still whole."""
-        with contextlib.suppress(IndexError):  # another thread may take the last one
-            while True:
-                conn, _ = self._idle.pop()
-                if _is_alive(conn):
-                    return conn
-                self._drop(conn)
-        return None
-
-    def _give_back(self, conn: C) -> None:
-        if conn.pgconn.transaction_status != TransactionStatus.IDLE:
-            self._drop(conn)  # broken, or left in the middle of something
-            return
-        self._idle.append((conn, time.monotonic()))
-        if self.closed:
-            self.close()
-
-    def _drop(self, conn: C) -> None:
-        self._open.discard(conn)
-        conn.pgconn.finish()  # what close() does in the end, whatever the colour
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """Whether a record of psycopg_pool is about a pool of the program's own."""
+    about = record.args[0] if isinstance(record.args, tuple) and record.args else ""
+    ours = str(record.threadName).startswith(_NAME) or str(about).startswith(_NAME)
+    return not ours
 
 
-class Pool(_Stack[Connection[Any]]):
-    """At most ``size`` blocking connections, shared by the threads of this process."""
+# Failures reach the callers as exceptions. At level INFO, each connection that is lent makes
+# three lines, and even the lines that a filter drops cost time.
+_log.addFilter(_is_not_ours)
+if _log.level == logging.NOTSET:
+    _log.setLevel(logging.WARNING)
 
-    def __init__(self, connect: Callable[[], Connection[Any]], size: int) -> None:
-        super().__init__()
-        self._connect = connect
-        self._places = threading.Semaphore(size)
+
+class _PoolConnection(Connection[Any]):
+    """What a pool of the library opens."""
+
+    @classmethod
+    def connect(cls, conninfo: str = "", *, opener: _Opener, **_: Any) -> Self:  # type: ignore[override]
+        return cast(Self, opener.open())
+
+
+class _Opener:
+    """Opens the connections of one pool and keeps the reason of the last failure."""
+
+    def __init__(self, open_connection: Callable[[], Connection[Any]]) -> None:
+        self._open_connection = open_connection
+        self._failure: Exception | None = None
+        self.first: Connection[Any] | None = None
+
+    def open(self) -> Connection[Any]:
+        """``first``, the connection that was made in advance, or another."""
+        conn, self.first = self.first, None
+        if conn is not None:
+            return conn
+        try:
+            conn = self._open_connection()
+        except Exception as exc:
+            self._failure = exc
+            raise
+        self._failure = None
+        return conn
+
+    def discard(self) -> None:
+        """Close the connection that was made in advance, if no caller came for it."""
+        conn, self.first = self.first, None
+        if conn is not None:
+            conn.close()
+
+    def failure_again(self) -> Exception | None:
+        """Why the last attempt failed, if it did."""
+        return None if self._failure is None else _again(self._failure)
+
+
+class _Connections(ConnectionPool[Connection[Any]]):
+    """A pool of the library, with our settings."""
+
+    def __init__(self, opener: _Opener, size: int, max_idle: float) -> None:
+        self.opener = opener
+        super().__init__(
+            connection_class=_PoolConnection,
+            kwargs={"opener": opener},
+            name=_NAME,
+            min_size=0,
+            max_size=size,
+            max_idle=max_idle,
+            num_workers=1,
+            reconnect_timeout=0,  # a failed attempt makes way for the next at once
+            reconnect_failed=_close_if_empty,
+            open=True,
+        )
+
+    def end(self, join: float) -> None:
+        """Close what is idle; wait ``join`` seconds for the threads to end."""
+        self.close(join)
+        self.opener.discard()
+
+
+def _close_if_empty(pool: ConnectionPool[Any]) -> None:
+    """After a failed attempt, called by the pool's own thread: if nobody has a connection that
+    those who wait could get, tell them now.
+    """
+    if pool.get_stats()["pool_size"] == 0:
+        threading.Thread(target=pool.close, name=f"{_NAME}-closing", daemon=True).start()
+
+
+class Pool:
+    """At most ``size`` blocking connections, shared by the threads of this process.
+
+    Connections that nobody needs are closed one by one, every ``max_idle`` seconds.
+    """
+
+    def __init__(self, url: str, *, application_name: str, size: int, max_idle: float) -> None:
+        self._url = url
+        self._application_name = application_name
+        self._size = size
+        self._max_idle = max_idle
+        self._opening = threading.Lock()
+        self._attempts = 0
+        self._failure: Exception | None = None  # of the last attempt
+        self._connections: _Connections | None = None
+        self._lent: dict[Connection[Any], _Connections] = {}
+        self._open: WeakSet[Connection[Any]] = WeakSet()
+        self._closed = False
 
     @contextlib.contextmanager
     def connection(self, timeout: float) -> Iterator[Connection[Any]]:
@@ -94,70 +149,111 @@ class Pool(_Stack[Connection[Any]]):
             self.give(conn)
 
     def take(self, timeout: float) -> Connection[Any]:
-        """A connection in no transaction, to be given back.
+        """A connection in no transaction, to be given back with ``give``.
 
-        Raises DatabaseUnreachable, also when none became free within ``timeout`` seconds.
+        Raises DatabaseUnreachable if the server cannot be reached, or no connection becomes free
+        within ``timeout`` seconds; ConfigurationError as ``connect`` does.
         """
-        if not self._places.acquire(timeout=timeout):
-            raise _all_busy(timeout)
-        try:
-            conn = self._reuse()
-            if conn is None:
-                conn = self._connect()
-                self._open.add(conn)
-        except BaseException:
-            self._places.release()
-            raise
-        return conn
+        give_up = time.monotonic() + timeout
+        while not self._closed:
+            connections = self._connections
+            if connections is None or not self._open:
+                connections = self._start()
+            try:
+                conn = connections.getconn(max(_SHORTEST, give_up - time.monotonic()))
+            except PoolTimeout:
+                raise connections.opener.failure_again() or _all_busy(timeout) from None
+            except PoolClosed:  # somebody found it broken
+                self._retire(connections)
+            else:
+                if _is_alive(conn):
+                    self._lent[conn] = connections
+                    return conn
+                self._retire(connections)
+                connections.putconn(conn)
+        return self._connect()
 
     def give(self, conn: Connection[Any]) -> None:
-        """Give back what was taken; what is broken is dropped."""
-        try:
-            self._give_back(conn)
-        finally:
-            self._places.release()
+        """Give back what was taken; what is broken or in a transaction is closed."""
+        connections = self._lent.pop(conn, None)
+        if connections is None:  # taken after the end
+            conn.close()
+            return
+        if conn.pgconn.transaction_status != TransactionStatus.IDLE:
+            conn.close()
+            self._retire(connections)
+        connections.putconn(conn)
 
+    def suspend(self) -> None:
+        """Close what is idle now, and what is in use when it is given back; end the threads.
 
-class AsyncPool(_Stack[AsyncConnection[Any]]):
-    """At most ``size`` async connections, shared by the tasks of one event loop.
+        The next caller opens connections again.
+        """
+        with self._opening:
+            connections, self._connections = self._connections, None
+        if connections is not None:
+            connections.end(_JOIN)
 
-    ``keeper`` is a place for whatever ties the pool to that loop.
-    """
+    def close(self) -> None:
+        """As ``suspend``, for good: whoever takes a connection now gets one that is not kept."""
+        self._closed = True
+        self.suspend()
 
-    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection[Any]]], size: int) -> None:
-        super().__init__()
-        self._connect = connect
-        self._places = asyncio.Semaphore(size)
-        self.keeper: AsyncGenerator[None, None] | None = None
+    def sockets(self) -> list[int]:
+        """The sockets of all connections, in use or idle."""
+        return [
+            conn.pgconn.socket for conn in list(self._open) if conn.pgconn.status == ConnStatus.OK
+        ]
 
-    @contextlib.asynccontextmanager
-    async def connection(self, timeout: float) -> AsyncIterator[AsyncConnection[Any]]:
-        """A connection in no transaction; raises as ``Pool.connection`` does."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._places.acquire()
-        except TimeoutError:
-            raise _all_busy(timeout) from None
-        try:
-            conn = self._reuse()
-            if conn is None:
-                conn = await self._connect()
-                self._open.add(conn)
+    def _connect(self) -> Connection[Any]:
+        conn = connect.connect(self._url, application_name=self._application_name)
+        self._open.add(conn)
+        return conn
+
+    def _start(self) -> _Connections:
+        """The pool, with its first connection. One caller tries to connect, the others share the
+        outcome: by themselves they might wait for one time-out after the other.
+        """
+        attempts = self._attempts
+        with self._opening:
+            connections = self._connections
+            if connections is not None and self._open:
+                return connections
+            if self._attempts != attempts and self._failure is not None:
+                raise _again(self._failure)
+            self._attempts += 1
             try:
-                yield conn
-            finally:
-                self._give_back(conn)
-        finally:
-            self._places.release()
+                first = self._connect()
+            except Exception as exc:
+                self._failure = exc
+                raise
+            self._failure = None
+            if connections is None or connections.closed:
+                opener = _Opener(self._connect)
+                connections = self._connections = _Connections(opener, self._size, self._max_idle)
+            connections.opener.first = first
+            return connections
+
+    def _retire(self, connections: _Connections) -> None:
+        """Have nobody take from this pool again; those who wait for it take from the next."""
+        with self._opening:
+            if self._connections is connections:
+                self._connections = None
+        connections.end(0)
 
 
-def _is_alive(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
+def _is_alive(conn: Connection[Any]) -> bool:
     """Whether an idle connection is whole: a server that hung up left an EOF to be read."""
     if conn.pgconn.status != ConnStatus.OK:
         return False
     readable = select.poll()  # not select(): descriptors may be above 1023
     readable.register(conn.pgconn.socket, select.POLLIN)
     return not readable.poll(0)
+
+
+def _again(failure: Exception) -> Exception:
+    """The same error for another thread, which gives it a traceback of its own."""
+    return type(failure)(*failure.args)
 
 
 def _all_busy(timeout: float) -> DatabaseUnreachable:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor
+from psycopg import Connection, RawCursor
 from psycopg.abc import Params
 from psycopg.pq import TransactionStatus
 from psycopg.rows import Row
@@ -21,18 +21,15 @@ from psycopg.rows import Row
 from owsuper.db.pooler import LOCAL
 
 
-def adapt(conn: Connection[Any] | AsyncConnection[Any]) -> None:
+def adapt(conn: Connection[Any]) -> None:
     """Have ``conn`` use it right behind a pooler."""
     conn.prepare_threshold = None
-    if isinstance(conn, Connection):
-        conn.cursor_factory = PooledCursor
-    else:
-        conn.cursor_factory = AsyncPooledCursor
+    conn.cursor_factory = PooledCursor
 
 
-def is_adapted(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
+def is_adapted(conn: Connection[Any]) -> bool:
     """Whether ``adapt`` was needed for ``conn``."""
-    return conn.cursor_factory in (PooledCursor, AsyncPooledCursor)
+    return conn.cursor_factory is PooledCursor
 
 
 class PooledCursor(RawCursor[Row]):
@@ -53,23 +50,5 @@ class PooledCursor(RawCursor[Row]):
             return super().execute(query, params, prepare=prepare, binary=binary)
 
 
-class AsyncPooledCursor(AsyncRawCursor[Row]):
-    """Awaitable ``PooledCursor``."""
-
-    async def execute(
-        self,
-        query: Any,
-        params: Params | None = None,
-        *,
-        prepare: bool | None = None,
-        binary: bool | None = None,
-    ) -> Self:
-        if not _stands_alone(self.connection):
-            return await super().execute(query, params, prepare=prepare, binary=binary)
-        async with self.connection.transaction():
-            await AsyncRawCursor(self.connection).execute(LOCAL)
-            return await super().execute(query, params, prepare=prepare, binary=binary)
-
-
-def _stands_alone(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
+def _stands_alone(conn: Connection[Any]) -> bool:
     return conn.pgconn.transaction_status == TransactionStatus.IDLE

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import AsyncConnection, Connection
+from psycopg import Connection
 
 from owsuper.core.model import RunStatus
 from owsuper.db.listen import results_channel
@@ -71,13 +71,6 @@ class Waits:
     def look(self, conn: Connection[Any], run_ids: Collection[str]) -> dict[str, Progress]:
         """How far these runs are, by id. One that does not exist is not among them."""
         return {row[0]: Progress(*row) for row in self._execute(conn, self._look, run_ids)}
-
-    async def alook(
-        self, conn: AsyncConnection[Any], run_ids: Collection[str]
-    ) -> dict[str, Progress]:
-        """Awaitable ``look``."""
-        cursor = await conn.execute(self._look.query, (self._namespace, list(run_ids)))
-        return {row[0]: Progress(*row) for row in await cursor.fetchall()}
 
     def _execute(
         self, conn: Connection[Any], statement: Statement, run_ids: Collection[str]

@@ -42,36 +42,65 @@ def test_a_forked_process_that_ends_leaves_the_connections_of_its_parent_alone(
 ) -> None:
     said = run_program(
         """
-        def backend(conn):
-            return conn.execute("SELECT pg_backend_pid()").fetchone()[0]
+        def fork(conn):
+            backend = "SELECT pg_backend_pid()"
+            before = conn.execute(backend).fetchone()
+            in_child(lambda: None)
+            in_child(lambda: ow.close())
+            in_child(lambda: ow.run_workflow("child"))
+            return before == conn.execute(backend).fetchone()
 
         ow.run_workflow("before")
-        session = ow._database.session()
-        before = session.run(backend)
-        in_child(lambda: None)
-        in_child(lambda: ow.close())
-        in_child(lambda: ow.run_workflow("child"))
-        print(before == session.run(backend))
+        print(ow._database.session().run(fork))  # while the connection is in use
+        ow.run_workflow("after")
         """
     )
     assert said == ["True"]
 
 
+def test_before_a_fork_idle_connections_are_closed_and_their_threads_end(
+    run_program: RunProgram,
+) -> None:
+    said = run_program(
+        """
+        ow.run_workflow("before")
+        asyncio.run(ow.arun_workflow("before"))
+        asyncio.run(ow.get_run(ow.run_workflow("before").id).astatus())
+        threads = []
+        in_child(lambda: threads.append(threading.active_count()))
+        print(threading.active_count(), len(ow._database.session().sockets()))
+        ow.run_workflow("after")
+        asyncio.run(ow.arun_workflow("after"))
+        """
+    )
+    assert said == ["1", "0"]
+
+
 def test_a_child_of_an_event_loop_and_its_parent_both_go_on(
     run_program: RunProgram, rows: Rows
 ) -> None:
+    """The child must not end by way of the loop: that has one epoll with its copy."""
     run_program(
         """
+        def leave(work):
+            work()
+            os._exit(0)
+
         async def main():
             await ow.arun_workflow("before")
-            in_child(lambda: None)
-            in_child(lambda: ow.run_workflow("child"))
+            in_child(lambda: leave(lambda: None))
+            in_child(lambda: leave(lambda: ow.run_workflow("child")))
+            in_child(lambda: leave(lambda: threading.Thread(target=in_another_loop).run()))
             await ow.arun_workflow("parent")
+
+        def in_another_loop():
+            asyncio.events._set_running_loop(None)
+            asyncio.run(ow.get_run(ow.run_workflow("child").id).astatus())
 
         asyncio.run(main())
         """
     )
-    assert rows.count() == 3
+    assert rows.count() == 4
 
 
 def test_a_child_is_forked_while_others_use_and_wait(run_program: RunProgram, rows: Rows) -> None:
@@ -152,12 +181,12 @@ def test_the_server_notices_the_death_of_a_parent_whose_fork_lives_on(
 # --- event loops -----------------------------------------------------------------------------
 
 
-def test_every_event_loop_closes_its_connections_when_it_ends(
+def test_one_event_loop_after_the_other_uses_the_same_connections(
     run_program: RunProgram, rows: Rows
 ) -> None:
     said = run_program(
         """
-        def open_now(conn):
+        def others(conn):
             return conn.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
                 " AND application_name = 'owsuper: client ' || $1", [str(os.getpid())]
@@ -169,16 +198,14 @@ def test_every_event_loop_closes_its_connections_when_it_ends(
         for _ in range(3):
             asyncio.run(main())
         time.sleep(0.2)
-        print(ow._database.session().run(open_now))
+        print(ow._database.session().run(others))
         """
     )
     assert rows.count() == 15
     assert said == ["0"]
 
 
-def test_two_event_loops_at_once_do_not_share_connections(
-    run_program: RunProgram, rows: Rows
-) -> None:
+def test_two_event_loops_at_once_get_along(run_program: RunProgram, rows: Rows) -> None:
     run_program(
         """
         async def main():
@@ -193,6 +220,28 @@ def test_two_event_loops_at_once_do_not_share_connections(
         """
     )
     assert rows.count() == 40
+
+
+def test_an_event_loop_that_is_closed_while_it_waits_does_no_harm(run_program: RunProgram) -> None:
+    run_program(
+        """
+        async def main():
+            loop = asyncio.get_running_loop()
+            handle = await ow.arun_workflow("loop")
+            for call in (ow.arun_workflow("loop"), handle.astatus(), handle.aresult()):
+                task = loop.create_task(call)
+                await asyncio.sleep(0)
+                task._log_destroy_pending = False
+                tasks.append(task)
+
+        tasks = []
+        for _ in range(5):
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(main())
+            loop.close()
+        time.sleep(0.5)
+        """
+    )
 
 
 def test_an_event_loop_that_is_never_closed_does_no_harm(run_program: RunProgram) -> None:
@@ -225,14 +274,14 @@ def test_a_canceled_start_gives_its_connection_back_or_up(
     assert rows.count() >= 20
 
 
-def test_an_application_without_async_calls_opens_no_async_pool(run_program: RunProgram) -> None:
+def test_a_sync_application_has_no_threads_of_an_async_one(run_program: RunProgram) -> None:
     said = run_program(
         """
         ow.run_workflow("sync")
-        print(len(ow._database.session()._async_pools), threading.active_count())
+        print(*sorted(thread.name for thread in threading.enumerate()))
         """
     )
-    assert said == ["0", "1"]
+    assert said == ["MainThread", "owsuper-scheduler", "owsuper-worker-0"]
 
 
 # --- threads and ends ------------------------------------------------------------------------

@@ -497,15 +497,12 @@ def test_a_server_that_crashes_in_the_middle_of_a_pipeline_is_asked_again(
             raise psycopg.OperationalError("cannot exit pipeline mode while busy")
         return "done"
 
-    async def awork(conn: Any) -> str:
-        return work(conn)
-
     assert session.run(work) == "done"
     assert tried[0].closed
 
     async def run() -> tuple[str, bool]:
         tried.clear()
         session = await ow._database.asession()
-        return await session.arun(awork), tried[0].closed
+        return await session.arun(work), tried[0].closed
 
     assert asyncio.run(run()) == ("done", True)

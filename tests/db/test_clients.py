@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,17 +19,11 @@ T = TypeVar("T")
 Perform = Callable[[Operation[T]], T]
 
 
-@pytest.fixture(params=["blocking", "async"])
-def perform(request: pytest.FixtureRequest, database_url: str) -> Iterator[Perform[Any]]:
-    """Performs an operation in either colour."""
-    if request.param == "blocking":
-        with connect.connect(database_url, application_name="owsuper test") as conn:
-            yield lambda operation: operation.run(conn)
-        return
-    with asyncio.Runner() as runner:
-        aconn = runner.run(connect.aconnect(database_url, application_name="owsuper test"))
-        yield lambda operation: runner.run(operation.arun(aconn))
-        runner.run(aconn.close())
+@pytest.fixture
+def perform(database_url: str) -> Iterator[Perform[Any]]:
+    """Performs an operation."""
+    with connect.connect(database_url, application_name="owsuper test") as conn:
+        yield lambda operation: operation.run(conn)
 
 
 @pytest.fixture

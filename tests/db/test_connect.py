@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 from contextlib import closing
@@ -22,16 +21,6 @@ def test_a_connection_commits_each_statement_and_speaks_dollars(database_url: st
         assert row.fetchone() == (2, "app")
         for name, value in [("enable_seqscan", "off"), ("jit", "off"), ("TimeZone", "UTC")]:
             assert conn.execute("SELECT current_setting($1)", [name]).fetchone() == (value,)
-
-
-def test_an_async_connection_is_set_up_alike(database_url: str) -> None:
-    async def main() -> tuple[object, ...] | None:
-        async with await connect.aconnect(database_url, application_name="app") as conn:
-            assert conn.autocommit
-            cursor = await conn.execute("SELECT $1::int, current_setting('jit')", [1])
-            return await cursor.fetchone()
-
-    assert asyncio.run(main()) == (1, "off")
 
 
 def test_the_database_keeps_its_defaults_from_spoiling_ours(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +11,6 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
-from tests.db.test_link import ECHO, Owner
 
 from owsuper.core.pages import Position, Window
 from owsuper.db import connect
@@ -22,6 +20,7 @@ from owsuper.db.nonblocking import NonblockingConnection
 from owsuper.db.statement import Statement
 from owsuper.errors import ConfigurationError, DatabaseUnreachable
 from tests.db.rows import Tables
+from tests.db.test_nonblocking import ECHO, Owner
 from tests.fixtures.pgbouncer import POOL_SIZE, PgBouncer, StartPgBouncer
 
 SETTING = Statement("setting", "SELECT current_setting($1)")
@@ -38,12 +37,6 @@ def test_a_pooler_in_between_is_noticed(database_url: str, pgbouncer: PgBouncer)
         with closing(connect.connect(url, application_name="app")) as conn:
             assert connect.is_pooled(conn) is expected
 
-        async def main(url: str = url) -> bool:
-            async with await connect.aconnect(url, application_name="app") as conn:
-                return connect.is_pooled(conn)
-
-        assert asyncio.run(main()) is expected
-
 
 def test_nothing_is_left_in_the_poolers_sessions(
     pooled: psycopg.Connection, pgbouncer: PgBouncer
@@ -57,16 +50,6 @@ def test_statements_are_planned_as_on_a_direct_connection(pooled: psycopg.Connec
     for name in ("enable_seqscan", "jit"):
         row = pooled.execute("SELECT current_setting($1)", [name]).fetchone()
         assert row == ("off",)
-
-
-def test_awaited_statements_are_planned_likewise(pgbouncer: PgBouncer) -> None:
-    async def main() -> object:
-        async with await connect.aconnect(pgbouncer.url, application_name="app") as conn:
-            cursor = await conn.execute("SELECT current_setting($1), $2::int", ["jit", 2])
-            return await cursor.fetchone()
-
-    assert asyncio.run(main()) == ("off", 2)
-    assert pgbouncer.leftovers() == []
 
 
 def test_an_error_is_that_of_the_statement_and_the_connection_goes_on(

@@ -2,47 +2,83 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from owsuper.db import connect
 from owsuper.db.pool import Pool
-from owsuper.errors import DatabaseUnreachable
+from owsuper.errors import ConfigurationError, DatabaseUnreachable
+from tests.fixtures.proxy import Proxy
+
+NAME = "owsuper test of pools"
+OPEN = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+NOBODY = "postgresql://127.0.0.1:1/nowhere"
 
 
 @pytest.fixture
 def pool(database_url: str) -> Iterator[Pool]:
-    pool = Pool(lambda: connect.connect(database_url, application_name="pool"), 2)
+    pool = Pool(database_url, application_name=NAME, size=2, max_idle=60)
     yield pool
     pool.close()
+
+
+@pytest.fixture(autouse=True)
+def silence(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """The library tells nobody but us."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    assert [record for record in caplog.records if record.name == "psycopg.pool"] == []
 
 
 def pid(conn: psycopg.Connection) -> int:
     return conn.info.backend_pid
 
 
-def test_the_last_one_used_is_taken_first_and_the_others_are_shed(pool: Pool) -> None:
+def until(happened: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def threads() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name.startswith("owsuper-")]
+
+
+def test_nothing_is_open_before_the_first_need_or_after_the_end(pool: Pool) -> None:
+    before = threads()
+    assert pool.sockets() == []
+    with pool.connection(1):
+        assert len(pool.sockets()) == 1
+        assert len(threads()) == len(before) + 2
+    pool.close()
+    assert pool.sockets() == []
+    assert threads() == before
+
+
+def test_connections_are_used_again_and_shed_when_nobody_needs_them(database_url: str) -> None:
+    pool = Pool(database_url, application_name=NAME, size=2, max_idle=0.1)
     first, second = pool.take(1), pool.take(1)
     pool.give(first)
+    assert pool.take(1) is first
+    pool.give(first)
+    until(lambda: first.closed)
+    assert not second.closed  # it is in use
     pool.give(second)
-    with pool.connection(1) as conn:
-        assert conn is second
-        pool.shed(0)
-        assert first.closed
-        assert not second.closed  # it is in use
-    pool.shed(60)
-    assert not second.closed
-    pool.shed(0)
-    assert second.closed
+    until(lambda: second.closed)
     assert pool.sockets() == []
     with pool.connection(1) as conn:
         assert conn not in (first, second)
+    pool.close()
 
 
-def test_whoever_waits_for_too_long_is_told_and_the_place_is_not_lost(pool: Pool) -> None:
+def test_a_caller_that_waits_too_long_gets_an_error_and_the_place_is_not_lost(pool: Pool) -> None:
     held = [pool.take(1), pool.take(1)]
     with pytest.raises(DatabaseUnreachable, match="No connection became free"):
         pool.take(0.05)
@@ -61,15 +97,43 @@ def test_whoever_waits_for_too_long_is_told_and_the_place_is_not_lost(pool: Pool
     pool.give(held[1])
 
 
-def test_a_failed_connection_takes_no_place(database_url: str) -> None:
-    urls = ["postgresql://127.0.0.1:1/nowhere"] * 3 + [database_url]
-    pool = Pool(lambda: connect.connect(urls.pop(0), application_name="pool"), 1)
+@pytest.mark.parametrize("callers", [1, 16])
+def test_a_server_that_is_away_is_an_error_at_once_for_all(callers: int) -> None:
+    pool = Pool(NOBODY, application_name=NAME, size=2, max_idle=60)
     for _ in range(3):
-        with pytest.raises(DatabaseUnreachable, match="Cannot reach"):
-            pool.take(1)
-    with pool.connection(1) as conn:
-        assert conn.execute("SELECT 1").fetchone() == (1,)
+        with ThreadPoolExecutor(callers) as each:
+            for attempt in [each.submit(pool.take, 30) for _ in range(callers)]:
+                with pytest.raises(DatabaseUnreachable, match=r"Cannot reach .*:1: .*refused"):
+                    attempt.result(5)
+    assert pool.sockets() == []
     pool.close()
+
+
+def test_an_address_that_cannot_be_read_is_an_error_of_that_kind() -> None:
+    pool = Pool("postgresql://a:b@c:d@e/f", application_name=NAME, size=2, max_idle=60)
+    with pytest.raises(ConfigurationError, match="no valid host and port"):
+        pool.take(1)
+
+
+def test_the_reason_of_the_server_is_told_when_the_pool_cannot_grow(
+    database_url: str, conn: psycopg.Connection
+) -> None:
+    conn.execute("CREATE ROLE lonely LOGIN CONNECTION LIMIT 1")
+    try:
+        url = make_conninfo(database_url, user="lonely")
+        pool = Pool(url, application_name=NAME, size=2, max_idle=60)
+        held = pool.take(1)
+        with pytest.raises(DatabaseUnreachable, match="too many connections for role"):
+            pool.take(0.5)
+        with ThreadPoolExecutor(1) as other:
+            waits = other.submit(pool.take, 30)
+            time.sleep(0.1)
+            pool.give(held)
+            assert waits.result(5) is held
+        pool.give(held)
+        pool.close()
+    finally:
+        conn.execute("DROP ROLE lonely")
 
 
 def test_a_connection_that_broke_or_is_in_a_transaction_is_not_given_out_again(
@@ -85,3 +149,61 @@ def test_a_connection_that_broke_or_is_in_a_transaction_is_not_given_out_again(
     conn.execute("SELECT pg_terminate_backend($1, 10000)", [number])
     with pool.connection(1) as fresh:
         assert pid(fresh) != number
+
+
+def test_after_an_outage_all_dead_connections_are_replaced_without_a_pause(proxy: Proxy) -> None:
+    pool = Pool(proxy.url, application_name=NAME, size=8, max_idle=60)
+    for conn in [pool.take(5) for _ in range(8)]:
+        pool.give(conn)
+    proxy.cut()
+    with pytest.raises(DatabaseUnreachable, match="Cannot reach PostgreSQL"):
+        pool.take(5)
+    proxy.restore()
+    began = time.monotonic()
+    held = [pool.take(5) for _ in range(8)]
+    assert time.monotonic() - began < 1.0
+    for conn in held:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+        pool.give(conn)
+    pool.close()
+
+
+def test_a_suspended_pool_keeps_what_is_in_use_and_opens_again(pool: Pool) -> None:
+    before = threads()
+    used, idle = pool.take(1), pool.take(1)
+    pool.give(idle)
+    pool.suspend()
+    assert threads() == before
+    assert idle.closed
+    assert used.execute("SELECT 1").fetchone() == (1,)
+    with pool.connection(1) as conn:
+        assert conn is not used
+    pool.give(used)
+    assert used.closed
+
+
+def test_callers_go_on_while_the_pool_is_suspended_again_and_again(pool: Pool) -> None:
+    done = threading.Event()
+
+    def work() -> int:
+        count = 0
+        while not done.is_set():
+            with pool.connection(30) as conn:
+                assert conn.execute("SELECT 1").fetchone() == (1,)
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(6) as callers:
+        counts = [callers.submit(work) for _ in range(6)]
+        for _ in range(20):
+            time.sleep(0.01)
+            pool.suspend()
+        done.set()
+    assert all(count.result() > 0 for count in counts)
+
+
+def test_a_connection_that_is_taken_after_the_end_is_not_kept(pool: Pool) -> None:
+    pool.close()
+    with pool.connection(1) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+    assert conn.closed
