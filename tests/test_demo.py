@@ -126,8 +126,10 @@ def test_the_journal_tells_finished_executions_from_those_that_go_on(written: Pa
 
 def test_without_a_journal_steps_just_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(journal.VARIABLE, raising=False)
+    ran = []
     with journal.execution("read", "a.py"):
-        pass
+        ran.append("a.py")
+    assert ran == ["a.py"]
 
 
 def test_the_cost_of_a_crash_is_the_work_repeated_and_the_time_until_it_is_replaced() -> None:

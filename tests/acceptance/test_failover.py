@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,15 +95,15 @@ def test_a_server_that_refuses_writes_for_a_while_costs_time_and_no_run(
     ids = world.start("linked", *[{**SHAPE, "nap": 0.05}] * scaled(40))
     ids += world.start("linked-async", *[{**SHAPE, "nap": 0.05}] * scaled(40))
     worker = world.worker()
-    for _ in range(scaled(3)):
+    for number in range(1, scaled(3) + 1):
         world.journal.wait_for_more(20)
         with pair.primary.connect() as conn:
             conn.execute("ALTER SYSTEM SET default_transaction_read_only = on")
             conn.execute("SELECT pg_reload_conf()")
-            worker.says("read-only")
-            time.sleep(random.uniform(0, 0.5))
+            worker.says("the claiming connection is down.*read-only", count=number)
             conn.execute("ALTER SYSTEM RESET default_transaction_read_only")
             conn.execute("SELECT pg_reload_conf()")
+        worker.says("the claiming connection is back", count=number)
     world.wait_until_ended(ids)
     assert check_chains(world, ids) == 0
     worker.stop()
