@@ -111,7 +111,9 @@ class Settings:
     )
     log_level: str = field(
         default="info",
-        metadata=types.described(types.log_level, ", ".join(types.LOG_LEVELS)),
+        metadata=types.described(
+            types.log_level, f"lowest level of log lines: {', '.join(types.LOG_LEVELS)}"
+        ),
     )
     listen: bool = field(
         default=True,
