@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from owsuper.core import durations
-from owsuper.core.names import has_lone_surrogate
-from owsuper.db.sqlfiles import check_schema_name
+from owsuper.core.names import check_schema_name, has_lone_surrogate
 from owsuper.errors import ConfigurationError, InvalidDuration
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")

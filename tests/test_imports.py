@@ -56,7 +56,7 @@ ROOMS = {
     # messages between processes; no connection to the database
     "ipc": room("core.model errors ipc settings", DRIVERS | {"asyncio"}),
     # the only room that knows SQL; no policy
-    "db": room("core.model core.codec core.durations core.pages db errors ids"),
+    "db": room("core.model core.codec core.durations core.names core.pages db errors ids"),
     # never user code, never a pool, never a thread
     "supervisor": room(
         "core.model db.claims db.connect db.nonblocking db.listen db.statement errors event_loop"
@@ -78,7 +78,7 @@ ROOMS = {
     "bench": room("bench db errors settings OpenWorkflow Step Worker"),
     # what all processes need
     "settings": room("errors setting_types", WITHOUT_IO),
-    "setting_types": room("core db.sqlfiles errors", WITHOUT_IO),
+    "setting_types": room("core errors", WITHOUT_IO),
     "logs": room("", DRIVERS),
     "ids": room("", DRIVERS),
     # started by itself, with nothing but the standard library

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from owsuper.child.committer import Committer
-from owsuper.child.database import ChildDatabase
+from owsuper.child.database import ChildDatabase, RelatedRuns
 from owsuper.child.deadlines import Deadlines
 from owsuper.child.deferred_writes import DeferredWrites
 from owsuper.child.heartbeat import Leases
-from owsuper.child.inquiries import Inquiries
 from owsuper.child.running_rows import RunningRows
 from owsuper.child.threads import LoopThread
 from owsuper.child.timers import TimerThread
@@ -33,7 +32,7 @@ class Services:
     running_rows: RunningRows
     deferred_writes: DeferredWrites
     leases: Leases
-    inquiries: Inquiries
+    related_runs: RelatedRuns
     flight_recorder: FlightRecorder
     timers: TimerThread
     deadlines: Deadlines
@@ -68,7 +67,7 @@ def create(
         running_rows=RunningRows(database, store, timers, write_threads),
         deferred_writes=DeferredWrites(timers, write_threads),
         leases=Leases(database, store, lease),
-        inquiries=Inquiries(database, RelatedStore(schema, namespace)),
+        related_runs=RelatedRuns(database, RelatedStore(schema, namespace)),
         flight_recorder=flight_recorder,
         timers=timers,
         deadlines=Deadlines(timers),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from owsuper.errors import ConfigurationError, StepUsageError
+from owsuper.errors import ConfigurationError, InvalidSchemaName, StepUsageError
 
 MAX_NAME_LENGTH = 500
 """The most characters in a name. Names are index keys, whose size PostgreSQL bounds."""
+
+_SCHEMA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAX_IDENTIFIER_BYTES = 63  # PostgreSQL's NAMEDATALEN, less the end
 
 
 class StepNames:
@@ -95,3 +99,16 @@ def check_version(version: str | None) -> str | None:
     if version is not None and ("\x00" in version or has_lone_surrogate(version)):
         raise ConfigurationError(f"version: {version!r} contains U+0000 or a lone surrogate")
     return version
+
+
+def check_schema_name(schema: str) -> None:
+    """Raise InvalidSchemaName unless ``schema`` may name the schema of owsuper's tables."""
+    if not _SCHEMA_NAME.fullmatch(schema):
+        raise InvalidSchemaName(
+            f'Invalid schema name "{schema}". Use a Postgres identifier '
+            "(letters, numbers, underscores; cannot start with a number)."
+        )
+    if len(schema) > _MAX_IDENTIFIER_BYTES:  # the pattern lets only ASCII through
+        raise InvalidSchemaName(
+            f'Invalid schema name "{schema}". Postgres identifiers must be at most 63 bytes.'
+        )

@@ -56,8 +56,6 @@ def configure(conn: Connection[Any]) -> None:
 
 
 def _adapt(conn: Connection[Any], answer: pooler.Answer) -> None:
-    from owsuper.db import pooled  # a supervisor has no use for it, nor for psycopg's cursors
-
     if mend := pooler.unfit(answer):
         role = conn.info.user
         raise ConfigurationError(
@@ -65,7 +63,7 @@ def _adapt(conn: Connection[Any], answer: pooler.Answer) -> None:
             f" reach, and those of {role!r} do not fit. Let a database administrator run:"
             f" {mend.format(role=role)}"
         )
-    pooled.adapt(conn)
+    pooler.adapt(conn)
 
 
 def is_pooled(conn: Connection[Any]) -> bool:
@@ -73,9 +71,7 @@ def is_pooled(conn: Connection[Any]) -> bool:
 
     If so, it must leave nothing in its session: no LISTEN, no lock, no setting.
     """
-    from owsuper.db import pooled
-
-    return pooled.is_adapted(conn)
+    return pooler.is_adapted(conn)
 
 
 def connect(url: str, *, application_name: str) -> Connection[Any]:

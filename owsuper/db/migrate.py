@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import errors
 
-from owsuper.db import sqlfiles
+from owsuper.core.names import check_schema_name
+from owsuper.db.statement import in_schema, sql_root
 from owsuper.errors import MigrationError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def migrations() -> tuple[Migration, ...]:
     """Every migration, in the order of application."""
     found = []
     for series in ("openworkflow", "owsuper"):
-        directory = sqlfiles.sql_root() / "migrations" / series
+        directory = sql_root() / "migrations" / series
         for file in sorted(directory.iterdir(), key=lambda file: file.name):
             version, name = file.name.removesuffix(".sql").split("_", 1)
             found.append(Migration(series, int(version), name, file.read_text("utf-8")))
@@ -79,7 +80,7 @@ def migrate(conn: Connection[Any], schema: str) -> None:
     of processes may do this at once. Raises InvalidSchemaName; MigrationError when
     the role lacks a privilege, the server is too old or read-only, or a table stays in use.
     """
-    sqlfiles.check_schema_name(schema)
+    check_schema_name(schema)
     _check_server(conn)
     failures = 0
     while _pending(conn, schema):
@@ -102,7 +103,7 @@ def check(conn: Connection[Any], schema: str) -> list[str]:
     Looks for the objects themselves too: a restored dump may have lost some. Raises
     InvalidSchemaName and, if the role may not look, MigrationError.
     """
-    sqlfiles.check_schema_name(schema)
+    check_schema_name(schema)
     pending = [
         f"{migration.series} migration {migration.version} ({migration.name.replace('_', ' ')})"
         for migration in _pending(conn, schema)
@@ -127,7 +128,7 @@ def sql(schema: str) -> str:
         "--   GRANT USAGE ON SCHEMA {schema} TO app;\n"
         "--   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO app;",
     ]
-    return sqlfiles.in_schema("\n\n".join(parts) + "\n", schema)
+    return in_schema("\n\n".join(parts) + "\n", schema)
 
 
 def _check_server(conn: Connection[Any]) -> None:
@@ -156,7 +157,7 @@ def _level(conn: Connection[Any], schema: str, series: str) -> int:
     )
     if not conn.execute(query.encode()).rowcount:
         return -1
-    newest = sqlfiles.in_schema(f"SELECT max(version) FROM {{schema}}.{table}", schema)
+    newest = in_schema(f"SELECT max(version) FROM {{schema}}.{table}", schema)
     try:
         row = conn.execute(newest.encode()).fetchone()
     except errors.InsufficientPrivilege as exc:
@@ -182,7 +183,7 @@ _OBJECTS: Final = """
 
 
 def _lost_objects(conn: Connection[Any], schema: str) -> list[str]:
-    rows = conn.execute(sqlfiles.in_schema(_OBJECTS, schema).encode()).fetchall()
+    rows = conn.execute(in_schema(_OBJECTS, schema).encode()).fetchall()
     present = {row[0] for row in rows}
     made = (made for migration in migrations() for made in _MAKES.findall(migration.text))
     return [f"{kind.lower()} {name}" for kind, name in dict.fromkeys(made) if name not in present]
@@ -207,7 +208,7 @@ def _apply_next(conn: Connection[Any], schema: str) -> None:
         if pending:
             conn.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'".encode())
             script = f"{pending[0].text}\n{pending[0].record}"
-            conn.execute(sqlfiles.in_schema(script, schema).encode())
+            conn.execute(in_schema(script, schema).encode())
 
 
 def _explain(conn: Connection[Any], schema: str, exc: errors.Error) -> MigrationError:

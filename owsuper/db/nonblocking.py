@@ -26,10 +26,15 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import OperationalError
 
 from owsuper.db import pooler
-from owsuper.db.hosts import connect_timeout, each_host
-from owsuper.db.resolve import HostLookup, needs_lookup
-from owsuper.db.result import UNUSABLE_PLAN, Param, Result, encode, read
-from owsuper.db.statement import Statement
+from owsuper.db.hosts import HostLookup, connect_timeout, each_host, needs_lookup
+from owsuper.db.statement import (
+    UNUSABLE_PLAN,
+    Param,
+    Result,
+    Statement,
+    encode_param,
+    read_result,
+)
 
 __all__ = ["NonblockingConnection", "Param", "Result", "State"]
 
@@ -132,7 +137,7 @@ class NonblockingConnection:
         """
         if self.state == "closed":
             raise RuntimeError("this link is closed")
-        self._queue.append(_Query(statement, [encode(param) for param in params], on_result))
+        self._queue.append(_Query(statement, [encode_param(param) for param in params], on_result))
         try:
             self._send_next()
         except OperationalError as exc:
@@ -246,7 +251,7 @@ class NonblockingConnection:
         """Keep one result of the statement in flight, which may be part of the set-up."""
         if result.status == pq.ExecStatus.PIPELINE_ABORTED:
             return  # the one before it was refused, and is the answer
-        answer = read(result)
+        answer = read_result(result)
         if self._current:
             self._current.answer = answer
         elif answer.sqlstate:

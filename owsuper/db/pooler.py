@@ -14,7 +14,12 @@ treated the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
+
+from psycopg import Connection, RawCursor
+from psycopg.abc import Params
+from psycopg.pq import TransactionStatus
+from psycopg.rows import Row
 
 # - The tables are read through indexes alone; without statistics (a fresh database, a queue
 #   that grew since the last ANALYZE) the planner would choose otherwise.
@@ -76,3 +81,36 @@ def unfit(answer: Answer) -> str | None:
         if not str(found).startswith(value)
     ]
     return "; ".join(wrong) or None
+
+
+def adapt(conn: Connection[Any]) -> None:
+    """Have ``conn`` use it right behind a pooler."""
+    conn.prepare_threshold = None
+    conn.cursor_factory = PooledCursor
+
+
+def is_adapted(conn: Connection[Any]) -> bool:
+    """Whether ``adapt`` was needed for ``conn``."""
+    return conn.cursor_factory is PooledCursor
+
+
+class PooledCursor(RawCursor[Row]):
+    """Within a transaction of the caller's, statements go as they are."""
+
+    def execute(
+        self,
+        query: Any,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> Self:
+        if not _stands_alone(self.connection):
+            return super().execute(query, params, prepare=prepare, binary=binary)
+        with self.connection.transaction():
+            RawCursor(self.connection).execute(LOCAL)
+            return super().execute(query, params, prepare=prepare, binary=binary)
+
+
+def _stands_alone(conn: Connection[Any]) -> bool:
+    return conn.pgconn.transaction_status == TransactionStatus.IDLE

@@ -18,8 +18,7 @@ from psycopg import Connection, pq
 
 from owsuper.db import connect
 from owsuper.db.pooler import LOCAL
-from owsuper.db.result import UNUSABLE_PLAN, Param, encode
-from owsuper.db.statement import Statement
+from owsuper.db.statement import UNUSABLE_PLAN, Param, Statement, encode_param
 
 _names: Final[WeakKeyDictionary[Connection[Any], dict[str, bytes]]] = WeakKeyDictionary()
 _numbers: Final = itertools.count()
@@ -34,7 +33,9 @@ def execute(
     another session the next time. ``conn`` must be in autocommit mode, or within ``transaction``,
     and used by no other thread meanwhile; the wait cannot be interrupted. Raises psycopg.Error.
     """
-    values: list[Any] = [encode(param) for param in params]  # NULL is known to libpq, not to mypy
+    values: list[Any] = [
+        encode_param(param) for param in params
+    ]  # NULL is known to libpq, not to mypy
     if connect.is_pooled(conn):
         return _rows(_check(_execute_unprepared(conn.pgconn, statement.query, values)))
     names = _names.setdefault(conn, {})

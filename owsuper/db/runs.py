@@ -18,9 +18,8 @@ from psycopg import Connection
 
 from owsuper.core.model import RecordedAttempt, WriteSet
 from owsuper.db import prepared, times, write_documents
-from owsuper.db.result import Param
-from owsuper.db.rows import step_attempt
-from owsuper.db.statement import Statement, load
+from owsuper.db.related import step_attempt
+from owsuper.db.statement import Param, Statement, load
 
 MOST_ATTEMPTS_LOADED: Final = 2000
 """Step attempts that one statement reads at most; few runs have half as many."""

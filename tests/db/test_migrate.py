@@ -14,7 +14,9 @@ import pytest
 from psycopg import RawCursor, sql
 from psycopg.conninfo import make_conninfo
 
-from owsuper.db import migrate, sqlfiles
+from owsuper.core.names import check_schema_name
+from owsuper.db import migrate
+from owsuper.db.statement import in_schema
 from owsuper.errors import InvalidSchemaName, MigrationError
 from tests.db.catalogue import describe, identities, names, other_constraints
 
@@ -152,10 +154,10 @@ def test_eight_processes_migrate_at_once(
 @pytest.mark.parametrize("case", SCHEMA_NAMES, ids=lambda case: repr(case["name"]))
 def test_schema_names_follow_the_contract(case: dict[str, Any]) -> None:
     if case["ok"]:
-        sqlfiles.check_schema_name(case["name"])
+        check_schema_name(case["name"])
         return
     with pytest.raises(InvalidSchemaName) as caught:
-        sqlfiles.check_schema_name(case["name"])
+        check_schema_name(case["name"])
     assert str(caught.value) == case["error_message"]
 
 
@@ -322,7 +324,7 @@ def wait_until_blocked_by(conn: psycopg.Connection, pid: int) -> None:
 
 
 def script(migration: migrate.Migration, schema: str) -> bytes:
-    return sqlfiles.in_schema(f"{migration.text}\n{migration.record}", schema).encode()
+    return in_schema(f"{migration.text}\n{migration.record}", schema).encode()
 
 
 def apply(conn: psycopg.Connection, schema: str, migrations: list[migrate.Migration]) -> None:

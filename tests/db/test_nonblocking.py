@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from owsuper.db import resolve
+from owsuper.db import hosts
 from owsuper.db.connect import conninfo
 from owsuper.db.nonblocking import NonblockingConnection, Result
 from owsuper.db.statement import Statement
@@ -398,7 +398,7 @@ def test_a_link_can_be_closed_at_any_moment(database_url: str) -> None:
     ],
 )
 def test_only_names_are_looked_up(text: str, expected: bool) -> None:
-    assert resolve.needs_lookup(text) is expected
+    assert hosts.needs_lookup(text) is expected
 
 
 def test_every_address_of_every_host_is_tried_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +410,7 @@ def test_every_address_of_every_host_is_tried_in_order(monkeypatch: pytest.Monke
         return [(0, 0, 0, "", (address, 0)) for address in known[host]]
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
-    text = resolve.with_addresses("host=a,gone,10.9.9.9,b port=1,2,3,4 user=u")
+    text = hosts.with_addresses("host=a,gone,10.9.9.9,b port=1,2,3,4 user=u")
     assert psycopg.conninfo.conninfo_to_dict(text) == {
         "host": "a,a,10.9.9.9,b",
         "hostaddr": "10.0.0.1,fd00::1,,10.0.0.2",

@@ -17,9 +17,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from owsuper.db import connect, sqlfiles
+from owsuper.db import connect
 from owsuper.db.migrate import migrate
-from owsuper.db.statement import load
+from owsuper.db.statement import load, sql_root
 
 FOREIGN = 100_000  # due runs of a workflow that we do not know, ahead of ours
 OBSOLETE = 20_000  # and of a version of ours that we do not know
@@ -293,7 +293,7 @@ def test_the_first_foreign_key_checks_use_the_primary_key(
 
 
 def test_every_statement_says_who_calls_it_which_index_it_uses_and_what_it_locks() -> None:
-    for file in (sqlfiles.sql_root() / "queries").iterdir():
+    for file in (sql_root() / "queries").iterdir():
         header = re.match(r"(--.*\n)+", file.read_text("utf-8"))
         assert header, file.name
         for word in ("Called by:", "Index:", "Locks:"):
@@ -301,6 +301,6 @@ def test_every_statement_says_who_calls_it_which_index_it_uses_and_what_it_locks
 
 
 def test_every_statement_on_runs_is_explained_here() -> None:
-    named = {file.name.removesuffix(".sql") for file in (sqlfiles.sql_root() / "queries").iterdir()}
+    named = {file.name.removesuffix(".sql") for file in (sql_root() / "queries").iterdir()}
     waiting = {name for name in named if name.startswith("wait_")}  # see test_waits
     assert named - waiting - NOT_HERE == {use.statement for use in USES}

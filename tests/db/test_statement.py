@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from owsuper.db import sqlfiles
-from owsuper.db.statement import load
+from owsuper.db.statement import load, sql_root
 from owsuper.errors import InvalidSchemaName
 
-QUERIES = sorted(file.name for file in (sqlfiles.sql_root() / "queries").iterdir())
+QUERIES = sorted(file.name for file in (sql_root() / "queries").iterdir())
 
 
 @pytest.mark.parametrize("file", QUERIES)

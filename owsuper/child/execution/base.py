@@ -77,7 +77,7 @@ class Execution(ABC):
         """The write that ends the claim is on its way. It fails by itself if it is too late."""
         self.leased_until = run.claim_sent + services.leases.seconds
         """time.monotonic() of the end of the lease, as far as this process knows."""
-        self.inquiries = services.inquiries
+        self.related_runs = services.related_runs
         self._services = services
         self._pid = os.getpid()
         self._body_ended = False

@@ -48,10 +48,10 @@ def perform(execution: Execution, steps: StepGenerator) -> Operations[Any]:
                     execution.record(effect.write)
                     execution.log_failed_step(effect.write)
                 case ReadAnswer():
-                    look = execution.inquiries.look
+                    look = execution.related_runs.look
                     answer = yield partial(execution.ask, look, effect.attempt_id)
                 case EnsureChildRun():
-                    adopt = execution.inquiries.adopt
+                    adopt = execution.related_runs.adopt
                     answer = yield partial(execution.ask, adopt, execution.run, effect)
                     if answer is None:
                         execution.abandon()

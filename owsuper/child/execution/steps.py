@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, Final, get_type_hints
 from weakref import WeakKeyDictionary
 
+from owsuper.child.database import RelatedRuns
 from owsuper.child.execution.base import Execution
-from owsuper.child.inquiries import Inquiries
 from owsuper.core import codec
 from owsuper.core.durations import add_ms, add_years, in_utc, milliseconds
 from owsuper.core.model import NewChildRun, StepKind
@@ -130,14 +130,16 @@ def _sending(execution: Execution, call: SignalSend) -> FunctionStep:
     check_signal(signal)
     raw = codec.encode(call.data, path="data", owner=f"signal {signal!r}")
     key = execution.step_key(signal if name is None else name)
-    send = partial(_send, execution.inquiries, execution.run.run_id, key, signal, raw, call.buffer)
+    send = partial(
+        _send, execution.related_runs, execution.run.run_id, key, signal, raw, call.buffer
+    )
     return FunctionStep(key, send, _ONCE, kind=StepKind.SIGNAL_SEND)
 
 
 def _send(
-    inquiries: Inquiries, run_id: str, key: str, signal: str, raw: bytes | None, buffer: bool
+    related_runs: RelatedRuns, run_id: str, key: str, signal: str, raw: bytes | None, buffer: bool
 ) -> dict[str, list[str]]:
-    return {"workflowRunIds": inquiries.send(run_id, key, signal, raw, buffer)}
+    return {"workflowRunIds": related_runs.send(run_id, key, signal, raw, buffer)}
 
 
 def _reached(sending: StepGenerator) -> StepGenerator:
