@@ -1,11 +1,13 @@
 """SQL statements with ``$1, $2 …`` parameters, and the results of the server.
 
 Every statement is a file under ``sql/``: beside the package in a checkout, inside it in a wheel.
-The files write ``{schema}`` for the quoted schema name.
+The files write ``{schema}`` for the quoted schema name, and ``{fragments/<name>}`` for the CTEs of
+``sql/fragments/<name>.sql``, which several statements share.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -20,6 +22,8 @@ from owsuper.core.names import check_schema_name
 # The server forgot a prepared statement (a pooler gave us another session, somebody ran
 # DISCARD), or the result changed shape (DDL). All three are reported before execution.
 UNUSABLE_PLAN: Final = frozenset({"26000", "42P05", "0A000"})
+
+_FRAGMENT: Final = re.compile(r"\{(fragments/\w+)\}")
 
 Param = bytes | str | int | float | None
 Row = tuple[bytes | None, ...]
@@ -59,9 +63,8 @@ def load(name: str, schema: str) -> Statement:
 
     Raises InvalidSchemaName.
     """
-    lines = read_sql(f"queries/{name}.sql").splitlines()
-    text = "\n".join(line for line in lines if not line.lstrip().startswith("--"))
-    return Statement(name, in_schema(text.strip(), schema))
+    text = _FRAGMENT.sub(lambda match: _read_code(match[1]), _read_code(f"queries/{name}"))
+    return Statement(name, in_schema(text, schema))
 
 
 def in_schema(text: str, schema: str) -> str:
@@ -72,6 +75,11 @@ def in_schema(text: str, schema: str) -> str:
     check_schema_name(schema)
     # Not str.format: SQL is full of braces of its own.
     return text.replace("{schema}", f'"{schema}"')
+
+
+def _read_code(name: str) -> str:
+    lines = read_sql(f"{name}.sql").splitlines()
+    return "\n".join(line for line in lines if not line.lstrip().startswith("--")).strip()
 
 
 def read_sql(path: str) -> str:

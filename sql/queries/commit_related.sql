@@ -28,25 +28,10 @@ WITH asked AS MATERIALIZED (
     WHERE (SELECT set_config('lock_timeout', '1s', true)) = '1s'
         AND (NOT $4::boolean OR (SELECT set_config('synchronous_commit', 'off', true)) = 'off')
 ),
-parent AS MATERIALIZED (
-    SELECT a.run AS child, r.step, s.run
-    FROM asked AS a
-    CROSS JOIN LATERAL (
-        SELECT parent_step_attempt_id AS step
-        FROM {schema}.workflow_runs
-        WHERE namespace_id = $1 AND id >= a.run AND id <= a.run
-        ORDER BY id
-        LIMIT 1
-    ) AS r
-    CROSS JOIN LATERAL (
-        SELECT workflow_run_id AS run
-        FROM {schema}.step_attempts
-        WHERE namespace_id = $1 AND id >= r.step AND id <= r.step
-        ORDER BY id
-        LIMIT 1
-    ) AS s
-    WHERE a.outcome IN ('complete', 'fail')
+ending AS (
+    SELECT run FROM asked WHERE outcome IN ('complete', 'fail')
 ),
+{fragments/find_parents},
 step AS MATERIALIZED (
     SELECT *
     FROM json_to_recordset($3::json) AS s (
@@ -227,46 +212,13 @@ run_written AS (
         finished_at = excluded.finished_at,
         updated_at = excluded.updated_at
 ),
-awaited AS (
-    -- Locked for its latest state: the link may be younger than this statement's snapshot.
-    SELECT DISTINCT p.run
-    FROM mine AS m
-    JOIN parent AS p ON p.child = m.run
-    CROSS JOIN LATERAL (
-        SELECT kind, status, child_workflow_run_id AS child
-        FROM {schema}.step_attempts
-        WHERE namespace_id = $1 AND id >= p.step AND id <= p.step
-        ORDER BY id
-        LIMIT 1
-        FOR NO KEY UPDATE
-    ) AS s
-    WHERE s.kind = 'workflow' AND s.status = 'running' AND s.child = p.child
+ended AS MATERIALIZED (
+    SELECT run FROM mine WHERE outcome IN ('complete', 'fail')
 ),
-woken AS (
-    INSERT INTO {schema}.workflow_runs AS r (
-        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at
-    )
-    SELECT $1, l.id, '', '', '{}', 0, now(), now()
-    FROM awaited AS a
-    JOIN locked AS l ON l.id = a.run
-    WHERE l.status = 'sleeping' OR (l.status = 'running' AND l.worker_id IS NULL)
-    ON CONFLICT (namespace_id, id) DO UPDATE
-    SET available_at = least(r.available_at, now()), updated_at = now()
-),
+{fragments/wake_parents},
 failure_counted AS (
     INSERT INTO {schema}.owsuper_failures (namespace_id, workflow_run_id)
     SELECT $1, run FROM mine WHERE outcome = 'retry' AND counts
 ),
-failures_forgotten AS (
-    DELETE FROM {schema}.owsuper_failures
-    WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(
-        SELECT run FROM mine WHERE outcome IN ('complete', 'fail')
-    ))
-),
-crashes_forgotten AS (
-    DELETE FROM {schema}.owsuper_crashes
-    WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(
-        SELECT run FROM mine WHERE outcome IN ('complete', 'fail')
-    ))
-)
+{fragments/forget_counts}
 SELECT worker, 'false' FROM mine

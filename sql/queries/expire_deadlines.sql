@@ -46,7 +46,7 @@ locked AS MATERIALIZED (
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS r
 ),
-late AS MATERIALIZED (
+ended AS MATERIALIZED (
     SELECT a.run
     FROM asked AS a
     JOIN locked AS l ON l.id = a.run
@@ -62,7 +62,7 @@ run_written AS (
     SELECT
         $1, run, '', '{}', 0, now(), now(), 'failed', now(),
         '{"message": "Workflow run deadline exceeded"}'
-    FROM late
+    FROM ended
     ON CONFLICT (namespace_id, id) DO UPDATE
     SET status = excluded.status,
         worker_id = NULL,
@@ -71,42 +71,10 @@ run_written AS (
         finished_at = excluded.finished_at,
         updated_at = excluded.updated_at
 ),
-awaited AS (
-    SELECT DISTINCT p.run
-    FROM late AS x
-    JOIN parent AS p ON p.child = x.run
-    CROSS JOIN LATERAL (
-        SELECT kind, status, child_workflow_run_id AS child
-        FROM {schema}.step_attempts
-        WHERE namespace_id = $1 AND id >= p.step AND id <= p.step
-        ORDER BY id
-        LIMIT 1
-        FOR NO KEY UPDATE
-    ) AS s
-    WHERE s.kind = 'workflow' AND s.status = 'running' AND s.child = p.child
-),
-woken AS (
-    INSERT INTO {schema}.workflow_runs AS r (
-        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at
-    )
-    SELECT $1, l.id, '', '', '{}', 0, now(), now()
-    FROM awaited AS a
-    JOIN locked AS l ON l.id = a.run
-    WHERE (l.status = 'sleeping' OR (l.status = 'running' AND l.worker_id IS NULL))
-        AND l.id NOT IN (SELECT run FROM late)
-    ON CONFLICT (namespace_id, id) DO UPDATE
-    SET available_at = least(r.available_at, now()), updated_at = now()
-),
-failures_forgotten AS (
-    DELETE FROM {schema}.owsuper_failures
-    WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(SELECT run FROM late))
-),
-crashes_forgotten AS (
-    DELETE FROM {schema}.owsuper_crashes
-    WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(SELECT run FROM late))
-)
+{fragments/wake_parents},
+{fragments/forget_counts}
 SELECT json_build_object(
-    'more', (SELECT count(*) FROM late) >= $2::integer,
+    'more', (SELECT count(*) FROM ended) >= $2::integer,
     'since', CASE
         WHEN t.count >= $2::integer THEN (SELECT since FROM start)
         ELSE now() - interval '2 s'
@@ -115,4 +83,4 @@ SELECT json_build_object(
 )::text
 FROM (SELECT count(*), clock_timestamp() AS at FROM asked) AS t
 UNION ALL
-SELECT run FROM late
+SELECT run FROM ended

@@ -21,24 +21,10 @@ WITH asked AS MATERIALIZED (
     FROM json_to_recordset($2::json) AS a (worker text, run text, evidence jsonb)
     WHERE (SELECT set_config('lock_timeout', '100ms', true)) = '100ms'
 ),
-parent AS MATERIALIZED (
-    SELECT a.run AS child, r.step, s.run
-    FROM asked AS a
-    CROSS JOIN LATERAL (
-        SELECT parent_step_attempt_id AS step
-        FROM {schema}.workflow_runs
-        WHERE namespace_id = $1 AND id >= a.run AND id <= a.run
-        ORDER BY id
-        LIMIT 1
-    ) AS r
-    CROSS JOIN LATERAL (
-        SELECT workflow_run_id AS run
-        FROM {schema}.step_attempts
-        WHERE namespace_id = $1 AND id >= r.step AND id <= r.step
-        ORDER BY id
-        LIMIT 1
-    ) AS s
+ending AS (
+    SELECT run FROM asked
 ),
+{fragments/find_parents},
 locked AS MATERIALIZED (
     SELECT r.*
     FROM (SELECT run AS id FROM asked UNION SELECT run FROM parent ORDER BY id) AS k
@@ -125,43 +111,22 @@ run_written AS (
         finished_at = excluded.finished_at,
         updated_at = excluded.updated_at
 ),
-awaited AS (
-    SELECT DISTINCT p.run
-    FROM verdict AS v
-    JOIN parent AS p ON p.child = v.run
-    CROSS JOIN LATERAL (
-        SELECT kind, status, child_workflow_run_id AS child
-        FROM {schema}.step_attempts
-        WHERE namespace_id = $1 AND id >= p.step AND id <= p.step
-        ORDER BY id
-        LIMIT 1
-        FOR NO KEY UPDATE
-    ) AS s
-    WHERE v.failed AND s.kind = 'workflow' AND s.status = 'running' AND s.child = p.child
+ended AS MATERIALIZED (
+    SELECT run FROM verdict WHERE failed
 ),
-woken AS (
-    INSERT INTO {schema}.workflow_runs AS r (
-        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at
-    )
-    SELECT $1, l.id, '', '', '{}', 0, now(), now()
-    FROM awaited AS a
-    JOIN locked AS l ON l.id = a.run
-    WHERE l.status = 'sleeping' OR (l.status = 'running' AND l.worker_id IS NULL)
-    ON CONFLICT (namespace_id, id) DO UPDATE
-    SET available_at = least(r.available_at, now()), updated_at = now()
-),
+{fragments/wake_parents},
 crash_recorded AS (
     INSERT INTO {schema}.owsuper_crashes (
         namespace_id, workflow_run_id, crash_id, alone, evidence
     )
     SELECT $1, run, $3, alone, evidence
     FROM mine
-    WHERE NOT EXISTS (SELECT FROM verdict WHERE failed)
+    WHERE NOT EXISTS (SELECT FROM ended)
 ),
 crashes_forgotten AS (
     DELETE FROM {schema}.owsuper_crashes
     WHERE namespace_id = $1 AND (
-        workflow_run_id IN (SELECT run FROM verdict WHERE failed)
+        workflow_run_id IN (SELECT run FROM ended)
         OR (
             crash_id IN (SELECT crash_id FROM crash WHERE run IN (SELECT run FROM known))
             AND workflow_run_id NOT IN (SELECT run FROM known)
@@ -170,9 +135,7 @@ crashes_forgotten AS (
 ),
 failures_forgotten AS (
     DELETE FROM {schema}.owsuper_failures
-    WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(
-        SELECT run FROM verdict WHERE failed
-    ))
+    WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(SELECT run FROM ended))
 )
 SELECT m.worker, m.run, v.crashes, v.failed
 FROM mine AS m
