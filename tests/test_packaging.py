@@ -134,6 +134,7 @@ def test_it_requires_little(clean: Path, tmp_path: Path) -> None:
         "owsuper",
         "psycopg",
         "psycopg-binary",
+        "psycopg-pool",
         "setproctitle",
     }
 
