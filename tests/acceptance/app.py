@@ -1,4 +1,4 @@
-"""The application that acceptance tests run, whose steps count their every side effect."""
+"""The application of the acceptance tests. Its steps report every execution."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import time
 from typing import Any
 
 from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, Step
-from tests.acceptance.witness import ask, note
+from tests.acceptance.step_reports import report_execution, wait_for_command
 
 ow = OpenWorkflow()
 
 Input = dict[str, Any]
 
 
-def effect(run_id: str, step: str, seconds: float = 0) -> str:
-    """What most steps do: be noted, work for a while."""
-    token = note(run_id, step)
+def report(run_id: str, step: str, seconds: float = 0) -> str:
+    """Report the execution, then work for a while."""
+    token = report_execution(run_id, step)
     if seconds:
         time.sleep(seconds)
     return token
 
 
-async def aeffect(run_id: str, step: str, seconds: float = 0) -> str:
-    token = note(run_id, step)
+async def areport(run_id: str, step: str, seconds: float = 0) -> str:
+    token = report_execution(run_id, step)
     await asyncio.sleep(seconds)
     return token
 
 
-def gated(run_id: str, step: str) -> str:
-    """Be noted, then do as the test says; ``go`` is to return."""
-    token = note(run_id, step)
-    obey(ask(run_id, step, token))
+def report_and_wait(run_id: str, step: str) -> str:
+    """Report the execution, then execute the test's command; ``go`` means to return."""
+    token = report_execution(run_id, step)
+    execute_command(wait_for_command(run_id, step, token))
     return token
 
 
-def obey(word: str) -> None:
+def execute_command(word: str) -> None:
     match word.split():
         case ["go"]:
             pass
         case ["fail"]:
-            raise RuntimeError("told to fail")
+            raise RuntimeError("failed by command")
         case ["exit", code]:
             os._exit(int(code))
         case ["segfault"]:
@@ -58,7 +58,7 @@ def obey(word: str) -> None:
 
 
 def hog(seconds: float) -> None:
-    """Spend time in C without giving up the interpreter: no other thread of ours runs."""
+    """Spend time in C with the interpreter lock, so that no other thread of the process runs."""
     ctypes.PyDLL(None).usleep(int(seconds * 1e6))
 
 
@@ -67,35 +67,35 @@ def hog(seconds: float) -> None:
 
 @ow.workflow("chain")
 def chain(step: Step, input: Input) -> list[str]:
-    """``steps`` steps of ``seconds`` each."""
+    """Run ``steps`` steps of ``seconds`` each."""
     names = [f"link-{n}" for n in range(input["steps"])]
-    return [step.run(name, effect, step.run_id, name, input.get("seconds", 0)) for name in names]
+    return [step.run(name, report, step.run_id, name, input.get("seconds", 0)) for name in names]
 
 
 @ow.workflow("chain-async")
 async def chain_async(step: AsyncStep, input: Input) -> list[str]:
     names = [f"link-{n}" for n in range(input["steps"])]
     seconds = input.get("seconds", 0)
-    return [await step.run(name, aeffect, step.run_id, name, seconds) for name in names]
+    return [await step.run(name, areport, step.run_id, name, seconds) for name in names]
 
 
 def link(run_id: str, step: str, after: str, seconds: float) -> str:
-    token = note(run_id, step, after)
+    token = report_execution(run_id, step, after)
     time.sleep(seconds)
     return token
 
 
 async def alink(run_id: str, step: str, after: str, seconds: float) -> str:
-    token = note(run_id, step, after)
+    token = report_execution(run_id, step, after)
     await asyncio.sleep(seconds)
     return token
 
 
 @ow.workflow("linked")
 def linked(step: Step, input: Input) -> list[str]:
-    """As ``chain``, and each step notes what the one before it returned.
+    """Like ``chain``; each step also reports the result of the step before.
 
-    In the middle the run waits for ``nap`` seconds, if it is given.
+    In the middle, the run sleeps for ``nap`` seconds, if given.
     """
     tokens = [""]
     for n in range(input["steps"]):
@@ -117,26 +117,26 @@ async def linked_async(step: AsyncStep, input: Input) -> list[str]:
     return tokens[1:]
 
 
-# --- side by side ------------------------------------------------------------------------------
+# --- parallel steps ------------------------------------------------------------------------------
 
 
-@ow.workflow("fan")
-def fan(step: Step, input: Input) -> list[str]:
-    """``width`` parallel steps, and one that follows."""
-    names = [f"ray-{n}" for n in range(input["width"])]
+@ow.workflow("parallel")
+def parallel(step: Step, input: Input) -> list[str]:
+    """Run ``width`` parallel steps, and then one more."""
+    names = [f"branch-{n}" for n in range(input["width"])]
     seconds = input.get("seconds", 0)
-    rays = [step.submit(name, effect, step.run_id, name, seconds) for name in names]
-    tokens = [ray.result() for ray in rays]
-    return [*tokens, step.run("join", effect, step.run_id, "join")]
+    branches = [step.submit(name, report, step.run_id, name, seconds) for name in names]
+    tokens = [branch.result() for branch in branches]
+    return [*tokens, step.run("after-branches", report, step.run_id, "after-branches")]
 
 
-@ow.workflow("fan-async")
-async def fan_async(step: AsyncStep, input: Input) -> list[str]:
-    names = [f"ray-{n}" for n in range(input["width"])]
+@ow.workflow("parallel-async")
+async def parallel_async(step: AsyncStep, input: Input) -> list[str]:
+    names = [f"branch-{n}" for n in range(input["width"])]
     seconds = input.get("seconds", 0)
-    rays = [step.run(name, aeffect, step.run_id, name, seconds) for name in names]
-    tokens = await asyncio.gather(*rays)
-    return [*tokens, await step.run("join", aeffect, step.run_id, "join")]
+    branches = [step.run(name, areport, step.run_id, name, seconds) for name in names]
+    tokens = await asyncio.gather(*branches)
+    return [*tokens, await step.run("after-branches", areport, step.run_id, "after-branches")]
 
 
 # --- steps that the test holds -----------------------------------------------------------------
@@ -146,9 +146,9 @@ async def fan_async(step: AsyncStep, input: Input) -> list[str]:
 def held(step: Step, input: Input) -> list[str]:
     retry = RetryPolicy(initial_interval=input.get("retry_after", "50ms"))
     return [
-        step.run("before", effect, step.run_id, "before"),
-        step.run("held", gated, step.run_id, "held", retry=retry),
-        step.run("after", effect, step.run_id, "after"),
+        step.run("before", report, step.run_id, "before"),
+        step.run("held", report_and_wait, step.run_id, "held", retry=retry),
+        step.run("after", report, step.run_id, "after"),
     ]
 
 
@@ -156,19 +156,19 @@ def held(step: Step, input: Input) -> list[str]:
 async def held_async(step: AsyncStep, input: Input) -> list[str]:
     retry = RetryPolicy(initial_interval=input.get("retry_after", "50ms"))
     return [
-        await step.run("before", aeffect, step.run_id, "before"),
-        await step.run("held", gated, step.run_id, "held", retry=retry),
-        await step.run("after", aeffect, step.run_id, "after"),
+        await step.run("before", areport, step.run_id, "before"),
+        await step.run("held", report_and_wait, step.run_id, "held", retry=retry),
+        await step.run("after", areport, step.run_id, "after"),
     ]
 
 
-@ow.workflow("held-fan")
-def held_fan(step: Step, input: Input) -> list[str]:
-    """``width`` parallel steps that are held, and one that follows."""
-    names = [f"ray-{n}" for n in range(input["width"])]
-    rays = [step.submit(name, gated, step.run_id, name) for name in names]
-    tokens = [ray.result() for ray in rays]
-    return [*tokens, step.run("join", effect, step.run_id, "join")]
+@ow.workflow("held-parallel")
+def held_parallel(step: Step, input: Input) -> list[str]:
+    """Run ``width`` parallel steps that are held, and then one more."""
+    names = [f"branch-{n}" for n in range(input["width"])]
+    branches = [step.submit(name, report_and_wait, step.run_id, name) for name in names]
+    tokens = [branch.result() for branch in branches]
+    return [*tokens, step.run("after-branches", report, step.run_id, "after-branches")]
 
 
 # --- waiting -----------------------------------------------------------------------------------
@@ -176,25 +176,25 @@ def held_fan(step: Step, input: Input) -> list[str]:
 
 @ow.workflow("nap")
 def nap(step: Step, input: Input) -> list[str]:
-    """A durable sleep of ``seconds`` between two steps."""
-    before = step.run("before", effect, step.run_id, "before")
+    """Sleep durably for ``seconds`` between two steps."""
+    before = step.run("before", report, step.run_id, "before")
     step.sleep("nap", input["seconds"])
-    return [before, step.run("after", effect, step.run_id, "after")]
+    return [before, step.run("after", report, step.run_id, "after")]
 
 
 @ow.workflow("nap-async")
 async def nap_async(step: AsyncStep, input: Input) -> list[str]:
-    before = await step.run("before", aeffect, step.run_id, "before")
+    before = await step.run("before", areport, step.run_id, "before")
     await step.sleep("nap", input["seconds"])
-    return [before, await step.run("after", aeffect, step.run_id, "after")]
+    return [before, await step.run("after", areport, step.run_id, "after")]
 
 
-@ow.workflow("restless")
-def restless(step: Step, input: Input) -> list[str]:
-    """Park and come back ``times`` times: always due, never new."""
+@ow.workflow("always-due")
+def always_due(step: Step, input: Input) -> list[str]:
+    """Park ``times`` times for a millisecond, so that the run is always due and never new."""
     tokens = []
     for n in range(input["times"]):
-        tokens.append(step.run(f"turn-{n}", effect, step.run_id, f"turn-{n}"))
+        tokens.append(step.run(f"turn-{n}", report, step.run_id, f"turn-{n}"))
         step.sleep(f"rest-{n}", 0.001)
     return tokens
 
@@ -204,44 +204,44 @@ def restless(step: Step, input: Input) -> list[str]:
 
 @ow.workflow("listen")
 def listen(step: Step, signal: str) -> list[str]:
-    """Wait to be told a token; that, and one of its own."""
-    heard = step.wait_for_signal(signal, type=str)
-    assert heard is not None
-    return [heard.data, step.run("hear", effect, step.run_id, "hear")]
+    """Wait for a signal with a token. Returns that and a token of its own."""
+    received = step.wait_for_signal(signal, type=str)
+    assert received is not None
+    return [received.data, step.run("receive", report, step.run_id, "receive")]
 
 
 @ow.workflow("listen-async")
 async def listen_async(step: AsyncStep, signal: str) -> list[str]:
-    heard = await step.wait_for_signal(signal, type=str)
-    assert heard is not None
-    return [heard.data, await step.run("hear", aeffect, step.run_id, "hear")]
+    received = await step.wait_for_signal(signal, type=str)
+    assert received is not None
+    return [received.data, await step.run("receive", areport, step.run_id, "receive")]
 
 
-@ow.workflow("family")
-def family(step: Step, input: Input) -> list[Any]:
-    """Start ``children`` with two steps each and one that listens, and tell that one a token.
+@ow.workflow("parent")
+def parent(step: Step, input: Input) -> list[Any]:
+    """Start ``children`` child runs of two steps and one that listens, and signal a token to it.
 
-    The token, what the listener returned, and what the others did.
+    Returns the token, the listener's result, and the results of the others.
     """
     chains = [
         step.submit_workflow(chain, {"steps": 2, "seconds": 0.003}, name=f"child-{n}")
         for n in range(input["children"])
     ]
-    news = f"news for {step.run_id}"
-    listener = step.submit_workflow(listen, news, name="listener")
-    token = step.run("before", effect, step.run_id, "before", 0.003)
-    step.send_signal(news, token, name="tell", buffer=True)
+    signal_name = f"signal_name for {step.run_id}"
+    listener = step.submit_workflow(listen, signal_name, name="listener")
+    token = step.run("before", report, step.run_id, "before", 0.003)
+    step.send_signal(signal_name, token, name="tell", buffer=True)
     return [token, listener.result(), *(child.result() for child in chains)]
 
 
-@ow.workflow("family-async")
-async def family_async(step: AsyncStep, input: Input) -> list[Any]:
+@ow.workflow("parent-async")
+async def parent_async(step: AsyncStep, input: Input) -> list[Any]:
     chains = [
         step.submit_workflow(chain_async, {"steps": 2, "seconds": 0.003}, name=f"child-{n}")
         for n in range(input["children"])
     ]
-    news = f"news for {step.run_id}"
-    listener = step.submit_workflow(listen_async, news, name="listener")
-    token = await step.run("before", aeffect, step.run_id, "before", 0.003)
-    await step.send_signal(news, token, name="tell", buffer=True)
+    signal_name = f"signal_name for {step.run_id}"
+    listener = step.submit_workflow(listen_async, signal_name, name="listener")
+    token = await step.run("before", areport, step.run_id, "before", 0.003)
+    await step.send_signal(signal_name, token, name="tell", buffer=True)
     return [token, await listener, *[await child for child in chains]]

@@ -1,36 +1,35 @@
-"""What must hold of runs whose steps say what the step before them had returned."""
+"""Checks of runs whose steps report the result of the step before."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 
-from tests.acceptance.evidence import Execution
-from tests.acceptance.world import World
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.executions import Execution
 
 
-def check_chains(world: World, run_ids: Sequence[str]) -> int:
-    """These runs of ``linked`` and ``linked-async`` are completed, and no result was forgotten.
+def check_chains(deployment: Deployment, run_ids: Sequence[str]) -> int:
+    """Check that runs of ``linked`` and ``linked-async`` are completed and no result was lost.
 
-    Once a step has begun that was given the result of the step before it, that result is what
-    is stored, and the step before it is not executed any more. Returns how many executions
-    there were beyond the first of each step.
+    Once a step has begun with the result of the step before, that result is stored, and the step
+    before is not executed again. Returns the number of executions beyond the first of each step.
     """
-    world.check(run_ids, repeats=1 << 30)
-    recorded = world.recorded(run_ids)
+    deployment.check(run_ids, repeats=1 << 30)
+    recorded = deployment.recorded(run_ids)
     executed: dict[str, list[Execution]] = defaultdict(list)
-    for execution in world.journal.executions():
+    for execution in deployment.journal.executions():
         executed[execution.run].append(execution)
     repeats = 0
-    for run in world.runs(run_ids):
+    for run in deployment.runs(run_ids):
         history = executed[run.id]
         for place, execution in enumerate(history):
             before = next((each for each in history if each.token == execution.after), None)
             if before is None:
-                assert not execution.after, f"{execution} was given a result of nobody's"
+                assert not execution.after, f"{execution} got a result that no step returned"
                 continue
             kept = recorded[run.id, before.step]
-            assert kept == before.token, f"{before} was forgotten when {execution} had begun"
+            assert kept == before.token, f"{before} was lost when {execution} had begun"
             late = [each for each in history[place:] if each.step == before.step]
             assert not late, f"{late} although {execution} had begun"
         repeats += len(history) - len({each.step for each in history})

@@ -1,4 +1,4 @@
-"""Programs that start runs and wait for their results, whatever becomes of the database."""
+"""Callers that start runs and wait for their results during outages of the database."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from uuid import uuid4
 
 from owsuper import OpenWorkflow
 from owsuper.errors import DatabaseUnreachable
-from tests.acceptance.evidence import PATIENCE
+from tests.acceptance.executions import TIMEOUT
 from tests.acceptance.tables import Tables
 
 SYNC, ASYNC = "linked", "linked-async"
-LONGEST_WAIT = 3 * PATIENCE
+LONGEST_WAIT = 3 * TIMEOUT
 
 
 class Clients:
-    """Eight callers in one process, each of which starts a run, waits for it, starts the next.
+    """Eight callers in one process. Each starts a run, waits for it, and starts the next.
 
-    The first two of each colour start runs with idempotency keys, and ask again with the same
-    key when ``run`` raised; the third start several at once; the fourth one at a time. Whatever
-    else is raised, by ``run`` or by ``result``, fails the test on leaving the context.
+    Four are sync and four async. The first two of each start runs with idempotency keys, and
+    repeat the call with the same key after an error; the third starts several runs at once; the
+    fourth starts one at a time. Any other error fails the test when the context ends.
     """
 
     def __init__(self, url: str, schema: str, shape: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ class Clients:
     ) -> None:
         self._over.set()
         if error is not None:
-            self._ow.close()  # nobody need wait any more
+            self._ow.close()  # ends the waits
         failures = [caller.exception(LONGEST_WAIT) for caller in self._callers]
         self._threads.shutdown()
         self._ow.close()
@@ -63,9 +63,9 @@ class Clients:
             raise BaseExceptionGroup("callers failed", raised)
 
     def check(self, tables: Tables) -> None:
-        """Nothing that was started is missing, nothing was started twice, all got their results.
+        """Check that every run was started once and returned its result.
 
-        Call it when all is over.
+        For the end of the test, when all runs have ended.
         """
         assert self.started
         assert self._results.keys() == set(self.started)
@@ -97,7 +97,7 @@ class Clients:
                     self.refusals += 1
                     self._over.wait(0.05)
                     if key is None:
-                        break  # perhaps it is stored, perhaps not: nobody knows
+                        break  # whether it is stored is unknown
                 else:
                     self._note([handle.id for handle in handles], key)
                     for handle in handles:

@@ -1,4 +1,4 @@
-"""The tables as anybody sees them who was not told anything."""
+"""The tables, read by plain SQL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import psycopg
 
-from tests.acceptance.evidence import PATIENCE
+from tests.acceptance.executions import TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,17 @@ class Run:
     attempts: int
 
 
-def eventually(what: str, is_so: Callable[[], bool], *, timeout: float = PATIENCE) -> None:
-    """Look until it is so. For what is stored: whoever could tell us is being tested."""
+def eventually(what: str, condition: Callable[[], bool], *, timeout: float = TIMEOUT) -> None:
+    """Poll until ``condition()`` is true, for rows of the database."""
     deadline = time.monotonic() + timeout
     pause = threading.Event()
-    while not is_so():
-        assert time.monotonic() < deadline, f"after {timeout:g} s it is not so: {what}"
+    while not condition():
+        assert time.monotonic() < deadline, f"not true after {timeout:g} s: {what}"
         pause.wait(0.02)
 
 
 class Tables:
-    """A schema, over a connection that is opened when needed, and again after an outage."""
+    """A schema, over a connection that is opened on demand, also after an outage."""
 
     def __init__(self, url: str, schema: str) -> None:
         self.schema = schema
@@ -48,15 +48,15 @@ class Tables:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.hang_up()
+        self.disconnect()
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
 
     def query(self, text: str, *params: object) -> list[tuple[Any, ...]]:
-        """Rows, through every restart of the server. ``{schema}`` is replaced."""
-        deadline = time.monotonic() + PATIENCE
+        """The rows of a query, repeated while the server restarts. Replaces ``{schema}``."""
+        deadline = time.monotonic() + TIMEOUT
         while True:
             try:
                 if self._connection is None or self._connection.closed:
@@ -68,11 +68,11 @@ class Tables:
                 )
                 return cursor.fetchall() if cursor.description else []
             except psycopg.OperationalError:
-                self.hang_up()
+                self.disconnect()
                 assert time.monotonic() < deadline
 
     def start(self, workflow: str, *inputs: dict[str, Any], due_in: float = 0) -> list[str]:
-        """Insert runs as the other implementation does, which knows nothing of our bell."""
+        """Insert runs as OpenWorkflow for TypeScript does."""
         ids = [str(uuid4()) for _ in inputs]
         self.query(
             """
@@ -109,7 +109,7 @@ class Tables:
         return run
 
     def recorded(self, run_ids: Sequence[str]) -> dict[tuple[str, str], Any]:
-        """The results of completed steps by (run, step), of which there must not be two."""
+        """The results of completed steps by (run, step). Fails if a step has two."""
         rows = self.query(
             """
             SELECT workflow_run_id, step_name, output FROM {schema}.step_attempts
@@ -122,7 +122,7 @@ class Tables:
         return found
 
     def leased(self) -> list[str]:
-        """The runs that some worker holds."""
+        """The runs that a worker holds."""
         rows = self.query(
             """
             SELECT id FROM {schema}.workflow_runs
@@ -140,18 +140,18 @@ class Tables:
     # --- waiting -----------------------------------------------------------------------------
 
     def ended(self, run_ids: Sequence[str]) -> Callable[[], bool]:
-        """Whether none of these runs is left to do; as a question to be asked again."""
+        """A function that returns whether all of these runs have ended."""
         unfinished = """
             SELECT id FROM {schema}.workflow_runs
             WHERE id = ANY ($1) AND status IN ('pending', 'running', 'sleeping') LIMIT 1
         """
         return lambda: not self.query(unfinished, list(run_ids))
 
-    def wait_until_ended(self, run_ids: Sequence[str], *, timeout: float = PATIENCE) -> None:
+    def wait_until_ended(self, run_ids: Sequence[str], *, timeout: float = TIMEOUT) -> None:
         eventually("all runs ended", self.ended(run_ids), timeout=timeout)
 
     def wait_until_few_are_left(self, run_ids: Sequence[str], few: int) -> None:
-        """Wait until no more than ``few`` of these runs are left to do."""
+        """Wait until at most ``few`` of these runs have not ended."""
         unfinished = """
             SELECT count(*) FROM {schema}.workflow_runs
             WHERE id = ANY ($1) AND status IN ('pending', 'running', 'sleeping')
@@ -159,11 +159,11 @@ class Tables:
         eventually("few runs are left", lambda: self.query(unfinished, run_ids)[0][0] <= few)
 
     def wait_until_recorded(self, run_ids: Sequence[str], count: int) -> None:
-        """Wait until so many steps of these runs are committed."""
+        """Wait until this many steps of these runs are committed."""
         eventually(f"{count} steps are committed", lambda: len(self.recorded(run_ids)) >= count)
 
     def wait_until_parked(self, run_ids: Sequence[str]) -> None:
-        """Wait until all of these runs have been begun, and given back."""
+        """Wait until all of these runs have begun and are parked."""
         eventually(
             "all runs are parked",
             lambda: all(run.attempts and run.worker_id is None for run in self.runs(run_ids)),

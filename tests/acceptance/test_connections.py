@@ -1,4 +1,4 @@
-"""How many connections a worker has open, in each state: the server counts them."""
+"""How many connections a worker has open, as the server counts them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from tests.acceptance.deployment import Deployment, scaled
 from tests.acceptance.tables import eventually
-from tests.acceptance.world import World, scaled
 
 pytestmark = pytest.mark.slow
 
@@ -15,9 +15,9 @@ SUPERVISOR = {"owsuper supervisor", "owsuper listener"}
 SHAPE = {"steps": 6, "seconds": 0.02}
 
 
-def connections(world: World) -> Counter[str]:
-    """By who has them open. Each test has workers with a name space of their own."""
-    rows = world.query(
+def connections(deployment: Deployment) -> Counter[str]:
+    """The number of open connections by the name of the application."""
+    rows = deployment.query(
         """
         SELECT application_name FROM pg_stat_activity
         WHERE application_name IN ('owsuper supervisor', 'owsuper listener')
@@ -27,57 +27,62 @@ def connections(world: World) -> Counter[str]:
     return Counter(name for (name,) in rows)
 
 
-def most(world: World, ids: list[str]) -> Counter[str]:
-    """The most that each has open at any time while these runs are worked on."""
+def peak(deployment: Deployment, ids: list[str]) -> Counter[str]:
+    """The peak of each application's open connections until these runs have ended."""
     seen: Counter[str] = Counter()
 
-    def look() -> bool:
+    def observe() -> bool:
         nonlocal seen
-        ended = world.ended(ids)()
-        seen |= connections(world)
+        ended = deployment.ended(ids)()
+        seen |= connections(deployment)
         return ended
 
-    eventually("all runs ended", look)
+    eventually("all runs ended", observe)
     return seen
 
 
-def test_a_worker_has_two_connections_and_each_busy_child_two_and_an_idle_one_none(
-    fragile_world: World,
+def test_a_supervisor_has_two_connections_a_busy_child_at_most_two_and_an_idle_child_none(
+    crashable_deployment: Deployment,
 ) -> None:
-    world = fragile_world  # a server of its own, or others would be counted
-    worker = world.worker(processes=2, concurrency=8, lease="3s")
-    assert connections(world).keys() == SUPERVISOR
+    deployment = crashable_deployment  # its own server, on which no other test has connections
+    worker = deployment.worker(processes=2, concurrency=8, lease="3s")
+    assert connections(deployment).keys() == SUPERVISOR
     ids = [
-        *world.start("chain", *[SHAPE] * scaled(60)),
-        *world.start("fan", *[{"width": 4, "seconds": 0.08}] * scaled(10)),
-        *world.start("nap", *[{"seconds": 0.3}] * scaled(30)),
+        *deployment.start("chain", *[SHAPE] * scaled(60)),
+        *deployment.start("parallel", *[{"width": 4, "seconds": 0.08}] * scaled(10)),
+        *deployment.start("nap", *[{"seconds": 0.3}] * scaled(30)),
     ]
-    seen = most(world, ids)
+    seen = peak(deployment, ids)
     assert {seen[name] for name in SUPERVISOR} == {1}
     children = {name: count for name, count in seen.items() if name not in SUPERVISOR}
     assert children.keys() == {"owsuper child 1", "owsuper child 2"}
     assert max(children.values()) <= 2
 
-    eventually("idle children hang up", lambda: connections(world).keys() == SUPERVISOR)
-    [run] = world.start("held", {})
-    arrival = world.gate.next()
-    assert connections(world).total() <= 2 + 2
-    arrival.say("go")
-    world.wait_until_ended([run])  # it connects again when it is needed
+    eventually(
+        "idle child processes have closed their connections",
+        lambda: connections(deployment).keys() == SUPERVISOR,
+    )
+    [run] = deployment.start("held", {})
+    held_step = deployment.gate.next()
+    assert connections(deployment).total() <= 2 + 2
+    held_step.command("go")
+    deployment.wait_until_ended([run])  # with a new connection
     worker.stop()
-    assert connections(world).total() == 0
+    assert connections(deployment).total() == 0
     assert "WARNING" not in worker.log
 
 
-def test_awaiting_runs_share_the_two_connections_of_their_child(fragile_world: World) -> None:
-    world = fragile_world
-    worker = world.worker("--no-listen", processes=1, concurrency=100, poll_interval="100ms")
+def test_async_runs_share_the_two_connections_of_their_child(
+    crashable_deployment: Deployment,
+) -> None:
+    deployment = crashable_deployment
+    worker = deployment.worker("--no-listen", processes=1, concurrency=100, poll_interval="100ms")
     ids = [
-        *world.start("chain-async", *[SHAPE] * scaled(100)),
-        *world.start("nap-async", *[{"seconds": 0.3}] * scaled(100)),
+        *deployment.start("chain-async", *[SHAPE] * scaled(100)),
+        *deployment.start("nap-async", *[{"seconds": 0.3}] * scaled(100)),
     ]
-    seen = most(world, ids)
-    assert seen.pop("owsuper supervisor") == 1  # and without listening, no other
+    seen = peak(deployment, ids)
+    assert seen.pop("owsuper supervisor") == 1
     assert seen.keys() == {"owsuper child 1"}
     assert seen["owsuper child 1"] <= 2
     worker.stop()

@@ -1,10 +1,10 @@
-"""Steps that kill their process: they run elsewhere, up to a point, and harm nobody else."""
+"""Steps that kill their process: they run elsewhere, up to a limit, and harm no other run."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.world import World
+from tests.acceptance.deployment import Deployment
 
 CAUSES = {
     "segfault": "signal SIGSEGV",
@@ -15,64 +15,74 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("workflow", ["held", "held-async"])
-def test_a_step_that_killed_its_process_runs_elsewhere(world: World, workflow: str) -> None:
-    worker = world.worker(processes=1)
+def test_a_step_that_killed_its_process_runs_elsewhere(
+    deployment: Deployment, workflow: str
+) -> None:
+    worker = deployment.worker(processes=1)
     for word, cause in CAUSES.items():
-        [run] = world.start(workflow, {})
-        first = world.gate.next()
-        first.say(word)
-        second = world.gate.next()
+        [run] = deployment.start(workflow, {})
+        first = deployment.gate.next()
+        first.command(word)
+        second = deployment.gate.next()
         assert (second.run, second.step) == (run, "held")
         assert second.pid != first.pid
-        second.say("go")
-        world.wait_until_ended([run])
-        world.check([run], repeats=1)
-        worker.says(f"child died: {cause} .*pid={first.pid}")
-        worker.says(f"run lost its process .*run_id={run} .*step=held")
+        second.command("go")
+        deployment.wait_until_ended([run])
+        deployment.check([run], repeats=1)
+        worker.wait_for_log(f"child died: {cause} .*pid={first.pid}")
+        worker.wait_for_log(f"run lost its process .*run_id={run} .*step=held")
 
 
-def test_a_run_that_keeps_killing_its_process_fails_and_says_how_and_where(world: World) -> None:
-    world.worker(processes=1, max_crashes=3)
+def test_a_run_that_keeps_killing_its_process_fails_and_says_how_and_where(
+    deployment: Deployment,
+) -> None:
+    deployment.worker(processes=1, max_crashes=3)
     for word, cause in CAUSES.items():
-        [run] = world.start("held", {})
-        arrived = world.gate.answer({run: word}, until=world.ended([run]))
-        assert len({each.pid for each in arrived}) == len(arrived) == 3
-        failed = world.run(run)
+        [run] = deployment.start("held", {})
+        held_steps = deployment.gate.answer({run: word}, until=deployment.ended([run]))
+        assert len({each.pid for each in held_steps}) == len(held_steps) == 3
+        failed = deployment.run(run)
         assert failed.status == "failed"
         assert failed.error is not None
         assert "died 3 times" in failed.error["message"]
         assert failed.error["message"].count(f"{cause} in step 'held'") == 3
 
 
-def test_runs_that_shared_the_process_of_a_deadly_one_are_not_charged(world: World) -> None:
-    world.worker(processes=1, concurrency=4, max_crashes=2)
-    [deadly] = world.start("held", {})
-    first = world.gate.next()
-    others = world.start("held", {}, {}) + world.start("held-async", {})
-    beside = world.gate.take(3)
+def test_runs_that_shared_the_process_of_a_deadly_one_are_not_charged(
+    deployment: Deployment,
+) -> None:
+    deployment.worker(processes=1, concurrency=4, max_crashes=2)
+    [deadly] = deployment.start("held", {})
+    first = deployment.gate.next()
+    others = deployment.start("held", {}, {}) + deployment.start("held-async", {})
+    beside = deployment.gate.take(3)
     assert {each.run for each in beside} == set(others)
     assert {each.pid for each in beside} == {first.pid}
 
-    first.say("segfault")
-    again = world.gate.answer({deadly: "segfault"}, until=world.ended([deadly, *others]))
-    # The deadly one once more, alone; each of the others once more, and never beside it.
+    first.command("segfault")
+    again = deployment.gate.answer({deadly: "segfault"}, until=deployment.ended([deadly, *others]))
+    # The deadly run runs once more, alone. Each other run runs once more, never beside it.
     assert sorted(each.run for each in again) == sorted([deadly, *others])
     assert len({each.pid for each in again if each.run == deadly}) == 1
-    failed = world.run(deadly)
+    failed = deployment.run(deadly)
     assert failed.status == "failed"
     assert failed.error is not None
     assert "died 2 times (signal SIGSEGV in step 'held'" in failed.error["message"]
-    world.check(others, repeats=3)
-    assert world.crashes() == []
+    deployment.check(others, repeats=3)
+    assert deployment.crashes() == []
 
 
-def test_an_innocent_run_completes_in_the_company_of_several_deadly_ones(world: World) -> None:
-    world.worker(processes=1, concurrency=4, max_crashes=2)
-    [innocent] = world.start("held", {})
-    deadly = world.start("held", {}, {})
-    arrived = world.gate.take(3)
-    assert len({each.pid for each in arrived}) == 1
-    arrived[0].say("exit 1")
-    world.gate.answer(dict.fromkeys(deadly, "exit 1"), until=world.ended([innocent, *deadly]))
-    assert {run.status for run in world.runs(deadly)} == {"failed"}
-    world.check([innocent], repeats=1)
+def test_a_run_completes_although_several_others_kill_its_process(
+    deployment: Deployment,
+) -> None:
+    deployment.worker(processes=1, concurrency=4, max_crashes=2)
+    [harmless] = deployment.start("held", {})
+    deadly = deployment.start("held", {}, {})
+    held_steps = deployment.gate.take(3)
+    assert len({each.pid for each in held_steps}) == 1
+    held_steps[0].command("exit 1")
+    deployment.gate.answer(
+        dict.fromkeys(deadly, "exit 1"), until=deployment.ended([harmless, *deadly])
+    )
+    assert {run.status for run in deployment.runs(deadly)} == {"failed"}
+    deployment.check([harmless], repeats=1)

@@ -1,4 +1,4 @@
-"""Several hosts and a database host, with real links between them that are cut."""
+"""Several hosts and a database host, with network links that are cut."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from owsuper.db.migrate import migrate
-from tests.acceptance.evidence import Arrival
+from tests.acceptance.deployment import Deployment, Worker
+from tests.acceptance.executions import HeldStep
 from tests.acceptance.tables import eventually
-from tests.acceptance.world import Worker, World
 from tests.fixtures.network import Host, Network
 from tests.fixtures.postgres import HBA, connect, running_server
 from tests.fixtures.processes import Program, Spawn, owsuper_command
@@ -28,8 +28,8 @@ TRUSTING = f"{HBA}host all all 10.231.0.0/24 trust\n"
 Cut = Callable[[Host], None]
 
 
-class Land(World):
-    """A database host, and hosts with a worker each. The test itself comes in by the socket."""
+class HostDeployment(Deployment):
+    """A database host, and hosts with a worker each. The test connects by the socket."""
 
     def __init__(self, socket_url: str, database: Host, spawn: Spawn, directory: Path) -> None:
         super().__init__(socket_url, "openworkflow", self._spawn_on_host, directory)
@@ -37,7 +37,7 @@ class Land(World):
         self._start_program = spawn
         self._host = database
 
-    def settle(self, host: Host) -> Worker:
+    def start_on(self, host: Host) -> Worker:
         """Start a worker on ``host``."""
         self._host = host
         return self.worker(
@@ -45,7 +45,7 @@ class Land(World):
         )
 
     def wait_until_at_work(self, worker: Worker) -> None:
-        """Wait until it has executed something."""
+        """Wait until the worker has executed a step."""
         worker.wait_until_ready()
         children = worker.children()
         self.journal.wait_for(lambda each: each.pid in children)
@@ -62,7 +62,7 @@ class Land(World):
 
 @pytest.fixture
 def database(network: Network, request: pytest.FixtureRequest) -> Iterator[tuple[Host, str]]:
-    """A host with a server, and that server's URL by its socket."""
+    """A host with a server, and the URL of the server's socket."""
     host = network.host()
     given = request.config.getoption("--postgres")
     binaries = Path(given) if given not in (None, "embedded") else None
@@ -75,69 +75,71 @@ def database(network: Network, request: pytest.FixtureRequest) -> Iterator[tuple
 
 
 @pytest.fixture
-def land(database: tuple[Host, str], tmp_path: Path, worlds: list[World], spawn: Spawn) -> Land:
+def deployment(
+    database: tuple[Host, str], tmp_path: Path, deployments: list[Deployment], spawn: Spawn
+) -> HostDeployment:
     host, url = database
-    land = Land(url, host, spawn, tmp_path)
-    worlds.append(land)
-    return land
+    deployment = HostDeployment(url, host, spawn, tmp_path)
+    deployments.append(deployment)
+    return deployment
 
 
 @pytest.mark.parametrize("cut", [Host.unplug, Host.silence])
 def test_a_host_that_is_cut_off_loses_its_runs_and_after_the_cut_its_late_writes(
-    land: Land, network: Network, cut: Cut
+    deployment: HostDeployment, network: Network, cut: Cut
 ) -> None:
     hosts = [network.host() for _ in range(WORKERS)]
-    workers = [land.settle(host) for host in hosts]
+    workers = [deployment.start_on(host) for host in hosts]
     for worker in workers:
         worker.wait_until_ready()
-    lost, lonely = hosts[0], workers[0]
+    cut_off_host, cut_off = hosts[0], workers[0]
 
-    # All share the work; when one is gone, the others do it all.
-    ids = land.start("chain", *[SHAPE] * 60) + land.start("chain-async", *[SHAPE] * 30)
+    # All workers share the runs. When one is cut off, the others execute all.
+    ids = deployment.start("chain", *[SHAPE] * 60) + deployment.start("chain-async", *[SHAPE] * 30)
     for worker in workers:
-        land.wait_until_at_work(worker)
-    cut(lost)
-    land.wait_until_ended(ids)
-    lost.heal()
-    land.check(ids, repeats=SLOTS)
+        deployment.wait_until_at_work(worker)
+    cut(cut_off_host)
+    deployment.wait_until_ended(ids)
+    cut_off_host.heal()
+    deployment.check(ids, repeats=SLOTS)
 
-    # It has lost its runs, not its mind.
-    held = land.start("held", *[{}] * SLOTS * WORKERS)
-    arrivals = land.gate.take(len(held))
-    late = [each for each in arrivals if each.pid in lonely.children()]
+    # The worker lost its runs and works on.
+    held = deployment.start("held", *[{}] * SLOTS * WORKERS)
+    held_steps = deployment.gate.take(len(held))
+    late = [each for each in held_steps if each.pid in cut_off.children()]
     assert len(late) == SLOTS
 
-    # It is cut off in mid-step. The others get these runs, and finish half of them.
-    cut(lost)
-    say_go(each for each in arrivals if each not in late)
-    again = land.gate.take(SLOTS)
+    # The worker is cut off during its steps. The others get these runs, and finish half of them.
+    cut(cut_off_host)
+    release(each for each in held_steps if each not in late)
+    again = deployment.gate.take(SLOTS)
     assert {each.run for each in again} == {each.run for each in late}
-    assert {each.pid for each in again}.isdisjoint(lonely.children())
-    say_go(again[:2])
-    land.wait_until_ended([each.run for each in again[:2]])
-    say_go(late[:2])  # these write into the silence, and try again
-    lost.heal()
-    say_go(late[2:])
+    assert {each.pid for each in again}.isdisjoint(cut_off.children())
+    release(again[:2])
+    deployment.wait_until_ended([each.run for each in again[:2]])
+    release(late[:2])  # their writes get no answer, and are retried
+    cut_off_host.heal()
+    release(late[2:])
     for each in late:
-        lonely.says(f"run {each.run}.* taken from us")
-    say_go(again[2:])
-    land.wait_until_ended(held)
-    land.check(held, repeats=SLOTS)
+        cut_off.wait_until_run_is_lost(each.run)
+    release(again[2:])
+    deployment.wait_until_ended(held)
+    deployment.check(held, repeats=SLOTS)
 
-    more = land.start("held", *[{}] * SLOTS * WORKERS)
-    arrivals = land.gate.take(len(more))
-    assert {each.pid for each in arrivals}.issuperset(lonely.children())
-    say_go(arrivals)
-    land.wait_until_ended(more)
-    land.check(more)
+    more = deployment.start("held", *[{}] * SLOTS * WORKERS)
+    held_steps = deployment.gate.take(len(more))
+    assert {each.pid for each in held_steps}.issuperset(cut_off.children())
+    release(held_steps)
+    deployment.wait_until_ended(more)
+    deployment.check(more)
     for worker in workers:
         worker.stop()
         assert "child died" not in worker.log
 
 
-def say_go(arrivals: Iterator[Arrival] | list[Arrival]) -> None:
-    for each in arrivals:
-        each.say("go")
+def release(held_steps: Iterator[HeldStep] | list[HeldStep]) -> None:
+    for each in held_steps:
+        each.command("go")
 
 
 CLIENT = """
@@ -155,15 +157,15 @@ except psycopg.OperationalError:
 """
 
 
-def test_both_ends_notice_when_the_other_vanished_without_a_word(
-    land: Land, network: Network, spawn: Spawn
+def test_both_ends_notice_a_peer_that_vanished_silently(
+    deployment: HostDeployment, network: Network, spawn: Spawn
 ) -> None:
-    """By keepalives alone: nothing is on its way, and no packet says that anything is wrong."""
+    """By keepalives alone: no data is in flight, and no packet reports an error."""
     host = network.host()
-    client = spawn(*host.prefix, sys.executable, "-c", CLIENT, land.url)
+    client = spawn(*host.prefix, sys.executable, "-c", CLIENT, deployment.url)
     client.stdout.wait_for("locked")
     backends = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'vanished'"
-    assert land.query(backends)
+    assert deployment.query(backends)
     host.silence()
     client.stdout.wait_for("lost", timeout=60)
-    eventually("the server has let go of the lock", lambda: not land.query(backends))
+    eventually("the server has released the lock", lambda: not deployment.query(backends))

@@ -1,4 +1,4 @@
-"""The database goes away underneath, in the middle of everything, and comes back."""
+"""The database becomes unreachable while runs are executed, and comes back."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
+from tests.acceptance.deployment import Deployment, Worker, scaled, wait_until_dead
 from tests.acceptance.tables import eventually
-from tests.acceptance.world import Worker, World, scaled, wait_until_dead
 from tests.fixtures.proxy import Proxy
 
 pytestmark = pytest.mark.slow
@@ -17,139 +17,143 @@ pytestmark = pytest.mark.slow
 SHAPE = {"steps": 4, "seconds": 0.005}
 
 
-def busy_worker(world: World) -> tuple[Worker, list[str]]:
-    """A worker in the middle of some hundred runs of all kinds."""
+def worker_under_load(deployment: Deployment) -> tuple[Worker, list[str]]:
+    """A worker that executes some hundred runs of all kinds."""
     count = scaled(60)
     ids = [
-        *world.start("chain", *[SHAPE] * count),
-        *world.start("chain-async", *[SHAPE] * count),
-        *world.start("fan", *[{"width": 3, "seconds": 0.005}] * (count // 3)),
-        *world.start("nap", *[{"seconds": 0.3}] * (count // 6)),
+        *deployment.start("chain", *[SHAPE] * count),
+        *deployment.start("chain-async", *[SHAPE] * count),
+        *deployment.start("parallel", *[{"width": 3, "seconds": 0.005}] * (count // 3)),
+        *deployment.start("nap", *[{"seconds": 0.3}] * (count // 6)),
     ]
-    worker = world.worker()
-    world.journal.wait_for_more(40)
+    worker = deployment.worker()
+    deployment.journal.wait_for_more(40)
     return worker, ids
 
 
-def go_on(world: World, ids: list[str]) -> None:
-    """See that the work goes on, if there is any left."""
-    if len(world.journal.executions()) < 0.8 * len(ids):
-        world.journal.wait_for_more(20)
+def wait_until_work_continues(deployment: Deployment, ids: list[str]) -> None:
+    """Wait until more steps are executed, if any are left."""
+    if len(deployment.journal.executions()) < 0.8 * len(ids):
+        deployment.journal.wait_for_more(20)
 
 
-def test_a_network_that_is_cut_costs_time_and_no_step(world: World, proxy: Proxy) -> None:
-    world.url = proxy.url
-    worker, ids = busy_worker(world)
+def test_a_network_that_is_cut_costs_time_and_no_step(deployment: Deployment, proxy: Proxy) -> None:
+    deployment.url = proxy.url
+    worker, ids = worker_under_load(deployment)
     for cuts in range(1, scaled(4) + 1):
         proxy.cut()
-        worker.says("the claiming connection is down", count=cuts)
+        worker.wait_for_log("the claiming connection is down", count=cuts)
         proxy.restore()
-        worker.says("the claiming connection is back", count=cuts)
-        go_on(world, ids)
-    world.wait_until_ended(ids)
-    world.check(ids)
+        worker.wait_for_log("the claiming connection is back", count=cuts)
+        wait_until_work_continues(deployment, ids)
+    deployment.wait_until_ended(ids)
+    deployment.check(ids)
     worker.stop()
     assert "child died" not in worker.log
 
 
-def test_a_network_that_is_silent_costs_time_and_no_step(world: World, proxy: Proxy) -> None:
-    world.url = proxy.url
-    worker, ids = busy_worker(world)
+def test_a_network_that_is_silent_costs_time_and_no_step(
+    deployment: Deployment, proxy: Proxy
+) -> None:
+    deployment.url = proxy.url
+    worker, ids = worker_under_load(deployment)
     proxy.stall()
     proxy.wait_until_held(2)
     proxy.restore()
-    go_on(world, ids)
+    wait_until_work_continues(deployment, ids)
     proxy.stall()
     proxy.wait_until_held(2)
     proxy.reset_connections()  # the data that was held back is lost
     proxy.restore()
-    world.wait_until_ended(ids)
-    world.check(ids)
+    deployment.wait_until_ended(ids)
+    deployment.check(ids)
     worker.stop()
     assert "child died" not in worker.log
 
 
 def test_connections_that_break_in_the_middle_of_a_statement_cost_no_step(
-    world: World, proxy: Proxy
+    deployment: Deployment, proxy: Proxy
 ) -> None:
-    world.url = proxy.url
-    worker, ids = busy_worker(world)
+    deployment.url = proxy.url
+    worker, ids = worker_under_load(deployment)
     for number in range(scaled(10)):
         if number % 2:
             proxy.drop_after(random.randrange(1, 10_000))
         else:
-            proxy.lose_answer(b'"complete"')  # the server has done it, and nobody hears of it
+            proxy.lose_answer(
+                b'"complete"'
+            )  # the server executes the statement, and its answer is lost
         proxy.wait_for_drop(30)
-    world.wait_until_ended(ids)
-    world.check(ids)
+    deployment.wait_until_ended(ids)
+    deployment.check(ids)
     worker.stop()
     assert "child died" not in worker.log
 
 
 def test_a_worker_cut_off_for_longer_than_its_lease_is_replaced_and_cannot_interfere(
-    world: World, proxy: Proxy
+    deployment: Deployment, proxy: Proxy
 ) -> None:
-    ids = world.start("chain", *[SHAPE] * scaled(100))
-    held = world.start("held", {}) + world.start("held-async", {})
-    direct, world.url = world.url, proxy.url
-    cut_off = world.worker(lease="3s")
-    late = world.gate.take(2)
+    ids = deployment.start("chain", *[SHAPE] * scaled(100))
+    held = deployment.start("held", {}) + deployment.start("held-async", {})
+    direct, deployment.url = deployment.url, proxy.url
+    cut_off = deployment.worker(lease="3s")
+    late = deployment.gate.take(2)
     proxy.cut()
-    world.url = direct
-    world.worker(lease="3s")
-    again = world.gate.take(2)
+    deployment.url = direct
+    deployment.worker(lease="3s")
+    again = deployment.gate.take(2)
     assert {each.run for each in again} == {each.run for each in late} == set(held)
-    for arrival in again:
-        arrival.say("go")
-    world.wait_until_ended(held)
+    for held_step in again:
+        held_step.command("go")
+    deployment.wait_until_ended(held)
     proxy.restore()
-    for arrival in late:
-        arrival.say("go")
-    world.wait_until_ended(ids)
-    world.check([*ids, *held], repeats=8)
+    for held_step in late:
+        held_step.command("go")
+    deployment.wait_until_ended(ids)
+    deployment.check([*ids, *held], repeats=8)
     for run in held:
-        cut_off.says(f"run {run}.* taken from us")
+        cut_off.wait_until_run_is_lost(run)
     assert "child died" not in cut_off.log
 
 
 def test_a_claim_whose_answer_is_lost_does_not_wait_for_its_lease(
-    world: World, proxy: Proxy
+    deployment: Deployment, proxy: Proxy
 ) -> None:
-    world.url = proxy.url
-    worker = world.worker(lease="1h", poll_interval="1h")
-    for _ in range(20):  # the first claim to come by may be one that brings nothing
-        proxy.lose_answer(b"claim:")  # as the prepared statement is called
-        ids = world.start("chain", {"steps": 1, "seconds": 0})
-        world.wait_until_ended(ids)
+    deployment.url = proxy.url
+    worker = deployment.worker(lease="1h", poll_interval="1h")
+    for _ in range(20):  # the first claim may be one that finds nothing
+        proxy.lose_answer(b"claim:")  # the name of the prepared statement
+        ids = deployment.start("chain", {"steps": 1, "seconds": 0})
+        deployment.wait_until_ended(ids)
         proxy.wait_for_drop()
         if "released claims whose answers were lost" in worker.log:
             break
     else:
         raise AssertionError(worker.log)
-    world.check(ids)
+    deployment.check(ids)
     worker.stop()
 
 
 def test_a_database_server_that_crashes_costs_at_most_the_steps_in_flight(
-    fragile_world: World,
+    crashable_deployment: Deployment,
 ) -> None:
-    """What had not been flushed is gone: claims, say. So these steps may run a second time."""
-    world = fragile_world
-    worker, ids = busy_worker(world)
+    """Unflushed commits are lost, such as claims. So steps may run a second time."""
+    deployment = crashable_deployment
+    worker, ids = worker_under_load(deployment)
     crashes = scaled(2)
     for _ in range(crashes):
-        backend = a_backend_of_our_children(world)
-        os.kill(backend, signal.SIGKILL)  # for PostgreSQL, reason enough to start all over
+        backend = backend_of_a_child(deployment)
+        os.kill(backend, signal.SIGKILL)  # after which PostgreSQL ends all sessions and recovers
         wait_until_dead([backend])
-        go_on(world, ids)
-    world.wait_until_ended(ids)
-    world.check(ids, repeats=crashes * 8 * 3)
+        wait_until_work_continues(deployment, ids)
+    deployment.wait_until_ended(ids)
+    deployment.check(ids, repeats=crashes * 8 * 3)
     worker.stop()
     assert "child died" not in worker.log
 
 
-def a_backend_of_our_children(world: World) -> int:
-    """The server's process for one of their connections."""
+def backend_of_a_child(deployment: Deployment) -> int:
+    """The process id of the backend of a child's connection."""
     select = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'owsuper child %'"
-    eventually("the children are connected", lambda: bool(world.query(select)))
-    return int(world.query(select)[0][0])
+    eventually("the children are connected", lambda: bool(deployment.query(select)))
+    return int(deployment.query(select)[0][0])

@@ -1,4 +1,4 @@
-"""The other end of witness.py: what was executed, and which steps wait for the test's word."""
+"""The test's end of step_reports.py: executions that were reported, and steps that wait."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One execution of a step's function. ``at`` is a moment of ``time.monotonic``.
+    """One execution of a step's function. ``at`` is a time of ``time.monotonic``.
 
-    ``after`` is the token that the step before it had returned, where the workflow says so.
+    ``after`` is the token that the step before returned, if the workflow reports that.
     """
 
     run: str
@@ -34,11 +34,13 @@ class Execution:
 
 
 class Journal:
-    """Every execution so far, in the order in which they began."""
+    """Every execution so far, in the order of their beginnings."""
 
     def __init__(self, path: Path) -> None:
         os.mkfifo(path)
-        self._pipe = os.open(path, os.O_RDWR)  # a writer of our own: it never ends
+        self._pipe = os.open(
+            path, os.O_RDWR
+        )  # with a writer of our own, so that reading never ends
         self._lines: list[Execution] = []
         self._mark = 0
         self._changed = threading.Condition()
@@ -46,7 +48,7 @@ class Journal:
         self._thread.start()
 
     def executions(self) -> list[Execution]:
-        """All, including those noted a moment ago by processes that are dead by now."""
+        """All executions, including those that dead processes have reported."""
         marker = self._write_marker()
         self.wait_for(lambda each: each.token == marker)
         with self._changed:
@@ -60,9 +62,9 @@ class Journal:
         return found
 
     def wait_for(
-        self, matches: Callable[[Execution], bool], *, count: int = 1, timeout: float = PATIENCE
+        self, matches: Callable[[Execution], bool], *, count: int = 1, timeout: float = TIMEOUT
     ) -> list[Execution]:
-        """Wait until ``count`` executions match; these."""
+        """Wait until ``count`` executions match. Returns all that match."""
         found: list[Execution] = []
         deadline = time.monotonic() + timeout
         seen = 0
@@ -83,9 +85,9 @@ class Journal:
         self.wait_for(lambda _: True, count=already + count)
 
     def wait_for_next(self, count: int) -> None:
-        """Wait for ``count`` executions since those that the last such call waited for.
+        """Wait for ``count`` executions beyond those that the last such call waited for.
 
-        So the marks of a loop stay within the work there is, however fast that is done.
+        The waits of a loop then add up to a fixed number of executions, however fast these are.
         """
         self._mark += count
         self.wait_for(lambda _: True, count=self._mark)
@@ -113,8 +115,8 @@ class Journal:
                 return
 
 
-class Arrival:
-    """A step that waits for a word: ``go``, ``fail``, ``exit 7``, ``segfault``, …"""
+class HeldStep:
+    """A step that waits for a command: ``go``, ``fail``, ``exit 7``, ``segfault``, …"""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -128,75 +130,78 @@ class Arrival:
     def __repr__(self) -> str:
         return f"<{self.step} of {self.run} in {self.pid}>"
 
-    def say(self, word: str) -> None:
-        """Let it go on; nothing happens if its process is dead."""
+    def command(self, word: str) -> None:
+        """Send the command. Does nothing if the process is dead."""
         with suppress(OSError), self._connection:
             self._connection.sendall(word.encode())
 
     def wait_until_gone(self) -> None:
-        """Wait until its process is dead, without having had its word."""
+        """Wait until the process is dead, without a command."""
         with self._connection:
-            self._connection.settimeout(PATIENCE)
+            self._connection.settimeout(TIMEOUT)
             with suppress(ConnectionError):
                 assert self._connection.recv(1) == b""
 
 
 class Gate:
-    """Where steps wait for the test."""
+    """The socket at which steps wait for commands."""
 
     def __init__(self, path: Path) -> None:
-        self._arrived: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
+        self._reported: queue.SimpleQueue[HeldStep | None] = queue.SimpleQueue()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(256)
-        self._waiting: list[Arrival] = []
+        self._waiting: list[HeldStep] = []
         self._thread = threading.Thread(target=self._accept, name="gate")
         self._thread.start()
 
-    def poll(self, seconds: float) -> Arrival | None:
-        """The next step that arrives, or has arrived since the last one was taken."""
+    def poll(self, seconds: float) -> HeldStep | None:
+        """The next step that waits; None after so many seconds without one."""
         try:
-            arrival = self._arrived.get(timeout=seconds)
+            held_step = self._reported.get(timeout=seconds)
         except queue.Empty:
             return None
-        assert arrival is not None
-        self._waiting.append(arrival)
-        return arrival
+        assert held_step is not None
+        self._waiting.append(held_step)
+        return held_step
 
-    def next(self, timeout: float = PATIENCE) -> Arrival:
-        """As ``poll``; there must be one."""
-        arrival = self.poll(timeout)
-        assert arrival is not None, f"no step arrived within {timeout:g} s"
-        return arrival
+    def next(self, timeout: float = TIMEOUT) -> HeldStep:
+        """The next step that waits. Fails without one."""
+        held_step = self.poll(timeout)
+        assert held_step is not None, f"no step arrived within {timeout:g} s"
+        return held_step
 
-    def take(self, count: int) -> list[Arrival]:
+    def take(self, count: int) -> list[HeldStep]:
         return [self.next() for _ in range(count)]
 
     def answer(
-        self, words: Mapping[str, str] | None = None, *, until: Callable[[], bool]
-    ) -> list[Arrival]:
-        """Say to whatever arrives the word for its run, or ``go``, until it is so; these."""
-        arrived: list[Arrival] = []
-        deadline = time.monotonic() + PATIENCE
+        self, commands: Mapping[str, str] | None = None, *, until: Callable[[], bool]
+    ) -> list[HeldStep]:
+        """Send each step the command of its run in ``commands``, or ``go``, until ``until()``.
+
+        Returns these steps.
+        """
+        held_steps: list[HeldStep] = []
+        deadline = time.monotonic() + TIMEOUT
         while not until():
-            assert time.monotonic() < deadline, f"not so after {len(arrived)} arrivals"
-            if (arrival := self.poll(0.05)) is not None:
-                arrived.append(arrival)
-                arrival.say((words or {}).get(arrival.run, "go"))
-        return arrived
+            assert time.monotonic() < deadline, f"not so after {len(held_steps)} arrivals"
+            if (held_step := self.poll(0.05)) is not None:
+                held_steps.append(held_step)
+                held_step.command((commands or {}).get(held_step.run, "go"))
+        return held_steps
 
     def close(self) -> None:
-        """Turn everybody away."""
+        """Let all steps that wait fail, and close the socket."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
-        for arrival in [*self._waiting, *self._left()]:
-            arrival.say("fail")
+        for held_step in [*self._waiting, *self._left()]:
+            held_step.command("fail")
 
-    def _left(self) -> Iterator[Arrival]:
-        while (arrival := self._arrived.get()) is not None:
-            yield arrival
+    def _left(self) -> Iterator[HeldStep]:
+        while (held_step := self._reported.get()) is not None:
+            yield held_step
 
     def _accept(self) -> None:
         while True:
@@ -205,7 +210,7 @@ class Gate:
             except OSError:
                 break
             try:
-                self._arrived.put(Arrival(connection))
-            except (OSError, ValueError):  # killed before it had said who it is
+                self._reported.put(HeldStep(connection))
+            except (OSError, ValueError):  # the process was killed before it sent its line
                 connection.close()
-        self._arrived.put(None)
+        self._reported.put(None)

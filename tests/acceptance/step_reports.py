@@ -1,8 +1,8 @@
-"""What the steps of app.py tell the test about themselves, and how the test steers them.
+"""How the steps of app.py report to the test, and how the test controls them.
 
-Both ways out of a step end in the test process, where they outlive whoever is killed:
-``note`` writes one line into a pipe, which keeps what it has taken; ``ask`` connects to the
-test and does not return before the test says a word.
+Reports and commands pass through the test process, so they outlive any killed process:
+``report_execution`` writes one line into a pipe; ``wait_for_command`` connects to the test, and
+returns when the test has sent a command.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import time
 from functools import cache
 from uuid import uuid4
 
-PIPE = "WITNESS_PIPE"
-GATE = "WITNESS_GATE"
+PIPE = "ACCEPTANCE_PIPE"
+GATE = "ACCEPTANCE_GATE"
 
 
-def note(run_id: str, step: str, after: str = "") -> str:
-    """The side effect of a step: written down, in one piece. Returns a token, different each time.
+def report_execution(run_id: str, step: str, after: str = "") -> str:
+    """Report that a step is executed. Returns a token that is different each time.
 
-    A step returns its token, so that the result which was stored tells which execution it was;
-    ``after`` is the token that the step before it returned, if that is known.
+    A step returns its token, so that the stored result identifies the execution. ``after`` is the
+    token that the step before returned, if that is known.
     """
     token = uuid4().hex
     line = {"run": run_id, "step": step, "token": token, "pid": os.getpid(), "at": time.monotonic()}
@@ -32,8 +32,8 @@ def note(run_id: str, step: str, after: str = "") -> str:
     return token
 
 
-def ask(run_id: str, step: str, token: str) -> str:
-    """Wait for the test's word. Raises ConnectionError if the test has gone on without us."""
+def wait_for_command(run_id: str, step: str, token: str) -> str:
+    """Wait for the test's command. Raises ConnectionError if the test is over."""
     with socket.socket(socket.AF_UNIX) as gate:
         gate.connect(os.environ[GATE])
         line = {"run": run_id, "step": step, "token": token, "pid": os.getpid()}

@@ -1,4 +1,4 @@
-"""Workers as an operator sees them, and what must hold at last."""
+"""A schema with its workers, and the checks of what they did."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tests.acceptance.evidence import PATIENCE, Execution, Gate, Journal
+from tests.acceptance.executions import TIMEOUT, Execution, Gate, Journal
+from tests.acceptance.step_reports import GATE, PIPE
 from tests.acceptance.tables import Tables
-from tests.acceptance.witness import GATE, PIPE
 from tests.fixtures.processes import Program, Spawn
 
 LOAD = float(os.environ.get("OWSUPER_TEST_LOAD", "1"))
 
 
 def scaled(count: int) -> int:
-    """``count`` at the usual load; OWSUPER_TEST_LOAD=10 means ten times as much."""
+    """``count`` times OWSUPER_TEST_LOAD, which is 1 by default."""
     return max(1, round(count * LOAD))
 
 
-def wait_until_dead(pids: Collection[int], *, timeout: float = PATIENCE) -> None:
-    """Wait until none of these processes runs any more."""
+def wait_until_dead(pids: Collection[int], *, timeout: float = TIMEOUT) -> None:
+    """Wait until all of these processes have ended."""
     deadline = time.monotonic() + timeout
     for pid in pids:
         try:
@@ -34,13 +34,15 @@ def wait_until_dead(pids: Collection[int], *, timeout: float = PATIENCE) -> None
             continue
         try:
             left = max(0.0, deadline - time.monotonic())
-            assert select.select([process], [], [], left)[0], f"{title(pid)!r} ({pid}) lives on"
+            assert select.select([process], [], [], left)[0], (
+                f"{title(pid)!r} ({pid}) is still running"
+            )
         finally:
             os.close(process)
 
 
 def title(pid: int) -> str:
-    """What the process says it is; empty if there is no such process."""
+    """The title of the process; empty if there is none."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     except (FileNotFoundError, ProcessLookupError):
@@ -55,11 +57,15 @@ class Worker:
         self.pid = program.pid
 
     def wait_until_ready(self) -> None:
-        self.program.stderr.wait_for(r"ready: ", timeout=PATIENCE)
+        self.program.stderr.wait_for(r"ready: ", timeout=TIMEOUT)
 
-    def says(self, pattern: str, *, count: int = 1) -> re.Match[str]:
-        """Wait until its log does."""
-        return self.program.stderr.wait_for(pattern, timeout=PATIENCE, count=count)
+    def wait_for_log(self, pattern: str, *, count: int = 1) -> re.Match[str]:
+        """Wait until the log has ``count`` lines that match."""
+        return self.program.stderr.wait_for(pattern, timeout=TIMEOUT, count=count)
+
+    def wait_until_run_is_lost(self, run_id: str) -> None:
+        """Wait until the log says that another worker has the run."""
+        self.wait_for_log(rf"run {run_id}(: a write is dropped| was canceled, or another worker)")
 
     @property
     def log(self) -> str:
@@ -73,7 +79,7 @@ class Worker:
         return pid
 
     def processes(self) -> list[int]:
-        """All of it: the supervisor and everything below."""
+        """The process ids of the supervisor and all processes below it."""
         return [self.pid, *self.program.descendants()]
 
     def kill(self) -> None:
@@ -87,18 +93,18 @@ class Worker:
                 os.kill(pid, number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Stop it, expecting it to leave nothing behind."""
-        everybody = self.processes()
+        """Stop the worker. Fails if it leaves a process behind."""
+        processes = self.processes()
         self.program.signal(number)
-        assert self.program.wait(PATIENCE) == 0, self.log
-        wait_until_dead(everybody)
+        assert self.program.wait(TIMEOUT) == 0, self.log
+        wait_until_dead(processes)
 
     def _titled(self, start: str) -> list[int]:
         return [pid for pid in self.program.descendants() if title(pid).startswith(start)]
 
 
-class World(Tables):
-    """A schema of its own, and the workers that serve it."""
+class Deployment(Tables):
+    """A schema and its workers."""
 
     def __init__(self, url: str, schema: str, spawn: Spawn, directory: Path) -> None:
         super().__init__(url, schema)
@@ -111,10 +117,10 @@ class World(Tables):
         self.gate = Gate(directory / "gate")
 
     def close(self) -> None:
-        """Call it when all workers are dead."""
+        """Close connections and sockets, when all workers are dead."""
         self.gate.close()
         self.journal.close()
-        self.hang_up()
+        self.disconnect()
 
     # --- workers -----------------------------------------------------------------------------
 
@@ -141,15 +147,15 @@ class World(Tables):
         return worker
 
     def wait_until_begun(self, run_ids: Sequence[str], *, timeout: float) -> None:
-        """Wait until some step of each of these runs is executed."""
+        """Wait until a step of each of these runs is executed."""
         left = set(run_ids)
 
-        def is_news(execution: Execution) -> bool:
-            news = execution.run in left
+        def is_first(execution: Execution) -> bool:
+            first = execution.run in left
             left.discard(execution.run)
-            return news
+            return first
 
-        self.journal.wait_for(is_news, count=len(left), timeout=timeout)
+        self.journal.wait_for(is_first, count=len(left), timeout=timeout)
 
     # --- what must hold ----------------------------------------------------------------------
 
