@@ -23,7 +23,8 @@ from benchmarks.sizes import Sizes
 from owsuper.bench.samples import WAIT_SECONDS, BenchmarkError
 from owsuper.db.claims import ClaimQueries, parse_claim
 from owsuper.db.connect import conninfo
-from owsuper.db.nonblocking import NonblockingConnection, Result
+from owsuper.db.nonblocking import NonblockingConnection
+from owsuper.db.statement import Result
 from owsuper.settings import Settings
 
 UNKNOWN = "idle"  # a workflow that no run belongs to
@@ -44,7 +45,7 @@ class ClaimProbe:
         self._queries = ClaimQueries(env.schema, "default")
         info = conninfo(env.server.url, application_name=APPLICATION_NAME)
         self._connection = NonblockingConnection(info)
-        self._connection.on_down = _fail
+        self._connection.on_disconnect = _fail
         self._connection.start()
 
     def claim(self, workflows: Sequence[str], limit: int = 1) -> TimedClaim:

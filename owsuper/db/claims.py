@@ -1,7 +1,7 @@
-"""What the supervisor asks of the database, as data: statements, parameters and parsers.
+"""The statements of the supervisor, as data: statements, parameters and parsers.
 
-Nothing here does IO; the statements go over a Link, whose rows the ``parse_…`` functions take.
-Each operation is one statement.
+Nothing here does IO. The statements go over a NonblockingConnection; the ``parse_…`` functions
+take its rows. Each operation is one statement.
 """
 
 from __future__ import annotations
@@ -14,54 +14,58 @@ import orjson
 
 from owsuper.core.model import ClaimedRun
 from owsuper.db import times
-from owsuper.db.statement import Statement, load
+from owsuper.db.statement import Param, Row, Statement, load
 
-Param: TypeAlias = str | int | float
 Call: TypeAlias = tuple[Statement, tuple[Param, ...]]
-Rows: TypeAlias = Sequence[tuple[bytes | None, ...]]
-Lease: TypeAlias = tuple[str, str]
-"""(run id, worker id)"""
+Rows: TypeAlias = Sequence[Row]
+Lease: TypeAlias = tuple[str, str]  # run id, worker id
+Workflow: TypeAlias = tuple[str, str | None]  # name, version
 
-_SWEEP: Final = 100  # deadlines or leases that are enforced by one statement
+_SWEEP: Final = 100  # deadlines or leases in one statement, which then takes milliseconds
 
 
 @dataclass(frozen=True, slots=True)
 class ScanRange:
-    """Where to look for runs: not before ``since`` on the database's clock, or ``back`` seconds
-    before its present, if that is earlier. What is in ``since`` came from a ``Seen``.
+    """The due times to scan: from ``since`` on (on the database's clock, from a ScanResult), or
+    from ``margin`` seconds before now on, if that is earlier.
     """
 
     since: tuple[str, ...]
-    back: float
+    margin: float
+
+    @property
+    def params(self) -> tuple[str | float, ...]:
+        """The parameters of a statement that scans."""
+        return *self.since, self.margin
 
 
 @dataclass(frozen=True, slots=True)
-class Scanned:
-    """``since``: where the next look may begin. It may miss runs that were committed late, or
-    with a due time in the past. ``seconds``: what it took to look.
+class ScanResult:
+    """``since`` may begin the next scan; that scan may miss runs that were committed late, or with
+    a due time in the past. ``seconds`` is the duration of this scan.
     """
 
     since: tuple[str, ...]
     seconds: float
 
 
-ALL: Final = "-infinity"  # as ``since``: everything
-CLAIM_EVERYTHING: Final = ScanRange((ALL, ALL), 0.0)
-EVERYTHING: Final = ScanRange((ALL,), 0.0)
+ALL: Final = "-infinity"  # as ``since``: all due times
+CLAIM_SCAN_ALL: Final = ScanRange((ALL, ALL), 0.0)
+SCAN_ALL: Final = ScanRange((ALL,), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a claim brought.
+    """The runs of a claim.
 
-    ``next_due`` is the number of seconds until another run of those workflows is due, on the
-    database's clock: 0 if there may be more now, None if nothing is waiting. ``unreadable``:
-    ids of runs that were claimed and cannot be executed, and why.
+    ``next_due`` is the number of seconds until another run of these workflows is due, on the
+    database's clock: 0 if there may be more now, None if no run is waiting. ``unreadable`` holds
+    the ids of claimed runs that cannot be executed, each with the reason.
     """
 
     runs: list[ClaimedRun]
     next_due: float | None
-    seen: Scanned
+    scan: ScanResult
     unreadable: tuple[tuple[str, str], ...] = ()
 
 
@@ -69,8 +73,8 @@ class Claimed:
 class CrashedRun:
     """A claim that a process held when it died.
 
-    ``evidence`` is plain JSON; its members ``cause`` (``"signal SIGKILL"``) and ``step`` (what
-    was in flight, or None) become part of the run's error message.
+    ``evidence`` is plain JSON. Its members ``cause`` (``"signal SIGKILL"``) and ``step`` (the step
+    in flight, or None) become part of the run's error message.
     """
 
     run_id: str
@@ -80,7 +84,7 @@ class CrashedRun:
 
 @dataclass(frozen=True, slots=True)
 class CrashOutcome:
-    """What became of a Casualty: it runs again, or it ``failed`` for good."""
+    """What became of a CrashedRun: it runs again, or it ``failed`` for good."""
 
     worker_id: str
     run_id: str
@@ -90,18 +94,18 @@ class CrashOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """Runs that failed because of their deadline, or were given back because of their lease.
+    """Runs that failed at their deadline, or were released after their lease.
 
-    ``more``: there may be more of them now.
+    ``more`` is true if there may be more of them now.
     """
 
     run_ids: list[str]
     more: bool
-    seen: Scanned
+    scan: ScanResult
 
 
 class ClaimQueries:
-    """The statements of one schema and namespace."""
+    """The statements for one schema and namespace."""
 
     def __init__(self, schema: str, namespace: str) -> None:
         self._namespace = namespace
@@ -120,99 +124,73 @@ class ClaimQueries:
     def claim(
         self,
         limit: int,
-        workflows: Sequence[tuple[str, str | None]],
+        workflows: Sequence[Workflow],
         *,
         worker_prefix: str,
         lease_seconds: float,
         durable: bool = False,
-        look: ScanRange = CLAIM_EVERYTHING,
+        scan_range: ScanRange = CLAIM_SCAN_ALL,
     ) -> Call:
-        """Claim up to ``limit`` due runs of these (name, version) pairs; ``parse_claim``.
+        """Claim up to ``limit`` due runs of these (name, version) pairs; see ``parse_claim``.
 
         Every run gets a worker id of its own that begins with ``worker_prefix``. Unless
-        ``durable``, a crash of the server may forget the claim.
+        ``durable``, the claim may be lost in a crash of the server.
         """
-        # In turn, so that neither new runs nor begun ones starve, even one run at a time.
+        # In turn, so that neither new runs nor begun runs starve, even with a limit of 1.
         self._begun_first = not self._begun_first
-        return self._claim, (
-            self._namespace,
-            _workflows(workflows),
-            limit,
-            worker_prefix,
-            lease_seconds,
-            _bool(durable),
-            _bool(self._begun_first),
-            *look.since,
-            look.back,
-        )
+        params = (self._namespace, _workflows(workflows), limit, worker_prefix, lease_seconds)
+        flags = (_json(durable), _json(self._begun_first))
+        return self._claim, (*params, *flags, *scan_range.params)
 
     def extend(self, leases: Sequence[Lease], lease_seconds: float) -> Call:
-        """Renew leases; ``parse_renewed``."""
+        """Renew leases for ``lease_seconds``; see ``parse_renewed``."""
         return self._extend, (self._namespace, _leases(leases), lease_seconds)
 
     def release(self, leases: Sequence[Lease]) -> Call:
-        """Give runs back, due now and uncharged; ``parse_workers`` gives those that could be."""
+        """Release runs: due now, no crash counted; see ``parse_workers``."""
         return self._release, (self._namespace, _leases(leases))
 
     def release_lost(
-        self,
-        known: Sequence[str],
-        *,
-        worker_prefix: str,
-        lease_seconds: float,
+        self, known: Sequence[str], *, worker_prefix: str, lease_seconds: float
     ) -> Call:
-        """Give back what was claimed under ``worker_prefix`` but is not among the ``known``
-        worker ids; one row for each run. No claim may be in flight.
+        """Release the claims under ``worker_prefix`` that are not among the ``known`` worker ids.
+
+        One row for each run. No claim may be in flight.
         """
-        return self._release_lost, (
-            self._namespace,
-            worker_prefix,
-            _json(list(known)),
-            lease_seconds,
-        )
+        known_json = _json(list(known))
+        return self._release_lost, (self._namespace, worker_prefix, known_json, lease_seconds)
 
     def release_lapsed(
-        self,
-        workflows: Sequence[tuple[str, str | None]],
-        look: ScanRange = EVERYTHING,
+        self, workflows: Sequence[Workflow], scan_range: ScanRange = SCAN_ALL
     ) -> Call:
-        """Give back runs of these workflows whose leases ran out, whoever had them;
-        ``parse_swept``.
-        """
-        return self._release_lapsed, (
-            self._namespace,
-            _workflows(workflows),
-            _SWEEP,
-            *look.since,
-            look.back,
-        )
+        """Release runs of these workflows whose leases ran out; see ``parse_swept``."""
+        params = (self._namespace, _workflows(workflows), _SWEEP, *scan_range.params)
+        return self._release_lapsed, params
 
-    def release_bounced(self, workflows: Sequence[tuple[str, str | None]]) -> Call:
-        """Make runs of these workflows due that were put back by a worker which does not know
-        them; their ids.
-        """
+    def release_bounced(self, workflows: Sequence[Workflow]) -> Call:
+        """Make runs due that a worker without these workflows has put back; one row each: id."""
         return self._release_bounced, (self._namespace, _workflows(workflows), _SWEEP)
 
     def record_crash(
-        self, crash_id: str, casualties: Sequence[CrashedRun], *, max_crashes: int
+        self, crash_id: str, crashed: Sequence[CrashedRun], *, max_crashes: int
     ) -> Call:
-        """Give back what a dead process held, and charge it; ``parse_crash``.
+        """Release the runs of a dead process and count its crash against them; see ``parse_crash``.
 
-        ``casualties`` must be all that it held, because a run is only convicted (at its
-        ``max_crashes``-th crash) if it was alone in its process at least once.
+        ``crashed`` must hold all runs of the process, because a run fails (at its
+        ``max_crashes``-th crash) only if it was alone in its process at least once.
         """
         claims = [
             {"run": each.run_id, "worker": each.worker_id, "evidence": each.evidence}
-            for each in casualties
+            for each in crashed
         ]
         return self._record_crash, (self._namespace, _json(claims), crash_id, max_crashes)
 
-    def expire_deadlines(self, look: ScanRange = EVERYTHING) -> Call:
-        """Fail runs whose deadline has passed, in the whole namespace; ``parse_swept``."""
-        return self._expire, (self._namespace, _SWEEP, *look.since, look.back)
+    def expire_deadlines(self, scan_range: ScanRange = SCAN_ALL) -> Call:
+        """Fail runs of the namespace whose deadline has passed; see ``parse_swept``."""
+        return self._expire, (self._namespace, _SWEEP, *scan_range.params)
 
     def forget_ended(self) -> Call:
-        """Delete what is left of our bookkeeping on ended runs; one row: how many they were."""
+        """Delete the failures and crashes counted of ended runs; one row: how many runs."""
         return self._forget_ended, (self._namespace,)
 
     def self_test(self, channel: str) -> Call:
@@ -220,44 +198,42 @@ class ClaimQueries:
         return self._notify, (channel,)
 
 
-def _workflows(workflows: Sequence[tuple[str, str | None]]) -> str:
-    return _json([{"name": name, "version": version} for name, version in workflows])
-
-
 def parse_claim(rows: Rows, *, sent: float = 0.0) -> Claimed:
-    """What a claim brought; the runs in no particular order.
+    """Return the result of ``claim``; the runs in no particular order.
 
-    ``sent`` is what time.monotonic() said just before it, for whoever keeps time by the runs.
+    ``sent`` is time.monotonic() just before the statement was sent.
     """
-    (told, _), *claimed = rows
-    about = orjson.loads(_text(told))
+    (first, _), *claimed = rows
+    about = orjson.loads(_text(first))
     runs: list[ClaimedRun] = []
     unreadable: list[tuple[str, str]] = []
     for header, raw in claimed:
         try:
             runs.append(_run(header, raw, sent))
-        except Exception as error:  # anybody may write a row, and none may stop the supervisor
+        except (
+            Exception
+        ) as error:  # other programs write rows, too, and no row may stop the supervisor
             unreadable.append((_name(header), f"{type(error).__name__}: {error}"))
     return Claimed(
         runs,
         None if about["next"] is None else max(0.0, about["next"]),
-        Scanned((about["new"], about["begun"]), about["took"]),
+        ScanResult((about["new"], about["begun"]), about["took"]),
         tuple(unreadable),
     )
 
 
 def parse_renewed(rows: Rows) -> dict[str, bool]:
-    """Of ``extend``: the worker ids of claims that are good, and whether they were renewed."""
+    """Return the worker ids of good claims after ``extend``, and whether each was renewed."""
     return {_text(worker): renewed == b"true" for worker, renewed in rows}
 
 
 def parse_workers(rows: Rows) -> set[str]:
-    """The worker ids of ``release``."""
+    """Return the worker ids of the runs that ``release`` released."""
     return {_text(worker) for (worker,) in rows}
 
 
 def parse_crash(rows: Rows) -> list[CrashOutcome]:
-    """One verdict for each casualty that still owned its run."""
+    """Return the outcome for each crashed run whose claim was still good."""
     return [
         CrashOutcome(_text(worker), _text(run), int(_text(crashes)), failed == b"t")
         for worker, run, crashes, failed in rows
@@ -265,11 +241,13 @@ def parse_crash(rows: Rows) -> list[CrashOutcome]:
 
 
 def parse_swept(rows: Rows) -> Swept:
-    """What became of ``expire_deadlines`` and ``release_lapsed``."""
-    (told,), *swept = rows
-    about = orjson.loads(_text(told))
+    """Return the result of ``expire_deadlines`` or ``release_lapsed``."""
+    (first,), *swept = rows
+    about = orjson.loads(_text(first))
     return Swept(
-        [_text(run) for (run,) in swept], about["more"], Scanned((about["since"],), about["took"])
+        [_text(run) for (run,) in swept],
+        about["more"],
+        ScanResult((about["since"],), about["took"]),
     )
 
 
@@ -296,11 +274,15 @@ def _run(header: bytes | None, raw: bytes | None, sent: float) -> ClaimedRun:
 
 
 def _name(header: bytes | None) -> str:
-    """The id of a run whose header may be anything."""
+    """Return the id of a run whose header may be anything."""
     try:
         return str(orjson.loads(header or b"")["run"])
     except (ValueError, TypeError, LookupError):
         return repr(header)[:200]
+
+
+def _workflows(workflows: Sequence[Workflow]) -> str:
+    return _json([{"name": name, "version": version} for name, version in workflows])
 
 
 def _leases(leases: Sequence[Lease]) -> str:
@@ -309,10 +291,6 @@ def _leases(leases: Sequence[Lease]) -> str:
 
 def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
-
-
-def _bool(value: bool) -> str:
-    return "true" if value else "false"
 
 
 def _text(value: bytes | None) -> str:

@@ -1,15 +1,15 @@
 """A connection to PostgreSQL that never blocks.
 
-The supervisor may not wait for the database: while it waits it hears no signal, no dead child
-and no timer. So it holds its connections as Links: libpq, driven by whoever owns the selector.
+The supervisor must not wait for the database: meanwhile it would notice no signal, no dead child
+and no timer. So it drives libpq itself, by the readiness of a socket.
 
     closed ── start ──→ connecting ──→ idle ⇄ busy
       ↑                     │           │      │
-      └──── on_down, or close() ────────┴──────┘
+      └── on_disconnect, or close() ────┴──────┘
 
-One statement is in flight at a time; others wait in a queue. A statement that fails is an
-answer (a Result with an error); a connection that fails is ``on_down``, once, and everything
-in flight or queued is gone with it: nobody knows whether the last statement took effect.
+One statement is in flight at a time; others wait in a queue. A statement that fails has a
+result, with an error. A connection that fails calls ``on_disconnect``, once, and drops all
+statements in flight and in the queue. Whether the last statement took effect is then unknown.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from selectors import EVENT_READ, EVENT_WRITE
 from time import monotonic
-from typing import Literal, NoReturn
+from typing import Literal
 
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
@@ -27,16 +27,7 @@ from psycopg.errors import OperationalError
 
 from owsuper.db import pooler
 from owsuper.db.hosts import HostLookup, connect_timeout, each_host, needs_lookup
-from owsuper.db.statement import (
-    UNUSABLE_PLAN,
-    Param,
-    Result,
-    Statement,
-    encode_param,
-    read_result,
-)
-
-__all__ = ["NonblockingConnection", "Param", "Result", "State"]
+from owsuper.db.statement import UNUSABLE_PLAN, Param, Result, Statement, encode_param, read_result
 
 State = Literal["connecting", "idle", "busy", "closed"]
 
@@ -47,54 +38,54 @@ class _Query:
     params: list[bytes | None]
     on_result: Callable[[Result], None]
     preparing: bool = False
-    answer: Result = field(default_factory=lambda: Result([]))
+    result: Result = field(default_factory=lambda: Result([]))
 
 
 class NonblockingConnection:
-    """See the module. Callbacks are attributes: ``on_up()``, ``on_notify(channel, payload)``
-    and ``on_down(exc)``; all are called from ``on_ready``, except that ``start`` and ``send``
-    too may find the connection broken and call ``on_down``.
+    """See the module. The callbacks are attributes: ``on_connect()``, ``on_disconnect(exc)`` and
+    ``on_notify(channel, payload)``. ``on_ready`` calls them; ``start`` and ``send`` may call
+    ``on_disconnect``, too.
 
     ``conninfo`` should come from ``connect.conninfo``; ``listen`` holds the channels to listen
-    on. When ``pooled``, there is a connection pooler in between, and nobody listens.
+    on. If ``pooled``, a connection pooler is in between, and no notification arrives.
 
-    A selector must register ``fileno()`` for ``events`` afresh after every call: the events
-    change, and while connecting libpq may close its socket and open another *of the same
-    number*, which epoll has then silently forgotten. So unregister before, register after.
+    Unregister ``fileno()`` from the selector before each call, and register it for ``events``
+    after the call. The events change; and while connecting, libpq may close its socket and open
+    another one *with the same number*, which epoll has then silently forgotten.
     """
 
     def __init__(self, conninfo: str, *, listen: Sequence[str] = ()) -> None:
         self._conninfo = make_conninfo(conninfo, client_encoding="utf8")
         self.connect_timeout = connect_timeout(conninfo)
         self._listen = ";".join(f'LISTEN "{channel}"' for channel in listen).encode()
-        self.on_up: Callable[[], None] = lambda: None
+        self.on_connect: Callable[[], None] = lambda: None
         self.on_notify: Callable[[str, str], None] = lambda channel, payload: None
-        self.on_down: Callable[[OperationalError], None] = lambda exc: None
+        self.on_disconnect: Callable[[OperationalError], None] = lambda exc: None
         self._clear()
 
     def _clear(self) -> None:
         self.state: State = "closed"
-        # Wanted by the selector now; 0 when closed.
+        # For the selector; 0 when closed.
         self.events = 0
         # time.monotonic() when the statement in flight was sent, or connecting to a host began.
         self.busy_since: float | None = None
         self._resolution: HostLookup | None = None
-        self._hosts: deque[str] = deque()  # those not tried yet
-        self._failures: list[str] = []  # what was wrong with the others
+        self._hosts: deque[str] = deque()  # not tried yet
+        self._failures: list[str] = []  # of the others
         self._pgconn: pq.abc.PGconn | None = None
         self.pooled = False
-        self._setting_up: deque[bytes] = deque()  # what is left of it; the first is in flight
+        self._setting_up: deque[bytes] = deque()  # statements; the first is in flight
         self._use_prepared = True
         self._prepared: dict[Statement, bytes] = {}
         self._current: _Query | None = None
         self._queue: deque[_Query] = deque()
 
-    # --- what the owner calls ---------------------------------------------------------------
+    # --- for the owner ----------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to connect. A Link that went down may be started again."""
+        """Begin to connect, also again after a disconnect. Raises RuntimeError unless closed."""
         if self.state != "closed":
-            raise RuntimeError(f"this link is {self.state} already")
+            raise RuntimeError(f"the connection is {self.state} already")
         self.state, self.busy_since = "connecting", monotonic()
         if needs_lookup(self._conninfo):
             self._resolution, self.events = HostLookup(self._conninfo), EVENT_READ
@@ -102,12 +93,12 @@ class NonblockingConnection:
         try:
             self._connect(self._conninfo)
         except OperationalError as exc:
-            self._down(exc)
+            self._disconnect(exc)
 
     def skip_host(self, why: str) -> bool:
-        """Leave a host that says nothing for the next one; False if there is none to try.
+        """Leave a silent host for the next one; return False if there is none.
 
-        The descriptor changes: unregister it before.
+        ``why`` is reported if all hosts fail.
         """
         if self.state != "connecting" or not self._hosts:
             return False
@@ -115,11 +106,11 @@ class NonblockingConnection:
         try:
             self._try_next_host(why)
         except OperationalError as exc:
-            self._down(exc)
+            self._disconnect(exc)
         return True
 
     def fileno(self) -> int:
-        """The descriptor to wait on; -1 when closed."""
+        """Return the descriptor to wait on; -1 when closed."""
         if self._resolution:
             return self._resolution.fileno()
         return self._pgconn.socket if self._pgconn else -1
@@ -130,21 +121,21 @@ class NonblockingConnection:
         params: Sequence[Param],
         on_result: Callable[[Result], None],
     ) -> None:
-        """Run ``statement`` after those already sent; also while still connecting.
+        """Execute ``statement`` after those already sent; also while connecting.
 
-        It is prepared on its first use on a connection. Raises ValueError for a text with
+        A statement is prepared on its first use on a connection. Raises ValueError for text with
         U+0000, RuntimeError when closed.
         """
         if self.state == "closed":
-            raise RuntimeError("this link is closed")
+            raise RuntimeError("the connection is closed")
         self._queue.append(_Query(statement, [encode_param(param) for param in params], on_result))
         try:
             self._send_next()
         except OperationalError as exc:
-            self._down(exc)
+            self._disconnect(exc)
 
     def on_ready(self, mask: int) -> None:
-        """Go on, now that ``fileno()`` is ready for ``mask``."""
+        """Go on: ``fileno()`` is ready for ``mask``."""
         if not mask & self.events:
             return
         answered: list[_Query] = []
@@ -156,20 +147,20 @@ class NonblockingConnection:
             else:
                 notes = self._exchange(answered)
         except OperationalError as exc:
-            self._down(exc)
+            self._disconnect(exc)
             return
-        # Callbacks come last, when all is in order again: they may send, or close.
+        # Callbacks come last, in a consistent state: they may send, or close.
         if was == "connecting" and self.state != "connecting":
-            self.on_up()
+            self.on_connect()
         for query in answered:
             if self.state != "closed":
-                query.on_result(query.answer)
+                query.on_result(query.result)
         for note in notes:
             if self.state != "closed":
                 self.on_notify(note.relname.decode(), note.extra.decode())
 
     def close(self) -> None:
-        """Hang up without a word to the callbacks; what was sent may still take effect."""
+        """Disconnect without a callback; a statement in flight may still take effect."""
         if self._resolution:
             self._resolution.close()
         if self._pgconn:
@@ -216,18 +207,18 @@ class NonblockingConnection:
                 raise OperationalError("\n".join(self._failures))
             self.busy_since = monotonic()
             pgconn = self._pgconn = pq.PGconn.connect_start(self._hosts.popleft().encode())
-            self.events = EVENT_WRITE  # as libpq asks: behave as if it had said WRITING
+            self.events = EVENT_WRITE  # libpq's manual: as after WRITING
             if pgconn.status != pq.ConnStatus.BAD:
                 return
             failure = _message(pgconn)
 
-    # --- talking ----------------------------------------------------------------------------
+    # --- statements -------------------------------------------------------------------------
 
     def _exchange(self, answered: list[_Query]) -> list[pq.PGnotify]:
-        """Read and write what can be; fill ``answered`` and return the notifications.
+        """Read and write without blocking; fill ``answered`` and return the notifications.
 
-        Notifications are taken from libpq after every read, because one that arrived with an
-        answer is in memory already and will not make the socket readable again.
+        Notifications are taken from libpq after every read, because a notification that arrived
+        with a result is in memory already and does not make the socket readable again.
         """
         pgconn = self._connection()
         pgconn.consume_input()
@@ -237,8 +228,8 @@ class NonblockingConnection:
                 break
             result = pgconn.get_result()
             if result is None and pgconn.status == pq.ConnStatus.BAD:
-                self._lost()
-            elif result is not None and result.status != pq.ExecStatus.PIPELINE_SYNC:
+                raise OperationalError(_message(pgconn))
+            if result is not None and result.status != pq.ExecStatus.PIPELINE_SYNC:
                 self._take(result)
             elif result is not None or pgconn.pipeline_status == pq.PipelineStatus.OFF:
                 self._finish(answered)
@@ -247,20 +238,20 @@ class NonblockingConnection:
             notes.append(note)
         return notes
 
-    def _take(self, result: pq.abc.PGresult) -> None:
-        """Keep one result of the statement in flight, which may be part of the set-up."""
-        if result.status == pq.ExecStatus.PIPELINE_ABORTED:
-            return  # the one before it was refused, and is the answer
-        answer = read_result(result)
+    def _take(self, raw: pq.abc.PGresult) -> None:
+        """Keep a result of the statement in flight, which may be part of the set-up."""
+        if raw.status == pq.ExecStatus.PIPELINE_ABORTED:
+            return  # the result before this one has the error
+        result = read_result(raw)
         if self._current:
-            self._current.answer = answer
-        elif answer.sqlstate:
-            raise OperationalError(answer.message)
-        elif answer.rows:
-            self.pooled = pooler.is_pooled(answer.rows[0])
+            self._current.result = result
+        elif result.sqlstate:
+            raise OperationalError(result.message)
+        elif result.rows:
+            self.pooled = pooler.is_pooled(result.rows[0])
 
     def _go_on_setting_up(self) -> None:
-        """The first part of the set-up is done."""
+        """Send the next statement of the set-up."""
         self._setting_up.popleft()
         if self.pooled:
             self._setting_up.clear()
@@ -277,10 +268,10 @@ class NonblockingConnection:
             if self._setting_up:
                 return
         self.state, self.busy_since = "idle", None
-        if query and query.answer.sqlstate in UNUSABLE_PLAN and self._use_prepared:
-            self._use_prepared = False  # on this connection; the next one tries again
+        if query and query.result.sqlstate in UNUSABLE_PLAN and self._use_prepared:
+            self._use_prepared = False  # until the next connect
             self._queue.appendleft(query)
-        elif query and query.preparing and not query.answer.sqlstate:
+        elif query and query.preparing and not query.result.sqlstate:
             query.preparing = False
             self._queue.appendleft(query)
         elif query:
@@ -319,15 +310,12 @@ class NonblockingConnection:
 
     def _connection(self) -> pq.abc.PGconn:
         if self._pgconn is None:
-            raise RuntimeError("this link is closed")
+            raise RuntimeError("the connection is closed")
         return self._pgconn
 
-    def _lost(self) -> NoReturn:
-        raise OperationalError(_message(self._connection()))
-
-    def _down(self, exc: OperationalError) -> None:
+    def _disconnect(self, exc: OperationalError) -> None:
         self.close()
-        self.on_down(exc)
+        self.on_disconnect(exc)
 
 
 def _message(pgconn: pq.abc.PGconn) -> str:

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from owsuper.db import claims
 from owsuper.db.claims import Claimed, ClaimQueries
-from owsuper.db.nonblocking import Result
+from owsuper.db.statement import Result
 from owsuper.settings import Settings
 from owsuper.supervisor.child import HeldRun
 from owsuper.supervisor.connection import KeptConnection
@@ -94,7 +94,7 @@ class Claims:
             worker_prefix=self._worker_prefix,
             lease_seconds=self._settings.lease,
             durable=self._settings.durable_claims,
-            look=self._watermark.next_range(self._claim_sent),
+            scan_range=self._watermark.next_range(self._claim_sent),
         )
         self._connection.send(statement, params, self._handle_claim)
 
@@ -104,7 +104,7 @@ class Claims:
             self._claim_failed()
             return
         claimed = claims.parse_claim(result.rows, sent=self._claim_sent)
-        self._watermark.scanned(time.monotonic(), claimed.seen)
+        self._watermark.scanned(time.monotonic(), claimed.scan)
         for run_id, reason in claimed.unreadable:
             _log.error(
                 "cannot read a claimed run (%s); nothing executes the run until its lease ends",

@@ -10,8 +10,8 @@ from typing import Final
 
 from psycopg.errors import OperationalError
 
-from owsuper.db.nonblocking import NonblockingConnection, Param, Result
-from owsuper.db.statement import Statement
+from owsuper.db.nonblocking import NonblockingConnection
+from owsuper.db.statement import Param, Result, Statement
 from owsuper.event_loop import Backoff, Loop
 
 # Seconds.
@@ -53,8 +53,8 @@ class KeptConnection:
         self._on_up = on_up
         self._on_down = on_down
         self._nonblocking = NonblockingConnection(conninfo, listen=listen)
-        self._nonblocking.on_up = self._handle_up
-        self._nonblocking.on_down = self._handle_down
+        self._nonblocking.on_connect = self._handle_up
+        self._nonblocking.on_disconnect = self._handle_down
         self._nonblocking.on_notify = on_notify
         self._reliable: dict[int, tuple[Statement, Sequence[Param], OnResult]] = {}
         self._in_flight: set[int] = set()  # keys of ``_reliable``

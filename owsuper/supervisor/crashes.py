@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from owsuper.db import claims
 from owsuper.db.claims import ClaimQueries, CrashedRun
-from owsuper.db.nonblocking import Result
+from owsuper.db.statement import Result
 from owsuper.supervisor.child import Child
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.exit_status import Evidence

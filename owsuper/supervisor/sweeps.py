@@ -9,7 +9,7 @@ from functools import partial
 
 from owsuper.db import claims
 from owsuper.db.claims import Call, ClaimQueries, ScanRange
-from owsuper.db.nonblocking import Result
+from owsuper.db.statement import Result
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.watermark import Watermark
 
@@ -84,7 +84,7 @@ class Sweeps:
                 watermark.scan_failed(now, now - sent)
                 return
             swept = claims.parse_swept(result.rows)
-            watermark.scanned(now, swept.seen)
+            watermark.scanned(now, swept.scan)
             for run_id in swept.run_ids:
                 report(run_id)
             if swept.more or not watermark.complete:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from owsuper.db.claims import ALL, Scanned, ScanRange
+from owsuper.db.claims import ALL, ScanRange, ScanResult
 
 # Seconds back from now. The first step covers transactions that are committing now; the claim
 # statement subtracts as much from the watermark.
@@ -53,11 +53,11 @@ class Watermark:
             return ScanRange((ALL,) * len(self._since), 0.0)
         return ScanRange(self._since, STEPS[self._step])
 
-    def scanned(self, now: float, seen: Scanned) -> None:
+    def scanned(self, now: float, scan: ScanResult) -> None:
         """The scan in flight succeeded."""
-        self._since = seen.since
+        self._since = scan.since
         self._reached = max(self._reached, self._step + 1)
-        self._rest(now, seen.seconds)
+        self._rest(now, scan.seconds)
 
     def scan_failed(self, now: float, seconds: float) -> None:
         """The scan in flight failed after ``seconds``."""

@@ -13,7 +13,7 @@ import pytest
 from owsuper.core.model import ClaimedRun
 from owsuper.db import connect
 from owsuper.db.claims import (
-    EVERYTHING,
+    SCAN_ALL,
     Claimed,
     ClaimQueries,
     ScanRange,
@@ -23,7 +23,8 @@ from owsuper.db.claims import (
     parse_swept,
     parse_workers,
 )
-from owsuper.db.nonblocking import NonblockingConnection, Result
+from owsuper.db.nonblocking import NonblockingConnection
+from owsuper.db.statement import Result
 from tests.db.rows import ME, OTHER, Tables, from_now, perform
 
 Workflow = tuple[str, str | None]
@@ -343,7 +344,7 @@ def test_a_run_that_its_owner_is_just_writing_is_not_taken_from_it(
         conn.execute(f'SELECT FROM "{tables.schema}".workflow_runs FOR UPDATE'.encode())
         swept = supervisor.release_lapsed()
     assert swept.run_ids == []
-    again = supervisor.queries.release_lapsed([("w", None)], ScanRange(swept.seen.since, 0))
+    again = supervisor.queries.release_lapsed([("w", None)], ScanRange(swept.scan.since, 0))
     assert parse_swept(perform(supervisor.conn, again)).run_ids == [run]
 
 
@@ -354,11 +355,11 @@ def test_many_lapsed_leases_take_several_sweeps(supervisor: Supervisor, tables: 
         " jsonb_build_object('id', n::text))).*"
         f' FROM "{tables.schema}".workflow_runs AS r, generate_series(1, 149) AS n'.encode()
     )
-    look, sizes, more = EVERYTHING, [], True
+    look, sizes, more = SCAN_ALL, [], True
     while more:
         call = supervisor.queries.release_lapsed([("w", None)], look)
         swept = parse_swept(perform(supervisor.conn, call))
-        look, more = ScanRange(swept.seen.since, 0), swept.more
+        look, more = ScanRange(swept.scan.since, 0), swept.more
         sizes.append(len(swept.run_ids))
     assert sizes == [100, 50]
 
@@ -487,7 +488,7 @@ def test_the_self_test_notifies(database_url: str, schema: str, conn: psycopg.Co
 def over_link(database_url: str, statement: Any, params: Any) -> Result:
     results: list[Result] = []
     link = NonblockingConnection(connect.conninfo(database_url, application_name="owsuper test"))
-    link.on_up = lambda: link.send(statement, params, results.append)
+    link.on_connect = lambda: link.send(statement, params, results.append)
     link.start()
     drive(link, lambda: bool(results))
     link.close()

@@ -31,10 +31,10 @@ class Looker:
 
     def look(self, limit: int = 5) -> list[str]:
         look = self.due.next_range(time.monotonic())
-        call = self.queries.claim(limit, W, worker_prefix="h:", lease_seconds=300, look=look)
+        call = self.queries.claim(limit, W, worker_prefix="h:", lease_seconds=300, scan_range=look)
         claimed = parse_claim(perform(self.conn, call))
-        seen = claimed.seen
-        if look.back != 0.25:
+        seen = claimed.scan
+        if look.margin != 0.25:
             seen = type(seen)(seen.since, self.expensive)
         self.due.scanned(time.monotonic(), seen)
         runs = [run.run_id for run in claimed.runs]
@@ -44,7 +44,7 @@ class Looker:
     def release_lapsed(self) -> None:
         look = self.lapsed.next_range(time.monotonic())
         swept = parse_swept(perform(self.conn, self.queries.release_lapsed(W, look)))
-        self.lapsed.scanned(time.monotonic(), swept.seen)
+        self.lapsed.scanned(time.monotonic(), swept.scan)
 
     def until(self, runs: set[str]) -> None:
         """Look until these are claimed."""

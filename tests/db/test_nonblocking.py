@@ -13,8 +13,8 @@ import pytest
 
 from owsuper.db import hosts
 from owsuper.db.connect import conninfo
-from owsuper.db.nonblocking import NonblockingConnection, Result
-from owsuper.db.statement import Statement
+from owsuper.db.nonblocking import NonblockingConnection
+from owsuper.db.statement import Result, Statement
 from tests.fixtures.proxy import Proxy
 
 ECHO = Statement("echo", "SELECT $1::text, $2::int + 1, $3::text")
@@ -31,9 +31,9 @@ class Owner:
         self.notes: list[tuple[str, str]] = []
         self.downs: list[psycopg.OperationalError] = []
         self.results: list[Result] = []
-        link.on_up = self._up
+        link.on_connect = self._up
         link.on_notify = lambda channel, payload: self.notes.append((channel, payload))
-        link.on_down = self.downs.append
+        link.on_disconnect = self.downs.append
 
     def _up(self) -> None:
         self.ups += 1

@@ -10,8 +10,8 @@ import pytest
 
 from owsuper.db import connect
 from owsuper.db.claims import (
-    CLAIM_EVERYTHING,
-    EVERYTHING,
+    CLAIM_SCAN_ALL,
+    SCAN_ALL,
     Call,
     ClaimQueries,
     ScanRange,
@@ -69,11 +69,11 @@ def test_a_claim_steps_over_none_of_them_where_the_last_one_has_looked(
     held: Tables, schema: str, conn: psycopg.Connection
 ) -> None:
     def claim(look: ScanRange) -> Call:
-        return queries.claim(5, W, worker_prefix="h:", lease_seconds=30, look=look)
+        return queries.claim(5, W, worker_prefix="h:", lease_seconds=30, scan_range=look)
 
     queries = ClaimQueries(schema, "default")
-    seen = parse_claim(perform(conn, claim(CLAIM_EVERYTHING))).seen
-    assert pages(conn, claim(CLAIM_EVERYTHING)) > 80
+    seen = parse_claim(perform(conn, claim(CLAIM_SCAN_ALL))).scan
+    assert pages(conn, claim(CLAIM_SCAN_ALL)) > 80
     assert pages(conn, claim(ScanRange(seen.since, 0.25))) < 30
     for _ in range(10):
         held.pending()
@@ -85,6 +85,6 @@ def test_a_claim_steps_over_none_of_them_where_the_last_one_has_looked(
 def test_nor_does_a_sweep(held: Tables, schema: str, conn: psycopg.Connection) -> None:
     queries = ClaimQueries(schema, "default")
     for sweep in (lambda look: queries.release_lapsed(W, look), queries.expire_deadlines):
-        seen = parse_swept(perform(conn, sweep(EVERYTHING))).seen
-        assert pages(conn, sweep(EVERYTHING)) > 80
+        seen = parse_swept(perform(conn, sweep(SCAN_ALL))).scan
+        assert pages(conn, sweep(SCAN_ALL)) > 80
         assert pages(conn, sweep(ScanRange(seen.since, 0))) < 30

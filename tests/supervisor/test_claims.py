@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from owsuper.db.claims import ClaimQueries
-from owsuper.db.nonblocking import Result
+from owsuper.db.statement import Result
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
 from owsuper.supervisor.claims import Claims

@@ -10,8 +10,7 @@ import psycopg
 import pytest
 
 from owsuper.db.connect import conninfo
-from owsuper.db.nonblocking import Result
-from owsuper.db.statement import Statement
+from owsuper.db.statement import Result, Statement
 from owsuper.event_loop import Loop
 from owsuper.supervisor import connection as connection_module
 from owsuper.supervisor.connection import KeptConnection

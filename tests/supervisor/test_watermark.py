@@ -7,14 +7,14 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from owsuper.db.claims import ALL, Scanned, ScanRange
+from owsuper.db.claims import ALL, ScanRange, ScanResult
 from owsuper.supervisor.watermark import REST_FACTOR, STEPS, Watermark
 
-EVERYTHING = ScanRange((ALL,), 0.0)
+SCAN_ALL = ScanRange((ALL,), 0.0)
 
 
-def seen(seconds: float, since: str = "then") -> Scanned:
-    return Scanned((since,), seconds)
+def seen(seconds: float, since: str = "then") -> ScanResult:
+    return ScanResult((since,), seconds)
 
 
 def after_all_steps(seconds: float) -> Watermark:
@@ -34,7 +34,7 @@ def test_the_first_scans_go_back_step_by_step_to_the_beginning_of_time() -> None
     assert ranges == [
         ScanRange(("infinity",), STEPS[0]),
         *(ScanRange(("then",), step) for step in STEPS[1:-1]),
-        EVERYTHING,
+        SCAN_ALL,
     ]
 
 
@@ -47,26 +47,26 @@ def test_a_scan_begins_where_the_last_scan_saw_its_first_run() -> None:
 
 def test_while_scans_are_cheap_nearly_every_scan_is_a_full_one() -> None:
     watermark = after_all_steps(0.001)
-    assert watermark.next_range(0.1) == EVERYTHING
+    assert watermark.next_range(0.1) == SCAN_ALL
     watermark.scanned(0.1, seen(0.001))
     assert watermark.next_range(0.11) == ScanRange(("then",), STEPS[0])
-    assert watermark.next_range(0.2) == EVERYTHING
+    assert watermark.next_range(0.2) == SCAN_ALL
 
 
 def test_a_failed_scan_leaves_the_watermark_and_counts_its_cost() -> None:
     watermark = after_all_steps(0.001)
-    assert watermark.next_range(1.0) == EVERYTHING
+    assert watermark.next_range(1.0) == SCAN_ALL
     watermark.scan_failed(1.5, 0.5)
     assert watermark.next_range(1.6) == ScanRange(("then",), STEPS[3])
     watermark.scanned(1.6, seen(0.001))
-    assert watermark.next_range(1.5 + REST_FACTOR * 0.5) == EVERYTHING
+    assert watermark.next_range(1.5 + REST_FACTOR * 0.5) == SCAN_ALL
 
 
 def test_a_scan_that_hung_is_repeated_after_a_bounded_rest() -> None:
     watermark = after_all_steps(0.001)
     watermark.next_range(1.0)
     watermark.scan_failed(1000.0, 999.0)
-    assert watermark.next_range(1300.0) == EVERYTHING
+    assert watermark.next_range(1300.0) == SCAN_ALL
 
 
 @settings(max_examples=30, deadline=None)
@@ -83,11 +83,11 @@ def test_scans_back_take_a_bounded_share_of_the_time_and_never_cease(
     full = []
     while now < 200.0:
         scan = watermark.next_range(now)
-        step = len(STEPS) - 1 if scan == EVERYTHING else STEPS.index(scan.back)
+        step = len(STEPS) - 1 if scan == SCAN_ALL else STEPS.index(scan.margin)
         took = costs[step - 1] if step else 0.0
         spent += took
         now += took
-        if scan == EVERYTHING:
+        if scan == SCAN_ALL:
             full.append(now)
         watermark.scanned(now, seen(took))
         now += pause
