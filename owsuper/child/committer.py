@@ -70,7 +70,7 @@ class Committer(GroupCommit[WriteSet]):
         return batch
 
     def _gather(self) -> None:
-        """Give those who are on their way a moment to join."""
+        """Give callers that are on their way a moment to join."""
         if self._last_batch <= len(self._queue):
             return
         end = time.monotonic() + _GATHER
@@ -88,7 +88,7 @@ class Committer(GroupCommit[WriteSet]):
                 if isinstance(exc, psycopg.Error) and _is_usable(self._conn, exc):
                     self._refused(batch, exc)
                     return
-                self._database.tell_away(exc)
+                self._database.log_away(exc)
                 self._drop()
                 for caller in batch:
                     caller.repeated = True
@@ -100,12 +100,12 @@ class Committer(GroupCommit[WriteSet]):
             except psycopg.Error as exc:
                 self._refused(batch, exc)
                 return
-        self._database.tell_back()
+        self._database.log_back()
         for caller in batch:
             self._judge(caller, held)
 
     def _refused(self, batch: Sequence[Caller[WriteSet]], exc: psycopg.Error) -> None:
-        """Of several, raise ``exc``, so that each is tried alone; for one, see what it means."""
+        """Raise ``exc`` for several, to be tried alone; settle a single one, or set it apart."""
         if len(batch) > 1:
             raise exc
         if is_refusal(exc):
@@ -116,7 +116,7 @@ class Committer(GroupCommit[WriteSet]):
     def _write(self, writes: Sequence[WriteSet]) -> Container[str]:
         """The worker ids whose fence held."""
         if self._conn is None:
-            self._conn = self._database.take()
+            self._conn = self._database.acquire()
         return self._runs.commit(self._conn, writes)
 
     def _judge(self, caller: Caller[WriteSet], held: Container[str]) -> None:
@@ -128,16 +128,18 @@ class Committer(GroupCommit[WriteSet]):
             caller.error = exc
 
     def _happened(self, write: WriteSet) -> bool:
-        """Whether an earlier try, whose answer was lost, had completed the run."""
+        """Return whether an earlier try, whose answer was lost, has completed the run."""
         if not isinstance(write.outcome, Complete):
             return False
-        found = self._database.patiently(lambda conn: self._runs.outcome_of(conn, write.run_id))
+        found = self._database.run_with_retries(
+            lambda conn: self._runs.outcome_of(conn, write.run_id)
+        )
         return found == (RunStatus.COMPLETED, write.worker_id)
 
-    # --- what fails, but not for good ------------------------------------------------------
+    # --- failures that may pass -----------------------------------------------------------
 
     def _set_apart(self, caller: Caller[WriteSet], exc: psycopg.Error) -> None:
-        """Let it wait where it keeps no other waiting."""
+        """Have another thread try this write, so that the others go on."""
         why = " ".join(str(exc).split())
         _log.warning("run %s: a write waits: %s", caller.item.run_id, why)
         caller.apart = True
@@ -148,7 +150,7 @@ class Committer(GroupCommit[WriteSet]):
             threading.Thread(target=self._persist, name="owsuper-apart", daemon=True).start()
 
     def _persist(self) -> None:
-        """Try what is set apart, one after the other, until nothing is left."""
+        """Try the writes that are set apart, in turn, until none is left."""
         over = False
         while not over:
             self._database.closing.wait(_PAUSE_APART)
@@ -164,9 +166,9 @@ class Committer(GroupCommit[WriteSet]):
                 settle([caller])
 
     def _try_again(self, caller: Caller[WriteSet]) -> bool:
-        """Whether that was the last time."""
+        """Return whether the write is settled."""
         try:
-            held = self._database.once(lambda conn: self._runs.commit(conn, [caller.item]))
+            held = self._database.run_once(lambda conn: self._runs.commit(conn, [caller.item]))
         except Exception as exc:
             if (
                 isinstance(exc, Unavailable)
@@ -181,20 +183,20 @@ class Committer(GroupCommit[WriteSet]):
         return True
 
     def _rest(self) -> None:
-        """Nothing to write: leave the connection to others, or to be closed when it is idle."""
+        """Release the connection while there is nothing to write."""
         conn, self._conn = self._conn, None
         if conn is not None:
-            self._database.give(conn)
+            self._database.release(conn)
 
     def _drop(self) -> None:
         if self._conn is not None:
             self._conn.close()  # it is broken, or leads to a server that is not the primary
-            self._database.give(self._conn)
+            self._database.release(self._conn)
             self._conn = None
 
 
 def _is_usable(conn: psycopg.Connection | None, exc: psycopg.Error) -> bool:
-    """Whether a statement failed, as opposed to the connection, or to the server as a whole."""
+    """Return whether the statement failed, and not the connection or the server."""
     return (
         conn is not None
         and conn.pgconn.status == ConnStatus.OK

@@ -1,4 +1,4 @@
-"""A child's way to the database: opened when needed, closed when idle, patient in outages."""
+"""The database connections of a child: opened when needed, closed when idle; outages retried."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ Unavailable = (
     psycopg.errors.ReadOnlySqlTransaction,
     DatabaseUnreachable,
 )
-"""What a dead or missing connection raises, and one to a server that is not the primary."""
+"""The errors of a missing or dead connection, and of a server that is not the primary."""
 
-_IN_THE_WAY: Final = (
+_LOCK_CONFLICTS: Final = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
     psycopg.errors.LockNotAvailable,
 )
-"""What others do to a statement, on a connection that is whole."""
+"""Errors that other transactions cause, on a connection that works."""
 
-_OUT_OF_BOUNDS: Final = "54"  # SQLSTATEs: a value is larger than PostgreSQL can take
+_LIMIT_EXCEEDED: Final = "54"  # class of SQLSTATEs: a value is larger than PostgreSQL allows
 
 
 def is_refusal(exc: Exception) -> bool:
-    """Whether the server will not take this write, now or later."""
+    """Return whether the server refuses this write for good."""
     if not isinstance(exc, psycopg.Error):
         return False
-    out_of_bounds = exc.sqlstate is not None and exc.sqlstate.startswith(_OUT_OF_BOUNDS)
-    return out_of_bounds or not isinstance(exc, Unavailable)
+    too_large = exc.sqlstate is not None and exc.sqlstate.startswith(_LIMIT_EXCEEDED)
+    return too_large or not isinstance(exc, Unavailable)
 
 
 class ChildDatabase:
-    """Connections of one child. ``closing`` ends the patience: work then fails at once."""
+    """The connections of one child. Once ``closing`` is set, nothing is retried."""
 
     def __init__(self, url: str, application_name: str) -> None:
         self.closing = threading.Event()
@@ -62,24 +62,25 @@ class ChildDatabase:
             url, application_name=application_name, size=_CONNECTIONS, max_idle=max_idle
         )
 
-    def take(self) -> psycopg.Connection:
-        """A connection, to be handed back with ``give``. Raises one of ``Lost``."""
-        return self._pool.take(_BUSY_FOR)
+    def acquire(self) -> psycopg.Connection:
+        """Return a connection, for ``release``. Raises one of ``Unavailable``."""
+        return self._pool.acquire(_BUSY_FOR)
 
-    def give(self, conn: psycopg.Connection) -> None:
-        self._pool.give(conn)
+    def release(self, conn: psycopg.Connection) -> None:
+        """Give a connection back to the pool."""
+        self._pool.release(conn)
 
-    def tell_away(self, exc: Exception) -> None:
-        """Say that the database cannot be used, once in an outage."""
-        if isinstance(exc, _IN_THE_WAY):
+    def log_away(self, exc: Exception) -> None:
+        """Log that the database cannot be used: a warning once in an outage."""
+        if isinstance(exc, _LOCK_CONFLICTS):
             _log.info("will retry: %s", " ".join(str(exc).split()))
             return
         level = logging.DEBUG if self._away else logging.WARNING
         _log.log(level, "the database is away, will retry: %s", " ".join(str(exc).split()))
         self._away = True
 
-    def tell_back(self) -> None:
-        """Say that it can be used again, if it was away."""
+    def log_back(self) -> None:
+        """Log the end of an outage, if there was one."""
         if self._away:
             self._away = False
             _log.info("the database is back")
@@ -89,33 +90,34 @@ class ChildDatabase:
         self.closing.set()
         self._pool.close()
 
-    def patiently(self, work: Callable[[psycopg.Connection], _T]) -> _T:
-        """``work(conn)``, repeated through outages; so it must bear repetition.
+    def run_with_retries(self, work: Callable[[psycopg.Connection], _T]) -> _T:
+        """Return ``work(conn)``; repeat it until the end of an outage.
 
-        Raises the last error once ``closing`` is set.
+        The work may be repeated after it has taken effect. Raises the last error once
+        ``closing`` is set.
         """
         pause = _PAUSE_FIRST
         while True:
             try:
-                return self.once(work)
+                return self.run_once(work)
             except Unavailable as exc:
-                self.tell_away(exc)
+                self.log_away(exc)
                 if self.closing.wait(pause):
                     raise
                 pause = min(pause * 2, _PAUSE_LONGEST)
 
-    def once(self, work: Callable[[psycopg.Connection], _T]) -> _T:
-        """``work(conn)`` without repetition. Raises one of ``Lost`` in an outage."""
-        conn = self.take()
+    def run_once(self, work: Callable[[psycopg.Connection], _T]) -> _T:
+        """Return ``work(conn)``. Raises one of ``Unavailable`` in an outage."""
+        conn = self.acquire()
         try:
             result = work(conn)
-            self.tell_back()
+            self.log_back()
             return result
         except psycopg.errors.ReadOnlySqlTransaction:
             conn.close()  # the next one may lead to the primary
             raise
         finally:
-            self.give(conn)
+            self.release(conn)
 
 
 class RelatedRuns:
@@ -126,22 +128,27 @@ class RelatedRuns:
         self._store = store
 
     def look(self, attempt_id: str) -> ChildRunState | DeliveredSignal | None:
-        """What has come of that which this step attempt waits for."""
-        return self._database.patiently(lambda conn: self._store.look(conn, attempt_id))
+        """Return the state of the child run or the signal that a step attempt waits for."""
+        return self._database.run_with_retries(lambda conn: self._store.look(conn, attempt_id))
 
     def adopt(self, run: ClaimedRun, effect: EnsureChildRun) -> ChildRunState | None:
-        """The child of a step attempt that somebody else began; None if ``run`` is not ours."""
-        return self._database.patiently(
+        """Return the child run of a step attempt that another worker began.
+
+        Return None if the lease of ``run`` is lost.
+        """
+        return self._database.run_with_retries(
             lambda conn: self._store.adopt(
                 conn, run.run_id, run.worker_id, effect.attempt_id, effect.child
             )
         )
 
     def send(self, run_id: str, key: str, signal: str, data: bytes | None, keep: bool) -> list[str]:
-        """Send ``signal`` from the step ``key`` of a run, once however often it is asked for; the
-        ids of the runs that it reached. ``keep`` it for the next to wait, if it reached none.
+        """Send ``signal`` from the step ``key`` of a run, once for any number of calls.
+
+        Return the ids of the runs that it reached. If it reached none, ``keep`` stores it for the
+        next run that waits.
         """
         sender = f"__signal:{run_id}:{key}"
-        return self._database.patiently(
+        return self._database.run_with_retries(
             lambda conn: self._store.send(conn, signal, data, sender, keep=keep)
         )

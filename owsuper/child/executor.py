@@ -138,11 +138,13 @@ class Executor:
         failures = 0
         if not run.first:
             limit = workflow.step_limit
-            stored = database.patiently(lambda conn: store.load(conn, run.run_id, enough=limit))
+            stored = database.run_with_retries(
+                lambda conn: store.load(conn, run.run_id, enough=limit)
+            )
             history, failures = stored.history, stored.failures
         raw = run.input_json
         if run.input_stored:
-            raw = database.patiently(lambda conn: store.load_input(conn, run.run_id))
+            raw = database.run_with_retries(lambda conn: store.load_input(conn, run.run_id))
         return LoadedExecution(history, failures, _converted(workflow, raw))
 
     def _replay(

@@ -60,7 +60,9 @@ class Leases:
         """
         began = time.monotonic()
         claims = [(each.run.run_id, each.run.worker_id) for each in held]
-        results = self._database.once(lambda conn: self._store.extend(conn, claims, self.seconds))
+        results = self._database.run_once(
+            lambda conn: self._store.extend(conn, claims, self.seconds)
+        )
         for each in held:
             renewed = results.get(each.run.worker_id)
             if renewed:
@@ -83,7 +85,7 @@ class Leases:
             try:
                 self.renew([each])
             except Unavailable as exc:
-                self._database.tell_away(exc)
+                self._database.log_away(exc)
             if time.monotonic() >= each.leased_until and self._database.closing.wait(
                 _CONFIRM_PAUSE
             ):
@@ -132,7 +134,7 @@ class Heartbeat:
             try:
                 all_renewed = self._renew()
             except Unavailable as exc:
-                self._database.tell_away(exc)
+                self._database.log_away(exc)
                 all_renewed = False
             except Exception:
                 _log.exception("heartbeat failed, will retry")

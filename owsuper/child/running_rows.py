@@ -63,7 +63,7 @@ class RunningRows:
 
     def _write(self, writes: list[WriteSet]) -> None:
         try:
-            self._database.once(lambda conn: self._store.mark_running(conn, writes))
+            self._database.run_once(lambda conn: self._store.mark_running(conn, writes))
         except Unavailable as exc:
             _log.debug("no running rows written: %s", exc)
         except Exception:

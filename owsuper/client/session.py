@@ -206,7 +206,7 @@ class Session:
         self._starts.stop(_STOP)
 
     def _look(self, run_ids: list[str]) -> dict[str, Progress]:
-        return self.run(lambda conn: self._waits.look(conn, run_ids))
+        return self.run(lambda conn: self._waits.read(conn, run_ids))
 
     def _passes(self, error: Exception) -> bool:
         """Whether to wait for the end of what is wrong: an outage, not a mistaken address."""
@@ -221,7 +221,7 @@ class Session:
         return ResultListener(
             lambda: connect.connect(url, application_name=name),
             self._waits,
-            notify=lambda text: self.run(lambda conn: self._waits.call_out(conn, text)),
+            notify=lambda text: self.run(lambda conn: self._waits.notify(conn, text)),
         )
 
     def _explain(self, conn: Connection[Any], error: psycopg.Error) -> Exception:

@@ -1,4 +1,4 @@
-"""What clients ask of the database, as data, so that both colours of client share it."""
+"""The operations of clients, as data: statements, parameters and parsers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 Rows: TypeAlias = list[tuple[Any, ...]]
 Call: TypeAlias = tuple[Statement, tuple[Any, ...]]
 
-# To a statement. More runs would only need more memory; a parameter ends at a gigabyte.
+# Of one statement. More runs would only need more memory; a parameter holds 1 GB at most.
 _CHUNK_RUNS: Final = 2000
 _CHUNK_BYTES: Final = 16 * 1024 * 1024
 
@@ -32,22 +32,24 @@ _CANCELABLE = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SLEEPIN
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
-    """Statements for one transaction, and what their rows mean. They are one round trip, unless
-    there is a pooler in between.
+    """Statements for one transaction, in one round trip (more behind a connection pooler).
 
-    ``parse`` takes the rows of each statement and may raise what the caller should see.
+    ``parse`` takes the rows of each statement; its errors are for the caller.
     """
 
     calls: tuple[Call, ...]
     parse: Callable[[list[Rows]], T]
 
     def run(self, conn: Connection[Any]) -> T:
-        """Perform it on a connection in autocommit mode. Raises psycopg.Error as well."""
+        """Execute the statements in autocommit mode; return the result.
+
+        Raises psycopg.Error, and as ``parse`` does.
+        """
         if len(self.calls) == 1:
             [(statement, params)] = self.calls
             cursor = conn.execute(statement.query, params)
             return self.parse([cursor.fetchall() if cursor.description else []])
-        together = nullcontext() if is_pooled(conn) else conn.pipeline()  # see db.pooled
+        together = nullcontext() if is_pooled(conn) else conn.pipeline()  # see db.pooler
         with together, conn.transaction():
             cursors = [conn.execute(each.query, params) for each, params in self.calls]
         return self.parse([each.fetchall() if each.description else [] for each in cursors])
@@ -55,10 +57,10 @@ class Operation(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to be started.
+    """A run to start.
 
-    ``input_json`` is encoded JSON; None is stored as SQL NULL, as is ``b"null"``. Times are
-    aware; without ``available_at`` the run is due at once, by the database's clock.
+    ``input_json`` is encoded JSON; None and ``b"null"`` are stored as SQL NULL. Times are aware.
+    Without ``available_at``, the run is due at once, by the database's clock.
     """
 
     workflow_name: str
@@ -112,10 +114,10 @@ class ClientQueries:
         self._retry = load("retry", schema)
 
     def start(self, new: NewRun) -> Operation[str]:
-        """Start a run; its id.
+        """Start a run; return its id.
 
-        With an idempotency key, the id of the run that was started with it in the last 24
-        hours, if there is one. May be repeated with the same ``new`` when the answer was lost.
+        If a run was started with the same idempotency key in the last 24 hours, return the id of
+        that run. May be repeated with the same ``new`` if the answer is lost.
         """
         if new.idempotency_key is None:
             return Operation(((self._start, (self._namespace, _runs([new]))),), lambda _: new.id)
@@ -127,9 +129,9 @@ class ClientQueries:
         )
 
     def start_many(self, new: Sequence[NewRun]) -> Operation[list[str]]:
-        """Start all of these runs or, when that fails, none; their ids, in order.
+        """Start all of these runs, or none; return their ids in order.
 
-        They can have no idempotency keys: ValueError.
+        Raises ValueError for runs with idempotency keys.
         """
         if any(each.idempotency_key is not None for each in new):
             raise ValueError("runs with idempotency keys must be started one by one")
@@ -137,26 +139,26 @@ class ClientQueries:
         return Operation(calls, lambda _: [each.id for each in new])
 
     def get_run(self, run_id: str) -> Operation[RunRow]:
-        """A run in full. Raises RunNotFound."""
+        """Return a run in full. Raises RunNotFound."""
         return self._one(self._get_run, run_id, run_row)
 
     def status(self, run_id: str) -> Operation[str]:
-        """The status of a run. Raises RunNotFound."""
+        """Return the status of a run. Raises RunNotFound."""
         return self._one(self._outcome, run_id, lambda row: str(row[0]))
 
     def cancel(self, run_id: str) -> Operation[None]:
-        """Cancel a run; one that is canceled already stays so.
+        """Cancel a run; without effect on a canceled run.
 
-        Raises RunNotFound, and RunNotCancelable for a run that completed or failed.
+        Raises RunNotFound, and RunNotCancelable for a completed or failed run.
         """
         return self._one(self._cancel, run_id, lambda row: _check_canceled(run_id, row[0]))
 
     def send_signal(
         self, signal: str, data: bytes | None, sender_key: str | None, *, keep: bool
     ) -> Operation[list[str]]:
-        """Send a signal; the ids of the runs that it reached. See ``RelatedStore.send``.
+        """Send a signal; return the ids of the runs that it reached. See ``RelatedStore.send``.
 
-        Without a key it is sent anew each time.
+        Without ``sender_key``, a repeated call sends another signal.
         """
         lock, waits, send = signal_calls(self._namespace, signal, data, sender_key, keep=keep)
         return Operation(
@@ -165,12 +167,12 @@ class ClientQueries:
         )
 
     def open_children(self, run_ids: Sequence[str]) -> Operation[list[str]]:
-        """The ids of the runs that these have started as children and that have not ended."""
+        """Return the ids of the child runs of these runs that have not ended."""
         call = (self._open_children, (self._namespace, list(run_ids)))
         return Operation((call,), lambda results: [str(row[0]) for row in results[0]])
 
     def retry(self, run_id: str) -> Operation[None]:
-        """Put a failed run back, due now; it goes on behind its finished steps.
+        """Put a failed run back, due now; its completed steps keep their results.
 
         Raises RunNotFound, and RunNotRetryable for a run that has not failed, or whose deadline
         has passed.
@@ -228,17 +230,18 @@ def _runs(new: Sequence[NewRun]) -> str:
 
 
 def run_row(columns: tuple[Any, ...]) -> RunRow:
-    """A row of its columns; a deadline that never comes is none."""
+    """Return the row with these columns; an infinite deadline is None."""
     row = RunRow(*columns)
     return replace(row, deadline_at=times.deadline(row.deadline_at))
 
 
 def not_found(run_id: str) -> RunNotFound:
+    """Return the error for a run that does not exist."""
     return RunNotFound(f"Workflow run {run_id} does not exist", run_id=run_id)
 
 
 def _check_canceled(run_id: str, status: str) -> None:
-    """``status`` is what the run had when it was to be canceled."""
+    """Raise for a run that had this ``status`` when it was to be canceled."""
     if status in _CANCELABLE or status == RunStatus.CANCELED:
         return
     if status in (RunStatus.COMPLETED, RunStatus.SUCCEEDED, RunStatus.FAILED):
@@ -249,7 +252,7 @@ def _check_canceled(run_id: str, status: str) -> None:
 
 
 def _check_retried(run_id: str, status: str, missed: datetime | None) -> None:
-    """``status`` and ``missed`` deadline are what the run had when it was to be put back."""
+    """Raise for a run that had this ``status``, or this ``missed`` deadline, before a retry."""
     refused = f"Cannot retry workflow run {run_id} with status {status}"
     if status != RunStatus.FAILED:
         raise RunNotRetryable(

@@ -1,4 +1,4 @@
-"""How owsuper opens connections to PostgreSQL, and what it says when that fails."""
+"""Opening connections to PostgreSQL, and the error messages if that fails."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _DEFAULTS: Final[dict[str, str | int]] = {
 
 
 def conninfo(url: str, *, application_name: str) -> str:
-    """The connection string for ``url`` (a URL or libpq's ``key=value`` form).
+    """Return the connection string for ``url`` (a URL or libpq's ``key=value`` form).
 
-    What the user wrote wins over our defaults (name, time-outs, keepalives), except for the
-    encoding, which must be UTF-8. Raises ConfigurationError if ``url`` cannot be read.
+    The user's values win over our defaults (name, time-outs, keepalives), except for the encoding,
+    which must be UTF-8. Raises ConfigurationError if ``url`` cannot be read.
     """
     given = _parse(url)
     ours = {key: value for key, value in _DEFAULTS.items() if key not in given}
@@ -45,7 +45,7 @@ def conninfo(url: str, *, application_name: str) -> str:
 def configure(conn: Connection[Any]) -> None:
     """Set up a new blocking connection: autocommit, ``$1`` parameters, times, session settings.
 
-    Raises ConfigurationError if there is a pooler in between whose sessions cannot be used.
+    Raises ConfigurationError for a pooler in between whose sessions have unsuitable settings.
     """
     conn.autocommit = True
     conn.cursor_factory = psycopg.RawCursor
@@ -67,7 +67,7 @@ def _adapt(conn: Connection[Any], answer: pooler.Answer) -> None:
 
 
 def is_pooled(conn: Connection[Any]) -> bool:
-    """Whether ``conn``, which is configured, goes through a connection pooler.
+    """Return whether ``conn``, which is configured, goes through a connection pooler.
 
     If so, it must leave nothing in its session: no LISTEN, no lock, no setting.
     """
@@ -77,7 +77,7 @@ def is_pooled(conn: Connection[Any]) -> bool:
 def connect(url: str, *, application_name: str) -> Connection[Any]:
     """Open and configure a blocking connection.
 
-    Raises ConfigurationError if ``url`` cannot be read, DatabaseUnreachable if nobody answers
+    Raises ConfigurationError if ``url`` cannot be read, DatabaseUnreachable if no server answers
     or the server refuses.
     """
     info = conninfo(url, application_name=application_name)
@@ -157,7 +157,7 @@ _ANYTHING_ELSE: Final = (
 
 
 def explain_failure(exc: BaseException, url: str) -> DatabaseUnreachable:
-    """One message about a connection that failed: where, why, what to do. Never the password."""
+    """Return the error for a failed connection: where, why, what to do. Never the password."""
     defaults = {each.keyword: each.val for each in pq.Conninfo.get_defaults() if each.val}
     given = {key.decode(): value.decode() for key, value in defaults.items()}
     with suppress(ConfigurationError):
@@ -215,6 +215,6 @@ _PREAMBLE: Final = re.compile(
 
 
 def _reason(text: str) -> str:
-    """The server's or the system's own words, without libpq's preamble and hints."""
+    """Return the reason of the server or the system, without libpq's preamble and hints."""
     lines = text.strip().splitlines() or ["no reason given"]
     return _PREAMBLE.sub("", lines[0]).strip().rstrip(".")

@@ -1,8 +1,8 @@
 """Writes of the same moment share a statement, a round trip and a flush to disk.
 
 Callers put an item into the queue. One of them commits for all who wait, the leader; when its
-own item is committed it hands over to the next in the queue. Nobody waits for others to come:
-a caller who is alone goes at once. Callers that await cannot lead, so a thread does it for them.
+own item is committed, it hands over to the next in the queue. No caller waits for others to come:
+a single caller commits at once. Callers that await cannot lead, so a thread leads for them.
 
 Items that fail together are tried again one by one, so that each caller learns about its own.
 """
@@ -26,7 +26,7 @@ _FOREVER: Final = -1.0  # seconds, as ``Lock.acquire`` has it
 
 
 class Caller(Generic[T]):
-    """An item on its way, and what became of it: ``error`` is None for success.
+    """An item on its way, and its outcome: ``error`` is None for success.
 
     A blocking caller sleeps on ``wake`` until its item is ``done``, or until it is to lead.
     """
@@ -40,7 +40,7 @@ class Caller(Generic[T]):
         self.wake.acquire()
         self.taken = False  # it is in a batch
         self.alone = False  # it must not share a batch
-        self.apart = False  # somebody other than the leader settles it
+        self.apart = False  # another thread than the leader settles it
         self.repeated = False  # an earlier try may have succeeded
         self.done = False
         self.error: BaseException | None = None
@@ -51,8 +51,8 @@ class GroupCommit(Generic[T]):
 
     No batch has two items with the same ``key``. An item whose awaiting caller was canceled
     before its batch began is left out if ``drop_canceled``. A blocking caller that has waited
-    ``patience`` seconds for its turn takes over from a leader that may be gone: it is thrown out
-    of its work by a signal handler, say. So two may lead at a time, if ``patience`` is given.
+    ``patience`` seconds takes over from the leader, which may be gone after an exception from a
+    signal handler. So two callers may lead at a time, if ``patience`` is given.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class GroupCommit(Generic[T]):
 
     @property
     def waiting(self) -> int:
-        """How many items wait for the next batch."""
+        """The number of items that wait for the next batch."""
         return len(self._queue)
 
     def commit(self, item: T) -> None:
@@ -109,8 +109,9 @@ class GroupCommit(Generic[T]):
         return future
 
     def stop(self, timeout: float | None = None) -> None:
-        """End the thread within ``timeout`` seconds, or when it has led. It starts again when
-        needed.
+        """End the thread after its current batch; wait ``timeout`` seconds for that.
+
+        The thread starts again when needed.
         """
         with self._lock:
             thread, self._thread = self._thread, None
@@ -122,7 +123,7 @@ class GroupCommit(Generic[T]):
     # --- who leads -------------------------------------------------------------------------
 
     def _wait(self, caller: Caller[T]) -> None:
-        """Until ``caller`` is done or leads."""
+        """Wait until ``caller`` is done or leads."""
         try:
             while not caller.wake.acquire(timeout=self._patience):
                 with self._lock:
@@ -137,7 +138,7 @@ class GroupCommit(Generic[T]):
             raise
 
     def _lead(self, leader: Caller[T]) -> None:
-        """Commit what waits until the leader's own item is in a batch; then hand over."""
+        """Commit batches until the leader's own item was in one; then hand over."""
         try:
             while self._leader is leader and not leader.taken:
                 self._serve(leader)
@@ -195,7 +196,7 @@ class GroupCommit(Generic[T]):
                 self._try_alone(batch)
                 return
             batch[0].error = exc
-        except BaseException as exc:  # KeyboardInterrupt; it is the leader's
+        except BaseException as exc:  # KeyboardInterrupt, for the leader alone
             self._try_alone([caller for caller in batch if caller is not leader])
             if leader in batch:
                 leader.error = exc
@@ -208,7 +209,7 @@ class GroupCommit(Generic[T]):
         self._store([caller.item for caller in batch])
 
     def _next_batch(self) -> list[Caller[T]]:
-        """The next in the queue, up to a second one of the same key: those must follow on."""
+        """Return the next items of the queue, up to a second one of the same key."""
         batch: list[Caller[T]] = []
         keys: set[Any] = set()
         passed = 0
@@ -230,7 +231,7 @@ class GroupCommit(Generic[T]):
         return batch
 
     def _try_alone(self, callers: Iterable[Caller[T]]) -> None:
-        """Put these back to the front of the queue, where each gets a batch of its own."""
+        """Put these back to the front of the queue, each for a batch of its own."""
         again = [caller for caller in callers if not caller.done]
         for caller in again:
             caller.alone, caller.taken = True, False
@@ -242,7 +243,7 @@ class GroupCommit(Generic[T]):
 
 
 def settle(callers: Iterable[Caller[Any]]) -> None:
-    """Tell the callers that it is over: the awaiting ones with one hop to each loop."""
+    """Wake the callers; those that await with one call for each event loop."""
     loops: dict[asyncio.AbstractEventLoop, list[Caller[Any]]] = {}
     for caller in callers:
         caller.done = True
@@ -273,6 +274,6 @@ def _resolve(callers: Sequence[Caller[Any]]) -> None:
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:
-    """Mark the error as seen: a caller that was canceled does not come back for it."""
+    """Retrieve the error: a canceled caller does not, and asyncio would log it."""
     if not future.cancelled():
         future.exception()

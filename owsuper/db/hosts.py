@@ -20,10 +20,10 @@ from psycopg.errors import OperationalError
 
 
 def each_host(conninfo: str) -> list[str]:
-    """One connection string for each host of ``conninfo``, in the order of the attempts.
+    """Return one connection string for each host of ``conninfo``, in the order of the attempts.
 
-    What libpq would complain of, and hosts that it reads elsewhere (PGHOST, a service file),
-    are left to it: the list then has one member.
+    A string with mistakes, or without hosts (libpq reads PGHOST or a service file), is returned
+    as it is, for libpq.
     """
     given = conninfo_to_dict(conninfo)
     columns = {
@@ -48,7 +48,7 @@ def each_host(conninfo: str) -> list[str]:
 
 
 def connect_timeout(conninfo: str) -> float:
-    """Seconds that an attempt on one host may take, as libpq reads them; 0 is for ever."""
+    """Return the seconds for an attempt on one host, by libpq's rules; 0 means no limit."""
     try:
         seconds = int(str(conninfo_to_dict(conninfo).get("connect_timeout") or 0))
     except ValueError:
@@ -57,7 +57,7 @@ def connect_timeout(conninfo: str) -> float:
 
 
 class HostLookup:
-    """One look-up of all hosts of a connection string, by a thread that ends with it.
+    """A look-up of all hosts of a connection string, by a thread that ends with the look-up.
 
     ``fileno()`` becomes readable when ``result()`` is ready.
     """
@@ -66,20 +66,21 @@ class HostLookup:
         self._conninfo = conninfo
         self._outcome: str | OperationalError | None = None
         self._reader, self._writer = socket.socketpair()
-        # A daemon: a process that wants to exit does not wait for name servers.
+        # A daemon: the exit of the process does not wait for name servers.
         threading.Thread(target=self._look_up, name="owsuper-resolve", daemon=True).start()
 
     def fileno(self) -> int:
+        """Return the descriptor that becomes readable at the end."""
         return self._reader.fileno()
 
     def result(self) -> str:
-        """The connection string with addresses. Raises OperationalError."""
+        """Return the connection string with addresses. Raises OperationalError."""
         if isinstance(self._outcome, str):
             return self._outcome
         raise self._outcome or OperationalError("the look-up is not finished")
 
     def close(self) -> None:
-        """Stop listening for the outcome; a thread still at it ends unheard."""
+        """Ignore the outcome; the thread ends by itself."""
         self._reader.close()
 
     def _look_up(self) -> None:
@@ -92,19 +93,18 @@ class HostLookup:
 
 
 def needs_lookup(conninfo: str) -> bool:
-    """Whether libpq would have to look up a name.
+    """Return whether libpq would have to look up a name.
 
-    Names in a service file or in PGHOST are not seen here, and are left to libpq.
+    Names in a service file or in PGHOST are not considered; libpq looks those up.
     """
     given = conninfo_to_dict(conninfo)
     return not given.get("hostaddr") and any(map(_is_name, _hosts(given.get("host"))))
 
 
 def with_addresses(conninfo: str) -> str:
-    """The connection string with every address of every host, in order, in ``hostaddr``.
+    """Return the connection string with every address of every host, in order, in ``hostaddr``.
 
-    Blocks. Hosts that cannot be found are left out; raises OperationalError if none
-    can.
+    Blocks. Leaves out hosts that cannot be found. Raises OperationalError if none is found.
     """
     given = conninfo_to_dict(conninfo)
     hosts = _hosts(given.get("host"))

@@ -1,7 +1,7 @@
 """Names of the notification channels.
 
-The triggers that ring them (``sql/migrations/owsuper``) compute the same names from the same
-parts; a channel name holds 63 bytes, a schema with a namespace may be longer, hence the hash.
+The triggers that notify (``sql/migrations/owsuper``) compute the same names. A channel name holds
+63 bytes; a schema and a namespace may be longer, so the name has their hash.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _HASH_LENGTH = 24
 
 
 CANCELED: Final = "canceled:"
-"""Begins the payload, before a run's id, that tells of a run canceled while a worker owned it."""
+"""The prefix of a payload with the id of a run that was canceled while a worker owned it."""
 
 
 def runs_channel(schema: str, namespace: str) -> str:
-    """Rings, without payload, when a run of this namespace becomes due or gets a due time.
+    """Return the channel that notifies when a run of this namespace becomes due or gets a due time.
 
-    Its payload is ``CANCELED`` and the id of a run, when one that a worker owns is canceled.
+    The payload is empty, or ``CANCELED`` and the id of a canceled run that a worker owns.
     """
     return f"owsuper:{_short_hash(f'{schema}/{namespace}')}"
 
 
 def results_channel(schema: str) -> str:
-    """Carries the id of a run that ended while somebody held its waiter's lock."""
+    """Return the channel for ids of runs that ended while a client held the lock of a waiter."""
     return f"owsuper-results:{_short_hash(schema)}"
 
 

@@ -1,4 +1,4 @@
-"""What clients ask about many runs, or about the steps of one."""
+"""Statements of clients that list runs, or the step attempts of a run."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class AttemptRow:
 class ListQueries:
     """The lists of one schema and namespace.
 
-    A page comes in the order of the search, which for a page before some place goes backward,
-    and with one row more than were wanted if there is one.
+    A page has one row more than its limit if there is one. Its rows are in the order of the
+    search, which goes backward for a page before a position.
     """
 
     def __init__(self, schema: str, namespace: str) -> None:
@@ -54,7 +54,7 @@ class ListQueries:
     def runs(
         self, window: Window, status: str | None, workflow_name: str | None
     ) -> Operation[list[RunRow]]:
-        """Runs, the newest first; of this status and this workflow, where they are given."""
+        """Return runs, the newest first; of this status and workflow, if given."""
         position = _position(window, newest_first=True)
         if workflow_name is not None:
             statement = self._runs_of_workflow
@@ -72,7 +72,7 @@ class ListQueries:
         )
 
     def attempts(self, run_id: str, window: Window) -> Operation[list[AttemptRow]]:
-        """The step attempts of a run, the oldest first. Raises RunNotFound."""
+        """Return the step attempts of a run, the oldest first. Raises RunNotFound."""
 
         def parse(results: list[Rows]) -> list[AttemptRow]:
             if not results[0]:
@@ -83,7 +83,7 @@ class ListQueries:
         return Operation(((self._attempts, params),), parse)
 
     def counts(self) -> Operation[list[tuple[str, int]]]:
-        """How many runs there are of each status, legacy ones included."""
+        """Return the number of runs of each status, legacy statuses included."""
         return Operation(
             ((self._counts, (self._namespace,)),),
             lambda results: [(status, count) for status, count in results[0]],
@@ -91,7 +91,7 @@ class ListQueries:
 
 
 def _position(window: Window, *, newest_first: bool) -> tuple[str, str, int, bool]:
-    """What all lists are asked: a page next to a place, or the first in their order."""
+    """Return the common parameters: a page next to a position, or the first page."""
     position = window.position
     if position is None:
         created_at, item_id = ("infinity", _LAST_ID) if newest_first else ("-infinity", "")

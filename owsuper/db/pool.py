@@ -4,9 +4,9 @@ The library opens connections in a thread, and tells a caller only that none bec
 ``Pool`` makes the first connection itself, in the caller's thread, and a failure there has the
 server's own reason. Every pool of the library keeps the reason of its last failure, too.
 
-A connection that broke casts doubt on all others of its pool: after a restart of the server
-they are all dead, and the library would find that out one by one, pausing for 1, 2, 4 s in
-between. So the pool is closed as a whole, and the next caller opens another.
+If one connection is broken, the others of its pool probably are, too: a restart of the server
+breaks all of them. The library's own check finds that out one by one, with pauses of 1, 2, 4 s.
+So the whole pool is closed, and the next caller opens another.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _log = logging.getLogger("psycopg.pool")
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
-    """Whether a record of psycopg_pool is about a pool of the program's own."""
+    """Return whether a record of psycopg_pool is about a pool of the program's own."""
     about = record.args[0] if isinstance(record.args, tuple) and record.args else ""
     ours = str(record.threadName).startswith(_NAME) or str(about).startswith(_NAME)
     return not ours
@@ -49,7 +49,7 @@ if _log.level == logging.NOTSET:
 
 
 class _PoolConnection(Connection[Any]):
-    """What a pool of the library opens."""
+    """The connection class of the library's pools."""
 
     @classmethod
     def connect(cls, conninfo: str = "", *, opener: _Opener, **_: Any) -> Self:  # type: ignore[override]
@@ -65,7 +65,7 @@ class _Opener:
         self.first: Connection[Any] | None = None
 
     def open(self) -> Connection[Any]:
-        """``first``, the connection that was made in advance, or another."""
+        """Return ``first``, the connection that was made in advance, or another."""
         conn, self.first = self.first, None
         if conn is not None:
             return conn
@@ -78,13 +78,13 @@ class _Opener:
         return conn
 
     def discard(self) -> None:
-        """Close the connection that was made in advance, if no caller came for it."""
+        """Close the connection that was made in advance, if it was not used."""
         conn, self.first = self.first, None
         if conn is not None:
             conn.close()
 
     def failure_again(self) -> Exception | None:
-        """Why the last attempt failed, if it did."""
+        """Return the error of the last attempt, or None."""
         return None if self._failure is None else _again(self._failure)
 
 
@@ -113,8 +113,9 @@ class _Connections(ConnectionPool[Connection[Any]]):
 
 
 def _close_if_empty(pool: ConnectionPool[Any]) -> None:
-    """After a failed attempt, called by the pool's own thread: if nobody has a connection that
-    those who wait could get, tell them now.
+    """Close a pool after a failed attempt, if no caller can give a connection back.
+
+    The callers that wait then get an error at once. The pool's own thread calls this.
     """
     if pool.get_stats()["pool_size"] == 0:
         threading.Thread(target=pool.close, name=f"{_NAME}-closing", daemon=True).start()
@@ -123,7 +124,7 @@ def _close_if_empty(pool: ConnectionPool[Any]) -> None:
 class Pool:
     """At most ``size`` blocking connections, shared by the threads of this process.
 
-    Connections that nobody needs are closed one by one, every ``max_idle`` seconds.
+    Every ``max_idle`` seconds, one connection is closed that was not needed since the last time.
     """
 
     def __init__(self, url: str, *, application_name: str, size: int, max_idle: float) -> None:
@@ -141,15 +142,15 @@ class Pool:
 
     @contextlib.contextmanager
     def connection(self, timeout: float) -> Iterator[Connection[Any]]:
-        """A connection in no transaction; raises as ``take`` does."""
-        conn = self.take(timeout)
+        """Lend a connection in no transaction. Raises as ``acquire`` does."""
+        conn = self.acquire(timeout)
         try:
             yield conn
         finally:
-            self.give(conn)
+            self.release(conn)
 
-    def take(self, timeout: float) -> Connection[Any]:
-        """A connection in no transaction, to be given back with ``give``.
+    def acquire(self, timeout: float) -> Connection[Any]:
+        """Return a connection in no transaction, for ``release``.
 
         Raises DatabaseUnreachable if the server cannot be reached, or no connection becomes free
         within ``timeout`` seconds; ConfigurationError as ``connect`` does.
@@ -163,7 +164,7 @@ class Pool:
                 conn = connections.getconn(max(_SHORTEST, give_up - time.monotonic()))
             except PoolTimeout:
                 raise connections.opener.failure_again() or _all_busy(timeout) from None
-            except PoolClosed:  # somebody found it broken
+            except PoolClosed:  # another caller found a broken connection
                 self._retire(connections)
             else:
                 if _is_alive(conn):
@@ -173,10 +174,10 @@ class Pool:
                 connections.putconn(conn)
         return self._connect()
 
-    def give(self, conn: Connection[Any]) -> None:
-        """Give back what was taken; what is broken or in a transaction is closed."""
+    def release(self, conn: Connection[Any]) -> None:
+        """Give a connection back; close it if it is broken or in a transaction."""
         connections = self._lent.pop(conn, None)
-        if connections is None:  # taken after the end
+        if connections is None:  # acquired after close()
             conn.close()
             return
         if conn.pgconn.transaction_status != TransactionStatus.IDLE:
@@ -185,9 +186,9 @@ class Pool:
         connections.putconn(conn)
 
     def suspend(self) -> None:
-        """Close what is idle now, and what is in use when it is given back; end the threads.
+        """Close idle connections and end the threads. The next caller opens connections again.
 
-        The next caller opens connections again.
+        Connections in use are closed when they are given back.
         """
         with self._opening:
             connections, self._connections = self._connections, None
@@ -195,12 +196,12 @@ class Pool:
             connections.end(_JOIN)
 
     def close(self) -> None:
-        """As ``suspend``, for good: whoever takes a connection now gets one that is not kept."""
+        """Suspend for good: from now on, ``acquire`` opens connections that are not kept."""
         self._closed = True
         self.suspend()
 
     def sockets(self) -> list[int]:
-        """The sockets of all connections, in use or idle."""
+        """Return the sockets of all connections, in use or idle."""
         return [
             conn.pgconn.socket for conn in list(self._open) if conn.pgconn.status == ConnStatus.OK
         ]
@@ -211,8 +212,10 @@ class Pool:
         return conn
 
     def _start(self) -> _Connections:
-        """The pool, with its first connection. One caller tries to connect, the others share the
-        outcome: by themselves they might wait for one time-out after the other.
+        """Return the pool, with its first connection.
+
+        One caller tries to connect, and the others share the outcome. Otherwise they might wait
+        for one time-out after the other.
         """
         attempts = self._attempts
         with self._opening:
@@ -235,7 +238,7 @@ class Pool:
             return connections
 
     def _retire(self, connections: _Connections) -> None:
-        """Have nobody take from this pool again; those who wait for it take from the next."""
+        """Close this pool. Callers that wait for it use the next one."""
         with self._opening:
             if self._connections is connections:
                 self._connections = None
@@ -243,7 +246,7 @@ class Pool:
 
 
 def _is_alive(conn: Connection[Any]) -> bool:
-    """Whether an idle connection is whole: a server that hung up left an EOF to be read."""
+    """Return whether an idle connection works: a server that closed it left an EOF to read."""
     if conn.pgconn.status != ConnStatus.OK:
         return False
     readable = select.poll()  # not select(): descriptors may be above 1023
@@ -252,7 +255,7 @@ def _is_alive(conn: Connection[Any]) -> bool:
 
 
 def _again(failure: Exception) -> Exception:
-    """The same error for another thread, which gives it a traceback of its own."""
+    """Return a copy of the error, for the traceback of another thread."""
     return type(failure)(*failure.args)
 
 

@@ -1,4 +1,4 @@
-"""What is said first on a new connection: settings, unless a pooler stands in between.
+"""Connection poolers: how to notice one, and how to work through one.
 
 A connection pooler in transaction mode, such as PgBouncer, lends a server's session for the
 length of a transaction. What we leave in a session (a setting, a prepared statement, a LISTEN,
@@ -46,18 +46,18 @@ LOCAL: Final = (
     "SELECT "
     + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _PLANNING.items())
 ).encode()
-"""Goes before each statement behind a pooler, in the same transaction."""
+"""The statement before each statement behind a pooler, in the same transaction."""
 
-# What cannot be set for one transaction from within a pipeline, and must be right without us.
+# Cannot be set for one transaction from within a pipeline; the role must have these settings.
 _NEEDED: Final = {"default_transaction_isolation": "read committed", "DateStyle": "ISO"}
 
 Answer: TypeAlias = Sequence[object]
 
 
 def opening(backend_pid: int) -> bytes:
-    """The first statement on a connection whose log-in named ``backend_pid``; one round trip.
+    """Return the first statement of a connection whose log-in named ``backend_pid``.
 
-    It returns one row, the answer.
+    The statement returns one row, the answer.
     """
     settings = ", ".join(f"('{name}', '{value}')" for name, value in _SESSION.items())
     needed = ", ".join(f"current_setting('{name}')" for name in _NEEDED)
@@ -69,12 +69,12 @@ def opening(backend_pid: int) -> bytes:
 
 
 def is_pooled(answer: Answer) -> bool:
-    """Whether a pooler is in between."""
+    """Return whether a pooler is in between."""
     return answer[0] in ("0", b"0")
 
 
 def unfit(answer: Answer) -> str | None:
-    """SQL with a place for the ``{role}``, to mend what we cannot work with behind a pooler."""
+    """Return SQL (with ``{role}``) that corrects settings of the role, or None if they fit."""
     wrong = [
         f"ALTER ROLE {{role}} SET {name} = '{value}'"
         for (name, value), found in zip(_NEEDED.items(), answer[1:], strict=True)
@@ -84,18 +84,27 @@ def unfit(answer: Answer) -> str | None:
 
 
 def adapt(conn: Connection[Any]) -> None:
-    """Have ``conn`` use it right behind a pooler."""
+    """Make ``conn`` work behind a pooler."""
     conn.prepare_threshold = None
     conn.cursor_factory = PooledCursor
 
 
 def is_adapted(conn: Connection[Any]) -> bool:
-    """Whether ``adapt`` was needed for ``conn``."""
+    """Return whether ``adapt`` was called for ``conn``."""
     return conn.cursor_factory is PooledCursor
 
 
 class PooledCursor(RawCursor[Row]):
-    """Within a transaction of the caller's, statements go as they are."""
+    """A cursor for connections through a pooler: each statement stands for itself.
+
+    Nothing is prepared, because the pooler may give the next statement to another session. The
+    planner's settings precede each statement, in the same transaction; a transaction of the
+    caller stays as it is.
+
+    This does not use a pipeline of psycopg, which ends with a Sync and a Flush. If the Flush
+    arrives after the answer to the Sync, PgBouncer (1.18, for one) lends a session for it, waits
+    for an answer that a Flush does not have, and never takes the session back.
+    """
 
     def execute(
         self,
@@ -105,6 +114,7 @@ class PooledCursor(RawCursor[Row]):
         prepare: bool | None = None,
         binary: bool | None = None,
     ) -> Self:
+        """Execute ``query`` as RawCursor does, with the planner's settings."""
         if not _stands_alone(self.connection):
             return super().execute(query, params, prepare=prepare, binary=binary)
         with self.connection.transaction():

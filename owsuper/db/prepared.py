@@ -1,7 +1,7 @@
-"""The statements that children send all the time, with nothing between us and libpq.
+"""The frequent statements of children, sent through libpq without a cursor.
 
-A cursor costs several times the processor time of what it wraps here, most of it under the
-interpreter's lock: a small statement some 100 µs, against 25 µs.
+A small statement takes 100 µs of processor time with a cursor, most of it under the interpreter's
+lock, and 25 µs without.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _numbers: Final = itertools.count()
 def execute(
     conn: Connection[Any], statement: Statement, params: Sequence[Param]
 ) -> list[tuple[str, ...]]:
-    """The rows that ``statement`` returns; all of its columns must be text, and not NULL.
+    """Execute ``statement`` and return its rows; all columns must be text, and not NULL.
 
-    It is prepared on its first use on a connection, unless a connection pooler would give us
-    another session the next time. ``conn`` must be in autocommit mode, or within ``transaction``,
-    and used by no other thread meanwhile; the wait cannot be interrupted. Raises psycopg.Error.
+    The statement is prepared on its first use on a connection, except behind a connection pooler.
+    ``conn`` must be in autocommit mode, or within ``transaction``, and no other thread may use it
+    meanwhile. The wait cannot be interrupted. Raises psycopg.Error.
     """
     values: list[Any] = [
         encode_param(param) for param in params
@@ -54,8 +54,9 @@ def execute(
 
 @contextmanager
 def transaction(conn: Connection[Any]) -> Iterator[None]:
-    """As ``conn.transaction()``, but psycopg hears nothing of a rollback. It would forget its own
-    prepared statements then, and have the server drop all that the session has: ours, too.
+    """Run a transaction as ``conn.transaction()`` does, but hide a rollback from psycopg.
+
+    After a rollback psycopg has the server drop all prepared statements of the session, ours too.
     """
     _check(conn.pgconn.exec_(b"BEGIN"))
     try:
@@ -68,8 +69,9 @@ def transaction(conn: Connection[Any]) -> Iterator[None]:
 
 
 def _execute_unprepared(pgconn: pq.abc.PGconn, query: bytes, values: list[Any]) -> pq.abc.PGresult:
-    """The result of ``query`` behind a pooler, the planner's settings in front of it: one round
-    trip and one transaction.
+    """Execute ``query`` behind a pooler, after the planner's settings.
+
+    Both are one transaction and one round trip.
     """
     pgconn.enter_pipeline_mode()
     pgconn.send_query_params(LOCAL, None)
@@ -79,7 +81,7 @@ def _execute_unprepared(pgconn: pq.abc.PGconn, query: bytes, values: list[Any]) 
     ready.register(pgconn.socket, select.POLLIN | select.POLLOUT)
     while pgconn.flush():
         ready.poll()
-        pgconn.consume_input()  # or both sides might wait for the other to read
+        pgconn.consume_input()  # otherwise each side might wait for the other to read
     answer: pq.abc.PGresult | None = None
     while pgconn.status == pq.ConnStatus.OK:
         result = pgconn.get_result()
@@ -90,7 +92,7 @@ def _execute_unprepared(pgconn: pq.abc.PGconn, query: bytes, values: list[Any]) 
             assert answer is not None
             return answer
         if answer is None or answer.status != pq.ExecStatus.FATAL_ERROR:
-            answer = result  # the last one, or the error that it was not come to for
+            answer = result  # the last result, or the first error
     if answer is not None and answer.status == pq.ExecStatus.FATAL_ERROR:
         return answer
     raise psycopg.OperationalError(pgconn.get_error_message() or "the connection is lost")
@@ -110,7 +112,7 @@ def _sqlstate(result: pq.abc.PGresult) -> str | None:
 
 
 def _check(result: pq.abc.PGresult) -> pq.abc.PGresult:
-    """``result``, unless it is an error."""
+    """Return ``result``; raise it if it is an error."""
     if result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
         return result
     message = result.get_error_message()

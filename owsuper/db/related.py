@@ -1,4 +1,4 @@
-"""What runs have to do with one another: the children they start, the signals they send."""
+"""Statements of child runs and signals, and the rows of step attempts that wait for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from owsuper.db.statement import load
 from owsuper.db.write_documents import child_document
 from owsuper.ids import new_id
 
-_PATIENTLY: Final = "30s"  # for the lock on a signal: a sender keeps no other run waiting
+_LOCK_TIMEOUT: Final = "30s"  # for the lock on a signal; a sender delays no other run
 
 
 class RelatedStore:
@@ -36,7 +36,7 @@ class RelatedStore:
     def look(
         self, conn: Connection[Any], attempt_id: str
     ) -> ChildRunState | DeliveredSignal | None:
-        """What has come of that which a running step attempt waits for."""
+        """Return the state of the child run or the signal that a running step attempt waits for."""
         params = (self._namespace, attempt_id)
         rows = conn.execute(self._look.query, params, prepare=True).fetchall()
         return answer(rows[0]) if rows else None
@@ -49,9 +49,11 @@ class RelatedStore:
         attempt_id: str,
         child: NewChildRun,
     ) -> ChildRunState | None:
-        """The child of a ``workflow`` attempt that has no link to one: the run that names it as
-        its parent or, when there is none, ``child``. They are linked then. None if the fence
-        does not hold, or the attempt is over.
+        """Return the child run of a ``workflow`` attempt without a link to one, and link both.
+
+        The child run is the run that names the attempt as its parent or, if there is none,
+        ``child``, which is stored. Returns None if the fence does not hold, or if the attempt has
+        ended.
         """
         key = child_key(self._namespace, attempt_id)
         lock = lock_text(self._namespace, child.workflow_name, key)
@@ -72,8 +74,10 @@ class RelatedStore:
         *,
         keep: bool,
     ) -> list[str]:
-        """Send a signal; the ids of the runs that it reached, now or when it was sent with this
-        key before. ``keep`` it for the next to wait, if it reached none.
+        """Send a signal; return the ids of the runs that it reached.
+
+        A signal that was sent with ``sender_key`` before is not sent again; the ids are those of
+        the first time. If it reached no run, ``keep`` stores it for the next run that waits.
         """
         lock, waits, send = signal_calls(self._namespace, signal, data, sender_key, keep=keep)
         with prepared.transaction(conn):
@@ -83,12 +87,12 @@ class RelatedStore:
 
 
 def child_key(namespace: str, attempt_id: str) -> str:
-    """The idempotency key of the run that a step attempt starts, as in OpenWorkflow."""
+    """Return the idempotency key of the run that a step attempt starts, as in OpenWorkflow."""
     return f"__workflow:{namespace}:{attempt_id}"
 
 
 def lock_text(namespace: str, workflow_name: str, key: str | None) -> str:
-    """What is hashed for the lock on an idempotency key: the same text in every language."""
+    """Return the text to hash for the lock on an idempotency key, as in OpenWorkflow."""
     members = {"namespaceId": namespace, "workflowName": workflow_name, "idempotencyKey": key}
     return orjson.dumps(members).decode()
 
@@ -96,16 +100,17 @@ def lock_text(namespace: str, workflow_name: str, key: str | None) -> str:
 def signal_calls(
     namespace: str, signal: str, data: bytes | None, sender_key: str | None, *, keep: bool
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
-    """The parameters of signal_lock, lock_signal_waits and send_signal, which follow on each other
-    in one transaction.
+    """Return the parameters of signal_lock, lock_signal_waits and send_signal.
+
+    They are executed in this order, in one transaction.
     """
-    lock = (namespace, orjson.dumps([signal]).decode(), _PATIENTLY)
+    lock = (namespace, orjson.dumps([signal]).decode(), _LOCK_TIMEOUT)
     text = None if data is None or data == b"null" else data.decode()
     return lock, (namespace, signal), (namespace, signal, text, sender_key, keep, new_id())
 
 
 def step_attempt(row: Sequence[Any]) -> RecordedAttempt:
-    """A StepAttempt of its columns, the JSON ones as text. Raises InvalidData."""
+    """Return the step attempt in a row; JSON columns are text. Raises InvalidData."""
     attempt_id, name, kind, status, context, output, error, created, started, finished = row[:10]
     owner = f"step {name!r}"
     return RecordedAttempt(
@@ -124,7 +129,7 @@ def step_attempt(row: Sequence[Any]) -> RecordedAttempt:
 
 
 def answer(row: Sequence[Any]) -> ChildRunState | DeliveredSignal | None:
-    """Of the columns that ``load`` and ``look`` return for what an attempt waits for.
+    """Return the child run or the signal in the last columns of ``load`` and ``look``.
 
     Raises InvalidData.
     """

@@ -1,7 +1,7 @@
-"""What children read and write about the runs they own.
+"""Statements of children for the runs that they own.
 
-Every write stands behind the fence: it counts only while the run is ``running`` under the
-worker id of the claim it belongs to. Each operation is one statement and one round trip, but
+Every write stands behind the fence: it takes effect only while the run is ``running`` under the
+worker id of its claim. Each operation is one statement and one round trip, but
 that of loading a history of thousands of step attempts.
 """
 
@@ -24,7 +24,7 @@ from owsuper.db.statement import Param, Statement, load
 MOST_ATTEMPTS_LOADED: Final = 2000
 """Step attempts that one statement reads at most; few runs have half as many."""
 
-_BRIEFLY: Final = "1s"  # for the lock on a signal: other runs wait for what a child commits
+_LOCK_TIMEOUT: Final = "1s"  # for the lock on a signal; the other runs of the commit wait, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +54,16 @@ class RunStore:
         self._lock_waits = load("lock_waits", schema)
 
     def commit(self, conn: Connection[Any], writes: Sequence[WriteSet]) -> set[str]:
-        """Make ``writes`` durable; the worker ids whose fence held. Of the others, nothing is.
+        """Make ``writes`` durable; return the worker ids whose fence held.
 
-        May be repeated when the answer was lost: an attempt that left ``running`` stays as it
-        is. But a run that the first try parked, retried, released or ended is no longer ours;
+        Nothing of the others is written. May be repeated if the answer is lost: an attempt that
+        left ``running`` stays as it is. But the first try may have ended the claim of a run;
         for what happened to it see ``outcome_of``.
         """
         return self._write(conn, writes, relaxed=False)
 
     def mark_running(self, conn: Connection[Any], writes: Sequence[WriteSet]) -> set[str]:
-        """As ``commit``, for what a server crash may forget."""
+        """Commit without a flush to disk: a crash of the server may lose the writes."""
         return self._write(conn, writes, relaxed=True)
 
     def _write(
@@ -75,7 +75,7 @@ class RunStore:
         with prepared.transaction(conn):
             # Whoever keeps a signal for the next to wait must see this wait, or be seen by it.
             if signals:
-                self._execute_text(conn, self._signal_lock, signals, _BRIEFLY)
+                self._execute_text(conn, self._signal_lock, signals, _LOCK_TIMEOUT)
             if waits:
                 self._execute_text(conn, self._lock_waits, orjson.dumps(waits))
             return self._write_all(conn, writes, relaxed=relaxed)
@@ -99,10 +99,10 @@ class RunStore:
     def load(
         self, conn: Connection[Any], run_id: str, *, enough: int = MOST_ATTEMPTS_LOADED
     ) -> LoadedRun:
-        """History and failures of a run, MOST_ATTEMPTS_LOADED attempts a statement.
+        """Return history and failures of a run; one statement for MOST_ATTEMPTS_LOADED attempts.
 
-        Of attempts that are not abandoned the history has all or, where there are more than
-        ``enough``, more than that. Those that are abandoned may be missing.
+        The history has all attempts that are not abandoned or, if there are more than ``enough``,
+        more than ``enough`` of them. Abandoned attempts may be missing.
         """
         rows = self._execute(conn, self._load, run_id, MOST_ATTEMPTS_LOADED)
         page = [step_attempt(row[1:]) for row in rows if row[1] is not None]
@@ -120,7 +120,7 @@ class RunStore:
         return LoadedRun(history, failures=rows[0][0])
 
     def load_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
-        """The input as JSON; None if it is SQL NULL, or if there is no such run."""
+        """Return the input as JSON; None if it is SQL NULL, or if there is no such run."""
         rows = self._execute(conn, self._load_input, run_id)
         return rows[0][0].encode() if rows and rows[0][0] is not None else None
 
@@ -129,16 +129,16 @@ class RunStore:
     ) -> dict[str, bool]:
         """Renew leases, given as (run id, worker id).
 
-        The worker ids of the claims that are good, and whether they could be renewed: not while
-        somebody else has the run's row locked.
+        Returns the worker ids of good claims, and whether each was renewed. A lease is not renewed
+        while another session has the run's row locked.
         """
         rows = self._execute_text(conn, self._extend, leases_json(leases), lease_seconds)
         return {worker: renewed == "true" for worker, renewed in rows}
 
     def outcome_of(self, conn: Connection[Any], run_id: str) -> tuple[str, str | None] | None:
-        """Status and owner of a run, None if there is no such run.
+        """Return status and worker id of a run; None if there is no such run.
 
-        A completed run keeps its owner: (``"completed"``, my worker id) says that it was me.
+        A completed run keeps the worker id of the claim that completed it.
         """
         rows = self._execute(conn, self._outcome, run_id)
         return (rows[0][0], rows[0][1]) if rows else None
@@ -155,7 +155,7 @@ class RunStore:
 
 
 def _at_the_end(history: Sequence[RecordedAttempt], moment: datetime) -> Iterator[RecordedAttempt]:
-    """The last of ``history``, as far back as they were created at ``moment``."""
+    """Return the last attempts of ``history`` that were created at ``moment``."""
     return takewhile(lambda each: each.created_at == moment, reversed(history))
 
 
@@ -164,5 +164,5 @@ def _count(attempts: Iterable[RecordedAttempt]) -> int:
 
 
 def leases_json(leases: Sequence[tuple[str, str]]) -> str:
-    """(run id, worker id) pairs as the statements take them."""
+    """Return (run id, worker id) pairs as JSON for the statements."""
     return orjson.dumps([{"run": run, "worker": worker} for run, worker in leases]).decode()

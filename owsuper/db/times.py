@@ -11,10 +11,10 @@ from owsuper.core.durations import MAX_TIME, MIN_TIME
 
 
 def read(text: str) -> datetime:
-    """The time in UTC that ``text`` says: a timestamptz as text, or in JSON.
+    """Return the time in ``text`` (a timestamptz as text, or in JSON), in UTC.
 
-    Infinities, years before 1 and years after 9999 become the first or the last moment that
-    there is. Raises ValueError where it is no time.
+    Infinities, years before 1 and years after 9999 become the first or the last moment of
+    datetime. Raises ValueError for other text.
     """
     try:
         # Behind a pooler, times come in the time zone of the server.
@@ -28,17 +28,18 @@ def read(text: str) -> datetime:
 
 
 def bound(moment: datetime) -> str:
-    """From when on to look, so that what was read as ``moment`` is found."""
+    """Return the lower bound, as text, of a search that finds the time read as ``moment``."""
     return "-infinity" if moment == MIN_TIME else moment.isoformat()
 
 
 def deadline(moment: datetime | None) -> datetime | None:
-    """A deadline as it was read: one that never comes is none."""
+    """Return a deadline that was read; an infinite one is None."""
     return None if moment == MAX_TIME else moment
 
 
 class TimeLoader(Loader):
-    """``read`` for psycopg, which by itself refuses what datetime cannot hold."""
+    """``read`` for psycopg, whose own loader refuses times that datetime cannot hold."""
 
     def load(self, data: Buffer) -> datetime:
+        """Return the time in ``data``."""
         return read(bytes(data).decode())

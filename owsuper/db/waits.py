@@ -1,8 +1,8 @@
-"""Waiting for runs to end: the questions, and the locks that make the end audible.
+"""Statements of clients that wait for runs to end.
 
-Whoever ends a run notifies only if somebody holds a shared lock on the run's key. The order
-matters: listen, lock, then look. What ended before the lock is seen by the look; what ends
-after it is heard.
+The transaction that ends a run notifies only if a client holds a shared lock on the run's key.
+So a client listens, locks, and then reads: a run that ended before the lock is read as ended, and
+the end of any other run is notified.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ENDED = frozenset(status.value for status in RunStatus if status.is_terminal)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is; ``output`` and ``error`` are JSON text or None."""
+    """The state of a run; ``output`` and ``error`` are JSON text or None."""
 
     run_id: str
     workflow_name: str
@@ -32,14 +32,14 @@ class Progress:
 
     @property
     def ended(self) -> bool:
+        """Whether the run has ended."""
         return self.status in _ENDED
 
 
 class Waits:
     """The statements of waiting, for one schema and namespace.
 
-    All but ``look`` belong to a session: they need a connection without a transaction pooler
-    in between.
+    All but ``read`` need a session: a connection without a transaction pooler in between.
     """
 
     def __init__(self, schema: str, namespace: str) -> None:
@@ -50,26 +50,26 @@ class Waits:
         self.channel = results_channel(schema)
 
     def listen(self, conn: Connection[Any]) -> None:
-        """Have ``conn`` hear the ids of runs that end while locked."""
+        """Have ``conn`` notified of the ids of runs that end while locked."""
         conn.execute(f'LISTEN "{self.channel}"'.encode())
 
-    def call_out(self, conn: Connection[Any], text: str) -> None:
-        """Send ``text`` to all who listen."""
+    def notify(self, conn: Connection[Any], text: str) -> None:
+        """Send ``text`` to all connections that listen."""
         conn.execute("SELECT pg_notify($1, $2)", (self.channel, text))
 
     def lock(self, conn: Connection[Any], run_ids: Collection[str]) -> set[str]:
-        """Lock the keys of these runs; the ids for which that succeeded.
+        """Lock the keys of these runs; return the ids for which that succeeded.
 
-        The others are just ending: their locks are free again after the commit.
+        The other runs are about to end: their locks are free again after the commit.
         """
         return {row[0] for row in self._execute(conn, self._lock, run_ids)}
 
     def unlock(self, conn: Connection[Any], run_ids: Collection[str]) -> None:
-        """Release what ``lock`` locked."""
+        """Release the locks of ``lock``."""
         self._execute(conn, self._unlock, run_ids)
 
-    def look(self, conn: Connection[Any], run_ids: Collection[str]) -> dict[str, Progress]:
-        """How far these runs are, by id. One that does not exist is not among them."""
+    def read(self, conn: Connection[Any], run_ids: Collection[str]) -> dict[str, Progress]:
+        """Return the state of these runs by id, without those that do not exist."""
         return {row[0]: Progress(*row) for row in self._execute(conn, self._look, run_ids)}
 
     def _execute(

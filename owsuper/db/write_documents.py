@@ -65,6 +65,7 @@ def _step(worker_id: str, step: StepWrite) -> Document:
 
 
 def child_document(child: NewChildRun) -> Document:
+    """Return the document of a child run."""
     return {
         "id": child.run_id,
         "name": child.workflow_name,

@@ -25,7 +25,7 @@ class HeldRun:
 class Nothing:
     """A database in which no lease is to be found any more."""
 
-    def once(self, ask: Any) -> Any:
+    def run_once(self, ask: Any) -> Any:
         return ask(None)
 
     def extend(self, *_: Any) -> dict[str, bool]:

@@ -64,13 +64,13 @@ def test_nothing_is_open_before_the_first_need_or_after_the_end(pool: Pool) -> N
 
 def test_connections_are_used_again_and_shed_when_nobody_needs_them(database_url: str) -> None:
     pool = Pool(database_url, application_name=NAME, size=2, max_idle=0.1)
-    first, second = pool.take(1), pool.take(1)
-    pool.give(first)
-    assert pool.take(1) is first
-    pool.give(first)
+    first, second = pool.acquire(1), pool.acquire(1)
+    pool.release(first)
+    assert pool.acquire(1) is first
+    pool.release(first)
     until(lambda: first.closed)
     assert not second.closed  # it is in use
-    pool.give(second)
+    pool.release(second)
     until(lambda: second.closed)
     assert pool.sockets() == []
     with pool.connection(1) as conn:
@@ -79,9 +79,9 @@ def test_connections_are_used_again_and_shed_when_nobody_needs_them(database_url
 
 
 def test_a_caller_that_waits_too_long_gets_an_error_and_the_place_is_not_lost(pool: Pool) -> None:
-    held = [pool.take(1), pool.take(1)]
+    held = [pool.acquire(1), pool.acquire(1)]
     with pytest.raises(DatabaseUnreachable, match="No connection became free"):
-        pool.take(0.05)
+        pool.acquire(0.05)
     taken: list[int] = []
 
     def wait() -> None:
@@ -91,10 +91,10 @@ def test_a_caller_that_waits_too_long_gets_an_error_and_the_place_is_not_lost(po
     waiter = threading.Thread(target=wait)
     waiter.start()
     expected = pid(held[0])
-    pool.give(held[0])
+    pool.release(held[0])
     waiter.join()
     assert taken == [expected]
-    pool.give(held[1])
+    pool.release(held[1])
 
 
 @pytest.mark.parametrize("callers", [1, 16])
@@ -102,7 +102,7 @@ def test_a_server_that_is_away_is_an_error_at_once_for_all(callers: int) -> None
     pool = Pool(NOBODY, application_name=NAME, size=2, max_idle=60)
     for _ in range(3):
         with ThreadPoolExecutor(callers) as each:
-            for attempt in [each.submit(pool.take, 30) for _ in range(callers)]:
+            for attempt in [each.submit(pool.acquire, 30) for _ in range(callers)]:
                 with pytest.raises(DatabaseUnreachable, match=r"Cannot reach .*:1: .*refused"):
                     attempt.result(5)
     assert pool.sockets() == []
@@ -112,7 +112,7 @@ def test_a_server_that_is_away_is_an_error_at_once_for_all(callers: int) -> None
 def test_an_address_that_cannot_be_read_is_an_error_of_that_kind() -> None:
     pool = Pool("postgresql://a:b@c:d@e/f", application_name=NAME, size=2, max_idle=60)
     with pytest.raises(ConfigurationError, match="no valid host and port"):
-        pool.take(1)
+        pool.acquire(1)
 
 
 def test_the_reason_of_the_server_is_told_when_the_pool_cannot_grow(
@@ -122,15 +122,15 @@ def test_the_reason_of_the_server_is_told_when_the_pool_cannot_grow(
     try:
         url = make_conninfo(database_url, user="lonely")
         pool = Pool(url, application_name=NAME, size=2, max_idle=60)
-        held = pool.take(1)
+        held = pool.acquire(1)
         with pytest.raises(DatabaseUnreachable, match="too many connections for role"):
-            pool.take(0.5)
+            pool.acquire(0.5)
         with ThreadPoolExecutor(1) as other:
-            waits = other.submit(pool.take, 30)
+            waits = other.submit(pool.acquire, 30)
             time.sleep(0.1)
-            pool.give(held)
+            pool.release(held)
             assert waits.result(5) is held
-        pool.give(held)
+        pool.release(held)
         pool.close()
     finally:
         conn.execute("DROP ROLE lonely")
@@ -139,13 +139,13 @@ def test_the_reason_of_the_server_is_told_when_the_pool_cannot_grow(
 def test_a_connection_that_broke_or_is_in_a_transaction_is_not_given_out_again(
     pool: Pool, conn: psycopg.Connection
 ) -> None:
-    left = pool.take(1)
+    left = pool.acquire(1)
     left.execute("BEGIN")
-    pool.give(left)
+    pool.release(left)
     assert left.closed
-    broken = pool.take(1)
+    broken = pool.acquire(1)
     number = pid(broken)
-    pool.give(broken)
+    pool.release(broken)
     conn.execute("SELECT pg_terminate_backend($1, 10000)", [number])
     with pool.connection(1) as fresh:
         assert pid(fresh) != number
@@ -153,32 +153,32 @@ def test_a_connection_that_broke_or_is_in_a_transaction_is_not_given_out_again(
 
 def test_after_an_outage_all_dead_connections_are_replaced_without_a_pause(proxy: Proxy) -> None:
     pool = Pool(proxy.url, application_name=NAME, size=8, max_idle=60)
-    for conn in [pool.take(5) for _ in range(8)]:
-        pool.give(conn)
+    for conn in [pool.acquire(5) for _ in range(8)]:
+        pool.release(conn)
     proxy.cut()
     with pytest.raises(DatabaseUnreachable, match="Cannot reach PostgreSQL"):
-        pool.take(5)
+        pool.acquire(5)
     proxy.restore()
     began = time.monotonic()
-    held = [pool.take(5) for _ in range(8)]
+    held = [pool.acquire(5) for _ in range(8)]
     assert time.monotonic() - began < 1.0
     for conn in held:
         assert conn.execute("SELECT 1").fetchone() == (1,)
-        pool.give(conn)
+        pool.release(conn)
     pool.close()
 
 
 def test_a_suspended_pool_keeps_what_is_in_use_and_opens_again(pool: Pool) -> None:
     before = threads()
-    used, idle = pool.take(1), pool.take(1)
-    pool.give(idle)
+    used, idle = pool.acquire(1), pool.acquire(1)
+    pool.release(idle)
     pool.suspend()
     assert threads() == before
     assert idle.closed
     assert used.execute("SELECT 1").fetchone() == (1,)
     with pool.connection(1) as conn:
         assert conn is not used
-    pool.give(used)
+    pool.release(used)
     assert used.closed
 
 
