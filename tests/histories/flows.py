@@ -1,7 +1,7 @@
-"""The application that the worker serves: the workflows of one history, in one colour.
+"""The worker's application: the workflows of one history, sync or async.
 
-Both colours are made of one interpreter, a generator that yields calls of a step object; the
-values come back by ``send``.
+One interpreter serves both: a generator that yields calls of a step object and receives their
+values by ``send``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 
 from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, Step
 
-HISTORY, COLOUR, LOG = "HISTORY_FILE", "HISTORY_COLOUR", "HISTORY_LOG"
+HISTORY, MODE, LOG = "HISTORY_FILE", "HISTORY_MODE", "HISTORY_LOG"
 
 Json = Any
 Call = Callable[[], Any]
-Walk = Generator[Call, Any, Any]
+Calls = Generator[Call, Any, Any]
 
 FIELDS = {
     "initialInterval": "initial_interval",
@@ -35,7 +35,7 @@ FIELDS = {
 
 @dataclass
 class ObjectWithOk:
-    """The schema ``object-with-ok``: its two complaints, and what it adds to what it accepts."""
+    """The schema ``object-with-ok``: its error message, and the member that it adds."""
 
     ok: bool
     validated: bool = True
@@ -46,18 +46,18 @@ class ObjectWithOk:
 
 
 class Thrown(Exception):
-    """Python raises nothing but exceptions; this one stands for a value that was thrown."""
+    """Stands for a thrown value that is no error, which Python cannot raise."""
 
 
 class Returned(Exception):
-    """The body is over."""
+    """Ends the body with a value."""
 
     def __init__(self, value: Json) -> None:
         self.value = value
 
 
-def note(what: str) -> int:
-    """How often this has happened now, in all processes together."""
+def count_call(what: str) -> int:
+    """Count a call. Returns the count so far, of all processes together."""
     path = Path(os.environ[LOG])
     line = f"{what}\n".encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -85,7 +85,7 @@ def error(given: dict[str, Any] | None) -> Exception:
 
 
 class Interpreter:
-    """One pass of one workflow."""
+    """One execution of one workflow."""
 
     def __init__(self, step: Any, definition: dict[str, Any], input: Json) -> None:
         self.step = step
@@ -110,8 +110,8 @@ class Interpreter:
             return [self.value(each) for each in given]
         return given
 
-    def body(self) -> Walk:
-        execution = note(f"execution:{self.definition['name']}")
+    def body(self) -> Calls:
+        execution = count_call(f"execution:{self.definition['name']}")
         try:
             for operation in self.definition["body"]:
                 yield from self.perform(operation, execution)
@@ -119,11 +119,11 @@ class Interpreter:
             return returned.value
         return None
 
-    def walk(self, operations: list[dict[str, Any]], execution: int) -> Walk:
+    def calls(self, operations: list[dict[str, Any]], execution: int) -> Calls:
         for operation in operations:
             yield from self.perform(operation, execution)
 
-    def perform(self, op: dict[str, Any], execution: int) -> Walk:
+    def perform(self, op: dict[str, Any], execution: int) -> Calls:
         match op["op"]:
             case "step":
                 call = self.function_step(op)
@@ -150,29 +150,29 @@ class Interpreter:
                     "send_signal", op["signal"], self.value(op.get("data")), name=op.get("name")
                 )
             case "parallel":
-                yield Together([self.walk(branch, execution) for branch in op["branches"]])
+                yield Parallel([self.calls(branch, execution) for branch in op["branches"]])
                 return
             case "try" | "try_all":
                 try:
-                    yield from self.walk(op["body"], execution)
+                    yield from self.calls(op["body"], execution)
                 except Returned:
                     raise
                 except Exception as exc:
                     self.variables["caught"] = {"message": str(exc)}
-                    yield from self.walk(op["catch"], execution)
+                    yield from self.calls(op["catch"], execution)
                 return
             case "throw":
-                times = note(f"throw:{op.get('counter', 't')}")
+                times = count_call(f"throw:{op.get('counter', 't')}")
                 if times <= op.get("first", times):
                     raise error(op["error"])
                 return
             case "repeat":
                 for index in range(op["times"]):
-                    yield from self.walk(numbered(op["body"], index), execution)
+                    yield from self.calls(numbered(op["body"], index), execution)
                 return
             case "by_execution":
                 cases = op["cases"]
-                yield from self.walk(cases[min(execution, len(cases)) - 1], execution)
+                yield from self.calls(cases[min(execution, len(cases)) - 1], execution)
                 return
             case "return":
                 raise Returned(self.value(op["value"]))
@@ -194,7 +194,7 @@ class Interpreter:
         counter = f"step:{op.get('counter', op['name'])}"
 
         def work() -> Json:
-            times = note(counter)
+            times = count_call(counter)
             time.sleep(op.get("delay_ms", 0) / 1000)
             if op.get("always_fail") or times <= op.get("fail_first", 0):
                 raise error(op.get("error"))
@@ -206,10 +206,10 @@ class Interpreter:
 
 
 @dataclass
-class Together:
-    """Walks to be gone at the same time."""
+class Parallel:
+    """Branches to be executed at the same time."""
 
-    walks: list[Walk]
+    branches: list[Calls]
 
 
 def numbered(operations: list[dict[str, Any]], index: int) -> list[dict[str, Any]]:
@@ -218,43 +218,43 @@ def numbered(operations: list[dict[str, Any]], index: int) -> list[dict[str, Any
 
 
 def timeout(op: dict[str, Any]) -> Any:
-    """Numbers are milliseconds there, seconds here."""
+    """The time-out of ``op``. Numbers are milliseconds in histories and seconds in owsuper."""
     given = op.get("timeout")
     return given / 1000 if isinstance(given, (int, float)) else given
 
 
-def go(walk: Walk, step: Step) -> Any:
-    """Blocking."""
+def drive(calls: Calls, step: Step) -> Any:
+    """Perform the calls in a sync workflow."""
     try:
-        call = next(walk)
+        call = next(calls)
         while True:
             try:
-                if isinstance(call, Together):
-                    value = step.parallel(*(partial(go, walk, step) for walk in call.walks))
+                if isinstance(call, Parallel):
+                    value = step.parallel(*(partial(drive, calls, step) for calls in call.branches))
                 else:
                     value = call()
             except Exception as exc:
-                call = walk.throw(exc)
+                call = calls.throw(exc)
             else:
-                call = walk.send(value)
+                call = calls.send(value)
     except StopIteration as done:
         return done.value
 
 
-async def ago(walk: Walk) -> Any:
-    """Awaiting."""
+async def drive_async(calls: Calls) -> Any:
+    """Perform the calls in an async workflow."""
     try:
-        call = next(walk)
+        call = next(calls)
         while True:
             try:
-                if isinstance(call, Together):
-                    value = await asyncio.gather(*map(ago, call.walks))
+                if isinstance(call, Parallel):
+                    value = await asyncio.gather(*map(drive_async, call.branches))
                 else:
                     value = await call()
             except Exception as exc:
-                call = walk.throw(exc)
+                call = calls.throw(exc)
             else:
-                call = walk.send(value)
+                call = calls.send(value)
     except StopIteration as done:
         return done.value
 
@@ -263,7 +263,7 @@ ow = OpenWorkflow()
 WORKFLOWS: dict[str, Any] = {}
 
 
-def define(definition: dict[str, Any], colour: str) -> None:
+def define(definition: dict[str, Any], mode: str) -> None:
     options = {
         "version": definition.get("version"),
         "retry": policy(definition.get("retryPolicy"), 1),
@@ -271,12 +271,12 @@ def define(definition: dict[str, Any], colour: str) -> None:
     input_type: Any = ObjectWithOk if "schema" in definition else Any
 
     def blocking(step: Step, input: Any) -> Any:
-        return go(Interpreter(step, definition, copy.deepcopy(input)).body(), step)
+        return drive(Interpreter(step, definition, copy.deepcopy(input)).body(), step)
 
     async def awaiting(step: AsyncStep, input: Any) -> Any:
-        return await ago(Interpreter(step, definition, copy.deepcopy(input)).body())
+        return await drive_async(Interpreter(step, definition, copy.deepcopy(input)).body())
 
-    fn: Any = blocking if colour == "sync" else awaiting
+    fn: Any = blocking if mode == "sync" else awaiting
     fn.__annotations__["input"] = input_type
     WORKFLOWS[definition["name"]] = ow.workflow(definition["name"], **options)(fn)
 
@@ -285,7 +285,7 @@ def load() -> None:
     history = json.loads(Path(os.environ[HISTORY]).read_text())
     for definition in history["workflows"]:
         if not definition.get("unregistered"):
-            define(definition, os.environ[COLOUR])
+            define(definition, os.environ[MODE])
 
 
 if HISTORY in os.environ:

@@ -1,4 +1,4 @@
-"""What is stored, in the form in which the recorded histories show it."""
+"""Stored rows in the form of the recorded histories."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WAITS = {"resumeAt", "timeoutAt"}
 
 
 class Labels:
-    """Names for the ids of all rows, as the histories give them."""
+    """Labels for the ids of all rows, as in the histories."""
 
     def __init__(self, runs: list[Row], steps: list[Row], signals: list[Row]) -> None:
         self.of: dict[str, str] = {}
@@ -25,7 +25,7 @@ class Labels:
         self._short: dict[str, str] = {}
 
     def name_runs(self, named: dict[str, str]) -> None:
-        """``named`` are the ids of those that were started from outside, by name."""
+        """``named`` maps names to the ids of runs that clients started."""
         for name, run_id in named.items():
             self._short.setdefault(run_id, name)
         seen: Counter[tuple[str, str]] = Counter()
@@ -57,52 +57,54 @@ class Labels:
 
 
 def normalize(value: Any, labels: Labels) -> Any:
-    """A value of a JSON column, without what differs from one time to the next."""
+    """A value of a JSON column, without what differs between executions."""
     if isinstance(value, dict):
-        shown = {name: normalize(each, labels) for name, each in value.items()}
-        if isinstance(reached := shown.get("workflowRunIds"), list):
+        comparable = {name: normalize(each, labels) for name, each in value.items()}
+        if isinstance(reached := comparable.get("workflowRunIds"), list):
             reached.sort()
-        return shown
+        return comparable
     if isinstance(value, list):
         return [normalize(each, labels) for each in value]
     return labels.text(value) if isinstance(value, str) else value
 
 
 def stored_error(error: Any, labels: Labels) -> Any:
-    """Names and stacks of exceptions are those of the language that raised them; ``final`` is a
-    mark of ours that others ignore.
+    """A stored error without name and stack, which depend on the language, and without ``final``,
+    which only owsuper writes.
     """
     if not isinstance(error, dict) or "code" in error:
         return error
-    mine = {"name", "stack", "final"}
-    return normalize({name: each for name, each in error.items() if name not in mine}, labels)
+    language_specific = {"name", "stack", "final"}
+    return normalize(
+        {name: each for name, each in error.items() if name not in language_specific}, labels
+    )
 
 
-def one(row: Row, labels: Labels) -> Row:
-    shown = {}
+def normalized_row(row: Row, labels: Labels) -> Row:
+    comparable = {}
     for column, value in row.items():
         if isinstance(value, datetime):
-            shown[column] = "<ts>"
+            comparable[column] = "<ts>"
         elif column == "worker_id":
-            shown[column] = None if value is None else "<worker>"
+            comparable[column] = None if value is None else "<worker>"
         elif column == "error":
-            shown[column] = stored_error(value, labels)
+            comparable[column] = stored_error(value, labels)
         elif column == "context" and isinstance(value, dict):
-            shown[column] = {
+            comparable[column] = {
                 name: "<iso-ms>" if name in WAITS and ISO.fullmatch(str(each)) else each
                 for name, each in value.items()
             }
         else:
-            shown[column] = normalize(value, labels)
-    return shown
+            comparable[column] = normalize(value, labels)
+    return comparable
 
 
 def recorded(row: Row) -> Row:
-    """A row of a recorded history, in the same form."""
-    shown = dict(row)
+    """A row of a recorded history in the same form."""
+    comparable = dict(row)
     if "worker_id" in row:
-        shown["worker_id"] = None if row["worker_id"] is None else "<worker>"
+        comparable["worker_id"] = None if row["worker_id"] is None else "<worker>"
     error = row.get("error")
     if isinstance(error, dict) and "code" not in error:
-        shown["error"] = {k: v for k, v in error.items() if k not in ("name", "stack")}
-    return shown
+        comparable["error"] = {k: v for k, v in error.items() if k not in ("name", "stack")}
+    return comparable

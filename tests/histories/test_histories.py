@@ -1,8 +1,7 @@
-"""Every recorded history that binds an implementation, by workflows of both colours.
+"""Every recorded history that binds an implementation, by sync and async workflows.
 
-A worker process executes what the recorded workflows did, the test does what was done from
-outside, and then the rows must be those that OpenWorkflow for TypeScript had written, but for
-what ``DIFFERS`` lists.
+A worker process executes the recorded workflows, and the test repeats the recorded actions. The
+rows must then be those that OpenWorkflow for TypeScript wrote, except for DIFFERENCES.
 """
 
 from __future__ import annotations
@@ -20,31 +19,33 @@ import pytest
 from owsuper import RunCanceled, RunFailed
 from owsuper.core.durations import parse_iso
 from tests.fixtures.processes import Spawn
-from tests.histories.following import Follower
+from tests.histories.driver import HistoryDriver
 from tests.histories.rows import Row, recorded
 
 pytestmark = pytest.mark.slow
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "history"
 INDEX = json.loads((VECTORS / "index.json").read_text())["files"]
-BINDING = [each["file"].removesuffix(".json") for each in INDEX if not each.get("reference_only")]
+APPLICABLE = [
+    each["file"].removesuffix(".json") for each in INDEX if not each.get("reference_only")
+]
 
-LEFT_OUT = {
-    "unregistered_workflow": "A worker claims only what it has registered, so nothing happens to"
-    " the run. See test_what_no_worker_has_registered_is_left_alone.",
-    "child_unregistered": "The same, for a child.",
-    "step_error_caught": "A failure that will be retried is not seen by the code of the workflow:"
-    " step.run raises when the attempts are used up. See test_semantics, TestRetries.",
+NOT_APPLICABLE = {
+    "unregistered_workflow": "A worker claims only registered workflows, so nothing happens to the"
+    " run. See test_what_no_worker_has_registered_is_left_alone.",
+    "child_unregistered": "The same, for a child run.",
+    "step_error_caught": "The workflow's code does not see failures that will be retried: step.run"
+    " raises when the attempts are used up. See tests/child.",
 }
-"""Histories that cannot happen here, and why."""
+"""Histories that do not apply to owsuper, and why."""
 
-COMPLAINT = "ok must be true; second issue"
+SCHEMA_MESSAGE = "ok must be true; second issue"
 
 Change = tuple[str, str, dict[str, Any]]
 
-DIFFERS: dict[str, tuple[str, list[Change]]] = {
+DIFFERENCES: dict[str, tuple[str, list[Change]]] = {
     "sleep_zero_and_negative": (
-        "A sleep that is over when it begins does not give the run back.",
+        "A sleep that is over when it begins does not park the run.",
         [
             ("workflow_runs", "<run:main>", {"attempts": ANY}),
             ("invocations", "execution:main", {"times": ANY}),
@@ -52,18 +53,18 @@ DIFFERS: dict[str, tuple[str, list[Change]]] = {
     ),
     "deadline_passed_during_step": (
         "The run ends when its deadline passes, by its worker or by the sweep for deadlines, which"
-        " keeps when it began; what the step that is running then does is not recorded any more.",
+        " keeps started_at. The result of the step that runs at that time is not recorded.",
         [
             ("workflow_runs", "<run:main>", {"started_at": ANY}),
             ("step_attempts", "<step:main/a#1>", {"status": ANY, "error": ANY, "finished_at": ANY}),
         ],
     ),
     "replay_with_pending_sleep": (
-        "The code of a run that is claimed goes as far as its waits; they are not judged before.",
+        "The code of a claimed run is executed up to its waits, which are not checked before.",
         [("invocations", "execution:main", {"times": 3})],
     ),
     "sleep_invalid_duration": (
-        "The text also says how durations are written.",
+        "The message also describes the syntax of durations.",
         [
             (
                 "workflow_runs",
@@ -78,9 +79,9 @@ DIFFERS: dict[str, tuple[str, list[Change]]] = {
         ],
     ),
     "child_input_invalid": (
-        "The text says of what the input is.",
+        "The message names the workflow of the input.",
         [
-            (table, label, {"error": {"message": f'input of workflow "kid": {COMPLAINT}'}})
+            (table, label, {"error": {"message": f'input of workflow "kid": {SCHEMA_MESSAGE}'}})
             for table, label in (
                 ("workflow_runs", "<run:main>"),
                 ("step_attempts", "<step:main/kid#1>"),
@@ -88,7 +89,7 @@ DIFFERS: dict[str, tuple[str, list[Change]]] = {
         ],
     ),
     "signal_schema_failure": (
-        "The text says of what the data is.",
+        "The message names the signal of the data.",
         [
             (
                 table,
@@ -96,7 +97,7 @@ DIFFERS: dict[str, tuple[str, list[Change]]] = {
                 {
                     "error": {
                         "message": "Signal schema validation failed: data of signal 'go':"
-                        f" {COMPLAINT}"
+                        f" {SCHEMA_MESSAGE}"
                     }
                 },
             )
@@ -107,59 +108,59 @@ DIFFERS: dict[str, tuple[str, list[Change]]] = {
         ],
     ),
 }
-"""History: why, and the columns (table, label of the row, values) in which it differs."""
+"""By history: the reason, and the columns (table, label of the row, values) that differ."""
 
 
 @pytest.fixture
-def follower(
+def driver(
     request: pytest.FixtureRequest,
     database_url: str,
     schema: str,
     spawn_owsuper: Spawn,
     tmp_path: Path,
-) -> Iterator[Follower]:
-    name, colour = request.param
+) -> Iterator[HistoryDriver]:
+    name, mode = request.param
     path = VECTORS / f"{name}.json"
-    follower = Follower(path, colour, database_url, schema, spawn_owsuper, tmp_path)
-    yield follower
-    follower.close()
+    driver = HistoryDriver(path, mode, database_url, schema, spawn_owsuper, tmp_path)
+    yield driver
+    driver.close()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "follower" in metafunc.fixturenames:
-        names = [name for name in BINDING if name not in LEFT_OUT]
-        cases = [(name, colour) for name in names for colour in ("sync", "async")]
-        ids = [f"{name}-{colour}" for name, colour in cases]
+        names = [name for name in APPLICABLE if name not in NOT_APPLICABLE]
+        cases = [(name, mode) for name in names for mode in ("sync", "async")]
+        ids = [f"{name}-{mode}" for name, mode in cases]
         metafunc.parametrize("follower", cases, ids=ids, indirect=True)
 
 
-def test_the_rows_and_results_are_those_of_the_recorded_history(follower: Follower) -> None:
-    follower.follow()
-    follower.stop_worker()
-    history = follower.history
-    _, changes = DIFFERS.get(history["name"], ("", []))
+def test_the_rows_and_results_are_those_of_the_recorded_history(driver: HistoryDriver) -> None:
+    driver.run_actions()
+    driver.stop_worker()
+    history = driver.history
+    _, changes = DIFFERENCES.get(history["name"], ("", []))
     for expected in history["snapshots"]:
-        compare(expected, follower.snapshots[expected["at"]], changes, follower.claims)
+        compare(expected, driver.snapshots[expected["at"]], changes, driver.claims)
     for run, expected in history["client_results"].items():
-        compare_result(expected, follower.result(run))
-    assert dict(differing(history["invocations"], follower.invocations(), changes)) == {}
+        compare_result(expected, driver.result(run))
+    assert dict(differing(history["invocations"], driver.invocations(), changes)) == {}
 
 
-def test_every_difference_is_about_a_history_that_there_is() -> None:
-    assert {*DIFFERS, *LEFT_OUT} <= set(BINDING)
+def test_every_difference_names_an_existing_history() -> None:
+    assert {*DIFFERENCES, *NOT_APPLICABLE} <= set(APPLICABLE)
 
 
 def differing(
     expected: dict[str, int], seen: dict[str, int], changes: list[Change]
 ) -> Iterator[tuple[str, tuple[int, int]]]:
-    """What was called more or less often than it should be."""
+    """The calls whose number differs from the expected one."""
     expected = dict(expected)
     for table, label, values in changes:
         if table == "invocations":
             expected[label] = values["times"]
     for what in expected.keys() | seen.keys():
         if len(expected) > 20 and what not in expected:
-            continue  # only the first of a thousand are recorded
+            continue  # the recording has only the first of a thousand
         if expected.get(what) == "<int>" or what.startswith("step:s"):
             continue
         if seen.get(what, 0) != expected.get(what, 0):
@@ -185,13 +186,13 @@ def compare(
                 for row in wanted:
                     if row["id"] == label:
                         row.update(values)
-        assert differences(shown(seen[table], unstable), shown(wanted, unstable)) == []
+        assert differences(comparable(seen[table], unstable), comparable(wanted, unstable)) == []
     for relation in expected.get("relations", ()):
         check(relation, seen)
 
 
-def shown(rows: list[Row], unstable: set[str]) -> list[Row]:
-    """In one order, without what is not to be compared."""
+def comparable(rows: list[Row], unstable: set[str]) -> list[Row]:
+    """Rows in a fixed order, without columns that are not compared."""
     kept = [
         {name: value for name, value in row.items() if name not in unstable | {"config"}}
         | ({"id": "<delivery>"} if "signal" in row else {})
@@ -201,7 +202,7 @@ def shown(rows: list[Row], unstable: set[str]) -> list[Row]:
 
 
 def differences(seen: list[Row], wanted: list[Row]) -> list[str]:
-    """Row by row, what is there and what should be."""
+    """Descriptions of the columns that differ from the wanted rows."""
     if len(seen) != len(wanted):
         return [f"there are {len(seen)} rows, not {len(wanted)}: {seen}"]
     return [
@@ -221,7 +222,7 @@ def check(relation: dict[str, Any], seen: dict[str, Any]) -> None:
             assert left <= right + timedelta(milliseconds=1), relation
         case "delta":
             off = (left - right) - timedelta(milliseconds=relation["ms"])
-            # Machines that test are busy; what matters is that nothing is early.
+            # Test machines are busy, so lateness is tolerated; earliness is not.
             early = timedelta(milliseconds=relation["tolerance_ms"])
             assert -early <= off <= timedelta(seconds=1), relation
 
@@ -243,4 +244,4 @@ def compare_result(expected: dict[str, Any], seen: dict[str, Any]) -> None:
         assert seen == expected
         return
     kind = RunFailed if "{" in expected["error"] else RunCanceled
-    assert type(seen["error"]) is kind  # its message is that of the row
+    assert type(seen["error"]) is kind  # the message is checked in the row

@@ -1,4 +1,4 @@
-"""What was done from outside while a history was recorded, done again."""
+"""Repeats the actions of the client and the operator while a history was recorded."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from psycopg.rows import dict_row
 from owsuper import OpenWorkflow
 from owsuper.errors import RunError
 from tests.fixtures.processes import Program, Spawn
-from tests.histories.flows import COLOUR, HISTORY, LOG
-from tests.histories.rows import Labels, Row, one
+from tests.histories.flows import HISTORY, LOG, MODE
+from tests.histories.rows import Labels, Row, normalized_row
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 NOW = "<now+"
 
 
-class Follower:
-    """Goes through the driver of one history; ``snapshots`` are what was stored then."""
+class HistoryDriver:
+    """Runs the actions of one history. ``snapshots`` are the rows at the recorded moments."""
 
     def __init__(
-        self, path: Path, colour: str, url: str, schema: str, spawn: Spawn, directory: Path
+        self, path: Path, mode: str, url: str, schema: str, spawn: Spawn, directory: Path
     ) -> None:
         self.history = json.loads(path.read_text())
         self.ow = OpenWorkflow(url, schema=schema)
         self.runs: dict[str, str] = {}
         self.snapshots: dict[str, dict[str, Any]] = {}
-        self.claims = 0  # more than were made while the history was recorded
+        self.claims = 0  # claims in addition to those of the recording
         self._sent: list[list[str]] = []
         self._schema = schema
         self._conn = psycopg.connect(url, autocommit=True, row_factory=dict_row)
@@ -45,7 +45,7 @@ class Follower:
         self._env = {
             "OWSUPER_DATABASE_URL": url,
             HISTORY: str(path),
-            COLOUR: colour,
+            MODE: mode,
             LOG: str(self._log),
         }
         self._worker: Program | None = None
@@ -54,11 +54,11 @@ class Follower:
         self._conn.close()
         self.ow.close()
 
-    def follow(self) -> None:
+    def run_actions(self) -> None:
         driver = list(self.history["driver"])
         has_deadline = "deadlineAt" in driver[0].get("options", {})
         if has_deadline and driver[1].get("action") == "start_worker":
-            driver[:2] = reversed(driver[:2])  # a worker takes longer to start than it has
+            driver[:2] = reversed(driver[:2])  # a worker may take longer to start than the deadline
         for action in driver:
             match action.get("action"):
                 case "start":
@@ -87,7 +87,7 @@ class Follower:
                 case None if "result_run_ids" in action:
                     assert len(self._sent[-1]) == action["result_run_ids"]
                 case None if "check" in action:
-                    pass  # of how often the body was executed before it had to be
+                    pass  # counts executions of the body, which differ
                 case other:
                     raise AssertionError(f"no such action: {other}: {action}")
 
@@ -96,9 +96,9 @@ class Follower:
         return {line: lines.count(line) for line in sorted(set(lines))}
 
     def result(self, run: str) -> dict[str, Any]:
-        """What a client is told."""
+        """The result or the error that a client gets."""
         try:
-            return {"value": self.ow.get_run(self.runs[run]).result(timeout=PATIENCE)}
+            return {"value": self.ow.get_run(self.runs[run]).result(timeout=TIMEOUT)}
         except RunError as error:
             return {"error": error}
 
@@ -127,18 +127,18 @@ class Follower:
             env=self._env,
             cwd=self._directory,
         )
-        self._worker.stderr.wait_for("ready: ", timeout=PATIENCE)
+        self._worker.stderr.wait_for("ready: ", timeout=TIMEOUT)
 
     def stop_worker(self) -> None:
         if self._worker is not None:
             self._worker.terminate()
-            assert self._worker.wait(PATIENCE) == 0
+            assert self._worker.wait(TIMEOUT) == 0
             self._worker.end()
             self._worker = None
 
     def _cancel(self, action: dict[str, Any]) -> None:
         run = action["run"]
-        if run not in self.runs:  # the child; it was claimed by then
+        if run not in self.runs:  # the child run, which is claimed first
             self._wait("child parked", None)
             self.runs[run] = self.children()[0]["id"]
         run_id = self.runs.pop(run) if run == "child" else self.runs[run]
@@ -151,11 +151,11 @@ class Follower:
                 handle.cancel()
 
     def _wait(self, what: str, run: str | None) -> None:
-        is_so = CONDITIONS[what]
-        give_up = time.monotonic() + PATIENCE
+        condition = CONDITIONS[what]
+        give_up = time.monotonic() + TIMEOUT
         pause = threading.Event()
-        while not is_so(self, self.row(run) if run else {}):
-            assert time.monotonic() < give_up, f"waited in vain: {what} {self._snapshot()}"
+        while not condition(self, self.row(run) if run else {}):
+            assert time.monotonic() < give_up, f"not true in time: {what} {self._snapshot()}"
             pause.wait(0.01)
 
     # --- rows --------------------------------------------------------------------------------
@@ -184,25 +184,25 @@ class Follower:
         labels = Labels(runs, steps, signals)
         labels.name_runs(self.runs)
         return {
-            "workflow_runs": [one(row, labels) for row in runs],
-            "step_attempts": [one(row, labels) for row in steps],
-            "workflow_signals": [one(row, labels) for row in signals],
+            "workflow_runs": [normalized_row(row, labels) for row in runs],
+            "step_attempts": [normalized_row(row, labels) for row in steps],
+            "workflow_signals": [normalized_row(row, labels) for row in signals],
             "labels": labels.of,
             "raw": {row["id"]: row for row in (*runs, *steps)},
         }
 
 
 def moment(text: str | None) -> Any:
-    """``<now+900ms>``, or a duration as it is."""
+    """The time that ``<now+900ms>`` means; other text is a duration and is returned as it is."""
     if text is None or not text.startswith(NOW):
         return text
     ms = float(text.removeprefix(NOW).removesuffix("ms>"))
     return datetime.now(UTC) + timedelta(milliseconds=ms)
 
 
-# --- what is waited for ---------------------------------------------------------------------
+# --- conditions to wait for ---------------------------------------------------------------------
 
-Condition = Callable[[Follower, Row], bool]
+Condition = Callable[[HistoryDriver, Row], bool]
 ENDED = ("completed", "failed", "canceled")
 
 
@@ -213,8 +213,8 @@ def parked(row: Row) -> bool:
 CONDITIONS: dict[str, Condition] = {
     "terminal status": lambda _, row: row["status"] in ENDED,
     "parked (running with no worker_id)": lambda _, row: parked(row),
-    "attempts >= 2 and parked": lambda world, row: (
-        row["attempts"] >= 2 + world.claims and parked(row)
+    "attempts >= 2 and parked": lambda driver, row: (
+        row["attempts"] >= 2 + driver.claims and parked(row)
     ),
     "status pending with attempts >= 1": lambda _, row: (
         row["status"] == "pending" and row["attempts"] >= 1
@@ -222,45 +222,47 @@ CONDITIONS: dict[str, Condition] = {
     "status pending with attempts >= 2": lambda _, row: (
         row["status"] == "pending" and row["attempts"] >= 2
     ),
-    "step attempt row exists": lambda world, _: bool(
-        world.query("SELECT id FROM {s}.step_attempts LIMIT 1")
+    "step attempt row exists": lambda driver, _: bool(
+        driver.query("SELECT id FROM {s}.step_attempts LIMIT 1")
     ),
-    "second wait row exists and run parked": lambda world, _: (
-        len(world.query("SELECT id FROM {s}.step_attempts WHERE kind = 'signal-wait'")) == 2
-        and parked(world.row("main"))
+    "second wait row exists and run parked": lambda driver, _: (
+        len(driver.query("SELECT id FROM {s}.step_attempts WHERE kind = 'signal-wait'")) == 2
+        and parked(driver.row("main"))
     ),
-    "child parked": lambda world, _: any(map(parked, world.children())),
-    "child terminal": lambda world, _: any(row["status"] in ENDED for row in world.children()),
-    "child run terminal": lambda world, _: any(row["status"] in ENDED for row in world.children()),
+    "child parked": lambda driver, _: any(map(parked, driver.children())),
+    "child terminal": lambda driver, _: any(row["status"] in ENDED for row in driver.children()),
+    "child run terminal": lambda driver, _: any(
+        row["status"] in ENDED for row in driver.children()
+    ),
 }
 
 
-# --- what was changed by hand ---------------------------------------------------------------
+# --- changes by SQL ---------------------------------------------------------------
 
 
-def attempt(world: Follower, name: str, kind: str, **columns: Any) -> None:
+def insert_attempt(driver: HistoryDriver, name: str, kind: str, **columns: Any) -> None:
     given = {
         "namespace_id": "default",
-        "id": f"by-hand-{name}",
-        "workflow_run_id": world.runs["main"],
+        "id": f"by-sql-{name}",
+        "workflow_run_id": driver.runs["main"],
         "step_name": name,
         "kind": kind,
         "status": "running",
         "config": "{}",
     } | columns
     places = ", ".join(["%s"] * len(given))
-    world.query(
+    driver.query(
         f"INSERT INTO {{s}}.step_attempts ({', '.join(given)}, started_at, created_at, updated_at)"
         f" VALUES ({places}, now(), date_trunc('milliseconds', now()), now())",
         *given.values(),
     )
-    claimed_before(world)
+    mark_as_claimed(driver)
 
 
-def claimed_before(world: Follower) -> None:
-    """Here, a run that was never claimed cannot have a history, and none is looked for."""
-    world.query("UPDATE {s}.workflow_runs SET attempts = 1")
-    world.claims = 1
+def mark_as_claimed(driver: HistoryDriver) -> None:
+    """Mark the run as claimed: owsuper loads no history for a run that was never claimed."""
+    driver.query("UPDATE {s}.workflow_runs SET attempts = 1")
+    driver.claims = 1
 
 
 def context(kind: str, **members: Any) -> str:
@@ -272,57 +274,59 @@ def at(seconds: float) -> str:
     return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def due_now(world: Follower) -> None:
-    world.query("UPDATE {s}.workflow_runs SET available_at = now()")
+def make_due(driver: HistoryDriver) -> None:
+    driver.query("UPDATE {s}.workflow_runs SET available_at = now()")
 
 
-def crashed(world: Follower) -> None:
-    attempt(world, "a", "function", status="completed", output="41", finished_at=at(0))
-    attempt(world, "b", "function")
-    world.query(
+def insert_crashed_run(driver: HistoryDriver) -> None:
+    insert_attempt(driver, "a", "function", status="completed", output="41", finished_at=at(0))
+    insert_attempt(driver, "b", "function")
+    driver.query(
         "UPDATE {s}.workflow_runs SET status = 'running', attempts = 1, worker_id = 'dead',"
         " started_at = now(), available_at = now() - interval '1 s'"
     )
-    world.claims = 0  # it is so in the recorded one, too
+    driver.claims = 0  # as in the recording
 
 
-def no_link(world: Follower) -> None:
-    attempt(world, "kid", "workflow", context=context("workflow", timeoutAt=None))
+def insert_attempt_without_child(driver: HistoryDriver) -> None:
+    insert_attempt(driver, "kid", "workflow", context=context("workflow", timeoutAt=None))
 
 
-def two_waits(world: Follower) -> None:
+def insert_two_waits(driver: HistoryDriver) -> None:
     for name in "ab":
         wait = context("signal-wait", signal="g", timeoutAt=at(3600))
-        attempt(world, name, "signal-wait", context=wait)
+        insert_attempt(driver, name, "signal-wait", context=wait)
 
 
-def sleep_and_wait(world: Follower) -> None:
-    attempt(world, "s", "sleep", context=context("sleep", resumeAt=at(3)))
+def insert_sleep_and_wait(driver: HistoryDriver) -> None:
+    insert_attempt(driver, "s", "sleep", context=context("sleep", resumeAt=at(3)))
     wait = context("signal-wait", signal="g", timeoutAt=at(3600))
-    attempt(world, "w", "signal-wait", context=wait)
+    insert_attempt(driver, "w", "signal-wait", context=wait)
 
 
-def many(world: Follower, count: int, prefix: str) -> None:
-    world.query(
+def insert_many(driver: HistoryDriver, count: int, prefix: str) -> None:
+    driver.query(
         "INSERT INTO {s}.step_attempts (namespace_id, id, workflow_run_id, step_name, kind, status,"
         " config, started_at, finished_at, created_at, updated_at)"
         " SELECT 'default', gen_random_uuid(), %s, %s || n, 'function', 'completed', '{}', now(),"
         " now(), date_trunc('milliseconds', now()) + n * interval '1 ms', now()"
         " FROM generate_series(0, %s) AS n",
-        *(world.runs["main"], prefix, count - 1),
+        *(driver.runs["main"], prefix, count - 1),
     )
-    claimed_before(world)
+    mark_as_claimed(driver)
 
 
-EFFECTS: dict[str, Callable[[Follower], None]] = {
-    "set available_at to now": due_now,
+EFFECTS: dict[str, Callable[[HistoryDriver], None]] = {
+    "set available_at to now": make_due,
     "simulate a crashed worker: claimed run (attempts 1, worker_id set, lease in the past),"
-    " a completed (output 41), b running": crashed,
+    " a completed (output 41), b running": insert_crashed_run,
     "insert running workflow attempt 'kid', context {kind: workflow, timeoutAt: null},"
-    " no child link": no_link,
-    "insert running signal-waits 'a' and 'b' on signal 'g', timeoutAt now+1h": two_waits,
+    " no child link": insert_attempt_without_child,
+    "insert running signal-waits 'a' and 'b' on signal 'g', timeoutAt now+1h": insert_two_waits,
     "insert running sleep 's' with resumeAt now+900ms and running signal-wait 'w' on signal 'g'"
-    " with timeoutAt now+1h": sleep_and_wait,
-    "insert 1000 completed function attempts": lambda world: many(world, 1000, "p"),
-    "insert 1003 completed function attempts named p0..p1002": lambda world: many(world, 1003, "p"),
+    " with timeoutAt now+1h": insert_sleep_and_wait,
+    "insert 1000 completed function attempts": lambda driver: insert_many(driver, 1000, "p"),
+    "insert 1003 completed function attempts named p0..p1002": lambda driver: insert_many(
+        driver, 1003, "p"
+    ),
 }
