@@ -1,6 +1,6 @@
-"""What is weak in OpenWorkflow for TypeScript and is not here, each with the test that shows it.
+"""Weaknesses of OpenWorkflow for TypeScript that owsuper avoids, each with a test that proves it.
 
-The numbers are those under which its contract lists them. ``docs/from-typescript.md`` has the same
+The numbers are those of the list in the contract. ``docs/from-typescript.md`` has the same
 table for users.
 """
 
@@ -135,12 +135,12 @@ SHOWN: dict[int, tuple[str, str, str]] = {
     24: (
         "odd durations are accepted, and fail later",
         "odd durations are refused at once",
-        "tests/core/test_durations.py::test_what_is_no_finite_duration_is_refused",
+        "tests/core/test_durations.py::test_a_value_that_is_no_finite_duration_is_refused",
     ),
     25: (
         "NaN silently becomes null",
         "NaN is refused, and the error names its place in the value",
-        "tests/core/test_codec.py::test_a_refusal_names_the_place_and_a_way_out",
+        "tests/core/test_codec.py::test_a_refusal_names_the_path_and_the_advice",
     ),
     26: (
         "the window of an idempotency key follows the client's clock",
