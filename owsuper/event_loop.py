@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import random
 import selectors
+import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
 NEVER: Final = float("inf")
+_BUFFER: Final = 512  # bytes; one read takes many wakes
 _LONGEST_SLEEP: Final = 3600.0  # seconds; epoll has a limit of its own
 
 
@@ -72,12 +75,13 @@ class Timers:
 
     def earliest(self) -> float:
         """The ``time.monotonic`` moment when the next timer is due; NEVER if all are off."""
-        return min((timer.due for timer in self._timers), default=NEVER)
+        return min([timer.due for timer in self._timers], default=NEVER)
 
     def run_due(self) -> None:
         """Run the timers that are due now, once each, earliest first."""
         now = time.monotonic()
-        for timer in sorted((t for t in self._timers if t.due <= now), key=lambda t: t.due):
+        due = [timer for timer in self._timers if timer.due <= now]
+        for timer in sorted(due, key=lambda t: t.due):
             if timer.due <= now:  # an earlier timer may have moved it
                 timer.fire(now)
 
@@ -154,6 +158,44 @@ class Loop:
             if fd >= 0:
                 self._selector.register(fd, events, member)
             self._members[member] = (fd, events)
+
+
+class Waker:
+    """Wakes the loop that watches it, from another thread or by a signal."""
+
+    events = selectors.EVENT_READ
+
+    def __init__(self, on_wake: Callable[[], None]) -> None:
+        self._on_wake = on_wake
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    @property
+    def signal_fd(self) -> int:
+        """The descriptor for ``signal.set_wakeup_fd``."""
+        return self._writer.fileno()
+
+    def wake(self) -> None:
+        """Have the loop call ``on_wake``. Safe from any thread."""
+        with suppress(OSError):  # the buffer is full, so the loop is about to wake anyway
+            self._writer.send(b"\0")
+
+    def fileno(self) -> int:
+        """The descriptor that the loop watches."""
+        return self._reader.fileno()
+
+    def on_ready(self, _mask: int) -> None:
+        """Empty the buffer and call ``on_wake``."""
+        with suppress(BlockingIOError):
+            while len(self._reader.recv(_BUFFER)) == _BUFFER:
+                pass
+        self._on_wake()
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._reader.close()
+        self._writer.close()
 
 
 class Backoff:

@@ -47,7 +47,7 @@ ROOMS = {
     "errors": room("stored_error", OUTSIDE_WORLD),
     "stored_error": room("", OUTSIDE_WORLD),
     # waits for descriptors and times, in supervisor and child
-    "event_loop": room("", WITHOUT_IO),
+    "event_loop": room("", DRIVERS | {"threading"}),
     # what users write against
     "step": room("core step", WITHOUT_IO),
     # ``run`` of a workflow returns a handle, which is the only name that this package takes from
@@ -66,7 +66,7 @@ ROOMS = {
     # never claims
     "child": room(
         "child client.app core db.group_commit db.pool db.related db.runs embedded"
-        " errors ids ipc logs settings step stored_error workflow",
+        " errors event_loop ids ipc logs settings step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
     "client": room(

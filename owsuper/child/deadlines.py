@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 from typing import Final, Protocol
 
-from owsuper.child.timers import TimerThread
+from owsuper.child.timers import DelayedCalls
 from owsuper.core.model import ClaimedRun
 
 _LONGEST_PAUSE: Final = 3600.0  # seconds between two checks; a timer cannot wait for millennia
@@ -38,7 +38,7 @@ class Deadlines:
     is one delayed call for the earliest deadline, and no call refers to an execution.
     """
 
-    def __init__(self, timers: TimerThread) -> None:
+    def __init__(self, timers: DelayedCalls) -> None:
         self._timers = timers
         self._lock = threading.Lock()
         self._watched: dict[HasDeadline, float] = {}  # time.monotonic() of the deadline

@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
-from owsuper.child.timers import Sweep, TimerThread
+from owsuper.child.timers import DelayedCalls, Sweep
 from owsuper.core.model import StepWrite
 
 _WAIT: Final = 0.002  # seconds; a result waits between one and two of these
@@ -25,7 +25,7 @@ class DefersWrites(Protocol):
 class DeferredWrites:
     """Passes to flush soon, unless what they recorded is written by then."""
 
-    def __init__(self, timers: TimerThread, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, timers: DelayedCalls, threads: ThreadPoolExecutor) -> None:
         self._threads = threads
         self._young: list[tuple[DefersWrites, StepWrite]] = []
         self._old: list[tuple[DefersWrites, StepWrite]] = []

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from owsuper.child.database import ChildDatabase, Unavailable
-from owsuper.child.timers import Sweep, TimerThread
+from owsuper.child.timers import DelayedCalls, Sweep
 from owsuper.core.model import WriteSet
 from owsuper.db.runs import RunStore
 
@@ -29,7 +29,7 @@ class RunningRows:
         self,
         database: ChildDatabase,
         store: RunStore,
-        timers: TimerThread,
+        timers: DelayedCalls,
         threads: ThreadPoolExecutor,
     ) -> None:
         self._database = database

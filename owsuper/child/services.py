@@ -14,7 +14,7 @@ from owsuper.child.deferred_writes import DeferredWrites
 from owsuper.child.heartbeat import Leases
 from owsuper.child.running_rows import RunningRows
 from owsuper.child.threads import LoopThread
-from owsuper.child.timers import TimerThread
+from owsuper.child.timers import DelayedCalls
 from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
 from owsuper.ipc.flight_recorder import FlightRecorder
@@ -34,7 +34,7 @@ class Services:
     leases: Leases
     related_runs: RelatedRuns
     flight_recorder: FlightRecorder
-    timers: TimerThread
+    timers: DelayedCalls
     deadlines: Deadlines
     step_threads: ThreadPoolExecutor
     """For user code."""
@@ -47,7 +47,7 @@ class Services:
 
 def create(
     database: ChildDatabase,
-    timers: TimerThread,
+    timers: DelayedCalls,
     flight_recorder: FlightRecorder,
     *,
     schema: str,

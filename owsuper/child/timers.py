@@ -1,4 +1,4 @@
-"""One thread that calls back later: late markers, deferred writes, resumed branches."""
+"""Calls at a later time, in the child's main thread: running rows, deferred writes, retries."""
 
 from __future__ import annotations
 
@@ -10,79 +10,78 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from owsuper.event_loop import NEVER, Loop, Waker
+
 _log = logging.getLogger("owsuper.child")
 
-_IDLE: Final = 16  # periods without anything to do, after which a sweep rests
+_IDLE_PERIODS: Final = 16  # without anything to do, after which a sweep rests
 
 
-class TimerThread:
-    """Calls functions at a later time, in its own thread; they must not block."""
+class DelayedCalls:
+    """Calls functions at a later time in the thread of ``loop``; they must not block."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: Loop, waker: Waker) -> None:
+        self._timer = loop.timers.add("delayed calls", self._run_due)
+        self._waker = waker
         self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._number = itertools.count()
-        self._changed = threading.Condition()
-        self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="owsuper-timekeeper", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop the thread; what was due later is forgotten."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
-        self._thread.join()
+        self._lock = threading.Lock()
+        self._loop_thread: int | None = None
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> None:
-        """Call ``function`` in ``seconds``; there is no taking it back."""
+        """Call ``function`` in ``seconds``. Safe from any thread; the call cannot be canceled."""
         when = time.monotonic() + seconds
-        with self._changed:
+        with self._lock:
             heapq.heappush(self._due, (when, next(self._number), function))
-            if self._due[0][0] == when:
-                self._changed.notify()
+            is_earliest = self._due[0][0] == when
+            if is_earliest:
+                self._timer.due = when
+        if is_earliest and threading.get_ident() != self._loop_thread:
+            self._waker.wake()
 
-    def _run(self) -> None:
+    def _run_due(self) -> None:
+        self._loop_thread = threading.get_ident()
         while (function := self._next()) is not None:
             try:
                 function()
             except Exception:
-                _log.exception("a timed duty failed")
+                _log.exception("a delayed call failed")
 
     def _next(self) -> Callable[[], object] | None:
-        """What is due next, once it is; None when stopped."""
-        with self._changed:
-            while not self._stopped:
-                wait = self._due[0][0] - time.monotonic() if self._due else None
-                if wait is not None and wait <= 0:
-                    return heapq.heappop(self._due)[2]
-                self._changed.wait(wait)
+        """Take the next function that is due; None, with the timer set, if there is none."""
+        with self._lock:
+            when = self._due[0][0] if self._due else NEVER
+            if when <= time.monotonic():
+                return heapq.heappop(self._due)[2]
+            self._timer.due = when
         return None
 
 
 class Sweep:
     """Calls ``function`` every ``period`` seconds for as long as there is something to do.
 
-    It goes on for a few periods longer: so that arming it at every step, as its users do,
-    costs next to nothing and never wakes the timekeeper's thread while steps follow on each
-    other. ``function`` says whether there was or is anything to do.
+    ``function`` returns whether there was or is anything to do. The sweep goes on for a few
+    periods longer. So arming it at every step costs next to nothing, and does not wake the
+    loop while steps follow on each other.
     """
 
-    def __init__(self, timers: TimerThread, period: float, function: Callable[[], bool]) -> None:
-        self._timers = timers
+    def __init__(self, calls: DelayedCalls, period: float, function: Callable[[], bool]) -> None:
+        self._calls = calls
         self._period = period
         self._function = function
         self._armed = False
-        self._idle = 0
+        self._idle_periods = 0
 
     def arm(self) -> None:
+        """Start the calls, if they rest. Safe from any thread."""
         if not self._armed:
             self._armed = True
-            self._timers.call_later(self._period, self._tick)
+            self._calls.call_later(self._period, self._tick)
 
     def _tick(self) -> None:
         self._armed = False
-        self._idle = 0 if self._function() else self._idle + 1
-        if self._idle < _IDLE:
+        self._idle_periods = 0 if self._function() else self._idle_periods + 1
+        if self._idle_periods < _IDLE_PERIODS:
             self.arm()
         else:
-            self._idle = 0
+            self._idle_periods = 0

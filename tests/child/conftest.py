@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -16,13 +17,38 @@ from owsuper import OpenWorkflow
 from owsuper.child import services
 from owsuper.child.database import ChildDatabase
 from owsuper.child.executor import Ended, Executor
-from owsuper.child.timers import TimerThread
+from owsuper.child.timers import DelayedCalls
 from owsuper.core.model import ClaimedRun
+from owsuper.event_loop import Loop, Waker
 from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.ipc.flight_recorder import create as create_memory
 from owsuper.workflow.definition import Workflow
 
 LEASE = 30.0
+
+
+class EventLoopThread:
+    """An event loop in a thread, as a child's main thread runs it."""
+
+    def __init__(self) -> None:
+        self._loop = Loop()
+        self._waker = Waker(lambda: None)
+        self._loop.add(self._waker)
+        self._stopped = False
+        self.calls = DelayedCalls(self._loop, self._waker)
+        self._thread = threading.Thread(target=self._run, name="test-event-loop", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._waker.wake()
+        self._thread.join()
+        self._loop.close()
+        self._waker.close()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._loop.turn()
 
 
 class Engine:
@@ -33,10 +59,11 @@ class Engine:
         self.schema = schema
         self.conn = conn
         self.database = ChildDatabase(url, "owsuper test child")
+        self.event_loop = EventLoopThread()
         flight_recorder = FlightRecorder(create_memory(1), 1)
         self.services = services.create(
             self.database,
-            TimerThread(),
+            self.event_loop.calls,
             flight_recorder,
             schema=schema,
             namespace="default",
@@ -140,7 +167,7 @@ class Engine:
         self.services.loop_thread.stop()
         self.services.step_threads.shutdown()
         self.services.write_threads.shutdown()
-        self.services.timers.stop()
+        self.event_loop.stop()
         self.services.committer.close()
         self.database.close()
         self.ow.close()

@@ -25,34 +25,34 @@ from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
 @dataclass
 class Clock:
-    """Stands in for the timekeeper: what was asked of it is done when the test says so."""
+    """Stands in for delayed calls: the test says when time passes."""
 
-    asked: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
+    scheduled: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
     seconds: float = 0.0
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> None:
-        self.asked.append((self.seconds + seconds, function))
+        self.scheduled.append((self.seconds + seconds, function))
 
     def advance(self, seconds: float) -> None:
         self.seconds += seconds
-        due = [each for each in self.asked if each[0] <= self.seconds + 1e-9]
-        self.asked = [each for each in self.asked if each not in due]
+        due = [each for each in self.scheduled if each[0] <= self.seconds + 1e-9]
+        self.scheduled = [each for each in self.scheduled if each not in due]
         for _, function in due:
             function()
 
 
-class FakePass:
+class FakeExecution:
     def __init__(self, clock: Clock, seconds: float | None) -> None:
         self._clock = clock
         deadline = None if seconds is None else self.now() + timedelta(seconds=seconds)
         self.run = SimpleNamespace(deadline_at=deadline)
-        self.told = 0
+        self.failures = 0
 
     def now(self) -> datetime:
         return datetime(2030, 1, 1, tzinfo=UTC) + timedelta(seconds=self._clock.seconds)
 
     def fail_at_deadline(self) -> None:
-        self.told += 1
+        self.failures += 1
 
 
 @pytest.fixture
@@ -65,67 +65,67 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def deadlines(clock: Clock) -> Any:
-    keeper: Any = clock
-    return Deadlines(keeper)
+    calls: Any = clock
+    return Deadlines(calls)
 
 
-def test_each_pass_is_told_once_at_its_own_deadline(clock: Clock, deadlines: Any) -> None:
-    late, soon = FakePass(clock, 20), FakePass(clock, 10)
+def test_each_execution_fails_once_at_its_own_deadline(clock: Clock, deadlines: Any) -> None:
+    late, soon = FakeExecution(clock, 20), FakeExecution(clock, 10)
     for each in (late, soon):
         deadlines.watch(each)
     clock.advance(9.9)
-    assert (soon.told, late.told) == (0, 0)
+    assert (soon.failures, late.failures) == (0, 0)
     clock.advance(0.1)
-    assert (soon.told, late.told) == (1, 0)
+    assert (soon.failures, late.failures) == (1, 0)
     clock.advance(10)
-    assert (soon.told, late.told) == (1, 1)
+    assert (soon.failures, late.failures) == (1, 1)
     clock.advance(10_000)
-    assert (soon.told, late.told) == (1, 1)
-    assert clock.asked == []
+    assert (soon.failures, late.failures) == (1, 1)
+    assert clock.scheduled == []
 
 
-def test_a_pass_that_is_over_is_not_told_and_not_kept(clock: Clock, deadlines: Any) -> None:
-    over = FakePass(clock, 10)
+def test_an_execution_that_is_over_is_neither_failed_nor_kept(clock: Clock, deadlines: Any) -> None:
+    over = FakeExecution(clock, 10)
     deadlines.watch(over)
     deadlines.forget(over)
     clock.advance(20)
-    assert over.told == 0
-    assert clock.asked == []
+    assert over.failures == 0
+    assert clock.scheduled == []
 
 
-def test_thousands_of_passes_that_end_early_leave_no_timers_behind(
+def test_thousands_of_executions_that_end_early_leave_no_timers_behind(
     clock: Clock, deadlines: Any
 ) -> None:
     for _ in range(5000):
-        each = FakePass(clock, 3000)
+        each = FakeExecution(clock, 3000)
         deadlines.watch(each)
         clock.advance(0.01)
         deadlines.forget(each)
-    assert len(clock.asked) == 1
+    assert len(clock.scheduled) == 1
 
 
-def test_a_deadline_that_has_passed_is_told_at_once(clock: Clock, deadlines: Any) -> None:
+def test_a_deadline_that_has_passed_fails_the_execution_at_once(
+    clock: Clock, deadlines: Any
+) -> None:
     for seconds in (0, -5):
-        each = FakePass(clock, seconds)
+        each = FakeExecution(clock, seconds)
         deadlines.watch(each)
-        assert each.told == 1
+        assert each.failures == 1
         deadlines.forget(each)
 
 
 def test_a_deadline_centuries_away_is_more_than_a_timer_can_wait_for(
     clock: Clock, deadlines: Any
 ) -> None:
-    deadlines.watch(FakePass(clock, timedelta(days=365 * 5000).total_seconds()))
-    assert clock.asked[0][0] <= threading.TIMEOUT_MAX
+    deadlines.watch(FakeExecution(clock, timedelta(days=365 * 5000).total_seconds()))
+    assert clock.scheduled[0][0] <= threading.TIMEOUT_MAX
 
 
-def test_without_a_deadline_nothing_is_asked_of_the_timekeeper(
-    clock: Clock, deadlines: Any
-) -> None:
-    each = FakePass(clock, None)
+def test_without_a_deadline_no_call_is_scheduled(clock: Clock, deadlines: Any) -> None:
+    each = FakeExecution(clock, None)
     deadlines.watch(each)
     deadlines.forget(each)
-    assert clock.asked == []
+    assert clock.scheduled == []
 
 
 # --- what becomes of the run -----------------------------------------------------------------

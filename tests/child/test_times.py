@@ -117,7 +117,7 @@ def test_a_branch_that_sleeps_for_ever_leaves_the_others_alone(engine: Engine) -
     assert sorted(engine.statuses(run_id)) == [("asleep", "running"), ("work", "completed")]
 
 
-def test_a_branch_whose_failure_lies_in_the_far_future_leaves_the_timekeeper_alone(
+def test_a_branch_whose_failure_lies_in_the_far_future_does_not_break_the_timers(
     engine: Engine,
 ) -> None:
     def body(step: Step) -> None:
