@@ -211,15 +211,16 @@ class GroupCommit(Generic[T]):
     def _next_batch(self) -> list[Caller[T]]:
         """Return the next items of the queue, up to a second one of the same key."""
         batch: list[Caller[T]] = []
-        keys: set[Any] = set()
-        passed = 0
+        keys: set[object] = set()
+        key_of, drop = self._key, self._drop_canceled
         with self._lock:
+            passed = 0
             for caller in self._queue:
-                if self._drop_canceled and caller.future is not None and caller.future.cancelled():
+                if drop and caller.future is not None and caller.future.cancelled():
                     passed += 1
                     continue
-                key = self._key(caller.item)
-                if len(batch) == _BATCH or key in keys or (batch and caller.alone):
+                key = key_of(caller.item)
+                if len(batch) == _BATCH or key in keys or (caller.alone and batch):
                     break
                 keys.add(key)
                 caller.taken = True
@@ -257,8 +258,10 @@ def settle(callers: Iterable[Caller[Any]]) -> None:
 
 
 def _wake(caller: Caller[Any]) -> None:
-    with suppress(RuntimeError):  # it is awake
+    try:  # noqa: SIM105 - suppress() costs more than the release, and this is called for each item
         caller.wake.release()
+    except RuntimeError:  # it is awake
+        pass
 
 
 def _resolve(callers: Sequence[Caller[Any]]) -> None:
