@@ -33,15 +33,15 @@ T = TypeVar("T")
 
 _CONNECTIONS: Final = 10
 _BUSY_FOR: Final = 30.0  # seconds to wait for one of them
-_MAX_IDLE: Final = 30.0  # seconds; every so often, one connection that was not needed is closed
-_PATIENCE: Final = 10.0  # seconds for a group of runs to be stored; then the next group goes
-_LARGE: Final = 65536  # bytes of input, with which a run keeps no others waiting
-_STOP: Final = 1.0  # seconds for threads to end before a fork
-_TRIES: Final = 3  # of one piece of work, while connections break under it
+_MAX_IDLE: Final = 30.0  # seconds, after which the pool closes one connection that was idle
+_PATIENCE: Final = 10.0  # seconds to wait for the leader of a group commit that may be gone
+_LARGE: Final = 65536  # bytes of input; a larger run shares no commit, to delay no other run
+_STOP: Final = 1.0  # seconds for threads to end, before a fork or at the end
+_TRIES: Final = 3  # of the same work, when its connection breaks
 
-# What a server says that is about to hang up, or back from a restart.
 _ROLLED_BACK: Final = (errors.DeadlockDetected, errors.SerializationFailure)
-_DEADLOCKS: Final = 10  # that one call sits out; who sends signals may meet others who do
+_DEADLOCKS: Final = 10  # tries after deadlocks; several senders of signals may cause more than one
+# Errors of a server that is about to disconnect, or has just restarted.
 _INTERRUPTIONS: Final = (
     errors.AdminShutdown,
     errors.CrashShutdown,
@@ -58,10 +58,10 @@ _NO_TABLES: Final = (
 
 
 class Session:
-    """Ways to the database, opened as they are needed and closed together.
+    """The connections to the database, opened when needed and closed together.
 
-    Where no database is configured, this makes the process a user of the embedded server in
-    ``embedded_directory``, with its tables in place. Raises EmbeddedUnavailable.
+    Without a configured database, the session uses the embedded server in ``embedded_directory``
+    and creates its tables. Raises EmbeddedUnavailable.
     """
 
     def __init__(self, settings: Settings, embedded_directory: Path) -> None:
@@ -86,8 +86,8 @@ class Session:
         self.queries = ClientQueries(settings.schema, settings.namespace)
         self.lists = ListQueries(settings.schema, settings.namespace)
         self._waits = Waits(settings.schema, settings.namespace)
-        self.waiter = ResultWaiter(self._look, self._passes, self._listener(settings))
-        self.reached = False  # whether the database has ever answered
+        self.waiter = ResultWaiter(self._look, self._is_outage, self._listener(settings))
+        self.reached = False  # whether the database has answered at least once
         if self._lease:
             try:
                 self.run(lambda conn: migrate(conn, self._schema))
@@ -96,10 +96,10 @@ class Session:
                 raise
 
     def run(self, work: Callable[[Connection[Any]], T], *, again: bool = True) -> T:
-        """``work(conn)``, ``again`` on another connection if that one breaks.
+        """Return ``work(conn)``; repeat it on another connection if the connection breaks.
 
-        So ``work`` must bear repetition, even after it was done. Raises DatabaseUnreachable and
-        MigrationError.
+        The work may be repeated after it has taken effect, unless ``again`` is false. Raises
+        DatabaseUnreachable and MigrationError.
         """
         left, deadlocks = _TRIES if again else 1, _DEADLOCKS
         while True:
@@ -107,11 +107,11 @@ class Session:
                 try:
                     result = work(conn)
                 except psycopg.Error as error:
-                    if _is_useless(conn, error):
+                    if _must_close(conn, error):
                         conn.close()
                     left -= not isinstance(error, _ROLLED_BACK)
                     deadlocks -= isinstance(error, _ROLLED_BACK)
-                    if not left or not deadlocks or not _is_passing(conn, error):
+                    if not left or not deadlocks or not _may_succeed(conn, error):
                         raise self._explain(conn, error) from error
                 else:
                     self.reached = True
@@ -122,11 +122,11 @@ class Session:
         return await self._threads.run(partial(self.run, work, again=again))
 
     async def acall(self, call: Callable[[], T]) -> T:
-        """What ``call()`` returns, in another thread. For work of several statements."""
+        """Return ``call()``, called in another thread. For work of several statements."""
         return await self._threads.run(call)
 
     def start(self, new: NewRun) -> str:
-        """Start a run; its id. Raises as ``run`` does."""
+        """Start a run; return its id. Raises as ``run`` does."""
         if new.idempotency_key is not None:
             return self.run(self.queries.start(new).run)
         if _is_large(new):
@@ -146,7 +146,7 @@ class Session:
         self.run(self.queries.start_many(new).run)
 
     def outcome(self, run_id: str, timeout: float | None) -> Progress | None:
-        """How a run ended, which may be waited for; None if there is no such run.
+        """Wait for the end of a run and return it; return None if there is no such run.
 
         Raises TimeoutError after ``timeout`` seconds.
         """
@@ -156,7 +156,7 @@ class Session:
             if run_id not in found or found[run_id].ended:
                 return found.get(run_id)
         except Exception as error:
-            if not self._passes(error):
+            if not self._is_outage(error):
                 raise
         awaited = self.waiter.expect(run_id)
         try:
@@ -172,7 +172,7 @@ class Session:
             if run_id not in found or found[run_id].ended:
                 return found.get(run_id)
         except Exception as error:
-            if not self._passes(error):
+            if not self._is_outage(error):
                 raise
         awaited = self.waiter.expect(run_id)
         try:
@@ -185,14 +185,15 @@ class Session:
         return self._pool.sockets() + self.waiter.sockets()
 
     def suspend(self) -> None:
-        """Close idle connections and end their threads, before a fork. They come back when needed;
-        connections in use stay.
+        """Close idle connections and end all threads but the waiter's, before a fork.
+
+        They come back when needed. Connections in use stay.
         """
         self._stop_threads()
         self._pool.suspend()
 
     def close(self) -> None:
-        """Close everything; in a forked child, do nothing."""
+        """Close all connections and end all threads; in a forked child, do nothing."""
         if self._pid != os.getpid():
             return
         self.waiter.stop()
@@ -208,8 +209,8 @@ class Session:
     def _look(self, run_ids: list[str]) -> dict[str, Progress]:
         return self.run(lambda conn: self._waits.read(conn, run_ids))
 
-    def _passes(self, error: Exception) -> bool:
-        """Whether to wait for the end of what is wrong: an outage, not a mistaken address."""
+    def _is_outage(self, error: Exception) -> bool:
+        """Return whether the error is an outage that may end, and not a wrong address."""
         away = isinstance(error, (DatabaseUnreachable, psycopg.OperationalError))
         return away and self.reached
 
@@ -225,7 +226,7 @@ class Session:
         )
 
     def _explain(self, conn: Connection[Any], error: psycopg.Error) -> Exception:
-        """What to raise in the place of a driver's error that the user can do something about."""
+        """Return the error to raise in place of the driver's, if the user can act on it."""
         if isinstance(error, errors.ReadOnlySqlTransaction):
             return DatabaseUnreachable(
                 f"PostgreSQL takes no writes: {error.diag.message_primary}. It may be a standby, or"
@@ -242,24 +243,26 @@ class Session:
             )
         if isinstance(error, (errors.LockNotAvailable, *_ROLLED_BACK)):
             return DatabaseError(
-                f"PostgreSQL gave up waiting for others: {error.diag.message_primary}. Nothing was"
-                " done; try again."
+                f"PostgreSQL gave up waiting for a lock: {error.diag.message_primary}. Nothing was"
+                " changed; try again."
             )
         if isinstance(error, errors.InsufficientPrivilege):
             return DatabaseError(f"PostgreSQL refused: {error.diag.message_primary}")
         return error
 
 
-def _is_useless(conn: Connection[Any], error: psycopg.Error) -> bool:
-    """Whether another connection should be tried, although this one is open: the next may lead to
-    the primary; and a pipeline in whose middle the server crashed cannot always be left.
+def _must_close(conn: Connection[Any], error: psycopg.Error) -> bool:
+    """Return whether to close a connection that is still open.
+
+    The next connection may lead to the primary. And after a crash of the server in the middle of
+    a pipeline, psycopg cannot always leave the pipeline.
     """
     stuck = conn.pgconn.pipeline_status != PipelineStatus.OFF
     return stuck or isinstance(error, errors.ReadOnlySqlTransaction)
 
 
-def _is_passing(conn: Connection[Any], error: psycopg.Error) -> bool:
-    """Whether the same may succeed the next time."""
+def _may_succeed(conn: Connection[Any], error: psycopg.Error) -> bool:
+    """Return whether the same work may succeed the next time."""
     return isinstance(error, _ROLLED_BACK) or _is_lost(conn, error)
 
 
