@@ -11,7 +11,7 @@
 # This needs Python 3.11 or newer, and the network once, for pip. Everything is installed into
 # .venv. PYTHON and VENV choose another interpreter and another directory.
 
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for python in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$python" && break; done)
 VENV ?= .venv

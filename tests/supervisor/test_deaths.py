@@ -93,6 +93,7 @@ def test_a_step_that_holds_the_gil_keeps_its_lease(begin: Begin) -> None:
     assert worker.get(run).attempts == 1
 
 
+@pytest.mark.slow
 def test_a_template_that_is_stopped_is_replaced(begin: Begin) -> None:
     worker = begin("--processes=1")
     os.kill(worker.template(), signal.SIGSTOP)

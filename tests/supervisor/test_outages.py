@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from tests.fixtures.proxy import Proxy
 from tests.supervisor.worker import Begin
@@ -57,6 +58,7 @@ def test_a_run_stays_with_its_worker_after_an_outage_that_outlasts_the_lease(
     assert worker.effects() == ["waiting", "after"]
 
 
+@pytest.mark.slow
 def test_a_shutdown_during_an_outage_is_bounded(begin: Begin, proxy: Proxy) -> None:
     worker = begin("--graceful-timeout=500ms", url=proxy.url)
     worker.start("wait_for_file", path="/nowhere")

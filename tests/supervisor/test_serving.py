@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import psycopg
+import pytest
 
 from owsuper.supervisor.claim_policy import RECHECK_DELAYS
 from tests.supervisor.worker import Begin
@@ -71,6 +72,7 @@ def test_without_listening_runs_are_found_by_polling(begin: Begin) -> None:
     assert worker.effects() == ["hello"]
 
 
+@pytest.mark.slow
 def test_a_lease_that_ran_out_is_noticed_without_notification_or_poll(
     begin: Begin, conn: psycopg.Connection
 ) -> None:

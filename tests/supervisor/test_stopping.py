@@ -63,6 +63,7 @@ def released_uncharged(worker: Worker, run: str) -> None:
     assert worker.program.descendants() == []
 
 
+@pytest.mark.slow
 def test_a_shutdown_while_the_template_is_stopped_is_bounded(begin: Begin) -> None:
     worker = begin("--processes=1", "--graceful-timeout=200ms")
     os.kill(worker.template(), signal.SIGSTOP)
@@ -73,6 +74,7 @@ def test_a_shutdown_while_the_template_is_stopped_is_bounded(begin: Begin) -> No
     assert worker.program.descendants() == []
 
 
+@pytest.mark.slow
 def test_a_shutdown_while_the_migration_waits_for_a_lock_ends_the_start(
     begin: Begin, conn: psycopg.Connection, schema: str
 ) -> None:
