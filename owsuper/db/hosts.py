@@ -14,9 +14,99 @@ import ipaddress
 import random
 import socket
 import threading
+from collections import deque
+from selectors import EVENT_READ, EVENT_WRITE
+from time import monotonic
 
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import OperationalError
+
+
+class ConnectAttempt:
+    """Connects to the first host of a connection string that answers, without blocking.
+
+    Wait until ``fileno()`` is ready for ``events``, then call ``poll``. ``since`` is
+    time.monotonic() when the look-up of the names, or the attempt on the current host, began.
+    ``start``, ``poll`` and ``try_next_host`` raise OperationalError if all hosts have failed.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        self.events = 0
+        self.since = monotonic()
+        self._conninfo = conninfo
+        self._lookup: HostLookup | None = None
+        self._hosts: deque[str] = deque()  # not tried yet
+        self._failures: list[str] = []  # of the hosts before
+        self._pgconn: pq.abc.PGconn | None = None
+
+    @property
+    def has_next_host(self) -> bool:
+        """Whether there is a host that was not tried yet."""
+        return bool(self._hosts)
+
+    def start(self) -> None:
+        """Begin with the look-up, or with the first host."""
+        if needs_lookup(self._conninfo):
+            self._lookup, self.events = HostLookup(self._conninfo), EVENT_READ
+        else:
+            self._hosts.extend(each_host(self._conninfo))
+            self.try_next_host()
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on; it may change with each call."""
+        if self._lookup:
+            return self._lookup.fileno()
+        return self._pgconn.socket if self._pgconn else -1
+
+    def poll(self) -> pq.abc.PGconn | None:
+        """Go on; return the connection once it is made."""
+        if self._lookup:
+            conninfo = self._lookup.result()
+            self._lookup.close()
+            self._lookup = None
+            self._hosts.extend(each_host(conninfo))
+            self.try_next_host()
+            return None
+        assert self._pgconn is not None
+        match self._pgconn.connect_poll():
+            case pq.PollingStatus.READING:
+                self.events = EVENT_READ
+            case pq.PollingStatus.WRITING:
+                self.events = EVENT_WRITE
+            case pq.PollingStatus.OK:
+                return self._pgconn
+            case _:
+                self.try_next_host(connection_error(self._pgconn))
+        return None
+
+    def try_next_host(self, failure: str | None = None) -> None:
+        """Begin with the next host, because of the ``failure`` of the current one."""
+        while True:
+            if failure is not None:
+                self._failures.append(failure)
+            if self._pgconn:
+                self._pgconn.finish()
+            if not self._hosts:
+                raise OperationalError("\n".join(self._failures))
+            self.since = monotonic()
+            pgconn = self._pgconn = pq.PGconn.connect_start(self._hosts.popleft().encode())
+            self.events = EVENT_WRITE  # libpq's manual: as after WRITING
+            if pgconn.status != pq.ConnStatus.BAD:
+                return
+            failure = connection_error(pgconn)
+
+    def close(self) -> None:
+        """Give up; close the connection, if there is one."""
+        if self._lookup:
+            self._lookup.close()
+        if self._pgconn:
+            self._pgconn.finish()
+
+
+def connection_error(pgconn: pq.abc.PGconn) -> str:
+    """Return libpq's message about a connection that failed."""
+    return pgconn.get_error_message() or "the connection is lost"
 
 
 def each_host(conninfo: str) -> list[str]:

@@ -26,7 +26,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import OperationalError
 
 from owsuper.db import pooler
-from owsuper.db.hosts import HostLookup, connect_timeout, each_host, needs_lookup
+from owsuper.db.hosts import ConnectAttempt, connect_timeout, connection_error
 from owsuper.db.statement import UNUSABLE_PLAN, Param, Result, Statement, encode_param, read_result
 
 State = Literal["connecting", "idle", "busy", "closed"]
@@ -69,9 +69,7 @@ class NonblockingConnection:
         self.events = 0
         # time.monotonic() when the statement in flight was sent, or connecting to a host began.
         self.busy_since: float | None = None
-        self._resolution: HostLookup | None = None
-        self._hosts: deque[str] = deque()  # not tried yet
-        self._failures: list[str] = []  # of the others
+        self._attempt: ConnectAttempt | None = None  # while connecting
         self._pgconn: pq.abc.PGconn | None = None
         self.pooled = False
         self._setting_up: deque[bytes] = deque()  # statements; the first is in flight
@@ -87,11 +85,10 @@ class NonblockingConnection:
         if self.state != "closed":
             raise RuntimeError(f"the connection is {self.state} already")
         self.state, self.busy_since = "connecting", monotonic()
-        if needs_lookup(self._conninfo):
-            self._resolution, self.events = HostLookup(self._conninfo), EVENT_READ
-            return
+        self._attempt = ConnectAttempt(self._conninfo)
         try:
-            self._connect(self._conninfo)
+            self._attempt.start()
+            self.events = self._attempt.events
         except OperationalError as exc:
             self._disconnect(exc)
 
@@ -100,19 +97,21 @@ class NonblockingConnection:
 
         ``why`` is reported if all hosts fail.
         """
-        if self.state != "connecting" or not self._hosts:
+        if self._attempt is None or not self._attempt.has_next_host:
             return False
         self._setting_up.clear()
+        self._pgconn = None
         try:
-            self._try_next_host(why)
+            self._attempt.try_next_host(why)
+            self.events, self.busy_since = self._attempt.events, self._attempt.since
         except OperationalError as exc:
             self._disconnect(exc)
         return True
 
     def fileno(self) -> int:
         """Return the descriptor to wait on; -1 when closed."""
-        if self._resolution:
-            return self._resolution.fileno()
+        if self._attempt:
+            return self._attempt.fileno()
         return self._pgconn.socket if self._pgconn else -1
 
     def send(
@@ -161,8 +160,8 @@ class NonblockingConnection:
 
     def close(self) -> None:
         """Disconnect without a callback; a statement in flight may still take effect."""
-        if self._resolution:
-            self._resolution.close()
+        if self._attempt:
+            self._attempt.close()
         if self._pgconn:
             self._pgconn.finish()
         self._clear()
@@ -170,47 +169,17 @@ class NonblockingConnection:
     # --- connecting -------------------------------------------------------------------------
 
     def _go_on_connecting(self) -> None:
-        if self._resolution:
-            conninfo = self._resolution.result()
-            self._resolution.close()
-            self._resolution = None
-            self._connect(conninfo)
-            return
-        pgconn = self._connection()
-        match pgconn.connect_poll():
-            case pq.PollingStatus.READING:
-                self.events = EVENT_READ
-            case pq.PollingStatus.WRITING:
-                self.events = EVENT_WRITE
-            case pq.PollingStatus.OK:
-                pgconn.nonblocking = 1
-                self._setting_up.append(pooler.opening(pgconn.backend_pid))
-                if self._listen:
-                    self._setting_up.append(self._listen)
-                pgconn.send_query(self._setting_up[0])
-                self._flush()
-            case _:
-                self._try_next_host(_message(pgconn))
-
-    def _connect(self, conninfo: str) -> None:
-        self._hosts.extend(each_host(conninfo))
-        self._try_next_host()
-
-    def _try_next_host(self, failure: str | None = None) -> None:
-        """Begin with the next host; raises OperationalError when all have failed."""
-        while True:
-            if failure is not None:
-                self._failures.append(failure)
-            if self._pgconn:
-                self._pgconn.finish()
-            if not self._hosts:
-                raise OperationalError("\n".join(self._failures))
-            self.busy_since = monotonic()
-            pgconn = self._pgconn = pq.PGconn.connect_start(self._hosts.popleft().encode())
-            self.events = EVENT_WRITE  # libpq's manual: as after WRITING
-            if pgconn.status != pq.ConnStatus.BAD:
-                return
-            failure = _message(pgconn)
+        attempt = self._attempt
+        assert attempt is not None
+        pgconn = self._pgconn = attempt.poll()
+        self.events, self.busy_since = attempt.events, attempt.since
+        if pgconn is not None:
+            pgconn.nonblocking = 1
+            self._setting_up.append(pooler.opening(pgconn.backend_pid))
+            if self._listen:
+                self._setting_up.append(self._listen)
+            pgconn.send_query(self._setting_up[0])
+            self._flush()
 
     # --- statements -------------------------------------------------------------------------
 
@@ -228,7 +197,7 @@ class NonblockingConnection:
                 break
             result = pgconn.get_result()
             if result is None and pgconn.status == pq.ConnStatus.BAD:
-                raise OperationalError(_message(pgconn))
+                raise OperationalError(connection_error(pgconn))
             if result is not None and result.status != pq.ExecStatus.PIPELINE_SYNC:
                 self._take(result)
             elif result is not None or pgconn.pipeline_status == pq.PipelineStatus.OFF:
@@ -267,7 +236,7 @@ class NonblockingConnection:
             self._go_on_setting_up()
             if self._setting_up:
                 return
-        self.state, self.busy_since = "idle", None
+        self.state, self.busy_since, self._attempt = "idle", None, None
         if query and query.result.sqlstate in UNUSABLE_PLAN and self._use_prepared:
             self._use_prepared = False  # until the next connect
             self._queue.appendleft(query)
@@ -316,7 +285,3 @@ class NonblockingConnection:
     def _disconnect(self, exc: OperationalError) -> None:
         self.close()
         self.on_disconnect(exc)
-
-
-def _message(pgconn: pq.abc.PGconn) -> str:
-    return pgconn.get_error_message() or "the connection is lost"
