@@ -1,15 +1,15 @@
--- Link a step attempt that stands for a child to the run that names it as its parent. When there
--- is no such run, start it. (Another implementation stores the attempt, the run and the link one
--- after the other, and may die in between.)
+-- Link a step attempt that waits for a child run to the run that names it as its parent; start the
+-- child run if there is none. (OpenWorkflow for TypeScript stores attempt, run and link one after
+-- the other, and may die in between.)
 --
 -- Called by: children, RelatedStore.adopt, in one transaction with start_lock.
 -- $1 namespace, $2 run id, $3 worker id (the fence), $4 id of the step attempt, $5 the run to
 -- start (JSON array of one), $6 its idempotency key.
--- Returns columns as look does, of the child that there is now; nothing if the fence is broken or
--- the attempt is over.
+-- Returns the columns of look for the child run; no row if the fence does not hold or the attempt
+-- has ended.
 --
 -- Index: primary keys, workflow_runs_parent_step_idx. Locks: the run, FOR NO KEY UPDATE.
--- About the form of the conditions see commit.
+-- For the form of the conditions see commit.
 WITH mine AS MATERIALIZED (
     SELECT id
     FROM (

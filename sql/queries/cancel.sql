@@ -1,11 +1,11 @@
--- Cancel a run, whoever owns it, unless it has ended.
+-- Cancel a run, owned or not, unless it has ended.
 --
 -- Called by: clients, ClientQueries.cancel. $1 namespace, $2 run id.
--- Returns the status that the run had; nothing if there is no such run.
+-- Returns the status before; no row if there is no such run.
 --
 -- Index: workflow_runs_pkey, step_attempts_pkey, the primary keys of our own tables.
 -- Locks: the run and its parent, FOR NO KEY UPDATE, in id order; then the parent's step attempt.
--- About the form of the conditions see commit, about waking commit_related.
+-- For the form of the conditions see commit, for waking parents commit_related.
 WITH ending AS (
     SELECT $2::text AS run
 ),

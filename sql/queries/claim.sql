@@ -1,34 +1,31 @@
--- Take due runs of the given workflows: each gets a worker id of its own and a lease.
+-- Claim due runs of the given workflows: each gets a worker id of its own and a lease.
 --
 -- Called by: the supervisor, ClaimQueries.claim.
--- $1 namespace, $2 workflows (JSON array), $3 how many runs at most, $4 prefix of the worker
--- ids, $5 lease in seconds, $6 whether the claims must survive a server crash, $7 whether a
--- run that was begun comes before a new one, $8 and $9 the due time from which on to look, for
--- new runs and for begun ones, $10 seconds before now from which on to look if that is earlier.
--- Returns first one row about the claim itself: a JSON object that says when something is due
--- next ("next", in seconds, 0 when there may be more now), where the next look may begin ("new"
--- and "begun") and what it took to look ("took", in seconds). Then a row for each run: a JSON
--- header, and the input unless it is large.
+-- $1 namespace, $2 workflows (JSON array), $3 how many runs at most, $4 prefix of the worker ids,
+-- $5 lease in seconds, $6 whether the claims must survive a server crash, $7 whether a begun run
+-- comes before a new one, $8 and $9 the due time to scan from, for new runs and for begun runs,
+-- $10 seconds before now to scan from, if that is earlier.
+-- Returns first a row about the claim: a JSON object with the seconds until more is due ("next", 0
+-- if there may be more now), where the next scan may begin ("new" and "begun") and the seconds of
+-- the scan ("took"). Then a row for each run: a JSON header, and the input unless it is large.
 --
--- New runs (pending) and those that were begun (woken, released, lost by a dead worker) are
--- taken in turn, oldest first on either side, so that neither can keep the other waiting.
--- That takes three looks. The first, at the head of every queue, says which of them matter: the
--- $3 oldest runs are in the $3 queues with the oldest heads. The second says how many runs to
--- take from each. The third takes them, past those that others are just taking; the two before
--- it lock nothing.
+-- New runs (pending) and begun runs (woken, released, lost by a dead worker) are claimed in turn,
+-- the oldest first of each kind, so that neither kind starves. There are three scans. The first
+-- reads the head of every queue and finds the queues that matter: the $3 oldest runs are in the $3
+-- queues with the oldest heads. The second finds how many runs to claim from each queue. The third
+-- claims them and skips runs that other sessions are claiming; the first two lock nothing.
 --
--- Where a look begins is there for the sake of what it would have to step over: the entries of
--- runs that were taken before, which stay in the index until vacuum may remove them. What is
--- seen at the heads of the queues says where the next look may begin, since runs are taken in
--- the order of their due times; a moment is left for inserts that are just being committed.
--- Whoever commits later than that, or with a due time in the past, is found by a look that
--- begins earlier: the caller sees to it that there are some.
+-- A scan that begins at the start of a queue would step over the index entries of runs that were
+-- claimed before, until vacuum removes the entries. Runs are claimed in the order of their due
+-- times, so the heads of the queues say where the next scan may begin, less a moment for inserts
+-- that are about to commit. Runs that commit later, or have a due time in the past, are found by
+-- scans that begin earlier; the caller provides for such scans.
 --
--- Index: owsuper_runs_queue_idx, in its order; it reads one entry of each queue, and $3 entries
--- twice of those that matter. (NULLS FIRST is how that index is ordered and no other is, so no
--- other will do, whatever the planner believes.) owsuper_crashes by its primary key.
--- Locks: the runs, FOR NO KEY UPDATE; those that are locked already are passed by.
--- About ON CONFLICT see commit.
+-- Index: owsuper_runs_queue_idx, in its order; it reads one entry of each queue, and twice $3
+-- entries of the queues that matter. (Only this index is ordered NULLS FIRST, so the planner can
+-- choose no other.) owsuper_crashes by its primary key.
+-- Locks: the runs, FOR NO KEY UPDATE; locked rows are skipped.
+-- For ON CONFLICT see commit.
 WITH queue AS MATERIALIZED (
     SELECT
         w.name, w.version, s.begun,

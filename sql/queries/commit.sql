@@ -1,25 +1,26 @@
 -- Write step attempts and outcomes of several runs, each behind the fence of its own claim.
 --
 -- Called by: children, RunStore.commit and RunStore.mark_running.
--- $1 namespace, $2 claims and $3 step attempts (JSON arrays), $4 whether the flush to disk may
--- be skipped.
--- Returns (worker id, related) of every claim that is still good. For a related one nothing was
--- written: its run ends and has a parent to wake, which commit_related does. That some
--- statement does everything would cost all the others half as much again.
+-- $1 namespace, $2 claims and $3 step attempts (JSON arrays), $4 whether to skip the flush to
+-- disk.
+-- Returns (worker id, related) of every claim that is still good. Of a related claim nothing is
+-- written: its run ends and has a parent to wake, which commit_related does. One statement for
+-- both would cost the other runs half as much again.
 --
 -- Index: workflow_runs_pkey, step_attempts_pkey, the primary keys of our own tables.
--- Locks: the runs, FOR NO KEY UPDATE, in id order. Whatever locks several runs does so in id
--- order, hence nobody waits in a circle. Whoever holds one for longer than a second, a forgotten
--- session say, makes this fail, so that the caller can try the other runs without that one.
+-- Locks: the runs, FOR NO KEY UPDATE, in id order. All statements lock runs in id order, so they
+-- do not deadlock. If another session holds a lock for longer than a second, this fails, and the
+-- caller can try the other runs without that run.
 --
--- About owsuper.few_results see the result trigger; 64 runs at most. What a run has of failures
--- and crashes is forgotten when it ends, unless this is its first claim, which says there is none.
+-- For owsuper.few_results see the result trigger; 64 runs at most. The failures and crashes
+-- counted of a run are deleted when it ends, except at its first claim, when nothing has been
+-- counted.
 --
 -- "id >= x AND id <= x ORDER BY id LIMIT 1" is "id = x" in a form that only the primary key can
--- answer. For the plain form all indexes that begin with namespace_id cost the same while a
--- table is empty, and the plan made then would be kept when it no longer is. For the same
--- reason rows are updated by INSERT ... ON CONFLICT: it finds them through the primary key
--- whatever the planner believes. The row is locked, so it exists and nothing is inserted.
+-- serve. For the plain form, all indexes that begin with namespace_id cost the same while a table
+-- is empty, and a plan made then is kept when the table has grown. For the same reason rows are
+-- updated by INSERT ... ON CONFLICT, which always finds them through the primary key. The row is
+-- locked, so it exists and nothing is inserted.
 WITH asked AS (
     SELECT *
     FROM json_to_recordset($2::json) AS a (

@@ -1,24 +1,24 @@
--- What commit does, for runs that may be waited for or may be waiting themselves: those that
--- end and have a parent, those that start children or wait for signals, and those that park.
+-- As commit, for runs with relations: runs that end and have a parent, runs that start child runs
+-- or wait for signals, and runs that park.
 --
--- Called by: children, RunStore.commit; for what begins to wait for a signal, in one transaction
--- with signal_lock. $1 to $4 as in commit.
+-- Called by: children, RunStore.commit; for new waits for signals, in one transaction with
+-- signal_lock. $1 to $4 as in commit.
 -- Returns (worker id, false) of every claim that was still good.
 --
--- A run that ends wakes its parent, if that is parked at the step that stands for it. A run
--- that parks although a child of it has ended, or a signal has come, is due at once. Either
--- side may be in flight while the other looks, so each locks both rows: whoever comes second
--- sees what the first did. A run that parks names the steps that it waits for ("awaits"), lest
--- one that its code no longer comes to keep it from sleeping.
+-- A run that ends wakes its parent, if the parent is parked at the step of this child run. A run
+-- that parks although its child run has ended, or its signal has arrived, is due at once. Both may
+-- happen at the same time, so each locks both rows: the second sees what the first did. A run that
+-- parks names the steps that it waits for ("awaits"): an earlier wait that its code no longer
+-- reaches must not make it due.
 --
--- A child is stored together with the step that stands for it, each with a link to the other.
--- A step that begins to wait for a signal gets the oldest one that was kept for it. One that gives
--- up because none has come does not, if one has: it is left as it is.
+-- A child run is stored together with its step attempt, each with a link to the other. A step that
+-- begins to wait for a signal gets the oldest signal that was kept. A step that gives up although
+-- a signal has arrived is left as it is.
 --
 -- Index: primary keys; workflow_signals_step_attempt_idx; owsuper_signals_idx.
--- Locks: the runs, the parents of those that end and the children awaited by those that park,
--- FOR NO KEY UPDATE, all together in id order; then the parents' step attempts.
--- About the form of the conditions see commit.
+-- Locks: the runs, the parents of runs that end, and the child runs awaited by runs that park, FOR
+-- NO KEY UPDATE, all together in id order; then the parents' step attempts.
+-- For the form of the conditions see commit.
 WITH asked AS MATERIALIZED (
     SELECT *
     FROM json_to_recordset($2::json) AS a (

@@ -1,15 +1,15 @@
--- Fail the runs whose deadline has passed, whoever owns them.
+-- Fail the runs whose deadline has passed, owned or not.
 --
 -- Called by: the supervisor, ClaimQueries.expire_deadlines, on a timer.
--- $1 namespace, $2 how many runs at most, $3 the deadline from which on to look, $4 seconds
--- before now from which on to look if that is earlier.
--- Returns first one row about the look itself: a JSON object as release_lapsed does. Then the id
--- of each run that failed.
+-- $1 namespace, $2 how many runs at most, $3 the deadline to scan from, $4 seconds before now to
+-- scan from, if that is earlier.
+-- Returns first a row about the scan: a JSON object as in release_lapsed. Then the id of each run
+-- that failed.
 --
 -- Index: owsuper_runs_deadline_idx, in its order; the primary keys.
--- Locks: the runs and their parents, FOR NO KEY UPDATE; what is locked already is left for the
--- next sweep, so that nobody waits; then the parents' step attempts.
--- About the form of the conditions see commit, about waking commit_related.
+-- Locks: the runs and their parents, FOR NO KEY UPDATE; locked rows are left for the next sweep,
+-- so this never waits; then the parents' step attempts.
+-- For the form of the conditions see commit, for waking parents commit_related.
 WITH start AS MATERIALIZED (
     SELECT
         least($3::timestamptz, now() - $4::double precision * interval '1 second') AS since

@@ -1,15 +1,14 @@
 -- Renew leases.
 --
--- Called by: children, RunStore.extend; the supervisor for prefetched runs and for late children,
--- ClaimQueries.extend.
+-- Called by: children, RunStore.extend; the supervisor for prefetched runs and for children that
+-- are late, ClaimQueries.extend.
 -- $1 namespace, $2 claims (JSON array), $3 seconds from now.
--- Returns (worker id, renewed) of every claim that was still good. One whose row somebody else has
--- locked is good but not renewed: to wait for it would keep all the others waiting.
--- The flush to disk is skipped: a renewal that a server crash forgets is none.
+-- Returns (worker id, renewed) of every claim that was still good. A claim whose row another
+-- session has locked is good but not renewed: waiting for the lock would delay the other renewals.
+-- The flush to disk is skipped: a renewal that a server crash loses changes nothing.
 --
--- Index: workflow_runs_pkey. Locks: the runs, FOR NO KEY UPDATE; those that are locked already
--- are passed by.
--- About the form of the conditions see commit.
+-- Index: workflow_runs_pkey. Locks: the runs, FOR NO KEY UPDATE; locked rows are skipped.
+-- For the form of the conditions see commit.
 WITH asked AS MATERIALIZED (
     SELECT *
     FROM json_to_recordset($2::json) AS a (worker text, run text)

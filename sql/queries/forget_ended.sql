@@ -1,15 +1,14 @@
--- Delete what we keep about runs that have ended. Whoever ends a run does that, too, but another
--- implementation does not know of it, and what was written while a run was being canceled is
--- seen only later.
+-- Delete the failures and crashes counted of ended runs. The statement that ends a run does that,
+-- too; but OpenWorkflow for TypeScript does not, and writes during a cancellation may be missed.
 --
--- Called by: the supervisor, ClaimQueries.forget_ended, once in a long while. $1 namespace.
+-- Called by: the supervisor, ClaimQueries.forget_ended, about once an hour. $1 namespace.
 -- Returns one row: how many runs were forgotten.
 --
--- Index: workflow_runs_pkey, the primary keys of our own tables, whose rows of this namespace
--- are read once; they are few.
--- Locks: none on runs. What is deleted was there when the run was seen to have ended; if it is put
--- back meanwhile, what comes after that stays.
--- About the form of the conditions see commit.
+-- Index: workflow_runs_pkey, the primary keys of our own tables, whose rows of this namespace are
+-- read once; they are few.
+-- Locks: none on runs. Only rows are deleted that existed when the run was seen as ended; if the
+-- run is retried meanwhile, newer rows stay.
+-- For the form of the conditions see commit.
 WITH ended AS MATERIALIZED (
     SELECT k.run
     FROM (

@@ -4,13 +4,12 @@
 -- $1 namespace, $2 run id, $3 and $4 time of creation and id of the attempt next to the page, $5
 -- how many attempts at most, $6 whether the page comes before that attempt, not after it.
 -- Returns the attempts nearest to that one first: for a page before it, the newest. A run
--- without any there gives one row of NULLs; nothing, if there is no such run.
+-- without attempts there gives one row of NULLs; an unknown run gives no row.
 --
--- All attempts of the run are read, of which there are hardly more than a thousand, and only
--- those of the page in full.
+-- All attempts of the run are read, rarely more than a thousand; only those of the page in full.
 --
 -- Index: workflow_runs_pkey; step_attempts_workflow_run_created_at_idx. Locks: none.
--- About the form of the conditions see commit.
+-- For the form of the conditions see commit.
 SELECT
     s.id, s.step_name, s.kind, s.status, s.context::text, s.output::text, s.error::text,
     s.child_workflow_run_id, s.created_at, s.started_at, s.finished_at

@@ -5,13 +5,12 @@
 -- at most, $5 whether the page comes before that run, not after it.
 -- Returns the runs nearest to that one first: for a page before it, the oldest.
 --
--- The index knows the order in time, but not that of the ids. So the first look finds how far
--- in time the page reaches, and the second sorts what lies within. Runs that were started in one
--- transaction have one time of creation, so they are all read for a page that shows some of
--- them.
+-- The index is ordered by time, but not by id. So the first scan finds how far in time the page
+-- reaches, and the second sorts the runs within. Runs that were started in one transaction have the
+-- same time of creation, so all of them are read for a page that shows some of them.
 --
--- Index: workflow_runs_created_at_desc_idx, in its order, which no other index has: no other
--- will do, whatever the planner believes. Locks: none.
+-- Index: workflow_runs_created_at_desc_idx, in its order, which no other index has, so the planner
+-- can choose no other. Locks: none.
 WITH reach AS MATERIALIZED (
     SELECT min(created_at) AS first, max(created_at) AS last
     FROM (

@@ -3,7 +3,7 @@
 -- Called by: clients, ListQueries.runs, with a status. $1 to $5 as in list_runs, $6 status.
 --
 -- Index: workflow_runs_status_created_at_desc_idx, in its order, which no other index has.
--- Locks: none. About the two looks see list_runs.
+-- Locks: none. For the two scans see list_runs.
 WITH reach AS MATERIALIZED (
     SELECT min(created_at) AS first, max(created_at) AS last
     FROM (

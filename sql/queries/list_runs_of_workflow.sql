@@ -5,7 +5,7 @@
 -- status in an order of its own, and as many runs are read of each as fit on the page.
 --
 -- Index: workflow_runs_workflow_name_status_created_at_desc_idx, in its order, which no other
--- index has. Locks: none. About the two looks see list_runs.
+-- index has. Locks: none. For the two scans see list_runs.
 WITH reach AS MATERIALIZED (
     SELECT min(created_at) AS first, max(created_at) AS last
     FROM (

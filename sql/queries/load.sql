@@ -1,10 +1,10 @@
--- The history of a run, oldest first, and how often its body failed and was retried.
+-- The history of a run, oldest first, and the number of its retried failures.
 --
--- Called by: children, RunStore.load, before every pass but a run's first.
+-- Called by: children, RunStore.load, before every execution except the first of a run.
 -- $1 namespace, $2 run id, $3 how many rows at most.
 -- Returns one row per step attempt, the number of failures in each; a run without attempts
--- gives one row of which only that number is set. The last seven columns are about what a step
--- attempt waits for (and how a child ended, if that made the step fail).
+-- gives one row of which only that number is set. The last seven columns are the child run
+-- or the signal that a step attempt waits for (or the child run whose end made the step fail).
 --
 -- Index: step_attempts_workflow_run_created_at_idx, the primary keys,
 -- workflow_signals_step_attempt_idx.

@@ -3,8 +3,8 @@
 -- Called by: children, RunStore.load, for runs with thousands of step attempts.
 -- $1 namespace, $2 run id, $3 how many rows at most, $4 the creation time from which on to read,
 -- $5 how many of that time have been read already.
--- Returns one row per step attempt, without those that a crash abandoned: a function or a sending
--- that began and never ended. Nothing is decided by them, and nothing limits how many there are.
+-- Returns one row per step attempt, without attempts that a crash abandoned: a function step or a
+-- sending that began and never ended. Replay ignores them, and their number has no limit.
 -- The last seven columns are those of load.
 --
 -- Index: step_attempts_workflow_run_created_at_idx, the primary keys,

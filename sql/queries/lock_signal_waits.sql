@@ -3,9 +3,9 @@
 -- Called by: children and clients, between signal_lock and send_signal, in one transaction.
 -- $1 namespace, $2 signal. Returns one row.
 --
--- As OpenWorkflow does it: first the steps, and in the order in which the index has them, since
--- senders of both implementations may be at it at the same time. Only the next statement sees
--- what those have done who had the locks before.
+-- As in OpenWorkflow, steps are locked first, in the order of the index, because senders of both
+-- implementations may do so at the same time. Only the next statement sees the changes of the
+-- transactions that held the locks before.
 --
 -- Index: step_attempts_signal_wait_idx. Locks: the step attempts, FOR NO KEY UPDATE.
 SELECT count(*)

@@ -1,15 +1,15 @@
--- Lock the steps that wait for a signal, so that nobody sends it to them, or gives up waiting for
--- it, before we commit.
+-- Lock steps that wait for a signal, so that no sender delivers a signal to them, and none of them
+-- gives up, before this transaction commits.
 --
--- Called by: children, before commit_related, for the waits that a run parks at or gives up; in
+-- Called by: children, before commit_related, for the waits at which a run parks or gives up; in
 -- one transaction with it. $1 namespace, $2 ids of step attempts (JSON array).
 -- Returns one row.
 --
--- What was delivered is seen by the next statement of the transaction only, so this one must
--- stand before it. Whoever sends, in whichever implementation, locks the step before the run.
+-- Only the next statement of the transaction sees what was delivered, so this statement comes
+-- first. Senders, of every implementation, lock the step before the run.
 --
 -- Index: step_attempts_pkey. Locks: the step attempts, FOR NO KEY UPDATE, in id order.
--- About the form of the conditions see commit.
+-- For the form of the conditions see commit.
 SELECT count(*)::text
 FROM (SELECT id FROM json_array_elements_text($2::json) AS id ORDER BY id) AS w
 CROSS JOIN LATERAL (

@@ -1,12 +1,11 @@
--- What has come of that which a step attempt waits for: the child that it has started, or the
--- signal that was delivered to it.
+-- The child run or the signal that a step attempt waits for.
 --
 -- Called by: children, RelatedStore.look. $1 namespace, $2 id of the step attempt.
--- Returns one row, whose columns are those that load adds to a step attempt; none if there is no
--- such attempt.
+-- Returns one row with the columns that load adds to a step attempt; no row if there is no such
+-- attempt.
 --
 -- Index: primary keys, workflow_signals_step_attempt_idx. Locks: none.
--- About the form of the conditions see commit.
+-- For the form of the conditions see commit.
 SELECT c.id, c.status, c.output::text, c.error::text, c.finished_at, d.id IS NOT NULL, d.data::text
 FROM (
     SELECT id, child_workflow_run_namespace_id AS namespace, child_workflow_run_id AS child

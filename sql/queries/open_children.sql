@@ -1,10 +1,10 @@
--- The children of some runs that have not ended.
+-- The child runs of some runs that have not ended.
 --
 -- Called by: clients, ClientQueries.open_children. $1 namespace, $2 run ids.
--- Returns the id of each.
+-- Returns the id of each child run.
 --
 -- Index: step_attempts_workflow_run_created_at_idx, workflow_runs_pkey. Locks: none.
--- About the form of the conditions see commit.
+-- For the form of the conditions see commit.
 SELECT c.id
 FROM unnest($2::text[]) AS r (id)
 CROSS JOIN LATERAL (

@@ -1,6 +1,6 @@
--- Who owns a run, or what became of it.
+-- Status and worker id of a run.
 --
--- Called by: children that never got the answer to a commit, RunStore.outcome_of.
+-- Called by: children that did not get the answer to a commit, RunStore.outcome_of.
 -- $1 namespace, $2 run id.
 --
 -- Index: workflow_runs_pkey. Locks: none.

@@ -1,21 +1,22 @@
--- A process died: give back what it held, charge those runs with its death, and fail those
--- that have now been there too often.
+-- Release the runs of a process that died, count the crash against them, and fail the runs with
+-- too many crashes.
 --
 -- Called by: the supervisor, ClaimQueries.record_crash.
 -- $1 namespace, $2 claims with their evidence (JSON array), $3 id of this crash, $4 how many
 -- crashes a run may have.
 -- Returns (worker id, run id, crashes so far, whether the run failed) of every claim that was
--- still good. Harmless when repeated: then none is.
+-- still good. May be repeated: then no claim is good.
 --
--- A run fails at its $4-th crash, if it was alone in its process at one of them at least: only
--- that proves who it was. One that is known to be the cause, because it fails here or was alone
--- now, acquits the others that were there at its earlier crashes.
+-- A run fails at its $4-th crash if it was alone in its process at one crash at least: only that
+-- proves the cause. If a run is known to be the cause, because it fails here or was alone now, its
+-- earlier crashes are no longer counted against the other runs.
 --
--- Index: workflow_runs_pkey, step_attempts_pkey, the primary keys of our own tables. The rows
--- of owsuper_crashes of this namespace are read once; they are few.
+-- Index: workflow_runs_pkey, step_attempts_pkey, the primary keys of our own tables. The rows of
+-- owsuper_crashes of this namespace are read once; they are few.
 -- Locks: the runs and their parents, FOR NO KEY UPDATE, together in id order; then the parents'
--- step attempts. Fails if one is locked by somebody else for longer than a moment, lest no claim be
--- made meanwhile; to be repeated. About the form of the conditions see commit, about waking commit_related.
+-- step attempts. Fails if another session holds a lock for longer than 100 ms, so that claims are
+-- not delayed; to be repeated. For the form of the conditions see commit, for waking parents
+-- commit_related.
 WITH asked AS MATERIALIZED (
     SELECT *, count(*) OVER () = 1 AS alone
     FROM json_to_recordset($2::json) AS a (worker text, run text, evidence jsonb)
@@ -66,7 +67,7 @@ verdict AS MATERIALIZED (
     GROUP BY run
 ),
 known AS MATERIALIZED (
-    -- Those whose earlier crashes the others are not to blame for.
+    -- Runs whose earlier crashes do not count against other runs.
     SELECT m.run
     FROM mine AS m
     JOIN verdict AS v ON v.run = m.run

@@ -1,14 +1,14 @@
--- Give runs back, due now, nothing being wrong with them.
+-- Release runs: due now, without a crash.
 --
--- Called by: the supervisor, ClaimQueries.release, for what it claimed in vain or what a child
--- held that was told to stop.
+-- Called by: the supervisor, ClaimQueries.release, for runs without a slot, and for runs of a
+-- child that was told to stop.
 -- $1 namespace, $2 claims (JSON array).
 -- Returns the worker id of every claim that was still good.
--- The flush to disk is skipped: if a server crash forgets this, the leases run out.
+-- The flush to disk is skipped: if a server crash loses this, the leases run out.
 --
--- Index: workflow_runs_pkey. Locks: the runs, FOR NO KEY UPDATE, in id order. Fails if one is locked
--- by somebody else for longer than a moment, lest no claim be made meanwhile; to be repeated.
--- About the form of the conditions see commit.
+-- Index: workflow_runs_pkey. Locks: the runs, FOR NO KEY UPDATE, in id order. Fails if another
+-- session holds a lock for longer than 100 ms, so that claims are not delayed; to be repeated.
+-- For the form of the conditions see commit.
 WITH asked AS (
     SELECT *
     FROM json_to_recordset($2::json) AS a (worker text, run text)

@@ -1,15 +1,15 @@
--- Make runs due that a worker claimed which does not know their workflow. (Workers of OpenWorkflow
--- for TypeScript claim whatever is due, and put back what they cannot execute, for 5 seconds and
--- then for longer.) The error that says so is theirs, and stays.
+-- Make runs due that a worker without their workflow has claimed. (Workers of OpenWorkflow for
+-- TypeScript claim all due runs, and put back what they cannot execute, for 5 seconds and then for
+-- longer.) The error that the worker wrote stays.
 --
--- Called by: the supervisor, ClaimQueries.release_bounced, on a timer, while it has room for them.
+-- Called by: the supervisor, ClaimQueries.release_bounced, on a timer, while it has free slots.
 -- $1 namespace, $2 workflows (JSON array), $3 how many runs at most.
--- Returns the id of each run. They are due now, and claimed like others.
--- The flush to disk is skipped: if a server crash forgets this, it is done again.
+-- Returns the id of each run. The runs are due now, and claimed like others.
+-- The flush to disk is skipped: if a server crash loses this, it is done again.
 --
 -- Index: owsuper_runs_bounced_idx, which contains no other runs.
--- Locks: the runs, FOR NO KEY UPDATE; those that are locked already are passed by.
--- About ON CONFLICT see commit.
+-- Locks: the runs, FOR NO KEY UPDATE; locked rows are skipped.
+-- For ON CONFLICT see commit.
 WITH known AS MATERIALIZED (
     SELECT
         name, version,

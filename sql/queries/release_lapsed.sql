@@ -1,21 +1,20 @@
--- Give back runs whose lease ran out: whoever held them is gone, or was cut off for too long.
+-- Release runs whose lease ran out: their worker is dead, or was cut off for too long.
 --
--- Called by: the supervisor, ClaimQueries.release_lapsed, on a timer, while it has room for them.
--- $1 namespace, $2 workflows (JSON array), $3 how many runs at most, $4 the end of the lease from
--- which on to look, $5 seconds before now from which on to look if that is earlier.
--- Returns first one row about the look itself: a JSON object that says whether there may be more
--- ("more"), where the next look may begin ("since") and what it took to look ("took", in
--- seconds). Then the id of each run. They are due now, and claimed like others.
--- The flush to disk is skipped: if a server crash forgets this, the leases have run out still.
+-- Called by: the supervisor, ClaimQueries.release_lapsed, on a timer, while it has free slots.
+-- $1 namespace, $2 workflows (JSON array), $3 how many runs at most, $4 the end of the lease to
+-- scan from, $5 seconds before now to scan from, if that is earlier.
+-- Returns first a row about the scan: a JSON object with whether there may be more ("more"), where
+-- the next scan may begin ("since") and the seconds of the scan ("took"). Then the id of each run.
+-- The runs are due now, and claimed like others.
+-- The flush to disk is skipped: if a server crash loses this, the leases have still run out.
 --
--- Where a look begins is there for the sake of what it would have to step over, as in claim. The
--- moment that is left before it is longer here, since runs that are locked just now, perhaps by
--- the last write of their owner, are looked at again only within it.
+-- For the beginning of a scan see claim. The moment before it is longer here: runs that are locked
+-- now, perhaps by the last write of their owner, are scanned again only within it.
 --
--- Index: workflow_runs_status_available_at_created_at_idx, in its order, which no other has; it
--- reads what became due since that moment.
--- Locks: the runs, FOR NO KEY UPDATE; those that are locked already are passed by.
--- About ON CONFLICT see commit.
+-- Index: workflow_runs_status_available_at_created_at_idx, in its order, which no other index has;
+-- it reads the runs that became due since that moment.
+-- Locks: the runs, FOR NO KEY UPDATE; locked rows are skipped.
+-- For ON CONFLICT see commit.
 WITH start AS MATERIALIZED (
     SELECT
         least($4::timestamptz, now() - $5::double precision * interval '1 second') AS since

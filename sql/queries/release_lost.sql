@@ -1,16 +1,16 @@
--- Give back runs that were claimed by us although we never heard of it: the connection broke
--- between the claim and its answer. Nobody else would before their leases run out.
+-- Release our claims whose answer was lost: the connection broke between the claim and its answer.
+-- Without this, the runs wait until their leases run out.
 --
 -- Called by: the supervisor, ClaimQueries.release_lost, some time after a reconnect.
 -- $1 namespace, $2 prefix of our worker ids, $3 the worker ids that we know of (JSON array of
 -- texts), $4 lease in seconds.
 -- Returns the ids of the runs.
--- The flush to disk is skipped: if a server crash forgets this, the leases run out.
+-- The flush to disk is skipped: if a server crash loses this, the leases run out.
 --
--- Index: workflow_runs_status_available_at_created_at_idx, in its order, which no other has: what
--- is leased or parked for less than a lease.
--- Locks: the runs, FOR NO KEY UPDATE; those that are locked already are passed by.
--- About ON CONFLICT see commit.
+-- Index: workflow_runs_status_available_at_created_at_idx, in its order, which no other index has:
+-- the runs that are leased, or parked for less than a lease.
+-- Locks: the runs, FOR NO KEY UPDATE; locked rows are skipped.
+-- For ON CONFLICT see commit.
 WITH known AS MATERIALIZED (
     SELECT worker
     FROM json_array_elements_text($3::json) AS k (worker)

@@ -1,21 +1,20 @@
--- Put a failed run back, due now, to go on behind its finished steps.
+-- Put a failed run back, due now; its completed steps keep their results.
 --
 -- Called by: clients, ClientQueries.retry, in one transaction with retry_lock.
 -- $1 namespace, $2 run id.
--- Returns the status that the run had, and its deadline if that has passed: then, as with any
--- other status than failed, nothing is changed. No row if there is no such run.
+-- Returns the status before, and the deadline if it has passed. With a passed deadline, or any
+-- status but failed, nothing is changed. No row if there is no such run.
 --
--- The run looks as after a failure that is retried by itself: it keeps its error until it
--- completes. Its failed step attempts are deleted. They are what uses up a step's retries, and
--- with those used up the step would raise at once, in whichever implementation takes up the run.
--- What was counted of its failures and crashes is forgotten as the run fails; and here once
--- more, since it may have failed elsewhere.
+-- The run looks as after a failure that is retried automatically: it keeps its error until it
+-- completes. Its failed step attempts are deleted, because they count as used retries of their
+-- step in every implementation. The failures and crashes counted of the run are deleted when it
+-- fails, and here once more, because another implementation may have failed it.
 --
 -- Index: workflow_runs_pkey, step_attempts_workflow_run_created_at_idx, the primary keys of our
--- own tables. The attempts are deleted by their place in the table, which is theirs as long as
--- the run is locked: nobody writes on them then.
--- Locks: the run is locked already, as are the children that lose their parent.
--- About the form of the conditions see commit.
+-- own tables. The attempts are deleted by their place in the table (ctid), which does not change
+-- while the run is locked.
+-- Locks: the run and the child runs that lose their parent are locked already.
+-- For the form of the conditions see commit.
 WITH asked AS MATERIALIZED (
     SELECT id, status, CASE WHEN deadline_at <= now() THEN deadline_at END AS missed
     FROM {schema}.workflow_runs

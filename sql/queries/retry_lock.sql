@@ -1,11 +1,11 @@
--- Lock a run that is to be put back, and the children of its failed steps.
+-- Lock a run that is to be retried, and the child runs of its failed steps.
 --
--- Called by: clients, ClientQueries.retry, in one transaction with retry, which then sees what
--- the run has come to. $1 namespace, $2 run id.
+-- Called by: clients, ClientQueries.retry, in one transaction with retry, which then sees the
+-- latest state of the run. $1 namespace, $2 run id.
 --
 -- Index: workflow_runs_pkey, step_attempts_workflow_run_created_at_idx.
--- Locks: the run and these children, FOR NO KEY UPDATE, in id order: a child loses its parent
--- when the step attempt that stands for it is deleted. About the form of the conditions see commit.
+-- Locks: the run and these child runs, FOR NO KEY UPDATE, in id order: a child run loses its
+-- parent when its step attempt is deleted. For the form of the conditions see commit.
 WITH child AS MATERIALIZED (
     SELECT s.child AS id
     FROM (

@@ -2,17 +2,16 @@
 --
 -- Called by: children and clients, in one transaction with signal_lock and lock_signal_waits.
 -- $1 namespace, $2 signal, $3 data (JSON or NULL), $4 sender's idempotency key or NULL, $5 whether
--- to keep a signal that reaches nobody for the first who begins to wait for it, $6 id of what is
--- kept then.
+-- to keep a signal that reaches no run for the next wait, $6 id of the kept signal.
 -- Returns the ids of the runs that it reached, now or when it was sent with this key before.
 --
--- A step that was sent one already and has not looked yet gets no other. Runs that have ended get
--- none, although their steps wait on. A step that begins to wait at the same moment is reached,
--- or finds what was kept, because signal_lock lets only one of us be under way. A run that somebody
--- owns is not woken: it looks once more when it parks, with its waits locked as we have them now.
+-- A step whose earlier signal was not read yet gets no other. Ended runs get no signal. A step
+-- that begins to wait at the same moment either is reached or finds the kept signal, because of
+-- signal_lock. An owned run is not woken: it reads its signals again when it parks, with its waits
+-- locked as here.
 --
 -- Index: workflow_signals_idempotency_idx, step_attempts_signal_wait_idx, primary keys,
--- owsuper_signals_idx. Locks: the runs that nobody owns, FOR NO KEY UPDATE, in id order.
+-- owsuper_signals_idx. Locks: the runs without an owner, FOR NO KEY UPDATE, in id order.
 WITH before AS MATERIALIZED (
     SELECT workflow_run_id AS run
     FROM {schema}.workflow_signals
@@ -42,8 +41,8 @@ seen AS MATERIALIZED (
     ) AS r
 ),
 locked AS MATERIALIZED (
-    -- Those that somebody owns are left alone: their owner may have locked them, and be about to
-    -- lock the steps that we have.
+    -- Not owned runs: the owner may have locked the run, and be about to lock the steps that this
+    -- transaction has locked.
     SELECT r.*
     FROM (SELECT id FROM seen WHERE worker_id IS NULL ORDER BY id) AS s
     CROSS JOIN LATERAL (

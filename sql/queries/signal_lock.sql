@@ -1,7 +1,8 @@
--- Make everybody wait for our commit who sends one of these signals, or begins to wait for one.
+-- Make other senders of these signals, and new waits for them, wait for the end of this
+-- transaction.
 --
 -- Called by: children and clients, before send_signal and before commit_related.
--- $1 namespace, $2 names of the signals (JSON array), $3 how long to wait, for the rest of the
+-- $1 namespace, $2 names of the signals (JSON array), $3 the lock time-out, for the rest of the
 -- transaction as well.
 -- Returns one row.
 --

@@ -1,7 +1,7 @@
 -- Start runs.
 --
 -- Called by: clients, ClientQueries.start and start_many. $1 namespace, $2 runs (JSON array).
--- The ids are made by the caller, so that this is harmless when repeated.
+-- The caller makes the ids, so this may be repeated.
 --
 -- Index: none is read but workflow_runs_pkey. Locks: none.
 INSERT INTO {schema}.workflow_runs (

@@ -2,10 +2,10 @@
 --
 -- Called by: clients, ClientQueries.start, in one transaction with start_lock.
 -- $1 namespace, $2 run (JSON array of one), $3 workflow name, $4 idempotency key.
--- Returns the id of the run that there is now.
+-- Returns the id of the run with this key.
 --
--- Index: workflow_runs_workflow_name_idempotency_key_created_at_idx. (The key is asked for by a
--- range because only this index is ordered by it; compare commit.) Locks: none.
+-- Index: workflow_runs_workflow_name_idempotency_key_created_at_idx. (The condition
+-- on the key is a range because only this index is ordered by it; compare commit.) Locks: none.
 WITH found AS (
     SELECT id
     FROM (

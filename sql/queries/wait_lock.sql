@@ -1,8 +1,8 @@
--- Announce that somebody waits for these runs: whoever ends one of them will notify.
+-- Announce that a client waits for these runs: the transaction that ends a run then notifies.
 --
 -- Called by: clients that wait for results. $1 namespace, $2 run ids.
--- Returns the ids that are announced. The others are being ended at this moment, by a
--- transaction that holds the key until its commit: ask again shortly.
+-- Returns the ids that are announced. The other runs are about to end, in a transaction that holds
+-- the key until its commit: ask again after a moment.
 --
 -- Index: none. Locks: a shared advisory lock on each run's key, held by the session.
 SELECT asked.id

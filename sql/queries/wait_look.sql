@@ -1,6 +1,6 @@
--- How far these runs are, and the results of those that ended.
+-- The state of runs, and the results of ended runs.
 --
--- Called by: clients that wait for results. $1 namespace, $2 run ids.
+-- Called by: clients that wait for results, Waits.read. $1 namespace, $2 run ids.
 -- Returns a row for each run that exists.
 --
 -- Index: workflow_runs_pkey. Locks: none.

@@ -1,4 +1,4 @@
--- Take back what wait_lock announced.
+-- Release the locks of wait_lock.
 --
 -- Called by: clients that wait for results. $1 namespace, $2 run ids.
 --
