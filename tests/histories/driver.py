@@ -36,6 +36,7 @@ class HistoryDriver:
         self.runs: dict[str, str] = {}
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.claims = 0  # claims in addition to those of the recording
+        self.when_ready: Callable[[], None] | None = None  # called once the worker is ready
         self._sent: list[list[str]] = []
         self._schema = schema
         self._conn = psycopg.connect(url, autocommit=True, row_factory=dict_row)
@@ -128,6 +129,8 @@ class HistoryDriver:
             cwd=self._directory,
         )
         self._worker.stderr.wait_for("ready: ", timeout=TIMEOUT)
+        if self.when_ready is not None:
+            self.when_ready()
 
     def stop_worker(self) -> None:
         if self._worker is not None:
@@ -299,9 +302,16 @@ def insert_two_waits(driver: HistoryDriver) -> None:
 
 
 def insert_sleep_and_wait(driver: HistoryDriver) -> None:
-    insert_attempt(driver, "s", "sleep", context=context("sleep", resumeAt=at(3)))
-    wait = context("signal-wait", signal="g", timeoutAt=at(3600))
-    insert_attempt(driver, "w", "signal-wait", context=wait)
+    """Hide the run until the worker is ready: a slow start must not use up the sleep."""
+    driver.query("UPDATE {s}.workflow_runs SET available_at = now() + interval '1 h'")
+
+    def insert() -> None:
+        insert_attempt(driver, "s", "sleep", context=context("sleep", resumeAt=at(3)))
+        wait = context("signal-wait", signal="g", timeoutAt=at(3600))
+        insert_attempt(driver, "w", "signal-wait", context=wait)
+        make_due(driver)
+
+    driver.when_ready = insert
 
 
 def insert_many(driver: HistoryDriver, count: int, prefix: str) -> None:

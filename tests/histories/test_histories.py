@@ -127,11 +127,11 @@ def driver(
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "follower" in metafunc.fixturenames:
+    if "driver" in metafunc.fixturenames:
         names = [name for name in APPLICABLE if name not in NOT_APPLICABLE]
         cases = [(name, mode) for name in names for mode in ("sync", "async")]
         ids = [f"{name}-{mode}" for name, mode in cases]
-        metafunc.parametrize("follower", cases, ids=ids, indirect=True)
+        metafunc.parametrize("driver", cases, ids=ids, indirect=True)
 
 
 def test_the_rows_and_results_are_those_of_the_recorded_history(driver: HistoryDriver) -> None:
