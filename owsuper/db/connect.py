@@ -164,7 +164,7 @@ def explain_failure(exc: BaseException, url: str) -> DatabaseUnreachable:
         given |= _parse(url)
     text = str(exc)
     password = given.get("password")
-    if password and len(password) > 3:  # libpq does not print it; whoever wraps libpq might
+    if password and len(password) > 3:  # libpq does not print it, but a wrapper of libpq might
         text = text.replace(password, "***")
     template = next((advice for pattern, advice in _ADVICE if re.search(pattern, text)), None)
     return DatabaseUnreachable(

@@ -1,4 +1,4 @@
-"""Create the tables, whoever else is at it.
+"""Create the tables, while other processes may do the same.
 
 Two series of migrations share one schema, each with its own table of applied versions:
 OpenWorkflow's own, which must end in the objects that its other implementations expect and
@@ -101,7 +101,7 @@ def check(conn: Connection[Any], schema: str) -> list[str]:
     """What is missing in ``schema``, in words; empty when nothing is.
 
     Looks for the objects themselves too: a restored dump may have lost some. Raises
-    InvalidSchemaName and, if the role may not look, MigrationError.
+    InvalidSchemaName and, if the role may not read the tables, MigrationError.
     """
     check_schema_name(schema)
     pending = [
@@ -140,7 +140,7 @@ def _check_server(conn: Connection[Any]) -> None:
 
 
 def _pending(conn: Connection[Any], schema: str) -> list[Migration]:
-    """The migrations that nobody has recorded as applied, in order."""
+    """Return the migrations that are not recorded as applied, in order."""
     level = {series: _level(conn, schema, series) for series in ("openworkflow", "owsuper")}
     return [each for each in migrations() if each.version > level[each.series]]
 
@@ -198,7 +198,7 @@ def _lock(schema: str) -> str:
 def _apply_next(conn: Connection[Any], schema: str) -> None:
     """Apply the first pending migration in a transaction of its own.
 
-    The lock comes before the look: whoever waited for it sees what the holder did.
+    The lock comes first: a process that waited for it sees what the holder did.
     """
     with conn.transaction():
         conn.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")

@@ -2,12 +2,12 @@
 
 A connection pooler in transaction mode, such as PgBouncer, lends a server's session for the
 length of a transaction. What we leave in a session (a setting, a prepared statement, a LISTEN,
-an advisory lock) then belongs to whoever gets it next, and the next of our statements may run
+an advisory lock) then belongs to the next client of it, and our next statement may run
 in another. So nothing may be left in it, and we must know.
 
 How we know: with the log-in comes the process id of the server's session, to cancel statements
 by. A pooler must invent its own, as it has no session to name yet. Where the session that
-answers has another id, we are not alone with it. Poolers in session mode look the same, and are
+answers has another id, a pooler is in between. Poolers in session mode look the same, and are
 treated the same.
 """
 

@@ -19,8 +19,8 @@ from psycopg import pq
 
 from owsuper.core.names import check_schema_name
 
-# The server forgot a prepared statement (a pooler gave us another session, somebody ran
-# DISCARD), or the result changed shape (DDL). All three are reported before execution.
+# The server forgot a prepared statement (a pooler gave us another session, or DISCARD
+# was executed), or the result changed shape (DDL). All three are reported before execution.
 UNUSABLE_PLAN: Final = frozenset({"26000", "42P05", "0A000"})
 
 _FRAGMENT: Final = re.compile(r"\{(fragments/\w+)\}")
