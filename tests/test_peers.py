@@ -14,7 +14,7 @@ import pytest
 from benchmarks import results
 from benchmarks.peers import installing, records, report, session, workloads
 from benchmarks.peers.installing import PeerError
-from benchmarks.peers.records import Measured, Record, Skipped, Surroundings
+from benchmarks.peers.records import Conditions, Measured, Record, Skipped
 from benchmarks.peers.roster import PEERS, Peer
 from benchmarks.peers.workloads import QUICK
 from benchmarks.server import Server
@@ -35,8 +35,8 @@ DATABASES = "SELECT datname FROM pg_database WHERE starts_with(datname, 'peer_')
 
 def measure(url: str, *peers: Peer) -> list[Record]:
     server = Server(url, "the tests'")
-    effort = replace(QUICK, limit=60.0)
-    return list(session.measure(server, peers, session.WORKLOADS, effort, lambda text: None))
+    sizes = replace(QUICK, limit=60.0)
+    return list(session.measure(server, peers, session.WORKLOADS, sizes, lambda text: None))
 
 
 def keys(kept: Iterable[Record]) -> set[str]:
@@ -109,7 +109,7 @@ def test_what_was_measured_is_the_same_when_it_is_read_again(tmp_path: Path) -> 
         Measured("Fake 1.0", "pickup", (0.001, 0.002), 0),
         Measured("Fake 1.0", "recovery", (), 0, "more than 130 s"),
         Skipped("Absent", "not installed"),
-        Surroundings((("CPU", "some"),), ("busy",), {"16": (7000.0, 8000.0)}),
+        Conditions((("CPU", "some"),), ("busy",), {"16": (7000.0, 8000.0)}),
     ]
     file = tmp_path / "session.jsonl"
     file.write_text("".join(records.dump(each) + "\n" for each in kept), "utf-8")
@@ -147,7 +147,7 @@ def test_the_report_says_who_was_skipped_and_what_is_incomplete() -> None:
                 Measured(ours, "rate.1", (1.0,), 0),
                 Skipped(ours, "it fell over"),
                 Skipped("Absent 2", "there is no node on PATH"),
-                Surroundings((("CPU", "some"),), ("THE MACHINE WAS BUSY",), {"1": (100.0, 300.0)}),
+                Conditions((("CPU", "some"),), ("THE MACHINE WAS BUSY",), {"1": (100.0, 300.0)}),
             ]
         )
     )

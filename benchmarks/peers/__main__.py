@@ -39,11 +39,11 @@ def main() -> int:
 
 
 def _measure(options: argparse.Namespace, peers: Sequence[Peer]) -> Iterator[Record]:
-    effort = QUICK if options.quick else FULL
+    sizes = QUICK if options.quick else FULL
     chosen = {"repetitions": options.repetitions, "limit": options.limit}
-    effort = replace(effort, **{name: each for name, each in chosen.items() if each is not None})
+    sizes = replace(sizes, **{name: each for name, each in chosen.items() if each is not None})
     with server(os.environ.get(session.URL)) as given:
-        for record in session.measure(given, peers, options.only, effort, _say):
+        for record in session.measure(given, peers, options.only, sizes, _log):
             if options.json:
                 with options.json.open("a", encoding="utf-8") as file:
                     file.write(records.dump(record) + "\n")
@@ -55,10 +55,10 @@ def _install(peers: Sequence[Peer]) -> int:
     for peer in peers:
         try:
             installing.install(peer)
-            _say(f"{peer.title}: {'installed' if peer.packages else 'is this checkout'}")
+            _log(f"{peer.title}: {'installed' if peer.packages else 'is this checkout'}")
         except PeerError as error:
             failed += 1
-            _say(f"{peer.title}: {error}")
+            _log(f"{peer.title}: {error}")
     return 1 if failed else 0
 
 
@@ -96,7 +96,7 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(f"peers: {text}", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Each peer in an environment of its own, made when it is asked for."""
+"""The environment of each peer, which is created on request."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from benchmarks.peers.roster import Peer
 
 CACHE = Path(__file__).with_name(".installed")
 LEAST_NODE = 20
-PATIENCE = 600.0
+TIMEOUT = 600.0
 
 
 class PeerError(Exception):
-    """Why a peer was not measured, in words for the table."""
+    """A peer was not measured; the message is for the table."""
 
 
 def home(peer: Peer) -> Path:
-    """Its environment: named by name and version, so another version is another directory."""
+    """The directory of the peer's environment, one for each version."""
     return CACHE / peer.title.lower().replace(" ", "-").replace(",", "")
 
 
 def command(peer: Peer) -> list[str]:
-    """What runs its program. Raises PeerError where it is not installed."""
+    """The command of the peer's program. Raises PeerError if the peer is not installed."""
     if not peer.packages:
         return [sys.executable, str(peer.path)]
     if not _marker(peer).exists():
@@ -38,7 +38,7 @@ def command(peer: Peer) -> list[str]:
 
 
 def install(peer: Peer) -> None:
-    """Does nothing where it is installed. Raises PeerError where that is impossible."""
+    """Install the peer if needed. Raises PeerError if that is impossible."""
     if not peer.packages or _marker(peer).exists():
         return
     shutil.rmtree(home(peer), ignore_errors=True)
@@ -56,7 +56,7 @@ def install(peer: Peer) -> None:
 
 
 def _marker(peer: Peer) -> Path:
-    """Is there when the installation has come to its end."""
+    """A file that exists when the installation is complete."""
     return home(peer) / ".complete"
 
 
@@ -66,12 +66,12 @@ def _node() -> str:
         raise PeerError("there is no node on PATH")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
     if int(version.stdout.strip().lstrip("v").partition(".")[0] or 0) < LEAST_NODE:
-        raise PeerError(f"node {LEAST_NODE} or newer is wanted, not {version.stdout.strip()}")
+        raise PeerError(f"node {LEAST_NODE} or newer is needed, not {version.stdout.strip()}")
     return node
 
 
 def _python(least: tuple[int, int]) -> str:
-    """This interpreter, or any that is new enough, on PATH or among pyenv's."""
+    """This interpreter, or another that is new enough, on PATH or among pyenv's."""
     check = f"import sys; sys.exit(sys.version_info < {least})"
     for python in _pythons():
         ran = subprocess.run([python, "-c", check], capture_output=True, check=False)
@@ -92,7 +92,7 @@ def _pythons() -> Iterator[str]:
 def _run(arguments: list[str], directory: Path) -> None:
     try:
         ran = subprocess.run(
-            arguments, cwd=directory, capture_output=True, text=True, timeout=PATIENCE, check=False
+            arguments, cwd=directory, capture_output=True, text=True, timeout=TIMEOUT, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PeerError(f"{arguments[0]}: {error}") from None

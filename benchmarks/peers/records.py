@@ -1,4 +1,4 @@
-"""What was measured, as lines of JSON: one session may be made of several calls."""
+"""Records of what was measured, as lines of JSON. A session may consist of several calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """``values`` are rates a second, counts or seconds; ``text`` stands where there are none."""
+    """``values`` are rates a second, counts or seconds. ``text`` stands in their place if empty."""
 
     peer: str
     key: str
@@ -22,14 +22,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """``reason`` why ``peer`` has no figure; of one repetition or workload, or at all."""
+    """``peer`` has no figure, in one repetition or at all, for this ``reason``."""
 
     peer: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Conditions:
     """The machine's facts and warnings, and commits a second by number of clients."""
 
     facts: tuple[tuple[str, str], ...]
@@ -37,10 +37,11 @@ class Surroundings:
     limits: Mapping[str, tuple[float, ...]]
 
 
-Record = Measured | Skipped | Surroundings
+Record = Measured | Skipped | Conditions
 
 
 def dump(record: Record) -> str:
+    """The record as a line of JSON."""
     return json.dumps({"kind": type(record).__name__.lower(), **asdict(record)})
 
 
@@ -57,8 +58,8 @@ def _record(kind: str, fields: dict[str, Any]) -> Record:
         return Measured(**{**fields, "values": tuple(fields["values"])})
     if kind == "skipped":
         return Skipped(**fields)
-    if kind == "surroundings":
-        return Surroundings(
+    if kind == "conditions":
+        return Conditions(
             tuple((what, which) for what, which in fields["facts"]),
             tuple(fields["warnings"]),
             {clients: tuple(rates) for clients, rates in fields["limits"].items()},

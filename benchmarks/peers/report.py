@@ -1,4 +1,4 @@
-"""The table of peers and figures, made of records; also a section of RESULTS.md."""
+"""The table of peers and figures, made of records, which is a section of RESULTS.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.peers.records import Measured, Record, Skipped, Surroundings
+from benchmarks.peers.records import Conditions, Measured, Record, Skipped
 from benchmarks.peers.roster import PEERS
 from owsuper.cli.bench import number, quantile
 
@@ -15,7 +15,7 @@ NONE = "–"  # noqa: RUF001 - a dash, as in tables
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``figure`` of all values of one key, by repetition; ``scale`` is what they are times."""
+    """One line: ``figure`` of all values of ``key`` by repetition, times ``scale``."""
 
     name: str
     key: str
@@ -52,14 +52,14 @@ quantiles are of the samples of all repetitions together. Workers: two processes
 
 
 def lines(records: Iterable[Record]) -> Iterator[str]:
-    """Markdown. Everything comes from the records, so it can be printed again at any time."""
+    """The report as Markdown, from the records alone."""
     kept = list(records)
     measured = [each for each in kept if isinstance(each, Measured)]
-    surroundings = [each for each in kept if isinstance(each, Surroundings)]
-    yield from _header(surroundings)
+    conditions = [each for each in kept if isinstance(each, Conditions)]
+    yield from _header(conditions)
     yield from table(measured)
     yield from ("", LEGEND, "")
-    yield from _limits(surroundings)
+    yield from _limits(conditions)
     yield from _notes(measured, [each for each in kept if isinstance(each, Skipped)])
 
 
@@ -94,20 +94,20 @@ def _cell(row: Row, measured: Sequence[Measured]) -> str:
     return text
 
 
-def _header(surroundings: Sequence[Surroundings]) -> Iterator[str]:
+def _header(conditions: Sequence[Conditions]) -> Iterator[str]:
     """Facts and warnings of the first call: the load before the others is the session's own."""
-    if surroundings:
-        for warning in surroundings[0].warnings:
+    if conditions:
+        for warning in conditions[0].warnings:
             yield from (f"**{warning}**", "")
-        facts = surroundings[0].facts
+        facts = conditions[0].facts
         width = max(len(what) for what, _ in facts)
         yield from (f"    {what:<{width}}  {which}" for what, which in facts)
         yield ""
 
 
-def _limits(surroundings: Sequence[Surroundings]) -> Iterator[str]:
+def _limits(conditions: Sequence[Conditions]) -> Iterator[str]:
     rates: dict[str, list[float]] = {}
-    for each in surroundings:
+    for each in conditions:
         for clients, taken in each.limits.items():
             rates.setdefault(clients, []).extend(taken)
     texts = [
@@ -121,7 +121,7 @@ def _limits(surroundings: Sequence[Surroundings]) -> Iterator[str]:
 
 
 def _notes(measured: Sequence[Measured], skipped: Sequence[Skipped]) -> Iterator[str]:
-    """Settings of those who are in the table, and reasons of those who are not."""
+    """The settings of the peers in the table, and why others are not there."""
     seen = {each.peer for each in measured}
     reasons: dict[str, list[str]] = {}
     for each in skipped:

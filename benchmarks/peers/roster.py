@@ -1,4 +1,4 @@
-"""Who is measured, in which version, with which settings."""
+"""The peers that are measured, with their versions and settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Peer:
     ``remaining`` is a query for the number of runs that are not completed. ``workers`` is the
     number of commands that make two executing processes. ``guess`` maps steps a run to runs a
     second, from which the first backlog's size follows; it has one step alone where there are no
-    steps. ``settings`` says what was chosen, for whoever reads the table.
+    steps. ``settings`` describes the choices, for the table.
     """
 
     name: str

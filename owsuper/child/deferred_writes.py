@@ -18,8 +18,13 @@ _WAIT: Final = 0.002  # seconds; a result waits between one and two of these
 class DefersWrites(Protocol):
     """A pass that has recorded results; both methods may be called from any thread."""
 
-    def has_unwritten(self, write: StepWrite) -> bool: ...
-    def flush_deferred(self) -> None: ...
+    def has_unwritten(self, write: StepWrite) -> bool:
+        """Return whether ``write`` has not been written yet."""
+        ...
+
+    def flush_deferred(self) -> None:
+        """Write everything that is deferred."""
+        ...
 
 
 class DeferredWrites:

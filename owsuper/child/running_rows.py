@@ -44,6 +44,7 @@ class RunningRows:
         self._sweep.arm()
 
     def ended(self, attempt_id: str) -> None:
+        """A step's function has ended, so that its row is not needed."""
         self._fresh.pop(attempt_id, None)
 
     def _look(self) -> bool:

@@ -1,4 +1,4 @@
-"""Processes of a peer: its workers and its client, and what they say."""
+"""The processes of a peer: its workers and its client, and their reports."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from psycopg.conninfo import conninfo_to_dict
 from benchmarks.peers.installing import PeerError, command, home
 from benchmarks.peers.roster import Peer
 
-PATIENCE = 60.0
-"""Seconds without an answer after which a program is given up."""
+TIMEOUT = 60.0
+"""Seconds without an answer after which a program has failed."""
 STOP_SECONDS = 10.0
-CHECK = 0.5  # seconds between looks whether the workers live
+CHECK = 0.5  # seconds between checks whether the workers live
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Report:
     pid: int
 
 
-class Crew:
-    """Starts a peer's programs for one database and ends them all; hears what they report."""
+class PeerProcesses:
+    """Starts and ends a peer's programs for one database, and receives their reports."""
 
     def __init__(self, peer: Peer, url: str, directory: Path) -> None:
         self.peer = peer
@@ -50,23 +50,23 @@ class Crew:
         self._workers: list[subprocess.Popen[str]] = []
 
     def run(self, *arguments: str) -> None:
-        """A program that ends by itself. Raises PeerError with its last words if it fails."""
+        """Run a program to its end. Raises PeerError with its last output if it fails."""
         process = self._start(arguments)
         try:
-            code = process.wait(2 * PATIENCE)
+            code = process.wait(2 * TIMEOUT)
         except subprocess.TimeoutExpired:
-            raise PeerError(f"{arguments[0]} took more than {2 * PATIENCE:g} s") from None
+            raise PeerError(f"{arguments[0]} took more than {2 * TIMEOUT:g} s") from None
         if code != 0:
-            raise PeerError(f"{arguments[0]} failed: {self._last_words()}")
+            raise PeerError(f"{arguments[0]} failed: {self._last_output()}")
 
     @contextlib.contextmanager
-    def workers(self, *, gently: bool = True) -> Iterator[None]:
-        """Two executing processes. ``gently`` they are asked to leave before they are killed."""
+    def workers(self, *, gracefully: bool = True) -> Iterator[None]:
+        """Run two worker processes. ``gracefully`` sends TERM before KILL."""
         self._workers = [self._start(("worker",)) for _ in range(self.peer.workers)]
         try:
             yield
         finally:
-            self._end(self._workers, gently=gently)
+            self._end(self._workers, gracefully=gracefully)
             self._workers = []
 
     @contextlib.contextmanager
@@ -77,30 +77,30 @@ class Crew:
             client.answer()
             yield client
         finally:
-            self._end([process], gently=False)
+            self._end([process], gracefully=False)
 
-    def report(self, patience: float = PATIENCE, *, all_live: bool = True) -> Report:
-        """The next report. Raises PeerError when there is none for ``patience`` seconds, or,
+    def report(self, timeout: float = TIMEOUT, *, all_live: bool = True) -> Report:
+        """The next report. Raises PeerError when there is none for ``timeout`` seconds, or,
         unless not ``all_live``, when a worker has ended.
         """
-        give_up = time.monotonic() + patience
+        give_up = time.monotonic() + timeout
         while (left := give_up - time.monotonic()) > 0:
             if select.select([self._reports], [], [], min(left, CHECK))[0]:
                 job, at, pid = self._reports.recv(1000).decode().split()
                 return Report(job, float(at), int(pid))
             if all_live:
                 self.check()
-        raise self.failed(f"no run began within {patience:.0f} s")
+        raise self.failed(f"no run began within {timeout:.0f} s")
 
     def check(self) -> None:
         if any(worker.poll() is not None for worker in self._workers):
             raise self.failed("a worker ended")
 
     def failed(self, what: str) -> PeerError:
-        return PeerError(f"{what}: {self._last_words()}")
+        return PeerError(f"{what}: {self._last_output()}")
 
     def close(self) -> None:
-        self._end(list(self._running), gently=False)
+        self._end(list(self._running), gracefully=False)
         self._reports.close()
 
     def _start(self, arguments: Sequence[str], stdin: int | None = None) -> subprocess.Popen[str]:
@@ -117,9 +117,9 @@ class Crew:
         self._running.append(process)
         return process
 
-    def _end(self, processes: Sequence[subprocess.Popen[str]], *, gently: bool) -> None:
+    def _end(self, processes: Sequence[subprocess.Popen[str]], *, gracefully: bool) -> None:
         """Each with all that it has started."""
-        if gently:
+        if gracefully:
             for process in processes:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(signal.SIGTERM)
@@ -135,7 +135,7 @@ class Crew:
                 _close(pipe)
             self._running.remove(process)
 
-    def _last_words(self) -> str:
+    def _last_output(self) -> str:
         lines = [line.strip() for line in self._errors.read_text("utf-8", "replace").splitlines()]
         return next((line for line in reversed(lines) if line), "it said nothing")[:200]
 
@@ -143,27 +143,27 @@ class Crew:
 class Client:
     """Sends commands, one at a time, and waits for each one's answer."""
 
-    def __init__(self, process: subprocess.Popen[str], crew: Crew) -> None:
+    def __init__(self, process: subprocess.Popen[str], processes: PeerProcesses) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._stdin: IO[str] = process.stdin
         self._stdout: IO[str] = process.stdout
-        self._crew = crew
+        self._processes = processes
 
-    def ask(self, text: str, patience: float = PATIENCE) -> Mapping[str, float]:
+    def ask(self, text: str, timeout: float = TIMEOUT) -> Mapping[str, float]:
         with contextlib.suppress(BrokenPipeError):
             self._stdin.write(text + "\n")
             self._stdin.flush()
-        return self.answer(patience)
+        return self.answer(timeout)
 
-    def answer(self, patience: float = PATIENCE) -> Mapping[str, float]:
+    def answer(self, timeout: float = TIMEOUT) -> Mapping[str, float]:
         """The next line of JSON; what a library prints besides is passed over."""
         while True:
-            if not select.select([self._stdout], [], [], patience)[0]:
-                raise self._crew.failed(f"the client gave no answer for {patience:.0f} s")
+            if not select.select([self._stdout], [], [], timeout)[0]:
+                raise self._processes.failed(f"the client gave no answer for {timeout:.0f} s")
             line = self._stdout.readline()
             if not line:
-                raise self._crew.failed("the client ended")
+                raise self._processes.failed("the client ended")
             if line.startswith("{"):
                 answer: Mapping[str, float] = json.loads(line)
                 return answer

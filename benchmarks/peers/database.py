@@ -1,4 +1,4 @@
-"""A database of a peer's own on the server that all share, and what PostgreSQL counts there."""
+"""The database of one peer on the common server, and PostgreSQL's counters of it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.peers.installing import PeerError
+from benchmarks.peers.processes import PeerProcesses
 from benchmarks.peers.roster import Peer
-from benchmarks.peers.running import Crew
 from benchmarks.server import Server
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 _SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1"
 _COMMITS = "SELECT xact_commit FROM pg_stat_database WHERE datname = $1"
@@ -27,21 +27,21 @@ _WAL = "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """``url`` is of the database called ``name``, which only ``crew`` and we use."""
+class PeerDatabase:
+    """``url`` leads to the database ``name``, which only ``processes`` and the driver use."""
 
     server: Server
     name: str
     url: str
-    crew: Crew
+    processes: PeerProcesses
 
     def transactions(self) -> int:
-        """Committed here so far, reading ones included.
+        """Transactions committed in the database so far, including those that only read.
 
         PostgreSQL counts those of a session up to a second late, but no later than at its end.
         So this waits for the end of all sessions.
         """
-        give_up = time.monotonic() + PATIENCE
+        give_up = time.monotonic() + TIMEOUT
         with self.server.connect() as conn:
             while _number(conn, _SESSIONS, self.name):
                 if time.monotonic() > give_up:
@@ -50,46 +50,49 @@ class Stage:
             return int(_number(conn, _COMMITS, self.name))
 
     def analyze(self) -> None:
-        """As autovacuum would have done, had the backlog grown more slowly."""
+        """Analyze the tables, as autovacuum does when a backlog grows slowly."""
         with self._connect() as conn:
             conn.execute("ANALYZE")
 
     @contextmanager
-    def look(self) -> Iterator[Look]:
-        """All looks are one transaction, so as not to count among the peer's."""
+    def observe(self) -> Iterator[Observation]:
+        """Queries in a single transaction, so as to add one commit only."""
         with self._connect() as conn, conn.transaction():
-            yield Look(conn, self.crew.peer)
+            yield Observation(conn, self.processes.peer)
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(self.url, autocommit=True, cursor_factory=psycopg.RawCursor)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Observation:
+    """Queries about the runs and the WAL."""
+
     conn: psycopg.Connection[tuple[object, ...]]
     peer: Peer
 
     def remaining(self) -> int:
-        """Runs that are not completed."""
+        """The number of runs that are not completed."""
         return int(_number(self.conn, self.peer.remaining))
 
     def wal_bytes(self) -> float:
+        """The bytes of WAL written so far."""
         return _number(self.conn, _WAL)
 
 
 @contextmanager
-def staged(server: Server, peer: Peer) -> Iterator[Stage]:
-    """The peer's tables in a database of their own, which is dropped afterwards."""
+def peer_database(server: Server, peer: Peer) -> Iterator[PeerDatabase]:
+    """The peer's tables in a new database, which is dropped at the end."""
     name = f"peer_{uuid4().hex[:12]}"
     url = urlsplit(server.url)._replace(path=f"/{name}").geturl()
     with tempfile.TemporaryDirectory(prefix="owsuper-peer-") as directory:
-        crew = Crew(peer, url, Path(directory))
+        processes = PeerProcesses(peer, url, Path(directory))
         _execute(server, sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(_quoted(name)))
         try:
-            crew.run("setup")
-            yield Stage(server, name, url, crew)
+            processes.run("setup")
+            yield PeerDatabase(server, name, url, processes)
         finally:
-            crew.close()
+            processes.close()
             _execute(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(_quoted(name)))
 
 
