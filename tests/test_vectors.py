@@ -47,14 +47,14 @@ REFERENCE_ONLY = {
     "control_flow_caught": 1,
     "deadline_passed_completes": 12,
     "parallel_step_and_sleep": 6,
-    "parallel_step_failure_retry": "child/test_semantics.py::"
+    "parallel_step_failure_retry": "child/test_parallel_steps.py::"
     "test_a_retry_waits_for_the_siblings_and_does_not_repeat_them",
-    "parallel_step_failure_terminal": "child/test_semantics.py::"
+    "parallel_step_failure_terminal": "child/test_parallel_steps.py::"
     "test_a_terminal_failure_waits_for_the_siblings_too",
     "signal_to_canceled_run": 14,
     "sleep_restarted_by_other_wait": 3,
-    "step_error_caught_then_sleep": "child/test_semantics.py::"
-    "test_a_failed_step_is_retried_in_a_later_pass_and_never_shows",
+    "step_error_caught_then_sleep": "child/test_failures.py::"
+    "test_a_failed_step_is_retried_in_a_later_execution_and_not_seen_by_user_code",
     "workflow_retry_budget_used_by_wakeups": 7,
 }
 """Recorded histories that are right only there: the weakness that each shows, or a test of ours."""

@@ -14,7 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "from-typescript.md"
 
-SEMANTICS = "tests/child/test_semantics.py"
+FAILURES = "tests/child/test_failures.py"
+PARALLEL_STEPS = "tests/child/test_parallel_steps.py"
+SLEEPING = "tests/child/test_sleeping_and_writing.py"
 CHILDREN = "tests/child/test_children.py"
 SIGNALS = "tests/child/test_signals.py"
 CLAIMS = "tests/db/test_claims.py"
@@ -24,7 +26,7 @@ SHOWN: dict[int, tuple[str, str, str]] = {
     1: (
         "a catch-all around a wait swallows the request to park",
         "a run unwinds by something other than an `Exception`, and the engine keeps its own record",
-        f"{SEMANTICS}::test_swallowing_what_unwinds_the_body_changes_nothing",
+        f"{SLEEPING}::test_swallowing_what_unwinds_the_body_changes_nothing",
     ),
     2: (
         "of two parallel waits one can get lost, and the run sleeps for a year",
@@ -34,7 +36,7 @@ SHOWN: dict[int, tuple[str, str, str]] = {
     3: (
         "a sleep begins anew when another wait ends first",
         "a stored sleep keeps its end",
-        f"{SEMANTICS}::test_of_two_sleeps_the_first_wakes_the_run_and_neither_restarts",
+        f"{PARALLEL_STEPS}::test_of_two_sleeps_the_first_wakes_the_run_and_neither_restarts",
     ),
     4: (
         "a sleep beside a delivered signal makes a worker claim the run again and again",
@@ -49,12 +51,12 @@ SHOWN: dict[int, tuple[str, str, str]] = {
     6: (
         "a step beside a step that fails or waits is executed again",
         "the run waits for the step and stores its result",
-        f"{SEMANTICS}::test_parking_waits_for_the_siblings_and_does_not_repeat_them",
+        f"{PARALLEL_STEPS}::test_parking_waits_for_the_siblings_and_does_not_repeat_them",
     ),
     7: (
         "sleeps, waits and crashes use up the retries of a workflow",
         "only failures of the workflow use up its retries",
-        f"{SEMANTICS}::test_waking_up_does_not_use_up_the_workflows_retry_budget",
+        f"{FAILURES}::test_waking_up_does_not_use_up_the_workflows_retry_budget",
     ),
     8: (
         "workers claim runs that they cannot execute, and delay them",
@@ -100,7 +102,7 @@ SHOWN: dict[int, tuple[str, str, str]] = {
     16: (
         "a result that cannot be stored makes its step run again",
         "the step fails at once; if the database is away, the worker waits",
-        f"{SEMANTICS}::test_a_result_that_cannot_be_stored_fails_the_step_and_is_not_produced_again",
+        f"{FAILURES}::test_a_result_that_cannot_be_stored_fails_the_step_and_is_not_produced_again",
     ),
     17: (
         "meaningless policies are accepted and mean something else",

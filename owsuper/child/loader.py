@@ -23,9 +23,9 @@ _EXAMPLE: Final = "--module app.workflows"
 
 
 class LoadError(Exception):
-    """The application cannot be loaded; see ``LoadFailed`` for the kinds.
+    """The application cannot be loaded. ``LoadFailed`` lists the kinds.
 
-    ``traceback`` starts in the user's code. None where the message says it all.
+    ``traceback`` starts in the user's code. It is None where the message is enough.
     """
 
     def __init__(self, kind: str, message: str, *, traceback: str | None = None) -> None:
@@ -37,7 +37,7 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """All workflows of the modules, and what their OpenWorkflow was given explicitly."""
+    """All workflows of the modules, and the arguments of their OpenWorkflow."""
 
     registry: Registry
     database_url: str | None
@@ -46,13 +46,14 @@ class Application:
 
 
 def load(modules: Sequence[str]) -> Application:
-    """Import ``pkg.mod``, ``pkg.mod:ow`` or ``path/to/file.py`` and collect. Raises LoadError.
+    """Import ``modules`` and collect their workflows. Raises LoadError.
 
-    The working directory is importable.
+    A module is ``pkg.mod``, ``pkg.mod:ow`` or ``path/to/file.py``. The working directory is
+    added to the import path.
     """
     if not modules:
         raise LoadError(
-            "modules", f"No module was named. Say where the workflows are, such as {_EXAMPLE}"
+            "modules", f"No module was named. Name the module with the workflows: {_EXAMPLE}"
         )
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
@@ -65,7 +66,7 @@ def load(modules: Sequence[str]) -> Application:
 
 
 def _instances(spec: str) -> list[OpenWorkflow]:
-    """The OpenWorkflows that ``spec`` names, or that its module holds or registers with."""
+    """Return the OpenWorkflow that ``spec`` names, or all that its module uses."""
     from owsuper.client.app import OpenWorkflow
 
     name, _, attribute = spec.partition(":")
@@ -74,7 +75,7 @@ def _instances(spec: str) -> list[OpenWorkflow]:
         value = _attribute(module, spec, attribute)
         if not isinstance(value, OpenWorkflow):
             raise LoadError(
-                "modules", f"{spec} is {_a(value)}, not an OpenWorkflow: name the instance."
+                "modules", f"{spec} is {_a(value)}, not an OpenWorkflow. Name the instance."
             )
         return [value]
     values = list(vars(module).values())
@@ -95,7 +96,7 @@ def _import(name: str) -> ModuleType:
         if exc.name is not None and (name == exc.name or name.startswith(exc.name + ".")):
             raise LoadError("import", _not_found(name, exc.name)) from exc
         raise LoadError("import", _failed(name, exc), traceback=_user_traceback(exc)) from exc
-    except BaseException as exc:  # SystemExit, too: a script that runs when it is imported
+    except BaseException as exc:  # SystemExit too: the module may be a script
         raise LoadError("import", _failed(name, exc), traceback=_user_traceback(exc)) from exc
 
 
@@ -118,7 +119,7 @@ def _import_file(path: Path) -> ModuleType:
     ):
         return known
     if known is not None or name in sys.stdlib_module_names:
-        name = f"__owsuper_{name}"  # the file shares its name with a module that others need
+        name = f"__owsuper_{name}"  # another module has the name already
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -168,14 +169,14 @@ def _merge(found: Sequence[OpenWorkflow], modules: Sequence[str]) -> Application
 
 
 def _common(setting: str, found: Sequence[OpenWorkflow], named: str) -> str | None:
-    """What those instances were given that say anything; they must agree."""
+    """Return the value that the instances were given. Raises LoadError if they differ."""
     values = {value for each in found if (value := getattr(each.explicit, setting)) is not None}
     if len(values) > 1:
         shown = "" if setting == "database_url" else f" ({', '.join(sorted(values))})"
         raise LoadError(
             "modules",
             f"{named}: the OpenWorkflows disagree about {setting}{shown}. A worker serves one"
-            " of them: name it, such as --module app.workflows:ow",
+            " of them. Name it: --module app.workflows:ow",
         )
     return values.pop() if values else None
 
@@ -183,22 +184,22 @@ def _common(setting: str, found: Sequence[OpenWorkflow], named: str) -> str | No
 def _not_found(name: str, missing: str) -> str:
     part = "" if missing == name else f" (there is no {missing})"
     return (
-        f"There is no module {name}{part}. It was looked for in {Path.cwd()} and where Python"
-        " finds packages; is this the right directory and the right virtual environment?"
+        f"There is no module {name}{part}, neither in {Path.cwd()} nor where Python finds"
+        " packages. Check the directory and the virtual environment."
     )
 
 
 def _failed(name: str, exc: BaseException) -> str:
     if isinstance(exc, SystemExit):
         return (
-            f"{name} called exit while it was imported. Put what a script does when it is run"
-            ' under if __name__ == "__main__".'
+            f"{name} called exit while it was imported. Put the code of a script under"
+            ' if __name__ == "__main__".'
         )
     return f"{name} cannot be imported: {type(exc).__name__}: {exc}"
 
 
 def _user_traceback(exc: BaseException) -> str:
-    """The traceback from the first frame that is neither ours nor the import system's."""
+    """Format the traceback from the first frame of the user's code."""
     first: TracebackType | None = exc.__traceback__
     while first is not None and _is_machinery(first.tb_frame.f_code.co_filename):
         first = first.tb_next

@@ -1,7 +1,7 @@
 """The ``running`` rows of steps, written late: a step that takes a millisecond needs none.
 
-They tell people (and the other language's dashboard) what is going on; nothing is decided by
-them, so they are not waited for and do not go to disk at once.
+The rows show people, and the dashboard of the TypeScript implementation, what is going on.
+Nothing is decided by them, so nothing waits for them and they need not be on disk at once.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from owsuper.db.runs import RunStore
 
 _log = logging.getLogger("owsuper.child")
 
-_LATE: Final = 0.05  # seconds; a row for every shorter step would double the writes
+_LATE: Final = 0.05  # seconds; rows for shorter steps would double the writes
 
 
 class RunningRows:
-    """The steps in flight in this child, and the rows of those that take long."""
+    """The steps under way in this child, and the rows of those that take long."""
 
     def __init__(
         self,
@@ -35,32 +35,32 @@ class RunningRows:
         self._database = database
         self._store = store
         self._threads = threads
-        self._fresh: dict[str, tuple[float, Callable[[], WriteSet]]] = {}
-        self._sweep = Sweep(timers, _LATE / 2, self._look)
+        self._without_row: dict[str, tuple[float, Callable[[], WriteSet]]] = {}
+        self._sweep = Sweep(timers, _LATE / 2, self._write_late)
 
     def began(self, attempt_id: str, describe: Callable[[], WriteSet]) -> None:
-        """A step's function starts; ``describe`` gives its row if it takes long."""
-        self._fresh[attempt_id] = (time.monotonic(), describe)
+        """Note the start of a step's function; ``describe`` returns its row if it takes long."""
+        self._without_row[attempt_id] = (time.monotonic(), describe)
         self._sweep.arm()
 
     def ended(self, attempt_id: str) -> None:
-        """A step's function has ended, so that its row is not needed."""
-        self._fresh.pop(attempt_id, None)
+        """Note the end of a step's function."""
+        self._without_row.pop(attempt_id, None)
 
-    def _look(self) -> bool:
+    def _write_late(self) -> bool:
         before = time.monotonic() - _LATE
         late = [
             (attempt_id, describe)
-            for attempt_id, (since, describe) in list(self._fresh.items())
+            for attempt_id, (since, describe) in list(self._without_row.items())
             if since <= before
         ]
         writes = []
         for attempt_id, describe in late:
-            if self._fresh.pop(attempt_id, None) is not None:
+            if self._without_row.pop(attempt_id, None) is not None:
                 writes.append(describe())
         if writes:
             self._threads.submit(self._write, writes)
-        return bool(self._fresh)
+        return bool(self._without_row)
 
     def _write(self, writes: list[WriteSet]) -> None:
         try:

@@ -1,12 +1,12 @@
 """The template: imports the application once, then forks children on request.
 
-A process that holds a database connection cannot fork safely and one with threads cannot
-either, so children descend from this one, which has neither: it speaks to the supervisor over
-one socket, forks, reaps and reports. It is started afresh (``python -m owsuper.child.template
-FD``), never forked itself. If importing the application leaves threads or sockets behind, it
-begins again as a bare template, and children import for themselves (as with ``--no-preload``).
+A process with a database connection or with threads cannot fork safely. The template has
+neither: it talks to the supervisor over one socket, forks, reaps and reports. It is started as
+a fresh interpreter (``python -m owsuper.child.template FD``) and never forked itself. If
+importing the application leaves threads or sockets behind, the template restarts without the
+application, and every child imports it for itself (as with ``--no-preload``).
 
-When the supervisor is gone the template forks no more and leaves once its children have.
+When the supervisor is gone, the template forks no more, and exits after its children.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _log = logging.getLogger("owsuper.template")
 
 
 class Template:
-    """One generation of code. While ``_application`` is None it is bare."""
+    """One generation of code. ``_application`` is None if children import it themselves."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._frames = FrameBuffer()
-        self._descriptors: deque[int] = deque()  # received, for Forks still to come
+        self._descriptors: deque[int] = deque()  # received, for Fork messages still to come
         self._children: dict[int, int] = {}  # number by pid
         self._application: Application | None = None
         self._supervised = True
@@ -61,13 +61,13 @@ class Template:
         self._wake_writer.setblocking(False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # the wake-up is all we want of it
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's business
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # only the wake-up counts
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor
 
     def run(self) -> ForkedChild | None:
-        """Serve until the supervisor and all children are gone: None.
+        """Serve until the supervisor and all children are gone, and return None.
 
-        Like fork, it returns a second time, in every child: what to live as.
+        In every forked child, return what the child needs.
         """
         while self._supervised or self._children:
             ready = [key.fileobj for key, _ in self._selector.select()]
@@ -75,8 +75,8 @@ class Template:
                 self._reap()
             if self._control in ready:
                 for message in self._receive():
-                    if (born := self._obey(message)) is not None:
-                        return born
+                    if (forked := self._handle(message)) is not None:
+                        return forked
         return None
 
     def _receive(self) -> list[Message]:
@@ -85,14 +85,16 @@ class Template:
         except ConnectionError:
             data, descriptors = b"", []
         for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)  # no process a step starts may hold our pipe
+            os.set_inheritable(
+                descriptor, False
+            )  # a process that a step starts must not inherit it
             self._descriptors.append(descriptor)
         if not data:
             self._supervised = False
             self._selector.unregister(self._control)
         return self._frames.feed(data)
 
-    def _obey(self, message: Message) -> ForkedChild | None:
+    def _handle(self, message: Message) -> ForkedChild | None:
         match message:
             case Load(settings):
                 logs.configure(settings.log_level)
@@ -103,59 +105,60 @@ class Template:
             case Fork():
                 return self._fork(message)
             case _:
-                _log.error("a template is not told %s", type(message).__name__)
+                _log.error("a template cannot use %s", type(message).__name__)
         return None
 
-    def _say(self, message: Message) -> None:
+    def _send(self, message: Message) -> None:
         if self._supervised:
-            with contextlib.suppress(OSError):  # gone: reading will say so
+            with contextlib.suppress(OSError):  # the supervisor is gone: reading notices that
                 self._control.sendall(encode(message))
 
     # --- loading -------------------------------------------------------------------------
 
     def _preload(self, settings: Settings) -> None:
         _set_title(settings)
-        _import_ours()
+        _import_child_modules()
         before = fork.open_sockets()
         try:
             loaded = loader.load(settings.modules)
         except LoadError as exc:
-            self._say(LoadFailed(exc.kind, exc.message, exc.traceback))
+            self._send(LoadFailed(exc.kind, exc.message, exc.traceback))
             return
         left = fork.unforkable(before)
         if left:
-            self._say(_describe(loaded, warnings=(fork.warning(left),)))
-            self._begin_again_bare()
+            self._send(_describe(loaded, warnings=(fork.warning(left),)))
+            self._restart_without_application()
         self._application = loaded
         gc.collect()
-        gc.freeze()  # a collection in a child must not touch, and so copy, what they share
-        self._say(_describe(loaded))
+        gc.freeze()  # a collection in a child must not copy the shared pages
+        self._send(_describe(loaded))
 
-    def _begin_again_bare(self) -> None:
-        """The same process anew: threads and sockets end here, the control socket lives on.
+    def _restart_without_application(self) -> None:
+        """Execute this program anew in the same process, which ends threads and sockets.
 
-        Nothing is lost on it: the supervisor forks only what has said ``Loaded``, and what it
-        says from now on waits in the socket.
+        The control socket stays open. Nothing is lost: the supervisor forks only after
+        ``ApplicationLoaded``, and its next messages wait in the socket.
         """
         os.set_inheritable(self._control.fileno(), True)
         os.execv(sys.executable, sys.orig_argv)
 
     def _probe(self, settings: Settings) -> None:
-        """Let a process of its own import and answer, so that nothing of it is left in here.
+        """Import the application in a process of its own, which answers the supervisor.
 
-        Its end is reported: it may die without an answer.
+        Nothing of the import is left in the template. The end of the process is reported as
+        well, because the process may die without an answer.
         """
         _set_title(settings)
         pid = os.fork()
         if pid:
             self._children[pid] = PROBE
             return
-        self._settle_in()
+        self._reset_after_fork()
         try:
             answer: Message = _describe(loader.load(settings.modules))
         except LoadError as exc:
             answer = LoadFailed(exc.kind, exc.message, exc.traceback)
-        self._say(answer)
+        self._send(answer)
         _flush()
         os._exit(0)
 
@@ -165,7 +168,7 @@ class Template:
         pipe_fd, flight_fd = self._descriptors.popleft(), self._descriptors.popleft()
         if self._application is None:
             _set_title(fork.settings)
-            _import_ours()
+            _import_child_modules()
         _flush()
         try:
             pid = os.fork()
@@ -173,25 +176,25 @@ class Template:
             _log.error("child %d cannot be forked: %s", fork.child, exc)
             pid = None
         if pid == 0:
-            self._settle_in()
+            self._reset_after_fork()
             self._control.close()
             return ForkedChild(fork, socket.socket(fileno=pipe_fd), flight_fd, self._application)
-        os.close(pipe_fd)  # if nobody holds this end, the supervisor sees it
+        os.close(pipe_fd)  # the supervisor reads EOF when no process holds this end
         os.close(flight_fd)
         if pid is not None:
             self._children[pid] = fork.child
-            self._say(Forked(fork.child, pid))
+            self._send(Forked(fork.child, pid))
         return None
 
-    def _settle_in(self) -> None:
-        """In a new process: let go of what is the template's, reset what must differ."""
+    def _reset_after_fork(self) -> None:
+        """In a forked process: close what belongs to the template, reset what must differ."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._selector.close()
         self._wake_reader.close()
         self._wake_writer.close()
-        while self._descriptors:  # of siblings that are announced but not yet forked
+        while self._descriptors:  # of children that are announced but not yet forked
             os.close(self._descriptors.popleft())
         fork.reseed()
 
@@ -203,7 +206,7 @@ class Template:
             reaped, status, usage = os.wait4(pid, os.WNOHANG)
             if reaped:
                 child = self._children.pop(pid)
-                self._say(Exited(child, pid, status, _kilobytes(usage.ru_maxrss)))
+                self._send(Exited(child, pid, status, _kilobytes(usage.ru_maxrss)))
 
 
 def _describe(loaded: Application, *, warnings: tuple[str, ...] = ()) -> ApplicationLoaded:
@@ -217,12 +220,12 @@ def _describe(loaded: Application, *, warnings: tuple[str, ...] = ()) -> Applica
 
 
 def _set_title(settings: Settings) -> None:
-    bare = "" if settings.preload else " (not preloaded)"
-    setproctitle(f"owsuper: template {' '.join(settings.modules)}{bare}")
+    suffix = "" if settings.preload else " (not preloaded)"
+    setproctitle(f"owsuper: template {' '.join(settings.modules)}{suffix}")
 
 
-def _import_ours() -> None:
-    """Import what every child needs before forking, so that they share it."""
+def _import_child_modules() -> None:
+    """Import what every child needs before the fork, so that children share its memory."""
     import owsuper.child.main  # noqa: F401
 
 
@@ -231,19 +234,19 @@ def _kilobytes(max_rss: int) -> int:
 
 
 def _flush() -> None:
-    """What is buffered would be written once by each process."""
+    """Write what is buffered, which every forked process would write once more."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
 
 
 def main() -> int:
-    """Entry of a fresh interpreter: ``FD`` is the control socket."""
+    """Run the template in a fresh interpreter. The argument is the control socket's number."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    born = Template(control).run()
-    if born is not None:
-        run_child(born)
+    forked = Template(control).run()
+    if forked is not None:
+        run_child(forked)
     return 0
 
 

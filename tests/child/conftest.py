@@ -1,4 +1,4 @@
-"""A child's engine without its process: passes are executed one at a time, on real Postgres."""
+"""A child's engine without its process: executions one at a time, on real Postgres."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class EventLoopThread:
 
 
 class Engine:
-    """Starts runs of one application and executes them pass by pass."""
+    """Starts runs of one application and executes them, one execution at a time."""
 
     def __init__(self, url: str, schema: str, conn: psycopg.Connection) -> None:
         self.ow = OpenWorkflow(url, schema=schema)
@@ -86,7 +86,7 @@ class Engine:
         return run_id
 
     def claim(self, run_id: str, worker_id: str | None = None) -> ClaimedRun:
-        """Wait until the run is due, and claim it; only this test wants it."""
+        """Wait until the run is due, and claim it; no other worker does."""
         while True:
             row = self.conn.execute(
                 f"""UPDATE "{self.schema}".workflow_runs
@@ -122,7 +122,7 @@ class Engine:
         )
 
     def execute_once(self, run_id: str, claimed: ClaimedRun | None = None) -> Ended:
-        """Claim the run when it is due and execute one pass of it."""
+        """Claim the run when it is due and execute it until it leaves the process."""
         run = claimed or self.claim(run_id)
         workflow = self.executor.workflow_of(run)
         if not workflow.is_async:
@@ -139,7 +139,7 @@ class Engine:
         return ended.result()
 
     def finish(self, run_id: str) -> dict[str, Any]:
-        """Execute passes until the run ends; its row."""
+        """Execute the run until it ends; return its row."""
         while self.execute_once(run_id).outcome not in ("completed", "failed"):
             pass
         return self.row(run_id)
@@ -151,7 +151,7 @@ class Engine:
         return self._rows("step_attempts", "workflow_run_id", run_id)
 
     def statuses(self, run_id: str) -> list[tuple[str, str]]:
-        """Name and status of each step attempt, oldest first."""
+        """Return the name and status of each step attempt, oldest first."""
         return [(row["step_name"], row["status"]) for row in self.steps(run_id)]
 
     def _rows(self, table: str, column: str, value: str) -> list[dict[str, Any]]:
@@ -178,3 +178,36 @@ def engine(database_url: str, schema: str, conn: psycopg.Connection) -> Iterator
     engine = Engine(database_url, schema, conn)
     yield engine
     engine.close()
+
+
+class Calls:
+    """Step functions that count their calls."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def __call__(self, name: str, *outcomes: Any) -> Callable[[], Any]:
+        """Return a function that returns or raises ``outcomes`` in turn, and repeats the last."""
+        left = list(outcomes or [name.upper()])
+
+        def function() -> Any:
+            self.made.append(name)
+            outcome = left.pop(0) if len(left) > 1 else left[0]
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+
+        return function
+
+    def asynchronous(self, name: str, *outcomes: Any) -> Callable[[], Any]:
+        call = self(name, *outcomes)
+
+        async def function() -> Any:
+            return call()
+
+        return function
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()

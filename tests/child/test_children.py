@@ -1,4 +1,4 @@
-"""Child workflows, sync and async: the passes of a parent and of its children, one at a time."""
+"""Child runs, sync and async: the executions of a parent and of its child runs, in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deadlines that come while code executes: who is told, when, and what becomes of the run."""
+"""Deadlines that come while code executes: what is stopped, when, and how the run ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from owsuper.core.retry import DEADLINE_ERROR
 from tests.child.conftest import Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
-# --- who is told, and when -------------------------------------------------------------------
+# --- when an execution is stopped ------------------------------------------------------------
 
 
 @dataclass
@@ -128,7 +128,7 @@ def test_without_a_deadline_no_call_is_scheduled(clock: Clock, deadlines: Any) -
     assert clock.scheduled == []
 
 
-# --- what becomes of the run -----------------------------------------------------------------
+# --- how the run ends ------------------------------------------------------------------------
 
 
 def start(engine: Engine, *, deadline_in: float) -> str:
@@ -247,9 +247,7 @@ class TestAsyncOnly:
             try:
                 await asyncio.Event().wait()
             finally:
-                engine.executor.executions[
-                    claimed.worker_id
-                ].abandon()  # told twice, cancelled once
+                engine.executor.executions[claimed.worker_id].abandon()  # a second reason to stop
                 await asyncio.sleep(1.3)
                 cleaned.append(name)
 

@@ -14,7 +14,7 @@ from tests.child.sync_and_async import AsWorkflow, sync_and_async
 UNREACHED = "recorded steps that this code never reached"
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the log says of steps that were not reached."""
     return [each.message for each in caplog.records if each.message.startswith(UNREACHED)]
 
@@ -86,7 +86,7 @@ class TestUnreachedSteps:
         row = engine.finish(run_id)
 
         assert (row["output"], row["attempts"]) == ("done", 2)
-        assert told(caplog) == [
+        assert warnings(caplog) == [
             f"{UNREACHED}: b, c; was the workflow changed while runs were under way?"
         ]
         (record,) = (each for each in caplog.records if each.message.startswith(UNREACHED))
@@ -108,8 +108,8 @@ class TestUnreachedSteps:
             assert engine.execute_once(run_id).outcome == "parked"
             engine.conn.execute(f'UPDATE "{engine.schema}".workflow_runs SET available_at = now()')
 
-        assert len(told(caplog)) == 1
-        assert f"{UNREACHED}: old, older;" in told(caplog)[0]
+        assert len(warnings(caplog)) == 1
+        assert f"{UNREACHED}: old, older;" in warnings(caplog)[0]
 
     def test_of_many_the_first_are_named(
         self, engine: Engine, as_workflow: AsWorkflow, caplog: pytest.LogCaptureFixture
@@ -122,7 +122,7 @@ class TestUnreachedSteps:
         engine.workflow(as_workflow(body))
         engine.finish(engine.start())
 
-        [message] = told(caplog)
+        [message] = warnings(caplog)
         assert message.count("old") == 10
         assert " and 15 more; " in message
 
@@ -148,4 +148,4 @@ class TestUnreachedSteps:
         engine.workflow(as_workflow(body))
         row = engine.finish(engine.start())
         assert (row["output"], row["attempts"]) == ([1, 1], 4)
-        assert told(caplog) == []
+        assert warnings(caplog) == []

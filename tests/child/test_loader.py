@@ -118,7 +118,7 @@ def test_a_module_that_does_not_exist_needs_no_traceback(tmp_path: Path) -> None
 
 def test_a_submodule_that_does_not_exist_is_named(write: Write) -> None:
     write("app/__init__.py", "")
-    assert "There is no module app.flows." in refused("app.flows").message
+    assert "There is no module app.flows," in refused("app.flows").message
 
 
 def test_a_file_that_does_not_exist(tmp_path: Path) -> None:

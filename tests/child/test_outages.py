@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,10 +20,21 @@ both_halves = pytest.mark.parametrize("lose", [Proxy.lose_answer, Proxy.lose_req
 
 @pytest.fixture
 def engine(proxy: Proxy, schema: str, conn: psycopg.Connection) -> Iterator[Engine]:
-    """As elsewhere, but its writes pass through the proxy; the test's own queries do not."""
+    """The usual engine behind the proxy; the test's own queries do not use the proxy."""
     engine = Engine(proxy.url, schema, conn)
     yield engine
     engine.close()
+
+
+def restore_once_noticed(engine: Engine, proxy: Proxy) -> None:
+    """Restore the network when the engine has noticed the outage."""
+    log_away = engine.database.log_away
+
+    def noticed(exc: Exception) -> None:
+        log_away(exc)
+        proxy.restore()
+
+    engine.database.log_away = noticed  # type: ignore[method-assign]
 
 
 @sync_and_async
@@ -36,7 +46,7 @@ def test_results_outlive_an_outage_and_no_step_runs_twice(
     def cut() -> str:
         made.append("cut")
         proxy.cut()
-        threading.Timer(0.5, proxy.restore).start()
+        restore_once_noticed(engine, proxy)
         return "C"
 
     def after() -> str:
@@ -191,16 +201,13 @@ def test_no_step_begins_before_a_result_whose_wait_was_cancelled_is_durable(
 ) -> None:
     seen: list[list[tuple[str, str]]] = []
 
-    def cut() -> None:
-        proxy.cut()
-        threading.Timer(0.5, proxy.restore).start()
-
     async def body(step: AsyncStep, input: None) -> None:
-        await step.run("first", cut)
+        await step.run("first", proxy.cut)
         try:
             async with asyncio.timeout(0.05):
                 await step.run("second", lambda: None)
         except TimeoutError:
+            proxy.restore()
             await step.run("third", lambda: seen.append(engine.statuses(run_id)))
 
     engine.workflow(body)

@@ -1,4 +1,4 @@
-"""Passes over runs and steps whose times lie beyond what datetime can hold."""
+"""Executions of runs and steps whose times lie beyond what datetime can hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passes over JSON that jsonb can hold and Python cannot."""
+"""Executions of runs with JSON that jsonb can hold and Python cannot."""
 
 from __future__ import annotations
 

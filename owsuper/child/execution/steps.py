@@ -1,4 +1,4 @@
-"""From what user code asked for to the step that it is: checked, named and ready to go."""
+"""From the request of user code to a step: checked, named and ready to be performed."""
 
 from __future__ import annotations
 
@@ -38,42 +38,39 @@ from owsuper.workflow.input import encode_input, identify
 
 _ONCE: Final = RetryPolicy(maximum_attempts=1)
 
-_known: WeakKeyDictionary[Callable[..., Any], Any] = WeakKeyDictionary()
+_return_types: WeakKeyDictionary[Callable[..., Any], Any] = WeakKeyDictionary()
 """The type that each function is annotated to return."""
 
 
 def generator_of(execution: Execution, request: Request) -> tuple[str, StepGenerator]:
-    """How user code spelled ``request``, and the protocol of the step that it is.
+    """Return how user code spelled ``request``, and the generator of its step.
 
-    Raises StepUsageError, ConfigurationError, NotSerializable.
+    Raises StepUsageError, ConfigurationError or NotSerializable.
     """
     match request:
-        case FunctionCall():
-            return f"step.run({request.name!r})", function_step(
-                execution, _function(execution, request)
-            )
+        case FunctionCall(name):
+            steps = function_step(execution, _function_step(execution, request))
+            return f"step.run({name!r})", steps
         case Sleep(name, duration):
-            asleep = sleep_step(
-                execution, execution.step_key(name), partial(milliseconds, duration)
-            )
-            return f"step.sleep({name!r})", asleep
+            duration_ms = partial(milliseconds, duration)
+            steps = sleep_step(execution, execution.step_key(name), duration_ms)
+            return f"step.sleep({name!r})", steps
         case SleepUntil(name, when):
-            at = _moment(when, f"Step {name!r}: when")
-            asleep = sleep_step(execution, execution.step_key(name), partial(milliseconds, 0), at)
-            return f"step.sleep_until({name!r})", asleep
+            at = _aware_utc(when, f"Step {name!r}: when")
+            steps = sleep_step(execution, execution.step_key(name), partial(milliseconds, 0), at)
+            return f"step.sleep_until({name!r})", steps
         case ChildRunCall():
-            child = _child(execution, request)
-            return f"step.run_workflow({child.key!r})", child_run_step(execution, child)
+            child_run = _child_run_step(execution, request)
+            return f"step.run_workflow({child_run.key!r})", child_run_step(execution, child_run)
         case SignalWait(signal):
-            return f"step.wait_for_signal({signal!r})", signal_step(
-                execution, _wait(execution, request)
-            )
+            steps = signal_step(execution, _signal_step(execution, request))
+            return f"step.wait_for_signal({signal!r})", steps
         case SignalSend(signal):
-            sending = function_step(execution, _sending(execution, request))
-            return f"step.send_signal({signal!r})", _reached(sending)
+            steps = function_step(execution, _signal_send_step(execution, request))
+            return f"step.send_signal({signal!r})", _reached_runs(steps)
 
 
-def _function(execution: Execution, call: FunctionCall) -> FunctionStep:
+def _function_step(execution: Execution, call: FunctionCall) -> FunctionStep:
     name, fn, retry = call.name, call.fn, call.retry
     if not callable(fn):
         raise StepUsageError(
@@ -89,12 +86,12 @@ def _function(execution: Execution, call: FunctionCall) -> FunctionStep:
     return FunctionStep(key, function, retry or STEP_DEFAULT, _result_type(name, fn, call.type))
 
 
-def _child(execution: Execution, call: ChildRunCall) -> ChildRunStep:
+def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
     workflow, input, name, type = call.workflow, call.input, call.name, call.type
     if not isinstance(workflow, (Startable, str)):
         raise StepUsageError(
-            f"A child must be a workflow or the name of one, not {workflow!r:.60}. A function is"
-            " called by step.run()."
+            "step.run_workflow() takes a workflow or the name of one, not"
+            f" {workflow!r:.60}. To call a function, use step.run()."
         )
     target, version = identify(workflow, call.version)
     if isinstance(workflow, Startable) and type is None:
@@ -102,7 +99,7 @@ def _child(execution: Execution, call: ChildRunCall) -> ChildRunStep:
     elif type is not None:
         codec.check_type(type, f"Child workflow {target!r}: type={type!r}", stored=True)
 
-    try:  # now, since user code may change it before the step begins
+    try:  # now, because user code may change the input before the step begins
         raw, wrong = encode_input(workflow, input, "input"), None
     except DataError as error:
         raw, wrong = None, error
@@ -116,7 +113,7 @@ def _child(execution: Execution, call: ChildRunCall) -> ChildRunStep:
     return ChildRunStep(key, _until(call.timeout), prepare, type)
 
 
-def _wait(execution: Execution, call: SignalWait) -> SignalStep:
+def _signal_step(execution: Execution, call: SignalWait) -> SignalStep:
     signal, name, type = call.signal, call.name, call.type
     check_signal(signal)
     if type is not None:
@@ -125,7 +122,7 @@ def _wait(execution: Execution, call: SignalWait) -> SignalStep:
     return SignalStep(key, signal, _until(call.timeout), type)
 
 
-def _sending(execution: Execution, call: SignalSend) -> FunctionStep:
+def _signal_send_step(execution: Execution, call: SignalSend) -> FunctionStep:
     signal, name = call.signal, call.name
     check_signal(signal)
     raw = codec.encode(call.data, path="data", owner=f"signal {signal!r}")
@@ -142,14 +139,14 @@ def _send(
     return {"workflowRunIds": related_runs.send(run_id, key, signal, raw, buffer)}
 
 
-def _reached(sending: StepGenerator) -> StepGenerator:
-    """The ids of the runs that a signal reached, of what is stored of its step."""
-    output = yield from sending
+def _reached_runs(steps: StepGenerator) -> StepGenerator:
+    """Turn the stored output of a sending step into the ids of the runs that it reached."""
+    output = yield from steps
     return list(output["workflowRunIds"]) if isinstance(output, dict) else []
 
 
-def _moment(when: Any, parameter: str) -> datetime:
-    """``when`` in UTC. Raises ConfigurationError unless ``when`` is an aware datetime."""
+def _aware_utc(when: Any, parameter: str) -> datetime:
+    """Return ``when`` in UTC. Raises ConfigurationError unless ``when`` is aware."""
     if not isinstance(when, datetime) or when.utcoffset() is None:
         raise ConfigurationError(
             f"{parameter}: expected an aware datetime, such as"
@@ -159,13 +156,13 @@ def _moment(when: Any, parameter: str) -> datetime:
 
 
 def _until(timeout: Any) -> Callable[[datetime], datetime]:
-    """When a wait that begins at some time ends: after a year, unless ``timeout`` says else."""
+    """Return a function from the start of a wait to its end: a year later without ``timeout``."""
 
     def until(now: datetime) -> datetime:
         if timeout is None:
             return add_years(now, 1)
         if isinstance(timeout, datetime):
-            return _moment(timeout, "timeout")
+            return _aware_utc(timeout, "timeout")
         try:
             ms = milliseconds(timeout)
         except InvalidDuration as error:
@@ -178,13 +175,13 @@ def _until(timeout: Any) -> Callable[[datetime], datetime]:
 
 
 def _result_type(step: str, fn: Callable[..., Any], given: Any) -> Any:
-    """The type of the step's result: as ``given``, else as ``fn`` is annotated to return.
+    """Return the type of the step's result: ``given``, or what ``fn`` is annotated to return.
 
-    None where there is no annotation, or none that can be resolved: plain JSON. For an
-    ``async def`` it is the type of the awaited value, as annotations are.
+    Returns None, for plain JSON, without an annotation that can be resolved. The type of an
+    ``async def`` is that of the awaited value.
 
-    Raises ConfigurationError for a type that JSON cannot be converted to: now, because once
-    the function has run it would be too late.
+    Raises ConfigurationError for a type that JSON cannot be converted to. Once the function has
+    run it would be too late for that.
     """
     if given is not None:
         codec.check_type(given, f"Step {step!r}: type={given!r}", stored=True)
@@ -193,18 +190,18 @@ def _result_type(step: str, fn: Callable[..., Any], given: Any) -> Any:
         fn = fn.func
     if "return" not in getattr(fn, "__annotations__", {}):
         return None
-    function = getattr(fn, "__func__", fn)  # bound methods are made anew at every access
+    function = getattr(fn, "__func__", fn)  # every access makes a new bound method
     with suppress(KeyError, TypeError):
-        return _known[function]
+        return _return_types[function]
     try:
         hint = get_type_hints(function).get("return")
-    except Exception:  # annotations may name what exists only for a type checker
+    except Exception:  # an annotation may name something that only type checkers see
         hint = None
     codec.check_type(
         hint, f"Step {step!r}: what {_qualified_name(function)} is annotated to return", stored=True
     )
-    with suppress(TypeError):  # not every callable can be referred to weakly
-        _known[function] = hint
+    with suppress(TypeError):  # some callables do not support weak references
+        _return_types[function] = hint
     return hint
 
 
