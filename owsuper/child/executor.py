@@ -26,7 +26,7 @@ from owsuper.core.model import (
 )
 from owsuper.core.replay import Replay
 from owsuper.core.retry import WORKFLOW_DEFAULT, no_retry_reason
-from owsuper.core.steps.effects import Threw, Value
+from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.unwind import Unwind
 from owsuper.errors import DataError, StepFailed
 from owsuper.ids import Ids
@@ -52,11 +52,11 @@ LOST: Final = Ended("lost")
 
 @dataclass(frozen=True, slots=True)
 class LoadedExecution:
-    """What an execution starts from. ``input`` is Threw if it does not fit the declared type."""
+    """The start of an execution. ``input`` is CallError if it does not fit the declared type."""
 
     history: list[RecordedAttempt]
     failures: int
-    input: Value | Threw
+    input: CallResult | CallError
 
 
 class Executor:
@@ -106,15 +106,15 @@ class Executor:
         self._services.deadlines.watch(execution)
         try:
             arguments = _arguments(workflow, loaded, execution)
-            end: Value | Threw | Raised
+            end: CallResult | CallError | Raised
             if isinstance(arguments, Raised):
                 end = arguments
             else:
-                called: Value | Threw
+                called: CallResult | CallError
                 called = yield partial(execution.run_body, workflow.fn, arguments)
                 execution.exit_if_forked(called)
                 end = called
-            yield partial(execution.join, isinstance(end, Value))
+            yield partial(execution.join, isinstance(end, CallResult))
             outcome = execution.decided_outcome
             if outcome is None:
                 outcome = execution.replay.finish(_judged(end, workflow), execution.now())
@@ -161,36 +161,38 @@ class Executor:
         )
 
 
-def _converted(workflow: Workflow[Any, Any], raw: bytes | None) -> Value | Threw:
+def _converted(workflow: Workflow[Any, Any], raw: bytes | None) -> CallResult | CallError:
     """Return the input in the type that the workflow declares."""
     if not workflow.takes_input:
-        return Value(None)
+        return CallResult(None)
     try:
         owner = str(workflow)
         value = codec.decode(raw, path="input", owner=owner)
-        return Value(codec.convert(value, workflow.input_type, path="input", owner=owner))
+        return CallResult(codec.convert(value, workflow.input_type, path="input", owner=owner))
     except DataError as exc:
-        return Threw(exc)
+        return CallError(exc)
 
 
 def _arguments(
     workflow: Workflow[Any, Any], loaded: LoadedExecution, execution: Execution
 ) -> tuple[Any, ...] | Raised:
     """Return the arguments of the workflow function, or why it must not be called."""
-    if (over := execution.replay.overrun()) is not None:
-        return Raised(StoredError.from_exception(execution.exceed(over)), final=True)
-    if isinstance(loaded.input, Threw):  # it will not fit the next time either
+    if (over := execution.replay.limit_exceeded()) is not None:
+        return Raised(StoredError.from_exception(execution.limit_error(over)), final=True)
+    if isinstance(loaded.input, CallError):  # it will not fit the next time either
         return Raised(StoredError.from_exception(loaded.input.exception), final=True)
     step = execution.step()
     return (step, loaded.input.value) if workflow.takes_input else (step,)
 
 
-def _judged(end: Value | Threw | Raised, workflow: Workflow[Any, Any]) -> Returned | Raised:
+def _judged(
+    end: CallResult | CallError | Raised, workflow: Workflow[Any, Any]
+) -> Returned | Raised:
     """Turn the end of user code into what the replay decides by."""
     match end:
         case Raised():
             return end
-        case Value(value):
+        case CallResult(value):
             try:
                 encoded = codec.encode(value, path="result")
                 # Clients convert the result, so a result that does not fit fails the run here.
@@ -199,7 +201,7 @@ def _judged(end: Value | Threw | Raised, workflow: Workflow[Any, Any]) -> Return
                 return Returned(encoded)
             except DataError as exc:
                 return Raised(StoredError.from_exception(exc), final=True)
-        case Threw(exc):
+        case CallError(exc):
             failed = _step_failure(exc)
             if failed is not None:
                 return Raised(failed.error, final=True)

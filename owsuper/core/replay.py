@@ -1,8 +1,8 @@
-"""Replay: the history of a run in, decisions about its steps and its end out.
+"""Turns the history of a run into decisions about its steps and its outcome.
 
-One Replay serves one execution of the workflow function. It sees no user code, no clock and no
-database: the caller passes the time and performs the decisions. The same history and the same
-calls at the same times give the same decisions.
+It calls no user code, reads no clock and does no I/O: the caller passes the time in and performs
+the decisions. One Replay serves one execution of the workflow function. The same history and the
+same calls at the same times give the same decisions.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ LARGEST_STEP_LIMIT: Final = 1_000_000
 
 def check_step_limit(value: Any) -> int:
     """Return ``value`` if it is a valid step limit. Raises ConfigurationError."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or not 1 <= value <= LARGEST_STEP_LIMIT:
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    if not is_int or not 1 <= value <= LARGEST_STEP_LIMIT:
         raise ConfigurationError(
             f"step_limit: {value!r:.60} must be a whole number from 1 to {LARGEST_STEP_LIMIT:,}"
         )
@@ -95,7 +95,7 @@ class Replay:
         self._in_flight: set[str] = set()
         """The keys of attempts that this execution has begun and not recorded yet."""
 
-    def key(self, name: str) -> str:
+    def next_key(self, name: str) -> str:
         """Return the key of the next step named ``name``; keys depend on the order of calls."""
         return self._names.resolve(name)
 
@@ -117,8 +117,8 @@ class Replay:
         """Whether this execution has called a step that no earlier execution recorded."""
         return any(key not in self._recorded for key in self._names)
 
-    def overrun(self) -> OverLimit | None:
-        """Return the excess if the history alone exceeds the step limit, else None.
+    def limit_exceeded(self) -> OverLimit | None:
+        """Return OverLimit if the history alone exceeds the step limit, else None.
 
         The history need not be complete then.
         """
@@ -127,14 +127,14 @@ class Replay:
 
     # --- function steps ---------------------------------------------------------------------
 
-    def function(
+    def decide_function(
         self,
         key: str,
         policy: RetryPolicy,
         now: datetime,
         kind: StepKind = StepKind.FUNCTION,
     ) -> Recall | Execute | Wait | Reject | OverLimit | Diverged:
-        """Decide about a step that calls a function or sends a signal."""
+        """Decide what to do with a step that calls a function or sends a signal."""
         if diverged := self.check_kind(key, kind):
             return diverged
         done = self._history.completed.get(key)
@@ -152,7 +152,7 @@ class Replay:
                 return Reject(error)
             if due > now:
                 return Wait(due, error=error)
-        if over := self._limit_reached():
+        if over := self._at_limit():
             return over
         self._in_flight.add(key)
         row = self._history.running.get(key)
@@ -192,16 +192,16 @@ class Replay:
         began = self._history.running.get(write.step_name)
         return began.answer if began is not None and began.id == write.attempt_id else None
 
-    def _limit_reached(self) -> OverLimit | None:
+    def _at_limit(self) -> OverLimit | None:
         count = self._history.counted + len(self._in_flight)
         return OverLimit(self._limit, count) if count >= self._limit else None
 
     # --- sleeps -----------------------------------------------------------------------------
 
-    def sleep(
+    def decide_sleep(
         self, key: str, duration_ms: Callable[[], float], now: datetime, at: datetime | None = None
     ) -> Recall | Wait | Elapsed | OverLimit | Diverged:
-        """Decide about a sleep of ``duration_ms()`` milliseconds, or until ``at``.
+        """Decide what to do with a sleep of ``duration_ms()`` milliseconds, or until ``at``.
 
         ``duration_ms`` is called only when the sleep begins: a recorded sleep never restarts. With
         ``at``, the duration is ignored.
@@ -224,7 +224,7 @@ class Replay:
                 context=row.context,
             )
             return Elapsed(replace(began, status=StepStatus.COMPLETED, finished_at=now))
-        if over := self._limit_reached():
+        if over := self._at_limit():
             return over
         # Stored times have whole milliseconds, and rounding must not make a sleep shorter.
         until = add_ms(ceil_ms(now), duration_ms()) if at is None else ceil_ms(at)
@@ -236,10 +236,10 @@ class Replay:
 
     # --- waits for an answer ----------------------------------------------------------------
 
-    def awaited(
+    def decide_wait(
         self, key: str, kind: StepKind
     ) -> Recall | Reject | Await | Begin | OverLimit | Diverged:
-        """Decide about a wait for a child run or a signal."""
+        """Decide what to do with a wait for a child run or a signal."""
         if diverged := self.check_kind(key, kind):
             return diverged
         done = self._history.completed.get(key)
@@ -250,9 +250,9 @@ class Replay:
         row = self._history.running.get(key)
         if row is not None and row.kind == kind:
             return Await(row)
-        return self._limit_reached() or Begin(self._new_id())
+        return self._at_limit() or Begin(self._new_id())
 
-    def answered(self, key: str, answer: ChildRunState | DeliveredSignal | None) -> None:
+    def add_answer(self, key: str, answer: ChildRunState | DeliveredSignal | None) -> None:
         """Add an answer that was read to the recorded wait; None changes nothing."""
         row = self._history.running[key]
         self._history.running[key] = replace(row, answer=answer or row.answer)
@@ -266,9 +266,9 @@ class Replay:
                 return key
         return None
 
-    # --- the end of an execution ------------------------------------------------------------
+    # --- the outcome of an execution ------------------------------------------------------------
 
-    def suspend(self, waits: Sequence[Wait]) -> Outcome:
+    def outcome_of_waits(self, waits: Sequence[Wait]) -> Outcome:
         """Return how to release a run whose branches all wait: until the first one is due."""
         earliest = min(waits, key=lambda wait: wait.until)
         only_retries = all(wait.error is not None for wait in waits)
@@ -285,6 +285,7 @@ class Replay:
         if isinstance(end, Returned):
             return Complete(end.output_json)
         error = replace(end.error, final=False)  # ``final`` is about steps, not runs
+        # WORKFLOW_DEFAULT allows one attempt: a final error is not retried.
         policy = WORKFLOW_DEFAULT if end.final else self._policy
         failures = self._failures + 1
         seed = f"{self._run_id}:{failures}"

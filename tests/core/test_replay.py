@@ -78,43 +78,45 @@ def sleeping(until: str, **given: Any) -> RecordedAttempt:
 
 class TestFunctionSteps:
     def test_a_new_step_is_executed(self) -> None:
-        assert replay().function("charge", STEP_DEFAULT, NOW) == Execute("attempt-1", 1)
+        assert replay().decide_function("charge", STEP_DEFAULT, NOW) == Execute("attempt-1", 1)
 
     def test_a_completed_step_is_recalled(self) -> None:
         memory = replay(row(StepStatus.COMPLETED, output={"paid": 7}))
-        assert memory.function("charge", STEP_DEFAULT, NOW) == Recall({"paid": 7})
+        assert memory.decide_function("charge", STEP_DEFAULT, NOW) == Recall({"paid": 7})
 
     def test_an_attempt_that_a_crash_interrupted_is_executed_again(self) -> None:
         memory = replay(row(StepStatus.RUNNING))
-        assert memory.function("charge", STEP_DEFAULT, NOW) == Execute("attempt-1", 1)
+        assert memory.decide_function("charge", STEP_DEFAULT, NOW) == Execute("attempt-1", 1)
 
     def test_a_failed_step_waits_for_its_pause_after_the_stored_failure(self) -> None:
         memory = replay(row(StepStatus.FAILED))
 
-        early = memory.function("charge", STEP_DEFAULT, NOW + seconds(0.4))
-        due = memory.function("charge", STEP_DEFAULT, NOW + seconds(1))
+        early = memory.decide_function("charge", STEP_DEFAULT, NOW + seconds(0.4))
+        due = memory.decide_function("charge", STEP_DEFAULT, NOW + seconds(1))
 
         assert early == Wait(NOW + seconds(1), error=StoredError("no"))
         assert due == Execute("attempt-1", 2)
 
     def test_an_exhausted_step_is_rejected_without_running(self) -> None:
         memory = replay(row(StepStatus.FAILED))
-        assert memory.function("charge", ONCE, NOW) == Reject(StoredError("no"))
+        assert memory.decide_function("charge", ONCE, NOW) == Reject(StoredError("no"))
 
     def test_a_failure_marked_final_is_rejected_whatever_the_policy(self) -> None:
         memory = replay(row(StepStatus.FAILED, error={"message": "no", "final": True}))
-        assert memory.function("charge", STEP_DEFAULT, NOW) == Reject(StoredError("no", final=True))
+        assert memory.decide_function("charge", STEP_DEFAULT, NOW) == Reject(
+            StoredError("no", final=True)
+        )
 
     def test_a_retry_after_the_deadline_rejects_the_step(self) -> None:
         memory = replay(row(StepStatus.FAILED), deadline=NOW + seconds(0.5))
-        assert isinstance(memory.function("charge", STEP_DEFAULT, NOW), Reject)
+        assert isinstance(memory.decide_function("charge", STEP_DEFAULT, NOW), Reject)
 
     def test_jitter_makes_the_same_retry_due_at_the_same_time_in_every_process(self) -> None:
         jittery = RetryPolicy(initial_interval="10s", jitter=0.5)
 
         def due(attempt_id: str) -> datetime:
             memory = replay(row(StepStatus.FAILED, id=attempt_id))
-            decision = memory.function("charge", jittery, NOW)
+            decision = memory.decide_function("charge", jittery, NOW)
             assert isinstance(decision, Wait)
             return decision.until
 
@@ -127,25 +129,25 @@ class TestFunctionSteps:
         memory.record(
             StepWrite("a", "charge", StepKind.FUNCTION, StepStatus.COMPLETED, NOW, NOW), {"x": 1}
         )
-        assert memory.function("charge", STEP_DEFAULT, NOW) == Recall({"x": 1})
+        assert memory.decide_function("charge", STEP_DEFAULT, NOW) == Recall({"x": 1})
 
     def test_one_attempt_more_than_the_limit_is_refused(self) -> None:
         memory = replay(row(StepStatus.COMPLETED, key="a"), row(StepStatus.FAILED), limit=2)
-        assert memory.function("new", STEP_DEFAULT, NOW) == OverLimit(2, 2)
-        assert memory.function("a", STEP_DEFAULT, NOW) == Recall(None)
+        assert memory.decide_function("new", STEP_DEFAULT, NOW) == OverLimit(2, 2)
+        assert memory.decide_function("a", STEP_DEFAULT, NOW) == Recall(None)
 
     def test_attempts_in_flight_count_towards_the_limit(self) -> None:
         memory = replay(limit=2)
-        assert isinstance(memory.function("a", STEP_DEFAULT, NOW), Execute)
-        assert isinstance(memory.function("b", STEP_DEFAULT, NOW), Execute)
-        assert memory.function("c", STEP_DEFAULT, NOW) == OverLimit(2, 2)
+        assert isinstance(memory.decide_function("a", STEP_DEFAULT, NOW), Execute)
+        assert isinstance(memory.decide_function("b", STEP_DEFAULT, NOW), Execute)
+        assert memory.decide_function("c", STEP_DEFAULT, NOW) == OverLimit(2, 2)
         memory.record(StepWrite("a", "a", StepKind.FUNCTION, StepStatus.COMPLETED, NOW, NOW))
-        assert memory.function("c", STEP_DEFAULT, NOW) == OverLimit(2, 2)
+        assert memory.decide_function("c", STEP_DEFAULT, NOW) == OverLimit(2, 2)
 
 
 class TestSleeps:
     def test_a_new_sleep_is_recorded_with_its_end(self) -> None:
-        match replay().sleep("nap", lambda: 1500, NOW):
+        match replay().decide_sleep("nap", lambda: 1500, NOW):
             case Wait(until, StepWrite() as write):
                 assert until == NOW + seconds(1.5)
                 assert write.context == {"kind": "sleep", "resumeAt": "2030-01-01T00:00:01.500Z"}
@@ -158,31 +160,31 @@ class TestSleeps:
             raise AssertionError("a recorded sleep has its end")
 
         memory = replay(sleeping("2030-01-01T00:00:09.000Z"))
-        assert memory.sleep("nap", never, NOW) == Wait(NOW + seconds(9))
+        assert memory.decide_sleep("nap", never, NOW) == Wait(NOW + seconds(9))
 
     def test_an_elapsed_sleep_completes_its_own_row(self) -> None:
         memory = replay(sleeping("2029-12-31T00:00:00.000Z", id="the-row"))
-        match memory.sleep("nap", lambda: 0, NOW):
+        match memory.decide_sleep("nap", lambda: 0, NOW):
             case Elapsed(write):
                 assert (write.attempt_id, write.status) == ("the-row", StepStatus.COMPLETED)
             case other:
                 raise AssertionError(other)
 
     def test_a_sleep_whose_end_cannot_be_read_is_over(self) -> None:
-        assert isinstance(replay(sleeping("soon")).sleep("nap", lambda: 0, NOW), Elapsed)
+        assert isinstance(replay(sleeping("soon")).decide_sleep("nap", lambda: 0, NOW), Elapsed)
 
     def test_a_sleep_counts_once_towards_the_limit(self) -> None:
         memory = replay(limit=2)
-        first = memory.sleep("nap", lambda: 0, NOW)
+        first = memory.decide_sleep("nap", lambda: 0, NOW)
         assert isinstance(first, Wait)
         assert first.write is not None
         memory.record(first.write)
-        over = memory.sleep("nap", lambda: 0, NOW)
+        over = memory.decide_sleep("nap", lambda: 0, NOW)
         assert isinstance(over, Elapsed)
         memory.record(over.write)
 
-        assert memory.sleep("nap", lambda: 0, NOW) == Recall(None)
-        assert isinstance(memory.function("charge", STEP_DEFAULT, NOW), Execute)
+        assert memory.decide_sleep("nap", lambda: 0, NOW) == Recall(None)
+        assert isinstance(memory.decide_function("charge", STEP_DEFAULT, NOW), Execute)
 
 
 class TestDivergence:
@@ -191,19 +193,19 @@ class TestDivergence:
     def test_a_recorded_sleep_is_no_result_of_a_function(self) -> None:
         for status in (StepStatus.RUNNING, StepStatus.COMPLETED):
             memory = replay(row(status, kind=StepKind.SLEEP))
-            decision = memory.function("charge", STEP_DEFAULT, NOW)
+            decision = memory.decide_function("charge", STEP_DEFAULT, NOW)
             assert decision == Diverged("charge", recorded="sleep", asked="function")
 
     def test_a_recorded_function_is_no_elapsed_sleep(self) -> None:
         for status in (StepStatus.FAILED, StepStatus.COMPLETED):
             memory = replay(row(status, key="nap"))
-            decision = memory.sleep("nap", lambda: 0, NOW)
+            decision = memory.decide_sleep("nap", lambda: 0, NOW)
             assert decision == Diverged("nap", recorded="function", asked="sleep")
 
     def test_a_function_that_a_crash_interrupted_decides_nothing(self) -> None:
         memory = replay(row(StepStatus.RUNNING, key="nap"))
         assert memory.check_kind("nap", StepKind.WORKFLOW) is None
-        assert isinstance(memory.sleep("nap", lambda: 1000, NOW), Wait)
+        assert isinstance(memory.decide_sleep("nap", lambda: 1000, NOW), Wait)
 
     @pytest.mark.parametrize("kind", StepKind)
     def test_every_kind_is_checked_in_the_same_way(self, kind: StepKind) -> None:
@@ -219,35 +221,35 @@ class TestDivergence:
             row(StepStatus.FAILED, key="c"),
             row(StepStatus.COMPLETED, key="d"),
         )
-        memory.key("a")
+        memory.next_key("a")
         assert memory.unreached() == ["b", "d"]
 
     def test_a_step_that_this_execution_completes_is_not_unreached(self) -> None:
         memory = replay()
-        key = memory.key("a")
+        key = memory.next_key("a")
         memory.record(StepWrite("1", key, StepKind.FUNCTION, StepStatus.COMPLETED, NOW, NOW))
         assert memory.unreached() == []
 
     def test_an_execution_is_beyond_its_history_at_the_first_step_without_an_attempt(self) -> None:
         memory = replay(row(StepStatus.COMPLETED, key="a"), row(StepStatus.FAILED, key="b"))
         for name in ("a", "b"):
-            memory.key(name)
+            memory.next_key(name)
         assert not memory.is_beyond_history
-        memory.key("b")
+        memory.next_key("b")
         assert memory.is_beyond_history
 
 
 class TestTheStepLimit:
     def test_a_history_of_exactly_the_limit_can_be_replayed(self) -> None:
         rows = [row(StepStatus.COMPLETED, key=str(n)) for n in range(3)]
-        assert replay(*rows, limit=3).overrun() is None
-        assert replay(*rows, limit=2).overrun() == OverLimit(2, 3)
+        assert replay(*rows, limit=3).limit_exceeded() is None
+        assert replay(*rows, limit=2).limit_exceeded() == OverLimit(2, 3)
 
     def test_attempts_that_crashes_interrupted_do_not_count(self) -> None:
         rows = [row(StepStatus.RUNNING, id=str(n)) for n in range(5)]
         memory = replay(*rows, limit=1)
-        assert memory.overrun() is None
-        assert isinstance(memory.function("charge", STEP_DEFAULT, NOW), Execute)
+        assert memory.limit_exceeded() is None
+        assert isinstance(memory.decide_function("charge", STEP_DEFAULT, NOW), Execute)
 
     @pytest.mark.parametrize("limit", [1, 1_000_000])
     def test_the_limit_is_a_whole_number_up_to_a_million(self, limit: int) -> None:
@@ -262,15 +264,17 @@ class TestTheStepLimit:
 class TestTheEndOfAnExecution:
     def test_the_earliest_wait_decides_when_the_run_wakes(self) -> None:
         waits = [Wait(NOW + seconds(9)), Wait(NOW + seconds(3))]
-        assert replay().suspend(waits) == Park(NOW + seconds(3))
+        assert replay().outcome_of_waits(waits) == Park(NOW + seconds(3))
 
     def test_a_run_that_waits_for_retries_alone_is_pending_with_the_error(self) -> None:
         waits = [Wait(NOW + seconds(3), error=StoredError("no"))]
-        assert replay().suspend(waits) == Retry(NOW + seconds(3), StoredError("no"), counts=False)
+        assert replay().outcome_of_waits(waits) == Retry(
+            NOW + seconds(3), StoredError("no"), counts=False
+        )
 
     def test_a_run_that_also_sleeps_is_parked_so_that_it_can_be_woken(self) -> None:
         waits = [Wait(NOW + seconds(3), error=StoredError("no")), Wait(NOW + seconds(9))]
-        assert replay().suspend(waits) == Park(NOW + seconds(3))
+        assert replay().outcome_of_waits(waits) == Park(NOW + seconds(3))
 
     def test_a_return_completes_the_run(self) -> None:
         assert replay().finish(Returned(b"7"), NOW) == Complete(b"7")
@@ -363,9 +367,9 @@ def answers(
     for kind, key, offset in questions:
         at = NOW + seconds(offset)
         if kind == "function":
-            given.append(memory.function(key, policy, at))
+            given.append(memory.decide_function(key, policy, at))
         else:
-            given.append(memory.sleep(key, lambda: 1000.0, at))
+            given.append(memory.decide_sleep(key, lambda: 1000.0, at))
     return given
 
 
@@ -381,7 +385,7 @@ def test_a_retry_is_due_when_its_pause_after_the_stored_failure_is_over(
     rows: list[RecordedAttempt], key: str, policy: RetryPolicy, offset: float
 ) -> None:
     failed = [each for each in rows if each.step_name == key and each.status == "failed"]
-    match replay(*rows).function(key, policy, NOW + seconds(offset)):
+    match replay(*rows).decide_function(key, policy, NOW + seconds(offset)):
         case Wait(until, error=StoredError()):
             pause = pause_ms(policy, len(failed), failed[-1].id)
             assert NOW + seconds(offset) < until <= NOW + seconds(pause / 1000)
@@ -395,7 +399,7 @@ def test_a_completed_step_is_never_executed_again(
     rows: list[RecordedAttempt], key: str, offset: float
 ) -> None:
     done = [each for each in rows if each.step_name == key and each.status == "completed"]
-    decision = replay(*rows).function(key, STEP_DEFAULT, NOW + seconds(offset))
+    decision = replay(*rows).decide_function(key, STEP_DEFAULT, NOW + seconds(offset))
     if done and done[-1].kind == StepKind.FUNCTION:
         assert decision == Recall(done[-1].output)
     elif done:

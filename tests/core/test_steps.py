@@ -17,7 +17,7 @@ from owsuper.core.decisions import Diverged, OverLimit
 from owsuper.core.model import RecordedAttempt, StepStatus, StepWrite
 from owsuper.core.replay import Replay
 from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
-from owsuper.core.steps.effects import Call, Flush, Pause, Record, Threw, Value
+from owsuper.core.steps.effects import Call, CallError, CallResult, Flush, Pause, Record
 from owsuper.core.steps.function import FunctionStep, function_step
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.steps.sleep import sleep_step
@@ -64,7 +64,7 @@ class Process:
     def now(self) -> datetime:
         return self.world.clock
 
-    def exceed(self, over: OverLimit) -> StepLimitExceeded:
+    def limit_error(self, over: OverLimit) -> StepLimitExceeded:
         return StepLimitExceeded(over.limit, over.count)
 
     def diverge(self, diverged: Diverged) -> NonDeterminismError:
@@ -79,11 +79,11 @@ class Process:
     def run(
         self, name: str, function: Callable[[], Any], policy: RetryPolicy = STEP_DEFAULT
     ) -> Any:
-        step = FunctionStep(self.replay.key(name), function, policy)
+        step = FunctionStep(self.replay.next_key(name), function, policy)
         return self.drive(function_step(self, step))
 
     def sleep(self, name: str, ms: float) -> None:
-        self.drive(sleep_step(self, self.replay.key(name), lambda: ms))
+        self.drive(sleep_step(self, self.replay.next_key(name), lambda: ms))
 
     def drive(self, steps: StepGenerator) -> Any:
         try:
@@ -100,9 +100,9 @@ class Process:
                 self.write()
             case Call():
                 try:
-                    return Value(effect.function())
+                    return CallResult(effect.function())
                 except Exception as exc:
-                    return Threw(exc)
+                    return CallError(exc)
             case Record(write):
                 self.unwritten.append(write)
             case Pause(wait):

@@ -23,7 +23,7 @@ from owsuper.child.services import Services
 from owsuper.core.decisions import Wait
 from owsuper.core.model import ClaimedRun, Outcome, Release, StepWrite
 from owsuper.core.replay import Replay
-from owsuper.core.steps.effects import Threw, Value
+from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.step import AsyncStep
 from owsuper.step.requests import Request
@@ -82,7 +82,9 @@ class AsyncExecution(Execution):
 
     # --- user code ---------------------------------------------------------------------------
 
-    async def run_body(self, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Value | Threw:
+    async def run_body(
+        self, fn: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> CallResult | CallError:
         """Await the workflow function in a task of its own, which ends when the run leaves."""
         task = self._loop.create_task(_await(fn, arguments))
         self._body = task
@@ -95,11 +97,11 @@ class AsyncExecution(Execution):
                         self._cancel_body()  # it swallowed the first one, or takes too long
             return task.result()
         except asyncio.CancelledError as exc:
-            return Threw(exc)
+            return CallError(exc)
         finally:
             self._body = None
 
-    async def call_function(self, function: Callable[[], Any]) -> Value | Threw:
+    async def call_function(self, function: Callable[[], Any]) -> CallResult | CallError:
         """Call the function of a step: on the loop if it is async, else in a thread."""
         task = asyncio.current_task()
         assert task is not None
@@ -112,7 +114,7 @@ class AsyncExecution(Execution):
                 value = await self._in_thread(function)
                 if inspect.isawaitable(value):
                     value = await value
-            return Value(value)
+            return CallResult(value)
         except Unwind:
             raise
         except BaseException as exc:  # SystemExit in a step is a failure of that step
@@ -120,7 +122,7 @@ class AsyncExecution(Execution):
                 raise  # the task of the step is cancelled; the attempt is dropped
             if isinstance(exc, GeneratorExit) and asyncio.current_task() is not task:
                 raise  # nothing awaits the step any more
-            return Threw(exc)
+            return CallError(exc)
         finally:
             self._idle_detector.end()
             self._calling.discard(task)
@@ -136,9 +138,9 @@ class AsyncExecution(Execution):
         try:
             value = function()
         except BaseException as exc:
-            self.exit_if_forked(Threw(exc))
+            self.exit_if_forked(CallError(exc))
             raise
-        self.exit_if_forked(Value(value))
+        self.exit_if_forked(CallResult(value))
         return value
 
     async def ask(self, question: Callable[..., T], *arguments: Any) -> T:
@@ -302,10 +304,10 @@ def _is_async(function: Callable[[], Any]) -> bool:
     )
 
 
-async def _await(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Value | Threw:
+async def _await(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> CallResult | CallError:
     try:
-        return Value(await fn(*arguments))
+        return CallResult(await fn(*arguments))
     except asyncio.CancelledError:
         raise
     except BaseException as exc:  # SystemExit must not end the loop's thread
-        return Threw(exc)
+        return CallError(exc)

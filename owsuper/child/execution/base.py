@@ -37,7 +37,7 @@ from owsuper.core.model import (
 from owsuper.core.names import check_step_name
 from owsuper.core.replay import Replay
 from owsuper.core.retry import DEADLINE_ERROR
-from owsuper.core.steps.effects import Call, Threw, Value
+from owsuper.core.steps.effects import Call, CallError, CallResult
 from owsuper.core.unwind import unwind
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
 from owsuper.stored_error import StoredError
@@ -95,7 +95,7 @@ class Execution(ABC):
 
     @abstractmethod
     def run_body(self, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        """Call the workflow function; the result is a Value or Threw."""
+        """Call the workflow function; the result is CallResult or CallError."""
 
     @abstractmethod
     def join(self, returned: bool) -> Any:
@@ -107,7 +107,7 @@ class Execution(ABC):
 
     @abstractmethod
     def call_function(self, function: Callable[[], Any]) -> Any:
-        """Call the function of a step; the result is a Value or Threw."""
+        """Call the function of a step; the result is CallResult or CallError."""
 
     @abstractmethod
     def block(self, wait: Wait) -> Any:
@@ -160,7 +160,7 @@ class Execution(ABC):
             self.decide(Release())
         if self.decided_outcome is not None:
             raise unwind()
-        return self.replay.key(name)
+        return self.replay.next_key(name)
 
     def enter_step(self, call: Call) -> Token[str | None]:
         """Note that the function of a step is about to be called; for ``leave_step``."""
@@ -179,7 +179,7 @@ class Execution(ABC):
         row = StepWrite(call.attempt_id, call.key, call.kind, StepStatus.RUNNING, started)
         return WriteSet(self.run.run_id, self.run.worker_id, (row,))
 
-    def exceed(self, over: OverLimit) -> StepLimitExceeded:
+    def limit_error(self, over: OverLimit) -> StepLimitExceeded:
         """Fail the run at its step limit. Returns the error to raise; catching it is no help."""
         self.decide(Fail(over.stored_error()))
         return StepLimitExceeded(over.limit, over.count)
@@ -190,12 +190,12 @@ class Execution(ABC):
         self.decide(Fail(StoredError(str(error), name=type(error).__name__).to_json()))
         return error
 
-    def exit_if_forked(self, answer: Value | Threw) -> None:
+    def exit_if_forked(self, answer: CallResult | CallError) -> None:
         """Exit if user code made this process with os.fork(): the run is its parent's."""
         if os.getpid() == self._pid:
             return
         code: object = 0
-        if isinstance(answer, Threw):
+        if isinstance(answer, CallError):
             if isinstance(answer.exception, SystemExit):
                 code = answer.exception.code or 0
             else:
@@ -224,7 +224,7 @@ class Execution(ABC):
 
     def park(self, waits: list[Wait]) -> None:
         """Park the run, because every branch waits."""
-        self.decide(self.replay.suspend(waits))
+        self.decide(self.replay.outcome_of_waits(waits))
 
     def abandon(self) -> None:
         """Stop as soon as possible, because the lease is lost. Safe from any thread."""

@@ -21,7 +21,7 @@ from owsuper.child.services import Services
 from owsuper.child.threads import LoopJob
 from owsuper.core.model import ClaimedRun, Outcome, StepWrite
 from owsuper.core.replay import Replay
-from owsuper.core.steps.effects import Threw, Value
+from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import StepUsageError
@@ -123,21 +123,23 @@ class SyncExecution(BranchingExecution):
 
     # --- user code ---------------------------------------------------------------------------
 
-    def run_body(self, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Value | Threw:
+    def run_body(
+        self, fn: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> CallResult | CallError:
         """Call the workflow function in this thread."""
         return copy_context().run(_call, fn, arguments)
 
-    def call_function(self, function: Callable[[], Any]) -> Value | Threw:
+    def call_function(self, function: Callable[[], Any]) -> CallResult | CallError:
         """Call the function of a step in this thread; what it returns is awaited if it can be."""
         try:
             value = function()
             if inspect.isawaitable(value):
                 value = self._await(value)
-            return Value(value)
+            return CallResult(value)
         except Unwind:
             raise
         except BaseException as exc:  # SystemExit in a step is a failure of that step
-            return Threw(exc)
+            return CallError(exc)
 
     def _await(self, awaitable: Awaitable[Any]) -> Any:
         """Return what ``awaitable`` gives. It is cancelled when the run must stop."""
@@ -220,8 +222,8 @@ class SyncExecution(BranchingExecution):
                 self._changed.notify_all()
 
 
-def _call(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Value | Threw:
+def _call(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> CallResult | CallError:
     try:
-        return Value(fn(*arguments))
+        return CallResult(fn(*arguments))
     except BaseException as exc:  # SystemExit must not end the slot's thread
-        return Threw(exc)
+        return CallError(exc)

@@ -52,14 +52,14 @@ def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
     """
     cause: BaseException | None = None
     while True:
-        match context.replay.awaited(step.key, StepKind.WORKFLOW):
+        match context.replay.decide_wait(step.key, StepKind.WORKFLOW):
             case Recall(output):
                 owner = f"child workflow step {step.key!r}"
                 return codec.convert(output, step.type, path="result", owner=owner)
             case Reject(error, attempt):
                 raise _child_error(step.key, error, attempt) from cause
             case OverLimit() as over:
-                raise context.exceed(over)
+                raise context.limit_error(over)
             case Diverged() as diverged:
                 raise context.diverge(diverged)
             case Begin(attempt_id):
@@ -68,12 +68,12 @@ def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
                 yield Record(write)
             case Await(attempt) if attempt.answer is None:
                 answer = yield EnsureChildRun(attempt.id, step.prepare())
-                context.replay.answered(step.key, answer)
+                context.replay.add_answer(step.key, answer)
             case Await(attempt):
                 end = _end(step.key, attempt, context.now())
                 if end is None:
                     yield Pause(wait_for(attempt))
-                    context.replay.answered(step.key, (yield ReadAnswer(attempt.id)))
+                    context.replay.add_answer(step.key, (yield ReadAnswer(attempt.id)))
                 else:
                     write, output = end
                     context.replay.record(write, output)

@@ -17,7 +17,7 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Call the step's function. The answer is Value or Threw."""
+    """Call the step's function. The answer is CallResult or CallError."""
 
     key: str
     attempt_id: str
@@ -65,18 +65,18 @@ Effect = Flush | Call | Record | Pause | ReadAnswer | EnsureChildRun
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class CallResult:
     """The function returned ``value``."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Threw:
+class CallError:
     """The function raised ``exception``."""
 
     exception: BaseException
 
 
-Answer = Value | Threw | ChildRunState | DeliveredSignal | None
+Answer = CallResult | CallError | ChildRunState | DeliveredSignal | None
 """The answer of a driver: None to an effect whose docstring names no answer."""

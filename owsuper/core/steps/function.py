@@ -11,7 +11,7 @@ from owsuper.core import codec
 from owsuper.core.decisions import Diverged, Execute, OverLimit, Recall, Reject, Wait
 from owsuper.core.model import StepKind, StepStatus, StepWrite
 from owsuper.core.retry import RetryPolicy, no_retry_reason
-from owsuper.core.steps.effects import Call, Flush, Pause, Record, Threw, Value
+from owsuper.core.steps.effects import Call, CallError, CallResult, Flush, Pause, Record
 from owsuper.core.steps.protocol import Context, StepGenerator
 from owsuper.errors import DataError, StepFailed, StepUsageError
 from owsuper.stored_error import StoredError
@@ -40,7 +40,7 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
     """
     cause: BaseException | None = None
     while True:
-        match context.replay.function(step.key, step.policy, context.now(), step.kind):
+        match context.replay.decide_function(step.key, step.policy, context.now(), step.kind):
             case Recall(output):
                 return codec.convert(output, step.type, path="result", owner=step.owner)
             case Reject(error):
@@ -48,7 +48,7 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
             case Wait() as wait:
                 yield Pause(wait)
             case OverLimit() as over:
-                raise context.exceed(over)
+                raise context.limit_error(over)
             case Diverged() as diverged:
                 raise context.diverge(diverged)
             case Execute(attempt_id):
@@ -65,7 +65,7 @@ def _write_of(
     attempt_id: str,
     started: datetime,
     finished: datetime,
-    answer: Value | Threw,
+    answer: CallResult | CallError,
 ) -> tuple[StepWrite, Any, BaseException | None]:
     """Return the write for a call, its output as the database will return it, and the cause.
 
@@ -73,13 +73,13 @@ def _write_of(
     of the function.
     """
     reason = None
-    if isinstance(answer, Value):
+    if isinstance(answer, CallResult):
         try:
             encoded = codec.encode(answer.value, path="result", owner=step.owner)
             output = codec.as_stored(codec.decode(encoded))
             codec.convert(output, step.type, path="result", owner=step.owner)
         except DataError as exc:
-            answer, final = Threw(exc), True
+            answer, final = CallError(exc), True
         else:
             write = StepWrite(
                 attempt_id,

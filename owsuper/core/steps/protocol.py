@@ -32,7 +32,7 @@ class Context(Protocol):
         """Return the time on the database's clock."""
         ...
 
-    def exceed(self, over: OverLimit) -> StepLimitExceeded:
+    def limit_error(self, over: OverLimit) -> StepLimitExceeded:
         """Record that the run fails at its step limit, and return the error to raise."""
         ...
 

@@ -45,7 +45,7 @@ def signal_step(context: Context, step: SignalStep) -> StepGenerator:
     """
     cause: BaseException | None = None
     while True:
-        match context.replay.awaited(step.key, StepKind.SIGNAL_WAIT):
+        match context.replay.decide_wait(step.key, StepKind.SIGNAL_WAIT):
             case Recall(output):
                 if output is None:
                     return None
@@ -54,7 +54,7 @@ def signal_step(context: Context, step: SignalStep) -> StepGenerator:
             case Reject(error):
                 raise StepFailed(step.key, error) from cause
             case OverLimit() as over:
-                raise context.exceed(over)
+                raise context.limit_error(over)
             case Diverged() as diverged:
                 raise context.diverge(diverged)
             case Begin(attempt_id):
@@ -69,7 +69,7 @@ def signal_step(context: Context, step: SignalStep) -> StepGenerator:
                 end = _end(step, attempt, context.now())
                 if end is None:
                     yield Pause(wait_for(attempt))
-                    context.replay.answered(step.key, (yield ReadAnswer(attempt.id)))
+                    context.replay.add_answer(step.key, (yield ReadAnswer(attempt.id)))
                 elif attempt.answer is not None:
                     write, output, cause = end
                     context.replay.record(write, output)
@@ -79,7 +79,7 @@ def signal_step(context: Context, step: SignalStep) -> StepGenerator:
                     yield Record(end[0])  # the database refuses it if a signal has arrived
                     yield Flush()
                     answer = yield ReadAnswer(attempt.id)
-                    context.replay.answered(step.key, answer)
+                    context.replay.add_answer(step.key, answer)
                     if answer is None:
                         context.replay.record(end[0])
 

@@ -15,7 +15,7 @@ def sleep_step(
 ) -> StepGenerator:
     """Begin or resume a sleep of ``duration_ms()`` milliseconds, or until ``at``."""
     while True:
-        match context.replay.sleep(key, duration_ms, context.now(), at):
+        match context.replay.decide_sleep(key, duration_ms, context.now(), at):
             case Recall():
                 return None
             case Wait(write=write) as wait:
@@ -27,6 +27,6 @@ def sleep_step(
                 context.replay.record(write)
                 yield Record(write)
             case OverLimit() as over:
-                raise context.exceed(over)
+                raise context.limit_error(over)
             case Diverged() as diverged:
                 raise context.diverge(diverged)
