@@ -260,6 +260,31 @@ class TestAsyncOnly:
         assert engine.finish(engine.start())["error"]["message"] == "fatal"
 
 
+def test_a_callback_of_a_future_that_blocks_holds_up_no_other_branch(engine: Engine) -> None:
+    registered, retried = threading.Event(), threading.Event()
+    calls: list[str] = []
+    in_time: list[bool] = []
+
+    def flaky() -> str:
+        calls.append("flaky")
+        if len(calls) == 1:
+            raise ConnectionError("try again")
+        retried.set()
+        return "done"
+
+    def body(step: Step) -> str:
+        first = step.submit("first", registered.wait, 10.0)
+        first.add_done_callback(lambda _: in_time.append(retried.wait(10.0)))
+        policy = RetryPolicy(initial_interval="30ms")
+        second = step.submit("second", flaky, retry=policy)
+        registered.set()
+        return second.result()
+
+    engine.workflow(body)
+    assert engine.finish(engine.start())["output"] == "done"
+    assert in_time == [True]
+
+
 def test_waiting_for_a_future_with_a_timeout_gives_up_in_time(engine: Engine) -> None:
     gave_up = threading.Event()
 

@@ -74,9 +74,9 @@ class BranchingExecution(Execution):
 
     def _end_branch(self, finish: Callable[[], None] | None = None) -> None:
         """End a branch; ``finish`` completes its future, if it has one."""
+        if finish is not None:
+            finish()  # without the lock: a callback of the user's may block in here
         with self._changed:
-            if finish is not None:
-                finish()
             self._active -= 1
             self._changed.notify_all()
 
