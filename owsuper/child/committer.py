@@ -1,9 +1,8 @@
-"""Everything that a child writes about its runs goes through here.
+"""The group commit of a child's write sets.
 
-A group commit of write sets (see db.group_commit), with three additions. Each write set stands
-behind the fence of its own run: a run that lost its lease does not harm the others. The whole
-waits for the end of an outage. And a write set that fails for a reason that may pass, because
-somebody has locked its run, say, is set apart and tried again by itself, while the others go on.
+Three additions to db.group_commit. Each write set takes effect only while its worker id still owns
+the run, so a run that lost its lease does not affect the others. A batch waits out an outage. A
+write set with a transient error, such as a locked row, is retried separately.
 """
 
 from __future__ import annotations
@@ -24,26 +23,26 @@ from owsuper.db.runs import RunStore
 
 _log = logging.getLogger("owsuper.child")
 
-_PAUSE_FIRST: Final = 0.05  # seconds between tries in an outage; doubles up to the longest
-_PAUSE_LONGEST: Final = 1.0
-_PAUSE_APART: Final = 0.2  # seconds between tries of what is set apart
+_FIRST_PAUSE: Final = 0.05  # seconds between attempts in an outage; doubles up to the longest
+_LONGEST_PAUSE: Final = 1.0
+_RETRY_PERIOD: Final = 0.2  # seconds between separate retries
 _NO_SERVICE: Final = ("08", "53", "57P")  # SQLSTATEs: no connection, no resources, shutting down
 
-# A caller that was just served is soon back with its next step, if that takes as long as most
-# steps of a busy child do: waiting for it halves the commits. A commit takes about as long.
+# In a busy child, the callers of one batch soon write their next steps. Waiting for them halves
+# the number of commits, and takes no longer than a commit.
 _GATHER: Final = 0.0006  # seconds
-_GLANCE: Final = 0.00005  # seconds between two looks at how many have come
+_GATHER_POLL: Final = 0.00005  # seconds between two checks of the queue
 
 
 class LeaseLost(Exception):
-    """The run is no longer ours: nothing was written."""
+    """Another worker owns the run, or it was canceled; nothing was written."""
 
 
 class Committer(GroupCommit[WriteSet]):
-    """Commits write sets, several at a time, through every outage of the database.
+    """Commits write sets, several at a time, and retries through outages of the database.
 
-    ``commit`` and ``begin`` raise LeaseLost, or what the database refused. A write set is
-    committed even if the caller that awaits it is canceled.
+    ``commit`` and ``begin`` raise LeaseLost, or the error of a write that the database refused. A
+    write set is committed even if the caller that awaits it is canceled.
     """
 
     def __init__(self, database: ChildDatabase, store: RunStore) -> None:
@@ -52,12 +51,12 @@ class Committer(GroupCommit[WriteSet]):
         )
         self._database = database
         self._runs = store
-        self._conn: psycopg.Connection | None = None  # the leader's
-        self._last_batch = 0  # how many callers may be on their way back
-        self._set_aside: list[Caller[WriteSet]] = []
+        self._conn: psycopg.Connection | None = None  # for the leader alone
+        self._last_batch_size = 0
+        self._retried: list[Caller[WriteSet]] = []  # separately, in this order
 
     def close(self) -> None:
-        """Give the connection back and stop the thread. Nothing may be caller."""
+        """Give the connection back and stop the thread. No caller may be waiting."""
         self.stop()
         self._drop()
 
@@ -66,19 +65,19 @@ class Committer(GroupCommit[WriteSet]):
     def _next_batch(self) -> list[Caller[WriteSet]]:
         self._gather()
         batch = super()._next_batch()
-        self._last_batch = len(batch)
+        self._last_batch_size = len(batch)
         return batch
 
     def _gather(self) -> None:
-        """Give callers that are on their way a moment to join."""
-        if self._last_batch <= len(self._queue):
+        """Wait briefly for callers of the last batch to enqueue their next write."""
+        if self._last_batch_size <= len(self._queue):
             return
         end = time.monotonic() + _GATHER
-        while len(self._queue) < self._last_batch and time.monotonic() < end:
-            time.sleep(_GLANCE)
+        while len(self._queue) < self._last_batch_size and time.monotonic() < end:
+            time.sleep(_GATHER_POLL)
 
     def _commit(self, batch: Sequence[Caller[WriteSet]]) -> None:
-        """Commit together, through an outage."""
+        """Commit a batch; retry it until the end of an outage."""
         pause = 0.0
         while True:
             try:
@@ -88,7 +87,7 @@ class Committer(GroupCommit[WriteSet]):
                 if isinstance(exc, psycopg.Error) and _is_usable(self._conn, exc):
                     self._refused(batch, exc)
                     return
-                self._database.log_away(exc)
+                self._database.log_unreachable(exc)
                 self._drop()
                 for caller in batch:
                     caller.repeated = True
@@ -96,39 +95,41 @@ class Committer(GroupCommit[WriteSet]):
                     for caller in batch:
                         caller.error = exc
                     return
-                pause = min(max(pause * 2, _PAUSE_FIRST), _PAUSE_LONGEST)
+                pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
             except psycopg.Error as exc:
                 self._refused(batch, exc)
                 return
-        self._database.log_back()
+        self._database.log_reachable()
         for caller in batch:
-            self._judge(caller, held)
+            self._set_result(caller, held)
 
     def _refused(self, batch: Sequence[Caller[WriteSet]], exc: psycopg.Error) -> None:
-        """Raise ``exc`` for several, to be tried alone; settle a single one, or set it apart."""
+        """Complete a single caller, or retry its write separately."""
         if len(batch) > 1:
-            raise exc
+            raise exc  # then each write of the batch is retried alone
         if is_refusal(exc):
             batch[0].error = exc
         else:
-            self._set_apart(batch[0], exc)
+            self._retry_separately(batch[0], exc)
 
     def _write(self, writes: Sequence[WriteSet]) -> Container[str]:
-        """The worker ids whose fence held."""
+        """Return the worker ids that still own their runs."""
         if self._conn is None:
             self._conn = self._database.acquire()
         return self._runs.commit(self._conn, writes)
 
-    def _judge(self, caller: Caller[WriteSet], held: Container[str]) -> None:
+    def _set_result(self, caller: Caller[WriteSet], held: Container[str]) -> None:
         write = caller.item
         try:
-            if write.worker_id not in held and not (caller.repeated and self._happened(write)):
+            if write.worker_id not in held and not (
+                caller.repeated and self._already_completed(write)
+            ):
                 caller.error = LeaseLost(write.run_id)
         except Exception as exc:
             caller.error = exc
 
-    def _happened(self, write: WriteSet) -> bool:
-        """Return whether an earlier try, whose answer was lost, has completed the run."""
+    def _already_completed(self, write: WriteSet) -> bool:
+        """Return whether an earlier attempt, whose answer was lost, completed the run."""
         if not isinstance(write.outcome, Complete):
             return False
         found = self._database.run_with_retries(
@@ -136,37 +137,39 @@ class Committer(GroupCommit[WriteSet]):
         )
         return found == (RunStatus.COMPLETED, write.worker_id)
 
-    # --- failures that may pass -----------------------------------------------------------
+    # --- transient errors ------------------------------------------------------------------
 
-    def _set_apart(self, caller: Caller[WriteSet], exc: psycopg.Error) -> None:
-        """Have another thread try this write, so that the others go on."""
-        why = " ".join(str(exc).split())
-        _log.warning("run %s: a write waits: %s", caller.item.run_id, why)
-        caller.apart = True
+    def _retry_separately(self, caller: Caller[WriteSet], exc: psycopg.Error) -> None:
+        """Retry this write in another thread, so that it does not delay the others."""
+        reason = " ".join(str(exc).split())
+        _log.warning("run %s: will retry a write: %s", caller.item.run_id, reason)
+        caller.retried_separately = True
         with self._lock:
-            self._set_aside.append(caller)
-            first = len(self._set_aside) == 1
+            self._retried.append(caller)
+            first = len(self._retried) == 1
         if first:
-            threading.Thread(target=self._persist, name="owsuper-apart", daemon=True).start()
+            threading.Thread(
+                target=self._retry_until_settled, name="owsuper-write-retry", daemon=True
+            ).start()
 
-    def _persist(self) -> None:
-        """Try the writes that are set apart, in turn, until none is left."""
+    def _retry_until_settled(self) -> None:
+        """Retry the separate writes in turn, until none is left."""
         over = False
         while not over:
-            self._database.closing.wait(_PAUSE_APART)
+            self._database.closing.wait(_RETRY_PERIOD)
             with self._lock:
-                caller = self._set_aside[0]
-            settled = self._try_again(caller)
+                caller = self._retried[0]
+            settled = self._retry_once(caller)
             with self._lock:
-                del self._set_aside[0]
+                del self._retried[0]
                 if not settled:
-                    self._set_aside.append(caller)
-                over = not self._set_aside
+                    self._retried.append(caller)
+                over = not self._retried
             if settled:
                 settle([caller])
 
-    def _try_again(self, caller: Caller[WriteSet]) -> bool:
-        """Return whether the write is settled."""
+    def _retry_once(self, caller: Caller[WriteSet]) -> bool:
+        """Retry a write. Return whether its caller is settled."""
         try:
             held = self._database.run_once(lambda conn: self._runs.commit(conn, [caller.item]))
         except Exception as exc:
@@ -179,11 +182,11 @@ class Committer(GroupCommit[WriteSet]):
                 return False
             caller.error = exc
         else:
-            self._judge(caller, held)
+            self._set_result(caller, held)
         return True
 
-    def _rest(self) -> None:
-        """Release the connection while there is nothing to write."""
+    def _on_queue_empty(self) -> None:
+        """Release the connection; called with the lock held."""
         conn, self._conn = self._conn, None
         if conn is not None:
             self._database.release(conn)
@@ -196,7 +199,7 @@ class Committer(GroupCommit[WriteSet]):
 
 
 def _is_usable(conn: psycopg.Connection | None, exc: psycopg.Error) -> bool:
-    """Return whether the statement failed, and not the connection or the server."""
+    """Return whether only the statement failed, not the connection or the server."""
     return (
         conn is not None
         and conn.pgconn.status == ConnStatus.OK

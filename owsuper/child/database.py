@@ -1,4 +1,4 @@
-"""The database connections of a child: opened when needed, closed when idle; outages retried."""
+"""The database connections of a child, opened when needed and closed when idle."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _log = logging.getLogger("owsuper.child")
 _T = TypeVar("_T")
 
 _CONNECTIONS: Final = 2  # one writes, while the other renews leases or loads histories
-_BUSY_FOR: Final = 2.0  # seconds to wait for one of them
-_IDLE_FOR: Final = 10.0  # seconds, after which no connection is left
-_PAUSE_FIRST: Final = 0.05  # seconds; doubles up to the longest
-_PAUSE_LONGEST: Final = 1.0
+_ACQUIRE_TIMEOUT: Final = 2.0  # seconds; the longest wait for a free connection
+_IDLE_SECONDS: Final = 10.0  # all connections are closed after this long without use
+_FIRST_PAUSE: Final = 0.05  # seconds between attempts in an outage; doubles up to the longest
+_LONGEST_PAUSE: Final = 1.0
 
 Unavailable = (
     psycopg.OperationalError,
@@ -37,13 +37,13 @@ _LOCK_CONFLICTS: Final = (
     psycopg.errors.SerializationFailure,
     psycopg.errors.LockNotAvailable,
 )
-"""Errors that other transactions cause, on a connection that works."""
+"""The errors that other transactions cause, on a connection that works."""
 
 _LIMIT_EXCEEDED: Final = "54"  # class of SQLSTATEs: a value is larger than PostgreSQL allows
 
 
 def is_refusal(exc: Exception) -> bool:
-    """Return whether the server refuses this write for good."""
+    """Return whether ``exc`` is permanent: the server would refuse the same write again."""
     if not isinstance(exc, psycopg.Error):
         return False
     too_large = exc.sqlstate is not None and exc.sqlstate.startswith(_LIMIT_EXCEEDED)
@@ -55,34 +55,34 @@ class ChildDatabase:
 
     def __init__(self, url: str, application_name: str) -> None:
         self.closing = threading.Event()
-        self._away = False
+        self._in_outage = False
         # Connections are closed one at a time; the first period may have begun with both in use.
-        max_idle = _IDLE_FOR / (_CONNECTIONS + 1)
+        max_idle = _IDLE_SECONDS / (_CONNECTIONS + 1)
         self._pool = Pool(
             url, application_name=application_name, size=_CONNECTIONS, max_idle=max_idle
         )
 
     def acquire(self) -> psycopg.Connection:
         """Return a connection, for ``release``. Raises one of ``Unavailable``."""
-        return self._pool.acquire(_BUSY_FOR)
+        return self._pool.acquire(_ACQUIRE_TIMEOUT)
 
     def release(self, conn: psycopg.Connection) -> None:
         """Give a connection back to the pool."""
         self._pool.release(conn)
 
-    def log_away(self, exc: Exception) -> None:
-        """Log that the database cannot be used: a warning once in an outage."""
+    def log_unreachable(self, exc: Exception) -> None:
+        """Log that the database cannot be used: a warning once per outage."""
         if isinstance(exc, _LOCK_CONFLICTS):
             _log.info("will retry: %s", " ".join(str(exc).split()))
             return
-        level = logging.DEBUG if self._away else logging.WARNING
-        _log.log(level, "the database is away, will retry: %s", " ".join(str(exc).split()))
-        self._away = True
+        level = logging.DEBUG if self._in_outage else logging.WARNING
+        _log.log(level, "the database is unreachable, will retry: %s", " ".join(str(exc).split()))
+        self._in_outage = True
 
-    def log_back(self) -> None:
+    def log_reachable(self) -> None:
         """Log the end of an outage, if there was one."""
-        if self._away:
-            self._away = False
+        if self._in_outage:
+            self._in_outage = False
             _log.info("the database is back")
 
     def close(self) -> None:
@@ -96,25 +96,25 @@ class ChildDatabase:
         The work may be repeated after it has taken effect. Raises the last error once
         ``closing`` is set.
         """
-        pause = _PAUSE_FIRST
+        pause = _FIRST_PAUSE
         while True:
             try:
                 return self.run_once(work)
             except Unavailable as exc:
-                self.log_away(exc)
+                self.log_unreachable(exc)
                 if self.closing.wait(pause):
                     raise
-                pause = min(pause * 2, _PAUSE_LONGEST)
+                pause = min(pause * 2, _LONGEST_PAUSE)
 
     def run_once(self, work: Callable[[psycopg.Connection], _T]) -> _T:
         """Return ``work(conn)``. Raises one of ``Unavailable`` in an outage."""
         conn = self.acquire()
         try:
             result = work(conn)
-            self.log_back()
+            self.log_reachable()
             return result
         except psycopg.errors.ReadOnlySqlTransaction:
-            conn.close()  # the next one may lead to the primary
+            conn.close()  # the next connection may lead to the primary
             raise
         finally:
             self.release(conn)

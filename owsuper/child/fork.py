@@ -1,21 +1,22 @@
-"""Forking: what a process must not inherit, and what a forked child does first.
+"""Forking: what a process must not inherit, and where a forked process begins.
 
 Threads do not survive a fork, but the locks that they hold do. Two processes that share one
-connection garble what both of them say.
+connection corrupt the protocol of both.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import stat
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 from setproctitle import setproctitle
 
@@ -32,7 +33,7 @@ _CANNOT_LOAD: Final = 3  # exit code, as in supervisor/exit_status.py
 
 
 def open_sockets() -> frozenset[int]:
-    """The descriptors of this process that are sockets."""
+    """Return the descriptors of this process that are sockets."""
     found = set()
     for entry in list(Path("/dev/fd").iterdir()):
         try:
@@ -49,7 +50,7 @@ def unforkable(before: frozenset[int]) -> list[str]:
 
 
 def warning(found: Sequence[str]) -> str:
-    """The warning for the operator about what ``unforkable`` found."""
+    """Return the warning for the operator about what ``unforkable`` found."""
     return (
         f"Importing the application left behind what cannot be forked: {', '.join(found)}."
         " Every child process imports the application for itself, which takes more memory and"
@@ -81,6 +82,32 @@ def _socket(fd: int) -> str:
 # --- after the fork ------------------------------------------------------------------------
 
 
+class Closable(Protocol):
+    """A socket, a selector or a file of the parent."""
+
+    def close(self) -> object:
+        """Close the descriptors in this process. Those of the parent stay open."""
+        ...
+
+
+def reset_process(unshared: Iterable[Closable], descriptors: Iterable[int]) -> None:
+    """Make this process, just forked, independent of its parent.
+
+    Close ``unshared`` and ``descriptors``, which belong to the parent. Reset the signal handlers,
+    and seed the random generators anew, so that no two children draw the same numbers.
+    """
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for each in unshared:
+        each.close()
+    for descriptor in descriptors:
+        os.close(descriptor)
+    random.seed()
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        numpy_random.seed()
+
+
 @dataclass(frozen=True, slots=True)
 class ForkedChild:
     """What a forked process needs to become a child.
@@ -92,13 +119,6 @@ class ForkedChild:
     sock: socket.socket
     flight_fd: int
     application: Application | None
-
-
-def reseed() -> None:
-    """Seed the random generators anew, so that no two children draw the same numbers."""
-    random.seed()
-    if (numpy_random := sys.modules.get("numpy.random")) is not None:
-        numpy_random.seed()
 
 
 def run_child(forked: ForkedChild) -> NoReturn:

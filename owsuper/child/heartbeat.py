@@ -1,4 +1,4 @@
-"""Leases of the runs in this child: renewed from a thread of their own, and noticed when lost."""
+"""The heartbeat: a thread renews the leases of the runs in this child, and detects lost ones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from owsuper.db.runs import RunStore
 _log = logging.getLogger("owsuper.child")
 
 _RENEWALS_PER_LEASE: Final = 3  # two may fail before the lease ends
-_RETRY_PAUSE: Final = 1.0  # seconds between heartbeats while the database is away
-_CONFIRM_PAUSE: Final = 0.2  # seconds between tries of a run that cannot go on meanwhile
+_RETRY_PAUSE: Final = 1.0  # seconds between heartbeats while the database is unreachable
+_CONFIRM_PAUSE: Final = 0.2  # seconds between attempts; the run is blocked meanwhile
 
 
 class HoldsLease(Protocol):
-    """An execution, as far as its lease is concerned."""
+    """The part of an execution that concerns its lease."""
 
     leased_until: float
 
@@ -31,12 +31,12 @@ class HoldsLease(Protocol):
 
     @property
     def decided_outcome(self) -> object | None:
-        """None while it is open how the run leaves this process."""
+        """How the execution ends; None while that is undecided."""
         ...
 
     @property
     def final_write_sent(self) -> bool:
-        """Whether the write that ends the claim is on its way."""
+        """Whether the write that ends the claim was sent."""
         ...
 
     def abandon(self) -> None:
@@ -45,7 +45,7 @@ class HoldsLease(Protocol):
 
 
 class Leases:
-    """Renews leases. Each renewal is good for ``seconds``."""
+    """Renews leases, for ``seconds`` each time."""
 
     def __init__(self, database: ChildDatabase, store: RunStore, seconds: float) -> None:
         self.seconds = seconds
@@ -78,14 +78,14 @@ class Leases:
     def confirm(self, each: HoldsLease) -> None:
         """Renew the lease of one execution if it may have ended unnoticed.
 
-        A lease ends unnoticed while this process stands still or the database is away. Blocks
-        until the answer is known, and abandons the execution if the lease is lost.
+        A lease ends unnoticed while this process is suspended or the database is unreachable.
+        Blocks until the answer is known, and abandons the execution if the lease is lost.
         """
         while time.monotonic() >= each.leased_until and each.decided_outcome is None:
             try:
                 self.renew([each])
             except Unavailable as exc:
-                self._database.log_away(exc)
+                self._database.log_unreachable(exc)
             if time.monotonic() >= each.leased_until and self._database.closing.wait(
                 _CONFIRM_PAUSE
             ):
@@ -93,7 +93,7 @@ class Leases:
 
 
 class Heartbeat:
-    """A thread that renews every lease three times while it lasts.
+    """A thread that renews every lease three times per lease period.
 
     ``on_renewed`` is called in that thread, with the worker ids whose leases were renewed.
     """
@@ -114,12 +114,12 @@ class Heartbeat:
         threading.Thread(target=self._run, name="owsuper-heartbeat", daemon=True).start()
 
     def stop(self) -> None:
-        """Let the thread end. Does not wait for it."""
+        """Stop the thread. Does not wait for it."""
         self._stopped = True
         self._wake.set()
 
     def renew_now(self) -> None:
-        """Renew all leases at once, which shows which of them are lost."""
+        """Renew all leases now, which detects the lost ones."""
         self._wake.set()
 
     def _run(self) -> None:
@@ -134,7 +134,7 @@ class Heartbeat:
             try:
                 all_renewed = self._renew()
             except Unavailable as exc:
-                self._database.log_away(exc)
+                self._database.log_unreachable(exc)
                 all_renewed = False
             except Exception:
                 _log.exception("heartbeat failed, will retry")

@@ -1,12 +1,13 @@
 """The template: imports the application once, then forks children on request.
 
-A process with a database connection or with threads cannot fork safely. The template has
-neither: it talks to the supervisor over one socket, forks, reaps and reports. It is started as
-a fresh interpreter (``python -m owsuper.child.template FD``) and never forked itself. If
-importing the application leaves threads or sockets behind, the template restarts without the
-application, and every child imports it for itself (as with ``--no-preload``).
+Forking is unsafe in a process with threads or database connections. The template has neither, so
+the template forks the children. It has one socket to the supervisor, and reports the exit of
+every child. The supervisor starts the template as a fresh interpreter (``python -m
+owsuper.child.template FD``). If importing the application starts threads or opens sockets, the
+template restarts without the application, and every child imports it for itself (as with
+``--no-preload``).
 
-When the supervisor is gone, the template forks no more, and exits after its children.
+After the supervisor has exited, the template forks no more, and exits after its last child.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from setproctitle import setproctitle
 
 from owsuper import logs
 from owsuper.child import fork, loader
-from owsuper.child.fork import ForkedChild, run_child
+from owsuper.child.fork import Closable, ForkedChild, run_child
 from owsuper.child.loader import Application, LoadError
 from owsuper.ipc.messages import (
     PROBE,
@@ -45,13 +46,13 @@ _log = logging.getLogger("owsuper.template")
 
 
 class Template:
-    """One generation of code. ``_application`` is None if children import it themselves."""
+    """The template process. ``_application`` is None if children import it themselves."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._frames = FrameBuffer()
         self._descriptors: deque[int] = deque()  # received, for Fork messages still to come
-        self._children: dict[int, int] = {}  # number by pid
+        self._children: dict[int, int] = {}  # child numbers by pid
         self._application: Application | None = None
         self._supervised = True
         self._selector = selectors.DefaultSelector()
@@ -61,13 +62,13 @@ class Template:
         self._wake_writer.setblocking(False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # only the wake-up counts
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # only to write to the wake-up descriptor
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
 
     def run(self) -> ForkedChild | None:
-        """Serve until the supervisor and all children are gone, and return None.
+        """Serve until the supervisor and all children have exited, and return None.
 
-        In every forked child, return what the child needs.
+        Also returns in each forked child, with its ForkedChild.
         """
         while self._supervised or self._children:
             ready = [key.fileobj for key, _ in self._selector.select()]
@@ -85,9 +86,7 @@ class Template:
         except ConnectionError:
             data, descriptors = b"", []
         for descriptor in descriptors:
-            os.set_inheritable(
-                descriptor, False
-            )  # a process that a step starts must not inherit it
+            os.set_inheritable(descriptor, False)  # not for processes that steps start
             self._descriptors.append(descriptor)
         if not data:
             self._supervised = False
@@ -105,28 +104,28 @@ class Template:
             case Fork():
                 return self._fork(message)
             case _:
-                _log.error("a template cannot use %s", type(message).__name__)
+                _log.error("unexpected message %s", type(message).__name__)
         return None
 
     def _send(self, message: Message) -> None:
         if self._supervised:
-            with contextlib.suppress(OSError):  # the supervisor is gone: reading notices that
+            with contextlib.suppress(OSError):  # the supervisor has exited: _receive reads EOF
                 self._control.sendall(encode(message))
 
     # --- loading -------------------------------------------------------------------------
 
     def _preload(self, settings: Settings) -> None:
         _set_title(settings)
-        _import_child_modules()
+        _preimport_child_modules()
         before = fork.open_sockets()
         try:
             loaded = loader.load(settings.modules)
         except LoadError as exc:
             self._send(LoadFailed(exc.kind, exc.message, exc.traceback))
             return
-        left = fork.unforkable(before)
-        if left:
-            self._send(_describe(loaded, warnings=(fork.warning(left),)))
+        unforkable = fork.unforkable(before)
+        if unforkable:
+            self._send(_describe(loaded, warnings=(fork.warning(unforkable),)))
             self._restart_without_application()
         self._application = loaded
         gc.collect()
@@ -134,26 +133,26 @@ class Template:
         self._send(_describe(loaded))
 
     def _restart_without_application(self) -> None:
-        """Execute this program anew in the same process, which ends threads and sockets.
+        """Replace this process by exec. Threads and sockets end; the control socket stays open.
 
-        The control socket stays open. Nothing is lost: the supervisor forks only after
-        ``ApplicationLoaded``, and its next messages wait in the socket.
+        No message is lost: the supervisor requests forks only after ``ApplicationLoaded``, and
+        later messages stay buffered in the socket.
         """
         os.set_inheritable(self._control.fileno(), True)
         os.execv(sys.executable, sys.orig_argv)
 
     def _probe(self, settings: Settings) -> None:
-        """Import the application in a process of its own, which answers the supervisor.
+        """Import the application in a separate process, so that this one stays clean.
 
-        Nothing of the import is left in the template. The end of the process is reported as
-        well, because the process may die without an answer.
+        The separate process answers the supervisor. Its exit is reported as well, because it may
+        die without an answer.
         """
         _set_title(settings)
         pid = os.fork()
         if pid:
             self._children[pid] = PROBE
             return
-        self._reset_after_fork()
+        fork.reset_process(self._unshared(), self._descriptors)
         try:
             answer: Message = _describe(loader.load(settings.modules))
         except LoadError as exc:
@@ -164,39 +163,31 @@ class Template:
 
     # --- children ------------------------------------------------------------------------
 
-    def _fork(self, fork: Fork) -> ForkedChild | None:
+    def _fork(self, message: Fork) -> ForkedChild | None:
         pipe_fd, flight_fd = self._descriptors.popleft(), self._descriptors.popleft()
         if self._application is None:
-            _set_title(fork.settings)
-            _import_child_modules()
+            _set_title(message.settings)
+            _preimport_child_modules()
         _flush()
         try:
             pid = os.fork()
         except OSError as exc:
-            _log.error("child %d cannot be forked: %s", fork.child, exc)
+            _log.error("child %d cannot be forked: %s", message.child, exc)
             pid = None
         if pid == 0:
-            self._reset_after_fork()
-            self._control.close()
-            return ForkedChild(fork, socket.socket(fileno=pipe_fd), flight_fd, self._application)
-        os.close(pipe_fd)  # the supervisor reads EOF when no process holds this end
+            fork.reset_process((*self._unshared(), self._control), self._descriptors)
+            sock = socket.socket(fileno=pipe_fd)
+            return ForkedChild(message, sock, flight_fd, self._application)
+        os.close(pipe_fd)  # with no copy open here, the supervisor reads EOF when the child dies
         os.close(flight_fd)
         if pid is not None:
-            self._children[pid] = fork.child
-            self._send(Forked(fork.child, pid))
+            self._children[pid] = message.child
+            self._send(Forked(message.child, pid))
         return None
 
-    def _reset_after_fork(self) -> None:
-        """In a forked process: close what belongs to the template, reset what must differ."""
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        self._selector.close()
-        self._wake_reader.close()
-        self._wake_writer.close()
-        while self._descriptors:  # of children that are announced but not yet forked
-            os.close(self._descriptors.popleft())
-        fork.reseed()
+    def _unshared(self) -> tuple[Closable, ...]:
+        """Return what a forked process must not share with the template."""
+        return self._selector, self._wake_reader, self._wake_writer
 
     def _reap(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -224,7 +215,7 @@ def _set_title(settings: Settings) -> None:
     setproctitle(f"owsuper: template {' '.join(settings.modules)}{suffix}")
 
 
-def _import_child_modules() -> None:
+def _preimport_child_modules() -> None:
     """Import what every child needs before the fork, so that children share its memory."""
     import owsuper.child.main  # noqa: F401
 
@@ -234,7 +225,7 @@ def _kilobytes(max_rss: int) -> int:
 
 
 def _flush() -> None:
-    """Write what is buffered, which every forked process would write once more."""
+    """Flush before a fork, or each process would write the buffered output."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

@@ -1,10 +1,14 @@
-"""Writes of the same moment share a statement, a round trip and a flush to disk.
+"""Group commit: concurrent writes share a statement, a round trip and a flush to disk.
 
-Callers put an item into the queue. One of them commits for all who wait, the leader; when its
-own item is committed, it hands over to the next in the queue. No caller waits for others to come:
-a single caller commits at once. Callers that await cannot lead, so a thread leads for them.
+Clients use it to start runs (client/session.py), and children to commit write sets
+(child/committer.py).
 
-Items that fail together are tried again one by one, so that each caller learns about its own.
+Callers put an item into the queue. One caller, the leader, commits the items of all callers that
+wait. When its own item is committed, the next caller in the queue becomes the leader. A single
+caller commits at once, without waiting for others. Callers that await cannot lead, so a thread
+leads for them.
+
+If a batch fails, its items are retried one by one, so that each caller gets its own error.
 """
 
 from __future__ import annotations
@@ -26,22 +30,32 @@ _FOREVER: Final = -1.0  # seconds, as ``Lock.acquire`` has it
 
 
 class Caller(Generic[T]):
-    """An item on its way, and its outcome: ``error`` is None for success.
+    """A caller with its item and the outcome: ``error`` is None for success.
 
-    A blocking caller sleeps on ``wake`` until its item is ``done``, or until it is to lead.
+    A blocking caller sleeps on ``wake`` until its item is ``done``, or until it must lead.
     """
 
-    __slots__ = ("alone", "apart", "done", "error", "future", "item", "repeated", "taken", "wake")
+    __slots__ = (
+        "done",
+        "error",
+        "future",
+        "in_batch",
+        "item",
+        "repeated",
+        "retried_separately",
+        "retry_alone",
+        "wake",
+    )
 
     def __init__(self, item: T, future: asyncio.Future[None] | None = None) -> None:
         self.item = item
         self.future = future
         self.wake = threading.Lock()
         self.wake.acquire()
-        self.taken = False  # it is in a batch
-        self.alone = False  # it must not share a batch
-        self.apart = False  # another thread than the leader settles it
-        self.repeated = False  # an earlier try may have succeeded
+        self.in_batch = False
+        self.retry_alone = False  # the item must not share a batch
+        self.retried_separately = False  # a thread other than the leader completes it
+        self.repeated = False  # an earlier attempt may have succeeded
         self.done = False
         self.error: BaseException | None = None
 
@@ -51,8 +65,8 @@ class GroupCommit(Generic[T]):
 
     No batch has two items with the same ``key``. An item whose awaiting caller was canceled
     before its batch began is left out if ``drop_canceled``. A blocking caller that has waited
-    ``patience`` seconds takes over from the leader, which may be gone after an exception from a
-    signal handler. So two callers may lead at a time, if ``patience`` is given.
+    ``patience`` seconds takes over from the leader, which an exception from a signal handler may
+    have stopped. So two callers may lead at a time, if ``patience`` is given.
     """
 
     def __init__(
@@ -69,19 +83,19 @@ class GroupCommit(Generic[T]):
         self._drop_canceled = drop_canceled
         self._patience = patience
         self._thread_name = thread_name
-        self._lock = threading.Lock()  # of all that follows
+        self._lock = threading.Lock()  # guards the fields below
         self._queue: list[Caller[T]] = []
         self._leader: object = None  # a Caller, or the thread's queue of calls
         self._thread: threading.Thread | None = None
-        self._calls: SimpleQueue[bool] = SimpleQueue()  # to the thread: lead, or stop
+        self._calls: SimpleQueue[bool] = SimpleQueue()  # True: the thread leads; False: it ends
 
     @property
     def waiting(self) -> int:
-        """The number of items that wait for the next batch."""
+        """Number of items that wait for the next batch."""
         return len(self._queue)
 
     def commit(self, item: T) -> None:
-        """Make ``item`` durable; blocks. Raises what went wrong with it."""
+        """Make ``item`` durable; blocks. Raises the error of its write."""
         caller = Caller(item)
         with self._lock:
             self._queue.append(caller)
@@ -120,14 +134,14 @@ class GroupCommit(Generic[T]):
         if thread is not None:
             thread.join(timeout)
 
-    # --- who leads -------------------------------------------------------------------------
+    # --- choosing the leader ---------------------------------------------------------------
 
     def _wait(self, caller: Caller[T]) -> None:
         """Wait until ``caller`` is done or leads."""
         try:
             while not caller.wake.acquire(timeout=self._patience):
                 with self._lock:
-                    if not caller.taken:
+                    if not caller.in_batch:
                         self._leader = caller
                         return
         except BaseException:  # KeyboardInterrupt
@@ -138,9 +152,9 @@ class GroupCommit(Generic[T]):
             raise
 
     def _lead(self, leader: Caller[T]) -> None:
-        """Commit batches until the leader's own item was in one; then hand over."""
+        """Commit batches until one contains the leader's own item; then hand over."""
         try:
-            while self._leader is leader and not leader.taken:
+            while self._leader is leader and not leader.in_batch:
                 self._serve(leader)
         finally:
             self._hand_over(leader)
@@ -152,12 +166,12 @@ class GroupCommit(Generic[T]):
                 self._hand_over(calls)
 
     def _hand_over(self, leader: object) -> None:
-        """Have the next in the queue lead, if ``leader`` still does."""
+        """Make the next caller in the queue the leader, unless ``leader`` was replaced."""
         with self._lock:
             if self._leader is not leader:
                 return
             if not self._queue:
-                self._rest()
+                self._on_queue_empty()
                 self._leader = None
             elif self._queue[0].future is None:
                 self._leader = self._queue[0]
@@ -166,7 +180,7 @@ class GroupCommit(Generic[T]):
                 self._call_thread()
 
     def _call_thread(self) -> None:
-        """Have the thread lead. The lock is held."""
+        """Make the thread the leader. The lock is held."""
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._lead_for_others,
@@ -181,7 +195,7 @@ class GroupCommit(Generic[T]):
     # --- one batch -------------------------------------------------------------------------
 
     def _serve(self, leader: Caller[T] | None) -> None:
-        """Commit the next batch and tell its callers. Only the leader calls this."""
+        """Commit the next batch and wake its callers. Only the leader calls this."""
         batch = self._next_batch()
         if not batch:
             return
@@ -202,44 +216,44 @@ class GroupCommit(Generic[T]):
                 leader.error = exc
                 leader.done = True
             raise
-        settle([caller for caller in batch if not caller.apart])
+        settle([caller for caller in batch if not caller.retried_separately])
 
     def _commit(self, batch: Sequence[Caller[T]]) -> None:
-        """Store a batch; raises what went wrong with it."""
+        """Store a batch. Raises the error of the whole batch."""
         self._store([caller.item for caller in batch])
 
     def _next_batch(self) -> list[Caller[T]]:
-        """Return the next items of the queue, up to a second one of the same key."""
+        """Take callers from the front of the queue, up to a second item of the same key."""
         batch: list[Caller[T]] = []
         keys: set[object] = set()
         key_of, drop = self._key, self._drop_canceled
         with self._lock:
-            passed = 0
+            examined = 0
             for caller in self._queue:
                 if drop and caller.future is not None and caller.future.cancelled():
-                    passed += 1
+                    examined += 1
                     continue
                 key = key_of(caller.item)
-                if len(batch) == _BATCH or key in keys or (caller.alone and batch):
+                if len(batch) == _BATCH or key in keys or (caller.retry_alone and batch):
                     break
                 keys.add(key)
-                caller.taken = True
+                caller.in_batch = True
                 batch.append(caller)
-                passed += 1
-                if caller.alone:
+                examined += 1
+                if caller.retry_alone:
                     break
-            del self._queue[:passed]
+            del self._queue[:examined]
         return batch
 
     def _try_alone(self, callers: Iterable[Caller[T]]) -> None:
-        """Put these back to the front of the queue, each for a batch of its own."""
+        """Put these back at the front of the queue, each for a batch of its own."""
         again = [caller for caller in callers if not caller.done]
         for caller in again:
-            caller.alone, caller.taken = True, False
+            caller.retry_alone, caller.in_batch = True, False
         with self._lock:
             self._queue[:0] = again
 
-    def _rest(self) -> None:
+    def _on_queue_empty(self) -> None:
         """Called with the lock held when nothing is left to commit."""
 
 
@@ -260,7 +274,7 @@ def settle(callers: Iterable[Caller[Any]]) -> None:
 def _wake(caller: Caller[Any]) -> None:
     try:  # noqa: SIM105 - suppress() costs more than the release, and this is called for each item
         caller.wake.release()
-    except RuntimeError:  # it is awake
+    except RuntimeError:  # the caller is awake
         pass
 
 
@@ -277,6 +291,6 @@ def _resolve(callers: Sequence[Caller[Any]]) -> None:
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:
-    """Retrieve the error: a canceled caller does not, and asyncio would log it."""
+    """Retrieve the error. A canceled caller does not, and then asyncio would log the error."""
     if not future.cancelled():
         future.exception()

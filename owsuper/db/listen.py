@@ -6,15 +6,10 @@ The triggers that notify (``sql/migrations/owsuper``) compute the same names. A 
 
 from __future__ import annotations
 
+from hashlib import md5
 from typing import Final
 
-try:  # hashlib would load OpenSSL, four megabytes, for these few bytes
-    from _md5 import md5  # type: ignore[import-not-found, unused-ignore]
-except ImportError:  # an interpreter that has only OpenSSL's
-    from hashlib import md5
-
-_HASH_LENGTH = 24
-
+_HASH_LENGTH: Final = 24
 
 CANCELED: Final = "canceled:"
 """The prefix of a payload with the id of a run that was canceled while a worker owned it."""
@@ -34,5 +29,5 @@ def results_channel(schema: str) -> str:
 
 
 def _short_hash(text: str) -> str:
-    # md5 because Postgres has it built in; nothing here is a secret.
-    return str(md5(text.encode(), usedforsecurity=False).hexdigest())[:_HASH_LENGTH]
+    # md5, because PostgreSQL has it built in. A channel name is no secret.
+    return md5(text.encode(), usedforsecurity=False).hexdigest()[:_HASH_LENGTH]

@@ -28,13 +28,13 @@ def engine(proxy: Proxy, schema: str, conn: psycopg.Connection) -> Iterator[Engi
 
 def restore_once_noticed(engine: Engine, proxy: Proxy) -> None:
     """Restore the network when the engine has noticed the outage."""
-    log_away = engine.database.log_away
+    log_unreachable = engine.database.log_unreachable
 
     def noticed(exc: Exception) -> None:
-        log_away(exc)
+        log_unreachable(exc)
         proxy.restore()
 
-    engine.database.log_away = noticed  # type: ignore[method-assign]
+    engine.database.log_unreachable = noticed  # type: ignore[method-assign]
 
 
 @sync_and_async
