@@ -101,7 +101,7 @@ SHOWN: dict[int, tuple[str, str, str]] = {
     ),
     16: (
         "a result that cannot be stored makes its step run again",
-        "the step fails at once; if the database is away, the worker waits",
+        "the step fails at once; if the database is unreachable, the worker waits",
         f"{FAILURES}::test_a_result_that_cannot_be_stored_fails_the_step_and_is_not_produced_again",
     ),
     17: (

@@ -42,7 +42,7 @@ class Child:
     """The child process ``number``, with ``slots`` slots.
 
     ``descriptors`` are the child's end of the pipe and its flight recorder, for the template.
-    They must not stay open in this process, or EOF would never come.
+    This process must not keep them open, or its end of the pipe would never see EOF.
 
     ``on_lost`` is called when the pipe is closed: the process is dead, or cannot be reached.
     """
@@ -63,10 +63,10 @@ class Child:
         self.lost_at: float | None = None
         self.held: dict[int, HeldRun] = {}
         self.load_failure: LoadFailed | None = None
-        self.killed_by_us = False  # its runs must not be charged for its death
+        self.killed_by_supervisor = False  # then its death counts no crash against its runs
         self.stop_requested = False  # by the supervisor
         self.stop_signaled = False  # by a signal that the supervisor did not send
-        self.reserved = False  # for a suspect: takes no other run
+        self.reserved = False  # kept free for a suspect: takes no other run
         self._free = list(range(slots - 1, -1, -1))
         self._on_ready = on_ready
         self._on_finished = on_finished
@@ -91,7 +91,7 @@ class Child:
 
     @property
     def idle(self) -> bool:
-        """The child is ready and holds no run."""
+        """Whether the child is ready and holds no run."""
         return self.state is ChildState.READY and not self.held
 
     def log_fields(self, held: HeldRun | None = None) -> dict[str, object]:
@@ -108,7 +108,7 @@ class Child:
 
     # --- requests ------------------------------------------------------------------------
 
-    def forked(self, pid: int) -> None:
+    def on_forked(self, pid: int) -> None:
         """Note that the template has forked the child as process ``pid``."""
         self.pid = pid
         self.state = next_state(self.state, ChildEvent.FORKED)
@@ -141,7 +141,7 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    def exited(self) -> None:
+    def on_exited(self) -> None:
         """Note that the process is dead, after the messages that it has sent."""
         self.pipe.receive()
         self.pipe.close()

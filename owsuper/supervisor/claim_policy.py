@@ -30,9 +30,9 @@ RECHECK_DELAYS: Final = (0.001, 0.004, 0.016, 0.064, 0.25, 1.0, 4.0)
 _PREFETCH_SECONDS: Final = 0.025
 _SOON: Final = 0.15  # seconds until some slot is free; a claim takes a few milliseconds
 _SHORTEST_RUN: Final = 1e-4  # seconds; avoids a division by zero
-_MAX_RUNS: Final = 200  # in one claim, and prefetched
+_MAX_RUNS: Final = 200  # the most runs in one claim, and the most prefetched runs
 _NEVER: Final = float("inf")
-_WEIGHT: Final = 0.2  # of the latest run in the average duration
+_WEIGHT: Final = 0.2  # the weight of the latest run in the average duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class ClaimPolicy:
 
     # --- what happened -------------------------------------------------------------------
 
-    def woken(self, now: float) -> None:
+    def on_runs_due(self, now: float) -> None:
         """Runs may be due: a notification arrived, or something else made runs due."""
         self._needs_claim = True
         self._rechecks = [now + delay for delay in RECHECK_DELAYS]
@@ -78,17 +78,17 @@ class ClaimPolicy:
         self._next_due = min(self._next_due, now + seconds)
         self._next_due_unseen = min(self._next_due_unseen, now + seconds)
 
-    def run_finished(self, seconds: float) -> None:
+    def on_run_finished(self, seconds: float) -> None:
         """A run occupied its slot for ``seconds``."""
         if self._run_seconds is None:
             self._run_seconds = seconds
         self._run_seconds += _WEIGHT * (seconds - self._run_seconds)
 
-    def prefetch_stalled(self) -> None:
+    def on_prefetch_stalled(self) -> None:
         """Prefetched runs found no slot: prefetch none until runs prove short again."""
         self._run_seconds = None
 
-    def claimed(self, now: float, count: int, *, limit: int, next_due: float | None) -> None:
+    def on_claimed(self, now: float, count: int, *, limit: int, next_due: float | None) -> None:
         """A claim of up to ``limit`` runs brought ``count``.
 
         ``next_due`` is the number of seconds until another run is due, None if there is none.
@@ -101,7 +101,7 @@ class ClaimPolicy:
         if next_due is not None:
             self.run_due_in(now, next_due)
 
-    def claim_failed(self, now: float) -> None:
+    def on_claim_failed(self, now: float) -> None:
         """The claim failed; the next poll claims again."""
         self._claiming = False
         self._next_poll = now + self._poll_interval

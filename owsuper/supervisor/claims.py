@@ -26,21 +26,21 @@ _log = logging.getLogger("owsuper.supervisor")
 class ClaimsObserver(Protocol):
     """Receives the results of claims and renewals."""
 
-    def claimed(self, claimed: Claimed, *, limit: int) -> None:
+    def on_claimed(self, claimed: Claimed, *, limit: int) -> None:
         """A claim of up to ``limit`` runs succeeded."""
         ...
 
-    def claim_failed(self) -> None:
-        """A claim failed; some of its runs may be claimed all the same."""
+    def on_claim_failed(self) -> None:
+        """A claim failed. The database may have claimed some of its runs nevertheless."""
         ...
 
-    def leases_lost(self, worker_ids: frozenset[str]) -> None:
+    def on_leases_lost(self, worker_ids: frozenset[str]) -> None:
         """A renewal found that these claims are no longer valid."""
         ...
 
 
 class Claims:
-    """Claim, renew and release over a shared connection.
+    """Claims, renews and releases runs over a shared connection.
 
     A claim or a renewal is lost with the connection. A release is sent again after a
     reconnect; releasing a run twice does no harm.
@@ -59,13 +59,13 @@ class Claims:
         self._observer = observer
         # Host name and pid show where a run is. They repeat in containers; the rest is unique.
         self._worker_prefix = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}:"
-        self._limit = 0  # of the claim in flight; 0 if there is none
+        self._limit = 0  # the most runs of the claim in flight; 0 without a claim
         self._claim_sent = 0.0
-        self._workflows: Sequence[tuple[str, str | None]] = ()  # the watermark is about them
+        self._workflows: Sequence[tuple[str, str | None]] = ()  # those of the watermark
         self._watermark = Watermark(2)
         self._renewing = False
 
-    def connection_lost(self) -> None:
+    def on_connection_lost(self) -> None:
         """Forget the statements in flight; their answers never come."""
         self._renewing = False
         if self._limit:
@@ -76,13 +76,13 @@ class Claims:
 
     @property
     def claiming(self) -> bool:
-        """A claim is in flight."""
+        """Whether a claim is in flight."""
         return bool(self._limit)
 
     def claim(self, limit: int, workflows: Sequence[tuple[str, str | None]]) -> None:
         """Claim up to ``limit`` due runs of these (name, version) pairs.
 
-        The observer's ``claimed`` or ``claim_failed`` follows. Call this only while the
+        The observer's ``on_claimed`` or ``on_claim_failed`` follows. Call this only while the
         connection is up and no claim is in flight.
         """
         if workflows != self._workflows:
@@ -104,7 +104,7 @@ class Claims:
             self._claim_failed()
             return
         claimed = claims.parse_claim(result.rows, sent=self._claim_sent)
-        self._watermark.scanned(time.monotonic(), claimed.scan)
+        self._watermark.on_scanned(time.monotonic(), claimed.scan)
         for run_id, reason in claimed.unreadable:
             _log.error(
                 "cannot read a claimed run (%s); nothing executes the run until its lease ends",
@@ -113,17 +113,17 @@ class Claims:
             )
         if not self._watermark.complete:
             claimed = replace(claimed, next_due=0.0)
-        self._observer.claimed(claimed, limit=limit)
+        self._observer.on_claimed(claimed, limit=limit)
 
     def _claim_failed(self) -> None:
         now = time.monotonic()
-        self._watermark.scan_failed(now, now - self._claim_sent)
-        self._observer.claim_failed()
+        self._watermark.on_scan_failed(now, now - self._claim_sent)
+        self._observer.on_claim_failed()
 
     # --- renew ---------------------------------------------------------------------------
 
     def renew(self, held: Sequence[HeldRun], now: float) -> None:
-        """Renew the leases of these runs; the observer's ``leases_lost`` may follow.
+        """Renew the leases of these runs; the observer's ``on_leases_lost`` may follow.
 
         Does nothing while the connection is down or another renewal is in flight.
         """
@@ -142,12 +142,12 @@ class Claims:
             if valid.get(each.run.worker_id):
                 each.renewed_at = max(each.renewed_at, sent)
         if lost := frozenset(each.run.worker_id for each in held) - valid.keys():
-            self._observer.leases_lost(lost)
+            self._observer.on_leases_lost(lost)
 
     # --- release -------------------------------------------------------------------------
 
     def release(self, held: Sequence[HeldRun]) -> None:
-        """Give these runs back: due now, without a charge for a crash."""
+        """Release these runs: they are due now, and no crash is counted."""
         if held:
             statement, params = self._queries.release(_leases(held))
             self._connection.send_reliably(statement, params, self._handle_release)
@@ -156,7 +156,7 @@ class Claims:
         self._connection.refused("release runs", result)
 
     def release_lost(self, known: Sequence[HeldRun]) -> None:
-        """Give back claims whose answers were lost: this worker's claims that are not ``known``.
+        """Release claims whose answers were lost: this worker's claims that are not ``known``.
 
         Call this only while no claim is in flight.
         """

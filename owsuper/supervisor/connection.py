@@ -16,7 +16,7 @@ from owsuper.event_loop import Backoff, Loop
 
 # Seconds.
 _WATCH_PERIOD: Final = 1.0
-_ANSWER_TIMEOUT: Final = 15.0  # of a statement or an attempt to connect
+_ANSWER_TIMEOUT: Final = 15.0  # for a statement or an attempt to connect
 _RETRY_DELAY: Final = 0.5
 # Classes of SQLSTATE: connection trouble, rollbacks by the server (a deadlock), no resources, a
 # server shutting down. The same statement may succeed a moment later.
@@ -74,7 +74,7 @@ class KeptConnection:
         self._nonblocking.start()
 
     def close(self) -> None:
-        """Disconnect for good; ``on_down`` is not called."""
+        """Disconnect permanently; ``on_down`` is not called."""
         self.up = False
         for timer in (self._reconnect, self._retry, self._watch):
             self._loop.timers.drop(timer)
@@ -83,7 +83,7 @@ class KeptConnection:
 
     @property
     def pooled(self) -> bool:
-        """A connection pooler is in between, so notifications do not arrive."""
+        """Whether the connection leads to a pooler, so that notifications do not arrive."""
         return self._nonblocking.pooled
 
     # --- for the loop --------------------------------------------------------------------
@@ -122,7 +122,7 @@ class KeptConnection:
 
     @property
     def unanswered(self) -> bool:
-        """A statement of ``send_reliably`` has no answer yet."""
+        """Whether a statement of ``send_reliably`` has no answer yet."""
         return bool(self._reliable)
 
     def refused(self, action: str, result: Result) -> bool:

@@ -1,4 +1,4 @@
-"""Crashes: what the log and the database learn about a child that died."""
+"""Records the death of a child in the log and in the database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger("owsuper.supervisor")
 class Crashes:
     """Crash records over a shared connection. A record is sent again after a reconnect.
 
-    A run fails for good at its crash number ``max_crashes``.
+    A run fails, without a further retry, at its crash number ``max_crashes``.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Crashes:
         self._max_crashes = max_crashes
 
     def record(self, child: Child, evidence: Evidence) -> None:
-        """Log the death of ``child``; give back the runs that it held, and charge them."""
+        """Log the death of ``child``, release its runs, and count a crash against each."""
         _log_death(child, evidence)
         if not child.held:
             return

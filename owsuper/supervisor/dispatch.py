@@ -1,4 +1,4 @@
-"""Dispatch: brings runs from the database to a child, and back when a child dies."""
+"""The running supervisor: wires claims, sweeps, leases and children together."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import TemplateProcess
 
-# Periods and time-outs in seconds.
+# Seconds.
 _PREFETCH_PERIOD: Final = 0.25
-_PREFETCH_TIMEOUT: Final = 0.5  # of a prefetched run; another worker may have a free slot
+_PREFETCH_TIMEOUT: Final = 0.5  # until a prefetched run is released for other workers
 _DEADLINE_PERIOD: Final = 1.0
 _FORGET_PERIOD: Final = 3600.0
-_RELEASE_LOST_DELAY: Final = 0.5  # after a reconnect; reliable statements have been sent by then
+_RELEASE_LOST_DELAY: Final = 0.5  # from a reconnect; reliable statements are sent before it ends
 _LAST_WRITES_TIMEOUT: Final = 2.0
 
 _log = logging.getLogger("owsuper.supervisor")
 
 
 class Dispatch:
-    """Serves runs from the moment the application is loaded and the database is migrated.
+    """Brings runs from the database to the children, and back when a child dies.
 
-    ``settings`` are final; ``environment`` is added to the children's environment. The loop
-    raises DatabaseUnreachable if the first connection fails. Later outages are waited out.
+    ``settings`` must be complete: ``database_url`` is set. ``environment`` is added to the
+    children's environment. The loop raises DatabaseUnreachable if the first connection fails.
+    After that, the supervisor reconnects after outages.
 
     ``exit_code`` is the supervisor's; ``fatal_error`` is a message for the operator, or None.
     """
@@ -68,18 +69,18 @@ class Dispatch:
         self._claim_policy = ClaimPolicy(
             slots=settings.processes * settings.concurrency, poll_interval=settings.poll_interval
         )
-        self._was_up = False
+        self._ever_connected = False
         self._writes_abandoned = False
         self._connection = KeptConnection(
             loop,
             conninfo(self._url, application_name="owsuper supervisor"),
             name="claiming",
-            on_up=self._database_up,
-            on_down=self._database_down,
+            on_up=self._on_database_up,
+            on_down=self._on_database_down,
         )
         queries = ClaimQueries(settings.schema, settings.namespace)
         self._claims = Claims(self._connection, queries, settings, self)
-        self._sweeps = Sweeps(self._connection, queries, on_released=self._wake)
+        self._sweeps = Sweeps(self._connection, queries, on_released=self._claim_soon)
         self._crashes = Crashes(self._connection, queries, max_crashes=settings.max_crashes)
         self._prefetched = PrefetchedRuns()
         self._leases = LeaseRenewal(self._claims, self.fleet, self._prefetched, settings.lease)
@@ -89,7 +90,7 @@ class Dispatch:
                 loop,
                 conninfo(settings.listen_url or self._url, application_name="owsuper listener"),
                 runs_channel(settings.schema, settings.namespace),
-                on_runs_due=self._wake,
+                on_runs_due=self._claim_soon,
                 on_canceled=self._leases.check,
                 sender=self._connection,
                 queries=queries,
@@ -101,11 +102,11 @@ class Dispatch:
         self._release_lost_timer = add("release lost claims", self._release_lost)
         self._claim_timer = add("claim", lambda: None)  # ``assign_and_claim`` runs on every turn
         self._last_writes_timer = add("abandon last writes", self._abandon_writes)
-        often = min(1.0, self._settings.lease / 10)
-        add("renew leases", self._leases.renew_late, period=often).start()
+        lease_period = min(1.0, self._settings.lease / 10)
+        add("renew leases", self._leases.renew_late, period=lease_period).start()
         add("release overdue", self._release_overdue, period=_PREFETCH_PERIOD).start()
         add("deadlines", self._sweeps.expire_deadlines, period=_DEADLINE_PERIOD).start()
-        add("release lapsed claims", self._release_lapsed, period=often).start()
+        add("release lapsed claims", self._release_lapsed, period=lease_period).start()
         add("forget ended runs", self._sweeps.forget_ended, period=_FORGET_PERIOD).start()
 
     def start(self) -> None:
@@ -131,30 +132,29 @@ class Dispatch:
 
     @property
     def ready(self) -> bool:
-        """All children take runs, the database is connected, and listening was attempted."""
+        """Whether all children take runs, the database is connected, and listening was tried."""
         listened = self._listener is None or self._listener.attempted
         return self.fleet.ready == self._settings.processes and self._connection.up and listened
 
     @property
     def finished(self) -> bool:
-        """After a shutdown: no child is left, and everything is written or abandoned."""
+        """Whether a shutdown is complete: no child is left, all is written or abandoned."""
         return self._shutdown.begun and not len(self.fleet) and self._writes_done
 
     @property
     def _writes_done(self) -> bool:
-        in_flight = self._claims.claiming or self._connection.unanswered
-        return self._writes_abandoned or not in_flight
+        return self._writes_abandoned or not (self._claims.claiming or self._connection.unanswered)
 
     def __str__(self) -> str:
         slots = self._settings.processes * self._settings.concurrency
-        up = self._connection.up
-        state = "draining " if self._shutdown.begun else "" if up else "no database "
+        connected = "" if self._connection.up else "no database "
+        state = "draining " if self._shutdown.begun else connected
         return f"{state}{self.fleet.busy}/{slots} busy"
 
     # --- shutdown ------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Claim nothing more, release prefetched runs, let the children finish theirs."""
+        """Stop claiming, release prefetched runs, and let the children finish their runs."""
         if not self._shutdown.begun:
             self._shutdown.begin()
             self._claim_timer.cancel()
@@ -166,7 +166,10 @@ class Dispatch:
         self._shutdown.stop_now()
 
     def _abandon_writes(self) -> None:
-        _log.error("the database is away: runs that are still leased wait until their leases end")
+        _log.error(
+            "the database is unreachable: runs that could not be released stay leased until their"
+            " leases expire"
+        )
         self._writes_abandoned = True
 
     # --- runs ----------------------------------------------------------------------------
@@ -196,13 +199,13 @@ class Dispatch:
             case SleepFor(seconds):
                 self._claim_timer.after(seconds)
 
-    def _wake(self) -> None:
-        """Claim soon: runs may be due."""
-        self._claim_policy.woken(time.monotonic())
+    def _claim_soon(self) -> None:
+        """Let the policy claim soon, because runs may be due."""
+        self._claim_policy.on_runs_due(time.monotonic())
 
     def _release_overdue(self) -> None:
         if overdue := self._prefetched.take_overdue(_PREFETCH_TIMEOUT):
-            self._claim_policy.prefetch_stalled()
+            self._claim_policy.on_prefetch_stalled()
             self._claims.release(overdue)
 
     def _release_lost(self) -> None:
@@ -215,10 +218,9 @@ class Dispatch:
             self._claims.release_lost(self._leases.held())
 
     def _release_lapsed(self) -> None:
-        """Release the runs of workers that are gone, if there is a free slot for them.
+        """Release runs whose leases have expired, if there is a free slot for them.
 
-        Without a free slot the runs are left to other workers, and for longer to their owner,
-        who may only have lost its connection.
+        Without one, other workers may release them, or their owner may renew after an outage.
         """
         room = self.fleet.free > len(self._prefetched) and not self._shutdown.begun
         if self._template.loaded is not None and room:
@@ -227,67 +229,65 @@ class Dispatch:
 
     # --- the database --------------------------------------------------------------------
 
-    def _database_up(self) -> None:
-        self._was_up = True
-        # Leases may have run out in the outage. A renewal before the first claim keeps the runs,
-        # unless another worker has claimed them.
+    def _on_database_up(self) -> None:
+        self._ever_connected = True
+        # Before the first claim, because that may claim runs whose leases expired in the outage.
         self._leases.renew_all()
-        self._wake()
+        self._claim_soon()
         self._release_lost_timer.after(_RELEASE_LOST_DELAY)
         if self._listener is not None:
             self._listener.test()
 
-    def _database_down(self, exc: OperationalError) -> None:
-        self._claims.connection_lost()
-        self._sweeps.connection_lost()
-        if not self._was_up:
+    def _on_database_down(self, exc: OperationalError) -> None:
+        self._claims.on_connection_lost()
+        self._sweeps.on_connection_lost()
+        if not self._ever_connected:
             raise explain_failure(exc, self._url)
 
-    def claimed(self, claimed: Claimed, *, limit: int) -> None:
-        """Take the runs of a claim; after a shutdown began, release them."""
+    def on_claimed(self, claimed: Claimed, *, limit: int) -> None:
+        """Prefetch the runs of a claim; once a shutdown has begun, release them."""
         now, count = time.monotonic(), len(claimed.runs)
-        self._claim_policy.claimed(now, count, limit=limit, next_due=claimed.next_due)
+        self._claim_policy.on_claimed(now, count, limit=limit, next_due=claimed.next_due)
         held = [HeldRun(run, renewed_at=now, placed_at=now) for run in claimed.runs]
         if self._shutdown.begun:
             self._claims.release(held)
         else:
             self._prefetched.add(held)
 
-    def claim_failed(self) -> None:
-        """Leave the next claim to the policy."""
-        self._claim_policy.claim_failed(time.monotonic())
+    def on_claim_failed(self) -> None:
+        """Report the failure to the policy, which decides on the next claim."""
+        self._claim_policy.on_claim_failed(time.monotonic())
 
-    def leases_lost(self, worker_ids: frozenset[str]) -> None:
-        """Forget prefetched runs that others own by now. Children find out by themselves."""
+    def on_leases_lost(self, worker_ids: frozenset[str]) -> None:
+        """Drop prefetched runs whose leases are lost; children find theirs by heartbeats."""
         self._prefetched.discard(worker_ids)
 
     # --- the fleet -----------------------------------------------------------------------
 
-    def run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None:
-        """Note for the policy how long the run took and when it is due again."""
+    def on_run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None:
+        """Report the run's duration and next due time to the policy."""
         now = time.monotonic()
-        self._claim_policy.run_finished(now - held.placed_at)
+        self._claim_policy.on_run_finished(now - held.placed_at)
         if finished.due_in is not None:
             self._claim_policy.run_due_in(now, finished.due_in)
         if _log.isEnabledFor(logging.DEBUG):
             fields = {"outcome": finished.outcome, "seconds": round(now - held.placed_at, 4)}
-            _log.debug("run left the child", extra=child.log_fields(held) | fields)
+            _log.debug("run finished in the child", extra=child.log_fields(held) | fields)
 
-    def child_died(self, child: Child, evidence: Evidence) -> None:
-        """Give back the child's runs; charge the runs unless the child was asked to stop."""
+    def on_child_died(self, child: Child, evidence: Evidence) -> None:
+        """Release the child's runs; count a crash unless the child was asked to stop."""
         stopped = child.stop_requested or child.stop_signaled
-        if child.killed_by_us or (stopped and evidence.exit_code in (0, None)):
-            # The operator may want to know of a stop that the supervisor did not request.
-            level = logging.INFO if child.stop_signaled else logging.DEBUG
-            _log.log(level, "child left: %s", evidence, extra=child.log_fields())
+        if child.killed_by_supervisor or (stopped and evidence.exit_code in (0, None)):
+            level = logging.INFO if child.stop_signaled else logging.DEBUG  # INFO if unrequested
+            _log.log(level, "child stopped: %s", evidence, extra=child.log_fields())
             self._claims.release(list(child.held.values()))
             return
         self._crashes.record(child, evidence)
         if child.held:
-            self._wake()
+            self._claim_soon()
 
-    def boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
-        """Stop: no child can start."""
+    def on_boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
+        """Stop the supervisor: children keep dying before they are ready."""
         if (failure := child.load_failure) is not None:
             self.exit_code = ExitCode.IMPORT_ERROR
             self.fatal_error = f"{failure.traceback or ''}{failure.message}"

@@ -54,7 +54,7 @@ class Evidence:
 
 
 def is_exiting(pid: int) -> bool:
-    """Whether the process is exiting, a zombie or gone. True where that is not known."""
+    """Whether the process is exiting, a zombie or reaped. True if the state is unknown."""
     if sys.platform != "linux":
         return True
     try:

@@ -19,7 +19,7 @@ from owsuper.supervisor.template import TemplateProcess
 # Seconds from the EOF of a child's pipe until the wait status is no longer expected.
 _EVIDENCE_TIMEOUT: Final = 0.02
 _EVIDENCE_TIMEOUT_IF_EXITING: Final = 0.5
-_STABLE: Final = 5.0  # seconds; the death of an older child is no boot failure
+_STABLE: Final = 5.0  # seconds after which the death of a child is no boot failure
 _MAX_BOOT_FAILURES: Final = 3  # in a row, at start-up
 
 _log = logging.getLogger("owsuper.supervisor")
@@ -28,15 +28,15 @@ _log = logging.getLogger("owsuper.supervisor")
 class FleetObserver(Protocol):
     """Receives what happens to the children."""
 
-    def run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None:
+    def on_run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None:
         """A child has finished its execution of a run."""
         ...
 
-    def child_died(self, child: Child, evidence: Evidence) -> None:
+    def on_child_died(self, child: Child, evidence: Evidence) -> None:
         """A child is dead; its runs are in ``child.held``."""
         ...
 
-    def boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
+    def on_boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
         """At start-up, ``failures`` children in a row died before they were ready."""
         ...
 
@@ -44,7 +44,8 @@ class FleetObserver(Protocol):
 class Fleet:
     """The children of one supervisor. The first children start with ``fill``.
 
-    ``settings`` are final; ``environment`` is added to the children's environment.
+    ``settings`` must be complete: ``database_url`` is set. ``environment`` is added to the
+    children's environment.
     """
 
     def __init__(
@@ -95,16 +96,16 @@ class Fleet:
         child = Child(
             self._last_number,
             self._settings.concurrency,
-            on_ready=self._child_ready,
-            on_finished=self._observer.run_finished,
-            on_lost=self._child_lost,
+            on_ready=self._on_child_ready,
+            on_finished=self._observer.on_run_finished,
+            on_lost=self._on_child_lost,
         )
         self._children[child.number] = child
         self._loop.add(child.pipe)
         request = Fork(child.number, self._settings, self._environment)
         self._template.fork(request, child.descriptors)
 
-    def _child_ready(self, child: Child) -> None:
+    def _on_child_ready(self, child: Child) -> None:
         self._ever_ready = True
         _log.debug("child ready", extra=child.log_fields())
 
@@ -160,30 +161,30 @@ class Fleet:
 
     # --- reap ----------------------------------------------------------------------------
 
-    def forked(self, message: Forked) -> None:
+    def on_forked(self, message: Forked) -> None:
         """Handle the template's report of a fork."""
         if (child := self._children.get(message.child)) is not None:
-            child.forked(message.pid)
+            child.on_forked(message.pid)
 
-    def exited(self, message: Exited) -> None:
+    def on_exited(self, message: Exited) -> None:
         """Handle the template's report of a reaped child."""
         if (child := self._children.get(message.child)) is not None:
             self._reap(child, Evidence(message.pid, message.wait_status, message.max_rss_kb))
 
-    def reaped(self, evidence: Evidence) -> None:
+    def on_reaped(self, evidence: Evidence) -> None:
         """Handle a process that the supervisor reaped: perhaps a child of a dead template."""
         for child in self:
             if child.pid == evidence.pid:
                 self._reap(child, evidence)
 
-    def _child_lost(self, child: Child) -> None:
+    def _on_child_lost(self, child: Child) -> None:
         self._evidence_timer.at_latest(time.monotonic() + _EVIDENCE_TIMEOUT)
 
     def _reap_lost(self) -> None:
-        """Give up the wait for a wait status.
+        """Reap lost children whose wait status does not arrive in time.
 
         The wait status of an exiting process is expected for longer: a busy machine is slow.
-        A process that lives on has closed its pipe and cannot be reached: kill it.
+        A process that still runs has closed its pipe and cannot be reached, so it is killed.
         """
         now = time.monotonic()
         for child in self:
@@ -198,10 +199,10 @@ class Fleet:
             self._reap(child, Evidence(child.pid))
 
     def _reap(self, child: Child, evidence: Evidence) -> None:
-        child.exited()
+        child.on_exited()
         del self._children[child.number]
         self._loop.remove(child.pipe)
-        self._observer.child_died(child, evidence)
+        self._observer.on_child_died(child, evidence)
         child.close()
         if len(self._children) < self._size:
             self._replace(child, evidence)
@@ -214,7 +215,7 @@ class Fleet:
         else:
             delay = self._backoff.next()
             if not self._ever_ready and self._backoff.failures >= _MAX_BOOT_FAILURES:
-                self._observer.boot_failed(child, evidence, self._backoff.failures)
+                self._observer.on_boot_failed(child, evidence, self._backoff.failures)
                 return
             if self._backoff.failures > 1 or child.ready_at is None:
                 self._no_spawn_before = time.monotonic() + delay
@@ -247,12 +248,12 @@ class Fleet:
         self._children.clear()
 
     def kill(self, number: signal.Signals) -> None:
-        """Send all children a signal. Their runs are not charged for the death."""
+        """Send all children a signal. Their deaths count no crash against their runs."""
         for child in self:
-            child.killed_by_us = True
+            child.killed_by_supervisor = True
             child.kill(number)
         if number is signal.SIGKILL and any(child.pid is None for child in self):
-            self._template.kill()  # it does not fork them; its death closes their pipes
+            self._template.kill()  # it has not forked them; its death closes their pipes
 
 
 def _is_reserved_but_busy(child: Child) -> bool:

@@ -11,7 +11,7 @@ from owsuper.supervisor.prefetch import PrefetchedRuns
 
 
 class LeaseRenewal:
-    """Renews leases where children cannot: of prefetched runs, and of late children's runs.
+    """Renews the leases of prefetched runs, and of runs in children that are late.
 
     A child is late while a step holds the GIL, because the heartbeat needs the GIL too.
     ``lease_seconds`` is the length of a lease.

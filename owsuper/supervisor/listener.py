@@ -1,9 +1,9 @@
 """The listening connection: notifications of due and canceled runs.
 
 Notifications do not arrive behind a connection pooler, because LISTEN stays in a session of the
-pooler's. The listener detects a pooler when it connects. Other obstacles it detects by a self-test:
-from time to time it sends a notification to itself. Polling is always on, so a notification that
-does not arrive costs latency only.
+pooler's. The listener detects a pooler when it connects. A self-test detects other obstacles: from
+time to time, the listener sends a notification to itself. Polling is always on, so a notification
+that does not arrive costs latency only.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Listener:
         self._connection.start()
 
     def close(self) -> None:
-        """Disconnect for good."""
+        """Disconnect permanently."""
         self._test.cancel()
         self._test_timeout.cancel()
         if not self._closed:

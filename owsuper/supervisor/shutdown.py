@@ -38,7 +38,7 @@ class Shutdown:
 
     @property
     def begun(self) -> bool:
-        """The shutdown has begun."""
+        """Whether the shutdown has begun."""
         return self._begun_stages > 0
 
     def begin(self) -> None:

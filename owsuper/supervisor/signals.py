@@ -37,7 +37,7 @@ class SignalInbox:
         return self._reader.fileno()
 
     def on_ready(self, _mask: int) -> None:
-        """Call ``on_signal`` for each recorded signal. A full wake-up buffer loses none."""
+        """Call ``on_signal`` for each recorded signal. A full wake-up buffer loses no signal."""
         try:
             while self._reader.recv(512):
                 pass

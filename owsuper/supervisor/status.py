@@ -25,7 +25,7 @@ _log = logging.getLogger("owsuper.supervisor")
 class Status:
     """Reports the status until ``close``.
 
-    ``describe`` returns a few words for the title. ``on_parent_gone`` is called when the other
+    ``describe`` returns a few words for the title. ``on_parent_closed`` is called when the other
     end of ``ready_fd``, a socket, is closed.
     """
 
@@ -36,7 +36,7 @@ class Status:
         ready_fd: int | None,
         *,
         describe: Callable[[], str],
-        on_parent_gone: Callable[[], None],
+        on_parent_closed: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._settings = settings
@@ -46,7 +46,7 @@ class Status:
         self._systemd = Systemd()
         self._ready_descriptor: ReadyDescriptor | None = None
         if ready_fd is not None:
-            self._ready_descriptor = ReadyDescriptor(ready_fd, on_parent_gone)
+            self._ready_descriptor = ReadyDescriptor(ready_fd, on_parent_closed)
             loop.add(self._ready_descriptor)
         loop.timers.add("update the title", self.update, period=_PERIOD).start()
         if (period := self._systemd.watchdog_seconds) is not None:
@@ -89,13 +89,13 @@ class Status:
 class ReadyDescriptor:
     """The descriptor ``fd`` of the program that started the supervisor. A Loop watches it.
 
-    The line "ready" is written to the descriptor. A socket stays open then: ``on_gone`` is called
+    The line "ready" is written to the descriptor. A socket stays open then: ``on_closed`` is called
     when its other end is closed. A descriptor of another kind is closed after the line.
     """
 
-    def __init__(self, fd: int, on_gone: Callable[[], None]) -> None:
+    def __init__(self, fd: int, on_closed: Callable[[], None]) -> None:
         os.set_inheritable(fd, False)
-        self._on_gone = on_gone
+        self._on_closed = on_closed
         self._fd = fd
         self._is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
 
@@ -114,13 +114,13 @@ class ReadyDescriptor:
             if sock.recv(512, socket.MSG_DONTWAIT):
                 return
         self.close()
-        self._on_gone()
+        self._on_closed()
 
     def write_line(self) -> None:
         """Write the line "ready", unless the descriptor is closed."""
         if self._fd < 0:
             return
-        with contextlib.suppress(OSError):  # the other end is gone: ``on_ready`` notices it
+        with contextlib.suppress(OSError):  # the other end is closed: ``on_ready`` notices it
             os.write(self._fd, b"ready\n")
         if not self._is_socket:
             self.close()

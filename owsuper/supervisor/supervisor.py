@@ -4,10 +4,10 @@ It never runs the application's code, so the application can neither crash nor b
 waits in one place only (``Loop.turn``).
 
     template                       loads the application and forks the children
-    dispatch                       brings runs from the database to a child
+    dispatch                       wires everything below together
         listener, claim_policy     when to claim, and how many runs
         claims, leases             claim, renew, release; over one ``connection``
-        sweeps, crashes            lapsed and overdue runs; evidence of crashes
+        sweeps, crashes            expired leases and deadlines; evidence of crashes
         watermark                  how far back to scan for runs
         prefetch                   claimed runs that wait for a slot
         fleet, child               the child processes
@@ -93,7 +93,7 @@ class Supervisor:
         self._stop_requested = False
         self._failure: LoadFailed | None = None
         self._status = Status(
-            self._loop, settings, ready_fd, describe=self._describe, on_parent_gone=self._stop
+            self._loop, settings, ready_fd, describe=self._describe, on_parent_closed=self._stop
         )
         self._environment = dict(os.environ)
         self._inbox = SignalInbox(
@@ -110,12 +110,12 @@ class Supervisor:
         )
 
     def run(self, resolve_database: ResolveDatabase, migrate: Migrate) -> int:
-        """See the function ``run``."""
+        """Execute runs until a signal stops the supervisor; see the function ``run``."""
         self._status.update()
         loaded = self._load()
         if loaded is None:
             return self._exit_without_application()
-        settings = _final_settings(self._settings, loaded, resolve_database(loaded.database_url))
+        settings = _complete_settings(self._settings, loaded, resolve_database(loaded.database_url))
         assert settings.database_url is not None
         migrate(
             settings.database_url,
@@ -203,14 +203,14 @@ class Supervisor:
             if pid == 0:
                 return
             if pid == self._template.pid:
-                self._template.reaped(status)
+                self._template.on_reaped(status)
             elif self._dispatch is not None:
                 kilobytes = usage.ru_maxrss // (1024 if sys.platform == "darwin" else 1)
-                self._dispatch.fleet.reaped(Evidence(pid, status, kilobytes))
+                self._dispatch.fleet.on_reaped(Evidence(pid, status, kilobytes))
 
     def _on_loaded(self, loaded: ApplicationLoaded) -> None:
-        for sentence in loaded.warnings:
-            _log.warning("%s", sentence)
+        for warning in loaded.warnings:
+            _log.warning("%s", warning)
         if self._dispatch is not None:
             self._dispatch.fleet.fill()
 
@@ -219,16 +219,16 @@ class Supervisor:
 
     def _on_forked(self, message: Forked) -> None:
         if self._dispatch is not None:
-            self._dispatch.fleet.forked(message)
+            self._dispatch.fleet.on_forked(message)
 
     def _on_exited(self, message: Exited) -> None:
         if self._dispatch is not None:
-            self._dispatch.fleet.exited(message)
+            self._dispatch.fleet.on_exited(message)
 
     # --- close ---------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close everything. Children that are left see the EOF and exit by themselves."""
+        """Close everything. Children that still run see EOF on their pipes and exit."""
         if self._dispatch is not None:
             self._dispatch.close()
         self._template.close()
@@ -242,8 +242,8 @@ class Supervisor:
         self._loop.close()
 
 
-def _final_settings(settings: Settings, loaded: ApplicationLoaded, url: str) -> Settings:
-    """Return the settings that apply: flags, then the application's, then all others."""
+def _complete_settings(settings: Settings, loaded: ApplicationLoaded, url: str) -> Settings:
+    """Return ``settings`` with ``url``, and with the application's settings unless flags win."""
     namespace = None if "namespace" in settings.given else loaded.namespace
     schema = None if "schema" in settings.given else loaded.schema
     return replace(

@@ -1,4 +1,4 @@
-"""Periodic sweeps over runs without a worker: lapsed, bounced, overdue and ended runs."""
+"""Periodic sweeps over the runs of all workers: lapsed, bounced, overdue and ended runs."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ class Sweeps:
         self._connection = connection
         self._queries = queries
         self._on_released = on_released
-        self._workflows: Sequence[tuple[str, str | None]] = ()  # ``_lapsed`` is about them
+        self._workflows: Sequence[tuple[str, str | None]] = ()  # those of ``_lapsed``
         self._lapsed = Watermark(1)
         self._deadlines = Watermark(1)
         self._in_flight: set[str] = set()  # sweeps, by action
 
-    def connection_lost(self) -> None:
+    def on_connection_lost(self) -> None:
         """Forget the sweeps in flight; their answers never come."""
         self._in_flight.clear()
 
     def release_lapsed(self, workflows: Sequence[tuple[str, str | None]]) -> None:
-        """Give back runs of these workflows whose leases have run out, of any worker."""
+        """Release the runs of these workflows whose leases have expired."""
         if workflows != self._workflows:
             self._workflows, self._lapsed = workflows, Watermark(1)
         query = partial(self._queries.release_lapsed, workflows)
         self._sweep("release lapsed claims", self._lapsed, query, self._report_lapsed)
 
     def release_bounced(self, workflows: Sequence[tuple[str, str | None]]) -> None:
-        """Make due the runs that were put back by workers that do not know these workflows."""
+        """Make runs due that workers without these workflows have put back."""
         if self._connection.up:
             statement, params = self._queries.release_bounced(workflows)
             self._connection.send(statement, params, self._handle_bounced)
@@ -60,7 +60,7 @@ class Sweeps:
         self._sweep("sweep deadlines", self._deadlines, query, _report_missed_deadline)
 
     def forget_ended(self) -> None:
-        """Delete our bookkeeping about runs that other workers and clients ended."""
+        """Delete bookkeeping about runs that other workers and clients ended."""
         if self._connection.up:
             statement, params = self._queries.forget_ended()
             self._connection.send(statement, params, self._handle_forgotten)
@@ -72,7 +72,7 @@ class Sweeps:
         query: Callable[[ScanRange], Call],
         report: Callable[[str], None],
     ) -> None:
-        """Sweep runs of one kind, and again at once while there are more of them."""
+        """Sweep the runs of one kind; repeat at once while there are more."""
         if not self._connection.up or action in self._in_flight:
             return
         self._in_flight.add(action)
@@ -81,10 +81,10 @@ class Sweeps:
             self._in_flight.discard(action)
             now = time.monotonic()
             if self._connection.refused(action, result):
-                watermark.scan_failed(now, now - sent)
+                watermark.on_scan_failed(now, now - sent)
                 return
             swept = claims.parse_swept(result.rows)
-            watermark.scanned(now, swept.scan)
+            watermark.on_scanned(now, swept.scan)
             for run_id in swept.run_ids:
                 report(run_id)
             if swept.more or not watermark.complete:
@@ -95,7 +95,7 @@ class Sweeps:
         self._connection.send(statement, params, handle)
 
     def _report_lapsed(self, run_id: str) -> None:
-        _log.warning("run released: its worker is gone", extra={"run_id": run_id})
+        _log.warning("run released: its lease expired", extra={"run_id": run_id})
         self._on_released()
 
     def _handle_bounced(self, result: Result) -> None:

@@ -79,7 +79,7 @@ class TemplateProcess:
 
     @property
     def can_fork(self) -> bool:
-        """The template has loaded the application."""
+        """Whether the template has loaded the application and may fork."""
         return self._ready and not self._closing
 
     def fork(self, request: Fork, descriptors: Sequence[int]) -> None:
@@ -88,7 +88,7 @@ class TemplateProcess:
         self._pipe.send(request, fds=descriptors)
         self._fork_timer.at_latest(time.monotonic() + _FORK_TIMEOUT)
 
-    def reaped(self, status: int) -> None:
+    def on_reaped(self, status: int) -> None:
         """Handle the template's death: read its last messages, then replace it."""
         self.pid = None
         if self._pipe is not None:
@@ -113,7 +113,7 @@ class TemplateProcess:
         self._drop_pipe()
 
     def kill(self) -> None:
-        """Kill the template; its children live on."""
+        """Kill the template; its children keep running."""
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -150,7 +150,7 @@ class TemplateProcess:
 
     def _handle_eof(self) -> None:
         self._ready = False
-        self.kill()  # it cannot be reached; ``reaped`` follows
+        self.kill()  # it cannot be reached; ``on_reaped`` follows
 
     def _kill_unresponsive(self) -> None:
         _log.error("the template does not answer", extra={"pid": self.pid})

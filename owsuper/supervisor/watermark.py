@@ -36,16 +36,16 @@ class Watermark:
         self._since = ("infinity",) * queues  # nothing seen yet: the step alone decides
         self._ready_at = [0.0] * len(STEPS)
         self._cost = [float("inf")] * len(STEPS)
-        self._reached = 0  # each step below was taken at least once
-        self._step = 0  # of the scan in flight
+        self._reached = 0  # every step below this one was taken at least once
+        self._step = 0  # the step of the scan in flight
 
     @property
     def complete(self) -> bool:
-        """Scans have covered all steps, the beginning of time included, at least once."""
+        """Whether scans have covered every step at least once, back to the beginning of time."""
         return self._reached == len(STEPS)
 
     def next_range(self, now: float) -> ScanRange:
-        """Return the range of the next scan; ``scanned`` or ``scan_failed`` follows."""
+        """Return the range of the next scan; ``on_scanned`` or ``on_scan_failed`` follows."""
         # A step is possible only after the step before it, so that the first scan is short.
         steps = range(1, min(self._reached + 1, len(STEPS)))
         self._step = max((step for step in steps if self._ready_at[step] <= now), default=0)
@@ -53,13 +53,13 @@ class Watermark:
             return ScanRange((ALL,) * len(self._since), 0.0)
         return ScanRange(self._since, STEPS[self._step])
 
-    def scanned(self, now: float, scan: ScanResult) -> None:
+    def on_scanned(self, now: float, scan: ScanResult) -> None:
         """The scan in flight succeeded."""
         self._since = scan.since
         self._reached = max(self._reached, self._step + 1)
         self._rest(now, scan.seconds)
 
-    def scan_failed(self, now: float, seconds: float) -> None:
+    def on_scan_failed(self, now: float, seconds: float) -> None:
         """The scan in flight failed after ``seconds``."""
         self._rest(now, seconds)
 

@@ -36,7 +36,7 @@ class Looker:
         seen = claimed.scan
         if look.margin != 0.25:
             seen = type(seen)(seen.since, self.expensive)
-        self.due.scanned(time.monotonic(), seen)
+        self.due.on_scanned(time.monotonic(), seen)
         runs = [run.run_id for run in claimed.runs]
         self.claimed.update(runs)
         return runs
@@ -44,7 +44,7 @@ class Looker:
     def release_lapsed(self) -> None:
         look = self.lapsed.next_range(time.monotonic())
         swept = parse_swept(perform(self.conn, self.queries.release_lapsed(W, look)))
-        self.lapsed.scanned(time.monotonic(), swept.scan)
+        self.lapsed.on_scanned(time.monotonic(), swept.scan)
 
     def until(self, runs: set[str]) -> None:
         """Look until these are claimed."""

@@ -112,8 +112,8 @@ class World:
             settings,
             on_loaded=self._on_loaded,
             on_failed=self.failed.append,
-            on_forked=lambda message: self.fleet.forked(message),
-            on_exited=lambda message: self.fleet.exited(message),
+            on_forked=lambda message: self.fleet.on_forked(message),
+            on_exited=lambda message: self.fleet.on_exited(message),
         )
         self.fleet = Fleet(self.loop, settings, self.template, self, environment={})
         self._inbox = SignalInbox([signal.SIGCHLD], lambda _: self._reap())
@@ -123,14 +123,14 @@ class World:
         self.loaded.append(loaded)
         self.fleet.fill()
 
-    def run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None:
+    def on_run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None:
         self.finished.append((held, finished))
 
-    def child_died(self, child: Child, evidence: Evidence) -> None:
+    def on_child_died(self, child: Child, evidence: Evidence) -> None:
         steps = {slot: child.steps_in_flight(slot) for slot in child.held}
         self.died.append((child, evidence, dict(child.held), steps))
 
-    def boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
+    def on_boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
         self.boot_failures.append((child, evidence, failures))
 
     def _reap(self) -> None:
@@ -142,9 +142,9 @@ class World:
             if pid == 0:
                 return
             if pid == self.template.pid:
-                self.template.reaped(status)
+                self.template.on_reaped(status)
             else:
-                self.fleet.reaped(Evidence(pid, status, usage.ru_maxrss))
+                self.fleet.on_reaped(Evidence(pid, status, usage.ru_maxrss))
 
     def until(self, condition: Callable[[], object], within: float = 30.0) -> None:
         """Turn the loop until ``condition`` is true."""

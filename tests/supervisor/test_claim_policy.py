@@ -15,7 +15,7 @@ def idle_policy(slots: int = 2, poll_interval: float = POLL) -> ClaimPolicy:
     """A policy whose first claim, at time 0, brought nothing."""
     policy = ClaimPolicy(slots=slots, poll_interval=poll_interval)
     assert policy.decide(0.0, free=slots, prefetched=0) == ClaimNow(slots)
-    policy.claimed(0.0, 0, limit=slots, next_due=None)
+    policy.on_claimed(0.0, 0, limit=slots, next_due=None)
     return policy
 
 
@@ -27,7 +27,7 @@ def test_the_first_claim_is_made_at_once() -> None:
 def test_one_claim_is_in_flight_at_a_time() -> None:
     policy = ClaimPolicy(slots=3, poll_interval=POLL)
     policy.decide(0.0, free=3, prefetched=0)
-    policy.woken(0.1)
+    policy.on_runs_due(0.1)
     assert policy.decide(0.2, free=3, prefetched=0) == SleepFor(float("inf"))
 
 
@@ -39,14 +39,14 @@ def test_without_a_reason_it_sleeps_until_the_next_poll() -> None:
 
 def test_a_notification_leads_to_claims_now_and_at_growing_intervals() -> None:
     policy = idle_policy(poll_interval=60)
-    policy.woken(0.5)
+    policy.on_runs_due(0.5)
     moments = []
     now = 0.5
     while now < 10.0:
         match policy.decide(now, free=2, prefetched=0):
             case ClaimNow(count):
                 moments.append(now)
-                policy.claimed(now, 0, limit=count, next_due=None)
+                policy.on_claimed(now, 0, limit=count, next_due=None)
             case SleepFor(seconds):
                 now += seconds
     assert moments == [0.5, *(0.5 + delay for delay in RECHECK_DELAYS)]
@@ -58,7 +58,7 @@ def test_it_sleeps_exactly_until_the_next_run_is_due() -> None:
     policy.run_due_in(0.0, 0.25)
     assert policy.decide(0.125, free=2, prefetched=0) == SleepFor(0.125)
     assert policy.decide(0.25, free=2, prefetched=0) == ClaimNow(2)
-    policy.claimed(0.25, 0, limit=2, next_due=0.5)
+    policy.on_claimed(0.25, 0, limit=2, next_due=0.5)
     assert policy.decide(0.25, free=2, prefetched=0) == SleepFor(0.5)
 
 
@@ -66,30 +66,30 @@ def test_a_due_time_reported_while_a_claim_is_in_flight_is_kept() -> None:
     policy = ClaimPolicy(slots=2, poll_interval=POLL)
     policy.decide(0.0, free=2, prefetched=0)
     policy.run_due_in(0.0, 0.25)  # of a run that parked after the claim had looked
-    policy.claimed(0.0, 0, limit=2, next_due=1.0)
+    policy.on_claimed(0.0, 0, limit=2, next_due=1.0)
     assert policy.decide(0.0, free=2, prefetched=0) == SleepFor(0.25)
 
 
 def test_the_due_time_of_a_claim_replaces_those_known_before() -> None:
     policy = idle_policy()
     policy.run_due_in(0.0, 10.5)  # then it was canceled, say
-    policy.woken(0.0)
+    policy.on_runs_due(0.0)
     assert policy.decide(10.0, free=2, prefetched=0) == ClaimNow(2)
-    policy.claimed(10.0, 0, limit=2, next_due=None)
+    policy.on_claimed(10.0, 0, limit=2, next_due=None)
     assert policy.decide(10.0, free=2, prefetched=0) == SleepFor(POLL)
 
 
 def test_a_full_claim_is_followed_by_another() -> None:
     policy = ClaimPolicy(slots=2, poll_interval=POLL)
     policy.decide(0.0, free=2, prefetched=0)
-    policy.claimed(0.0, 2, limit=2, next_due=None)
+    policy.on_claimed(0.0, 2, limit=2, next_due=None)
     assert isinstance(policy.decide(0.0, free=0, prefetched=0), SleepFor)
     assert policy.decide(0.1, free=1, prefetched=0) == ClaimNow(1)
 
 
 def test_a_notification_while_all_slots_are_busy_is_remembered() -> None:
     policy = idle_policy()
-    policy.woken(0.1)
+    policy.on_runs_due(0.1)
     assert isinstance(policy.decide(0.1, free=0, prefetched=0), SleepFor)
     assert policy.decide(1.9, free=1, prefetched=0) == ClaimNow(1)
 
@@ -97,15 +97,15 @@ def test_a_notification_while_all_slots_are_busy_is_remembered() -> None:
 def test_a_failed_claim_waits_for_the_poll_instead_of_spinning() -> None:
     policy = ClaimPolicy(slots=2, poll_interval=POLL)
     policy.decide(0.0, free=2, prefetched=0)
-    policy.claim_failed(1.0)
+    policy.on_claim_failed(1.0)
     assert policy.decide(1.0, free=2, prefetched=0) == SleepFor(POLL)
 
 
 def test_no_run_is_prefetched_while_runs_are_long() -> None:
     policy = idle_policy()
     for _ in range(50):
-        policy.run_finished(1.0)
-    policy.woken(1.0)
+        policy.on_run_finished(1.0)
+    policy.on_runs_due(1.0)
     assert policy.prefetch_target == 0
     assert isinstance(policy.decide(1.0, free=0, prefetched=0), SleepFor)
 
@@ -113,8 +113,8 @@ def test_no_run_is_prefetched_while_runs_are_long() -> None:
 def test_a_batch_is_prefetched_while_runs_take_milliseconds() -> None:
     policy = idle_policy(slots=2)
     for _ in range(50):
-        policy.run_finished(0.002)
-    policy.woken(1.0)
+        policy.on_run_finished(0.002)
+    policy.on_runs_due(1.0)
     decision = policy.decide(1.0, free=0, prefetched=0)
     assert isinstance(decision, ClaimNow)
     assert 16 <= decision.count <= 32
@@ -123,9 +123,9 @@ def test_a_batch_is_prefetched_while_runs_take_milliseconds() -> None:
 def test_runs_are_prefetched_by_batches_not_one_by_one() -> None:
     policy = idle_policy(slots=2)
     for _ in range(50):
-        policy.run_finished(0.002)
+        policy.on_run_finished(0.002)
     target = policy.prefetch_target
-    policy.woken(1.0)
+    policy.on_runs_due(1.0)
     assert isinstance(policy.decide(1.0, free=0, prefetched=target - 1), SleepFor)
     decision = policy.decide(1.0, free=0, prefetched=target // 2)
     assert decision == ClaimNow(target - target // 2)
@@ -134,24 +134,24 @@ def test_runs_are_prefetched_by_batches_not_one_by_one() -> None:
 def test_runs_that_become_long_end_the_prefetch() -> None:
     policy = idle_policy(slots=2)
     for _ in range(50):
-        policy.run_finished(0.002)
-    policy.run_finished(10.0)
+        policy.on_run_finished(0.002)
+    policy.on_run_finished(10.0)
     assert policy.prefetch_target == 0
 
 
 def test_one_run_is_prefetched_while_a_slot_becomes_free_soon() -> None:
     policy = idle_policy(slots=1)
     for _ in range(50):
-        policy.run_finished(0.1)
+        policy.on_run_finished(0.1)
     assert policy.prefetch_target == 1
     assert policy.decide(POLL, free=0, prefetched=0) == ClaimNow(1)
 
 
 def test_after_a_stall_no_run_is_prefetched_until_runs_prove_short() -> None:
     policy = idle_policy(slots=2)
-    policy.run_finished(0.002)
+    policy.on_run_finished(0.002)
     assert policy.prefetch_target > 0
-    policy.prefetch_stalled()
+    policy.on_prefetch_stalled()
     assert policy.prefetch_target == 0
 
 
@@ -179,7 +179,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def a_notification_arrives(self) -> None:
-        self.policy.woken(self.now)
+        self.policy.on_runs_due(self.now)
         self.reason = True
 
     @rule(seconds=st.floats(0, 3))
@@ -189,7 +189,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.busy)
     @rule(seconds=st.floats(1e-5, 2))
     def a_run_finishes(self, seconds: float) -> None:
-        self.policy.run_finished(seconds)
+        self.policy.on_run_finished(seconds)
         self.busy -= 1
         self._assign()
 
@@ -217,7 +217,7 @@ class Life(RuleBasedStateMachine):
     def the_claim_returns(self, data: st.DataObject, next_due: float | None) -> None:
         assert self.in_flight is not None
         count = data.draw(st.integers(0, self.in_flight))
-        self.policy.claimed(self.now, count, limit=self.in_flight, next_due=next_due)
+        self.policy.on_claimed(self.now, count, limit=self.in_flight, next_due=next_due)
         self.reason = self.reason or count == self.in_flight
         self.prefetched += count
         self.in_flight = None
@@ -226,7 +226,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.in_flight is not None)
     @rule()
     def the_claim_fails(self) -> None:
-        self.policy.claim_failed(self.now)
+        self.policy.on_claim_failed(self.now)
         self.in_flight = None
         self.reason = False
 
@@ -251,5 +251,5 @@ def test_the_prefetch_target_is_never_more_than_one_claim(
 ) -> None:
     policy = ClaimPolicy(slots=slots, poll_interval=POLL)
     for duration in durations:
-        policy.run_finished(duration)
+        policy.on_run_finished(duration)
         assert 0 <= policy.prefetch_target <= 200

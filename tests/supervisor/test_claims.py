@@ -71,9 +71,9 @@ def test_a_claimed_run_that_cannot_be_read_is_logged_and_left_alone(
     claims.claim(5, WORKFLOWS)
     with caplog.at_level(logging.ERROR):
         connection.answer(Result([(about, None), (b'{"run": "odd"}', None)]))
-    (claimed,) = observer.claimed.call_args.args
+    (claimed,) = observer.on_claimed.call_args.args
     assert claimed.runs == []
-    assert observer.claimed.call_args.kwargs == {"limit": 5}
+    assert observer.on_claimed.call_args.kwargs == {"limit": 5}
     [record] = caplog.records
     assert vars(record)["run_id"] == "odd"
     assert "cannot read a claimed run (KeyError: " in record.getMessage()
@@ -86,19 +86,19 @@ def test_a_refused_claim_is_a_failed_claim(
     assert claims.claiming
     connection.answer(REFUSED)
     assert not claims.claiming
-    observer.claim_failed.assert_called_once_with()
-    observer.claimed.assert_not_called()
+    observer.on_claim_failed.assert_called_once_with()
+    observer.on_claimed.assert_not_called()
 
 
 def test_a_claim_that_is_lost_with_the_connection_is_a_failed_claim(
     claims: Claims, observer: Mock
 ) -> None:
-    claims.connection_lost()
-    observer.claim_failed.assert_not_called()
+    claims.on_connection_lost()
+    observer.on_claim_failed.assert_not_called()
     claims.claim(5, WORKFLOWS)
-    claims.connection_lost()
+    claims.on_connection_lost()
     assert not claims.claiming
-    observer.claim_failed.assert_called_once_with()
+    observer.on_claim_failed.assert_called_once_with()
 
 
 def test_a_renewal_reports_the_leases_that_are_lost(
@@ -111,7 +111,7 @@ def test_a_renewal_reports_the_leases_that_are_lost(
     assert len(connection.sent) == 1, "one renewal is in flight at a time"
     connection.answer(Result([(kept.run.worker_id.encode(), b"true")]))
     assert (kept.renewed_at, lost.renewed_at) == (7.0, 0.0)
-    observer.leases_lost.assert_called_once_with(frozenset([lost.run.worker_id]))
+    observer.on_leases_lost.assert_called_once_with(frozenset([lost.run.worker_id]))
 
 
 # --- sweeps --------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def test_runs_of_a_child_that_is_sent_term_are_not_charged(begin: Begin, tmp_pat
     os.kill(worker.children()[0], signal.SIGTERM)
     late = [worker.start("record", text="late") for _ in range(3)]
     (tmp_path / "go").touch()
-    worker.log.wait_for("child left: exit code 0")
+    worker.log.wait_for("child stopped: exit code 0")
     for each in (run, *late):
         worker.await_outcome(each)
     assert worker.crashes() == []

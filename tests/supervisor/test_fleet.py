@@ -325,7 +325,7 @@ def test_a_child_that_the_fleet_kills_is_marked(make_world: Make) -> None:
     world.fleet.drain()
     world.fleet.kill(signal.SIGKILL)
     world.until(lambda: not len(world.fleet))
-    assert all(child.killed_by_us for child, *_ in world.died)
+    assert all(child.killed_by_supervisor for child, *_ in world.died)
 
 
 def test_a_child_that_starts_while_the_fleet_drains_exits(make_world: Make) -> None:

@@ -1,4 +1,4 @@
-"""A worker whose database is away."""
+"""A worker whose database is unreachable."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_shutdown_during_an_outage_is_bounded(begin: Begin, proxy: Proxy) -> N
     proxy.cut()
     worker.program.terminate()
     assert worker.program.wait() == 0
-    worker.log.wait_for("the database is away")
+    worker.log.wait_for("the database is unreachable")
     assert worker.program.descendants() == []
 
 

@@ -22,7 +22,7 @@ def after_all_steps(seconds: float) -> Watermark:
     watermark = Watermark(1)
     while not watermark.complete:
         watermark.next_range(0.0)
-        watermark.scanned(0.0, seen(seconds))
+        watermark.on_scanned(0.0, seen(seconds))
     return watermark
 
 
@@ -30,7 +30,7 @@ def test_the_first_scans_go_back_step_by_step_to_the_beginning_of_time() -> None
     watermark, ranges = Watermark(1), []
     while not watermark.complete:
         ranges.append(watermark.next_range(0.0))
-        watermark.scanned(0.0, seen(1.0))
+        watermark.on_scanned(0.0, seen(1.0))
     assert ranges == [
         ScanRange(("infinity",), STEPS[0]),
         *(ScanRange(("then",), step) for step in STEPS[1:-1]),
@@ -41,14 +41,14 @@ def test_the_first_scans_go_back_step_by_step_to_the_beginning_of_time() -> None
 def test_a_scan_begins_where_the_last_scan_saw_its_first_run() -> None:
     watermark = after_all_steps(1.0)
     assert watermark.next_range(1.0) == ScanRange(("then",), STEPS[0])
-    watermark.scanned(1.0, seen(1.0, "later"))
+    watermark.on_scanned(1.0, seen(1.0, "later"))
     assert watermark.next_range(1.0) == ScanRange(("later",), STEPS[0])
 
 
 def test_while_scans_are_cheap_nearly_every_scan_is_a_full_one() -> None:
     watermark = after_all_steps(0.001)
     assert watermark.next_range(0.1) == SCAN_ALL
-    watermark.scanned(0.1, seen(0.001))
+    watermark.on_scanned(0.1, seen(0.001))
     assert watermark.next_range(0.11) == ScanRange(("then",), STEPS[0])
     assert watermark.next_range(0.2) == SCAN_ALL
 
@@ -56,16 +56,16 @@ def test_while_scans_are_cheap_nearly_every_scan_is_a_full_one() -> None:
 def test_a_failed_scan_leaves_the_watermark_and_counts_its_cost() -> None:
     watermark = after_all_steps(0.001)
     assert watermark.next_range(1.0) == SCAN_ALL
-    watermark.scan_failed(1.5, 0.5)
+    watermark.on_scan_failed(1.5, 0.5)
     assert watermark.next_range(1.6) == ScanRange(("then",), STEPS[3])
-    watermark.scanned(1.6, seen(0.001))
+    watermark.on_scanned(1.6, seen(0.001))
     assert watermark.next_range(1.5 + REST_FACTOR * 0.5) == SCAN_ALL
 
 
 def test_a_scan_that_hung_is_repeated_after_a_bounded_rest() -> None:
     watermark = after_all_steps(0.001)
     watermark.next_range(1.0)
-    watermark.scan_failed(1000.0, 999.0)
+    watermark.on_scan_failed(1000.0, 999.0)
     assert watermark.next_range(1300.0) == SCAN_ALL
 
 
@@ -89,7 +89,7 @@ def test_scans_back_take_a_bounded_share_of_the_time_and_never_cease(
         now += took
         if scan == SCAN_ALL:
             full.append(now)
-        watermark.scanned(now, seen(took))
+        watermark.on_scanned(now, seen(took))
         now += pause
     first = 2 * sum(costs)  # each step is taken once before its cost is known
     assert spent <= first + 200.0 * (len(STEPS) - 1) / REST_FACTOR
