@@ -15,7 +15,7 @@ _LONGEST_PAUSE: Final = 3600.0  # seconds between two checks; a timer cannot wai
 
 
 class HasDeadline(Protocol):
-    """An execution, as far as its deadline is concerned."""
+    """The part of an execution that concerns its deadline."""
 
     @property
     def run(self) -> ClaimedRun:

@@ -1,7 +1,7 @@
-"""Step results that wait a moment for a common commit before they are written.
+"""Delays writing a step's result for about 2 ms, so that it can share a commit.
 
-A step's result usually shares its commit with what follows at once: the end of the run. When
-nothing follows within a couple of milliseconds, it is written by itself.
+A step's result usually shares its commit with the next write of the run, such as the outcome. If
+there is no other write within that time, the result is written alone.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _PERIOD: Final = 0.002  # seconds; a result waits between one and two periods
 
 
 class DefersWrites(Protocol):
-    """An execution that has recorded results. Any thread may call its methods."""
+    """An execution with recorded results. Any thread may call its methods."""
 
     def has_unwritten(self, write: StepWrite) -> bool:
-        """Whether ``write`` is recorded and not yet on its way to the database."""
+        """Whether ``write`` is recorded and not yet sent to the database."""
         ...
 
     def flush_deferred(self) -> None:
-        """Write what is recorded."""
+        """Write the recorded results."""
         ...
 
 
 class DeferredWrites:
-    """The executions to flush soon, unless what they recorded is written by then."""
+    """Flushes executions soon after they record a result, unless it is written by then."""
 
     def __init__(self, timers: DelayedCalls, threads: ThreadPoolExecutor) -> None:
         self._threads = threads
@@ -37,7 +37,7 @@ class DeferredWrites:
         self._sweep = Sweep(timers, _PERIOD, self._flush_due)
 
     def add(self, owner: DefersWrites, write: StepWrite) -> None:
-        """Flush ``owner`` soon, in another thread, if ``write`` still waits by then."""
+        """Flush ``owner`` soon, in another thread, if ``write`` is still unwritten then."""
         self._new.append((owner, write))
         self._sweep.arm()
 

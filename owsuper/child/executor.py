@@ -1,4 +1,4 @@
-"""One execution from assignment to outcome: load, replay, run user code, write how it ended."""
+"""Executes one run: loads its history, replays it, runs user code, writes the outcome."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ from owsuper.workflow.registry import Registry
 
 _log = logging.getLogger("owsuper.child")
 
-_NAMES: Final = 10  # of steps in one line of the log
+_MAX_LOGGED_STEPS: Final = 10  # step names in one log line
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How an execution ended: a word for the log, and the seconds until the run is due again."""
+class ExecutionResult:
+    """The outcome of an execution as a word for the log, and the seconds until the run is due."""
 
     outcome: str
     due_in: float | None = None
 
 
-LOST: Final = Ended("lost")
+LOST: Final = ExecutionResult("lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class LoadedExecution:
 class Executor:
     """Executes the assigned runs of one child.
 
-    ``executions`` are those under way, by worker id.
+    ``executions`` maps worker ids to running executions.
     """
 
     def __init__(self, registry: Registry, services: Services) -> None:
@@ -78,34 +78,40 @@ class Executor:
             raise LookupError(f"{run.workflow_name!r} (version: {run.version})")
         return workflow
 
-    def execute(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> Ended:
-        """Execute a run of a ``def`` workflow in this thread, until it leaves this process."""
-        return drive(self._execution(workflow, run, slot, SyncExecution))
+    def execute(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> ExecutionResult:
+        """Execute a run of a ``def`` workflow in this thread.
+
+        Return when the run ends, is parked or is released.
+        """
+        return drive(self._operations(workflow, run, slot, SyncExecution))
 
     async def execute_async(
         self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int
-    ) -> Ended:
-        """Execute a run of an ``async def`` workflow on the loop, until it leaves this process."""
-        return await drive_async(self._execution(workflow, run, slot, AsyncExecution))
+    ) -> ExecutionResult:
+        """Execute a run of an ``async def`` workflow on the running event loop.
 
-    def _execution(
+        Return when the run ends, is parked or is released.
+        """
+        return await drive_async(self._operations(workflow, run, slot, AsyncExecution))
+
+    def _operations(
         self,
         workflow: Workflow[Any, Any],
         run: ClaimedRun,
         slot: int,
-        kind: type[SyncExecution] | type[AsyncExecution],
-    ) -> Operations[Ended]:
-        """Load, replay, run user code, and write how the run ends."""
+        execution_type: type[SyncExecution] | type[AsyncExecution],
+    ) -> Operations[ExecutionResult]:
+        """Load, replay, run user code, and write the outcome."""
         if run.first and not run.input_stored:
-            loaded = self._load(workflow, run)  # reads nothing from the database
+            loaded = self._load(workflow, run)  # no I/O, so no operation to yield
         else:
             load = partial(self._load, workflow, run)
-            loaded = yield partial(kind.load, self._services, load)
-        execution = kind(run, self._replay(workflow, run, loaded), self._services, slot)
+            loaded = yield partial(execution_type.load, self._services, load)
+        execution = execution_type(run, self._replay(workflow, run, loaded), self._services, slot)
         self.executions[run.worker_id] = execution
         self._services.deadlines.watch(execution)
         try:
-            arguments = _arguments(workflow, loaded, execution)
+            arguments = _build_arguments(workflow, loaded, execution)
             end: CallResult | CallError | Raised
             if isinstance(arguments, Raised):
                 end = arguments
@@ -114,18 +120,20 @@ class Executor:
                 called = yield partial(execution.run_body, workflow.fn, arguments)
                 execution.exit_if_forked(called)
                 end = called
-            yield partial(execution.join, isinstance(end, CallResult))
+            yield partial(execution.join, returned=isinstance(end, CallResult))
             outcome = execution.decided_outcome
             if outcome is None:
-                outcome = execution.replay.finish(_judged(end, workflow), execution.now())
+                outcome = execution.replay.finish(_classify_end(end, workflow), execution.now())
             if isinstance(outcome, Abandon):
                 return LOST
             try:
                 yield partial(execution.flush, outcome)
             except Unwind:
+                # The database may refuse this outcome, for example a result that is too large.
+                # Then the run fails instead.
                 outcome = execution.fallback_outcome()
                 yield partial(execution.flush, outcome)
-            return _ended(execution, outcome)
+            return _log_end(execution, outcome)
         except Unwind:
             return LOST
         finally:
@@ -145,7 +153,7 @@ class Executor:
         raw = run.input_json
         if run.input_stored:
             raw = database.run_with_retries(lambda conn: store.load_input(conn, run.run_id))
-        return LoadedExecution(history, failures, _converted(workflow, raw))
+        return LoadedExecution(history, failures, _convert_input(workflow, raw))
 
     def _replay(
         self, workflow: Workflow[Any, Any], run: ClaimedRun, loaded: LoadedExecution
@@ -161,8 +169,8 @@ class Executor:
         )
 
 
-def _converted(workflow: Workflow[Any, Any], raw: bytes | None) -> CallResult | CallError:
-    """Return the input in the type that the workflow declares."""
+def _convert_input(workflow: Workflow[Any, Any], raw: bytes | None) -> CallResult | CallError:
+    """Return the input, converted to the type that the workflow declares."""
     if not workflow.takes_input:
         return CallResult(None)
     try:
@@ -173,22 +181,22 @@ def _converted(workflow: Workflow[Any, Any], raw: bytes | None) -> CallResult | 
         return CallError(exc)
 
 
-def _arguments(
+def _build_arguments(
     workflow: Workflow[Any, Any], loaded: LoadedExecution, execution: Execution
 ) -> tuple[Any, ...] | Raised:
-    """Return the arguments of the workflow function, or why it must not be called."""
+    """Return the arguments of the workflow function, or the error that prevents the call."""
     if (over := execution.replay.limit_exceeded()) is not None:
         return Raised(StoredError.from_exception(execution.limit_error(over)), final=True)
-    if isinstance(loaded.input, CallError):  # it will not fit the next time either
+    if isinstance(loaded.input, CallError):  # final: the input is the same on every retry
         return Raised(StoredError.from_exception(loaded.input.exception), final=True)
     step = execution.step()
     return (step, loaded.input.value) if workflow.takes_input else (step,)
 
 
-def _judged(
+def _classify_end(
     end: CallResult | CallError | Raised, workflow: Workflow[Any, Any]
 ) -> Returned | Raised:
-    """Turn the end of user code into what the replay decides by."""
+    """Convert the end of user code for ``Replay.finish``: encode a result, classify an error."""
     match end:
         case Raised():
             return end
@@ -205,9 +213,9 @@ def _judged(
             failed = _step_failure(exc)
             if failed is not None:
                 return Raised(failed.error, final=True)
-            why = no_retry_reason(workflow.retry or WORKFLOW_DEFAULT, exc)
-            error = StoredError.from_exception(exc, no_retry_reason=why)
-            return Raised(error, final=why is not None)
+            reason = no_retry_reason(workflow.retry or WORKFLOW_DEFAULT, exc)
+            error = StoredError.from_exception(exc, no_retry_reason=reason)
+            return Raised(error, final=reason is not None)
 
 
 def _step_failure(exc: BaseException) -> StepFailed | None:
@@ -220,28 +228,28 @@ def _step_failure(exc: BaseException) -> StepFailed | None:
     return None
 
 
-def _ended(execution: Execution, outcome: Outcome) -> Ended:
-    """Log how a run left this process, and return that for the supervisor."""
+def _log_end(execution: Execution, outcome: Outcome) -> ExecutionResult:
+    """Log the outcome of an execution, and return the result for the supervisor."""
     match outcome:
         case Complete():
             _log_unreached(execution)
-            return Ended("completed")
+            return ExecutionResult("completed")
         case Park(until):
             if execution.replay.is_beyond_history:
                 _log_unreached(execution)
-            return Ended("parked", max(0.0, (until - execution.now()).total_seconds()))
+            return ExecutionResult("parked", max(0.0, (until - execution.now()).total_seconds()))
         case Retry(at, error, counts):
             due_in = max(0.0, (at - execution.now()).total_seconds())
             if counts:
                 fields = _log_fields(execution, error) | {"due_in": due_in}
                 _log.warning("run failed and will be tried again", extra=fields)
-            return Ended("retrying", due_in)
+            return ExecutionResult("retrying", due_in)
         case Fail(error, not_retried):
             fields = _log_fields(execution, StoredError.from_json(error))
             _log.error("run failed", extra=fields | {"not_retried": not_retried})
-            return Ended("failed")
+            return ExecutionResult("failed")
         case Release():
-            return Ended("released", 0.0)
+            return ExecutionResult("released", 0.0)
 
 
 def _log_fields(execution: Execution, error: StoredError) -> dict[str, object]:
@@ -259,12 +267,12 @@ def _log_unreached(execution: Execution) -> None:
     unreached = execution.replay.unreached()
     if not unreached:
         return
-    names = ", ".join(unreached[:_NAMES])
-    if len(unreached) > _NAMES:
-        names += f" and {len(unreached) - _NAMES} more"
+    names = ", ".join(unreached[:_MAX_LOGGED_STEPS])
+    if len(unreached) > _MAX_LOGGED_STEPS:
+        names += f" and {len(unreached) - _MAX_LOGGED_STEPS} more"
     _log.warning(
         "recorded steps that this code never reached: %s; was the workflow changed while runs"
-        " were under way?",
+        " were in progress?",
         names,
         extra={"run_id": execution.run.run_id, "workflow": execution.run.workflow_name},
     )

@@ -25,7 +25,7 @@ _EXAMPLE: Final = "--module app.workflows"
 class LoadError(Exception):
     """The application cannot be loaded. ``LoadFailed`` lists the kinds.
 
-    ``traceback`` starts in the user's code. It is None where the message is enough.
+    ``traceback`` starts in the user's code. None if the message suffices.
     """
 
     def __init__(self, kind: str, message: str, *, traceback: str | None = None) -> None:
@@ -169,7 +169,10 @@ def _merge(found: Sequence[OpenWorkflow], modules: Sequence[str]) -> Application
 
 
 def _common(setting: str, found: Sequence[OpenWorkflow], named: str) -> str | None:
-    """Return the value that the instances were given. Raises LoadError if they differ."""
+    """Return the one explicit value of ``setting``, or None.
+
+    Raises LoadError if instances differ.
+    """
     values = {value for each in found if (value := getattr(each.explicit, setting)) is not None}
     if len(values) > 1:
         shown = "" if setting == "database_url" else f" ({', '.join(sorted(values))})"

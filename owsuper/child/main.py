@@ -1,4 +1,4 @@
-"""A child process: takes assignments from its pipe, executes runs, reports how they ended."""
+"""A child process: receives runs through its pipe, executes them, reports the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from setproctitle import setproctitle
 
 from owsuper.child import services
 from owsuper.child.database import ChildDatabase
-from owsuper.child.executor import LOST, Ended, Executor
+from owsuper.child.executor import LOST, ExecutionResult, Executor
 from owsuper.child.heartbeat import Heartbeat
 from owsuper.child.spec import ChildSpec
 from owsuper.child.supervisor_pipe import SupervisorPipe
@@ -42,11 +42,11 @@ from owsuper.workflow.definition import Workflow
 _log = logging.getLogger("owsuper.child")
 
 _TICK: Final = 1.0  # seconds between two updates of the process title
-_LAST_WRITES: Final = 2.0  # seconds for what must be written before a time-out ends the process
+_LAST_WRITES: Final = 2.0  # seconds for the last writes, after the graceful time-out
 
 
 def serve(spec: ChildSpec) -> NoReturn:
-    """Serve runs until the child is told to stop or the supervisor is gone; then exit.
+    """Serve runs until the child is told to stop or the supervisor exits; then exit.
 
     For a process that was just forked.
     """
@@ -59,12 +59,12 @@ def serve(spec: ChildSpec) -> NoReturn:
         _log.exception("child %d failed", spec.index)
     finally:
         logging.shutdown()
-        # Threads may still hold user code; nothing of theirs is worth waiting for.
+        # Threads may still run user code. Their runs have ended or were released.
         os._exit(code)
 
 
 class ChildServer:
-    """One child: the main thread, which waits in the event loop, and all that it starts."""
+    """The child process: its event loop in the main thread, its slots and its services."""
 
     def __init__(self, spec: ChildSpec) -> None:
         settings = spec.settings
@@ -72,7 +72,7 @@ class ChildServer:
         self._spec = spec
         self._loop = Loop()
         self._waker = Waker(self._on_wake)
-        self._pipe = SupervisorPipe(spec.sock, self._on_message, self._on_supervisor_gone)
+        self._pipe = SupervisorPipe(spec.sock, self._on_message, self._on_supervisor_exited)
         self._database = ChildDatabase(settings.database_url, f"owsuper child {spec.index}")
         self._services = services.create(
             self._database,
@@ -85,7 +85,8 @@ class ChildServer:
         )
         self._executor = Executor(spec.registry, self._services)
         self._slots = SlotThreads()
-        self._busy: dict[int, tuple[ClaimedRun, float]] = {}  # by slot; time.monotonic()
+        # The runs by slot, each with the time.monotonic() of its assignment.
+        self._busy: dict[int, tuple[ClaimedRun, float]] = {}
         self._draining = False
         self._term_signaled = False
         self._time_is_up = self._loop.timers.add("graceful time-out", self._release_all)
@@ -110,10 +111,10 @@ class ChildServer:
         self._heartbeat.stop()
         self._pipe.flush()
 
-    # --- what happens ------------------------------------------------------------------------
+    # --- events ------------------------------------------------------------------------------
 
     def _catch_signals(self) -> None:
-        """TERM stops at the next step boundary; INT is the supervisor's business."""
+        """Make TERM stop runs at their next step. Ignore INT: the supervisor handles Ctrl-C."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_term)
         signal.set_wakeup_fd(self._waker.signal_fd, warn_on_full_buffer=False)
@@ -127,8 +128,8 @@ class ChildServer:
             self._pipe.send(StopSignaled())
             self._stop()
 
-    def _on_supervisor_gone(self) -> None:
-        _log.warning("the supervisor is gone; finishing the steps in flight")
+    def _on_supervisor_exited(self) -> None:
+        _log.warning("the supervisor has exited; finishing the steps in flight")
         self._stop()
         self._time_is_up.at_latest(time.monotonic() + self._spec.settings.graceful_timeout)
 
@@ -143,7 +144,7 @@ class ChildServer:
             case Stop():
                 self._stop()
             case _:
-                _log.error("a child cannot use %r", message)
+                _log.error("unexpected message %r", message)
 
     def _tick(self) -> None:
         busy = sorted(self._busy.copy().values(), key=lambda each: each[1])
@@ -162,7 +163,7 @@ class ChildServer:
         try:
             workflow = self._executor.workflow_of(run)
         except LookupError as exc:
-            # The supervisor claims for registered names only, so a newer supervisor must have.
+            # The supervisor claims registered workflows only, so it has newer code than this child.
             _log.error("run %s: workflow %s is not registered here", run.run_id, exc)
             self._slots.start(lambda: self._finish(slot, run, self._release(run)))
             return
@@ -173,34 +174,35 @@ class ChildServer:
 
     def _run(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> None:
         try:
-            ended = self._executor.execute(workflow, run, slot)
+            result = self._executor.execute(workflow, run, slot)
         except BaseException as exc:
-            ended = self._execution_broke(run, exc)
-        self._finish(slot, run, ended)
+            result = self._fail_broken_run(run, exc)
+        self._finish(slot, run, result)
 
     async def _run_async(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> None:
         try:
-            ended = await self._executor.execute_async(workflow, run, slot)
+            result = await self._executor.execute_async(workflow, run, slot)
         except BaseException as exc:
-            job = self._services.write_threads.submit(self._execution_broke, run, exc)
-            ended = await asyncio.wrap_future(job)
-        self._finish(slot, run, ended)
+            job = self._services.write_threads.submit(self._fail_broken_run, run, exc)
+            result = await asyncio.wrap_future(job)
+        self._finish(slot, run, result)
 
-    def _execution_broke(self, run: ClaimedRun, exc: BaseException) -> Ended:
-        """Fail a run on which the engine itself failed, since it would fail again.
+    def _fail_broken_run(self, run: ClaimedRun, exc: BaseException) -> ExecutionResult:
+        """Fail a run after an unexpected error of the engine, which a retry would repeat.
 
-        A run that lacked memory, or lost the task that executed it, is left to its lease.
+        After a MemoryError, or if the task of the execution was cancelled, the lease runs out
+        instead, and another worker claims the run.
         """
-        _log.error("run %s (%s): the execution broke", run.run_id, run.workflow_name, exc_info=exc)
+        _log.error("run %s (%s): the execution failed", run.run_id, run.workflow_name, exc_info=exc)
         if isinstance(exc, (MemoryError, asyncio.CancelledError)):
             return LOST
         return self._end(run, Fail(StoredError.from_exception(exc).to_json()), "failed")
 
-    def _finish(self, slot: int, run: ClaimedRun, ended: Ended) -> None:
+    def _finish(self, slot: int, run: ClaimedRun, result: ExecutionResult) -> None:
         self._services.flight_recorder.leave(slot)
-        self._pipe.send(Finished(slot, run.run_id, ended.outcome, ended.due_in))
-        # Sent first, so that the process does not exit in between. By now the slot may have
-        # been given to another run.
+        self._pipe.send(Finished(slot, run.run_id, result.outcome, result.due_in))
+        # After sending, or the process might exit before that. The supervisor may have assigned
+        # another run to the slot meanwhile.
         if (current := self._busy.get(slot)) is not None and current[0] is run:
             del self._busy[slot]
         if self._draining:
@@ -215,21 +217,22 @@ class ChildServer:
         for execution in list(self._executor.executions.values()):
             execution.interrupt()
 
-    def _release(self, run: ClaimedRun) -> Ended:
+    def _release(self, run: ClaimedRun) -> ExecutionResult:
         return self._end(run, Release(), "released")
 
-    def _end(self, run: ClaimedRun, outcome: Release | Fail, word: str) -> Ended:
+    def _end(self, run: ClaimedRun, outcome: Release | Fail, word: str) -> ExecutionResult:
         try:
             self._services.committer.commit(WriteSet(run.run_id, run.worker_id, outcome=outcome))
         except Exception as exc:
             _log.warning("run %s could not be written as %s: %s", run.run_id, word, exc)
             return LOST
-        return Ended(word, 0.0 if isinstance(outcome, Release) else None)
+        return ExecutionResult(word, 0.0 if isinstance(outcome, Release) else None)
 
     def _release_all(self) -> None:
-        """Release what still runs at the time-out, so that it need not wait for its lease.
+        """Release the runs that still run at the graceful time-out.
 
-        A database that does not answer is not waited for.
+        Without this, other workers claim them only after their leases. Does not wait for a
+        database that does not answer.
         """
         self._database.closing.set()
         releases = [

@@ -1,7 +1,7 @@
-"""The ``running`` rows of steps, written late: a step that takes a millisecond needs none.
+"""The ``running`` rows of steps, written only for steps that take longer than 50 ms.
 
-The rows show people, and the dashboard of the TypeScript implementation, what is going on.
-Nothing is decided by them, so nothing waits for them and they need not be on disk at once.
+They are informational only, for users and the TypeScript dashboard, so they are written
+asynchronously and without a flush.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LATE: Final = 0.05  # seconds; rows for shorter steps would double the writes
 
 
 class RunningRows:
-    """The steps under way in this child, and the rows of those that take long."""
+    """Tracks the running steps of this child, and writes rows for the slow ones."""
 
     def __init__(
         self,

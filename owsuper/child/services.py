@@ -19,12 +19,12 @@ from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
 from owsuper.ipc.flight_recorder import FlightRecorder
 
-_STEP_THREADS: Final = 32  # for submitted steps, and sync steps of async workflows
+_STEP_THREADS: Final = 32  # threads for submitted steps, and sync steps of async workflows
 
 
 @dataclass(slots=True)
 class Services:
-    """Everything that an execution uses beside its own run."""
+    """The services that an execution uses."""
 
     database: ChildDatabase
     store: RunStore
@@ -42,7 +42,7 @@ class Services:
     """For work on the database, which must not wait until user code frees a thread."""
     loop_thread: LoopThread
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when this process must stop: runs are given back at their next step."""
+    """Set when this process must stop: executions release their runs at the next step."""
 
 
 def create(

@@ -1,4 +1,4 @@
-"""What a child process starts with."""
+"""The data that a child process starts with."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from owsuper.workflow.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """What belongs to one child. A child inherits no other open descriptor.
+    """The parameters of one child. A child inherits no other open descriptor.
 
     ``index`` is the child's number, ``sock`` its end of the pipe to the supervisor (a blocking
     Unix stream socket), ``flight_fd`` the shared memory of its flight recorder with
-    ``settings.concurrency`` records, ``registry`` the application's workflows. ``settings``
-    are final: they include the database URL.
+    ``settings.concurrency`` records, ``registry`` the application's workflows. ``settings`` must
+    be complete: ``database_url`` is set.
     """
 
     index: int

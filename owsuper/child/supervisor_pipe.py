@@ -18,7 +18,7 @@ _READ_SIZE: Final = 65536  # bytes
 class SupervisorPipe:
     """Sends messages from any thread, and receives them in the thread of the event loop.
 
-    ``on_gone`` is called once, when the supervisor's end is closed.
+    ``on_closed`` is called once, when the supervisor has closed its end.
     """
 
     events = selectors.EVENT_READ
@@ -27,36 +27,36 @@ class SupervisorPipe:
         self,
         sock: socket.socket,
         on_message: Callable[[Message], None],
-        on_gone: Callable[[], None],
+        on_closed: Callable[[], None],
     ) -> None:
         self._sock = sock
         self._on_message = on_message
-        self._on_gone = on_gone
+        self._on_closed = on_closed
         self._frames = FrameBuffer()
         self._is_open = True
         self._sending = threading.Lock()
         self._outgoing: deque[bytes] = deque()
 
     def fileno(self) -> int:
-        """The descriptor that the loop watches; -1 when the supervisor is gone."""
+        """Return the descriptor that the loop watches; -1 when the supervisor's end is closed."""
         return self._sock.fileno() if self._is_open else -1
 
     def on_ready(self, _mask: int) -> None:
-        """Read what has arrived and pass on the complete messages."""
+        """Read from the pipe and call ``on_message`` for each complete message."""
         try:
             data = self._sock.recv(_READ_SIZE)
         except OSError:
             data = b""
         if not data:
             self._is_open = False
-            self._on_gone()
+            self._on_closed()
         for message in self._frames.feed(data):
             self._on_message(message)
 
     def send(self, message: Message) -> None:
-        """Send ``message``, or leave that to the thread that is sending just now.
+        """Send ``message``, or leave that to a thread that is already sending.
 
-        Slots that share a commit end their runs at the same moment.
+        Slots that share a commit end their runs at the same time, so their messages share a write.
         """
         self._outgoing.append(encode(message))
         while self._outgoing and self._sending.acquire(blocking=False):
@@ -66,7 +66,7 @@ class SupervisorPipe:
                 self._sending.release()
 
     def flush(self) -> None:
-        """Send what other threads have queued and not sent yet. Blocks."""
+        """Send the messages that other threads have queued. Blocks."""
         with self._sending:
             self._send_outgoing()
 
@@ -75,5 +75,5 @@ class SupervisorPipe:
         with suppress(IndexError):  # other threads append meanwhile
             while True:
                 frames.append(self._outgoing.popleft())
-        with suppress(OSError):  # if the supervisor is gone, the reader notices by itself
+        with suppress(OSError):  # the supervisor has exited: on_ready reads EOF
             self._sock.sendall(b"".join(frames))

@@ -14,7 +14,7 @@ from owsuper.event_loop import NEVER, Loop, Waker
 
 _log = logging.getLogger("owsuper.child")
 
-_IDLE_PERIODS: Final = 16  # without anything to do, after which a sweep rests
+_IDLE_PERIODS: Final = 16  # a sweep stops after this many periods without work
 
 
 class DelayedCalls:
@@ -58,11 +58,11 @@ class DelayedCalls:
 
 
 class Sweep:
-    """Calls ``function`` every ``period`` seconds for as long as there is something to do.
+    """Calls ``function`` every ``period`` seconds as long as there is work.
 
-    ``function`` returns whether there was or is anything to do. The sweep goes on for a few
-    periods longer. So arming it at every step costs next to nothing, and does not wake the
-    loop while steps follow on each other.
+    ``function`` returns whether there was or is work. Without work, the sweep continues for a few
+    periods. So arming it at every step is cheap, and does not wake the loop in a quick sequence
+    of steps.
     """
 
     def __init__(self, calls: DelayedCalls, period: float, function: Callable[[], bool]) -> None:
@@ -73,7 +73,7 @@ class Sweep:
         self._idle_periods = 0
 
     def arm(self) -> None:
-        """Start the calls, if they rest. Safe from any thread."""
+        """Start the calls, if they have stopped. Safe from any thread."""
         if not self._armed:
             self._armed = True
             self._calls.call_later(self._period, self._tick)

@@ -17,9 +17,9 @@ from owsuper.errors import ConfigurationError, DatabaseUnreachable
 if TYPE_CHECKING:
     from psycopg import Connection
 
-# A peer that vanished without a word is noticed while a statement waits for its answer
-# (keepalives), and sooner while bytes wait for their acknowledgement (user timeout). The
-# latter also bounds each attempt to connect, so that the next host of a list gets its turn.
+# A peer that disappears without closing its connection is detected while a statement waits for its
+# answer (keepalives), and sooner while bytes wait for their acknowledgement (user timeout). The
+# user timeout also bounds each attempt to connect, so that the next host of a list gets its turn.
 _DEFAULTS: Final[dict[str, str | int]] = {
     "connect_timeout": 10,
     "keepalives": 1,
@@ -56,12 +56,12 @@ def configure(conn: Connection[Any]) -> None:
 
 
 def _adapt(conn: Connection[Any], answer: pooler.Answer) -> None:
-    if mend := pooler.unfit(answer):
+    if fix := pooler.unfit(answer):
         role = conn.info.user
         raise ConfigurationError(
             f"The connection goes through a pooler, where settings of a session are out of our"
             f" reach, and those of {role!r} do not fit. Let a database administrator run:"
-            f" {mend.format(role=role)}"
+            f" {fix.format(role=role)}"
         )
     pooler.adapt(conn)
 
@@ -94,7 +94,7 @@ def connect(url: str, *, application_name: str) -> Connection[Any]:
 
 
 # The server's reasons come as text only: libpq keeps no SQLSTATE of a failed connect. A server
-# that speaks another language than English gets the last line of _advice.
+# that speaks another language than English gets _ANYTHING_ELSE.
 _ADVICE: Final = (
     (
         r"session is read-only|server is in hot standby mode",  # of several hosts, perhaps one
@@ -164,7 +164,7 @@ def explain_failure(exc: BaseException, url: str) -> DatabaseUnreachable:
         given |= _parse(url)
     text = str(exc)
     password = given.get("password")
-    if password and len(password) > 3:  # libpq does not print it, but a wrapper of libpq might
+    if password and len(password) > 3:  # libpq omits it, but a wrapper might not
         text = text.replace(password, "***")
     template = next((advice for pattern, advice in _ADVICE if re.search(pattern, text)), None)
     return DatabaseUnreachable(

@@ -1,4 +1,4 @@
-"""Create the tables, while other processes may do the same.
+"""Create the tables; safe to run concurrently.
 
 Two series of migrations share one schema, each with its own table of applied versions:
 OpenWorkflow's own, which must end in the objects that its other implementations expect and
@@ -37,14 +37,14 @@ class Migration:
 
     @property
     def record(self) -> str:
-        """SQL that remembers this version as applied."""
+        """SQL that records this version as applied."""
         table = f"{{schema}}.{self.series}_migrations"
         return f"INSERT INTO {table} (version) VALUES ({self.version}) ON CONFLICT DO NOTHING;"
 
 
 @cache
 def migrations() -> tuple[Migration, ...]:
-    """Every migration, in the order of application."""
+    """Return all migrations, in the order of application."""
     found = []
     for series in ("openworkflow", "owsuper"):
         directory = sql_root() / "migrations" / series
@@ -55,7 +55,7 @@ def migrations() -> tuple[Migration, ...]:
 
 
 # A process of another implementation takes no lock, so it may create an object between our
-# look and our statement. Then its transaction has won: look again.
+# check and our statement. Then its transaction has succeeded: check again.
 _LOST_A_RACE: Final = (
     errors.DuplicateSchema,
     errors.DuplicateTable,
@@ -65,8 +65,8 @@ _LOST_A_RACE: Final = (
     errors.DeadlockDetected,
     errors.InternalError_,  # "tuple concurrently updated", by the catalogue
 )
-# Some transaction has held a table for _LOCK_TIMEOUT. Waiting longer would make everybody else
-# wait behind us, so step back and try again.
+# Another transaction has held a table for _LOCK_TIMEOUT. Waiting longer would block other
+# transactions, which queue behind our lock request. So give up and try again.
 _TABLE_IN_USE: Final = errors.LockNotAvailable
 _LOCK_TIMEOUT: Final = "3s"
 _ATTEMPTS: Final = 20
@@ -98,7 +98,7 @@ def migrate(conn: Connection[Any], schema: str) -> None:
 
 
 def check(conn: Connection[Any], schema: str) -> list[str]:
-    """What is missing in ``schema``, in words; empty when nothing is.
+    """Return descriptions of what is missing in ``schema``; empty if nothing is.
 
     Looks for the objects themselves too: a restored dump may have lost some. Raises
     InvalidSchemaName and, if the role may not read the tables, MigrationError.
@@ -112,7 +112,7 @@ def check(conn: Connection[Any], schema: str) -> list[str]:
 
 
 def sql(schema: str) -> str:
-    """A script for psql that does all that ``migrate`` would; harmless when run again."""
+    """Return a script for psql that does the same as ``migrate``; harmless when run again."""
     parts = [
         f'-- Creates the tables of owsuper in schema "{schema}". Run it as a role that may create'
         "\n-- schemas and tables. What exists is left as it is.",
@@ -146,9 +146,9 @@ def _pending(conn: Connection[Any], schema: str) -> list[Migration]:
 
 
 def _level(conn: Connection[Any], schema: str, series: str) -> int:
-    """The newest applied version of a series, -1 if there is none.
+    """Return the newest applied version of a series, -1 if there is none.
 
-    A version is recorded with what it created, in one transaction, so the maximum tells all.
+    A version is recorded in the transaction that creates its objects, so the maximum suffices.
     """
     table = f"{series}_migrations"
     query = (
@@ -198,7 +198,7 @@ def _lock(schema: str) -> str:
 def _apply_next(conn: Connection[Any], schema: str) -> None:
     """Apply the first pending migration in a transaction of its own.
 
-    The lock comes first: a process that waited for it sees what the holder did.
+    Take the lock before reading, so that migrations applied by the previous holder are seen.
     """
     with conn.transaction():
         conn.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
@@ -212,7 +212,7 @@ def _apply_next(conn: Connection[Any], schema: str) -> None:
 
 
 def _explain(conn: Connection[Any], schema: str, exc: errors.Error) -> MigrationError:
-    """One message: what could not be done, why, what to do."""
+    """Return the error to raise for ``exc``: what could not be done, why, what to do."""
     reason = exc.diag.message_primary or str(exc)
     if isinstance(exc, errors.InsufficientPrivilege):
         return MigrationError(
@@ -231,7 +231,7 @@ def _explain(conn: Connection[Any], schema: str, exc: errors.Error) -> Migration
         )
     else:
         advice = (
-            f"{reason}. Something else of these names seems to be there, or to be in the making;"
-            " look into the schema, or choose another."
+            f"{reason}. Other objects with these names exist or are being created. Look into the"
+            " schema, or choose another."
         )
     return MigrationError(f"{failed}: {advice}")

@@ -1,14 +1,13 @@
-"""Connection poolers: how to notice one, and how to work through one.
+"""Connection poolers: how to detect one, and how to work through one.
 
 A connection pooler in transaction mode, such as PgBouncer, lends a server's session for the
-length of a transaction. What we leave in a session (a setting, a prepared statement, a LISTEN,
-an advisory lock) then belongs to the next client of it, and our next statement may run
-in another. So nothing may be left in it, and we must know.
+duration of a transaction. State left in a session (a setting, a prepared statement, a LISTEN, an
+advisory lock) leaks to the next client, and our next statement may run in another session. So a
+pooler must be detected.
 
-How we know: with the log-in comes the process id of the server's session, to cancel statements
-by. A pooler must invent its own, as it has no session to name yet. Where the session that
-answers has another id, a pooler is in between. Poolers in session mode look the same, and are
-treated the same.
+The login reports a backend pid, for cancel requests. A pooler has to invent one, because it has no
+session yet. If the session that answers has another pid, the session is not exclusively ours.
+Poolers in session mode look the same, and are treated the same.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _PLANNING: Final = {"enable_seqscan": "off", "jit": "off"}
 # - Planning a claim costs more than the claim, and no parameter of ours calls for another plan.
 # - The guarded updates rely on re-evaluation after a lock wait.
 # - Timestamps that are read as text must have one form.
-# - A client that vanished without a word must not keep its locks for hours.
+# - A client that disappears without closing its connection must not keep its locks for hours.
 _SESSION: Final = {
     **_PLANNING,
     "plan_cache_mode": "force_generic_plan",
@@ -46,7 +45,7 @@ LOCAL: Final = (
     "SELECT "
     + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _PLANNING.items())
 ).encode()
-"""The statement before each statement behind a pooler, in the same transaction."""
+"""The statement that precedes each statement through a pooler, in the same transaction."""
 
 # Cannot be set for one transaction from within a pipeline; the role must have these settings.
 _NEEDED: Final = {"default_transaction_isolation": "read committed", "DateStyle": "ISO"}
@@ -95,7 +94,7 @@ def is_adapted(conn: Connection[Any]) -> bool:
 
 
 class PooledCursor(RawCursor[Row]):
-    """A cursor for connections through a pooler: each statement stands for itself.
+    """A cursor for connections through a pooler: statements share no session state.
 
     Nothing is prepared, because the pooler may give the next statement to another session. The
     planner's settings precede each statement, in the same transaction; a transaction of the

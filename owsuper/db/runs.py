@@ -1,8 +1,8 @@
 """Statements of children for the runs that they own.
 
-Every write stands behind the fence: it takes effect only while the run is ``running`` under the
-worker id of its claim. Each operation is one statement and one round trip, but
-that of loading a history of thousands of step attempts.
+Every write is fenced: it takes effect only while the run is ``running`` under the worker id of its
+claim. Each operation is one statement and one round trip, except loading histories of thousands of
+attempts.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from owsuper.db.related import step_attempt
 from owsuper.db.statement import Param, Statement, load
 
 MOST_ATTEMPTS_LOADED: Final = 2000
-"""Step attempts that one statement reads at most; few runs have half as many."""
+"""The maximum of step attempts that one statement reads; few runs have half as many."""
 
-_LOCK_TIMEOUT: Final = "1s"  # for the lock on a signal; the other runs of the commit wait, too
+_LOCK_TIMEOUT: Final = "1s"  # the lock on a signal delays the other runs of the commit, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ class RunStore:
         self._lock_waits = load("lock_waits", schema)
 
     def commit(self, conn: Connection[Any], writes: Sequence[WriteSet]) -> set[str]:
-        """Make ``writes`` durable; return the worker ids whose fence held.
+        """Make ``writes`` durable; return the worker ids that still own their runs.
 
-        Nothing of the others is written. May be repeated if the answer is lost: an attempt that
-        left ``running`` stays as it is. But the first try may have ended the claim of a run;
-        for what happened to it see ``outcome_of``.
+        The other write sets are not written. May be repeated if the answer is lost: an attempt
+        that is no longer ``running`` does not change. But the first commit may have ended the claim
+        of a run; ``outcome_of`` returns how.
         """
         return self._write(conn, writes, relaxed=False)
 
@@ -69,11 +69,14 @@ class RunStore:
     def _write(
         self, conn: Connection[Any], writes: Sequence[WriteSet], *, relaxed: bool
     ) -> set[str]:
-        signals, waits = write_documents.awaited_signals(writes), write_documents.held_waits(writes)
+        signals, waits = (
+            write_documents.awaited_signals(writes),
+            write_documents.earlier_waits(writes),
+        )
         if not signals and not waits:
             return self._write_all(conn, writes, relaxed=relaxed)
         with prepared.transaction(conn):
-            # Whoever keeps a signal for the next to wait must see this wait, or be seen by it.
+            # A sender that buffers a signal must see this wait, or this wait must see the signal.
             if signals:
                 self._execute_text(conn, self._signal_lock, signals, _LOCK_TIMEOUT)
             if waits:
@@ -85,7 +88,9 @@ class RunStore:
     ) -> set[str]:
         claims = write_documents.claims(writes)
         statement = (
-            self._commit_related if any(map(write_documents.is_related, writes)) else self._commit
+            self._commit_related
+            if any(map(write_documents.may_touch_other_runs, writes))
+            else self._commit
         )
         rows = self._execute_text(conn, statement, *write_documents.arrays(claims, writes), relaxed)
         held = {worker for worker, related in rows if related != "true"}
@@ -109,7 +114,7 @@ class RunStore:
         history = page[:]
         counted = _count(page)
         while len(page) == MOST_ATTEMPTS_LOADED and counted <= enough:
-            # Nobody else adds to the history of a run that is claimed, so its order stays.
+            # Only the owner of a claim adds attempts, so the order is stable.
             since = page[-1].created_at
             read = _count(_at_the_end(history, since))
             start = times.bound(since)

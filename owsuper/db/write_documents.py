@@ -25,7 +25,7 @@ Document: TypeAlias = dict[str, Any]
 
 
 def claims(writes: Sequence[WriteSet]) -> dict[str, Document]:
-    """One document per claim, which may have several write sets: parallel steps of one run."""
+    """Return one document per claim. Parallel steps give a claim several write sets."""
     claims: dict[str, Document] = {}
     for write in writes:
         claim = claims.setdefault(write.worker_id, {"worker": write.worker_id, "run": write.run_id})
@@ -74,37 +74,37 @@ def child_document(child: NewChildRun) -> Document:
     }
 
 
-def is_related(write: WriteSet) -> bool:
-    """Whether it touches more than one run and its own step attempts, or may."""
+def may_touch_other_runs(write: WriteSet) -> bool:
+    """Return whether the write set may touch rows of other runs."""
     return isinstance(write.outcome, Park) or any(
-        step.child is not None or _begins_to_wait(step) or _gives_up(step) for step in write.steps
+        step.child is not None or _begins_wait(step) or _times_out(step) for step in write.steps
     )
 
 
-def _begins_to_wait(step: StepWrite) -> bool:
+def _begins_wait(step: StepWrite) -> bool:
     return step.kind == StepKind.SIGNAL_WAIT and step.status == StepStatus.RUNNING
 
 
 def awaited_signals(writes: Sequence[WriteSet]) -> bytes | None:
-    """The signals that somebody begins to wait for, as JSON."""
-    steps = [step for write in writes for step in write.steps if _begins_to_wait(step)]
+    """Return the signals for which these writes begin a wait, as JSON; None if there are none."""
+    steps = [step for write in writes for step in write.steps if _begins_wait(step)]
     signals = sorted({step.context["signal"] for step in steps if step.context})
     return orjson.dumps(signals) if signals else None
 
 
-def held_waits(writes: Sequence[WriteSet]) -> list[str]:
-    """The waits for a signal, begun before, that somebody parks at, or gives up: none has come."""
-    held = {step.attempt_id for write in writes for step in write.steps if _gives_up(step)} | {
+def earlier_waits(writes: Sequence[WriteSet]) -> list[str]:
+    """Return the ids of earlier signal waits that these writes park on or time out."""
+    held = {step.attempt_id for write in writes for step in write.steps if _times_out(step)} | {
         wait
         for write in writes
         if isinstance(write.outcome, Park)
         for wait in write.outcome.signals
     }
-    begun = {step.attempt_id for write in writes for step in write.steps if _begins_to_wait(step)}
+    begun = {step.attempt_id for write in writes for step in write.steps if _begins_wait(step)}
     return sorted(held - begun)
 
 
-def _gives_up(step: StepWrite) -> bool:
+def _times_out(step: StepWrite) -> bool:
     return (
         step.kind == StepKind.SIGNAL_WAIT
         and step.status == StepStatus.COMPLETED
@@ -117,7 +117,7 @@ def _raw(json: bytes | None) -> orjson.Fragment | None:
 
 
 def arrays(claims: Mapping[str, Document], writes: Sequence[WriteSet]) -> tuple[bytes, bytes]:
-    """The two JSON parameters of the commit statements."""
+    """Return the two JSON parameters of the commit statements."""
     steps = [
         _step(write.worker_id, step)
         for write in writes

@@ -127,7 +127,7 @@ SELECT
     json_build_object(
         'next', CASE
             WHEN t.count = $3::integer THEN 0
-            -- Somebody locks them, perhaps to take them, perhaps not.
+            -- Another session locks them, perhaps to claim them, perhaps not.
             WHEN t.count < (SELECT count(*) FROM chosen) THEN 0.02
             ELSE (
                 SELECT extract(epoch FROM min(available_at) - now())

@@ -16,7 +16,7 @@ import pytest
 from owsuper import OpenWorkflow
 from owsuper.child import services
 from owsuper.child.database import ChildDatabase
-from owsuper.child.executor import Ended, Executor
+from owsuper.child.executor import ExecutionResult, Executor
 from owsuper.child.timers import DelayedCalls
 from owsuper.core.model import ClaimedRun
 from owsuper.event_loop import Loop, Waker
@@ -121,13 +121,13 @@ class Engine:
             suspect=False,
         )
 
-    def execute_once(self, run_id: str, claimed: ClaimedRun | None = None) -> Ended:
+    def execute_once(self, run_id: str, claimed: ClaimedRun | None = None) -> ExecutionResult:
         """Claim the run when it is due and execute it until it leaves the process."""
         run = claimed or self.claim(run_id)
         workflow = self.executor.workflow_of(run)
         if not workflow.is_async:
             return self.executor.execute(workflow, run, 0)
-        ended: Future[Ended] = Future()
+        ended: Future[ExecutionResult] = Future()
 
         async def execute() -> None:
             try:

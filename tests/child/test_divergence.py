@@ -87,7 +87,7 @@ class TestUnreachedSteps:
 
         assert (row["output"], row["attempts"]) == ("done", 2)
         assert warnings(caplog) == [
-            f"{UNREACHED}: b, c; was the workflow changed while runs were under way?"
+            f"{UNREACHED}: b, c; was the workflow changed while runs were in progress?"
         ]
         (record,) = (each for each in caplog.records if each.message.startswith(UNREACHED))
         assert vars(record)["run_id"] == run_id

@@ -156,7 +156,7 @@ def test_stop_gives_the_run_back_at_the_next_step_boundary(
         case _:
             child.sock.close()
             assert child.process.stderr is not None
-            assert b"supervisor is gone" in child.process.stderr.readline()
+            assert b"supervisor has exited" in child.process.stderr.readline()
     (tmp_path / "go").touch()
 
     assert child.process.wait(10) == 0

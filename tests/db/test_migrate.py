@@ -263,7 +263,7 @@ def test_a_strangers_table_in_the_way_is_told_and_left_alone(
     empty: str, conn: psycopg.Connection
 ) -> None:
     conn.execute(f'CREATE SCHEMA "{empty}"; CREATE TABLE "{empty}".workflow_runs (mine text)')
-    with pytest.raises(MigrationError, match="Something else of these names"):
+    with pytest.raises(MigrationError, match="Other objects with these names"):
         migrate.migrate(conn, empty)
     assert count(conn, empty, "workflow_runs") == 0
 

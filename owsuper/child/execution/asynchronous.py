@@ -1,7 +1,7 @@
 """Executions of ``async def`` workflows: the body is a task on the child's event loop.
 
-A branch that waits (for a retry, for a sleep) awaits a future. When nothing else is going on
-in the execution, the run is parked: the body is cancelled, and the record says why.
+A branch that waits (for a retry, for a sleep) awaits a future. When every branch of the execution
+waits, the run is parked: ``decided_outcome`` is set, and the body is cancelled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from owsuper.child.execution.base import Execution
 from owsuper.child.execution.idle import IdleDetector
 from owsuper.child.execution.operations import drive_async, perform
-from owsuper.child.execution.steps import generator_of
+from owsuper.child.execution.steps import create_step
 from owsuper.child.services import Services
 from owsuper.core.decisions import Wait
 from owsuper.core.model import ClaimedRun, Outcome, Release, StepWrite
@@ -50,7 +50,7 @@ class AsyncExecution(Execution):
             self._loop, self._is_body, self._on_all_waiting, self._on_idle
         )
         self._submitted: set[asyncio.Task[Any]] = set()
-        self._calling: set[asyncio.Task[Any]] = set()  # in which a step's function is under way
+        self._calling: set[asyncio.Task[Any]] = set()  # tasks that call a step's function
         self._stopped = False
         self._unwound_at: float | None = None  # time.monotonic() of the body's cancellation
         self._writing = asyncio.Lock()
@@ -60,7 +60,7 @@ class AsyncExecution(Execution):
 
     @staticmethod
     def load(services: Services, load: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Load what the execution starts from, in a thread."""
+        """Call ``load`` in a thread."""
         return asyncio.wrap_future(services.step_threads.submit(load))
 
     # --- what user code calls --------------------------------------------------------------
@@ -70,12 +70,12 @@ class AsyncExecution(Execution):
         return AsyncStep(self)
 
     def call(self, request: Request) -> Coroutine[Any, Any, Any]:
-        """Name and check a step; return the coroutine that executes or recalls it."""
-        spelled, steps = generator_of(self, request)
-        return _named(spelled, drive_async(perform(self, steps), self.block))
+        """Check a step and assign its key; return the coroutine that executes or replays it."""
+        display_name, steps = create_step(self, request)
+        return _named(display_name, drive_async(perform(self, steps), self.block))
 
     def submit(self, request: Request) -> asyncio.Task[Any]:
-        """Execute or recall a step in a task of its own."""
+        """Execute or replay a step in a task of its own."""
         task = self._loop.create_task(self.call(request))
         self._submitted.add(task)
         return task
@@ -85,7 +85,10 @@ class AsyncExecution(Execution):
     async def run_body(
         self, fn: Callable[..., Any], arguments: tuple[Any, ...]
     ) -> CallResult | CallError:
-        """Await the workflow function in a task of its own, which ends when the run leaves."""
+        """Await the workflow function in a task of its own.
+
+        Cancel the task once the outcome is decided.
+        """
         task = self._loop.create_task(_await(fn, arguments))
         self._body = task
         try:
@@ -94,7 +97,7 @@ class AsyncExecution(Execution):
                 if self.decided_outcome is not None and not task.done():
                     self._unwind()
                     if time.monotonic() - (self._unwound_at or 0.0) > _CLEAN_UP:
-                        self._cancel_body()  # it swallowed the first one, or takes too long
+                        self._cancel_body()  # it swallowed the cancellation, or takes too long
             return task.result()
         except asyncio.CancelledError as exc:
             return CallError(exc)
@@ -121,14 +124,17 @@ class AsyncExecution(Execution):
             if isinstance(exc, asyncio.CancelledError) and _is_cancelled():
                 raise  # the task of the step is cancelled; the attempt is dropped
             if isinstance(exc, GeneratorExit) and asyncio.current_task() is not task:
-                raise  # nothing awaits the step any more
+                raise  # the generator is closed: nothing awaits the step
             return CallError(exc)
         finally:
             self._idle_detector.end()
             self._calling.discard(task)
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
-        """Call ``function`` in a thread. Even when cancelled, it counts as under way until then."""
+        """Call ``function`` in a thread.
+
+        Counts as running until the function returns, even if the awaiting task is cancelled.
+        """
         job = self._services.step_threads.submit(copy_context().run, self._call_in_thread, function)
         self._idle_detector.begin()
         job.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._idle_detector.end))
@@ -143,16 +149,19 @@ class AsyncExecution(Execution):
         self.exit_if_forked(CallResult(value))
         return value
 
-    async def ask(self, question: Callable[..., T], *arguments: Any) -> T:
-        """Ask the database in a thread."""
-        with self._idle_detector.under_way():
-            job = self._services.write_threads.submit(question, *arguments)
+    async def call_database(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call ``function``, which blocks on the database, in a thread."""
+        with self._idle_detector.running():
+            job = self._services.write_threads.submit(function, *arguments)
             return await asyncio.wrap_future(job)
 
     # --- waiting -----------------------------------------------------------------------------
 
     async def block(self, wait: Wait) -> None:
-        """Await the end of ``wait``. Raises Unwind or CancelledError when the run leaves."""
+        """Await the end of ``wait``.
+
+        Raises Unwind or CancelledError once the outcome is decided.
+        """
         end = time.monotonic() + self.pause_of(wait)
         while (left := end - time.monotonic()) > 0:
             if self.decided_outcome is not None:
@@ -162,14 +171,14 @@ class AsyncExecution(Execution):
             raise unwind()
 
     async def join(self, returned: bool) -> None:
-        """Wait until submitted steps and what is under way are over, then drop the rest."""
+        """Wait for submitted steps and running operations, then cancel the other tasks."""
         self._body_ended = True
         if returned and self._submitted:
             while pending := [task for task in self._submitted if not task.done()]:
                 await asyncio.wait(
                     pending, timeout=_CHECK_PERIOD, return_when=asyncio.FIRST_COMPLETED
                 )
-        await self._idle_detector.idle()  # what is under way is recorded, not cancelled
+        await self._idle_detector.idle()  # running step functions finish and are recorded
         for task in self._submitted:
             task.cancel()
         await self._idle_detector.idle()
@@ -189,17 +198,17 @@ class AsyncExecution(Execution):
     # --- stopping ----------------------------------------------------------------------------
 
     def abandon(self) -> None:
-        """Stop, because the lease is lost: cancel the body and the steps under way."""
+        """Stop, because the lease is lost: cancel the body and the running steps."""
         super().abandon()
         self._loop.call_soon_threadsafe(self._cancel_all)
 
     def fail_at_deadline(self) -> None:
-        """Stop at the deadline: cancel the body and the steps under way."""
+        """Stop at the deadline: cancel the body and the running steps."""
         super().fail_at_deadline()
         self._loop.call_soon_threadsafe(self._cancel_all)
 
     def interrupt(self) -> None:
-        """Release the run as soon as no step is under way."""
+        """Release the run as soon as no step is running."""
         self._loop.call_soon_threadsafe(self._release)
 
     def _release(self) -> None:
@@ -208,7 +217,7 @@ class AsyncExecution(Execution):
             self._unwind()
 
     def _cancel_all(self) -> None:
-        """Cancel the steps that are under way, once, and the body."""
+        """Cancel the running steps, once, and the body."""
         if not self._stopped:
             self._stopped = True
             for task in self._calling:
@@ -216,7 +225,7 @@ class AsyncExecution(Execution):
         self._unwind()
 
     def _unwind(self) -> None:
-        """Cancel the body, once: from then on it cleans up. Cancel all waits."""
+        """Cancel the body, once, so that it can clean up. Cancel all waits."""
         if self._unwound_at is None:
             self._cancel_body()
         self._idle_detector.cancel_waits()
@@ -229,24 +238,24 @@ class AsyncExecution(Execution):
     # --- writes ------------------------------------------------------------------------------
 
     def record(self, write: StepWrite) -> None:
-        """Keep ``write``, and have it written soon if nothing else does that."""
+        """Keep ``write``, and schedule a flush in case nothing else writes it soon."""
         self._recorded.append(write)
         if self._flush_timer is None:
             self._flush_timer = self._loop.call_later(_DEFER, self._flush_soon)
 
     def needs_flush(self) -> bool:
-        """Whether something must become durable, or is on its way, before the next step."""
+        """Whether a write must become durable, or is in flight, before the next step."""
         return self._writing.locked() or self._sent is not None or self._must_be_durable()
 
     async def flush(self, outcome: Outcome | None = None) -> None:
-        """Write what is recorded, and how the run ends if ``outcome`` says so.
+        """Write the recorded step attempts, and ``outcome`` if it is given.
 
-        Raises Unwind when the lease turns out to be lost or the database refuses the write.
+        Raises Unwind if the lease is lost or the database refuses the write.
         """
         writing = self._writing.locked() or self._sent is not None
         if not self._recorded and outcome is None and not writing:
             return
-        with self._idle_detector.under_way():
+        with self._idle_detector.running():
             try:
                 async with self._writing:
                     await self._await_sent()
@@ -260,10 +269,10 @@ class AsyncExecution(Execution):
                 raise unwind() from None
 
     async def _await_sent(self) -> None:
-        """Await the write that is on its way. Raises its error.
+        """Await the write in flight. Raises its error.
 
-        A branch that is cancelled meanwhile leaves the write to the next caller: the write
-        happens all the same, and the next step must not begin before.
+        If this branch is cancelled meanwhile, the write continues, and the next caller awaits it:
+        the next step must not begin before.
         """
         if (sent := self._sent) is not None:
             with contextlib.suppress(Exception):
@@ -291,7 +300,10 @@ def _named(name: str, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any
 
 
 def _is_cancelled() -> bool:
-    """Whether the current task is being cancelled; a function may raise CancelledError itself."""
+    """Return whether the current task is being cancelled.
+
+    A function may also raise CancelledError of its own.
+    """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

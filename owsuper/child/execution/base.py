@@ -1,7 +1,7 @@
 """One execution of a workflow function: the part that sync and async share.
 
-An execution decides by its own record. Once ``decided_outcome`` says how the run leaves this
-process, what user code does with the exception that unwinds it no longer matters.
+``decided_outcome`` alone determines how the execution ends. User code that swallows Unwind changes
+nothing.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ from owsuper.stored_error import StoredError
 _log = logging.getLogger("owsuper.child")
 
 _ANSWER_PERIOD: Final = 1.0  # seconds between two reads of an answer that a step waits for
-_LONGEST_PAUSE: Final = 3600.0  # seconds; no primitive can wait for thousands of years
+_LONGEST_PAUSE: Final = 3600.0  # seconds; primitives overflow if they wait for thousands of years
 
 _current_step: ContextVar[str | None] = ContextVar("owsuper_step", default=None)
 """The key of the step whose function is running in this context."""
 
 
 class Abandon:
-    """The decision about a run whose lease is lost: nothing may be written."""
+    """The decision for a run whose lease is lost: nothing may be written."""
 
     def __repr__(self) -> str:
         return "ABANDON"
@@ -74,7 +74,7 @@ class Execution(ABC):
         self.slot = slot
         self.decided_outcome: Outcome | Abandon | None = None
         self.final_write_sent = False
-        """The write that ends the claim is on its way. It fails by itself if it is too late."""
+        """Whether the write that ends the claim was sent. It fails if the lease is lost by then."""
         self.leased_until = run.claim_sent + services.leases.seconds
         """time.monotonic() of the end of the lease, as far as this process knows."""
         self.related_runs = services.related_runs
@@ -87,7 +87,7 @@ class Execution(ABC):
         """Return the time on the database's clock, counted on from the claim."""
         return self.run.claimed_at + timedelta(seconds=time.monotonic() - self.run.claim_sent)
 
-    # --- what sync and async do in their own ways -------------------------------------------
+    # --- for the sync and async subclasses --------------------------------------------------
 
     @abstractmethod
     def step(self) -> Any:
@@ -99,10 +99,10 @@ class Execution(ABC):
 
     @abstractmethod
     def join(self, returned: bool) -> Any:
-        """Wait until the branches of an execution whose body is over do nothing any more.
+        """Wait for the branches, after the end of the body.
 
-        When the body ``returned``, submitted steps that wait make the run wait. When it
-        raised, they are dropped.
+        If the body ``returned`` and submitted steps wait, the run is parked. If the body raised,
+        the submitted steps that wait are dropped.
         """
 
     @abstractmethod
@@ -111,11 +111,11 @@ class Execution(ABC):
 
     @abstractmethod
     def block(self, wait: Wait) -> Any:
-        """Block the branch until ``wait`` is over. Raises Unwind when the run leaves."""
+        """Block the branch until ``wait`` is over. Raises Unwind once the outcome is decided."""
 
     @abstractmethod
-    def ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function that blocks on the database; the result is what it returns."""
+    def call_database(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call ``function``, which blocks on the database; return its result."""
 
     def confirm_lease(self) -> None:
         """Renew a lease that may have ended unnoticed. Blocks until the answer is known."""
@@ -123,7 +123,7 @@ class Execution(ABC):
 
     @abstractmethod
     def record(self, write: StepWrite) -> None:
-        """Keep ``write`` and see to it that it is written soon."""
+        """Keep ``write``, and schedule a flush in case nothing else writes it soon."""
 
     @abstractmethod
     def needs_flush(self) -> bool:
@@ -131,9 +131,9 @@ class Execution(ABC):
 
     @abstractmethod
     def flush(self, outcome: Outcome | None = None) -> Any:
-        """Write what is recorded, and how the run ends if ``outcome`` says so.
+        """Write the recorded step attempts, and ``outcome`` if it is given.
 
-        Raises Unwind when the lease turns out to be lost or the database refuses the write.
+        Raises Unwind if the lease is lost or the database refuses the write.
         """
 
     # --- the steps --------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Execution(ABC):
     def step_key(self, name: str) -> str:
         """Return the key of the step that user code calls ``name``.
 
-        Raises StepUsageError for a call in the wrong place, and Unwind if the run must leave.
+        Raises StepUsageError for a call in the wrong place, and Unwind once the outcome is decided.
         """
         if (outer := _current_step.get()) is not None:
             raise StepUsageError(
@@ -209,16 +209,16 @@ class Execution(ABC):
     def pause_of(self, wait: Wait) -> float:
         """Return the seconds to block for ``wait`` before its step looks again.
 
-        0 or less when the wait is over. A wait for an answer is interrupted from time to time:
-        while other branches keep the run here, nobody else sees that the answer has come.
+        0 or less when the wait is over. A wait for an answer is interrupted every second: while
+        other branches keep the run here, only this process can notice the answer.
         """
         left = (wait.until - self.now()).total_seconds()
         return min(left, _LONGEST_PAUSE if wait.awaits is None else _ANSWER_PERIOD)
 
-    # --- how the run leaves this process ------------------------------------------------------
+    # --- the outcome --------------------------------------------------------------------------
 
     def decide(self, outcome: Outcome | Abandon) -> None:
-        """Record how the run leaves this process. The first decision counts, but for ABANDON."""
+        """Set ``decided_outcome``. The first decision counts; only ABANDON replaces it."""
         if self.decided_outcome is None or outcome is ABANDON:
             self.decided_outcome = outcome
 
@@ -239,7 +239,10 @@ class Execution(ABC):
         """Release the run at its next step, because this process stops. Safe from any thread."""
 
     def fallback_outcome(self) -> Fail:
-        """Return how a run ends whose outcome was refused. Raises Unwind if the lease is lost."""
+        """Return the outcome of a run whose first outcome was refused.
+
+        Raises Unwind if the lease is lost.
+        """
         if isinstance(self.decided_outcome, Fail):
             return self.decided_outcome
         raise unwind()
@@ -247,11 +250,11 @@ class Execution(ABC):
     # --- writes ------------------------------------------------------------------------------
 
     def has_unwritten(self, write: StepWrite) -> bool:
-        """Whether ``write`` is recorded and not yet on its way to the database."""
+        """Whether ``write`` is recorded and not yet sent to the database."""
         return any(each is write for each in self._recorded)
 
     def log_failed_step(self, write: StepWrite) -> None:
-        """Log ``write`` if it says that an attempt of a step failed."""
+        """Log ``write`` if it is a failed attempt of a function step."""
         if write.kind != StepKind.FUNCTION or write.status != StepStatus.FAILED:
             return
         _log.warning(
@@ -269,7 +272,7 @@ class Execution(ABC):
     def _must_be_durable(self) -> bool:
         """Whether something is recorded that must be durable before the next step begins.
 
-        The end of a sleep need not be: if it is lost, the sleep is over all the same.
+        The end of a sleep need not be durable: if that write is lost, the sleep is still over.
         """
         for write in self._recorded:  # a loop, because every step comes through here
             if write.kind != StepKind.SLEEP or write.status == StepStatus.RUNNING:
@@ -299,7 +302,7 @@ class Execution(ABC):
             raise unwind()
 
     def _write_failed(self, exc: Exception) -> None:
-        """Decide what a failed write means: the lease is lost, or the database refuses it."""
+        """Decide the outcome after a failed write: Fail if it was refused, else ABANDON."""
         if is_refusal(exc):
             _log.error("run %s: the database refused a write: %s", self.run.run_id, exc)
             self.decided_outcome = Fail(StoredError.from_exception(exc).to_json())

@@ -1,4 +1,4 @@
-"""The branches of a sync execution: which of them wait, and whether the run can be parked.
+"""Detects when every branch of a sync execution waits, so that the run can be parked.
 
 ``idle`` does the same for async executions.
 """
@@ -65,7 +65,7 @@ class BranchingExecution(Execution):
         super().__init__(run, replay, services, slot)
         self._changed = threading.Condition()
         self._active = 1  # branches that do not wait; the body is the first
-        self._waits: list[Wait] = []  # of branches that block their thread
+        self._waits: list[Wait] = []  # waits of branches that block their thread
         self._suspended: list[Branch] = []  # submitted, waiting, without a thread
 
     def _begin_branches(self, count: int = 1) -> None:
@@ -97,7 +97,7 @@ class BranchingExecution(Execution):
             self._suspended.clear()
 
     def block(self, wait: Wait) -> None:
-        """Block this thread for ``wait``. Raises Unwind when the run leaves."""
+        """Block this thread for ``wait``. Raises Unwind once the outcome is decided."""
         with self._changed:
             self._waits.append(wait)
             self._active -= 1
@@ -117,7 +117,7 @@ class BranchingExecution(Execution):
     def await_done(self, future: StepFuture, timeout: float | None) -> None:
         """Block this thread until ``future`` is done or ``timeout`` seconds have passed.
 
-        Raises Unwind when the run leaves.
+        Raises Unwind once the outcome is decided.
         """
         end = None if timeout is None else time.monotonic() + timeout
         with self._changed:
@@ -143,7 +143,7 @@ class BranchingExecution(Execution):
             self._changed.notify_all()
 
     def _reactivate(self, branch: Branch) -> bool:
-        """Count a suspended step as active again. False if the run leaves, or has left."""
+        """Count a suspended step as active again. Return False once the outcome is decided."""
         with self._changed:
             if branch not in self._suspended or self.decided_outcome is not None:
                 return False

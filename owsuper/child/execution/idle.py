@@ -1,4 +1,4 @@
-"""Notices when every branch of an async execution waits, so that the run can be parked."""
+"""Detects when every branch of an async execution waits, so that the run can be parked."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any, Final
 
 from owsuper.core.decisions import Wait
 
-_TURNS: Final = 3  # of the loop: what a branch needs to get from one step to the next
+_TURNS: Final = 3  # turns of the event loop that a branch needs between two steps
 _GRACE: Final = 0.02  # seconds a parallel branch may await something that is not a step
 
 
 class IdleDetector:
-    """Counts what is under way in an execution, and keeps its waits. For the loop's thread.
+    """Counts the running operations of an execution, and keeps its waits. For the loop's thread.
 
-    When nothing is under way, nothing has changed for a few turns of the loop and some branch
-    waits, ``on_all_waiting`` is called with the waits. Code between two steps may await
-    anything, which cannot be observed. So branches get a moment for that, unless the body
-    itself waits. ``on_idle`` is called whenever nothing is under way any more.
+    An operation is a step's function, or a call of the database that a branch awaits. When none is
+    running, nothing has changed for a few turns of the loop and some branch waits,
+    ``on_all_waiting`` is called with the waits. Code between two steps may await anything, which
+    cannot be observed. So branches get a short time for that, unless the body itself waits.
+    ``on_idle`` is called whenever the last running operation has ended.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class IdleDetector:
         self._is_body = is_body
         self._on_all_waiting = on_all_waiting
         self._on_idle = on_idle
-        self._under_way = 0
+        self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._changes = 0
@@ -42,30 +43,30 @@ class IdleDetector:
 
     @property
     def busy(self) -> bool:
-        """Whether a step's function, or a write that is waited for, is under way."""
-        return self._under_way > 0
+        """Whether an operation is running."""
+        return self._running > 0
 
     async def idle(self) -> None:
-        """Wait until nothing is under way."""
-        while self._under_way:
+        """Wait until no operation is running."""
+        while self._running:
             await self._idle.wait()
 
     def begin(self) -> None:
-        """Count something as under way until the matching ``end``."""
-        self._under_way += 1
+        """Count an operation as running until the matching ``end``."""
+        self._running += 1
         self._idle.clear()
 
     def end(self) -> None:
-        """End what the matching ``begin`` counted."""
-        self._under_way -= 1
-        if not self._under_way:
+        """End the operation of the matching ``begin``."""
+        self._running -= 1
+        if not self._running:
             self._idle.set()
             self._on_idle()
         self._changed()
 
     @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Count something as under way for the duration of a block."""
+    def running(self) -> Iterator[None]:
+        """Count an operation as running for the duration of a ``with`` block."""
         self.begin()
         try:
             yield
@@ -73,7 +74,7 @@ class IdleDetector:
             self.end()
 
     async def wait(self, wait: Wait, seconds: float) -> None:
-        """Wait for ``seconds``. Raises CancelledError when the run leaves."""
+        """Wait for ``seconds``. Raises CancelledError after ``cancel_waits``."""
         over: asyncio.Future[None] = self._loop.create_future()
         timer = self._loop.call_later(seconds, _finish, over)
         self._waits[over] = (wait, asyncio.current_task())
@@ -98,8 +99,8 @@ class IdleDetector:
             self._loop.call_soon(self._check, self._changes, _TURNS)
 
     def _check(self, changes: int, turns: int) -> None:
-        if self._under_way or not self._waits:
-            self._checking = False  # the end of what is under way, or the next wait, checks again
+        if self._running or not self._waits:
+            self._checking = False  # the end of an operation, or the next wait, checks again
         elif self._changes != changes:
             self._loop.call_soon(self._check, self._changes, _TURNS)
         elif turns > 0:

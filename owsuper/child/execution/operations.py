@@ -1,4 +1,4 @@
-"""Operations, by which what sync and async executions do is written once.
+"""Operations: the code that sync and async executions share is a generator of them.
 
 A generator yields operations and receives their results. An operation is a function without
 arguments. In an execution of a ``def`` workflow it blocks; in an execution of an ``async def``
@@ -34,7 +34,7 @@ def perform(execution: Execution, steps: StepGenerator) -> Operations[Any]:
                     if execution.needs_flush():
                         yield execution.flush
                     if time.monotonic() >= execution.leased_until:
-                        yield partial(execution.ask, execution.confirm_lease)
+                        yield partial(execution.call_database, execution.confirm_lease)
                     if execution.decided_outcome is not None:
                         raise unwind()
                 case Call():
@@ -49,10 +49,10 @@ def perform(execution: Execution, steps: StepGenerator) -> Operations[Any]:
                     execution.log_failed_step(effect.write)
                 case ReadAnswer():
                     look = execution.related_runs.look
-                    answer = yield partial(execution.ask, look, effect.attempt_id)
+                    answer = yield partial(execution.call_database, look, effect.attempt_id)
                 case EnsureChildRun():
                     adopt = execution.related_runs.adopt
-                    answer = yield partial(execution.ask, adopt, execution.run, effect)
+                    answer = yield partial(execution.call_database, adopt, execution.run, effect)
                     if answer is None:
                         execution.abandon()
                         raise unwind()

@@ -1,4 +1,4 @@
-"""From the request of user code to a step: checked, named and ready to be performed."""
+"""Turns requests of user code into step generators: checks arguments and assigns keys."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ _return_types: WeakKeyDictionary[Callable[..., Any], Any] = WeakKeyDictionary()
 """The type that each function is annotated to return."""
 
 
-def generator_of(execution: Execution, request: Request) -> tuple[str, StepGenerator]:
-    """Return how user code spelled ``request``, and the generator of its step.
+def create_step(execution: Execution, request: Request) -> tuple[str, StepGenerator]:
+    """Return a display name for ``request``, and the generator of its step.
 
     Raises StepUsageError, ConfigurationError or NotSerializable.
     """
@@ -140,7 +140,7 @@ def _send(
 
 
 def _reached_runs(steps: StepGenerator) -> StepGenerator:
-    """Turn the stored output of a sending step into the ids of the runs that it reached."""
+    """Return the ids of the runs that the signal reached, from the step's stored output."""
     output = yield from steps
     return list(output["workflowRunIds"]) if isinstance(output, dict) else []
 
@@ -156,7 +156,7 @@ def _aware_utc(when: Any, parameter: str) -> datetime:
 
 
 def _until(timeout: Any) -> Callable[[datetime], datetime]:
-    """Return a function from the start of a wait to its end: a year later without ``timeout``."""
+    """Return a function from a wait's start to its end; the default timeout is one year."""
 
     def until(now: datetime) -> datetime:
         if timeout is None:
@@ -180,8 +180,8 @@ def _result_type(step: str, fn: Callable[..., Any], given: Any) -> Any:
     Returns None, for plain JSON, without an annotation that can be resolved. The type of an
     ``async def`` is that of the awaited value.
 
-    Raises ConfigurationError for a type that JSON cannot be converted to. Once the function has
-    run it would be too late for that.
+    Raises ConfigurationError for a type that JSON cannot be converted to: before the step's
+    function runs, so that no result of it is lost.
     """
     if given is not None:
         codec.check_type(given, f"Step {step!r}: type={given!r}", stored=True)

@@ -1,7 +1,7 @@
 """Executions of ``def`` workflows: the body has a thread, and submitted steps have others.
 
-A branch that waits (for a retry, for a sleep) blocks the body's thread or, when it was
-submitted, gives its thread back. When every branch waits, the run is parked.
+A branch that waits (for a retry, for a sleep) blocks the body's thread. A submitted step that waits
+releases its thread. When every branch waits, the run is parked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from owsuper.child.execution.branches import Branch, BranchingExecution, StepFuture
 from owsuper.child.execution.operations import drive, perform, run_to_pause
-from owsuper.child.execution.steps import generator_of
+from owsuper.child.execution.steps import create_step
 from owsuper.child.services import Services
 from owsuper.child.threads import LoopJob
 from owsuper.core.model import ClaimedRun, Outcome, StepWrite
@@ -34,14 +34,14 @@ class SyncExecution(BranchingExecution):
 
     def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
         super().__init__(run, replay, services, slot)
-        self._branch_threads = {threading.get_ident()}  # of the body and of parallel()
-        self._awaited: set[LoopJob] = set()  # async functions of steps that are under way
+        self._branch_threads = {threading.get_ident()}  # threads of the body and of parallel()
+        self._running_jobs: set[LoopJob] = set()  # async functions of running steps
         self._stopped = False
         self._writing = threading.Lock()
 
     @staticmethod
     def load(_services: Services, load: Callable[[], Any]) -> Any:
-        """Load what the execution starts from, in this thread."""
+        """Call ``load`` in this thread."""
         return load()
 
     # --- what user code calls --------------------------------------------------------------
@@ -51,8 +51,8 @@ class SyncExecution(BranchingExecution):
         return Step(self)
 
     def call(self, request: Request) -> Any:
-        """Execute or recall a step in this thread; return its value or raise its error."""
-        _, steps = generator_of(self, request)
+        """Execute or replay a step in this thread; return its value or raise its error."""
+        _, steps = create_step(self, request)
         if threading.get_ident() in self._branch_threads:
             return self._drive(steps)
         self._begin_branches()  # a thread that user code started is a branch like the others
@@ -62,8 +62,8 @@ class SyncExecution(BranchingExecution):
             self._end_branch()
 
     def submit(self, request: Request) -> StepFuture:
-        """Execute or recall a step in another thread; return its future."""
-        _, steps = generator_of(self, request)
+        """Execute or replay a step in another thread; return its future."""
+        _, steps = create_step(self, request)
         branch = Branch(perform(self, steps), StepFuture(self))
         self._begin_branches()
         self._services.step_threads.submit(self._advance, branch)
@@ -130,7 +130,7 @@ class SyncExecution(BranchingExecution):
         return copy_context().run(_call, fn, arguments)
 
     def call_function(self, function: Callable[[], Any]) -> CallResult | CallError:
-        """Call the function of a step in this thread; what it returns is awaited if it can be."""
+        """Call the function of a step in this thread; await its return value if possible."""
         try:
             value = function()
             if inspect.isawaitable(value):
@@ -142,10 +142,10 @@ class SyncExecution(BranchingExecution):
             return CallError(exc)
 
     def _await(self, awaitable: Awaitable[Any]) -> Any:
-        """Return what ``awaitable`` gives. It is cancelled when the run must stop."""
+        """Return the result of ``awaitable``, which is cancelled when the run must stop."""
         job = self._services.loop_thread.begin(awaitable)
         with self._changed:
-            self._awaited.add(job)
+            self._running_jobs.add(job)
             if self._stopped:
                 job.cancel()
         try:
@@ -156,51 +156,51 @@ class SyncExecution(BranchingExecution):
             raise
         finally:
             with self._changed:
-                self._awaited.discard(job)
+                self._running_jobs.discard(job)
 
-    def ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
-        """Ask the database in this thread."""
-        return question(*arguments)
+    def call_database(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call ``function``, which blocks on the database, in this thread."""
+        return function(*arguments)
 
     # --- stopping ----------------------------------------------------------------------------
 
     def abandon(self) -> None:
-        """Stop, because the lease is lost: wake blocked threads, cancel what is awaited."""
+        """Stop, because the lease is lost: wake blocked threads, cancel async functions."""
         super().abandon()
         self._stop()
 
     def fail_at_deadline(self) -> None:
-        """Stop at the deadline: wake blocked threads, cancel what is awaited."""
+        """Stop at the deadline: wake blocked threads, cancel async functions."""
         super().fail_at_deadline()
         self._stop()
 
     def interrupt(self) -> None:
-        """Do nothing: the next step call sees that the process stops."""
+        """Do nothing: the next step call reads ``services.stopping``."""
 
     def _stop(self) -> None:
         with self._changed:
             self._stopped = True
-            for job in self._awaited:
+            for job in self._running_jobs:
                 job.cancel()
             self._changed.notify_all()
 
     # --- writes ------------------------------------------------------------------------------
 
     def record(self, write: StepWrite) -> None:
-        """Keep ``write``, and have it written soon if nothing else does that."""
+        """Keep ``write``, and schedule a flush in case nothing else writes it soon."""
         with self._writing:
             self._recorded.append(write)
         self._services.deferred_writes.add(self, write)
 
     def needs_flush(self) -> bool:
-        """Whether something must become durable first; waits for a write that is under way."""
-        with self._writing:  # a parallel step may be writing what was recorded here
+        """Whether a write must become durable before the next step; waits for a write in flight."""
+        with self._writing:  # a parallel step may be writing the recorded attempts
             return self._must_be_durable()
 
     def flush(self, outcome: Outcome | None = None) -> None:
-        """Write what is recorded, and how the run ends if ``outcome`` says so. Blocks.
+        """Write the recorded step attempts, and ``outcome`` if it is given. Blocks.
 
-        Raises Unwind when the lease turns out to be lost or the database refuses the write.
+        Raises Unwind if the lease is lost or the database refuses the write.
         """
         with self._writing:
             self._check_not_refused(outcome)
@@ -214,7 +214,7 @@ class SyncExecution(BranchingExecution):
                 raise unwind() from None
 
     def flush_deferred(self) -> None:
-        """Write what has waited long enough for a common commit."""
+        """Write the recorded step attempts, after their wait for a shared commit."""
         try:
             self.flush()
         except Unwind:
