@@ -12,24 +12,24 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-_IDLE: Final = 10.0  # seconds without a call, after which a thread ends
+_IDLE: Final = 10.0  # seconds; a thread ends after this long without a call
 
 
 class CallThreads:
     """At most ``size`` threads, started when needed, for any number of event loops.
 
-    They are daemons: the program does not wait for a call that nobody awaits any more.
+    They are daemon threads: the program does not wait at its end for an abandoned call.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._lock = threading.Lock()  # of all that follows
+        self._lock = threading.Lock()  # guards the fields below
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads: set[threading.Thread] = set()
-        self._free = 0  # threads without a call, less the calls that none has taken yet
+        self._free = 0  # threads without a call, less the calls that wait for a thread
 
     async def run(self, call: Callable[[], T]) -> T:
-        """What ``call()`` returns; raises what it raises.
+        """Return ``call()``, called in another thread; its exception is raised.
 
         A call whose task is canceled is not begun; if it has begun, it goes on unobserved.
         """
@@ -85,7 +85,7 @@ class CallThreads:
             except Empty:
                 with self._lock:
                     if calls is not self._calls:
-                        continue  # to the request to stop
+                        continue  # ``stop`` has queued a None for this thread
                     if calls.empty():
                         self._threads.discard(threading.current_thread())
                         self._free -= 1

@@ -1,10 +1,10 @@
-"""What happens to open connections when the process forks.
+"""Protects open connections when the process forks.
 
 The child process gets a copy of every connection, but the server's session belongs to the
-parent. One byte from the child corrupts the parent's conversation, and libpq sends a goodbye when
-a connection is closed or garbage-collected. So the child process points the copied descriptors at
-/dev/null, keeps the objects for ever, and opens its own connections when it needs them. This also
-leaves the sockets to the parent alone: the server notices at once when the parent dies.
+parent. One byte from the child corrupts the parent's stream, and libpq sends a Terminate message
+when a connection is closed or garbage-collected. So the child process points the copied
+descriptors at /dev/null, keeps the objects forever, and opens its own connections when it needs
+them. Then only the parent holds the sockets, and the server notices at once when the parent dies.
 
 Threads do not exist in the child process, but the locks that they held do, such as the lock on a
 module that was being imported. So a fork waits until no thread holds ``fork_lock``.

@@ -45,9 +45,9 @@ class RunHandle(Generic[O]):
     def result(self, timeout: Duration | None = None) -> O:
         """Wait until the run ends, and return its result as the workflow's declared type.
 
-        ``timeout`` is seconds, a timedelta or text such as ``"5m"``. None waits for ever. The
+        ``timeout`` is seconds, a timedelta or text such as ``"5m"``; None means no limit. The
         timeout does not affect the run. For a run started by name or found by id, the result is
-        plain JSON. If the database goes away after it was reached once, waiting goes on.
+        plain JSON. If the database becomes unreachable later, waiting goes on.
 
         Raises RunFailed, RunCanceled, ResultTimeout, InvalidDuration, and InvalidData if the
         result does not fit the declared type.
@@ -69,7 +69,7 @@ class RunHandle(Generic[O]):
         return self._value(end)
 
     def status(self) -> RunStatus:
-        """Return the status that the run has now."""
+        """Return the current status of the run."""
         session = self._database.session()
         return models.current_status(session.run(session.queries.status(self.id).run))
 
@@ -79,7 +79,7 @@ class RunHandle(Generic[O]):
         return models.current_status(await session.arun(session.queries.status(self.id).run))
 
     def details(self) -> Run:
-        """Return all that is stored about the run now."""
+        """Return all that is stored about the run."""
         session = self._database.session()
         return models.run_from_row(session.run(session.queries.get_run(self.id).run))
 

@@ -53,7 +53,7 @@ class StepAttempt:
     end of a wait. ``context`` and ``output`` are plain JSON, or Unreadable. ``child_run_id`` is
     the run that a step of kind ``workflow`` started. Times are as in Run.
 
-    An attempt stays ``running`` for good if its process dies, or its run ends, before the attempt.
+    An attempt stays ``running`` forever if its process dies, or its run ends, before the attempt.
     """
 
     id: str
@@ -90,18 +90,18 @@ class Unreadable:
 
 _STATUSES = frozenset(RunStatus)
 
-# Statuses that older implementations wrote, and their names of today.
+# Statuses that older implementations wrote, and their current names.
 _LEGACY = {RunStatus.SLEEPING: RunStatus.RUNNING, RunStatus.SUCCEEDED: RunStatus.COMPLETED}
 
 
 def current_status(text: str) -> RunStatus:
-    """The status that ``text`` from the database stands for, by its name of today."""
+    """Return the status for ``text`` from the database; old names become current ones."""
     status = RunStatus(text)
     return _LEGACY.get(status, status)
 
 
 def run_from_row(row: RunRow) -> Run:
-    """The run of a row of ``workflow_runs``."""
+    """Return the run of a row of ``workflow_runs``."""
     values = {field.name: getattr(row, field.name) for field in fields(row)}
     values |= {
         "status": current_status(row.status),
@@ -113,7 +113,7 @@ def run_from_row(row: RunRow) -> Run:
 
 
 def attempt_from_row(run_id: str, row: AttemptRow) -> StepAttempt:
-    """The attempt of a row of ``step_attempts``, of this run."""
+    """Return the attempt of a row of ``step_attempts`` of this run."""
     values = {field.name: getattr(row, field.name) for field in fields(row)}
     status = StepStatus(row.status)
     values |= {
@@ -128,7 +128,7 @@ def attempt_from_row(run_id: str, row: AttemptRow) -> StepAttempt:
 
 
 def counts_from_rows(rows: Iterable[tuple[str, int]]) -> RunCounts:
-    """The sums of these pairs of status and count. An unknown status is left out."""
+    """Return the sums of these pairs of status and count, without unknown statuses."""
     total = dict.fromkeys((field.name for field in fields(RunCounts)), 0)
     for text, count in rows:
         if text in _STATUSES:
@@ -137,13 +137,13 @@ def counts_from_rows(rows: Iterable[tuple[str, int]]) -> RunCounts:
 
 
 def error_from_text(text: str | None) -> StoredError:
-    """The stored error. If its JSON is unreadable, the message gives the reason."""
+    """Return the stored error. If its JSON is unreadable, the message gives the reason."""
     value = _value(text, "error")
     return StoredError.from_json(value.unreadable if isinstance(value, Unreadable) else value)
 
 
 def _value(text: str | None, path: str) -> Any:
-    """The JSON value or Unreadable, so that one odd row does not hide a page of other rows."""
+    """Return the JSON value, or Unreadable: one bad row must not hide a page of other rows."""
     try:
         return codec.decode(text, path=path)
     except InvalidData as unreadable:

@@ -1,4 +1,4 @@
-"""Checks the arguments of a caller and makes new runs of them, before anything is stored."""
+"""Checks a caller's arguments and turns them into new runs, before anything is stored."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _template(
 
 
 def _moment(when: When | None, parameter: str) -> datetime | None:
-    """The time ``when`` in UTC; ``parameter`` names it in errors. Raises ConfigurationError."""
+    """Return the time ``when`` in UTC. Raises ConfigurationError, which names ``parameter``."""
     if isinstance(when, datetime):
         if when.utcoffset() is None:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Client work that takes several statements, or a second look at an error. It blocks."""
+"""Client work that takes several statements, or interprets an error. It blocks."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def retry(session: Session, run_id: str) -> None:
     """Put a failed run back. Raises RunNotFound, RunNotRetryable, and as ``Session.run`` does.
 
     If a connection breaks before the answer arrives, the session sends the statement again. The
-    second statement may then find the run put back by the first one, which is no error of the
-    caller. If the run has even ended again, the caller gets the error.
+    second statement may find that the first one has put the run back, which is no error. If the
+    run has already ended again, the caller gets the error.
     """
     operation = session.queries.retry(run_id)
     sent = 0

@@ -1,4 +1,4 @@
-"""The decorator that makes a workflow of a function."""
+"""The decorator that turns a function into a workflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ O = TypeVar("O")  # noqa: E741
 
 
 class Decorator(Protocol):
-    """Makes a workflow of a function. The step's class decides whether it is sync or async."""
+    """Turns a function into a workflow: sync or async, by the class of its step."""
 
     @overload
     def __call__(

@@ -18,7 +18,7 @@ from owsuper.db.waits import Waits
 from owsuper.errors import OwsuperError
 
 MAX_LOCKS: Final = 500
-"""Runs that are watched at once. Each takes a lock in the server's shared memory, which has room
+"""The most runs watched at once. Each takes a lock in the server's shared memory, which has room
 for some thousands."""
 
 _STALE_LOCKS: Final = 50  # locks without use that are worth a round trip for their release
@@ -31,9 +31,10 @@ _log = logging.getLogger("owsuper.client")
 class ResultListener:
     """Holds a lock on each run that is waited for, and receives the notification of its end.
 
-    One thread uses it. It stops for good behind a connection pooler, whose sessions must keep
-    neither a LISTEN nor a lock. Something else may swallow notifications, too, so the listener
-    relies on them only after a probe has arrived, which ``notify`` sends on another connection.
+    One thread uses it. Behind a connection pooler it stops permanently, because a pooler's sessions
+    must keep neither a LISTEN nor a lock. Something else may drop notifications, too. So the
+    listener relies on them only after ``notify`` has sent a probe on another connection and the
+    probe has arrived.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class ResultListener:
         self.proven = False
         """Whether the probe has arrived on this connection."""
         self.disabled = False
-        """Whether notifications cannot arrive, so that the listener has stopped for good."""
+        """Whether the listener has stopped permanently, because notifications cannot arrive."""
 
     def fileno(self) -> int | None:
         """The descriptor of the connection's socket; None without a connection."""
@@ -92,7 +93,7 @@ class ResultListener:
         return self.proven and run_id in self._watched
 
     def notified(self) -> set[str]:
-        """The ids of watched runs whose ends were notified. Does not wait for notifications."""
+        """Return the ids of watched runs that have ended, by the notifications received so far."""
         if self._conn is None:
             return set()
         try:

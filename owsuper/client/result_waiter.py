@@ -1,8 +1,7 @@
 """Waiting for runs to end, with one thread and one connection for the whole process.
 
-Notifications of the database make waiting quick, but they may be lost. So the thread also reads
-the tables: at growing intervals while the notification of a run's end is uncertain, and at long
-intervals while it is certain. All runs that are due to be read share one statement.
+Notifications are fast but can be lost, so the thread also polls: at growing intervals until a
+notification is guaranteed, then at long ones. Each poll reads all due runs in one statement.
 """
 
 from __future__ import annotations
@@ -24,15 +23,19 @@ from owsuper.db.waits import Progress
 from owsuper.errors import DatabaseUnreachable
 
 ReadRuns: TypeAlias = Callable[[list[str]], dict[str, Progress]]
-Ending: TypeAlias = Future[Progress | None]
-"""How the run ended, or None if there is no such run."""
+ProgressFuture: TypeAlias = Future[Progress | None]
+"""A future of the end of a run; its result is None if there is no such run."""
 
-_FIRST_PAUSE: Final = 0.05  # seconds between two reads of a run
+# Seconds.
+_FIRST_PAUSE: Final = 0.05  # between the first two reads of a run
 _LONGEST_PAUSE: Final = 1.0
-_COMMIT_SECONDS: Final = 0.001  # for a transaction that is ending the run, and will not notify
-_IDLE_SECONDS: Final = 30.0  # without a run to wait for, after which the thread ends
-_JOIN_SECONDS: Final = 2.0  # for the thread to end; it may be connecting
-_MAX_READ: Final = 100  # runs in one read, whose results are in memory at once
+# The first re-read of a run whose ending transaction is still open: that transaction sends no
+# notification.
+_COMMIT_SECONDS: Final = 0.001
+_IDLE_SECONDS: Final = 30.0  # the thread ends after this long without a run to wait for
+_JOIN_SECONDS: Final = 2.0  # stop() waits this long for the thread, which may be connecting
+
+_MAX_READ: Final = 100  # runs per read: all their results are in memory at once
 
 _log = logging.getLogger("owsuper.client")
 
@@ -44,11 +47,13 @@ class _AwaitedRun:
     read_at: float
     pause: float
     commit_pause: float = _COMMIT_SECONDS
-    futures: list[Ending] = field(default_factory=list)
+    futures: list[ProgressFuture] = field(default_factory=list)
 
 
 class ResultWaiter:
-    """Fulfils the futures that ``expect`` returns, in a thread that runs while there are any.
+    """Completes the futures that ``future_of`` returns, in a thread.
+
+    The thread starts with the first future. It ends after _IDLE_SECONDS without a pending future.
 
     ``read`` reads the tables. After an error that ``is_transient``, the read is repeated; any
     other error is set as the exception of the futures. ``listener`` is None if notifications are
@@ -64,9 +69,9 @@ class ResultWaiter:
         self._read = read
         self._is_transient = is_transient
         self._listener = listener
-        self._runs: dict[str, _AwaitedRun] = {}  # used by the thread alone
+        self._runs: dict[str, _AwaitedRun] = {}  # for the thread, or under the lock without one
         self._outage = False
-        self._arrivals: deque[tuple[str, Ending]] = deque()
+        self._arrivals: deque[tuple[str, ProgressFuture]] = deque()
         # Guards the start and the end of the thread. Reentrant, because the garbage collector may
         # stop the waiter of a client that nothing refers to at any moment, in any thread.
         self._lock = threading.RLock()
@@ -76,15 +81,15 @@ class ResultWaiter:
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
 
-    def expect(self, run_id: str) -> Ending:
-        """Return a future of the end of this run. The caller has just read the run.
+    def future_of(self, run_id: str) -> ProgressFuture:
+        """Return a future of the end of this run, which the caller has just read.
 
         Cancel the future to stop waiting. Raises DatabaseUnreachable after ``stop``.
         """
-        future: Ending = Future()
+        future: ProgressFuture = Future()
         with self._lock:
             if self._stopped:
-                raise _closed()
+                raise _closed_error()
             self._arrivals.append((run_id, future))
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -102,14 +107,14 @@ class ResultWaiter:
             self._stopped = True
             thread = self._thread
             if thread is None:
-                self._finish()
+                self._close_sockets()
             else:
                 self._wake()
         if thread is not None and thread is not threading.current_thread():
             thread.join(_JOIN_SECONDS)
 
     def sockets(self) -> list[int]:
-        """The descriptor of the listener's connection, if it has one."""
+        """Return the descriptor of the listener's connection, as a list; empty without one."""
         descriptor = self._listener.fileno() if self._listener is not None else None
         return [] if descriptor is None else [descriptor]
 
@@ -129,25 +134,25 @@ class ResultWaiter:
                 with self._lock:
                     idle = now > last_needed + _IDLE_SECONDS and not self._arrivals
                     if self._stopped or idle:
-                        self._end_thread()
+                        self._detach_thread()
                         return
                 self._sleep(self._read_due(now))
         except Exception as error:  # no caller may wait for a thread that has failed
             _log.exception("the thread that waits for results failed")
             with self._lock:
                 self._fail_all(error)
-                self._end_thread()
+                self._detach_thread()
 
-    def _end_thread(self) -> None:
-        """Let another thread start, as soon as the lock is released."""
+    def _detach_thread(self) -> None:
+        """Let ``future_of`` start another thread. The caller holds the lock."""
         if self._listener is not None:
             self._listener.close()
         self._thread = None
         if self._stopped:
-            self._finish()
+            self._close_sockets()
 
-    def _finish(self) -> None:
-        self._fail_all(_closed())
+    def _close_sockets(self) -> None:
+        self._fail_all(_closed_error())
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -173,8 +178,10 @@ class ResultWaiter:
         """Read the runs that may have ended; return the seconds until the next read."""
         self._read_runs([run_id for run_id, run in self._runs.items() if run.read_at <= now])
         if self._listener is not None:
+            # A run that is newly watched may have ended before the watch began: read it once more.
             candidates = self._listener.watch(self._runs) | self._listener.notified()
             self._read_runs([run_id for run_id in candidates if run_id in self._runs])
+            # A run that could not be watched is ending now: read it soon, at growing intervals.
             for run in (self._runs[run_id] for run_id in self._listener.ending & self._runs.keys()):
                 run.read_at = min(run.read_at, now + run.commit_pause)
                 run.commit_pause *= 2
@@ -201,9 +208,9 @@ class ResultWaiter:
             self._schedule(running)
 
     def _log_outage(self, error: Exception) -> None:
-        """Log ``error``, once in an outage."""
+        """Log ``error``, once per outage."""
         if not self._outage:
-            _log.warning("still waiting for results, but the database is away: %s", error)
+            _log.warning("still waiting for results, but the database is unreachable: %s", error)
         self._outage = True
 
     def _schedule(self, run_ids: Collection[str]) -> None:
@@ -238,5 +245,5 @@ class ResultWaiter:
                 pass
 
 
-def _closed() -> DatabaseUnreachable:
-    return DatabaseUnreachable("This OpenWorkflow was closed while a result was waited for.")
+def _closed_error() -> DatabaseUnreachable:
+    return DatabaseUnreachable("This OpenWorkflow was closed while waiting for a result.")

@@ -1,4 +1,4 @@
-"""The end of a run for ``result()``: a value of the declared type, or an exception."""
+"""Turns the end of a run into the value or the exception of ``result()``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from owsuper.errors import ResultTimeout, RunCanceled, RunFailed, RunNotFound
 
 
 def limit(timeout: Duration | None) -> float | None:
-    """Seconds to wait at most; None waits without limit. Raises InvalidDuration."""
+    """Return the most seconds to wait; None waits without limit. Raises InvalidDuration."""
     if timeout is None:
         return None
     return min(max(seconds(timeout), 0.0), threading.TIMEOUT_MAX)
 
 
 def value(end: Progress, output_type: Any) -> Any:
-    """The result of the run as ``output_type``. Raises RunFailed, RunCanceled, InvalidData."""
+    """Return the run's result as ``output_type``. Raises RunFailed, RunCanceled, InvalidData."""
     if end.status == RunStatus.FAILED:
         raise _failed(end)
     if end.status == RunStatus.CANCELED:
@@ -32,12 +32,12 @@ def value(end: Progress, output_type: Any) -> Any:
 
 
 def not_found(run_id: str) -> RunNotFound:
-    """The error for a run that this namespace does not have."""
+    """Return the error for a run that this namespace does not have."""
     return RunNotFound(f"Workflow run {run_id} does not exist in this namespace", run_id=run_id)
 
 
 def timed_out(run_id: str) -> ResultTimeout:
-    """The error for a run that has not ended in time."""
+    """Return the error for a run that has not ended in time."""
     return ResultTimeout(
         f"Timed out waiting for workflow run {run_id} to finish; the run itself is not affected",
         run_id=run_id,

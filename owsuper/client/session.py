@@ -32,15 +32,15 @@ from owsuper.settings import Settings
 T = TypeVar("T")
 
 _CONNECTIONS: Final = 10
-_BUSY_FOR: Final = 30.0  # seconds to wait for one of them
-_MAX_IDLE: Final = 30.0  # seconds, after which the pool closes one connection that was idle
-_PATIENCE: Final = 10.0  # seconds to wait for the leader of a group commit that may be gone
+_BUSY_TIMEOUT: Final = 30.0  # seconds to wait for a free connection
+_MAX_IDLE: Final = 30.0  # seconds after which the pool closes an idle connection
+_PATIENCE: Final = 10.0  # seconds to wait for the leader of a group commit, which may have died
 _LARGE: Final = 65536  # bytes of input; a larger run shares no commit, to delay no other run
 _STOP: Final = 1.0  # seconds for threads to end, before a fork or at the end
-_TRIES: Final = 3  # of the same work, when its connection breaks
+_TRIES: Final = 3  # calls of the same work, when its connection breaks
 
 _ROLLED_BACK: Final = (errors.DeadlockDetected, errors.SerializationFailure)
-_DEADLOCKS: Final = 10  # tries after deadlocks; several senders of signals may cause more than one
+_DEADLOCK_TRIES: Final = 10  # several senders of signals may cause more than one deadlock
 # Errors of a server that is about to disconnect, or has just restarted.
 _INTERRUPTIONS: Final = (
     errors.AdminShutdown,
@@ -86,8 +86,8 @@ class Session:
         self.queries = ClientQueries(settings.schema, settings.namespace)
         self.lists = ListQueries(settings.schema, settings.namespace)
         self._waits = Waits(settings.schema, settings.namespace)
-        self.waiter = ResultWaiter(self._look, self._is_outage, self._listener(settings))
-        self.reached = False  # whether the database has answered at least once
+        self.waiter = ResultWaiter(self._read_progress, self._is_outage, self._listener(settings))
+        self.reached = False  # the database has answered at least once
         if self._lease:
             try:
                 self.run(lambda conn: migrate(conn, self._schema))
@@ -101,9 +101,9 @@ class Session:
         The work may be repeated after it has taken effect, unless ``again`` is false. Raises
         DatabaseUnreachable and MigrationError.
         """
-        left, deadlocks = _TRIES if again else 1, _DEADLOCKS
+        left, deadlocks = _TRIES if again else 1, _DEADLOCK_TRIES
         while True:
-            with self._pool.connection(_BUSY_FOR) as conn:
+            with self._pool.connection(_BUSY_TIMEOUT) as conn:
                 try:
                     result = work(conn)
                 except psycopg.Error as error:
@@ -152,13 +152,13 @@ class Session:
         """
         give_up = None if timeout is None else time.monotonic() + timeout
         try:
-            found = self._look([run_id])
+            found = self._read_progress([run_id])
             if run_id not in found or found[run_id].ended:
                 return found.get(run_id)
         except Exception as error:
             if not self._is_outage(error):
                 raise
-        awaited = self.waiter.expect(run_id)
+        awaited = self.waiter.future_of(run_id)
         try:
             return awaited.result(_left(give_up))
         finally:
@@ -168,26 +168,26 @@ class Session:
         """Awaitable ``outcome``."""
         give_up = None if timeout is None else time.monotonic() + timeout
         try:
-            found = await self.acall(lambda: self._look([run_id]))
+            found = await self.acall(lambda: self._read_progress([run_id]))
             if run_id not in found or found[run_id].ended:
                 return found.get(run_id)
         except Exception as error:
             if not self._is_outage(error):
                 raise
-        awaited = self.waiter.expect(run_id)
+        awaited = self.waiter.future_of(run_id)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(awaited), _left(give_up))
         finally:
             awaited.cancel()
 
     def sockets(self) -> list[int]:
-        """The descriptors of all connections."""
+        """Return the descriptors of the sockets of all connections."""
         return self._pool.sockets() + self.waiter.sockets()
 
     def suspend(self) -> None:
         """Close idle connections and end all threads but the waiter's, before a fork.
 
-        They come back when needed. Connections in use stay.
+        Connections and threads start again when needed. Connections in use stay open.
         """
         self._stop_threads()
         self._pool.suspend()
@@ -206,13 +206,13 @@ class Session:
         self._threads.stop(_STOP)
         self._starts.stop(_STOP)
 
-    def _look(self, run_ids: list[str]) -> dict[str, Progress]:
+    def _read_progress(self, run_ids: list[str]) -> dict[str, Progress]:
         return self.run(lambda conn: self._waits.read(conn, run_ids))
 
     def _is_outage(self, error: Exception) -> bool:
         """Return whether the error is an outage that may end, and not a wrong address."""
-        away = isinstance(error, (DatabaseUnreachable, psycopg.OperationalError))
-        return away and self.reached
+        unreachable = isinstance(error, (DatabaseUnreachable, psycopg.OperationalError))
+        return unreachable and self.reached
 
     def _listener(self, settings: Settings) -> ResultListener | None:
         if not settings.listen:
@@ -254,8 +254,8 @@ class Session:
 def _must_close(conn: Connection[Any], error: psycopg.Error) -> bool:
     """Return whether to close a connection that is still open.
 
-    The next connection may lead to the primary. And after a crash of the server in the middle of
-    a pipeline, psycopg cannot always leave the pipeline.
+    After a refused write, the next connection may lead to the primary. After a crash of the server
+    in the middle of a pipeline, psycopg cannot always leave the pipeline.
     """
     stuck = conn.pgconn.pipeline_status != PipelineStatus.OFF
     return stuck or isinstance(error, errors.ReadOnlySqlTransaction)

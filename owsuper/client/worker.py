@@ -25,7 +25,7 @@ from owsuper.settings import SETTING_TYPES, variable_name
 if TYPE_CHECKING:
     from owsuper.workflow.registry import Registry
 
-_QUOTED_LINES: Final = 200  # the last lines of standard error, in the error of a failed start
+_QUOTED_LINES: Final = 200  # lines of standard error quoted in the error of a failed start
 _TEMPLATE_MODULE: Final = "owsuper.child.template"  # the main module of a worker's processes
 
 
@@ -104,7 +104,7 @@ class Worker:
             self.stop()
             raise
         if variable_name("database_url") not in self._environment:
-            # The worker uses the embedded server and has logged so. This process need not.
+            # The worker uses the embedded server and has announced it. This process need not.
             os.environ.setdefault(
                 embedded.ENVIRONMENT, str((self._directory / ".owsuper").resolve())
             )
@@ -164,7 +164,7 @@ class Worker:
 
 
 def modules_of(registry: Registry, owner: object) -> list[str]:
-    """The modules that a worker imports for these workflows, which belong to ``owner``.
+    """Return the modules that a worker imports for these workflows, which belong to ``owner``.
 
     A script is named by its path. The name of ``owner`` in the module follows after a colon, if
     ``owner`` has one. Raises RegistrationError if no workflow is registered, ConfigurationError
@@ -187,7 +187,7 @@ def _module_of(name: str, owner: object) -> str:
 
 
 def environment(settings: Mapping[str, Any]) -> dict[str, str]:
-    """``settings`` as environment variables.
+    """Return ``settings`` as environment variables.
 
     Other users of the host can read the arguments of a process, but not its environment.
     Raises ConfigurationError for an unknown name or a value that cannot be used.
