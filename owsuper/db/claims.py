@@ -26,8 +26,10 @@ _SWEEP: Final = 100  # deadlines or leases in one statement, which then takes mi
 
 @dataclass(frozen=True, slots=True)
 class ScanRange:
-    """The due times to scan: from ``since`` on (on the database's clock, from a ScanResult), or
-    from ``margin`` seconds before now on, if that is earlier.
+    """The due times to scan.
+
+    The scan begins at ``since`` (on the database's clock, from a ScanResult), or ``margin`` seconds
+    before now, if that is earlier.
     """
 
     since: tuple[str, ...]
@@ -41,15 +43,17 @@ class ScanRange:
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """``since`` may begin the next scan; that scan may miss runs that were committed late, or with
-    a due time in the past. ``seconds`` is the duration of this scan.
+    """The start of the next scan, and the duration of this one.
+
+    A scan from ``since`` may miss runs that were committed late, or with a due time in the past.
+    ``seconds`` is the duration of this scan.
     """
 
     since: tuple[str, ...]
     seconds: float
 
 
-ALL: Final = "-infinity"  # as ``since``: all due times
+ALL: Final = "-infinity"  # a ``since`` before all due times
 CLAIM_SCAN_ALL: Final = ScanRange((ALL, ALL), 0.0)
 SCAN_ALL: Final = ScanRange((ALL,), 0.0)
 
@@ -84,7 +88,7 @@ class CrashedRun:
 
 @dataclass(frozen=True, slots=True)
 class CrashOutcome:
-    """What became of a CrashedRun: it runs again, or it ``failed`` for good."""
+    """The outcome for a CrashedRun: it is due again, or it ``failed``."""
 
     worker_id: str
     run_id: str

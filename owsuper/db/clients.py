@@ -23,7 +23,7 @@ T = TypeVar("T")
 Rows: TypeAlias = list[tuple[Any, ...]]
 Call: TypeAlias = tuple[Statement, tuple[Any, ...]]
 
-# Of one statement. More runs would only need more memory; a parameter holds 1 GB at most.
+# Limits of one statement. More runs would only need more memory; a parameter holds 1 GB at most.
 _CHUNK_RUNS: Final = 2000
 _CHUNK_BYTES: Final = 16 * 1024 * 1024
 

@@ -1,11 +1,11 @@
-"""The hosts of a connection string: taken apart, and looked up without blocking.
+"""The hosts of a connection string: split, and looked up without blocking.
 
-libpq tries one host after the other. But in its non-blocking calls ``connect_timeout`` has no
-effect, so libpq never leaves a host that accepts the connection and then says nothing, such as a
-frozen machine or a full proxy. So a non-blocking caller goes through the list itself.
+libpq tries one host after the other. But its non-blocking calls ignore ``connect_timeout``, so
+libpq waits forever for a host that accepts the connection and then sends nothing, such as a frozen
+machine or a full proxy. So a non-blocking caller iterates over the hosts itself.
 
 ``getaddrinfo`` has no non-blocking form, and may take half a minute while the name servers are
-away. libpq calls it at the start of a connection, unless it is given ``hostaddr``.
+unreachable. libpq calls it at the start of a connection, unless ``hostaddr`` is given.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ConnectAttempt:
         self._conninfo = conninfo
         self._lookup: HostLookup | None = None
         self._hosts: deque[str] = deque()  # not tried yet
-        self._failures: list[str] = []  # of the hosts before
+        self._failures: list[str] = []  # messages of the hosts that failed
         self._pgconn: pq.abc.PGconn | None = None
 
     @property
@@ -179,7 +179,7 @@ class HostLookup:
         except OperationalError as exc:
             self._outcome = exc
         finally:
-            self._writer.close()  # end of file is the signal
+            self._writer.close()  # the reader gets EOF, which ends the wait
 
 
 def needs_lookup(conninfo: str) -> bool:
@@ -229,6 +229,6 @@ def _is_name(host: str) -> bool:
 
 def _addresses(host: str) -> list[str]:
     if not _is_name(host):
-        return [""]  # libpq then reads the host as it stands
+        return [""]  # libpq then uses the host itself
     answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _EVERY_STATUS: Final = [status.value for status in RunStatus]
 
-_LAST_ID: Final = "\U0010ffff"  # in the order of text, whatever the collation
+_LAST_ID: Final = "\U0010ffff"  # sorts after all ids, in every collation
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _position(window: Window, *, newest_first: bool) -> tuple[str, str, int, boo
     if position is None:
         created_at, item_id = ("infinity", _LAST_ID) if newest_first else ("-infinity", "")
         return created_at, item_id, window.limit + 1, window.backward
-    # What lies beyond all times was read as the last of them, and must not be found again.
+    # Times beyond datetime's range were read as its last time, and must not be found again.
     to_older = newest_first != window.backward
     if to_older and position.created_at == MIN_TIME:
         created_at = "-infinity"

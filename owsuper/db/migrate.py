@@ -165,7 +165,7 @@ def _level(conn: Connection[Any], schema: str, series: str) -> int:
     return -1 if row is None or row[0] is None else int(row[0])
 
 
-# The migrations themselves say what they make. Names are unique among all kinds of objects.
+# Matches the objects that a migration creates. Names are unique among all kinds of objects.
 _MAKES: Final = re.compile(
     r"(?m)^ *(?:CREATE|ADD)[A-Z ]* (TABLE|INDEX|CONSTRAINT|FUNCTION|TRIGGER)(?: IF NOT EXISTS)?"
     r"\s+(?:\{schema\}\.)?(\w+)"
@@ -190,7 +190,7 @@ def _lost_objects(conn: Connection[Any], schema: str) -> list[str]:
 
 
 def _lock(schema: str) -> str:
-    # For the transaction rather than the session, so that it works through a pooler as well.
+    # A lock of the transaction, not of the session, so that it works through a pooler as well.
     key = f"hashtextextended('owsuper:migrate:{schema}', 0)"
     return f"SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.{key});"
 

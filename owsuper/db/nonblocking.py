@@ -1,7 +1,7 @@
 """A connection to PostgreSQL that never blocks.
 
-The supervisor must not wait for the database: meanwhile it would notice no signal, no dead child
-and no timer. So it drives libpq itself, by the readiness of a socket.
+The supervisor must not block on the database: meanwhile it could not handle signals, dead children
+and timers. So it drives libpq itself, by the readiness of a socket.
 
     closed ── start ──→ connecting ──→ idle ⇄ busy
       ↑                     │           │      │
@@ -42,7 +42,9 @@ class _Query:
 
 
 class NonblockingConnection:
-    """See the module. The callbacks are attributes: ``on_connect()``, ``on_disconnect(exc)`` and
+    """A non-blocking connection; for its states see the module.
+
+    The callbacks are attributes: ``on_connect()``, ``on_disconnect(exc)`` and
     ``on_notify(channel, payload)``. ``on_ready`` calls them; ``start`` and ``send`` may call
     ``on_disconnect``, too.
 
@@ -65,7 +67,7 @@ class NonblockingConnection:
 
     def _clear(self) -> None:
         self.state: State = "closed"
-        # For the selector; 0 when closed.
+        # Events to register with the selector; 0 when closed.
         self.events = 0
         # time.monotonic() when the statement in flight was sent, or connecting to a host began.
         self.busy_since: float | None = None
@@ -93,7 +95,7 @@ class NonblockingConnection:
             self._disconnect(exc)
 
     def skip_host(self, why: str) -> bool:
-        """Leave a silent host for the next one; return False if there is none.
+        """Give up a silent host and try the next one; return False if there is none.
 
         ``why`` is reported if all hosts fail.
         """
@@ -134,7 +136,7 @@ class NonblockingConnection:
             self._disconnect(exc)
 
     def on_ready(self, mask: int) -> None:
-        """Go on: ``fileno()`` is ready for ``mask``."""
+        """Continue: ``fileno()`` is ready for ``mask``."""
         if not mask & self.events:
             return
         answered: list[_Query] = []
@@ -230,7 +232,7 @@ class NonblockingConnection:
             self._flush()
 
     def _finish(self, answered: list[_Query]) -> None:
-        """The statement in flight has no more results."""
+        """Complete the statement in flight, which has no more results."""
         query, self._current = self._current, None
         if self._setting_up:
             self._go_on_setting_up()
@@ -275,7 +277,7 @@ class NonblockingConnection:
         unsent = self._connection().flush()
         self.events = EVENT_READ | EVENT_WRITE if unsent else EVENT_READ
 
-    # --- the end ----------------------------------------------------------------------------
+    # --- disconnecting ----------------------------------------------------------------------
 
     def _connection(self) -> pq.abc.PGconn:
         if self._pgconn is None:

@@ -22,10 +22,10 @@ from psycopg.rows import Row
 
 # - The tables are read through indexes alone; without statistics (a fresh database, a queue
 #   that grew since the last ANALYZE) the planner would choose otherwise.
-# - Compiling a statement that runs for a millisecond costs fifty.
+# - JIT compilation takes 50 ms for a statement that runs for 1 ms.
 _PLANNING: Final = {"enable_seqscan": "off", "jit": "off"}
 
-# - Planning a claim costs more than the claim, and no parameter of ours calls for another plan.
+# - Planning a claim takes longer than the claim, and the best plan depends on no parameter.
 # - The guarded updates rely on re-evaluation after a lock wait.
 # - Timestamps that are read as text must have one form.
 # - A client that disappears without closing its connection must not keep its locks for hours.
@@ -47,7 +47,7 @@ LOCAL: Final = (
 ).encode()
 """The statement that precedes each statement through a pooler, in the same transaction."""
 
-# Cannot be set for one transaction from within a pipeline; the role must have these settings.
+# A pipeline cannot set these for one transaction, so the role must have them.
 _NEEDED: Final = {"default_transaction_isolation": "read committed", "DateStyle": "ISO"}
 
 Answer: TypeAlias = Sequence[object]

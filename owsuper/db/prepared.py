@@ -33,9 +33,8 @@ def execute(
     ``conn`` must be in autocommit mode, or within ``transaction``, and no other thread may use it
     meanwhile. The wait cannot be interrupted. Raises psycopg.Error.
     """
-    values: list[Any] = [
-        encode_param(param) for param in params
-    ]  # NULL is known to libpq, not to mypy
+    # Any, because psycopg's type for libpq's parameters lacks NULL.
+    values: list[Any] = [encode_param(param) for param in params]
     if connect.is_pooled(conn):
         return _rows(_check(_execute_unprepared(conn.pgconn, statement.query, values)))
     names = _names.setdefault(conn, {})
@@ -47,7 +46,7 @@ def execute(
     if _sqlstate(result) in UNUSABLE_PLAN:
         del names[statement.text]
         if conn.pgconn.transaction_status != pq.TransactionStatus.IDLE:
-            raise psycopg.OperationalError("a prepared statement is gone: the transaction again")
+            raise psycopg.OperationalError("prepared statement lost: repeat the transaction")
         result = conn.pgconn.exec_params(statement.query, values)
     return _rows(_check(result))
 
@@ -117,7 +116,7 @@ def _check(result: pq.abc.PGresult) -> pq.abc.PGresult:
         return result
     message = result.get_error_message()
     if (state := _sqlstate(result)) is None:
-        raise psycopg.OperationalError(message)  # libpq's own: the connection is gone
+        raise psycopg.OperationalError(message)  # from libpq: the connection is lost
     raise _error_class(state)(message)
 
 

@@ -15,7 +15,7 @@ from owsuper.db.statement import load
 from owsuper.db.write_documents import child_document
 from owsuper.ids import new_id
 
-_LOCK_TIMEOUT: Final = "30s"  # for the lock on a signal; a sender delays no other run
+_LOCK_TIMEOUT: Final = "30s"  # a sender that waits for the lock on a signal delays no other run
 
 
 class RelatedStore:

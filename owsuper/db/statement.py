@@ -19,8 +19,9 @@ from psycopg import pq
 
 from owsuper.core.names import check_schema_name
 
-# The server forgot a prepared statement (a pooler gave us another session, or DISCARD
-# was executed), or the result changed shape (DDL). All three are reported before execution.
+# The prepared statement does not exist in the session (a pooler gave us another session, or DISCARD
+# was executed), or its result has other columns (DDL). The server reports all three before
+# execution.
 UNUSABLE_PLAN: Final = frozenset({"26000", "42P05", "0A000"})
 
 _FRAGMENT: Final = re.compile(r"\{(fragments/\w+)\}")
@@ -73,7 +74,7 @@ def in_schema(text: str, schema: str) -> str:
     Raises InvalidSchemaName.
     """
     check_schema_name(schema)
-    # Not str.format: SQL is full of braces of its own.
+    # Not str.format, because SQL may contain braces.
     return text.replace("{schema}", f'"{schema}"')
 
 

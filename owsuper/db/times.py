@@ -1,4 +1,4 @@
-"""Times as PostgreSQL writes them, which may lie beyond what datetime can hold."""
+"""Times as PostgreSQL writes them, which may be outside the range of datetime."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Waits:
         self.channel = results_channel(schema)
 
     def listen(self, conn: Connection[Any]) -> None:
-        """Have ``conn`` notified of the ids of runs that end while locked."""
+        """Listen on ``conn`` for the ids of runs that end while locked."""
         conn.execute(f'LISTEN "{self.channel}"'.encode())
 
     def notify(self, conn: Connection[Any], text: str) -> None:
