@@ -1,4 +1,4 @@
-"""Stops executions whose run's deadline comes while user code runs."""
+"""Stops executions whose run reaches its deadline while user code runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HasDeadline(Protocol):
         ...
 
     def now(self) -> datetime:
-        """The time on the database's clock."""
+        """Return the time on the database's clock."""
         ...
 
     def fail_at_deadline(self) -> None:

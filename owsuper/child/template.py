@@ -51,7 +51,7 @@ class Template:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._frames = FrameBuffer()
-        self._descriptors: deque[int] = deque()  # received, for Fork messages still to come
+        self._descriptors: deque[int] = deque()  # for Fork messages that are not handled yet
         self._children: dict[int, int] = {}  # child numbers by pid
         self._application: Application | None = None
         self._supervised = True

@@ -117,11 +117,11 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
             loop.run_forever()
             return
         except (SystemExit, KeyboardInterrupt) as exc:
-            # A task that user code started called sys.exit(): the other runs go on.
-            _log.error("a task raised %r; the event loop goes on", exc)
+            # A task that user code started called sys.exit(). The other runs continue.
+            _log.error("a task raised %r; the event loop continues", exc)
 
 
-_tasks: set[asyncio.Task[None]] = set()  # the loop itself refers to tasks only weakly
+_tasks: set[asyncio.Task[None]] = set()  # the loop has only weak references to tasks
 
 
 def _keep(task: asyncio.Task[None]) -> None:

@@ -254,7 +254,7 @@ class GroupCommit(Generic[T]):
             self._queue[:0] = again
 
     def _on_queue_empty(self) -> None:
-        """Called with the lock held when nothing is left to commit."""
+        """Do nothing. For subclasses; called with the lock held when the queue is empty."""
 
 
 def settle(callers: Iterable[Caller[Any]]) -> None:

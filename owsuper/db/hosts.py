@@ -170,7 +170,7 @@ class HostLookup:
         raise self._outcome or OperationalError("the look-up is not finished")
 
     def close(self) -> None:
-        """Ignore the outcome; the thread ends by itself."""
+        """Abandon the look-up. Its thread ends after the look-up."""
         self._reader.close()
 
     def _look_up(self) -> None:

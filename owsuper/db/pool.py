@@ -136,7 +136,7 @@ class Pool:
         self._max_idle = max_idle
         self._open_lock = threading.Lock()
         self._attempts = 0
-        self._failure: Exception | None = None  # of the last attempt
+        self._failure: Exception | None = None  # the error of the last attempt to connect
         self._inner: _InnerPool | None = None
         self._lent: dict[Connection[Any], _InnerPool] = {}
         self._live: WeakSet[Connection[Any]] = WeakSet()

@@ -15,11 +15,11 @@
 -- queues with the oldest heads. The second finds how many runs to claim from each queue. The third
 -- claims them and skips runs that other sessions are claiming; the first two lock nothing.
 --
--- A scan that begins at the start of a queue would step over the index entries of runs that were
+-- A scan that begins at the start of a queue would read the index entries of runs that were
 -- claimed before, until vacuum removes the entries. Runs are claimed in the order of their due
--- times, so the heads of the queues say where the next scan may begin, less a moment for inserts
+-- times, so the next scan may begin at the heads of the queues, less a short time for inserts
 -- that are about to commit. Runs that commit later, or have a due time in the past, are found by
--- scans that begin earlier; the caller provides for such scans.
+-- scans that begin earlier, which the caller makes from time to time.
 --
 -- Index: owsuper_runs_queue_idx, in its order; it reads one entry of each queue, and twice $3
 -- entries of the queues that matter. (Only this index is ordered NULLS FIRST, so the planner can
@@ -168,7 +168,7 @@ SELECT
     CASE WHEN octet_length(i.text) <= 65536 THEN i.text END
 FROM claimed AS c
 CROSS JOIN LATERAL (
-    -- Its size as stored spares us the expansion of what is certainly too large.
+    -- The stored size shows that some inputs are too large, without decompressing them.
     SELECT CASE WHEN pg_column_size(c.input) <= 65536 THEN c.input::text END AS text
     OFFSET 0
 ) AS i

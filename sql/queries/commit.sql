@@ -5,12 +5,12 @@
 -- disk.
 -- Returns (worker id, related) of every claim that is still good. Of a related claim nothing is
 -- written: its run ends and has a parent to wake, which commit_related does. One statement for
--- both would cost the other runs half as much again.
+-- both would take half as long again for the other runs.
 --
 -- Index: workflow_runs_pkey, step_attempts_pkey, the primary keys of our own tables.
 -- Locks: the runs, FOR NO KEY UPDATE, in id order. All statements lock runs in id order, so they
 -- do not deadlock. If another session holds a lock for longer than a second, this fails, and the
--- caller can try the other runs without that run.
+-- caller can retry the other runs without that run.
 --
 -- For owsuper.few_results see the result trigger; 64 runs at most. The failures and crashes
 -- counted of a run are deleted when it ends, except at its first claim, when nothing has been

@@ -12,8 +12,8 @@
 -- reaches must not make it due.
 --
 -- A child run is stored together with its step attempt, each with a link to the other. A step that
--- begins to wait for a signal gets the oldest signal that was kept. A step that gives up although
--- a signal has arrived is left as it is.
+-- begins to wait for a signal gets the oldest signal that was kept. A step that times out although
+-- a signal has arrived does not change.
 --
 -- Index: primary keys; workflow_signals_step_attempt_idx; owsuper_signals_idx.
 -- Locks: the runs, the parents of runs that end, and the child runs awaited by runs that park, FOR
@@ -70,7 +70,7 @@ locked AS MATERIALIZED (
     ) AS r
 ),
 mine AS MATERIALIZED (
-    -- Counting them takes every lock before anything is read or written behind it.
+    -- Counting them takes all locks before the rest of the statement reads or writes.
     SELECT a.*
     FROM asked AS a
     JOIN locked AS l ON l.id = a.run

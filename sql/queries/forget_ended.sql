@@ -1,5 +1,5 @@
 -- Delete the failures and crashes counted of ended runs. The statement that ends a run does that,
--- too; but OpenWorkflow for TypeScript does not, and writes during a cancellation may be missed.
+-- too, but OpenWorkflow for TypeScript does not, and a cancellation may miss concurrent writes.
 --
 -- Called by: the supervisor, ClaimQueries.forget_ended, about once an hour. $1 namespace.
 -- Returns one row: how many runs were forgotten.

@@ -1,8 +1,8 @@
 -- As list_runs, of the runs of one workflow that have one of several statuses.
 --
 -- Called by: clients, ListQueries.runs, with a workflow. $1 to $5 as in list_runs, $6 workflow
--- name, $7 statuses (array), which are all there are unless one is asked for: the index has each
--- status in an order of its own, and as many runs are read of each as fit on the page.
+-- name, $7 statuses (array): one status, or all of them. The index orders the runs of each status
+-- separately, so a page of runs is read for each status.
 --
 -- Index: workflow_runs_workflow_name_status_created_at_desc_idx, in its order, which no other
 -- index has. Locks: none. For the two scans see list_runs.

@@ -1,8 +1,8 @@
 -- Lock steps that wait for a signal, so that no sender delivers a signal to them, and none of them
--- gives up, before this transaction commits.
+-- times out, before this transaction commits.
 --
--- Called by: children, before commit_related, for the waits at which a run parks or gives up; in
--- one transaction with it. $1 namespace, $2 ids of step attempts (JSON array).
+-- Called by: children, before commit_related, for the waits on which a run parks or that time out;
+-- in one transaction with it. $1 namespace, $2 ids of step attempts (JSON array).
 -- Returns one row.
 --
 -- Only the next statement of the transaction sees what was delivered, so this statement comes

@@ -1,6 +1,6 @@
 -- Make runs due that a worker without their workflow has claimed. (Workers of OpenWorkflow for
--- TypeScript claim all due runs, and put back what they cannot execute, for 5 seconds and then for
--- longer.) The error that the worker wrote stays.
+-- TypeScript claim all due runs, and release those that they cannot execute with a due time 5
+-- seconds later, and then more.) The error that the worker wrote stays.
 --
 -- Called by: the supervisor, ClaimQueries.release_bounced, on a timer, while it has free slots.
 -- $1 namespace, $2 workflows (JSON array), $3 how many runs at most.

@@ -8,11 +8,11 @@
 -- The runs are due now, and claimed like others.
 -- The flush to disk is skipped: if a server crash loses this, the leases have still run out.
 --
--- For the beginning of a scan see claim. The moment before it is longer here: runs that are locked
--- now, perhaps by the last write of their owner, are scanned again only within it.
+-- For the beginning of a scan see claim. The margin before it is longer here: runs that are locked
+-- now, perhaps by the last write of their owner, are scanned again only within the margin.
 --
 -- Index: workflow_runs_status_available_at_created_at_idx, in its order, which no other index has;
--- it reads the runs that became due since that moment.
+-- it reads the runs that became due since the beginning of the scan.
 -- Locks: the runs, FOR NO KEY UPDATE; locked rows are skipped.
 -- For ON CONFLICT see commit.
 WITH start AS MATERIALIZED (

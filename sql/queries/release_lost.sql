@@ -2,8 +2,8 @@
 -- Without this, the runs wait until their leases run out.
 --
 -- Called by: the supervisor, ClaimQueries.release_lost, some time after a reconnect.
--- $1 namespace, $2 prefix of our worker ids, $3 the worker ids that we know of (JSON array of
--- texts), $4 lease in seconds.
+-- $1 namespace, $2 prefix of our worker ids, $3 the known worker ids (JSON array of texts), $4
+-- lease in seconds.
 -- Returns the ids of the runs.
 -- The flush to disk is skipped: if a server crash loses this, the leases run out.
 --

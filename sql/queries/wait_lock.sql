@@ -2,7 +2,7 @@
 --
 -- Called by: clients that wait for results. $1 namespace, $2 run ids.
 -- Returns the ids that are announced. The other runs are about to end, in a transaction that holds
--- the key until its commit: ask again after a moment.
+-- the key until its commit: the caller must repeat this later.
 --
 -- Index: none. Locks: a shared advisory lock on each run's key, held by the session.
 SELECT asked.id

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 _CLEAN_UP: Final = 10.0  # seconds a cancelled body may take, until it is cancelled again
 _DEFER: Final = 0.002  # seconds a recorded result waits for a common commit
-_CHECK_PERIOD: Final = 1.0  # seconds between two checks of a body that goes on
+_CHECK_PERIOD: Final = 1.0  # seconds between two checks of a running body
 
 
 class AsyncExecution(Execution):

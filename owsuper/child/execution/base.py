@@ -127,7 +127,7 @@ class Execution(ABC):
 
     @abstractmethod
     def needs_flush(self) -> bool:
-        """Whether something must become durable before the next step's function starts."""
+        """Whether a write must become durable before the next step's function starts."""
 
     @abstractmethod
     def flush(self, outcome: Outcome | None = None) -> Any:
@@ -207,7 +207,7 @@ class Execution(ABC):
         os._exit(code if isinstance(code, int) else 1)
 
     def pause_of(self, wait: Wait) -> float:
-        """Return the seconds to block for ``wait`` before its step looks again.
+        """Return the seconds to block for ``wait`` before its step checks again.
 
         0 or less when the wait is over. A wait for an answer is interrupted every second: while
         other branches keep the run here, only this process can notice the answer.
@@ -270,17 +270,17 @@ class Execution(ABC):
         )
 
     def _must_be_durable(self) -> bool:
-        """Whether something is recorded that must be durable before the next step begins.
+        """Return whether a recorded write must be durable before the next step begins.
 
         The end of a sleep need not be durable: if that write is lost, the sleep is still over.
         """
-        for write in self._recorded:  # a loop, because every step comes through here
+        for write in self._recorded:  # a loop, because every step calls this
             if write.kind != StepKind.SLEEP or write.status == StepStatus.RUNNING:
                 return True
         return False
 
     def _take_recorded(self, outcome: Outcome | None = None) -> WriteSet | None:
-        """Return what must be written now, with ``outcome``; None if there is nothing."""
+        """Return the write set of the recorded attempts and ``outcome``; None if it is empty."""
         # A wait may begin and end before it is written. The later write is the whole row, except
         # for the child run that the earlier write starts.
         rows: dict[str, StepWrite] = {}
