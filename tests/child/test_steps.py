@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 from typing import Any
 
 import pytest
@@ -171,5 +171,5 @@ def test_the_same_body_becomes_a_sync_or_an_async_function() -> None:
     def body(step: Any) -> Any:
         yield
 
-    assert not asyncio.iscoroutinefunction(as_sync(body))
-    assert asyncio.iscoroutinefunction(as_async(body))
+    assert not inspect.iscoroutinefunction(as_sync(body))
+    assert inspect.iscoroutinefunction(as_async(body))

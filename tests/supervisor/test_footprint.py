@@ -12,7 +12,8 @@ import pytest
 
 from tests.fixtures.processes import Spawn
 
-MEMORY_LIMIT_MB = 45
+# CPython 3.15 takes 7 MB more for the same modules (measured with 3.15.2 and 3.13.0).
+MEMORY_LIMIT_MB = 52 if sys.version_info >= (3, 15) else 45
 
 APP = """
 from owsuper import OpenWorkflow
