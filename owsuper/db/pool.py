@@ -29,7 +29,7 @@ from owsuper.errors import DatabaseUnreachable
 
 _NAME: Final = "owsuper"
 _JOIN_TIMEOUT: Final = 2.0  # seconds for the pool's threads to end; one may be connecting
-_MIN_TIMEOUT: Final = 0.001  # seconds; with less, psycopg_pool refuses even an idle connection
+_MIN_TIMEOUT: Final = 0.001  # seconds; at 0, psycopg_pool does not even lend an idle connection
 
 _log = logging.getLogger("psycopg.pool")
 
