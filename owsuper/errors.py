@@ -196,7 +196,7 @@ class NonDeterminismError(StepError):
         super().__init__(
             f"Step {step!r} is recorded as a step of kind {recorded!r}, but the code now calls a"
             f" step of kind {asked!r}. The workflow was probably changed while runs of it were"
-            " under way: give the new step another name, or the workflow another version."
+            " in progress: give the new step another name, or the workflow another version."
         )
         self.step = step
         self.recorded = recorded

@@ -49,7 +49,7 @@ class StoredError:
 
     @classmethod
     def from_json(cls, value: Any) -> StoredError:
-        """The error that the JSON value ``value`` stands for, whoever stored it. Never raises."""
+        """Return the error for a JSON value that any program has stored. Never raises."""
         if not isinstance(value, dict):
             return cls(message="" if value is None else str(value))
         name, stack = value.get("name"), value.get("stack")

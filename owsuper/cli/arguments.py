@@ -20,7 +20,7 @@ from owsuper.setting_types import Reader
 from owsuper.settings import SETTING_TYPES, Settings, option_name, variable_name
 
 _PREFIX: Final = "OWSUPER_"
-_OF_TESTS: Final = "OWSUPER_TEST_"
+_TEST_PREFIX: Final = "OWSUPER_TEST_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def misspelled_variables(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     others = {embedded.ENVIRONMENT, *(variable_name(f"no_{name}") for name in SETTING_TYPES)}
     for variable, value in sorted(env.items()):
         name = variable.removeprefix(_PREFIX)
-        if not value or name in known or variable in others or variable.startswith(_OF_TESTS):
+        if not value or name in known or variable in others or variable.startswith(_TEST_PREFIX):
             continue
         if name != variable and (close := difflib.get_close_matches(name, sorted(known), n=1)):
             yield variable, _PREFIX + close[0]

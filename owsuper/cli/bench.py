@@ -42,7 +42,7 @@ an embedded server in a temporary directory. The figures go to standard output.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """How much is measured: ``repetitions`` of so many latency samples, seconds and kills."""
+    """The size of a measurement: latency samples, seconds and kills in each of ``repetitions``."""
 
     repetitions: int
     samples: int
@@ -69,20 +69,20 @@ class Row:
     values: Sequence[float]
 
     def cells(self) -> tuple[str, str, str, str]:
-        """Name, median, lowest to highest, unit."""
+        """Return the name, the median, the lowest to the highest value, and the unit."""
         low, high = number(min(self.values)), number(max(self.values))
         return self.name, number(statistics.median(self.values)), f"{low} to {high}", self.unit
 
 
 def number(value: float) -> str:
-    """``value`` with three significant digits or more."""
+    """Return ``value`` with three significant digits or more."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def quantile(samples: Sequence[float], part: float) -> float:
-    """The smallest sample that at least ``part`` (0 to 1) of all samples do not exceed."""
+    """Return the smallest sample that at least ``part`` (0 to 1) of all samples do not exceed."""
     return sorted(samples)[max(math.ceil(part * len(samples)) - 1, 0)]
 
 
@@ -139,7 +139,7 @@ def _recovery(url: str, sizes: Sizes) -> Iterator[Row]:
 
 @contextmanager
 def _idle_worker(url: str, *, log_level: str = "warning") -> Iterator[OpenWorkflow]:
-    """A client of a schema with a worker."""
+    """Yield a client of a new schema with an idle worker."""
     with (
         samples.schema(url) as name,
         closing(samples.new_client(url, name)) as client,
@@ -156,7 +156,7 @@ def _latencies(name: str, sample: Callable[[], float], sizes: Sizes) -> Iterator
 
 
 def _quantiles(name: str, repetitions: Sequence[Sequence[float]]) -> Iterator[Row]:
-    """p50 and p99 of each repetition. Samples are seconds, values milliseconds."""
+    """Yield rows of p50 and p99. Samples are in seconds, values in milliseconds."""
     for percent in (50, 99):
         values = [quantile(each, percent / 100) * 1e3 for each in repetitions]
         yield Row(f"{name}, p{percent}", "ms", values)
@@ -164,7 +164,7 @@ def _quantiles(name: str, repetitions: Sequence[Sequence[float]]) -> Iterator[Ro
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """``about`` is what is measured, for the help."""
+    """A measurement; ``about`` describes it in the help."""
 
     take: Callable[[str, Sizes], Iterator[Row]]
     about: str
@@ -179,14 +179,14 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
 }
 
 
-# --- where they are taken ----------------------------------------------------------------------
+# --- the server --------------------------------------------------------------------------------
 
 
 @contextmanager
 def embedded_or_given(url: str | None) -> Iterator[str]:
-    """The URL of the server that is measured: ``url``, or an embedded server's.
+    """Yield the URL of the server to measure: ``url``, or that of an embedded server.
 
-    The embedded server is gone at the end. Raises EmbeddedUnavailable.
+    The embedded server stops at the end. Raises EmbeddedUnavailable.
     """
     if url is not None:
         yield url
@@ -228,7 +228,7 @@ def undisturbed(report: Callable[[str], None]) -> Iterator[None]:
 
 
 def _describe(url: str) -> str:
-    """The server and the machine, on one line."""
+    """Return a description of the server and the machine on one line."""
     query = "SELECT " + ", ".join(f"current_setting('{name}')" for name in _SHOWN)
     with connect(url, application_name=samples.APPLICATION_NAME) as conn:
         [values] = conn.execute(query.encode()).fetchall()

@@ -1,4 +1,4 @@
-"""What the commands share that ask the database through an OpenWorkflow, as programs do."""
+"""The common parts of commands that use the database through an OpenWorkflow, as programs do."""
 
 from __future__ import annotations
 

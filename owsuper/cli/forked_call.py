@@ -1,4 +1,4 @@
-"""Call a function in a fork of this process, so that the call can be stopped at any time."""
+"""Calls a function in a fork of this process, so that the call can be stopped at any time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from owsuper import errors
 from owsuper.errors import OwsuperError
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
-_POLL_MS: Final = 100  # between two looks at ``give_up``
+_POLL_MS: Final = 100  # milliseconds between two calls of ``give_up``
 
 
 def call(function: Callable[[], object], *, give_up: Callable[[], bool] = lambda: False) -> None:
     """Call ``function`` in a fork of this process and wait until the fork ends.
 
-    This process must have no other threads. ``give_up()`` is asked ten times a second; once it
-    returns true, the fork is killed and the call returns.
+    This process must have no other threads. ``give_up()`` is called ten times a second. When it
+    returns true, the fork is killed and this function returns.
 
     Raises the OwsuperError that ``function`` raises, with the same class and message. For any
     other exception, whose traceback the fork prints to standard error, and for a fork that was
@@ -78,7 +78,7 @@ def _run_in_fork(
         code = 0
     except OwsuperError as error:
         os.write(writer, json.dumps([type(error).__name__, str(error)]).encode())
-    except BaseException:  # no caller above: the process ends here
+    except BaseException:  # there is no caller: the process ends here
         traceback.print_exc()
     finally:
         sys.stderr.flush()

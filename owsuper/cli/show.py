@@ -1,4 +1,4 @@
-"""Runs and their steps as text for people: aligned, in UTC, one fact a line."""
+"""Runs and their steps as aligned text for people. Times are in UTC."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from owsuper.core.durations import parse_iso
 from owsuper.core.model import RunStatus, StepKind, StepStatus
 
 _OVERDUE: Final = 10.0  # seconds; a shorter delay is normal
-_MAX_SIMILAR: Final = 6  # attempts in a row that are all listed, although they are similar
+_MAX_SIMILAR: Final = 6  # similar attempts in a row; of more, only the first and last are listed
 _ROUNDING: Final = timedelta(milliseconds=10)  # waits are stored in whole milliseconds
 
 
@@ -107,7 +107,7 @@ def _facts(run: Run, at: datetime) -> Iterator[tuple[str, object]]:
 
 
 def _long_texts(run: Run, steps: Sequence[StepAttempt]) -> Iterator[tuple[str, list[str]]]:
-    """(heading, lines) of errors that do not fit on one line, and of the run's traceback."""
+    """Yield (heading, lines) for errors longer than one line, and for the run's traceback."""
     stack = run.error.stack if run.error and run.status is RunStatus.FAILED else None
     of_run = remaining_lines(run.error)
     if of_run and run.error and run.error.message not in (stack or ""):
@@ -177,7 +177,7 @@ def _with_folds(lines: Sequence[str], folds: dict[int, int]) -> Iterator[str]:
 
 
 def _similarity(step: StepAttempt) -> tuple[object, ...]:
-    """The key that attempts share when only some of them need a line."""
+    """Return the key that is equal for attempts of which only some need a line."""
     error = step.error and (step.error.name, step.error.message)
     return (step.step_name, step.kind, step.status, error, step.child_run_id)
 
@@ -190,7 +190,7 @@ def _took(step: StepAttempt, at: datetime, *, lost: bool) -> str:
 
 
 def _remark(step: StepAttempt, lost: bool) -> str:
-    """``lost`` says that a running attempt can no longer end."""
+    """Return a remark on the attempt. If ``lost``, a running attempt can no longer end."""
     if step.status is StepStatus.FAILED:
         return summary(step.error)
     if step.status is StepStatus.RUNNING:
@@ -211,7 +211,7 @@ def _has_lost_process(run: Run, step: StepAttempt) -> bool:
 
 
 def _waits(run: Run, steps: Sequence[StepAttempt], at: datetime) -> Iterator[str]:
-    """Notes on what a parked run waits for."""
+    """Yield notes on the waits of a parked run."""
     if run.status.is_terminal or run.worker_id is not None or run.available_at is None:
         return
     if run.available_at <= at:
@@ -232,10 +232,10 @@ def _waits(run: Run, steps: Sequence[StepAttempt], at: datetime) -> Iterator[str
 def _retries(
     due: datetime, steps: Sequence[StepAttempt], waiting: Sequence[StepAttempt], at: datetime
 ) -> Iterator[str]:
-    """Notes on steps that have a retry pending beside the waits.
+    """Yield notes on steps that have a retry pending beside the waits.
 
     The time of a retry is stored only in ``due``, and only when it comes before every wait. The
-    rows do not tell whether the retries of a step are exhausted: the workflow's code decides.
+    rows do not show whether the retries of a step are exhausted: the workflow's code decides.
     """
     failures = Counter(step.step_name for step in steps if step.status is StepStatus.FAILED)
     failed = [
@@ -258,7 +258,7 @@ def _retries(
 
 
 def _awaited(step: StepAttempt) -> str:
-    """What a running step waits for; empty for a step that does not wait."""
+    """Return a phrase for the object of a running step's wait; empty if it does not wait."""
     context = step.context if isinstance(step.context, dict) else {}
     match step.kind:
         case StepKind.SLEEP:

@@ -67,7 +67,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _moment(text: str) -> datetime | timedelta:
-    """An aware time, or a duration from now; a bare number is seconds."""
+    """Return an aware time, or a duration from now; a bare number is seconds."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

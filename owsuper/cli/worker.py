@@ -19,7 +19,7 @@ from owsuper.supervisor import supervisor
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, SETTING_TYPES)
-    # For programs that start a worker: the supervisor writes a line there once it claims runs.
+    # For programs that start a worker: the supervisor writes a line when all children take runs.
     parser.add_argument("--ready-fd", type=_descriptor, help=argparse.SUPPRESS)
 
 

@@ -97,7 +97,7 @@ class Diverged:
     asked: str
 
 
-# --- how user code ended ---------------------------------------------------------------------
+# --- the end of user code ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ class ClaimedRun:
     suspect: bool
 
 
-# --- what a child writes -------------------------------------------------------------------
+# --- writes of a child process -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The run fails for good.
+    """The run fails, without a further retry.
 
     ``no_retry_reason`` goes to the log of a run that had retries left; it is not stored.
     """

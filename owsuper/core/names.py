@@ -1,4 +1,4 @@
-"""Names: the rule for valid names, and the keys of steps whose name repeats."""
+"""The rule for valid names, and the keys of steps whose name repeats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_NAME_LENGTH = 500
 """The most characters in a name. Names are index keys, whose size PostgreSQL bounds."""
 
 _SCHEMA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_MAX_IDENTIFIER_BYTES = 63  # PostgreSQL's NAMEDATALEN, less the end
+_MAX_IDENTIFIER_BYTES = 63  # PostgreSQL's NAMEDATALEN, less the terminating NUL
 
 
 class StepNames:

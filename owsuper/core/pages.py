@@ -134,7 +134,7 @@ def _invalid_cursor(parameter: str, cursor: object, reason: str) -> Configuratio
 
 
 def _iso(moment: datetime) -> str:
-    """``moment`` in milliseconds, as every time in JSON, or in microseconds if it has any.
+    """Return ``moment`` in milliseconds, or in microseconds if it has any.
 
     owsuper stores times of creation in whole milliseconds. Other programs may store more, and the
     cursor must find such a row again.

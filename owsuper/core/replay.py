@@ -99,7 +99,7 @@ class Replay:
         """Return the key of the next step named ``name``; keys depend on the order of calls."""
         return self._names.resolve(name)
 
-    # --- whether code and history belong together -------------------------------------------
+    # --- divergence of code and history -------------------------------------------
 
     def check_kind(self, key: str, kind: StepKind) -> Diverged | None:
         """Return the divergence if this step is recorded as one of another kind, else None."""
@@ -155,6 +155,7 @@ class Replay:
         if over := self._at_limit():
             return over
         self._in_flight.add(key)
+        # Unlike a call, an interrupted send is continued under its id: sending again is harmless.
         row = self._history.running.get(key)
         resumed = row is not None and row.kind == kind == StepKind.SIGNAL_SEND
         return Execute(row.id if row and resumed else self._new_id(), len(failed) + 1)
@@ -184,7 +185,9 @@ class Replay:
         if write.kind != StepKind.FUNCTION and write.status != StepStatus.RUNNING:
             began = self._history.running.pop(write.step_name, None)
             if began is not None and write.kind != StepKind.SIGNAL_SEND:
-                self._history.counted = counted  # the row was counted when it began
+                # The row of a wait was counted when the wait began. The row of a SIGNAL_SEND was
+                # not: a crash may have interrupted it.
+                self._history.counted = counted
 
     def _answer_of(self, write: StepWrite) -> ChildRunState | DeliveredSignal | None:
         if write.child is not None:
@@ -253,7 +256,7 @@ class Replay:
         return self._at_limit() or Begin(self._new_id())
 
     def add_answer(self, key: str, answer: ChildRunState | DeliveredSignal | None) -> None:
-        """Add an answer that was read to the recorded wait; None changes nothing."""
+        """Add ``answer`` to the recorded wait; None changes nothing."""
         row = self._history.running[key]
         self._history.running[key] = replace(row, answer=answer or row.answer)
 
@@ -269,7 +272,7 @@ class Replay:
     # --- the outcome of an execution ------------------------------------------------------------
 
     def outcome_of_waits(self, waits: Sequence[Wait]) -> Outcome:
-        """Return how to release a run whose branches all wait: until the first one is due."""
+        """Return the outcome of a run whose branches all wait: park or retry until one is due."""
         earliest = min(waits, key=lambda wait: wait.until)
         only_retries = all(wait.error is not None for wait in waits)
         if only_retries and earliest.error is not None:

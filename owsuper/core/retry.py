@@ -149,7 +149,7 @@ def pause_ms(policy: RetryPolicy, n: int, seed: str) -> float:
 
 
 def _fraction(seed: str) -> float:
-    """A number from 0 to 1, uniformly distributed over seeds."""
+    """Return a number from 0 to 1, uniformly distributed over seeds."""
     digest = hashlib.blake2b(seed.encode(), digest_size=8).digest()
     return int.from_bytes(digest) / (2**64 - 1)
 
@@ -190,7 +190,7 @@ def decide(
     return RetryAt(at)
 
 
-# --- which failures are retried ------------------------------------------------------------------
+# --- filters of failures -------------------------------------------------------------------------
 # A filter is applied once, to the exception. Its result is stored with the failure, so that a
 # replay in another process, which has no exception, decides the same.
 

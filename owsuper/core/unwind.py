@@ -1,4 +1,4 @@
-"""The exception that unwinds user code when a run leaves its process: parked, lost or released."""
+"""The exception that unwinds user code when a run is parked, lost or released."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Unwind(BaseException):
     def __init__(self, key: object = None) -> None:
         if key is not _KEY:
             raise TypeError("Unwind belongs to the engine; user code cannot construct it.")
-        super().__init__("the run leaves this process here; let this exception pass")
+        super().__init__("the run stops in this process; let this exception pass")
 
 
 def unwind() -> Unwind:

@@ -149,8 +149,8 @@ def join() -> ServerHandle | None:
     """Become a user of the embedded server of this process's ancestors; None without one.
 
     The processes of a worker know the server only by its URL. As users, they can finish their work
-    when the worker is killed. This starts no server and raises nothing: a connection reports a
-    server that is gone.
+    when the worker is killed. This starts no server and raises nothing: if the server has stopped,
+    connecting fails.
     """
     server = ServerDirectory(Path(os.environ.get(ENVIRONMENT, "")))
     if ENVIRONMENT not in os.environ or not (server.path / "users").exists():

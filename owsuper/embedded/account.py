@@ -1,4 +1,4 @@
-"""The user that runs a server for root, and how a process becomes that user.
+"""The user that runs a server for root, and the change of a process to that user.
 
 Part of the keeper's script: imports only the standard library.
 """

@@ -95,14 +95,14 @@ class Keeper:
         self.stop()
 
     def stop(self, *_signal: object) -> None:
-        """Make the server stop, and ``run`` return. Safe in a signal handler."""
+        """Stop the server, which makes ``run`` return. Safe in a signal handler."""
         self.stopping = True
         self._write_state("")
         self.process.send_signal(signal.SIGINT)  # a "fast" shutdown: disconnects all clients
         signal.alarm(STOP_SECONDS)
 
     def run(self, process: subprocess.Popen[bytes]) -> None:
-        """Return when the server has stopped for want of users, or has crashed."""
+        """Wait until the server has stopped because it has no users, or has crashed."""
         self.process = process
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGALRM, lambda *_: process.send_signal(signal.SIGQUIT))
@@ -151,7 +151,7 @@ class Keeper:
         """
         run = self.directory / "run"
         if not self._is_usable(run):
-            if run.is_symlink():  # its target in /tmp was removed
+            if run.is_symlink():  # the target in /tmp was removed
                 run.unlink()
             shutil.rmtree(run, ignore_errors=True)  # after a move to a longer path
             if fits(run):
@@ -230,7 +230,7 @@ def fits(run: Path) -> bool:
 def main(directory: Path, binaries: Path, options: dict[str, str], *, temporary: bool) -> None:
     """Run the keeper as a daemon; never returns."""
     if os.fork():
-        os._exit(0)  # the keeper is then no child of the user, whose waitpid() must not see it
+        os._exit(0)  # the keeper must be no child of the user, whose waitpid() would see it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")

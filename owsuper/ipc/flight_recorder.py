@@ -1,4 +1,4 @@
-"""The flight recorder: which steps a child process was executing when it died.
+"""The flight recorder: shows the steps that a child process was executing when it died.
 
 A small piece of shared memory with one record for each slot. The child writes its records as
 plain memory, so recording a step costs no system call. The supervisor creates the memory and

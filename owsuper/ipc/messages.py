@@ -21,7 +21,7 @@ from owsuper.settings import Settings
 
 _HEADER: Final = struct.Struct(">IB")
 PROBE: Final = -1  # in place of a child's number: the process that only imports and reports
-_MAX_BODY: Final = 256 * 1024 * 1024  # bytes; a longer frame is a torn stream
+_MAX_BODY: Final = 256 * 1024 * 1024  # bytes; a longer frame means that the stream is torn
 
 
 class FrameError(OwsuperError):
@@ -40,7 +40,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Fork child ``child``. The child's end of the pipe and its flight recorder come along.
+    """Fork child ``child``. The descriptors of its pipe and its flight recorder come along.
 
     ``environment`` is added to the template's environment.
     """

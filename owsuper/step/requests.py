@@ -1,4 +1,4 @@
-"""What user code asks a step for: one class for each kind of step. Nothing is checked yet.
+"""The requests of user code to a step: a class for each kind of step. They are not checked yet.
 
 Every call of a step makes one of these, also on replay. They are not frozen, because a frozen
 dataclass takes three times as long to make.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class RunInfo:
-    """The base of step objects: what a workflow can read about its own run."""
+    """The base of step objects: the properties of the workflow's own run."""
 
     __slots__ = ("_run",)
 

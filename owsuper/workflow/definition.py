@@ -1,4 +1,4 @@
-"""The class that ``@ow.workflow`` makes of a function."""
+"""The class of the objects that ``@ow.workflow`` makes from functions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ When: TypeAlias = datetime | timedelta | str
 
 
 class Schedule(TypedDict, total=False):
-    """When a run may start, and when an unfinished run ends as failed."""
+    """The time from which a run may start, and the time at which an unfinished run fails."""
 
     available_at: When | None
     deadline_at: When | None

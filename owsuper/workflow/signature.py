@@ -17,7 +17,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class UnresolvedAnnotation(ConfigurationError):
-    """An annotation has a name that its module does not define, or not yet."""
+    """An annotation uses a name that its module does not define, or not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Signature:
     input_name: str | None
 
     def types(self) -> tuple[Any, Any]:
-        """The annotated types of the input and the result; Any without an annotation.
+        """Return the annotated types of the input and the result; Any without an annotation.
 
         Raises UnresolvedAnnotation.
         """
@@ -43,7 +43,7 @@ class Signature:
         return input_type, self._annotation("return")
 
     def _annotation(self, name: str) -> Any:
-        """One evaluated annotation. The others may be for type checkers alone."""
+        """Evaluate one annotation. The others may be for type checkers alone."""
         try:
             if name not in self.annotations:
                 return Any

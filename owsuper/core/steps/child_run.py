@@ -119,12 +119,11 @@ def _end(key: str, attempt: RecordedAttempt, now: datetime) -> tuple[StepWrite, 
 def _child_error(key: str, error: StoredError, attempt: RecordedAttempt | None) -> StepFailed:
     """Return the error for user code.
 
-    The step stores only the child run's error, so the child run tells whether it was canceled. A
-    timeout is stored by its name, if owsuper wrote the attempt: the child run may have ended in
-    the meantime.
+    The step stores only the child run's error, so the status of the child run shows whether it was
+    canceled. The child run may have ended after a timeout, so owsuper stores a timeout by its name.
     """
     if attempt is None or not isinstance(child := attempt.answer, ChildRunState):
-        return StepFailed(key, error)  # it never started
+        return StepFailed(key, error)  # the child run never started
     if error.message == _canceled(key, child.run_id) and child.status == RunStatus.CANCELED:
         return ChildCanceled(key, error, child.run_id)
     until = wake_time(attempt)

@@ -69,8 +69,8 @@ def _write_of(
 ) -> tuple[StepWrite, Any, BaseException | None]:
     """Return the write for a call, its output as the database will return it, and the cause.
 
-    A result that cannot be stored fails the step for good: another call would repeat the effects
-    of the function.
+    A result that cannot be stored fails the step without a retry: another call would repeat the
+    effects of the function.
     """
     reason = None
     if isinstance(answer, CallResult):

@@ -1,4 +1,4 @@
-"""What the steps share: their context, the generator, and the rows of a wait.
+"""The common parts of all steps: context, generator, and the rows of a wait.
 
 Each kind of step is a generator that yields effects (``effects``) and returns the step's value.
 A driver performs the effects: it blocks for ``def`` workflows and awaits for ``async def``
@@ -24,7 +24,7 @@ StepGenerator = Generator[Effect, Any, Any]
 
 
 class Context(Protocol):
-    """What a step needs of the execution that it runs in."""
+    """The part of an execution that a step needs."""
 
     replay: Replay
 
@@ -33,11 +33,11 @@ class Context(Protocol):
         ...
 
     def limit_error(self, over: OverLimit) -> StepLimitExceeded:
-        """Record that the run fails at its step limit, and return the error to raise."""
+        """Decide that the run fails at its step limit, and return the error to raise."""
         ...
 
     def diverge(self, diverged: Diverged) -> NonDeterminismError:
-        """Record that the run fails for another kind of step, and return the error to raise."""
+        """Decide that the run fails because the code diverged; return the error to raise."""
         ...
 
 
