@@ -74,7 +74,7 @@ class Timers:
         self._timers.remove(timer)
 
     def earliest(self) -> float:
-        """The ``time.monotonic`` moment when the next timer is due; NEVER if all are off."""
+        """Return the ``time.monotonic`` moment when the next timer is due; NEVER if all are off."""
         return min([timer.due for timer in self._timers], default=NEVER)
 
     def run_due(self) -> None:
@@ -95,7 +95,7 @@ class Watched(Protocol):
         ...
 
     def fileno(self) -> int:
-        """The descriptor to watch now."""
+        """Return the descriptor to watch now."""
         ...
 
     def on_ready(self, mask: int, /) -> None:
@@ -182,7 +182,7 @@ class Waker:
             self._writer.send(b"\0")
 
     def fileno(self) -> int:
-        """The descriptor that the loop watches."""
+        """Return the descriptor that the loop watches."""
         return self._reader.fileno()
 
     def on_ready(self, _mask: int) -> None:

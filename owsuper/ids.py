@@ -55,12 +55,12 @@ def new_id() -> str:
 
 
 def _now() -> int:
-    """The time in units of 1/4096 ms."""
+    """Return the time in units of 1/4096 ms."""
     return time.time_ns() * 4096 // 1_000_000
 
 
 def _tails(count: int) -> list[str]:
-    """The random part of ``count`` ids, as text."""
+    """Return the random part of ``count`` ids, as text."""
     digits = os.urandom(_RANDOM * count).hex()
     each = (digits[at : at + 2 * _RANDOM] for at in range(0, len(digits), 2 * _RANDOM))
     return [f"{_VARIANT[d[0]]}{d[1:4]}-{d[4:]}" for d in each]

@@ -23,7 +23,7 @@ from owsuper.setting_types import SettingType
 
 
 def _processors() -> int:
-    """The number of processors for this process; a container may have fewer than the machine."""
+    """Return the number of processors of this process; a container may have fewer than its host."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -205,7 +205,7 @@ def _check_switches(env: Mapping[str, str]) -> None:
 
 
 def _project(path: Path) -> Iterator[tuple[str, tuple[str, object]]]:
-    """(field, (source, value)) for each setting under [tool.owsuper] in ``path``."""
+    """Yield (field, (source, value)) for each setting under [tool.owsuper] in ``path``."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

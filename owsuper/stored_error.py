@@ -30,7 +30,7 @@ class StoredError:
     def from_exception(
         cls, exc: BaseException, *, final: bool = False, no_retry_reason: str | None = None
     ) -> StoredError:
-        """The name, message and traceback of ``exc``, fit for a jsonb column. Never raises."""
+        """Return the name, message and traceback of ``exc``, fit for jsonb. Never raises."""
         try:
             message = str(exc)
         except BaseException as broken:  # __str__ is user code, which may raise anything
@@ -68,7 +68,7 @@ class StoredError:
         return text if len(text) <= 200 else f"{text[:197]}..."
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON object to store."""
+        """Return the JSON object to store."""
         value: dict[str, Any] = {"message": self.message}
         if self.name is not None:
             value["name"] = self.name

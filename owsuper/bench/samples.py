@@ -42,7 +42,7 @@ class BenchmarkError(OwsuperError):
 
 @contextmanager
 def schema(url: str) -> Iterator[str]:
-    """The name of a new schema with owsuper's tables, which is dropped at the end."""
+    """Yield the name of a new schema with owsuper's tables, which is dropped at the end."""
     name = f"{SCHEMA_PREFIX}{uuid4().hex[:12]}"
     try:
         with connect(url, application_name=APPLICATION_NAME) as conn:
@@ -55,7 +55,7 @@ def schema(url: str) -> Iterator[str]:
 
 
 def new_client(url: str, schema: str) -> OpenWorkflow:
-    """A client of this schema, with default settings."""
+    """Return a client of this schema, with default settings."""
     return OpenWorkflow(url, namespace="default", schema=schema, listen=True)
 
 
@@ -68,7 +68,7 @@ def new_worker(
     log_level: str = "warning",
     poll_interval: str = "2s",
 ) -> Worker:
-    """A worker for the workflows of ``module``, with default settings; not started yet."""
+    """Return a worker for the workflows of ``module``, with default settings; not started yet."""
     defaults = Settings()
     return client.new_worker(
         processes=processes,
@@ -173,7 +173,7 @@ class RecoveryProbe:
         self._reports.close()
 
     def _accept(self) -> tuple[socket.socket, float, int]:
-        """The next execution of the step: its connection, when it began, and its process id."""
+        """Return the connection, the begin and the process id of the next execution of the step."""
         try:
             connection, _ = self._reports.accept()
         except TimeoutError:
@@ -185,7 +185,7 @@ class RecoveryProbe:
 
 @contextmanager
 def recovery_probe() -> Iterator[RecoveryProbe]:
-    """A probe for workers that are started within this block."""
+    """Yield a probe for workers that are started within this block."""
     with tempfile.TemporaryDirectory() as directory:
         os.environ[REPORT_SOCKET] = str(Path(directory, "reports"))
         probe = RecoveryProbe(os.environ[REPORT_SOCKET])

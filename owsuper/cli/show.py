@@ -121,7 +121,7 @@ def _long_texts(run: Run, steps: Sequence[StepAttempt]) -> Iterator[tuple[str, l
 
 
 def _overdue(run: Run, at: datetime) -> Iterator[str]:
-    """A note on a run that is due and that no worker claims."""
+    """Yield a note on a run that is due and that no worker claims."""
     if not _is_open(run) or run.available_at is None:
         return
     late = (at - run.available_at).total_seconds()
@@ -142,7 +142,7 @@ def _is_open(run: Run) -> bool:
 
 
 def _timeline(run: Run, steps: Sequence[StepAttempt], at: datetime) -> list[str]:
-    """A line for each attempt, in the order of their start; many similar ones are folded."""
+    """Return a line for each attempt, ordered by start; many similar ones are folded."""
     numbers: Counter[str] = Counter()
     last = {step.step_name: step.id for step in steps}
     totals = Counter(step.step_name for step in steps)

@@ -60,7 +60,7 @@ class ResultListener:
         """Whether the listener has stopped permanently, because notifications cannot arrive."""
 
     def fileno(self) -> int | None:
-        """The descriptor of the connection's socket; None without a connection."""
+        """Return the descriptor of the connection's socket; None without a connection."""
         conn = self._conn
         return conn.pgconn.socket if conn and conn.pgconn.status == ConnStatus.OK else None
 

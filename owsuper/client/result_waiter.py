@@ -69,7 +69,7 @@ class ResultWaiter:
         self._read = read
         self._is_transient = is_transient
         self._listener = listener
-        self._runs: dict[str, _AwaitedRun] = {}  # for the thread, or under the lock without one
+        self._runs: dict[str, _AwaitedRun] = {}  # the thread's, or used under the lock without one
         self._outage = False
         self._arrivals: deque[tuple[str, ProgressFuture]] = deque()
         # Guards the start and the end of the thread. Reentrant, because the garbage collector may

@@ -20,7 +20,7 @@ from owsuper.errors import OwsuperError
 from owsuper.settings import Settings
 
 _HEADER: Final = struct.Struct(">IB")
-PROBE: Final = -1  # in place of a child's number: the process that only imports and reports
+PROBE: Final = -1  # the "child number" of the process that only imports and reports
 _MAX_BODY: Final = 256 * 1024 * 1024  # bytes; a longer frame means that the stream is torn
 
 

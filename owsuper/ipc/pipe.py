@@ -37,7 +37,7 @@ class Pipe:
         self._outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
 
     def fileno(self) -> int:
-        """The descriptor to watch; -1 when the pipe is closed."""
+        """Return the descriptor to watch; -1 when the pipe is closed."""
         return self._sock.fileno()
 
     @property

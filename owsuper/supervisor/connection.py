@@ -89,7 +89,7 @@ class KeptConnection:
     # --- for the loop --------------------------------------------------------------------
 
     def fileno(self) -> int:
-        """The descriptor to watch; -1 while there is none."""
+        """Return the descriptor to watch; -1 while there is none."""
         return self._nonblocking.fileno()
 
     @property

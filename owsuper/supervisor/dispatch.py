@@ -34,7 +34,7 @@ _PREFETCH_PERIOD: Final = 0.25
 _PREFETCH_TIMEOUT: Final = 0.5  # until a prefetched run is released for other workers
 _DEADLINE_PERIOD: Final = 1.0
 _FORGET_PERIOD: Final = 3600.0
-_RELEASE_LOST_DELAY: Final = 0.5  # from a reconnect; reliable statements are sent before it ends
+_RELEASE_LOST_DELAY: Final = 0.5  # after a reconnect, which sends reliable statements first
 _LAST_WRITES_TIMEOUT: Final = 2.0
 
 _log = logging.getLogger("owsuper.supervisor")

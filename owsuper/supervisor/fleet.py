@@ -20,7 +20,7 @@ from owsuper.supervisor.template import TemplateProcess
 _EVIDENCE_TIMEOUT: Final = 0.02
 _EVIDENCE_TIMEOUT_IF_EXITING: Final = 0.5
 _STABLE: Final = 5.0  # seconds after which the death of a child is no boot failure
-_MAX_BOOT_FAILURES: Final = 3  # in a row, at start-up
+_MAX_BOOT_FAILURES: Final = 3  # boot failures in a row that end the supervisor, at start-up
 
 _log = logging.getLogger("owsuper.supervisor")
 

@@ -13,7 +13,7 @@ from owsuper.supervisor.fleet import Fleet
 _log = logging.getLogger("owsuper.supervisor")
 
 # Seconds.
-_STOP_TIMEOUT: Final = 2.0  # to reach a step boundary and release the runs
+_STOP_TIMEOUT: Final = 2.0  # children reach a step boundary and release their runs
 _STOP_NOW_TIMEOUT: Final = 0.5
 _TERM_TIMEOUT: Final = 0.5
 

@@ -33,7 +33,7 @@ class SignalInbox:
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
     def fileno(self) -> int:
-        """The descriptor to watch."""
+        """Return the descriptor to watch."""
         return self._reader.fileno()
 
     def on_ready(self, _mask: int) -> None:

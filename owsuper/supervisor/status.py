@@ -105,7 +105,7 @@ class ReadyDescriptor:
         return selectors.EVENT_READ if self._is_socket else 0
 
     def fileno(self) -> int:
-        """The descriptor to watch; -1 when it is closed."""
+        """Return the descriptor to watch; -1 when it is closed."""
         return self._fd
 
     def on_ready(self, _mask: int) -> None:

@@ -141,7 +141,7 @@ def test_a_foreign_table_with_our_name_is_an_error_without_traceback(
     conn.execute(f"CREATE TABLE {empty_schema}.workflow_runs (color text)".encode())
     result = owsuper("migrate", "--database-url", database_url, "--schema", empty_schema)
     assert result.is_one_error(1), result
-    assert "look into the schema" in result.stderr
+    assert "Look into the schema" in result.stderr
 
 
 @pytest.mark.parametrize("count", [1_000, 3_000, 9_000], ids=lambda count: f"after {count} bytes")

@@ -108,7 +108,7 @@ _build_once = lru_cache(maxsize=1024)(_build)
 
 
 def _foreign(info: Any) -> Iterator[type]:
-    """The classes within ``info`` that neither msgspec nor pydantic can make from JSON."""
+    """Return the classes within ``info`` that neither msgspec nor pydantic makes from JSON."""
     for node in _nodes(info):
         if (
             isinstance(node, msgspec.inspect.CustomType)
@@ -138,7 +138,7 @@ _NO_KEYS = (
 
 
 def _unstorable(type_: Any) -> str | None:
-    """The kind within ``type_`` that never has a JSON form; unions are not searched."""
+    """Return the kind within ``type_`` that never has a JSON form; unions are not searched."""
     try:
         info = msgspec.inspect.type_info(type_)
     except Exception:  # pydantic's, with rules of its own
@@ -186,7 +186,7 @@ _FIELD = re.compile(r"^Object (missing required|contains unknown) field `([^`]*)
 
 
 def _explain(error: Exception) -> tuple[str, str]:
-    """The path of the fault below the value's root, such as ``.user.id``, and the reason."""
+    """Return the fault's path below the value's root, such as ``.user.id``, and the reason."""
     if not isinstance(error, msgspec.ValidationError):
         return _explain_foreign(error)
     text, path = str(error), ""

@@ -76,7 +76,7 @@ def find_fault(value: Any, harmless: frozenset[type] = NONE_HARMLESS) -> Fault |
 
 
 def _members(item: Any, harmless: frozenset[type]) -> Members | None:
-    """The members of ``item`` to check, or None if there are none. Raises UnstorableError."""
+    """Return the members of ``item`` to check, or None without any. Raises UnstorableError."""
     while (kind := type(item)) not in harmless:
         if kind is dict or isinstance(item, dict):
             if str not in harmless:

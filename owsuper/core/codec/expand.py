@@ -63,7 +63,7 @@ def _expander(kind: Any) -> Expander:
 
 
 def _field_names(kind: type) -> tuple[str, ...] | None:
-    """The fields of a dataclass or attrs class, with the private ones: all rebuild the object."""
+    """Return the fields of a dataclass or attrs class, private ones too: all rebuild the object."""
     if dataclasses.is_dataclass(kind):
         return tuple(field.name for field in dataclasses.fields(kind))
     attributes = getattr(kind, "__attrs_attrs__", None)
