@@ -107,7 +107,7 @@ def test_the_numbers_of_connections_follow_from_the_formula() -> None:
         counts = [int(cell.replace(",", "")) for cell in cells.split(" | ")]
         a_child = database._CONNECTIONS
         assert counts == [each * (2 + a_child * int(processes)) for each in hosts]
-    assert f"idle for {database._IDLE_FOR:g} seconds" in SCALING.text
+    assert f"idle for {database._IDLE_SECONDS:g} seconds" in SCALING.text
 
 
 def test_every_block_of_the_document_is_executed() -> None:
