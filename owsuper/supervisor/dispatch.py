@@ -22,9 +22,9 @@ from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.crashes import Crashes
 from owsuper.supervisor.exit_status import Evidence, ExitCode
 from owsuper.supervisor.fleet import Fleet
-from owsuper.supervisor.leases import LeaseRenewal
+from owsuper.supervisor.lease_renewal import LeaseRenewal
 from owsuper.supervisor.listener import Listener
-from owsuper.supervisor.prefetch import PrefetchedRuns
+from owsuper.supervisor.prefetched_runs import PrefetchedRuns
 from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import TemplateProcess

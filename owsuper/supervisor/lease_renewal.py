@@ -7,7 +7,7 @@ import time
 from owsuper.supervisor.child import HeldRun
 from owsuper.supervisor.claims import Claims
 from owsuper.supervisor.fleet import Fleet
-from owsuper.supervisor.prefetch import PrefetchedRuns
+from owsuper.supervisor.prefetched_runs import PrefetchedRuns
 
 
 class LeaseRenewal:
