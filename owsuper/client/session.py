@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -37,6 +38,7 @@ _MAX_IDLE: Final = 30.0  # seconds after which the pool closes an idle connectio
 _PATIENCE: Final = 10.0  # seconds to wait for the leader of a group commit, which may have died
 _LARGE: Final = 65536  # bytes of input; a larger run shares no commit, to delay no other run
 _STOP: Final = 1.0  # seconds for threads to end, before a fork or at the end
+_FIRST_READ: Final = 1.0  # seconds for the first read of a result, even if the timeout is shorter
 _TRIES: Final = 3  # calls of the same work, when its connection breaks
 
 _ROLLED_BACK: Final = (errors.DeadlockDetected, errors.SerializationFailure)
@@ -76,7 +78,7 @@ class Session:
             self.url, application_name=self._name, size=_CONNECTIONS, max_idle=_MAX_IDLE
         )
         self._threads = CallThreads(_CONNECTIONS)
-        self._starts: GroupCommit[NewRun] = GroupCommit(
+        self._starts = _Starts(
             self._store,
             key=lambda new: new.id,
             drop_canceled=True,
@@ -168,7 +170,9 @@ class Session:
         """Awaitable ``outcome``."""
         give_up = None if timeout is None else time.monotonic() + timeout
         try:
-            found = await self.acall(lambda: self._read_progress([run_id]))
+            first_read = self.acall(lambda: self._read_progress([run_id]))
+            limit = None if timeout is None else max(_FIRST_READ, timeout)
+            found = await asyncio.wait_for(first_read, limit)
             if run_id not in found or found[run_id].ended:
                 return found.get(run_id)
         except Exception as error:
@@ -197,6 +201,7 @@ class Session:
         if self._pid != os.getpid():
             return
         self.waiter.stop()
+        self._starts.closed = True
         self._stop_threads()
         self._pool.close()
         if self._lease:
@@ -249,6 +254,22 @@ class Session:
         if isinstance(error, errors.InsufficientPrivilege):
             return DatabaseError(f"PostgreSQL refused: {error.diag.message_primary}")
         return error
+
+
+class _Starts(GroupCommit[NewRun]):
+    """The group commit of a session.
+
+    Tasks may use a session that another task closes. So after that, the thread ends as soon as it
+    has stored their runs.
+    """
+
+    closed = False
+
+    def _on_queue_empty(self) -> None:
+        if self.closed:
+            self._thread = None
+            self._calls.put(False)
+            self._calls = SimpleQueue()
 
 
 def _must_close(conn: Connection[Any], error: psycopg.Error) -> bool:

@@ -29,6 +29,7 @@ from owsuper.errors import DatabaseUnreachable
 
 _NAME: Final = "owsuper"
 _JOIN_TIMEOUT: Final = 2.0  # seconds for the pool's threads to end; one may be connecting
+_SHARED_WAIT: Final = 0.5  # seconds to wait for the attempt of another caller to connect
 _MIN_TIMEOUT: Final = 0.001  # seconds; at 0, psycopg_pool does not even lend an idle connection
 
 _log = logging.getLogger("psycopg.pool")
@@ -134,9 +135,10 @@ class Pool:
         self._application_name = application_name
         self._size = size
         self._max_idle = max_idle
-        self._open_lock = threading.Lock()
-        self._attempts = 0
-        self._failure: Exception | None = None  # the error of the last attempt to connect
+        self._opening = threading.Condition()  # guards the next four fields
+        self._attempts = 0  # attempts to connect that are under way
+        self._failures = 0  # attempts to connect that have failed
+        self._failure: Exception | None = None  # the error of the last such attempt
         self._inner: _InnerPool | None = None
         self._lent: dict[Connection[Any], _InnerPool] = {}
         self._live: WeakSet[Connection[Any]] = WeakSet()
@@ -192,7 +194,8 @@ class Pool:
 
         Connections in use are closed when they are given back.
         """
-        with self._open_lock:
+        with self._opening:
+            self._opening.wait_for(lambda: not self._attempts, _JOIN_TIMEOUT)
             inner, self._inner = self._inner, None
         if inner is not None:
             inner.close_idle(_JOIN_TIMEOUT)
@@ -216,32 +219,61 @@ class Pool:
     def _open_pool(self) -> _InnerPool:
         """Return the inner pool, with its first connection.
 
-        One caller connects, and the others share the outcome. Otherwise each of them might wait
-        for a time-out of its own, one after the other.
+        One caller connects, and the others share the outcome if it comes soon. An attempt that
+        gets no answer must not stop them, so then they connect, too: at most ``size`` at a time.
         """
-        attempts = self._attempts
-        with self._open_lock:
-            inner = self._inner
-            if inner is not None and self._live:
-                return inner
-            if self._attempts != attempts and self._failure is not None:
-                raise _copy_error(self._failure)
-            self._attempts += 1
-            try:
-                premade = self._connect()
-            except Exception as exc:
-                self._failure = exc
-                raise
-            self._failure = None
-            if inner is None or inner.closed:
-                opener = _Opener(self._connect)
-                inner = self._inner = _InnerPool(opener, self._size, self._max_idle)
-            inner.opener.premade = premade
+        if (inner := self._share_attempt()) is not None:
             return inner
+        try:
+            premade = self._connect()
+        except Exception as exc:
+            with self._opening:
+                if self._inner is not None and self._live:
+                    return self._inner  # another caller has connected
+                self._failures += 1
+                self._failure = exc
+            raise
+        else:
+            with self._opening:
+                return self._put_premade(premade)
+        finally:
+            with self._opening:
+                self._attempts -= 1
+                self._opening.notify_all()
+
+    def _share_attempt(self) -> _InnerPool | None:
+        """Return the inner pool that another caller opens, or None if this caller must connect.
+
+        Raises the error of the other caller.
+        """
+        connect_at = time.monotonic() + _SHARED_WAIT
+        with self._opening:
+            failures = self._failures
+            while True:
+                if self._inner is not None and self._live:
+                    return self._inner
+                if self._failures != failures and self._failure is not None:
+                    raise _copy_error(self._failure)
+                wait = connect_at - time.monotonic()
+                if not self._attempts or (wait <= 0 and self._attempts < self._size):
+                    self._attempts += 1
+                    return None
+                self._opening.wait(wait if wait > 0 else None)
+
+    def _put_premade(self, premade: Connection[Any]) -> _InnerPool:
+        """Return the inner pool, opened with this connection unless it is open. Lock is held."""
+        inner = self._inner
+        if inner is None or inner.closed:
+            inner = self._inner = _InnerPool(_Opener(self._connect), self._size, self._max_idle)
+        inner.opener.discard()  # the connection of another caller
+        inner.opener.premade = premade
+        if self._closed:
+            inner.close_idle(0)
+        return inner
 
     def _retire(self, inner: _InnerPool) -> None:
         """Close this inner pool. Callers that wait for it use the next one."""
-        with self._open_lock:
+        with self._opening:
             if self._inner is inner:
                 self._inner = None
         inner.close_idle(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -335,6 +336,27 @@ def test_a_closed_client_may_be_used_again(ow: OpenWorkflow, rows: Rows) -> None
         ow.close()
     ow.close()
     assert rows.count() == 3
+
+
+def test_closing_while_tasks_start_runs_leaves_no_thread(
+    ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = ow._database.session()
+
+    async def close_and_start() -> None:
+        await ow.arun_workflow("before")
+        running = [asyncio.create_task(ow.arun_workflow("during")) for _ in range(5)]
+        await asyncio.sleep(0)
+        running[0].cancel()
+        await ow.aclose()
+        monkeypatch.setattr(ow._database, "_session", session)  # a task has fetched it before
+        await asyncio.gather(*(ow.arun_workflow("after") for _ in range(5)))
+        await asyncio.gather(*running, return_exceptions=True)
+        monkeypatch.setattr(ow._database, "_session", None)
+
+    asyncio.run(close_and_start())
+    assert rows.count() >= 10
+    eventually(lambda: "owsuper-start" not in {thread.name for thread in threading.enumerate()})
 
 
 def test_the_waiting_thread_ends_when_no_run_is_waited_for(

@@ -375,6 +375,22 @@ def test_in_an_outage_the_timeout_holds(proxy: Proxy, schema: str, rows: Rows, w
     ow.close()
 
 
+def test_the_timeout_of_a_task_holds_while_the_network_is_silent(
+    proxy: Proxy, schema: str, rows: Rows
+) -> None:
+    ow = OpenWorkflow(proxy.url, schema=schema)
+    run_id = rows.add()
+    with pytest.raises(ResultTimeout):
+        ow.get_run(run_id).result(0)
+    proxy.stall()
+    started = time.monotonic()
+    with pytest.raises(ResultTimeout):
+        awaiting(ow.get_run(run_id), 1.5)
+    assert time.monotonic() - started < 5
+    proxy.restore()
+    ow.close()
+
+
 @sync_and_async
 def test_a_database_that_was_never_reached_is_an_error_at_once(proxy: Proxy, wait: Wait) -> None:
     proxy.cut()

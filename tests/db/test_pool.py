@@ -168,6 +168,76 @@ def test_after_an_outage_all_dead_connections_are_replaced_without_a_pause(proxy
     pool.close()
 
 
+def test_a_connection_without_an_answer_stops_one_caller_only(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, answered = threading.Event(), threading.Event()
+    connect = pool._connect
+
+    def swallow_the_first() -> psycopg.Connection:
+        if not begun.is_set():
+            begun.set()
+            answered.wait(30)
+            raise DatabaseUnreachable("no answer")
+        return connect()
+
+    def work() -> None:
+        with pool.connection(30) as conn:
+            assert conn.execute("SELECT 1").fetchone() == (1,)
+
+    monkeypatch.setattr(pool, "_connect", swallow_the_first)
+    with ThreadPoolExecutor(7) as callers:
+        first = callers.submit(work)
+        begun.wait(10)
+        for other in [callers.submit(work) for _ in range(6)]:
+            other.result(10)
+        assert not first.done()
+        answered.set()
+        first.result(10)  # on a connection of the others
+
+
+def test_callers_without_an_answer_fail_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(NOBODY, application_name=NAME, size=2, max_idle=60)
+    attempts: list[float] = []
+
+    def swallow() -> psycopg.Connection:
+        attempts.append(time.monotonic())
+        time.sleep(1)
+        raise DatabaseUnreachable("no answer")
+
+    monkeypatch.setattr(pool, "_connect", swallow)
+    with ThreadPoolExecutor(8) as callers:
+        for caller in [callers.submit(pool.acquire, 30) for _ in range(8)]:
+            with pytest.raises(DatabaseUnreachable, match="no answer"):
+                caller.result(10)
+    assert len(attempts) == 2
+    pool.close()
+
+
+def test_a_pool_that_is_closed_while_it_opens_keeps_nothing(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = threads()
+    connect = pool._connect
+    begun = threading.Event()
+
+    def connect_late() -> psycopg.Connection:
+        begun.set()
+        until(lambda: pool._closed)
+        return connect()
+
+    monkeypatch.setattr(pool, "_connect", connect_late)
+    with ThreadPoolExecutor(1) as caller:
+        taken = caller.submit(pool.acquire, 30)
+        begun.wait(10)
+        pool.close()
+        conn = taken.result(10)
+    assert conn.execute("SELECT 1").fetchone() == (1,)
+    pool.release(conn)
+    until(lambda: threads() == before)
+    assert pool.sockets() == []
+
+
 def test_a_suspended_pool_keeps_what_is_in_use_and_opens_again(pool: Pool) -> None:
     before = threads()
     used, idle = pool.acquire(1), pool.acquire(1)
