@@ -62,11 +62,10 @@ class Committer(GroupCommit[WriteSet]):
 
     # --- one batch -------------------------------------------------------------------------
 
-    def _next_batch(self) -> list[Caller[WriteSet]]:
+    def _fill(self, batch: list[Caller[WriteSet]]) -> None:
         self._gather()
-        batch = super()._next_batch()
+        super()._fill(batch)
         self._last_batch_size = len(batch)
-        return batch
 
     def _gather(self) -> None:
         """Wait briefly for callers of the last batch to enqueue their next write."""

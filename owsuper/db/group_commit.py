@@ -32,10 +32,12 @@ _FOREVER: Final = -1.0  # seconds, as ``Lock.acquire`` has it
 class Caller(Generic[T]):
     """A caller with its item and the outcome: ``error`` is None for success.
 
-    A blocking caller sleeps on ``wake`` until its item is ``done``, or until it must lead.
+    A blocking caller sleeps on ``wake`` until its item is ``done``, or until it must lead. While
+    it leads, ``batch`` is what it commits.
     """
 
     __slots__ = (
+        "batch",
         "done",
         "error",
         "future",
@@ -56,6 +58,7 @@ class Caller(Generic[T]):
         self.retry_alone = False  # the item must not share a batch
         self.retried_separately = False  # a thread other than the leader completes it
         self.repeated = False  # an earlier attempt may have succeeded
+        self.batch: list[Caller[T]] = []
         self.done = False
         self.error: BaseException | None = None
 
@@ -65,8 +68,11 @@ class GroupCommit(Generic[T]):
 
     No batch has two items with the same ``key``. An item whose awaiting caller was canceled
     before its batch began is left out if ``drop_canceled``. A blocking caller that has waited
-    ``patience`` seconds takes over from the leader, which an exception from a signal handler may
-    have stopped. So two callers may lead at a time, if ``patience`` is given.
+    ``patience`` seconds takes over from the leader, so two callers may lead at a time, if
+    ``patience`` is given.
+
+    An exception that a signal handler raises in a blocking caller, at any point, reaches that
+    caller alone. So ``store`` may be called twice with an item.
     """
 
     def __init__(
@@ -97,18 +103,22 @@ class GroupCommit(Generic[T]):
     def commit(self, item: T) -> None:
         """Make ``item`` durable; blocks. Raises the error of its write."""
         caller = Caller(item)
-        with self._lock:
-            self._queue.append(caller)
-            leads = self._leader is None
-            if leads:
-                self._leader = caller
-        while not caller.done:
-            if not leads:
-                self._wait(caller)
-                leads = self._leader is caller
-            if leads:
-                self._lead(caller)
-                leads = False
+        try:
+            with self._lock:
+                self._queue.append(caller)
+                leads = self._leader is None
+                if leads:
+                    self._leader = caller
+            while not caller.done:
+                if not leads:
+                    self._wait(caller)
+                    leads = self._leader is caller
+                if leads:
+                    self._lead(caller)
+                    leads = False
+        except BaseException:  # of a signal handler, such as KeyboardInterrupt
+            self._withdraw(caller)
+            raise
         if caller.error is not None:
             raise caller.error
 
@@ -138,32 +148,39 @@ class GroupCommit(Generic[T]):
 
     def _wait(self, caller: Caller[T]) -> None:
         """Wait until ``caller`` is done or leads."""
-        try:
-            while not caller.wake.acquire(timeout=self._patience):
-                with self._lock:
-                    if not caller.in_batch:
-                        self._leader = caller
-                        return
-        except BaseException:  # KeyboardInterrupt
+        while not caller.wake.acquire(timeout=self._patience):
             with self._lock:
-                if caller in self._queue:
-                    self._queue.remove(caller)
-            self._hand_over(caller)
-            raise
+                if not caller.in_batch:
+                    self._leader = caller
+                    return
 
     def _lead(self, leader: Caller[T]) -> None:
         """Commit batches until one contains the leader's own item; then hand over."""
-        try:
-            while self._leader is leader and not leader.in_batch:
-                self._serve(leader)
-        finally:
-            self._hand_over(leader)
+        while self._leader is leader and not leader.in_batch:
+            leader.batch = []
+            self._serve(leader.batch)
+        self._hand_over(leader)
 
     def _lead_for_others(self, calls: SimpleQueue[bool]) -> None:
         while calls.get():
             while self._leader is calls:
-                self._serve(None)
+                self._serve([])
                 self._hand_over(calls)
+
+    def _withdraw(self, caller: Caller[T]) -> None:
+        """Leave, wherever ``caller`` was interrupted; other callers must not notice."""
+        others = [each for each in caller.batch if each is not caller]
+        settle([each for each in others if each.done])  # perhaps they were not woken yet
+        with self._lock:
+            queued = {*self._queue}
+            for each in queued:  # the batch may have been filled in part
+                each.in_batch = False
+            again = [each for each in others if each not in queued and not each.done]
+            again = [each for each in again if not each.retried_separately]
+            for each in again:
+                each.retry_alone, each.in_batch = True, False
+            self._queue[:] = [*again, *(each for each in self._queue if each is not caller)]
+        self._hand_over(caller)
 
     def _hand_over(self, leader: object) -> None:
         """Make the next caller in the queue the leader, unless ``leader`` was replaced."""
@@ -194,9 +211,9 @@ class GroupCommit(Generic[T]):
 
     # --- one batch -------------------------------------------------------------------------
 
-    def _serve(self, leader: Caller[T] | None) -> None:
-        """Commit the next batch and wake its callers. Only the leader calls this."""
-        batch = self._next_batch()
+    def _serve(self, batch: list[Caller[T]]) -> None:
+        """Fill ``batch``, commit it and wake its callers. Only the leader calls this."""
+        self._fill(batch)
         if not batch:
             return
         try:
@@ -210,21 +227,14 @@ class GroupCommit(Generic[T]):
                 self._try_alone(batch)
                 return
             batch[0].error = exc
-        except BaseException as exc:  # KeyboardInterrupt, for the leader alone
-            self._try_alone([caller for caller in batch if caller is not leader])
-            if leader in batch:
-                leader.error = exc
-                leader.done = True
-            raise
         settle([caller for caller in batch if not caller.retried_separately])
 
     def _commit(self, batch: Sequence[Caller[T]]) -> None:
         """Store a batch. Raises the error of the whole batch."""
         self._store([caller.item for caller in batch])
 
-    def _next_batch(self) -> list[Caller[T]]:
+    def _fill(self, batch: list[Caller[T]]) -> None:
         """Take callers from the front of the queue, up to a second item of the same key."""
-        batch: list[Caller[T]] = []
         keys: set[object] = set()
         key_of, drop = self._key, self._drop_canceled
         with self._lock:
@@ -243,7 +253,6 @@ class GroupCommit(Generic[T]):
                 if caller.retry_alone:
                     break
             del self._queue[:examined]
-        return batch
 
     def _try_alone(self, callers: Iterable[Caller[T]]) -> None:
         """Put these back at the front of the queue, each for a batch of its own."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import linecache
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -124,6 +128,64 @@ def test_an_interrupt_of_the_one_who_stores_leaves_no_other_waiting() -> None:
     assert isinstance(storer.exception(), KeyboardInterrupt)
     assert [each.exception() for each in (first, third, fourth)] == [None, None, None]
     assert sorted(group[0] for group in store.groups[2:]) == ["c", "d"]
+
+
+def test_an_exception_of_a_signal_handler_at_any_line_reaches_its_caller_alone() -> None:
+    """The caller is interrupted at one line after the other, until it ends without."""
+    line, interrupted = 0, True
+    while interrupted:
+        line += 1
+        interrupted = _interrupted_at(line)
+    assert line > 20
+
+
+def _interrupted_at(line: int) -> bool:
+    """Whether the caller came to so many lines. Other callers, of both kinds, are served."""
+    store = FakeStore()
+    group = group_commit(store)
+    left = line
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if not frame.f_code.co_filename.endswith("group_commit.py"):
+            return None
+        source = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        # The interpreter runs no signal handler between the end of a block and the release of
+        # its lock, but it has a line event there.
+        if event == "line" and not source.startswith("with "):
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    def commit_with_trace() -> None:
+        sys.settrace(trace)
+        try:
+            group.commit(run("leader"))
+        finally:
+            sys.settrace(None)
+
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(group.commit, run("first"))
+        assert store.entered.acquire(timeout=30)
+        leader = threads.submit(commit_with_trace)
+        until(lambda: group.waiting == 1 or leader.done())
+        thread = threads.submit(group.commit, run("thread"))
+        until(lambda: group.waiting >= 1 + (not leader.done()))
+        task = threads.submit(asyncio.run, await_start(group, "task"))
+        until(lambda: group.waiting >= 2 + (not leader.done()))
+        store.open.set()
+        for each in (first, thread, task):
+            each.result(30)
+        interrupted = leader.exception(30)
+    assert interrupted is None or isinstance(interrupted, KeyboardInterrupt)
+    assert {"first", "thread", "task"} <= {name for names in store.groups for name in names}
+    return interrupted is not None
+
+
+async def await_start(group: GroupCommit[NewRun], name: str) -> None:
+    await group.begin(run(name))
 
 
 def test_who_waits_too_long_takes_over_from_one_who_never_hands_over() -> None:
