@@ -146,7 +146,7 @@ def expired(engine: Engine, run_id: str) -> bool:
 
 
 @sync_and_async
-class TestBothColours:
+class TestSyncAndAsync:
     def test_the_step_that_is_running_is_the_last(
         self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:

@@ -84,7 +84,7 @@ class Checked:
     b: set[int]
 
 
-class Colour(enum.StrEnum):
+class Color(enum.StrEnum):
     RED = "red"
 
 
@@ -116,7 +116,7 @@ class Real(float):
         (Point(1, 2), [1, 2]),
         (Text("a"), "a"),
         (Real(1.5), 1.5),
-        ({Colour.RED: Colour.RED, Text("k"): 1}, {"red": "red", "k": 1}),
+        ({Color.RED: Color.RED, Text("k"): 1}, {"red": "red", "k": 1}),
         ([Level.HIGH, Level.PAIR], [3, [1, 2]]),
         (OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
         (defaultdict(int, a=1), {"a": 1}),

@@ -34,7 +34,7 @@ from owsuper.errors import ConfigurationError, InvalidData
 T = TypeVar("T")
 
 
-class Colour(enum.Enum):
+class Color(enum.Enum):
     RED = "red"
     BLUE = "blue"
 
@@ -137,7 +137,7 @@ class Everything:
     span: dt.timedelta
     uid: uuid.UUID
     money: decimal.Decimal
-    colour: Colour
+    color: Color
     lit: Literal["a", "b", 3]
     pair: tuple[int, str]
     nums: dict[str, list[float]]
@@ -167,7 +167,7 @@ def stored(value):
         (dict[str, list[Inner]], {"a": [Inner(1)]}),
         (Mapping[str, int], {"a": 1}),
         (Sequence[Inner], [Inner(1)]),
-        (Colour, Colour.BLUE),
+        (Color, Color.BLUE),
         (Literal["a", 1], "a"),
         (Outer, Outer(Inner(1, Model(id=2)), [Inner(3)], {"k": Inner(4)}, _private="q")),
         (Tree, Tree(1, [Tree(2), Tree(3, [Tree(4)])])),
@@ -247,7 +247,7 @@ def test_every_field_survives_the_store(value):
         (Outer, {"inner": {"n": 1}, "many": [{"n": 1}, 5]}, "input.many[1]: expected object"),
         (Outer, [], "input: expected object, got array"),
         (dict[int, int], {"a": 1}, "input: key: expected int, got str"),
-        (Colour, "green", "input: invalid enum value 'green'"),
+        (Color, "green", "input: invalid enum value 'green'"),
         (Literal["a"], "b", "input: invalid enum value 'b'"),
         (tuple[int, int], [1], "input: expected array of length 2, got 1"),
         (uuid.UUID, "x", "input: invalid UUID"),
