@@ -37,6 +37,7 @@ class HistoryDriver:
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.claims = 0  # claims in addition to those of the recording
         self.when_ready: Callable[[], None] | None = None  # called once the worker is ready
+        self._is_ready = False
         self._sent: list[list[str]] = []
         self._schema = schema
         self._conn = psycopg.connect(url, autocommit=True, row_factory=dict_row)
@@ -61,6 +62,9 @@ class HistoryDriver:
         if has_deadline and driver[1].get("action") == "start_worker":
             driver[:2] = reversed(driver[:2])  # a worker may take longer to start than the deadline
         for action in driver:
+            # A run may be parked for less than a second, so a wait must not begin late.
+            if action.get("action") != "wait":
+                self._await_ready()
             match action.get("action"):
                 case "start":
                     self._start(action)
@@ -128,9 +132,15 @@ class HistoryDriver:
             env=self._env,
             cwd=self._directory,
         )
-        self._worker.stderr.wait_for("ready: ", timeout=TIMEOUT)
+        self._is_ready = False
         if self.when_ready is not None:
+            self._await_ready()
             self.when_ready()
+
+    def _await_ready(self) -> None:
+        if self._worker is not None and not self._is_ready:
+            self._worker.stderr.wait_for("ready: ", timeout=TIMEOUT)
+            self._is_ready = True
 
     def stop_worker(self) -> None:
         if self._worker is not None:
