@@ -124,6 +124,21 @@ def test_the_journal_tells_finished_executions_from_those_that_go_on(written: Pa
     reader.close()
 
 
+def test_a_line_that_is_just_being_written_is_read_when_it_is_whole(written: Path) -> None:
+    with journal.execution("read", "a.py"):
+        pass
+    whole = written.read_bytes()
+    for torn in range(len(whole)):
+        written.write_bytes(whole[:torn])
+        reader = Journal(written)
+        assert len(reader.read()) == bool(whole[:torn].count(b"\n"))
+        with written.open("ab") as file:
+            file.write(whole[torn:])
+        (execution,) = reader.read()
+        assert execution.ended is not None
+        reader.close()
+
+
 def test_without_a_journal_steps_just_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(journal.VARIABLE, raising=False)
     ran = []

@@ -63,6 +63,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         path.touch()
         self._file = path.open("rb")
+        self._unfinished = b""  # the line that another process is just writing
         self._executions: list[Execution] = []
         self._open: dict[tuple[str, str, int], int] = {}
 
@@ -72,7 +73,8 @@ class Journal:
 
     def read(self) -> list[Execution]:
         """Return all executions so far, in the order in which they began."""
-        for line in self._file:  # only whole lines: each line was one write
+        *lines, self._unfinished = (self._unfinished + self._file.read()).split(b"\n")
+        for line in lines:
             entry = Entry(**json.loads(line))
             key = (entry.step, entry.path, entry.pid)
             if entry.event == "begin":
