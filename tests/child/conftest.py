@@ -102,7 +102,9 @@ class Engine:
                 break
             due = self.row(run_id)["available_at"]
             assert due is not None, "the run is not waiting for anything"
-            time.sleep(max(0.0, (due - datetime.now(due.tzinfo)).total_seconds()))
+            seconds = (due - datetime.now(due.tzinfo)).total_seconds()
+            assert seconds < 60, f"the run is due in {seconds:.0f} s"
+            time.sleep(max(0.0, seconds))
         name, version, worker, attempts, raw, created, started, now, deadline = row
         return ClaimedRun(
             run_id=run_id,

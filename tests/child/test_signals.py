@@ -429,11 +429,11 @@ class TestFromOutside:
         self, engine: Engine, database_url: str
     ) -> None:
         """The write that begins the wait is rolled back, with all that its session had prepared."""
-        engine.workflow(lambda step: step.sleep("nap", 0.001) or step.wait_for_signal(step.run_id))
+        engine.workflow(lambda step: step.wait_for_signal(step.run_id))
+        engine.execute_once(engine.start())  # its session prepares the statements of a wait
         holder = connect.connect(database_url, application_name="owsuper test")
         with closing(holder), ThreadPoolExecutor(1) as pool:
             first = engine.start()
-            engine.execute_once(first)
             with holder.transaction():
                 hold = "pg_advisory_xact_lock(hashtextextended('owsuper:signal:default:' || $1, 0))"
                 holder.execute(f"SELECT {hold}", [first])
@@ -443,7 +443,6 @@ class TestFromOutside:
             assert ended.result().outcome == "parked"
         for _ in range(3):
             later = engine.start()
-            engine.execute_once(later)
             assert engine.execute_once(later).outcome == "parked"
             assert engine.ow.send_signal(later, 1) == [later]
 
