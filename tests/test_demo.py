@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,23 @@ def test_an_interrupt_ends_the_audit_and_cancels_what_was_not_begun(
     demo.end()
     assert demo.stdout.text == ""
     assert "Traceback" not in demo.stderr.text
+
+
+def test_an_error_of_the_demonstration_ends_its_worker_and_its_server(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    demo = spawn(*DEMO, env={"TMPDIR": str(tmp_path)}, cwd=tmp_path)
+    demo.stderr.wait_for(r"^\[.*\] [1-9]\d* of", timeout=60)
+    (written,) = tmp_path.glob("library-audit-*/journal")
+    with written.open("ab", buffering=0) as file:
+        file.write(b"not a line of the journal\n")
+    assert demo.wait() == 1
+    assert "json.decoder.JSONDecodeError" in demo.stderr.text
+    deadline = time.monotonic() + 30
+    while left := demo.descendants():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)  # orphans can only be polled
+    demo.end()
 
 
 def test_a_wrong_argument_is_answered_by_one_line(spawn: Spawn, tmp_path: Path) -> None:
