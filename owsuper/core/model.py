@@ -119,10 +119,12 @@ _ENDED = frozenset({StepStatus.COMPLETED, StepStatus.SUCCEEDED, StepStatus.FAILE
 class ClaimedRun:
     """A run that this worker owns until its lease ends.
 
-    ``claimed_at`` is the time of the claim by the database's clock. ``claim_sent`` is
-    time.monotonic() just before the claim, in seconds; all processes of a host share that clock.
-    Together they give an execution the database's time: a host with a wrong clock neither wakes
-    early nor spins, and a delay on the way to the child makes no sleep shorter.
+    ``claimed_at`` is the time of the claim by the database's clock. ``claim_sent`` and
+    ``claim_answered`` are time.monotonic() just before the claim and when its answer had arrived,
+    in seconds; all processes of a host share that clock. The lease is counted from the first, so
+    that it never ends later here than in the database. Times are counted from the second, so that
+    they never run ahead of the database: a host with a wrong clock neither wakes early nor spins,
+    and no deadline passes early.
 
     ``first`` says that no history can exist. ``suspect`` says that a process died while it held
     this run together with others: the run gets a process of its own. ``input_json`` is None for
@@ -140,6 +142,7 @@ class ClaimedRun:
     started_at: datetime
     claimed_at: datetime
     claim_sent: float
+    claim_answered: float
     deadline_at: datetime | None
     first: bool
     suspect: bool

@@ -202,10 +202,11 @@ class ClaimQueries:
         return self._notify, (channel,)
 
 
-def parse_claim(rows: Rows, *, sent: float = 0.0) -> Claimed:
+def parse_claim(rows: Rows, *, sent: float = 0.0, answered: float = 0.0) -> Claimed:
     """Return the result of ``claim``; the runs in no particular order.
 
-    ``sent`` is time.monotonic() just before the statement was sent.
+    ``sent`` and ``answered`` are time.monotonic() just before the statement was sent, and when
+    its answer had arrived.
     """
     (first, _), *claimed = rows
     about = orjson.loads(_text(first))
@@ -213,7 +214,7 @@ def parse_claim(rows: Rows, *, sent: float = 0.0) -> Claimed:
     unreadable: list[tuple[str, str]] = []
     for header, raw in claimed:
         try:
-            runs.append(_run(header, raw, sent))
+            runs.append(_run(header, raw, sent, answered))
         except (
             Exception
         ) as error:  # other programs write rows, too, and no row may stop the supervisor
@@ -255,7 +256,7 @@ def parse_swept(rows: Rows) -> Swept:
     )
 
 
-def _run(header: bytes | None, raw: bytes | None, sent: float) -> ClaimedRun:
+def _run(header: bytes | None, raw: bytes | None, sent: float, answered: float) -> ClaimedRun:
     assert header is not None
     run = orjson.loads(header)
     deadline = run["deadline"]
@@ -271,6 +272,7 @@ def _run(header: bytes | None, raw: bytes | None, sent: float) -> ClaimedRun:
         started_at=times.read(run["started"]),
         claimed_at=times.read(run["claimed"]),
         claim_sent=sent,
+        claim_answered=answered,
         deadline_at=None if deadline is None else times.deadline(times.read(deadline)),
         first=run["attempts"] == 1,
         suspect=run["suspect"],

@@ -103,8 +103,9 @@ class Claims:
         if self._connection.refused("claim", result):
             self._claim_failed()
             return
-        claimed = claims.parse_claim(result.rows, sent=self._claim_sent)
-        self._watermark.on_scanned(time.monotonic(), claimed.scan)
+        now = time.monotonic()
+        claimed = claims.parse_claim(result.rows, sent=self._claim_sent, answered=now)
+        self._watermark.on_scanned(now, claimed.scan)
         for run_id, reason in claimed.unreadable:
             _log.error(
                 "cannot read a claimed run (%s); nothing executes the run until its lease ends",

@@ -12,6 +12,9 @@
 -- do not deadlock. If another session holds a lock for longer than a second, this fails, and the
 -- caller can retry the other runs without that run.
 --
+-- Times that a child counted on from its claim are never later than this commit: a run must not
+-- have ended before its steps.
+--
 -- For owsuper.few_results see the result trigger; 64 runs at most. The failures and crashes
 -- counted of a run are deleted when it ends, except at its first claim, when nothing has been
 -- counted.
@@ -55,7 +58,9 @@ step_written AS (
     )
     SELECT
         $1, s.id, m.run, s.name, s.kind, s.status, '{}', s.context,
-        s.output, s.error, s.started, s.finished, date_trunc('milliseconds', s.started), now()
+        s.output, s.error, least(s.started, now()),
+        CASE WHEN s.finished > now() THEN now() ELSE s.finished END,
+        date_trunc('milliseconds', least(s.started, now())), now()
     FROM json_to_recordset($3::json) AS s (
         id text, worker text, name text, kind text, status text, context jsonb,
         output jsonb, error jsonb, started timestamptz, finished timestamptz

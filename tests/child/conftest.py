@@ -88,6 +88,7 @@ class Engine:
     def claim(self, run_id: str, worker_id: str | None = None) -> ClaimedRun:
         """Wait until the run is due, and claim it; no other worker does."""
         while True:
+            sent = time.monotonic()
             row = self.conn.execute(
                 f"""UPDATE "{self.schema}".workflow_runs
                 SET status = 'running', attempts = attempts + 1, updated_at = now(),
@@ -117,7 +118,8 @@ class Engine:
             created_at=created,
             started_at=started,
             claimed_at=now,
-            claim_sent=time.monotonic(),
+            claim_sent=sent,
+            claim_answered=time.monotonic(),
             deadline_at=deadline,
             first=attempts == 1,
             suspect=False,

@@ -134,3 +134,43 @@ def test_a_branch_whose_failure_lies_in_the_far_future_does_not_break_the_timers
     called = threading.Event()
     engine.services.timers.call_later(0, called.set)
     assert called.wait(10)
+
+
+@sync_and_async
+def test_times_count_from_the_answer_of_the_claim_however_long_it_took(
+    engine: Engine, as_workflow: AsWorkflow
+) -> None:
+    def body(step: Any) -> Any:
+        yield step.run("work", lambda: None)
+
+    engine.workflow(as_workflow(body))
+    run_id = engine.start()
+    claimed = engine.claim(run_id)
+    slow = replace(
+        claimed,
+        claim_sent=claimed.claim_sent - 20,
+        deadline_at=claimed.claimed_at + timedelta(seconds=19),
+    )
+    assert engine.execute_once(run_id, slow).outcome == "completed"
+
+
+@sync_and_async
+def test_no_time_of_a_step_is_later_than_its_commit(
+    engine: Engine, as_workflow: AsWorkflow
+) -> None:
+    """Clocks of two hosts do not run equally fast."""
+
+    def body(step: Any) -> Any:
+        yield step.run("work", lambda: None)
+        yield step.sleep("pause", "1h")
+
+    engine.workflow(as_workflow(body))
+    run_id = engine.start()
+    claimed = engine.claim(run_id)
+    fast = replace(claimed, claim_answered=claimed.claim_answered - 60)
+    assert engine.execute_once(run_id, fast).outcome == "parked"
+    work, pause = engine.steps(run_id)
+    end = engine.row(run_id)["updated_at"]
+    assert work["created_at"] <= work["started_at"] <= work["finished_at"] <= end
+    assert pause["created_at"] <= pause["started_at"] <= end
+    assert pause["finished_at"] is None

@@ -89,6 +89,7 @@ def test_a_claimed_run_is_described_in_full(supervisor: Supervisor, tables: Tabl
         started_at=row["started_at"],
         claimed_at=row["updated_at"],
         claim_sent=0.0,
+        claim_answered=0.0,
         deadline_at=row["deadline_at"],
         first=True,
         suspect=False,

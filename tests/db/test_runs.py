@@ -230,7 +230,7 @@ def test_creation_is_the_start_truncated_to_milliseconds(
     session: psycopg.Connection, tables: Tables, store: RunStore
 ) -> None:
     run = tables.run()
-    started = datetime(2031, 5, 6, 7, 8, 9, 123_999, tzinfo=UTC)
+    started = datetime(2021, 5, 6, 7, 8, 9, 123_999, tzinfo=UTC)
     store.commit(session, [WriteSet(run, ME, (step_write(started_at=started),))])
     [row] = tables.steps_of(run)
     assert row["started_at"] == started

@@ -31,6 +31,7 @@ RUNS = st.builds(
     started_at=TIMES,
     claimed_at=TIMES,
     claim_sent=st.floats(0, allow_infinity=False),
+    claim_answered=st.floats(0, allow_infinity=False),
     deadline_at=st.none() | TIMES,
     first=st.booleans(),
     suspect=st.booleans(),

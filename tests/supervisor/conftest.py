@@ -89,6 +89,7 @@ def run_that(order: str, *, suspect: bool = False) -> HeldRun:
         started_at=now,
         claimed_at=now,
         claim_sent=0.0,
+        claim_answered=0.0,
         deadline_at=None,
         first=not suspect,
         suspect=suspect,

@@ -97,10 +97,20 @@ class Worker:
         self._queries = ClientQueries(schema, "default")
         self._directory = directory
 
-    def start(self, workflow: str, *, due_in: float | None = None, **input: Any) -> str:
+    def start(
+        self,
+        workflow: str,
+        *,
+        due_in: float | None = None,
+        deadline_at: datetime | None = None,
+        **input: Any,
+    ) -> str:
         due = None if due_in is None else datetime.now(UTC) + timedelta(seconds=due_in)
         new = NewRun(
-            workflow_name=workflow, input_json=json.dumps(input).encode(), available_at=due
+            workflow_name=workflow,
+            input_json=json.dumps(input).encode(),
+            available_at=due,
+            deadline_at=deadline_at,
         )
         return self._queries.start(new).run(self._conn)
 

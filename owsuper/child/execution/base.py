@@ -84,8 +84,11 @@ class Execution(ABC):
         self._recorded: list[StepWrite] = []
 
     def now(self) -> datetime:
-        """Return the time on the database's clock, counted on from the claim."""
-        return self.run.claimed_at + timedelta(seconds=time.monotonic() - self.run.claim_sent)
+        """Return the time on the database's clock, counted on from the claim's answer.
+
+        It is late by the time that the answer took, and never early.
+        """
+        return self.run.claimed_at + timedelta(seconds=time.monotonic() - self.run.claim_answered)
 
     # --- for the sync and async subclasses --------------------------------------------------
 
