@@ -6,7 +6,7 @@ change without notice.
 
 from owsuper.client.app import OpenWorkflow
 from owsuper.client.handle import RunHandle
-from owsuper.client.models import Run, RunCounts, StepAttempt, Unreadable
+from owsuper.client.models import Run, RunCounts, RunParent, RunRetry, StepAttempt, Unreadable
 from owsuper.client.worker import Worker
 from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus
 from owsuper.core.pages import Page
@@ -40,6 +40,8 @@ __all__ = [
     "RunFailed",
     "RunHandle",
     "RunNotFound",
+    "RunParent",
+    "RunRetry",
     "RunStatus",
     "Signal",
     "Step",

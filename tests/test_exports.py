@@ -17,6 +17,8 @@ PUBLIC = {
     "Run",
     "RunCounts",
     "RunHandle",
+    "RunParent",
+    "RunRetry",
     "RunStatus",
     "Signal",
     "Step",

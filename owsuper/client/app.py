@@ -8,8 +8,9 @@ from typing import Any, TypeVar, Unpack, overload
 
 from owsuper.client import new_run
 from owsuper.client.database import ClientDatabase, ExplicitSettings
+from owsuper.client.finding import Finding
 from owsuper.client.handle import RunHandle
-from owsuper.client.listing import Listing, check_run_id
+from owsuper.client.listing import Listing
 from owsuper.client.registration import Registration
 from owsuper.client.worker import Worker, WorkerSettings, environment, modules_of
 from owsuper.core import codec
@@ -20,7 +21,7 @@ I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741
 
 
-class OpenWorkflow(Registration, Listing):
+class OpenWorkflow(Registration, Finding, Listing):
     """The workflows of a program, and the connection to the database that holds their runs.
 
     A ``database_url``, ``namespace`` or ``schema`` that is not given comes from the environment
@@ -46,7 +47,7 @@ class OpenWorkflow(Registration, Listing):
         self.explicit = ExplicitSettings(database_url, namespace, schema, listen)
         self._database = ClientDatabase(self.explicit)
 
-    # --- starting and finding runs -------------------------------------------------------
+    # --- starting runs -------------------------------------------------------------------
 
     @overload
     def run_workflow(
@@ -82,7 +83,7 @@ class OpenWorkflow(Registration, Listing):
         new = new_run.prepare(workflow, version, input, **start)
         session = self._database.session()
         run_id = session.start(new)
-        return self._handle(workflow, run_id)
+        return self._handle_of(workflow, run_id)
 
     @overload
     async def arun_workflow(
@@ -113,7 +114,7 @@ class OpenWorkflow(Registration, Listing):
         new = new_run.prepare(workflow, version, input, **start)
         session = await self._database.asession()
         run_id = await session.astart(new)
-        return self._handle(workflow, run_id)
+        return self._handle_of(workflow, run_id)
 
     @overload
     def run_many(
@@ -143,7 +144,7 @@ class OpenWorkflow(Registration, Listing):
         new = new_run.prepare_many(workflow, version, inputs, **schedule)
         session = self._database.session()
         run_ids = session.run(session.queries.start_many(new).run) if new else []
-        return [self._handle(workflow, run_id) for run_id in run_ids]
+        return [self._handle_of(workflow, run_id) for run_id in run_ids]
 
     @overload
     async def arun_many(
@@ -170,15 +171,7 @@ class OpenWorkflow(Registration, Listing):
         new = new_run.prepare_many(workflow, version, inputs, **schedule)
         session = await self._database.asession()
         run_ids = await session.arun(session.queries.start_many(new).run) if new else []
-        return [self._handle(workflow, run_id) for run_id in run_ids]
-
-    def get_run(self, run_id: str) -> RunHandle[Any]:
-        """Return a handle of the run with this id.
-
-        The methods of the handle ask the database, and raise RunNotFound if there is no such
-        run. This method does not ask. Raises ConfigurationError if no run can have this id.
-        """
-        return RunHandle(self._database, check_run_id(run_id))
+        return [self._handle_of(workflow, run_id) for run_id in run_ids]
 
     # --- signals -------------------------------------------------------------------------
 
@@ -264,16 +257,6 @@ class OpenWorkflow(Registration, Listing):
     async def aclose(self) -> None:
         """Awaitable :meth:`close`."""
         await asyncio.to_thread(self._database.close)
-
-    def _handle(self, workflow: Workflow[Any, Any] | str, run_id: str) -> RunHandle[Any]:
-        if isinstance(workflow, Workflow):
-            return RunHandle(
-                self._database,
-                run_id,
-                workflow_name=workflow.name,
-                output_type=workflow.output_type,
-            )
-        return RunHandle(self._database, run_id, workflow_name=workflow)
 
 
 def _signal_data(signal: str, data: Any) -> bytes | None:

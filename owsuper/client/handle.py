@@ -111,8 +111,9 @@ class RunHandle(Generic[O]):
         Completed steps keep their results. Failed steps are called again with all their retries,
         even if the workflow caught the failure, so the workflow may take another way this time.
         Failed child runs are started anew. The retries of the workflow and the count of crashes
-        begin anew, too. The failed step attempts are no longer listed. If the run is a child run
-        and its parent has seen the failure already, the parent does not change.
+        begin anew, too. The failed step attempts are still listed, with the time of the retry as
+        their ``retried_at``, and ``list_retries`` lists the failures of the run. If the run is a
+        child run and its parent has seen the failure already, the parent does not change.
 
         Raises RunNotRetryable if the run has not failed, or its deadline has passed.
         """

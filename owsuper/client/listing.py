@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, Unpack
 
-from owsuper.client import models
-from owsuper.client.models import Run, RunCounts, StepAttempt
+from owsuper.client import models, new_run
+from owsuper.client.models import Run, RunCounts, RunRetry, StepAttempt
 from owsuper.core import pages
+from owsuper.core.durations import MIN_TIME, Duration, add_ms, in_utc, milliseconds
 from owsuper.core.model import RunStatus
 from owsuper.core.names import check_workflow_name, has_lone_surrogate
 from owsuper.core.pages import Page, Position
 from owsuper.db.clients import Operation
-from owsuper.db.lists import ListQueries
-from owsuper.errors import ConfigurationError
+from owsuper.db.lists import ListQueries, RunFilter
+from owsuper.errors import ConfigurationError, InvalidDuration
 from owsuper.workflow.definition import Workflow
 
 if TYPE_CHECKING:
@@ -27,48 +29,79 @@ RunsQuery: TypeAlias = Callable[[ListQueries], Operation[Page[Run]]]
 AttemptsQuery: TypeAlias = Callable[[ListQueries], Operation[Page[StepAttempt]]]
 
 
+class _Conditions(TypedDict, total=False):
+    status: RunStatus | str | None
+    workflow: Workflow[Any, Any] | str | None
+    key: str | None
+    parent: str | None
+    since: datetime | Duration | None
+    until: datetime | Duration | None
+
+
+class RunFilters(_Conditions, total=False):
+    """Which runs ``list_runs`` returns; every filter may be left out.
+
+    ``status`` is compared with the stored status, so ``completed`` does not find runs that an old
+    implementation stored as ``succeeded``. ``workflow`` selects all versions of a workflow.
+    ``key`` is the idempotency key, ``parent`` the id of the run that started them. Runs created
+    at ``since`` or later and before ``until`` are listed: aware times, or durations such as
+    ``"1h"`` before now.
+
+    ``limit`` is the most runs on the page, 100 by default. ``after`` and ``before`` are cursors.
+    """
+
+    limit: int
+    after: str | None
+    before: str | None
+
+
 class Listing:
     """The methods of OpenWorkflow that list and count."""
 
     _database: ClientDatabase
 
-    def list_runs(
-        self,
-        *,
-        status: RunStatus | str | None = None,
-        workflow: Workflow[Any, Any] | str | None = None,
-        limit: int = pages.PAGE_SIZE,
-        after: str | None = None,
-        before: str | None = None,
-    ) -> Page[Run]:
-        """Return a page of at most ``limit`` runs of this namespace, the newest first.
+    def list_runs(self, **filters: Unpack[RunFilters]) -> Page[Run]:
+        """Return a page of runs of this namespace, the newest first.
 
-        ``status`` and ``workflow`` (all its versions) select runs. ``status`` is compared with
-        the stored status, so ``completed`` does not find runs that an old implementation stored
-        as ``succeeded``. ``after`` and ``before`` are cursors of another page: pass its
-        ``next_cursor`` as ``after`` for older runs, its ``previous_cursor`` as ``before`` for
-        newer runs.
+        See :class:`RunFilters` for the filters, which hold together, and for ``limit``. ``after``
+        and ``before`` are cursors of another page with the same filters: pass its ``next_cursor``
+        as ``after`` for older runs, its ``previous_cursor`` as ``before`` for newer runs.
 
         Raises ConfigurationError for an argument that cannot be used, DatabaseUnreachable and
         MigrationError.
         """
-        query = _runs(status, workflow, limit, after, before)
+        query = _runs(**filters)
         session = self._database.session()
         return session.run(query(session.lists).run)
 
-    async def alist_runs(
-        self,
-        *,
-        status: RunStatus | str | None = None,
-        workflow: Workflow[Any, Any] | str | None = None,
-        limit: int = pages.PAGE_SIZE,
-        after: str | None = None,
-        before: str | None = None,
-    ) -> Page[Run]:
+    async def alist_runs(self, **filters: Unpack[RunFilters]) -> Page[Run]:
         """Awaitable :meth:`list_runs`."""
-        query = _runs(status, workflow, limit, after, before)
+        query = _runs(**filters)
         session = await self._database.asession()
         return await session.arun(query(session.lists).run)
+
+    def find_run_ids(self, beginning: str, *, limit: int = 10) -> list[str]:
+        """Return the ids of at most ``limit`` runs of this namespace that begin with this text.
+
+        If the text is the whole id of a run, only this id is returned. New ids begin with the time
+        in seconds, so runs of one minute have eight characters in common. A text of several
+        letters after its last digit makes the search slower, and one without any digit reads all
+        ids of the namespace.
+
+        Raises ConfigurationError for an argument that cannot be used, DatabaseUnreachable and
+        MigrationError.
+        """
+        check_run_id(beginning)
+        pages.make_window(limit, None, None)
+        session = self._database.session()
+        return session.run(session.lists.find_ids(beginning, limit).run)
+
+    async def afind_run_ids(self, beginning: str, *, limit: int = 10) -> list[str]:
+        """Awaitable :meth:`find_run_ids`."""
+        check_run_id(beginning)
+        pages.make_window(limit, None, None)
+        session = await self._database.asession()
+        return await session.arun(session.lists.find_ids(beginning, limit).run)
 
     def list_step_attempts(
         self,
@@ -80,7 +113,8 @@ class Listing:
     ) -> Page[StepAttempt]:
         """Return a page of at most ``limit`` step attempts of a run, the oldest first.
 
-        A function step is listed when it has taken 50 ms, or has ended. Cursors work as in
+        A function step is listed when it has taken 50 ms, or has ended. Failed attempts that a
+        retry of the run has set aside are listed with their ``retried_at``. Cursors work as in
         :meth:`list_runs`.
 
         Raises RunNotFound, ConfigurationError for an argument that cannot be used,
@@ -102,6 +136,25 @@ class Listing:
         query = _attempts(run_id, limit, after, before)
         session = await self._database.asession()
         return await session.arun(query(session.lists).run)
+
+    def list_retries(self, run_id: str) -> list[RunRetry]:
+        """Return the retries of a run by ``retry()``, the oldest first.
+
+        Raises RunNotFound, ConfigurationError if no run can have this id, DatabaseUnreachable and
+        MigrationError.
+        """
+        check_run_id(run_id)
+        session = self._database.session()
+        return [
+            models.retry_from_row(row) for row in session.run(session.lists.retries(run_id).run)
+        ]
+
+    async def alist_retries(self, run_id: str) -> list[RunRetry]:
+        """Awaitable :meth:`list_retries`."""
+        check_run_id(run_id)
+        session = await self._database.asession()
+        rows = await session.arun(session.lists.retries(run_id).run)
+        return [models.retry_from_row(row) for row in rows]
 
     def count_runs(self) -> RunCounts:
         """Return the number of runs of this namespace, by status.
@@ -128,22 +181,18 @@ def check_run_id(run_id: str) -> str:
 
 
 def _runs(
-    status: RunStatus | str | None,
-    workflow: Workflow[Any, Any] | str | None,
-    limit: int,
-    after: str | None,
-    before: str | None,
+    *,
+    limit: int = pages.PAGE_SIZE,
+    after: str | None = None,
+    before: str | None = None,
+    **filters: Unpack[_Conditions],
 ) -> RunsQuery:
     """Check the arguments and make the query for a page of runs. Raises ConfigurationError."""
-    if status is not None and status not in tuple(RunStatus):
-        raise ConfigurationError(f"status: must be one of {_STATUSES}, not {status!r:.60}")
-    name = workflow.name if isinstance(workflow, Workflow) else workflow
-    if name is not None:
-        check_workflow_name(name)
+    wanted = _filter(**filters)
     window = pages.make_window(limit, after, before)
 
     def query(lists: ListQueries) -> Operation[Page[Run]]:
-        rows = lists.runs(window, None if status is None else str(status), name)
+        rows = lists.runs(window, wanted)
         return Operation(
             rows.calls,
             lambda results: pages.make_page(
@@ -152,6 +201,51 @@ def _runs(
         )
 
     return query
+
+
+def _filter(
+    *,
+    status: RunStatus | str | None = None,
+    workflow: Workflow[Any, Any] | str | None = None,
+    key: str | None = None,
+    parent: str | None = None,
+    since: datetime | Duration | None = None,
+    until: datetime | Duration | None = None,
+) -> RunFilter:
+    """Check these conditions. Raises ConfigurationError."""
+    if status is not None and status not in tuple(RunStatus):
+        raise ConfigurationError(f"status: must be one of {_STATUSES}, not {status!r:.60}")
+    name = workflow.name if isinstance(workflow, Workflow) else workflow
+    return RunFilter(
+        status=None if status is None else str(status),
+        workflow=None if name is None else check_workflow_name(name),
+        key=new_run.check_key(key),
+        parent=None if parent is None else check_run_id(parent),
+        since=_past(since, "since"),
+        before=_past(until, "until"),
+    )
+
+
+def _past(when: datetime | Duration | None, parameter: str) -> datetime | None:
+    """Return the time ``when``, or so long before now by this host's clock.
+
+    Raises ConfigurationError.
+    """
+    if when is None:
+        return None
+    if isinstance(when, datetime):
+        if when.utcoffset() is None:
+            raise ConfigurationError(f"{parameter}: {when!r} has no time zone; make it aware")
+        return in_utc(when, parameter)
+    ago = milliseconds(when)
+    if ago < 0:
+        raise ConfigurationError(
+            f"{parameter}: must be an aware time, or how long ago, such as '1h', not {when!r:.60}"
+        )
+    try:
+        return add_ms(datetime.now(UTC), -ago)
+    except InvalidDuration:
+        return MIN_TIME
 
 
 def _attempts(run_id: str, limit: int, after: str | None, before: str | None) -> AttemptsQuery:

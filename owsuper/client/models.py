@@ -10,9 +10,17 @@ from typing import Any
 from owsuper.core import codec
 from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.db.clients import RunRow
-from owsuper.db.lists import AttemptRow
+from owsuper.db.lists import AttemptRow, RetryRow
 from owsuper.errors import InvalidData
 from owsuper.stored_error import StoredError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunParent:
+    """The step that started a child run: the run it belongs to, and its name there."""
+
+    run_id: str
+    step_name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +30,12 @@ class Run:
     A run that waits for a retry, a sleep, a signal or a child run is ``pending`` or ``running``,
     with ``available_at`` in the future and without a ``worker_id``. ``error`` may belong to an
     earlier failure that was retried. ``attempts`` counts the claims of the run, wake-ups included.
-    Times are aware, in UTC. A time before the year 1 or after the year 9999 is read as the first
-    or last time of datetime, and such a deadline is None.
+    ``parent`` is None for a run that no other run started.
+
+    ``started_at`` is the first claim since the last retry, and None in most failed runs.
+    ``began_at`` is earlier if an earlier step attempt is stored; it is None as long as no execution
+    is known. Times are aware, in UTC. A time before the year 1 or after the year 9999 is read as
+    the first or last time of datetime, and such a deadline is None.
     """
 
     id: str
@@ -35,10 +47,12 @@ class Run:
     input: Any
     output: Any
     error: StoredError | None
+    parent: RunParent | None
     worker_id: str | None
     available_at: datetime | None
     deadline_at: datetime | None
     created_at: datetime
+    began_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     updated_at: datetime
@@ -52,6 +66,9 @@ class StepAttempt:
     of that name. All attempts of a step have the same name. ``context`` holds the purpose and the
     end of a wait. ``context`` and ``output`` are plain JSON, or Unreadable. ``child_run_id`` is
     the run that a step of kind ``workflow`` started. Times are as in Run.
+
+    ``retried_at`` is when ``retry()`` of the run set this failed attempt aside: it no longer counts
+    as a used retry. It is None for all other attempts.
 
     An attempt stays ``running`` forever if its process dies, or its run ends, before the attempt.
     """
@@ -68,6 +85,16 @@ class StepAttempt:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    retried_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRetry:
+    """A retry of a failed run by ``retry()``: when, and the failure that the run had then."""
+
+    retried_at: datetime
+    failed_at: datetime | None
+    error: StoredError | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +130,10 @@ def current_status(text: str) -> RunStatus:
 def run_from_row(row: RunRow) -> Run:
     """Return the run of a row of ``workflow_runs``."""
     values = {field.name: getattr(row, field.name) for field in fields(row)}
+    parent_run_id, parent_step = values.pop("parent_run_id"), values.pop("parent_step_name")
     values |= {
         "status": current_status(row.status),
+        "parent": parent_run_id and RunParent(run_id=parent_run_id, step_name=parent_step),
         "input": _value(row.input, "input"),
         "output": _value(row.output, "output"),
         "error": error_from_text(row.error) if row.error else None,
@@ -125,6 +154,15 @@ def attempt_from_row(run_id: str, row: AttemptRow) -> StepAttempt:
         "error": error_from_text(row.error) if row.error else None,
     }
     return StepAttempt(**values)
+
+
+def retry_from_row(row: RetryRow) -> RunRetry:
+    """Return the retry of a row of ``owsuper_retries``."""
+    return RunRetry(
+        retried_at=row.retried_at,
+        failed_at=row.failed_at,
+        error=error_from_text(row.error) if row.error else None,
+    )
 
 
 def counts_from_rows(rows: Iterable[tuple[str, int]]) -> RunCounts:

@@ -93,6 +93,9 @@ class RunRow:
     started_at: datetime | None
     finished_at: datetime | None
     updated_at: datetime
+    began_at: datetime | None
+    parent_run_id: str | None
+    parent_step_name: str | None
 
 
 class ClientQueries:
@@ -173,6 +176,8 @@ class ClientQueries:
 
     def retry(self, run_id: str) -> Operation[None]:
         """Put a failed run back, due now; its completed steps keep their results.
+
+        Its failed step attempts are set aside: ``ListQueries.attempts`` still lists them.
 
         Raises RunNotFound, and RunNotRetryable for a run that has not failed, or whose deadline
         has passed.

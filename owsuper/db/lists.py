@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from owsuper.core.durations import MAX_TIME, MIN_TIME
 from owsuper.core.model import RunStatus
 from owsuper.db.clients import Operation, Rows, RunRow, not_found, run_row
-from owsuper.db.statement import load
+from owsuper.db.statement import Statement, load
 
 if TYPE_CHECKING:
     from owsuper.core.pages import Window
 
 _EVERY_STATUS: Final = [status.value for status in RunStatus]
 
+_AFTER_LAST_DIGIT: Final = re.compile(r"[^0-9]*\Z")
 _LAST_ID: Final = "\U0010ffff"  # sorts after all ids, in every collation
 
 
@@ -34,6 +36,32 @@ class AttemptRow:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    retried_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRow:
+    """A row of ``owsuper_retries``; the error as text."""
+
+    retried_at: datetime
+    failed_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list: those for which all of these hold; None stands for no condition.
+
+    ``since`` is the first time of creation, ``before`` is after the last one. ``parent`` is the id
+    of the run that started them.
+    """
+
+    status: str | None = None
+    workflow: str | None = None
+    key: str | None = None
+    parent: str | None = None
+    since: datetime | None = None
+    before: datetime | None = None
 
 
 class ListQueries:
@@ -48,28 +76,55 @@ class ListQueries:
         self._runs = load("list_runs", schema)
         self._runs_by_status = load("list_runs_by_status", schema)
         self._runs_of_workflow = load("list_runs_of_workflow", schema)
+        self._runs_with_key = load("list_runs_with_key", schema)
+        self._runs_of_parent = load("list_runs_of_parent", schema)
+        self._run_ids = load("find_run_ids", schema)
         self._attempts = load("list_attempts", schema)
+        self._retries = load("list_retries", schema)
         self._counts = load("count_runs", schema)
 
-    def runs(
-        self, window: Window, status: str | None, workflow_name: str | None
-    ) -> Operation[list[RunRow]]:
-        """Return runs, the newest first; of this status and workflow, if given."""
-        position = _position(window, newest_first=True)
-        if workflow_name is not None:
-            statement = self._runs_of_workflow
-            filters: tuple[Any, ...] = (
-                workflow_name,
-                _EVERY_STATUS if status is None else [status],
-            )
-        elif status is not None:
-            statement, filters = self._runs_by_status, (status,)
-        else:
-            statement, filters = self._runs, ()
-        params = (self._namespace, *position, *filters)
+    def runs(self, window: Window, wanted: RunFilter) -> Operation[list[RunRow]]:
+        """Return runs, the newest first."""
+        statement, filters = self._select(wanted)
+        params = (
+            self._namespace,
+            *_position(window, newest_first=True),
+            "-infinity" if wanted.since is None else wanted.since.isoformat(),
+            "infinity" if wanted.before is None else _just_before(wanted.before),
+            *filters,
+        )
         return Operation(
             ((statement, params),), lambda results: [run_row(row) for row in results[0]]
         )
+
+    def _select(self, wanted: RunFilter) -> tuple[Statement, tuple[Any, ...]]:
+        """Return the statement that an index serves best, with its own parameters."""
+        statuses = _EVERY_STATUS if wanted.status is None else [wanted.status]
+        if wanted.parent is not None:
+            filters = (wanted.workflow, statuses, wanted.key, wanted.parent)
+            return self._runs_of_parent, filters
+        if wanted.key is not None:
+            return self._runs_with_key, (wanted.workflow, statuses, wanted.key)
+        if wanted.workflow is not None:
+            return self._runs_of_workflow, (wanted.workflow, statuses)
+        if wanted.status is not None:
+            return self._runs_by_status, (wanted.status,)
+        return self._runs, ()
+
+    def find_ids(self, beginning: str, limit: int) -> Operation[list[str]]:
+        """Return at most ``limit`` ids of runs that begin with this text; or the one that is it.
+
+        The number of index entries that are read grows with the length of the text after its last
+        digit: without a digit, all of the namespace are read.
+        """
+        to_digit = _AFTER_LAST_DIGIT.sub("", beginning)  # why: see find_run_ids
+        params = (self._namespace, beginning, to_digit, to_digit + _LAST_ID, limit)
+
+        def parse(results: list[Rows]) -> list[str]:
+            ids = [str(row[0]) for row in results[0]]
+            return [beginning] if beginning in ids else ids[:limit]
+
+        return Operation(((self._run_ids, params),), parse)
 
     def attempts(self, run_id: str, window: Window) -> Operation[list[AttemptRow]]:
         """Return the step attempts of a run, the oldest first. Raises RunNotFound."""
@@ -82,12 +137,27 @@ class ListQueries:
         params = (self._namespace, run_id, *_position(window, newest_first=False))
         return Operation(((self._attempts, params),), parse)
 
+    def retries(self, run_id: str) -> Operation[list[RetryRow]]:
+        """Return the retries of a run by clients, the oldest first. Raises RunNotFound."""
+
+        def parse(results: list[Rows]) -> list[RetryRow]:
+            if not results[0]:
+                raise not_found(run_id)
+            return [RetryRow(*row) for row in results[0] if row[0] is not None]
+
+        return Operation(((self._retries, (self._namespace, run_id)),), parse)
+
     def counts(self) -> Operation[list[tuple[str, int]]]:
         """Return the number of runs of each status, legacy statuses included."""
         return Operation(
             ((self._counts, (self._namespace,)),),
             lambda results: [(status, count) for status, count in results[0]],
         )
+
+
+def _just_before(when: datetime) -> str:
+    """Return the last time before ``when`` that the database can store."""
+    return "-infinity" if when == MIN_TIME else (when - timedelta(microseconds=1)).isoformat()
 
 
 def _position(window: Window, *, newest_first: bool) -> tuple[str, str, int, bool]:

@@ -6,13 +6,16 @@
 -- Returns the attempts nearest to that one first: for a page before it, the newest. A run
 -- without attempts there gives one row of NULLs; an unknown run gives no row.
 --
+-- Attempts that a retry of the run has set aside are listed, too; the last column says when.
+--
 -- All attempts of the run are read, rarely more than a thousand; only those of the page in full.
 --
--- Index: workflow_runs_pkey; step_attempts_workflow_run_created_at_idx. Locks: none.
+-- Index: workflow_runs_pkey; step_attempts_workflow_run_created_at_idx; the primary key of our own
+-- table. Locks: none.
 -- For the form of the conditions see commit.
 SELECT
     s.id, s.step_name, s.kind, s.status, s.context::text, s.output::text, s.error::text,
-    s.child_workflow_run_id, s.created_at, s.started_at, s.finished_at
+    s.child_workflow_run_id, s.created_at, s.started_at, s.finished_at, s.retried_at
 FROM (
     SELECT id
     FROM {schema}.workflow_runs
@@ -30,11 +33,21 @@ LEFT JOIN LATERAL (
                 created_at, id
         ) AS number
     FROM (
-        SELECT *
-        FROM {schema}.step_attempts
+        (
+            SELECT
+                id, step_name, kind, status, context, output, error, child_workflow_run_id,
+                created_at, started_at, finished_at, NULL::timestamptz AS retried_at
+            FROM {schema}.step_attempts
+            WHERE namespace_id = $1 AND workflow_run_id = $2
+            ORDER BY created_at
+            OFFSET 0
+        )
+        UNION ALL
+        SELECT
+            id, step_name, kind, 'failed', context, NULL, error, child_workflow_run_id,
+            created_at, started_at, finished_at, retried_at
+        FROM {schema}.owsuper_retried_attempts
         WHERE namespace_id = $1 AND workflow_run_id = $2
-        ORDER BY created_at
-        OFFSET 0
     ) AS attempts
     WHERE CASE
         WHEN $6::boolean THEN (created_at, id) < ($3::timestamptz, $4::text)

@@ -2,7 +2,8 @@
 --
 -- Called by: clients, ListQueries.runs, without a filter.
 -- $1 namespace, $2 and $3 time of creation and id of the run next to the page, $4 how many runs
--- at most, $5 whether the page comes before that run, not after it.
+-- at most, $5 whether the page comes before that run, not after it, $6 and $7 the first and the
+-- last time of creation.
 -- Returns the runs nearest to that one first: for a page before it, the oldest.
 --
 -- The index is ordered by time, but not by id. So the first scan finds how far in time the page
@@ -10,7 +11,7 @@
 -- same time of creation, so all of them are read for a page that shows some of them.
 --
 -- Index: workflow_runs_created_at_desc_idx, in its order, which no other index has, so the planner
--- can choose no other. Locks: none.
+-- can choose no other; those of fragments/run_links. Locks: none.
 WITH reach AS MATERIALIZED (
     SELECT min(created_at) AS first, max(created_at) AS last
     FROM (
@@ -19,6 +20,7 @@ WITH reach AS MATERIALIZED (
             FROM {schema}.workflow_runs
             WHERE NOT $5::boolean AND namespace_id = $1
                 AND (created_at, id) < ($2::timestamptz, $3::text)
+                AND created_at >= $6::timestamptz AND created_at <= $7::timestamptz
             ORDER BY created_at DESC
             LIMIT $4::integer
         )
@@ -28,15 +30,14 @@ WITH reach AS MATERIALIZED (
             FROM {schema}.workflow_runs
             WHERE $5::boolean AND namespace_id = $1
                 AND (created_at, id) > ($2::timestamptz, $3::text)
+                AND created_at >= $6::timestamptz AND created_at <= $7::timestamptz
             ORDER BY created_at
             LIMIT $4::integer
         )
     ) AS near
 )
 SELECT
-    id, workflow_name, version, status, attempts, idempotency_key, input::text, output::text,
-    error::text, worker_id, available_at, deadline_at, created_at, started_at, finished_at,
-    updated_at
+{fragments/run_columns}
 FROM (
     SELECT
         *,
@@ -58,6 +59,7 @@ FROM (
         WHEN $5::boolean THEN (created_at, id) > ($2::timestamptz, $3::text)
         ELSE (created_at, id) < ($2::timestamptz, $3::text)
     END
-) AS page
-WHERE number <= $4::integer
-ORDER BY number
+) AS r
+{fragments/run_links}
+WHERE r.number <= $4::integer
+ORDER BY r.number

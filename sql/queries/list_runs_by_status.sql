@@ -1,17 +1,18 @@
 -- As list_runs, of the runs that have one status.
 --
--- Called by: clients, ListQueries.runs, with a status. $1 to $5 as in list_runs, $6 status.
+-- Called by: clients, ListQueries.runs, with a status. $1 to $7 as in list_runs, $8 status.
 --
--- Index: workflow_runs_status_created_at_desc_idx, in its order, which no other index has.
--- Locks: none. For the two scans see list_runs.
+-- Index: workflow_runs_status_created_at_desc_idx, in its order, which no other index has;
+-- those of fragments/run_links. Locks: none. For the two scans see list_runs.
 WITH reach AS MATERIALIZED (
     SELECT min(created_at) AS first, max(created_at) AS last
     FROM (
         (
             SELECT created_at
             FROM {schema}.workflow_runs
-            WHERE NOT $5::boolean AND namespace_id = $1 AND status = $6
+            WHERE NOT $5::boolean AND namespace_id = $1 AND status = $8
                 AND (created_at, id) < ($2::timestamptz, $3::text)
+                AND created_at >= $6::timestamptz AND created_at <= $7::timestamptz
             ORDER BY created_at DESC
             LIMIT $4::integer
         )
@@ -19,17 +20,16 @@ WITH reach AS MATERIALIZED (
         (
             SELECT created_at
             FROM {schema}.workflow_runs
-            WHERE $5::boolean AND namespace_id = $1 AND status = $6
+            WHERE $5::boolean AND namespace_id = $1 AND status = $8
                 AND (created_at, id) > ($2::timestamptz, $3::text)
+                AND created_at >= $6::timestamptz AND created_at <= $7::timestamptz
             ORDER BY created_at
             LIMIT $4::integer
         )
     ) AS near
 )
 SELECT
-    id, workflow_name, version, status, attempts, idempotency_key, input::text, output::text,
-    error::text, worker_id, available_at, deadline_at, created_at, started_at, finished_at,
-    updated_at
+{fragments/run_columns}
 FROM (
     SELECT
         *,
@@ -41,7 +41,7 @@ FROM (
     FROM (
         SELECT *
         FROM {schema}.workflow_runs
-        WHERE namespace_id = $1 AND status = $6
+        WHERE namespace_id = $1 AND status = $8
             AND created_at >= (SELECT first FROM reach)
             AND created_at <= (SELECT last FROM reach)
         ORDER BY created_at DESC
@@ -51,6 +51,7 @@ FROM (
         WHEN $5::boolean THEN (created_at, id) > ($2::timestamptz, $3::text)
         ELSE (created_at, id) < ($2::timestamptz, $3::text)
     END
-) AS page
-WHERE number <= $4::integer
-ORDER BY number
+) AS r
+{fragments/run_links}
+WHERE r.number <= $4::integer
+ORDER BY r.number

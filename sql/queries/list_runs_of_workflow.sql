@@ -1,23 +1,24 @@
 -- As list_runs, of the runs of one workflow that have one of several statuses.
 --
--- Called by: clients, ListQueries.runs, with a workflow. $1 to $5 as in list_runs, $6 workflow
--- name, $7 statuses (array): one status, or all of them. The index orders the runs of each status
+-- Called by: clients, ListQueries.runs, with a workflow. $1 to $7 as in list_runs, $8 workflow
+-- name, $9 statuses (array): one status, or all of them. The index orders the runs of each status
 -- separately, so a page of runs is read for each status.
 --
 -- Index: workflow_runs_workflow_name_status_created_at_desc_idx, in its order, which no other
--- index has. Locks: none. For the two scans see list_runs.
+-- index has; those of fragments/run_links. Locks: none. For the two scans see list_runs.
 WITH reach AS MATERIALIZED (
     SELECT min(created_at) AS first, max(created_at) AS last
     FROM (
         (
             SELECT r.created_at
-            FROM unnest($7::text[]) AS s (status)
+            FROM unnest($9::text[]) AS s (status)
             CROSS JOIN LATERAL (
                 SELECT created_at
                 FROM {schema}.workflow_runs
                 WHERE NOT $5::boolean AND namespace_id = $1
-                    AND workflow_name = $6 AND status = s.status
+                    AND workflow_name = $8 AND status = s.status
                     AND (created_at, id) < ($2::timestamptz, $3::text)
+                    AND created_at >= $6::timestamptz AND created_at <= $7::timestamptz
                 ORDER BY created_at DESC
                 LIMIT $4::integer
             ) AS r
@@ -27,13 +28,14 @@ WITH reach AS MATERIALIZED (
         UNION ALL
         (
             SELECT r.created_at
-            FROM unnest($7::text[]) AS s (status)
+            FROM unnest($9::text[]) AS s (status)
             CROSS JOIN LATERAL (
                 SELECT created_at
                 FROM {schema}.workflow_runs
                 WHERE $5::boolean AND namespace_id = $1
-                    AND workflow_name = $6 AND status = s.status
+                    AND workflow_name = $8 AND status = s.status
                     AND (created_at, id) > ($2::timestamptz, $3::text)
+                    AND created_at >= $6::timestamptz AND created_at <= $7::timestamptz
                 ORDER BY created_at
                 LIMIT $4::integer
             ) AS r
@@ -43,9 +45,7 @@ WITH reach AS MATERIALIZED (
     ) AS near
 )
 SELECT
-    id, workflow_name, version, status, attempts, idempotency_key, input::text, output::text,
-    error::text, worker_id, available_at, deadline_at, created_at, started_at, finished_at,
-    updated_at
+{fragments/run_columns}
 FROM (
     SELECT
         within.*,
@@ -54,11 +54,11 @@ FROM (
                 CASE WHEN $5::boolean THEN created_at END, CASE WHEN $5::boolean THEN id END,
                 created_at DESC, id DESC
         ) AS number
-    FROM unnest($7::text[]) AS s (status)
+    FROM unnest($9::text[]) AS s (status)
     CROSS JOIN LATERAL (
         SELECT *
         FROM {schema}.workflow_runs
-        WHERE namespace_id = $1 AND workflow_name = $6 AND status = s.status
+        WHERE namespace_id = $1 AND workflow_name = $8 AND status = s.status
             AND created_at >= (SELECT first FROM reach)
             AND created_at <= (SELECT last FROM reach)
         ORDER BY created_at DESC
@@ -68,6 +68,7 @@ FROM (
         WHEN $5::boolean THEN (created_at, id) > ($2::timestamptz, $3::text)
         ELSE (created_at, id) < ($2::timestamptz, $3::text)
     END
-) AS page
-WHERE number <= $4::integer
-ORDER BY number
+) AS r
+{fragments/run_links}
+WHERE r.number <= $4::integer
+ORDER BY r.number

@@ -6,9 +6,10 @@
 -- status but failed, nothing is changed. No row if there is no such run.
 --
 -- The run looks as after a failure that is retried automatically: it keeps its error until it
--- completes. Its failed step attempts are deleted, because they count as used retries of their
--- step in every implementation. The failures and crashes counted of the run are deleted when it
--- fails, and here once more, because another implementation may have failed it.
+-- completes. Its failed step attempts move to a table of ours, because they count as used retries of
+-- their step in every implementation. Its failure is noted beside them. The failures and crashes
+-- counted of the run are deleted when it fails, and here once more, because another implementation
+-- may have failed it.
 --
 -- Index: workflow_runs_pkey, step_attempts_workflow_run_created_at_idx, the primary keys of our
 -- own tables. The attempts are deleted by their place in the table (ctid), which does not change
@@ -16,14 +17,16 @@
 -- Locks: the run and the child runs that lose their parent are locked already.
 -- For the form of the conditions see commit.
 WITH asked AS MATERIALIZED (
-    SELECT id, status, CASE WHEN deadline_at <= now() THEN deadline_at END AS missed
+    SELECT
+        id, status, finished_at, error,
+        CASE WHEN deadline_at <= now() THEN deadline_at END AS missed
     FROM {schema}.workflow_runs
     WHERE namespace_id = $1 AND id >= $2 AND id <= $2
     ORDER BY id
     LIMIT 1
 ),
 open AS MATERIALIZED (
-    SELECT id FROM asked WHERE status = 'failed' AND missed IS NULL
+    SELECT id, finished_at, error FROM asked WHERE status = 'failed' AND missed IS NULL
 ),
 failed_step AS MATERIALIZED (
     SELECT s.place
@@ -37,8 +40,23 @@ failed_step AS MATERIALIZED (
     ) AS s
     WHERE s.status = 'failed'
 ),
-steps_forgotten AS (
+steps_removed AS (
     DELETE FROM {schema}.step_attempts WHERE ctid = ANY (ARRAY(SELECT place FROM failed_step))
+    RETURNING *
+),
+steps_kept AS (
+    INSERT INTO {schema}.owsuper_retried_attempts (
+        namespace_id, workflow_run_id, id, step_name, kind, context, error,
+        child_workflow_run_namespace_id, child_workflow_run_id, started_at, finished_at, created_at
+    )
+    SELECT
+        namespace_id, workflow_run_id, id, step_name, kind, context, error,
+        child_workflow_run_namespace_id, child_workflow_run_id, started_at, finished_at, created_at
+    FROM steps_removed
+),
+retry_noted AS (
+    INSERT INTO {schema}.owsuper_retries (namespace_id, workflow_run_id, failed_at, error)
+    SELECT $1, id, finished_at, error FROM open
 ),
 run_written AS (
     INSERT INTO {schema}.workflow_runs (

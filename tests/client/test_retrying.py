@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
-from owsuper import OpenWorkflow, RunNotFound
+from owsuper import OpenWorkflow, RunNotFound, StoredError
 from owsuper.db import connect
 from owsuper.errors import ConfigurationError, RunNotCancelable, RunNotRetryable
 from tests.client.conftest import eventually
@@ -26,6 +28,7 @@ WAITING = (
     " AND application_name LIKE 'owsuper: client %'"
 )
 ERROR = {"name": "CardError", "message": "declined"}
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -83,6 +86,61 @@ def test_finished_steps_and_open_waits_are_kept_and_failed_ones_begin_anew(
     call(ow.get_run(run), "retry")
     assert {row["id"] for row in tables.steps_of(run)} == kept
     assert [row["id"] for row in tables.steps_of(other)] == [others]
+
+
+@sync_and_async
+def test_failed_attempts_are_still_listed_with_the_time_of_the_retry(
+    ow: OpenWorkflow, tables: Tables, call: Call
+) -> None:
+    run = failed(tables)
+    columns = {"error": ERROR, "created_at": from_now(-9), "finished_at": from_now(-8)}
+    context = {"kind": "signal-wait", "signal": "go", "timeoutAt": None}
+    tables.step(run, id="f1", status="failed", **columns)
+    tables.step(run, id="f2", status="failed", kind="signal-wait", context=context, **columns)
+    tables.step(run, id="done", status="completed", output=7, created_at=from_now(-7))
+    before = call(ow, "list_step_attempts", run).items
+    call(ow.get_run(run), "retry")
+    tables.step(run, id="f3", status="failed", created_at=from_now(0))
+    after = {each.id: each for each in call(ow, "list_step_attempts", run).items}
+    assert list(after) == ["f1", "f2", "done", "f3"]
+    assert [each.retried_at for each in before] == [None, None, None]
+    retried_at = after["f1"].retried_at
+    assert retried_at is not None
+    assert after["f1"] == replace(before[0], retried_at=retried_at)
+    assert after["f2"] == replace(before[1], retried_at=retried_at)
+    assert after["done"] == before[2]
+    assert after["f3"].retried_at is None
+    first = call(ow, "list_step_attempts", run, limit=1)
+    rest = call(ow, "list_step_attempts", run, after=first.next_cursor)
+    assert [each.id for each in (*first.items, *rest.items)] == ["f1", "f2", "done", "f3"]
+
+
+@sync_and_async
+def test_each_retry_is_listed_with_the_failure_before_it(
+    ow: OpenWorkflow, tables: Tables, call: Call
+) -> None:
+    run, other = failed(tables, finished_at=from_now(-60)), failed(tables)
+    assert call(ow, "list_retries", run) == []
+    call(ow.get_run(run), "retry")
+    again = {"message": "declined again"}
+    tables.update("workflow_runs", run, status="failed", error=Jsonb(again), finished_at=NOON)
+    call(ow.get_run(run), "retry")
+    first, second = call(ow, "list_retries", run)
+    assert (first.error, second.error) == tuple(map(StoredError.from_json, (ERROR, again)))
+    assert first.failed_at < first.retried_at <= second.retried_at
+    assert second.failed_at == NOON
+    assert call(ow, "list_retries", other) == []
+    with pytest.raises(RunNotFound):
+        call(ow, "list_retries", "unknown")
+
+
+def test_a_refused_retry_sets_nothing_aside(ow: OpenWorkflow, tables: Tables) -> None:
+    run = tables.run()
+    tables.step(run, status="failed", error=ERROR)
+    with pytest.raises(RunNotRetryable):
+        ow.get_run(run).retry()
+    assert ow.list_step_attempts(run).items[0].retried_at is None
+    assert ow.list_retries(run) == []
 
 
 @sync_and_async

@@ -70,10 +70,14 @@ FULL = ("-infinity", "-infinity", 0)  # a look at everything
 LATER = "2032-01-01T00:00:00Z"
 LONG_AGO = "2020-01-01T00:00:00Z"
 # Pages of ten runs, and one more to see whether there are others.
-FIRST = ("infinity", "", 11, "false")
-OLDER = ("2024-12-31T20:00:00Z", "x", 11, "false")
-NEWER = ("2020-01-02T00:00:00Z", "x", 11, "true")
-TIES = (LONG_AGO, "tied 30", 11, "false")
+ANY_TIME = ("-infinity", "infinity")
+DAY = ("2024-12-31T00:00:00Z", "2024-12-31T23:59:59Z")
+FIRST = ("infinity", "", 11, "false", *ANY_TIME)
+OLDER = ("2024-12-31T20:00:00Z", "x", 11, "false", *ANY_TIME)
+NEWER = ("2020-01-02T00:00:00Z", "x", 11, "true", *ANY_TIME)
+TIES = (LONG_AGO, "tied 30", 11, "false", *ANY_TIME)
+OF_DAY = ("infinity", "", 11, "false", *DAY)
+NEWER_OF_DAY = ("2020-01-02T00:00:00Z", "x", 11, "true", *DAY)
 EVERY = "{pending,running,sleeping,completed,succeeded,failed,canceled}"
 USES = [
     Use("commit", commit(), 1, "of a step"),
@@ -112,11 +116,11 @@ USES = [
         0,
     ),
     Use("start_with_key", ("default", "[]", "w", "key 5"), 1, "that was used"),
-    Use("get_run", ("default", RUN), 1),
+    Use("get_run", ("default", RUN), 2),
     Use("cancel", ("default", CHILD), 5),
     Use("retry_lock", ("default", FAILED), 12),
     Use("retry", ("default", FAILED), 23),
-    Use("list_runs", ("default", *FIRST), 23),
+    Use("list_runs", ("default", *FIRST), 34),
     Use("list_runs", ("default", *OLDER), 23, "that are older"),
     Use("list_runs", ("default", *NEWER), 23, "that are newer"),
     Use("list_runs", ("default", *TIES), 2 * TIED, "of one moment"),
@@ -128,6 +132,15 @@ USES = [
     Use("list_runs_of_workflow", ("default", *NEWER, "w", EVERY), 102, "that are newer"),
     Use("list_runs_of_workflow", ("default", *FIRST, "w", "{completed}"), 23, "of one status"),
     Use("list_runs_of_workflow", ("default", *FIRST, "x", EVERY), 0, "of which there are none"),
+    Use("list_runs", ("default", *OF_DAY), 22, "of a day"),
+    Use("list_runs", ("default", *NEWER_OF_DAY), 22, "of a day that are newer"),
+    Use("list_runs_by_status", ("default", *OF_DAY, "running"), 22, "of a day"),
+    Use("list_runs_of_workflow", ("default", *OF_DAY, "w", EVERY), 22, "of a day"),
+    Use("list_runs_with_key", ("default", *FIRST, None, EVERY, "key 5"), 4),
+    Use("list_runs_with_key", ("default", *FIRST, "w", EVERY, "key 5"), 2, "in one"),
+    Use("list_runs_of_parent", ("default", *FIRST, None, EVERY, None, PARENT), 5),
+    Use("find_run_ids", ("default", "own 7", "own 7", "own 7\U0010ffff", 5), 7),
+    Use("list_retries", ("default", FAILED), 1),
     Use("list_attempts", ("default", RUN, "-infinity", "", 11, "false"), 11),
     Use("list_attempts", ("default", RUN, "infinity", "", 3, "true"), 11, "that are older"),
     Use("count_runs", ("default",), FOREIGN + OBSOLETE + OURS + PARKED + FINISHED + TIED + 200),

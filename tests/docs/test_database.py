@@ -185,7 +185,7 @@ def rows(conn: psycopg.Connection, schema: str) -> Rows:
     return Rows(conn, schema)
 
 
-@PAGE.covers("delete", "delete-signals")
+@PAGE.covers("delete", "delete-signals", "delete-retries")
 def test_old_runs_are_deleted_with_all_that_is_theirs(
     conn: psycopg.Connection, rows: Rows, block: Callable[[str], bytes]
 ) -> None:
@@ -203,11 +203,24 @@ def test_old_runs_are_deleted_with_all_that_is_theirs(
     )
     deleted = [conn.execute(block("delete")).rowcount for _ in range(3)]
     assert deleted == [2, 1, 0]
+    for run_id in ("old", "recent"):
+        conn.execute(
+            b"INSERT INTO owsuper_retries (namespace_id, workflow_run_id) VALUES ('default', $1)",
+            [run_id],
+        )
+        conn.execute(
+            b"INSERT INTO owsuper_retried_attempts (namespace_id, workflow_run_id, id, step_name,"
+            b" kind, created_at) VALUES ('default', $1, $1, 's', 'function', now())",
+            [run_id],
+        )
     conn.execute(block("delete-signals"))
+    conn.execute(block("delete-retries"))
     left = ["child of waiting", "new", "recent", "waiting"]
     for table in ("workflow_runs", "step_attempts", "workflow_signals"):
         assert rows.left(table) == left
     assert rows.left("owsuper_signals") == ["recent"]
+    assert rows.left("owsuper_retried_attempts") == ["recent"]
+    assert conn.execute(b"SELECT workflow_run_id FROM owsuper_retries").fetchall() == [("recent",)]
 
 
 def test_every_block_of_the_page_is_executed() -> None:

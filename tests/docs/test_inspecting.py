@@ -67,7 +67,14 @@ def test_a_program_retries_what_failed_and_lists_attempts(connected: Sandbox) ->
     assert (retried, left) == (f"{run_id} {{'item': 7}}", "0 left")
     assert connected.run('owsuper runs wait "$RUN"') == '"paid"\n'
     listed = connected.run('python attempts.py "$RUN"')
-    assert listed == "reserve completed \ncharge completed \n"
+    assert listed == f"reserve completed \n{failed}{failed}charge completed \n"
+
+
+@INSPECTING.covers("filters")
+def test_a_program_finds_runs_by_what_it_knows_of_them(connected: Sandbox) -> None:
+    run_id = begin(connected)
+    connected.write("filters.py", INSPECTING["filters"])
+    assert connected.run("python filters.py") == f"{run_id} None\nfailed\n"
 
 
 @INSPECTING.covers("cancel")

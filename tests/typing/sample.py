@@ -15,6 +15,8 @@ from owsuper import (
     Run,
     RunCounts,
     RunHandle,
+    RunParent,
+    RunRetry,
     RunStatus,
     Step,
     StepAttempt,
@@ -182,6 +184,13 @@ def inspect() -> None:
     assert_type(ow.list_runs(status=RunStatus.FAILED, after=page.next_cursor), Page[Run])
     assert_type(ow.list_step_attempts("some-id", before=None), Page[StepAttempt])
     assert_type(ow.count_runs(), RunCounts)
+    assert_type(ow.list_runs(since="1h", until=page.items[0].created_at, parent="id"), Page[Run])
+    assert_type(page.items[0].parent, RunParent | None)
+    assert_type(ow.list_retries("some-id"), list[RunRetry])
+    assert_type(ow.find_run_ids("some", limit=2), list[str])
+    assert_type(ow.get_run("some-id"), RunHandle[Any])
+    assert_type(ow.get_run(bare, key="k"), RunHandle[Receipt])
+    assert_type(ow.get_run("named", key="k"), RunHandle[Any])
     assert_type(ow.get_run("some-id").retry(), None)
     assert_type(ow.get_run("some-id").cancel(), None)
     assert_type(bare.run(Welcome(7)).retry(), None)
@@ -190,6 +199,9 @@ def inspect() -> None:
 async def inspect_async() -> None:
     assert_type(await ow.alist_runs(), Page[Run])
     assert_type(await ow.alist_step_attempts("some-id"), Page[StepAttempt])
+    assert_type(await ow.aget_run(bare, key="k"), RunHandle[Receipt])
+    assert_type(await ow.aget_run("named", key="k"), RunHandle[Any])
+    assert_type(await ow.alist_retries("some-id"), list[RunRetry])
     assert_type(await ow.acount_runs(), RunCounts)
     assert_type(await ow.get_run("some-id").aretry(), None)
     assert_type(await ow.get_run("some-id").acancel(), None)
