@@ -202,10 +202,8 @@ def _classify_end(
             return end
         case CallResult(value):
             try:
-                encoded = codec.encode(value, path="result")
                 # Clients convert the result, so a result that does not fit fails the run here.
-                stored = codec.as_stored(codec.decode(encoded))
-                codec.convert(stored, workflow.output_type, path="result")
+                encoded, _ = codec.encode_as(value, workflow.output_type, path="result")
                 return Returned(encoded)
             except DataError as exc:
                 return Raised(StoredError.from_exception(exc), final=True)

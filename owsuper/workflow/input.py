@@ -35,6 +35,5 @@ def encode_input(workflow: Startable[Any, Any] | str, value: Any, path: str) -> 
             raise InvalidData(f"{path} of {workflow}: the workflow takes no input", path=path)
         _ = workflow.output_type  # raise before the run is stored
         return None
-    raw = codec.encode(value, path=path, owner=str(workflow))
-    codec.convert(codec.decode(raw), workflow.input_type, path=path, owner=str(workflow))
+    raw, _ = codec.encode_as(value, workflow.input_type, path=path, owner=str(workflow))
     return raw

@@ -28,7 +28,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owsuper.core.codec import as_stored, check_type, convert, decode, encode
+from owsuper.core.codec import as_stored, check_type, convert, decode, encode, encode_as
 from owsuper.errors import ConfigurationError, InvalidData
 
 T = TypeVar("T")
@@ -301,13 +301,14 @@ def test_annotations_without_a_hash_work_too():
     unhashable = Annotated[int, []]
     check_type(unhashable, "input")
     assert convert(5, unhashable, path="input") == 5
+    assert encode_as(5, unhashable, path="input") == (b"5", 5)
 
 
 def test_pydantic_is_neither_imported_nor_needed():
     program = """
         import sys
         from dataclasses import dataclass
-        from owsuper.core.codec import check_type, convert, decode, encode
+        from owsuper.core.codec import check_type, convert, decode, encode, encode_as
         from owsuper.errors import ConfigurationError, InvalidData
 
         @dataclass

@@ -10,5 +10,6 @@ own rules. A value that is read is plain JSON, or of the declared type if there 
 from owsuper.core.codec.conversion import check_type, convert
 from owsuper.core.codec.encoding import decode, encode
 from owsuper.core.codec.jsonb import as_stored
+from owsuper.core.codec.storing import encode_as
 
-__all__ = ["as_stored", "check_type", "convert", "decode", "encode"]
+__all__ = ["as_stored", "check_type", "convert", "decode", "encode", "encode_as"]

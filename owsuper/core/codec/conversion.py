@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, Never, NoReturn, cast
@@ -16,7 +16,9 @@ from typing import Any, Never, NoReturn, cast
 import msgspec
 import orjson
 
-from owsuper.core.codec.expand import adapter, is_pydantic
+from owsuper.core.codec.fields import declared, members_of, uninitialized
+from owsuper.core.codec.pydantic_models import adapter, is_pydantic, unfaithful
+from owsuper.core.codec.type_info import classes_in, foreign, pydantic_parts, unstorable
 from owsuper.errors import ConfigurationError, InvalidData
 
 Converter = Callable[[Any], Any]
@@ -52,14 +54,19 @@ def check_type(type_: Any, subject: str, *, stored: bool = False) -> None:
     has no form for (such as a set) is an error too.
     """
     try:
-        converter = _build(type_)
+        converter = _cached(_build, type_)
     except _UnsupportedError as error:
         raise ConfigurationError(f"{subject}: {error}") from None
-    if stored and converter is not None and (kind := _unstorable(type_)) is not None:
-        raise ConfigurationError(
-            f"{subject}: unsupported type {_name(type_)}: {kind} cannot be stored as JSON."
-            " Use lists, text, and dicts with str keys."
-        )
+    if stored and converter is not None and (reason := _cached(_loss, type_)) is not None:
+        raise ConfigurationError(f"{subject}: unsupported type {_name(type_)}: {reason}")
+
+
+def _loss(type_: Any) -> str | None:
+    """Return why a value of ``type_`` would not come back as it was, or None."""
+    if (kind := unstorable(type_)) is not None:
+        return f"{kind} cannot be stored as JSON. Use lists, text, and dicts with str keys."
+    faults = (fault for part in pydantic_parts(type_) if (fault := unfaithful(part)) is not None)
+    return next(faults, None)
 
 
 class _UnsupportedError(Exception):
@@ -68,28 +75,43 @@ class _UnsupportedError(Exception):
 
 def _converter(type_: Any, path: str) -> Converter | None:
     try:
-        hash(type_)
-    except TypeError:
-        build: Callable[[Any], Converter | None] = _build
-    else:
-        build = _build_once
-    try:
-        return build(type_)
+        converter: Converter | None = _cached(_build, type_)
     except _UnsupportedError as error:
         raise InvalidData(f"{path}: {error}", path=path) from None
+    return converter
+
+
+@lru_cache(maxsize=2048)
+def _once(function: Callable[[Any], Any], type_: Any) -> Any:
+    return function(type_)
+
+
+def _cached(function: Callable[[Any], Any], type_: Any) -> Any:
+    try:
+        hash(type_)
+    except TypeError:
+        return function(type_)
+    return _once(function, type_)
 
 
 def _build(type_: Any) -> Converter | None:
+    converter = _plain_converter(type_)
+    if converter is None or not any(map(uninitialized, classes_in(type_))):
+        return converter
+    return partial(_convert_and_restore, converter)
+
+
+def _plain_converter(type_: Any) -> Converter | None:
     if any(type_ is untyped for untyped in _UNTYPED):
         return None
     if is_pydantic(type_):
         return partial(_validate, adapter(type_))
     try:
-        foreign = next(_foreign(msgspec.inspect.type_info(type_)), None)
-        reason = f"{_name(foreign)} cannot be made from JSON"
+        unknown: Any = next(foreign(msgspec.inspect.type_info(type_)), None)
+        reason = f"{_name(unknown)} cannot be made from JSON"
     except Exception as error:  # an annotation that does not resolve may raise anything
-        foreign, reason = type_, f"{type(error).__name__}: {error}"
-    if foreign is None:
+        unknown, reason = type_, f"{type(error).__name__}: {error}"
+    if unknown is None:
         return partial(
             msgspec.convert, type=type_, strict=True, str_keys=True, dec_hook=_convert_custom
         )
@@ -104,74 +126,30 @@ def _build(type_: Any) -> Converter | None:
     )
 
 
-_build_once = lru_cache(maxsize=1024)(_build)
-
-
-def _foreign(info: Any) -> Iterator[type]:
-    """Return the classes within ``info`` that neither msgspec nor pydantic makes from JSON."""
-    for node in _nodes(info):
-        if (
-            isinstance(node, msgspec.inspect.CustomType)
-            and node.cls is not object
-            and not is_pydantic(node.cls)
-        ):
-            yield node.cls
-
-
-_WITHOUT_JSON: dict[type, str] = {
-    msgspec.inspect.BytesType: "bytes",
-    msgspec.inspect.ByteArrayType: "bytearray",
-    msgspec.inspect.MemoryViewType: "memoryview",
-    msgspec.inspect.SetType: "a set",
-    msgspec.inspect.FrozenSetType: "a frozenset",
-}
-_NO_KEYS = (
-    msgspec.inspect.IntType,
-    msgspec.inspect.FloatType,
-    msgspec.inspect.BoolType,
-    msgspec.inspect.UUIDType,
-    msgspec.inspect.DecimalType,
-    msgspec.inspect.DateTimeType,
-    msgspec.inspect.DateType,
-    msgspec.inspect.TimeType,
-)
-
-
-def _unstorable(type_: Any) -> str | None:
-    """Return the kind within ``type_`` that never has a JSON form; unions are not searched."""
-    try:
-        info = msgspec.inspect.type_info(type_)
-    except Exception:  # pydantic's, with rules of its own
-        return None
-    for node in _nodes(info, past=msgspec.inspect.UnionType):
-        if (kind := _WITHOUT_JSON.get(type(node))) is not None:
-            return kind
-        if isinstance(node, msgspec.inspect.DictType) and isinstance(node.key_type, _NO_KEYS):
-            return "a dict whose keys are not text"
-    return None
-
-
-def _nodes(info: Any, past: type | tuple[()] = ()) -> Iterator[Any]:
-    """``info`` and the nodes within it, except within custom types and nodes of kind ``past``."""
-    seen: set[int] = set()
-    left = [info]
-    while left:
-        node = left.pop()
-        if isinstance(node, tuple):
-            left.extend(node)
-        elif isinstance(node, msgspec.Struct) and id(node) not in seen:
-            seen.add(id(node))
-            yield node
-            if not isinstance(node, msgspec.inspect.CustomType) and not isinstance(node, past):
-                left.extend(getattr(node, name) for name in node.__struct_fields__)
-
-
 def _name(type_: Any) -> str:
     return type_.__qualname__ if isinstance(type_, type) else repr(type_)
 
 
 def _convert_custom(kind: type, value: Any) -> Any:
     return value if kind is object else _validate(adapter(kind), value)
+
+
+def _convert_and_restore(converter: Converter, value: Any) -> Any:
+    """Convert ``value``, and set the fields that constructors do not take as they were stored."""
+    result = converter(value)
+    left = [(result, value)]
+    while left:
+        part, stored = left.pop()
+        left.extend(members_of(part, stored))
+        if not isinstance(stored, dict):
+            continue
+        kind: Any = type(part)
+        for name in uninitialized(kind):
+            if name in stored:
+                field = f"the field {name!r} of {_name(kind)}"
+                restored = convert(stored[name], declared(kind).get(name), path=field)
+                object.__setattr__(part, name, restored)  # the class may be frozen
+    return result
 
 
 def _validate(model: Any, value: Any) -> Any:
@@ -188,12 +166,12 @@ _FIELD = re.compile(r"^Object (missing required|contains unknown) field `([^`]*)
 def _explain(error: Exception) -> tuple[str, str]:
     """Return the fault's path below the value's root, such as ``.user.id``, and the reason."""
     if not isinstance(error, msgspec.ValidationError):
-        return _explain_foreign(error)
+        return _explainforeign(error)
     text, path = str(error), ""
     if place := _PLACE.search(text):
         text, path = text[: place.start()], place[2]
     if error.__cause__ is not None:
-        inner, reason = _explain_foreign(error.__cause__)
+        inner, reason = _explainforeign(error.__cause__)
         return path + inner, reason
     if field := _FIELD.match(text):
         reason = "unknown field" if "unknown" in field[1] else "required field is missing"
@@ -202,7 +180,7 @@ def _explain(error: Exception) -> tuple[str, str]:
     return path, f"key: {reason}" if place and place[1] else reason
 
 
-def _explain_foreign(error: BaseException) -> tuple[str, str]:
+def _explainforeign(error: BaseException) -> tuple[str, str]:
     if "pydantic" in sys.modules and isinstance(error, sys.modules["pydantic"].ValidationError):
         first, *others = cast(Any, error).errors(include_url=False, include_context=False)
         path = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])

@@ -10,13 +10,14 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
-import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Set
 from functools import lru_cache
 from typing import Any
 
 import msgspec
+
+from owsuper.core.codec.pydantic_models import adapter, is_pydantic, unwritten
 
 AWARE = "the datetime has no time zone. Use an aware one, such as datetime.now(UTC)."
 
@@ -33,25 +34,11 @@ def expand(value: Any) -> Any:
     return _expander(kind)(value)
 
 
-def is_pydantic(kind: Any) -> bool:
-    """Whether ``kind`` is a pydantic model or dataclass. Does not import pydantic."""
-    return (
-        "pydantic" in sys.modules
-        and isinstance(kind, type)
-        and hasattr(kind, "__pydantic_validator__")
-    )
-
-
-@lru_cache(maxsize=1024)
-def adapter(kind: Any) -> Any:
-    """Return pydantic's TypeAdapter for ``kind``; building one is slow, so it is cached."""
-    return sys.modules["pydantic"].TypeAdapter(kind)
-
-
 @lru_cache(maxsize=1024)
 def _expander(kind: Any) -> Expander:
     if is_pydantic(kind):
-        return _expand_pydantic
+        fault = unwritten(kind)
+        return _expand_pydantic if fault is None else _refuse(fault)
     if issubclass(kind, msgspec.Struct):
         return _struct_expander(kind)
     if (names := _field_names(kind)) is not None:

@@ -75,9 +75,9 @@ def _write_of(
     reason = None
     if isinstance(answer, CallResult):
         try:
-            encoded = codec.encode(answer.value, path="result", owner=step.owner)
-            output = codec.as_stored(codec.decode(encoded))
-            codec.convert(output, step.type, path="result", owner=step.owner)
+            encoded, output = codec.encode_as(
+                answer.value, step.type, path="result", owner=step.owner
+            )
         except DataError as exc:
             answer, final = CallError(exc), True
         else:

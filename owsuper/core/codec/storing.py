@@ -1,0 +1,33 @@
+"""A value of a declared type on its way into the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from owsuper.core.codec.changes import find_change
+from owsuper.core.codec.conversion import convert
+from owsuper.core.codec.diagnose import Fault
+from owsuper.core.codec.encoding import decode, encode
+from owsuper.core.codec.jsonb import as_stored
+from owsuper.errors import NotSerializable
+
+
+def encode_as(value: Any, type_: Any, *, path: str, owner: str = "") -> tuple[bytes | None, Any]:
+    """Return ``value`` as JSON, and the JSON value that the database will return for it.
+
+    The value comes back as ``type_``, and equal: this converts it and compares. ``path`` and
+    ``owner`` are those of ``encode``. Raises NotSerializable for a value that cannot be stored,
+    or not without a change, and InvalidData for a value that does not fit the type.
+    """
+    raw = encode(value, path=path, owner=owner)
+    stored = as_stored(decode(raw))
+    back = convert(stored, type_, path=path, owner=owner)
+    if back is not stored and (keys := find_change(value, back, type_)) is not None:
+        path = Fault("", keys).path(path)
+        of_owner = f" of {owner}" if owner else ""
+        raise NotSerializable(
+            f"Cannot store {path}{of_owner}: it would come back changed. Its class writes it as"
+            " something else than it reads: change the class, or declare another type.",
+            path=path,
+        )
+    return raw, stored
