@@ -32,7 +32,7 @@ class StoredError:
     ) -> StoredError:
         """Return the name, message and traceback of ``exc``, fit for jsonb. Never raises."""
         try:
-            message = str(exc)
+            message = "".join((str(exc),))  # plain text, should str() return a subclass
         except BaseException as broken:  # __str__ is user code, which may raise anything
             message = f"(no message: __str__ raised {type(broken).__name__})"
         try:
@@ -41,7 +41,7 @@ class StoredError:
             stack = ""
         return cls(
             message=_storable(message),
-            name=type(exc).__name__,
+            name=_storable(_class_name(exc)),
             stack=_storable(stack) or None,
             final=final,
             no_retry_reason=no_retry_reason,
@@ -68,20 +68,32 @@ class StoredError:
         return text if len(text) <= 200 else f"{text[:197]}..."
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON object to store."""
-        value: dict[str, Any] = {"message": self.message}
+        """Return the JSON object to store, which jsonb takes whatever the texts hold."""
+        value: dict[str, Any] = {"message": _escaped(self.message)}
         if self.name is not None:
-            value["name"] = self.name
+            value["name"] = _escaped(self.name)
         if self.stack is not None:
-            value["stack"] = self.stack
+            value["stack"] = _escaped(self.stack)
         if self.final:
             value["final"] = True
         return value
 
 
+def _class_name(exc: BaseException) -> str:
+    try:
+        return str(type(exc).__name__)
+    except BaseException:  # a metaclass is user code
+        return "Exception"
+
+
 def _storable(text: str) -> str:
-    """``text`` with escapes for what jsonb refuses (U+0000, lone surrogates), and shortened."""
+    """``text`` shortened, and escaped."""
     if excess := max(0, len(text) - _MAX_CHARACTERS):
         half = _MAX_CHARACTERS // 2
         text = f"{text[:half]}\n... {excess} characters left out ...\n{text[-half:]}"
+    return _escaped(text)
+
+
+def _escaped(text: str) -> str:
+    """``text`` with escapes for what jsonb refuses: U+0000 and lone surrogates."""
     return text.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode("utf-8")

@@ -126,6 +126,29 @@ def test_every_message_can_be_stored_and_read_back(text):
     assert StoredError.from_json(stored.to_json()) == stored
 
 
+@given(st.text(st.characters(exclude_categories=())))
+def test_an_error_of_any_origin_can_be_stored(text):
+    stored = StoredError(text, name=text, stack=text)
+    assert encode(stored.to_json(), path="error")
+
+
+def test_an_exception_whose_class_has_an_odd_name_is_stored():
+    class Nameless(type):
+        @property
+        def __name__(cls):
+            raise RuntimeError("no name")
+
+    class Surrogate(type):
+        @property
+        def __name__(cls):
+            return "Odd\ud800\0"
+
+    for meta, name in [(Nameless, "Exception"), (Surrogate, "Odd\\ud800\\u0000")]:
+        stored = StoredError.from_exception(meta("Odd", (Exception,), {})("text"))
+        assert (stored.name, stored.message) == (name, "text")
+        assert encode(stored.to_json(), path="error")
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (

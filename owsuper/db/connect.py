@@ -45,14 +45,28 @@ def conninfo(url: str, *, application_name: str) -> str:
 def configure(conn: Connection[Any]) -> None:
     """Set up a new blocking connection: autocommit, ``$1`` parameters, times, session settings.
 
-    Raises ConfigurationError for a pooler in between whose sessions have unsuitable settings.
+    Raises ConfigurationError for a database that is not in UTF-8, and for a pooler in between
+    whose sessions have unsuitable settings.
     """
+    _check_encoding(conn)
     conn.autocommit = True
     conn.cursor_factory = psycopg.RawCursor
     conn.adapters.register_loader("timestamptz", times.TimeLoader)
     answer = conn.execute(pooler.opening(conn.pgconn.backend_pid)).fetchone()
     if answer is not None and pooler.is_pooled(answer):
         _adapt(conn, answer)
+
+
+def _check_encoding(conn: Connection[Any]) -> None:
+    # The server says this when a session begins. Another encoding would refuse single values and
+    # error texts, long after the start; SQL_ASCII would store bytes that nobody can read.
+    encoding = conn.info.parameter_status("server_encoding")
+    if encoding not in ("UTF8", None):  # a pooler need not say it
+        raise ConfigurationError(
+            f'The encoding of database "{conn.info.dbname}" is {encoding}, and owsuper needs UTF8,'
+            " because values and error messages may hold any character. Create another database"
+            " for owsuper: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0."
+        )
 
 
 def _adapt(conn: Connection[Any], answer: pooler.Answer) -> None:

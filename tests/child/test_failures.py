@@ -16,6 +16,24 @@ ONCE = RetryPolicy(maximum_attempts=1)
 
 @sync_and_async
 class TestFailures:
+    @pytest.mark.parametrize("text", ["\x00", "\ud800", "\U0001f600", "x" * 100_000])
+    def test_an_error_of_any_text_fails_its_step_and_its_run(
+        self, engine: Engine, as_workflow: AsWorkflow, calls: Calls, text: str
+    ) -> None:
+        def body(step: Any) -> Any:
+            try:
+                yield step.run("a", calls("a", ValueError(text)), retry=ONCE)
+            except StepFailed as failed:
+                raise RuntimeError(f"{text} {failed}") from failed
+
+        engine.workflow(as_workflow(body))
+        run_id = engine.start()
+        assert engine.execute_once(run_id).outcome == "failed"
+        shown = text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")
+        assert engine.statuses(run_id) == [("a", "failed")]
+        assert engine.row(run_id)["error"]["name"] == "RuntimeError"
+        assert engine.row(run_id)["error"]["message"].startswith(shown[:8000])
+
     def test_a_failed_step_is_retried_in_a_later_execution_and_not_seen_by_user_code(
         self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -157,3 +161,38 @@ def test_a_connection_that_breaks_on_the_way_is_exit_code_4_and_may_be_tried_aga
 
     assert owsuper("migrate", *where).code == 0
     assert owsuper("migrate", "--check", *where).code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["migrate"],
+        ["migrate", "--check"],
+        ["--module", "anything.py"],
+        ["--module", "anything.py", "--no-migrate"],
+        ["start", "anything"],
+    ],
+    ids=" ".join,
+)
+def test_a_database_that_is_not_in_utf8_is_refused_by_name(
+    command: list[str], owsuper: Run, tmp_path: Path, latin_url: str
+) -> None:
+    (tmp_path / "anything.py").write_text(
+        "from owsuper import OpenWorkflow, Step\n"
+        "ow = OpenWorkflow()\n"
+        "@ow.workflow\n"
+        "def anything(step: Step) -> None: ...\n"
+    )
+    result = owsuper(*command, "--database-url", latin_url)
+    assert result.is_one_error(2), result
+    assert "is LATIN1, and owsuper needs UTF8" in result.stderr
+
+
+@pytest.fixture
+def latin_url(database_url: str, conn: psycopg.Connection) -> Iterator[str]:
+    """The URL of an empty database in LATIN1."""
+    name = f"test_{uuid4().hex[:16]}"
+    options = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    conn.execute(f"CREATE DATABASE {name} {options}".encode())
+    yield make_conninfo(database_url, dbname=name)
+    conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import socket
 from contextlib import closing
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -49,6 +50,22 @@ def test_what_the_user_wrote_wins() -> None:
     info = conninfo_to_dict(text)
     assert (info["connect_timeout"], info["application_name"]) == ("3", "mine")
     assert (info["client_encoding"], info["keepalives"]) == ("utf8", "1")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_is_not_in_utf8_is_refused(
+    encoding: str, database_url: str, conn: psycopg.Connection
+) -> None:
+    name = f"test_{uuid4().hex[:16]}"
+    options = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    conn.execute(f"CREATE DATABASE {name} {options}".encode())
+    try:
+        with pytest.raises(ConfigurationError) as refused:
+            connect.connect(make_conninfo(database_url, dbname=name), application_name="app")
+        assert f'The encoding of database "{name}" is {encoding}' in str(refused.value)
+        assert "CREATE DATABASE name ENCODING 'UTF8'" in str(refused.value)
+    finally:
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.mark.parametrize(
