@@ -60,13 +60,13 @@ ROOMS = {
     # never user code, never a pool, never a thread
     "supervisor": room(
         "core.model db.claims db.connect db.nonblocking db.listen db.statement errors event_loop"
-        " ipc settings supervisor",
+        " ipc settings shortage supervisor",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims
     "child": room(
         "child client.app core db.group_commit db.pool db.related db.runs embedded"
-        " errors event_loop ids ipc logs settings step stored_error workflow",
+        " errors event_loop ids ipc logs settings shortage step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
     "client": room(
@@ -81,6 +81,7 @@ ROOMS = {
     "setting_types": room("core errors", WITHOUT_IO),
     "logs": room("", DRIVERS),
     "ids": room("", DRIVERS),
+    "shortage": room("", DRIVERS),
     # started by itself, with nothing but the standard library
     "embedded": room("embedded errors", DRIVERS),
 }

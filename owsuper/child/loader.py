@@ -12,7 +12,9 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from owsuper import shortage
 from owsuper.errors import ConfigurationError, RegistrationError
+from owsuper.ipc.messages import SHORTAGE
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.registry import Registry
 
@@ -97,7 +99,8 @@ def _import(name: str) -> ModuleType:
             raise LoadError("import", _not_found(name, exc.name)) from exc
         raise LoadError("import", _failed(name, exc), traceback=_user_traceback(exc)) from exc
     except BaseException as exc:  # SystemExit too: the module may be a script
-        raise LoadError("import", _failed(name, exc), traceback=_user_traceback(exc)) from exc
+        kind = SHORTAGE if _is_shortage(exc) else "import"
+        raise LoadError(kind, _failed(name, exc), traceback=_user_traceback(exc)) from exc
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -199,6 +202,15 @@ def _failed(name: str, exc: BaseException) -> str:
             ' if __name__ == "__main__".'
         )
     return f"{name} cannot be imported: {type(exc).__name__}: {exc}"
+
+
+def _is_shortage(exc: BaseException | None) -> bool:
+    """Whether ``exc``, or an exception that led to it, is a shortage."""
+    while exc is not None:
+        if shortage.explain(exc) is not None:
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False
 
 
 def _user_traceback(exc: BaseException) -> str:

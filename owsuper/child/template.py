@@ -13,27 +13,33 @@ After the supervisor has exited, the template forks no more, and exits after its
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
+import itertools
 import logging
 import os
+import resource  # noqa: F401 -- os.wait4 imports it, perhaps with no descriptors left
 import selectors
 import signal
 import socket
 import sys
 from collections import deque
+from typing import Final
 
 from setproctitle import setproctitle
 
-from owsuper import logs
+from owsuper import logs, shortage
 from owsuper.child import fork, loader
 from owsuper.child.fork import Closable, ForkedChild, run_child
 from owsuper.child.loader import Application, LoadError
 from owsuper.ipc.messages import (
     PROBE,
+    SHORTAGE,
     ApplicationLoaded,
     Exited,
     Fork,
     Forked,
+    ForkFailed,
     FrameBuffer,
     Load,
     LoadFailed,
@@ -41,6 +47,12 @@ from owsuper.ipc.messages import (
     encode,
 )
 from owsuper.settings import Settings
+
+_SIGNALS_CHANGED: Final = (
+    "Importing the application changed the handler of SIGCHLD or SIGINT, blocked SIGCHLD, or"
+    " changed the wake-up descriptor of signals. The template needs them and has set them again."
+    " Change them in a step, or in a program of their own."
+)
 
 _log = logging.getLogger("owsuper.template")
 
@@ -51,7 +63,8 @@ class Template:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._frames = FrameBuffer()
-        self._descriptors: deque[int] = deque()  # for Fork messages that are not handled yet
+        # For each Fork message that is not handled yet; empty if they could not be received.
+        self._descriptors: deque[tuple[int, ...]] = deque()
         self._children: dict[int, int] = {}  # child numbers by pid
         self._application: Application | None = None
         self._supervised = True
@@ -61,9 +74,7 @@ class Template:
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
-        signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # only to write to the wake-up descriptor
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
+        self._catch_signals()
 
     def run(self) -> ForkedChild | None:
         """Serve until the supervisor and all children have exited, and return None.
@@ -80,14 +91,33 @@ class Template:
                         return forked
         return None
 
+    def _catch_signals(self) -> bool:
+        """Have SIGCHLD wake the selector, and ignore SIGINT: the supervisor handles Ctrl-C.
+
+        Return whether anything of this was different before.
+        """
+        fd = self._wake_writer.fileno()
+        found = (
+            signal.set_wakeup_fd(fd, warn_on_full_buffer=False),
+            signal.signal(signal.SIGCHLD, _wake),
+            signal.signal(signal.SIGINT, signal.SIG_IGN),
+            signal.SIGCHLD in signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD]),
+        )
+        return found != (fd, _wake, signal.SIG_IGN, False)
+
     def _receive(self) -> list[Message]:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 64)
+            data, descriptors, flags, _ = socket.recv_fds(self._control, 65536, 64)
         except ConnectionError:
-            data, descriptors = b"", []
+            data, descriptors, flags = b"", [], 0
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)  # not for processes that steps start
-            self._descriptors.append(descriptor)
+        if flags & socket.MSG_CTRUNC:  # this process can have no more descriptors
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._descriptors.append(())
+        elif descriptors:
+            self._descriptors.append(tuple(descriptors))
         if not data:
             self._supervised = False
             self._selector.unregister(self._control)
@@ -123,14 +153,14 @@ class Template:
         except LoadError as exc:
             self._send(LoadFailed(exc.kind, exc.message, exc.traceback))
             return
-        unforkable = fork.unforkable(before)
-        if unforkable:
-            self._send(_describe(loaded, warnings=(fork.warning(unforkable),)))
+        warnings = [_SIGNALS_CHANGED] if self._catch_signals() else []
+        if found := fork.unforkable(before):
+            self._send(_describe(loaded, warnings=(*warnings, fork.warning(found))))
             self._restart_without_application()
         self._application = loaded
         gc.collect()
         gc.freeze()  # a collection in a child must not copy the shared pages
-        self._send(_describe(loaded))
+        self._send(_describe(loaded, warnings=tuple(warnings)))
 
     def _restart_without_application(self) -> None:
         """Replace this process by exec. Threads and sockets end; the control socket stays open.
@@ -148,11 +178,15 @@ class Template:
         die without an answer.
         """
         _set_title(settings)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            self._send(LoadFailed(SHORTAGE, shortage.describe(exc)))
+            return
         if pid:
             self._children[pid] = PROBE
             return
-        fork.reset_process(self._unshared(), self._descriptors)
+        self._reset_process()
         try:
             answer: Message = _describe(loader.load(settings.modules))
         except LoadError as exc:
@@ -164,30 +198,37 @@ class Template:
     # --- children ------------------------------------------------------------------------
 
     def _fork(self, message: Fork) -> ForkedChild | None:
-        pipe_fd, flight_fd = self._descriptors.popleft(), self._descriptors.popleft()
-        if self._application is None:
-            _set_title(message.settings)
-            _preimport_child_modules()
-        _flush()
+        descriptors = self._descriptors.popleft()
         try:
+            if not descriptors:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            if self._application is None:
+                _set_title(message.settings)
+                _preimport_child_modules()
+            _flush()
             pid = os.fork()
         except OSError as exc:
-            _log.error("child %d cannot be forked: %s", message.child, exc)
+            # Before the descriptors are closed, which the supervisor takes for a child's death.
+            self._send(ForkFailed(message.child, shortage.describe(exc)))
             pid = None
         if pid == 0:
-            fork.reset_process((*self._unshared(), self._control), self._descriptors)
+            self._reset_process(self._control)
+            pipe_fd, flight_fd = descriptors
             sock = socket.socket(fileno=pipe_fd)
             return ForkedChild(message, sock, flight_fd, self._application)
-        os.close(pipe_fd)  # with no copy open here, the supervisor reads EOF when the child dies
-        os.close(flight_fd)
+        for descriptor in descriptors:
+            os.close(descriptor)  # with no copy open here, the supervisor reads EOF at its death
         if pid is not None:
             self._children[pid] = message.child
             self._send(Forked(message.child, pid))
         return None
 
-    def _unshared(self) -> tuple[Closable, ...]:
-        """Return what a forked process must not share with the template."""
-        return self._selector, self._wake_reader, self._wake_writer
+    def _reset_process(self, *unshared: Closable) -> None:
+        """Make this process, just forked, independent of the template."""
+        fork.reset_process(
+            (self._selector, self._wake_reader, self._wake_writer, *unshared),
+            itertools.chain.from_iterable(self._descriptors),
+        )
 
     def _reap(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -198,6 +239,10 @@ class Template:
             if reaped:
                 child = self._children.pop(pid)
                 self._send(Exited(child, pid, status, _kilobytes(usage.ru_maxrss)))
+
+
+def _wake(*_: object) -> None:
+    """Handle SIGCHLD: a handler is needed for Python to write to the wake-up descriptor."""
 
 
 def _describe(loaded: Application, *, warnings: tuple[str, ...] = ()) -> ApplicationLoaded:

@@ -149,15 +149,25 @@ def connect_timeout(conninfo: str) -> float:
 class HostLookup:
     """A look-up of all hosts of a connection string, by a thread that ends with the look-up.
 
-    ``fileno()`` becomes readable when ``result()`` is ready.
+    ``fileno()`` becomes readable when ``result()`` is ready. Raises OperationalError if this
+    process can have no more descriptors or threads.
     """
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self._outcome: str | OperationalError | None = None
-        self._reader, self._writer = socket.socketpair()
+        try:
+            self._reader, self._writer = socket.socketpair()
+        except OSError as exc:
+            raise OperationalError(f"the hosts cannot be looked up: {exc}") from exc
         # A daemon: the exit of the process does not wait for name servers.
-        threading.Thread(target=self._look_up, name="owsuper-resolve", daemon=True).start()
+        thread = threading.Thread(target=self._look_up, name="owsuper-resolve", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as exc:
+            self._reader.close()
+            self._writer.close()
+            raise OperationalError(f"the hosts cannot be looked up: {exc}") from exc
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable at the end."""

@@ -19,13 +19,20 @@ _NAMES_MAX: Final = _RECORD - 2
 
 
 def create(slots: int) -> int:
-    """Return a descriptor of shared memory for ``slots`` records; the caller closes it."""
+    """Return a descriptor of shared memory for ``slots`` records; the caller closes it.
+
+    Raises OSError if this process can have no more descriptors.
+    """
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("owsuper-flight")
     else:  # macOS: an unlinked file serves as shared memory
         fd, path = tempfile.mkstemp(prefix="owsuper-flight")
         os.unlink(path)  # noqa: PTH108 -- mkstemp gives a str
-    os.ftruncate(fd, slots * _RECORD)
+    try:
+        os.ftruncate(fd, slots * _RECORD)
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 

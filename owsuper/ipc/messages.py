@@ -21,6 +21,9 @@ from owsuper.settings import Settings
 
 _HEADER: Final = struct.Struct(">IB")
 PROBE: Final = -1  # the "child number" of the process that only imports and reports
+SHORTAGE: Final = (
+    "shortage"  # the kind of a LoadFailed that may pass: no memory or descriptors left
+)
 _MAX_BODY: Final = 256 * 1024 * 1024  # bytes; a longer frame means that the stream is torn
 
 
@@ -73,9 +76,9 @@ class LoadFailed:
     """The application cannot be loaded.
 
     ``kind``: ``"import"``, ``"empty"`` (no workflows), ``"duplicate"`` (two workflows of one
-    name and version), ``"types"`` (an annotation that cannot be used) or ``"modules"`` (no module
-    to import, or no such name in it). ``traceback`` is None where it would distract from
-    ``message``. Without preloading, children send this message too, on their own pipes.
+    name and version), ``"types"`` (an annotation that cannot be used), ``"modules"`` (no module
+    to import, or no such name in it) or SHORTAGE. ``traceback`` is None where it would distract
+    from ``message``. Without preloading, children send this message too, on their own pipes.
     """
 
     kind: str
@@ -89,6 +92,14 @@ class Forked:
 
     child: int
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForkFailed:
+    """Child ``child`` could not be forked, because of ``reason``. There is no such process."""
+
+    child: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +190,7 @@ Message = (
     | Finished
     | LeasesRenewed
     | StopSignaled
+    | ForkFailed
 )
 
 _KINDS: Final[tuple[type[Message], ...]] = (
@@ -196,6 +208,7 @@ _KINDS: Final[tuple[type[Message], ...]] = (
     Finished,
     LeasesRenewed,
     StopSignaled,
+    ForkFailed,
 )
 _KIND_OF: Final = {kind: number for number, kind in enumerate(_KINDS)}
 _ENCODER: Final = msgspec.msgpack.Encoder()

@@ -45,6 +45,8 @@ class Child:
     This process must not keep them open, or its end of the pipe would never see EOF.
 
     ``on_lost`` is called when the pipe is closed: the process is dead, or cannot be reached.
+
+    Raises OSError if this process can have no more descriptors.
     """
 
     def __init__(
@@ -71,10 +73,7 @@ class Child:
         self._on_ready = on_ready
         self._on_finished = on_finished
         self._on_lost = on_lost
-        ours, theirs = socket.socketpair()
-        flight_fd = flight_recorder.create(slots)
-        self.descriptors = (theirs.detach(), flight_fd)
-        self._flight = FlightRecorder(flight_fd, slots)
+        ours, self.descriptors, self._flight = _open_descriptors(slots)
         self.pipe = Pipe(ours, on_message=self._handle_message, on_eof=self._handle_eof)
 
     def __repr__(self) -> str:
@@ -93,6 +92,11 @@ class Child:
     def idle(self) -> bool:
         """Whether the child is ready and holds no run."""
         return self.state is ChildState.READY and not self.held
+
+    @property
+    def reserved_but_busy(self) -> bool:
+        """Whether the child is reserved for a suspect, but still holds other runs."""
+        return self.reserved and not any(held.run.suspect for held in self.held.values())
 
     def log_fields(self, held: HeldRun | None = None) -> dict[str, object]:
         """Return the fields of a log line about this child, or about a run that it holds."""
@@ -189,3 +193,16 @@ class Child:
             self.state = next_state(self.state, ChildEvent.EOF)
             self.lost_at = time.monotonic()
             self._on_lost(self)
+
+
+def _open_descriptors(slots: int) -> tuple[socket.socket, tuple[int, int], FlightRecorder]:
+    """Return this end of a pipe, the descriptors for the child, and the flight recorder."""
+    with contextlib.ExitStack() as opened:
+        ours, theirs = socket.socketpair()
+        opened.callback(ours.close)
+        opened.callback(theirs.close)
+        flight_fd = flight_recorder.create(slots)
+        opened.callback(os.close, flight_fd)
+        recorder = FlightRecorder(flight_fd, slots)
+        opened.pop_all()
+    return ours, (theirs.detach(), flight_fd), recorder

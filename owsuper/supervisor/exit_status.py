@@ -12,6 +12,25 @@ from typing import Final
 
 _PF_EXITING: Final = 0x4  # among the task flags of Linux
 
+# Signals that the code of a process brings about: faults, aborts, its own timers and limits.
+_OWN_SIGNALS: Final = frozenset(
+    {
+        signal.SIGABRT,
+        signal.SIGALRM,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGPIPE,
+        signal.SIGPROF,
+        signal.SIGSEGV,
+        signal.SIGSYS,
+        signal.SIGTRAP,
+        signal.SIGVTALRM,
+        signal.SIGXCPU,
+        signal.SIGXFSZ,
+    }
+)
+
 
 class ExitCode(IntEnum):
     """The exit codes of ``owsuper``."""
@@ -63,6 +82,11 @@ def is_exiting(pid: int) -> bool:
         return True
     state, flags = fields[0], int(fields[6])
     return state in "ZX" or bool(flags & _PF_EXITING)
+
+
+def was_killed(wait_status: int) -> bool:
+    """Whether another process, or the kernel for want of memory, ended the process."""
+    return os.WIFSIGNALED(wait_status) and os.WTERMSIG(wait_status) not in _OWN_SIGNALS
 
 
 def describe_status(wait_status: int | None) -> str:

@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
+from owsuper import shortage
 from owsuper.event_loop import Backoff, Loop
-from owsuper.ipc.messages import Exited, Finished, Fork, Forked
+from owsuper.ipc.messages import SHORTAGE, Exited, Finished, Fork, Forked, ForkFailed
 from owsuper.settings import Settings
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.child_state import ChildState
@@ -21,6 +22,8 @@ _EVIDENCE_TIMEOUT: Final = 0.02
 _EVIDENCE_TIMEOUT_IF_EXITING: Final = 0.5
 _STABLE: Final = 5.0  # seconds after which the death of a child is no boot failure
 _MAX_BOOT_FAILURES: Final = 3  # boot failures in a row that end the supervisor, at start-up
+# Requests at a time. Each holds two descriptors in a socket, which Linux limits (unix(7)).
+_MAX_FORKING: Final = 8
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -67,6 +70,7 @@ class Fleet:
         self._size = settings.processes
         self._ever_ready = False
         self._backoff = Backoff(0.1, limit=30.0)
+        self._shortage = Backoff(0.5, limit=10.0)  # failures since all children were ready
         self._evidence_timer = loop.timers.add("wait for evidence", self._reap_lost)
         self._spawn_timer = loop.timers.add("replace a child", self._fill_after_backoff)
         self._no_spawn_before = 0.0  # a ``time.monotonic`` moment
@@ -85,7 +89,13 @@ class Fleet:
             self._spawn_timer.at_latest(self._no_spawn_before)
             return
         while len(self._children) < self._size and self._template.can_fork:
-            self._spawn()
+            if sum(child.state is ChildState.FORKING for child in self) >= _MAX_FORKING:
+                return  # ``on_forked`` continues
+            try:
+                self._spawn()
+            except OSError as exc:
+                self._wait_for_resources(shortage.describe(exc))
+                return
 
     def _fill_after_backoff(self) -> None:
         self._no_spawn_before = 0.0
@@ -108,6 +118,23 @@ class Fleet:
     def _on_child_ready(self, child: Child) -> None:
         self._ever_ready = True
         _log.debug("child ready", extra=child.log_fields())
+        if self._shortage.failures and self.ready == self._size:
+            self._shortage.reset()
+            _log.info("all child processes are ready again")
+
+    def _wait_for_resources(self, reason: str) -> None:
+        """Serve on with the children that there are, and start the others later."""
+        if not self._size:
+            return
+        self._no_spawn_before = time.monotonic() + self._shortage.next()
+        if self._shortage.failures == 1:
+            _log.error(
+                "child processes cannot be started; trying again, and serving with %d of %d: %s",
+                self.ready,
+                self._size,
+                reason,
+            )
+        self.fill()
 
     # --- assign --------------------------------------------------------------------------
 
@@ -149,14 +176,14 @@ class Fleet:
             chosen.assign(held)
             return True
         unreserved = [each for each in ready if not each.reserved]
-        if unreserved and not any(_is_reserved_but_busy(each) for each in ready):
+        if unreserved and not any(each.reserved_but_busy for each in ready):
             min(unreserved, key=lambda each: len(each.held)).reserved = True
         return False
 
     def release_reservations(self) -> None:
         """End reservations for suspects; call this when no suspect waits."""
         for child in self._children.values():
-            if child.reserved and (child.idle or _is_reserved_but_busy(child)):
+            if child.reserved and (child.idle or child.reserved_but_busy):
                 child.reserved = False
 
     # --- reap ----------------------------------------------------------------------------
@@ -165,6 +192,14 @@ class Fleet:
         """Handle the template's report of a fork."""
         if (child := self._children.get(message.child)) is not None:
             child.on_forked(message.pid)
+        self.fill()
+
+    def on_fork_failed(self, message: ForkFailed) -> None:
+        """Handle the template's report that it could not fork."""
+        if (child := self._children.get(message.child)) is not None:
+            self._remove(child)
+            child.close()
+        self._wait_for_resources(message.reason)
 
     def on_exited(self, message: Exited) -> None:
         """Handle the template's report of a reaped child."""
@@ -199,16 +234,26 @@ class Fleet:
             self._reap(child, Evidence(child.pid))
 
     def _reap(self, child: Child, evidence: Evidence) -> None:
+        self._remove(child)
+        if child.pid is None and evidence.pid is None:  # it was never forked
+            if self._template.can_fork:
+                self._wait_for_resources("the template did not get the request")
+        else:
+            self._observer.on_child_died(child, evidence)
+            if len(self._children) < self._size:
+                self._replace(child, evidence)
+        child.close()
+
+    def _remove(self, child: Child) -> None:
         child.on_exited()
         del self._children[child.number]
         self._loop.remove(child.pipe)
-        self._observer.on_child_died(child, evidence)
-        child.close()
-        if len(self._children) < self._size:
-            self._replace(child, evidence)
 
     def _replace(self, child: Child, evidence: Evidence) -> None:
         """Replace a dead child: at once, or after a back-off if children keep failing to boot."""
+        if child.load_failure is not None and child.load_failure.kind == SHORTAGE:
+            self._wait_for_resources(child.load_failure.message)
+            return
         lived = 0.0 if child.ready_at is None else time.monotonic() - child.ready_at
         if lived > _STABLE or (lived and child.held):
             self._backoff.reset()
@@ -218,7 +263,7 @@ class Fleet:
                 self._observer.on_boot_failed(child, evidence, self._backoff.failures)
                 return
             if self._backoff.failures > 1 or child.ready_at is None:
-                self._no_spawn_before = time.monotonic() + delay
+                self._no_spawn_before = max(self._no_spawn_before, time.monotonic() + delay)
         self.fill()
 
     # --- stop ----------------------------------------------------------------------------
@@ -254,8 +299,3 @@ class Fleet:
             child.kill(number)
         if number is signal.SIGKILL and any(child.pid is None for child in self):
             self._template.kill()  # it has not forked them; its death closes their pipes
-
-
-def _is_reserved_but_busy(child: Child) -> bool:
-    """Whether the child is reserved for a suspect, but still holds other runs."""
-    return child.reserved and not any(held.run.suspect for held in child.held.values())

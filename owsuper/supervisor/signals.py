@@ -15,7 +15,10 @@ from typing import Any
 
 
 class SignalInbox:
-    """Handles the signals ``numbers`` until ``close``. A Loop watches it. Main thread only."""
+    """Handles the signals ``numbers`` until ``close``. A Loop watches it. Main thread only.
+
+    Unblocks the signals: the program that started this process may have blocked them.
+    """
 
     events = selectors.EVENT_READ
 
@@ -31,6 +34,7 @@ class SignalInbox:
             number: signal.signal(number, self._record) for number in numbers
         }
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._previous_mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
     def fileno(self) -> int:
         """Return the descriptor to watch."""
@@ -54,7 +58,8 @@ class SignalInbox:
         return any(number is not signal.SIGCHLD for number in self._received)
 
     def close(self) -> None:
-        """Restore the previous handlers."""
+        """Restore the previous handlers and the previous mask."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._previous_mask)
         signal.set_wakeup_fd(self._previous_fd)
         for number, handler in self._previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -10,6 +10,7 @@ import ctypes
 import os
 import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -20,14 +21,17 @@ _IMPORT_ROOT: Final = Path(__file__).resolve().parents[2]  # owsuper is imported
 def start_template() -> tuple[int, socket.socket]:
     """Start a template; return its pid and this end of its control socket.
 
+    Raises OSError if there are no processes or descriptors left.
+
     The template gets a process group of its own, so that a Ctrl-C in the terminal signals the
     supervisor alone, and an empty standard input.
     """
     ours, theirs = socket.socketpair()
-    with theirs:
+    with ExitStack() as on_error, theirs:
+        on_error.callback(ours.close)
         theirs.set_inheritable(True)
         options = [f"-W{option}" for option in sys.warnoptions]
-        if Path.cwd() != _IMPORT_ROOT:
+        if not _is_import_root():
             # Keep the application's directory off the path until the application is imported:
             # our own imports must not find a queue.py there.
             options.append("-P")
@@ -38,8 +42,17 @@ def start_template() -> tuple[int, socket.socket]:
             os.environ,
             file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
             setpgroup=0,
+            setsigmask=(),  # whatever this process was started with
         )
+        on_error.pop_all()
     return pid, ours
+
+
+def _is_import_root() -> bool:
+    try:
+        return Path.cwd() == _IMPORT_ROOT
+    except OSError:  # the working directory was deleted
+        return False
 
 
 def become_subreaper() -> bool:

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import selectors
-import socket
 import stat
 from collections.abc import Callable
 from typing import Final
@@ -110,11 +109,13 @@ class ReadyDescriptor:
 
     def on_ready(self, _mask: int) -> None:
         """Read what has arrived, and notice the end of the connection."""
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._fd)) as sock:
-            if sock.recv(512, socket.MSG_DONTWAIT):
-                return
-        self.close()
-        self._on_closed()
+        try:
+            ended = not os.read(self._fd, 512)
+        except ConnectionError:
+            ended = True
+        if ended:
+            self.close()
+            self._on_closed()
 
     def write_line(self) -> None:
         """Write the line "ready", unless the descriptor is closed."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource  # noqa: F401 -- os.wait4 imports it, perhaps with no descriptors left
 import signal
 import sys
 import time
@@ -27,7 +28,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from owsuper.event_loop import Loop
-from owsuper.ipc.messages import ApplicationLoaded, Exited, Forked, LoadFailed
+from owsuper.ipc.messages import ApplicationLoaded, Exited, Forked, ForkFailed, LoadFailed
 from owsuper.settings import Settings, variable_name
 from owsuper.supervisor.dispatch import Dispatch
 from owsuper.supervisor.exit_status import Evidence, ExitCode
@@ -106,6 +107,7 @@ class Supervisor:
             on_loaded=self._on_loaded,
             on_failed=self._on_load_failed,
             on_forked=self._on_forked,
+            on_fork_failed=self._on_fork_failed,
             on_exited=self._on_exited,
         )
 
@@ -220,6 +222,10 @@ class Supervisor:
     def _on_forked(self, message: Forked) -> None:
         if self._dispatch is not None:
             self._dispatch.fleet.on_forked(message)
+
+    def _on_fork_failed(self, message: ForkFailed) -> None:
+        if self._dispatch is not None:
+            self._dispatch.fleet.on_fork_failed(message)
 
     def _on_exited(self, message: Exited) -> None:
         if self._dispatch is not None:

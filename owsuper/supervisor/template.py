@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from owsuper import shortage
 from owsuper.event_loop import Backoff, Loop
 from owsuper.ipc.messages import (
     PROBE,
+    SHORTAGE,
     ApplicationLoaded,
     Exited,
     Fork,
     Forked,
+    ForkFailed,
     Load,
     LoadFailed,
     Message,
@@ -24,7 +27,7 @@ from owsuper.ipc.messages import (
 from owsuper.ipc.pipe import Pipe
 from owsuper.settings import Settings
 from owsuper.supervisor import spawn
-from owsuper.supervisor.exit_status import describe_status
+from owsuper.supervisor.exit_status import describe_status, is_exiting, was_killed
 
 _SLOW_IMPORT: Final = 10.0  # seconds between warnings that the import takes long
 _FORK_TIMEOUT: Final = 10.0  # seconds; a template that does not answer by then is killed
@@ -36,9 +39,10 @@ class TemplateProcess:
     """A template process, replaced when it dies.
 
     ``on_loaded`` is called when children may be forked, for every template. ``on_failed`` is
-    called when the application cannot be loaded and never was. ``on_forked`` and ``on_exited``
-    are called with the template's reports about children. ``loaded`` is the latest
-    ApplicationLoaded.
+    called when the application cannot be loaded and never was: its import failed by itself. A
+    template that was killed, or that lacks memory or descriptors, is replaced instead.
+    ``on_forked``, ``on_fork_failed`` and ``on_exited`` are called with the template's reports
+    about children. ``loaded`` is the latest ApplicationLoaded.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class TemplateProcess:
         on_loaded: Callable[[ApplicationLoaded], None],
         on_failed: Callable[[LoadFailed], None],
         on_forked: Callable[[Forked], None],
+        on_fork_failed: Callable[[ForkFailed], None],
         on_exited: Callable[[Exited], None],
     ) -> None:
         self.loaded: ApplicationLoaded | None = None
@@ -58,10 +63,13 @@ class TemplateProcess:
         self._on_loaded = on_loaded
         self._on_failed = on_failed
         self._on_forked = on_forked
+        self._on_fork_failed = on_fork_failed
         self._on_exited = on_exited
         self._pipe: Pipe | None = None
         self._ready = False  # this template has loaded the application
         self._failed = False  # this template cannot load the application
+        self._disconnected = False  # this template has closed its pipe, but lives on
+        self._given_up = False  # ``on_failed`` was called
         self._closing = False
         self._backoff = Backoff(0.1, limit=30.0)
         self._restart = loop.timers.add("replace the template", self.start)
@@ -69,9 +77,17 @@ class TemplateProcess:
         self._slow_timer = loop.timers.add("slow import", self._warn_slow, period=_SLOW_IMPORT)
 
     def start(self) -> None:
-        """Start a template process, which loads the application."""
-        self._failed = False
-        self.pid, control = spawn.start_template()
+        """Start a template process, which loads the application.
+
+        Try again later if there are no processes or descriptors left.
+        """
+        self._failed = self._disconnected = False
+        try:
+            self.pid, control = spawn.start_template()
+        except OSError as exc:
+            _log.error("the template cannot be started; trying again: %s", shortage.describe(exc))
+            self._restart.after(self._backoff.next())
+            return
         self._pipe = Pipe(control, on_message=self._handle_message, on_eof=self._handle_eof)
         self._loop.add(self._pipe)
         self._slow_timer.start()
@@ -96,13 +112,12 @@ class TemplateProcess:
             self._drop_pipe()
         if self._closing:
             return
-        if self.loaded is None:
-            if not self._failed:
-                self._fail(LoadFailed("import", _ended_while_importing(status)))
-            return
-        delay = self._backoff.next()
-        _log.error("the template died, starting another: %s", describe_status(status))
-        self._restart.after(delay)
+        by_itself = self._disconnected or not was_killed(status)
+        if self.loaded is None and not self._failed and by_itself:
+            self._fail(LoadFailed("import", self._why_import_ended(status)))
+        if not self._given_up:
+            _log.error("the template died, starting another: %s", describe_status(status))
+            self._restart.after(self._backoff.next())
 
     def close(self) -> None:
         """Close the pipe: the template exits after its last child."""
@@ -140,16 +155,26 @@ class TemplateProcess:
                 self._fail(message)
             case Forked():
                 self._on_forked(message)
+            case ForkFailed():
+                self._on_fork_failed(message)
             case Exited(child, _, status) if child == PROBE:
-                if not self._ready and not self._failed:
-                    self._fail(LoadFailed("import", _ended_while_importing(status)))
+                self._handle_probe_exited(status)
             case Exited():
                 self._on_exited(message)
             case _:
                 raise AssertionError(f"unexpected message from the template: {message!r}")
 
+    def _handle_probe_exited(self, status: int) -> None:
+        if self._ready or self._failed:
+            return
+        if was_killed(status):
+            self.kill()  # ``on_reaped`` follows
+        else:
+            self._fail(LoadFailed("import", self._why_import_ended(status)))
+
     def _handle_eof(self) -> None:
         self._ready = False
+        self._disconnected = self.pid is not None and not is_exiting(self.pid)
         self.kill()  # it cannot be reached; ``on_reaped`` follows
 
     def _kill_unresponsive(self) -> None:
@@ -159,16 +184,23 @@ class TemplateProcess:
     def _fail(self, failure: LoadFailed) -> None:
         self._failed = True
         self._slow_timer.cancel()
-        if self.loaded is None:
+        if self.loaded is None and failure.kind != SHORTAGE:
+            self._given_up = True
             self._on_failed(failure)
             return
-        _log.error("the application can no longer be loaded; trying again: %s", failure.message)
+        when = "now" if self.loaded is None else "any longer"
+        _log.error("the application cannot be loaded %s; trying again: %s", when, failure.message)
         self.kill()
 
     def _warn_slow(self) -> None:
         modules = " ".join(self._settings.modules)
         _log.warning("still importing %s", modules, extra={"pid": self.pid})
 
-
-def _ended_while_importing(status: int) -> str:
-    return f"The process ended while it imported the application: {describe_status(status)}."
+    def _why_import_ended(self, status: int) -> str:
+        if self._disconnected:
+            return (
+                "The process closed its connection to the supervisor while it imported the"
+                " application. Do not close file descriptors that the application did not open."
+            )
+        how = describe_status(status)
+        return f"The process ended while it imported the application: {how}."

@@ -368,6 +368,50 @@ def test_it_warns_of_nothing_where_warnings_are_errors(
     assert control.fork().ready()
 
 
+# --- signals that the application changes while it is imported ---------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+        "signal.signal(signal.SIGCHLD, signal.SIG_DFL)",
+        "signal.signal(signal.SIGCHLD, lambda *_: os.waitpid(-1, 0))",
+        "signal.set_wakeup_fd(-1)",
+        "ours, theirs = socket.socketpair(); theirs.setblocking(False);"
+        " signal.set_wakeup_fd(theirs.fileno())",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",
+    ],
+    ids=["ignored", "default", "handled", "no wake-up", "other wake-up", "blocked", "interrupt"],
+)
+def test_it_reaps_its_children_and_leaves_whatever_importing_did_to_signals(
+    start: Start, app: App, change: str
+) -> None:
+    app(f"\n{change}\n")
+    control = start()
+    loaded = control.load()
+    assert isinstance(loaded, ApplicationLoaded)
+    assert "SIGCHLD" in loaded.warnings[0]
+    kid = control.fork(5)
+    pid = kid.ready()
+    assert kid.ask("signal.SIGCHLD in signal.pthread_sigmask(signal.SIG_BLOCK, [])") == "False"
+    control.hear(Forked)
+    kid.sock.sendall(b"os._exit(7)\n")
+    exited = control.hear(Exited)
+    assert exited.pid == pid
+    assert os.WEXITSTATUS(exited.wait_status) == 7
+    control.sock.shutdown(socket.SHUT_RDWR)
+    assert exit_code_of(control.pid) == 0
+
+
+def test_it_says_nothing_of_signals_that_it_does_not_need(start: Start, app: App) -> None:
+    app("\nsignal.signal(signal.SIGUSR1, signal.SIG_IGN)\n")
+    loaded = start().load()
+    assert isinstance(loaded, ApplicationLoaded)
+    assert loaded.warnings == ()
+
+
 # --- the end -----------------------------------------------------------------------------------
 
 

@@ -114,6 +114,7 @@ class World:
             on_loaded=self._on_loaded,
             on_failed=self.failed.append,
             on_forked=lambda message: self.fleet.on_forked(message),
+            on_fork_failed=lambda message: self.fleet.on_fork_failed(message),
             on_exited=lambda message: self.fleet.on_exited(message),
         )
         self.fleet = Fleet(self.loop, settings, self.template, self, environment={})
