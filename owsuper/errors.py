@@ -171,7 +171,7 @@ class ChildTimedOut(ChildFailed):
 
 
 class StepUsageError(StepError):
-    """A step was called inside another step's function or after its run ended, or is misnamed."""
+    """A step was called in the wrong place or under a wrong name, or nobody awaits it."""
 
 
 class StepLimitExceeded(StepError):

@@ -17,16 +17,19 @@ from typing import Any, Final, TypeVar
 
 from owsuper.child.execution.base import Execution
 from owsuper.child.execution.idle import IdleDetector
-from owsuper.child.execution.operations import drive_async, perform
+from owsuper.child.execution.operations import Operations, drive_async, perform
+from owsuper.child.execution.step_calls import StepCall, StepCalls, create_task
 from owsuper.child.execution.steps import create_step
 from owsuper.child.services import Services
 from owsuper.core.decisions import Wait
-from owsuper.core.model import ClaimedRun, Outcome, Release, StepWrite
+from owsuper.core.model import ClaimedRun, Fail, Outcome, Release, StepWrite
 from owsuper.core.replay import Replay
 from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.unwind import Unwind, unwind
+from owsuper.errors import StepUsageError
 from owsuper.step import AsyncStep
 from owsuper.step.requests import Request
+from owsuper.stored_error import StoredError
 
 T = TypeVar("T")
 
@@ -45,6 +48,9 @@ class AsyncExecution(Execution):
     def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
         super().__init__(run, replay, services, slot)
         self._loop = asyncio.get_running_loop()
+        if self._loop.get_task_factory() is None:  # an application may have set one
+            self._loop.set_task_factory(create_task)
+        self._calls = StepCalls()
         self._body: asyncio.Task[Any] | None = None
         self._idle_detector = IdleDetector(
             self._loop, self._is_body, self._on_all_waiting, self._on_idle
@@ -70,15 +76,33 @@ class AsyncExecution(Execution):
         return AsyncStep(self)
 
     def call(self, request: Request) -> Coroutine[Any, Any, Any]:
-        """Check a step and assign its key; return the coroutine that executes or replays it."""
-        display_name, steps = create_step(self, request)
-        return _named(display_name, drive_async(perform(self, steps), self.block))
+        """Check a step and assign its key; return the coroutine that executes or replays it.
+
+        Raises StepUsageError if an earlier step can no longer be awaited.
+        """
+        name, operations = self._prepare(request)
+        return StepCall(name, self._calls, functools.partial(self._run_step, name, operations))
 
     def submit(self, request: Request) -> asyncio.Task[Any]:
         """Execute or replay a step in a task of its own."""
-        task = self._loop.create_task(self.call(request))
+        _, operations = self._prepare(request)
+        task = asyncio.Task(drive_async(operations, self.block), loop=self._loop)
         self._submitted.add(task)
         return task
+
+    def _prepare(self, request: Request) -> tuple[str, Operations[Any]]:
+        if self.decided_outcome is None and (error := self._calls.forgotten()) is not None:
+            self._fail(error)
+            raise error
+        name, steps = create_step(self, request)
+        return name, perform(self, steps)
+
+    async def _run_step(self, name: str, operations: Operations[Any]) -> Any:
+        self.check_not_ended(name)
+        return await drive_async(operations, self.block)
+
+    def _fail(self, error: StepUsageError) -> None:
+        self.decide(Fail(StoredError.from_exception(error).to_json()))
 
     # --- user code ---------------------------------------------------------------------------
 
@@ -89,7 +113,7 @@ class AsyncExecution(Execution):
 
         Cancel the task once the outcome is decided.
         """
-        task = self._loop.create_task(_await(fn, arguments))
+        task = self._loop.create_task(self._await_body(fn, arguments))
         self._body = task
         try:
             while not task.done():
@@ -104,11 +128,29 @@ class AsyncExecution(Execution):
         finally:
             self._body = None
 
+    async def _await_body(
+        self, fn: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> CallResult | CallError:
+        self._calls.enter()
+        try:
+            value = await fn(*arguments)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:  # SystemExit must not end the loop's thread
+            return CallError(exc)
+        # Here, because in the next turn of the loop a forgotten task would begin its step.
+        if self.decided_outcome is None and (error := self._calls.forgotten(ended=True)):
+            self._fail(error)
+            self._calls.cancel_unstarted()
+            return CallError(error)
+        return CallResult(value)
+
     async def call_function(self, function: Callable[[], Any]) -> CallResult | CallError:
         """Call the function of a step: on the loop if it is async, else in a thread."""
         task = asyncio.current_task()
         assert task is not None
         self._calling.add(task)
+        self._calls.leave()
         self._idle_detector.begin()
         try:
             if _is_async(function):
@@ -129,6 +171,8 @@ class AsyncExecution(Execution):
         finally:
             self._idle_detector.end()
             self._calling.discard(task)
+            if asyncio.current_task() is task:
+                self._calls.enter()
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         """Call ``function`` in a thread.
@@ -181,6 +225,7 @@ class AsyncExecution(Execution):
         await self._idle_detector.idle()  # running step functions finish and are recorded
         for task in self._submitted:
             task.cancel()
+        self._idle_detector.cancel_waits()  # of branches that the body has left
         await self._idle_detector.idle()
 
     def _is_body(self, task: asyncio.Task[Any] | None) -> bool:
@@ -292,13 +337,6 @@ class AsyncExecution(Execution):
             self._unwind()
 
 
-def _named(name: str, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
-    """Give ``coroutine`` the name that Python's warning shows if it is never awaited."""
-    named: Any = coroutine  # every coroutine of Python's own has the attribute; the type lacks it
-    named.__qualname__ = name
-    return coroutine
-
-
 def _is_cancelled() -> bool:
     """Return whether the current task is being cancelled.
 
@@ -314,12 +352,3 @@ def _is_async(function: Callable[[], Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 -- asked of its kind, not whether it is
     )
-
-
-async def _await(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> CallResult | CallError:
-    try:
-        return CallResult(await fn(*arguments))
-    except asyncio.CancelledError:
-        raise
-    except BaseException as exc:  # SystemExit must not end the loop's thread
-        return CallError(exc)

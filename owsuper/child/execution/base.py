@@ -151,11 +151,7 @@ class Execution(ABC):
                 f"Step {name!r} was called inside the function of step {outer!r}. Steps do not "
                 "nest: call it from the workflow function, or call its function directly."
             )
-        if self._body_ended and self.decided_outcome is None:
-            raise StepUsageError(
-                f"Step {name!r} was called after its run {self.run.run_id} had ended. Await or "
-                "join everything that calls steps before the workflow function returns."
-            )
+        self.check_not_ended(f"Step {name!r}")
         check_step_name(name)
         if self.run.deadline_at is not None and self.now() >= self.run.deadline_at:
             self.fail_at_deadline()
@@ -164,6 +160,14 @@ class Execution(ABC):
         if self.decided_outcome is not None:
             raise unwind()
         return self.replay.next_key(name)
+
+    def check_not_ended(self, step: str) -> None:
+        """Raise StepUsageError for a step after the end of the workflow function."""
+        if self._body_ended and self.decided_outcome is None:
+            raise StepUsageError(
+                f"{step} was called after its run {self.run.run_id} had ended. Await or join"
+                " everything that calls steps before the workflow function returns."
+            )
 
     def enter_step(self, call: Call) -> Token[str | None]:
         """Note that the function of a step is about to be called; for ``leave_step``."""

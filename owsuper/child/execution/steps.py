@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from owsuper.child.database import RelatedRuns
 from owsuper.child.execution.base import Execution
+from owsuper.child.execution.step_calls import StepCall
 from owsuper.core import codec
 from owsuper.core.durations import add_ms, add_years, in_utc, milliseconds
 from owsuper.core.model import NewChildRun, StepKind
@@ -81,6 +82,12 @@ def _function_step(execution: Execution, call: FunctionCall) -> FunctionStep:
         raise ConfigurationError(
             f"Step {name!r}: retry must be a RetryPolicy, not {type(retry).__name__}"
         )
+    for argument in call.args:
+        if isinstance(argument, StepCall):
+            raise StepUsageError(
+                f"Step {name!r} was given {argument!r}, which nobody has awaited, as an argument."
+                " Await it, and pass its result."
+            )
     key = execution.step_key(name)
     function: Callable[[], Any] = partial(fn, *call.args) if call.args else fn
     return FunctionStep(key, function, retry or STEP_DEFAULT, _result_type(name, fn, call.type))
