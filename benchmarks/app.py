@@ -40,6 +40,20 @@ async def await_seconds(step: AsyncStep, seconds: float) -> None:
     await step.run("await", asyncio.sleep, seconds)
 
 
+@ow.workflow("fan-out")
+async def fan_out(step: AsyncStep, children: int) -> None:
+    """Wait for this many child runs of one step each."""
+    runs = [step.run_workflow("no-op", 1, name=f"child-{n}") for n in range(children)]
+    await asyncio.gather(*runs)
+
+
+@ow.workflow("wait-for-child")
+def wait_for_child(step: Step) -> list[float]:
+    """Return when the only child run was about to end, and when this run had its result."""
+    began: float = step.run_workflow("report-time")
+    return [began, time.time()]
+
+
 @ow.workflow("compute")
 def compute(step: Step, rounds: int) -> list[float]:
     """Return when a step that computes began and ended, by the machine's monotonic clock."""

@@ -51,6 +51,8 @@ TARGETS: Mapping[str, Target] = MappingProxyType({
     "notify.ratio.16": _least(0.9),
     "notify.ratio.64": _least(0.9),
     "bulk.rate": _least(20_000),
+    "fanout.ratio": _most(1.5),
+    "fanout.executions": _most(10),
     "cpu.ratio": _least(1.9),
     "cpu.dispatch": _most(1),
     "recovery.p50": _most(60),

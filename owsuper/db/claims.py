@@ -22,6 +22,7 @@ Lease: TypeAlias = tuple[str, str]  # run id, worker id
 Workflow: TypeAlias = tuple[str, str | None]  # name, version
 
 _SWEEP: Final = 100  # deadlines or leases in one statement, which then takes milliseconds
+_WAITS: Final = 1000  # waits for child runs in one statement, which then takes ten milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class ClaimQueries:
         self._extend = load("extend", schema)
         self._expire = load("expire_deadlines", schema)
         self._forget_ended = load("forget_ended", schema)
+        self._wake_missed_parents = load("wake_missed_parents", schema)
         self._notify = load("notify", schema)
         self._begun_first = False
 
@@ -193,6 +195,13 @@ class ClaimQueries:
         """Fail runs of the namespace whose deadline has passed; see ``parse_swept``."""
         return self._expire, (self._namespace, _SWEEP, *scan_range.params)
 
+    def wake_missed_parents(self, after: tuple[str, str]) -> Call:
+        """Make parents due that nobody woke; see ``parse_missed``.
+
+        ``after`` is the run and step attempt to begin after; empty texts for the first call.
+        """
+        return self._wake_missed_parents, (self._namespace, *after, _WAITS)
+
     def forget_ended(self) -> Call:
         """Delete the failures and crashes counted of ended runs; one row: how many runs."""
         return self._forget_ended, (self._namespace,)
@@ -225,6 +234,15 @@ def parse_claim(rows: Rows, *, sent: float = 0.0, answered: float = 0.0) -> Clai
         ScanResult((about["new"], about["begun"]), about["took"]),
         tuple(unreadable),
     )
+
+
+def parse_missed(rows: Rows) -> tuple[tuple[str, str], list[tuple[str, str]]]:
+    """Return the ``after`` of the next ``wake_missed_parents``, and the runs that are due now.
+
+    Each run comes with the child run that ended.
+    """
+    (run, step), *missed = rows
+    return (_text(run), _text(step)), [(_text(parent), _text(child)) for parent, child in missed]
 
 
 def parse_renewed(rows: Rows) -> dict[str, bool]:

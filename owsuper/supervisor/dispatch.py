@@ -33,6 +33,7 @@ from owsuper.supervisor.template import TemplateProcess
 _PREFETCH_PERIOD: Final = 0.25
 _PREFETCH_TIMEOUT: Final = 0.5  # until a prefetched run is released for other workers
 _DEADLINE_PERIOD: Final = 1.0
+_PARENT_PERIOD: Final = 15.0
 _FORGET_PERIOD: Final = 3600.0
 _RELEASE_LOST_DELAY: Final = 0.5  # after a reconnect, which sends reliable statements first
 _LAST_WRITES_TIMEOUT: Final = 2.0
@@ -107,6 +108,7 @@ class Dispatch:
         add("release overdue", self._release_overdue, period=_PREFETCH_PERIOD).start()
         add("deadlines", self._sweeps.expire_deadlines, period=_DEADLINE_PERIOD).start()
         add("release lapsed claims", self._release_lapsed, period=lease_period).start()
+        add("wake parents", self._sweeps.wake_missed_parents, period=_PARENT_PERIOD).start()
         add("forget ended runs", self._sweeps.forget_ended, period=_FORGET_PERIOD).start()
 
     def start(self) -> None:

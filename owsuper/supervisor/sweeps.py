@@ -1,4 +1,5 @@
-"""Periodic sweeps over the runs of all workers: lapsed, bounced, overdue and ended runs."""
+"""Periodic sweeps over the runs of all workers: lapsed, bounced, overdue and ended runs,
+and parents that nobody woke."""
 
 from __future__ import annotations
 
@@ -35,6 +36,7 @@ class Sweeps:
         self._workflows: Sequence[tuple[str, str | None]] = ()  # those of ``_lapsed``
         self._lapsed = Watermark(1)
         self._deadlines = Watermark(1)
+        self._after_parent = ("", "")  # where the next page of waits for child runs begins
         self._in_flight: set[str] = set()  # sweeps, by action
 
     def on_connection_lost(self) -> None:
@@ -58,6 +60,13 @@ class Sweeps:
         """Fail the runs whose deadline has passed."""
         query = self._queries.expire_deadlines
         self._sweep("sweep deadlines", self._deadlines, query, _report_missed_deadline)
+
+    def wake_missed_parents(self) -> None:
+        """Make parents due whose child run has ended without waking them. Reads one page."""
+        if self._connection.up and "wake parents" not in self._in_flight:
+            self._in_flight.add("wake parents")
+            statement, params = self._queries.wake_missed_parents(self._after_parent)
+            self._connection.send(statement, params, self._handle_missed)
 
     def forget_ended(self) -> None:
         """Delete bookkeeping about runs that other workers and clients ended."""
@@ -103,6 +112,19 @@ class Sweeps:
             _log.info(
                 "made due again runs that workers without their workflows had put back: %d",
                 len(result.rows),
+            )
+            self._on_released()
+
+    def _handle_missed(self, result: Result) -> None:
+        self._in_flight.discard("wake parents")
+        if self._connection.refused("wake parents", result):
+            return
+        self._after_parent, missed = claims.parse_missed(result.rows)
+        for parent, child in missed:
+            _log.warning(
+                "run woken: its child run %s had ended without waking it",
+                child,
+                extra={"run_id": parent},
             )
             self._on_released()
 

@@ -6,18 +6,22 @@
 -- Returns (worker id, false) of every claim that was still good.
 --
 -- A run that ends wakes its parent, if the parent is parked at the step of this child run. A run
--- that parks although its child run has ended, or its signal has arrived, is due at once. Both may
--- happen at the same time, so each locks both rows: the second sees what the first did. A run that
--- parks names the steps that it waits for ("awaits"): an earlier wait that its code no longer
--- reaches must not make it due.
+-- that parks although its child run has ended, or its signal has arrived, is due at once; or soon,
+-- if it waits for other child runs, too (see migration waiting_parents). Both may happen at the
+-- same time, so each locks the child run: the second sees what the first did. A run that parks names
+-- the steps that it waits for ("awaits"): an earlier wait that its code no longer reaches must not
+-- make it due.
 --
 -- A child run is stored together with its step attempt, each with a link to the other. A step that
 -- begins to wait for a signal gets the oldest signal that was kept. A step that times out although
 -- a signal has arrived does not change.
 --
--- Index: primary keys; workflow_signals_step_attempt_idx; owsuper_signals_idx.
--- Locks: the runs, the parents of runs that end, and the child runs awaited by runs that park, FOR
--- NO KEY UPDATE, all together in id order; then the parents' step attempts.
+-- Index: primary keys; workflow_signals_step_attempt_idx; owsuper_signals_idx;
+-- owsuper_child_waits_idx.
+-- Locks: the runs, and the child runs awaited by runs that park, FOR NO KEY UPDATE, all together in
+-- id order; then the parents' step attempts; then parents, see wake_parents. That is not in id
+-- order, but a parent can be in the way only if it is claimed, executed and parked in between: then
+-- one of the two is rolled back, and repeated.
 -- For the form of the conditions see commit.
 WITH asked AS MATERIALIZED (
     SELECT *
@@ -56,7 +60,6 @@ locked AS MATERIALIZED (
     SELECT r.*
     FROM (
         SELECT run AS id FROM asked
-        UNION SELECT run FROM parent
         UNION SELECT child FROM wait
         ORDER BY id
     ) AS k
@@ -162,24 +165,32 @@ step_written AS (
     WHERE old.status = 'running' AND excluded.status <> 'running'
 ),
 ripe AS (
-    SELECT w.run
-    FROM wait AS w
-    JOIN locked AS l ON l.id = w.child
-    WHERE w.kind = 'workflow' AND l.status IN ('completed', 'succeeded', 'failed', 'canceled')
+    -- When a run that parks is due because some of what it waits for has arrived.
+    SELECT run, now() + {schema}.owsuper_wake_delay(count(*) FILTER (WHERE NOT over)) AS at
+    FROM (
+        SELECT
+            w.run,
+            coalesce(
+                l.status IN ('completed', 'succeeded', 'failed', 'canceled')
+                    OR m.outcome IN ('complete', 'fail'),
+                false
+            ) AS over
+        FROM wait AS w
+        LEFT JOIN locked AS l ON l.id = w.child
+        LEFT JOIN mine AS m ON m.run = w.child
+        WHERE w.kind = 'workflow'
+    ) AS c
+    GROUP BY run
+    HAVING bool_or(over)
     UNION ALL
-    SELECT w.run
-    FROM wait AS w
-    JOIN mine AS m ON m.run = w.child AND m.outcome IN ('complete', 'fail')
-    WHERE w.kind = 'workflow'
-    UNION ALL
-    SELECT w.run
+    SELECT w.run, now()
     FROM wait AS w
     WHERE w.kind = 'signal-wait' AND EXISTS (
         SELECT FROM {schema}.workflow_signals
         WHERE namespace_id = $1 AND step_attempt_id = w.step
     )
     UNION ALL
-    SELECT run FROM kept
+    SELECT run, now() FROM kept
 ),
 run_written AS (
     INSERT INTO {schema}.workflow_runs AS r (
@@ -195,7 +206,10 @@ run_written AS (
             ELSE 'running'
         END,
         CASE outcome WHEN 'complete' THEN worker END,
-        CASE WHEN outcome = 'release' OR run IN (SELECT run FROM ripe) THEN now() ELSE at END,
+        CASE outcome
+            WHEN 'release' THEN now()
+            ELSE least(at, (SELECT min(r.at) FROM ripe AS r WHERE r.run = mine.run))
+        END,
         output,
         error,
         CASE WHEN outcome IN ('complete', 'fail') THEN now() END

@@ -108,6 +108,7 @@ USES = [
     Use("claim", ("default", KNOWN, 1_000, "host:", 30, "false", "false", *FULL), 3_002, "of many"),
     Use("record_crash", ("default", json.dumps([{**CLAIM, "evidence": {}}]), "crash", 3), 2),
     Use("expire_deadlines", ("default", 10, "-infinity", 0), 2),
+    Use("wake_missed_parents", ("default", "", "", 1000), 2),
     Use("forget_ended", ("default",), 0),
     Use("start", ("default", json.dumps([{"id": "x", "name": "w", "input": 1}])), 0),
     Use(
