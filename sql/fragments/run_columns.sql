@@ -1,4 +1,7 @@
--- The columns of a run as clients read it, of "r", "p" and "f"; see fragments/run_links.
+-- The columns of a run as clients read it.
+--
+-- Needs: r, a row of workflow_runs; p and f of fragments/run_links.
+-- Index: none; this reads no table.
     r.id, r.workflow_name, r.version, r.status, r.attempts, r.idempotency_key, r.input::text,
     r.output::text, r.error::text, r.worker_id, r.available_at, r.deadline_at, r.created_at,
     r.started_at, r.finished_at, r.updated_at, least(r.started_at, f.began_at),

@@ -58,6 +58,11 @@ DIFFERS: dict[str, tuple[str, Any]] = {
         " timeout of its step.",
         "child fails terminally",
     ),
+    "a due parent is woken": (
+        "A parent that is due already is not written again: the ends of many children would wait"
+        " for each other. There, its row gets a new updated_at.",
+        {},
+    ),
     "claim order": (
         "New runs and begun ones are taken in turn, each in their order, so that a standing"
         " backlog of new runs does not keep the begun ones waiting for ever. Of runs that are due"
@@ -362,7 +367,7 @@ def test_what_ends_a_child_wakes_its_parent_as_there(world: World) -> None:
         for case in cases
         for key in [tuple(value for value in case.values() if not isinstance(value, dict))]
     }
-    differences = 0
+    differences, skipped = 0, 0
     for case in cases:
         parent = world.tables.run(
             status=case["waiting_run_status"],
@@ -381,8 +386,12 @@ def test_what_ends_a_child_wakes_its_parent_as_there(world: World) -> None:
             instead = DIFFERS["deadline wakes the parent"][1]
             differences += waiting[(instead, *key)] != expected
             expected = waiting[(instead, *key)]
+        if expected == {"updated_at": "<now>"} and case["waiting_run_available_at"] == "past":
+            expected = DIFFERS["a due parent is woken"][1]
+            skipped += 1
         assert world.changes(before, world.tables.fetch(parent)) == expected, case
     assert differences
+    assert skipped
 
 
 @pytest.mark.parametrize("case", vectors("wakeups", "park_reconciliation"), ids=label)

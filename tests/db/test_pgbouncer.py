@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from owsuper.core.pages import Position, Window
 from owsuper.db import connect
 from owsuper.db.clients import ClientQueries, NewRun
-from owsuper.db.lists import ListQueries
+from owsuper.db.lists import ListQueries, RunFilter
 from owsuper.db.nonblocking import NonblockingConnection
 from owsuper.db.statement import Statement
 from owsuper.errors import ConfigurationError, DatabaseUnreachable
@@ -108,12 +108,12 @@ def test_times_are_in_utc_whatever_the_servers_time_zone(
             run_id = queries.start(NewRun(workflow_name="w")).run(pooled)
             created = queries.get_run(run_id).run(pooled).created_at
             lists = ListQueries(schema, "default")
-            [listed] = lists.runs(Window(), None, None).run(pooled)
+            [listed] = lists.runs(Window(), RunFilter()).run(pooled)
             Tables(conn, schema).step(run_id)
             [attempt] = lists.attempts(run_id, Window()).run(pooled)
             position = Position(created - timedelta(milliseconds=1), "")
-            assert lists.runs(Window(position=position, backward=True), None, None).run(pooled)
-            assert not lists.runs(Window(position=position), None, None).run(pooled)
+            assert lists.runs(Window(position=position, backward=True), RunFilter()).run(pooled)
+            assert not lists.runs(Window(position=position), RunFilter()).run(pooled)
         assert created.utcoffset() == attempt.created_at.utcoffset() == timedelta(0)
         assert created == listed.created_at
         [at] = conn.execute("SELECT now()").fetchone() or [None]

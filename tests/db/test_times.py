@@ -13,7 +13,7 @@ from owsuper.core.durations import MAX_TIME, MIN_TIME
 from owsuper.core.pages import Position, Window
 from owsuper.db import connect, times
 from owsuper.db.claims import Claimed, ClaimQueries, parse_claim
-from owsuper.db.lists import ListQueries
+from owsuper.db.lists import ListQueries, RunFilter
 from owsuper.db.runs import RunStore
 from tests.db.rows import ME, Tables, from_now, perform
 
@@ -164,10 +164,10 @@ def test_pages_come_to_an_end_whatever_the_times(
     run = tables.run(created_at=created)
     attempt = tables.step(run, created_at=created)
     moment = MAX_TIME if "-" not in created[:1] and "BC" not in created else MIN_TIME
-    [listed] = lists.runs(Window(), None, None).run(session)
+    [listed] = lists.runs(Window(), RunFilter()).run(session)
     assert (listed.id, listed.created_at) == (run, moment)
     for backward in (False, True):
         window = Window(position=Position(moment, run), backward=backward)
-        assert lists.runs(window, None, None).run(session) == []
+        assert lists.runs(window, RunFilter()).run(session) == []
         window = Window(position=Position(moment, attempt), backward=backward)
         assert lists.attempts(run, window).run(session) == []
