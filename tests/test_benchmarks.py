@@ -32,6 +32,7 @@ FIRST_FIGURE = {
     "enqueue": "enqueue: arun() by 16 asyncio tasks, workers listening",
     "notify": "NOTIFY trigger: INSERT into workflow_runs, 1 client, with / without",
     "bulk": "run_many() of 500",
+    "fanout": "fan-out: a parent of 50, beside run_many()",
     "cpu": "CPU-bound 100 ms steps, 2 processes / 1",
     "recovery": "recovery: SIGKILL in a step to that step running elsewhere, p99",
     "history": "history: waking a run with 30 finished steps, lateness",
