@@ -20,7 +20,7 @@ OwsuperError
 │   │       └── ChildTimedOut   a child run that did not end in time
 │   ├── StepUsageError          a step call that is not allowed, or not possible
 │   ├── StepLimitExceeded       more step attempts than a run may have
-│   └── NonDeterminismError     a step of another kind than the recorded one
+│   └── NonDeterminismError     a step that is not the recorded one
 ├── WorkerError                 a worker that a program cannot start
 └── RunError
     ├── RunFailed               result() of a failed run
@@ -186,15 +186,17 @@ class StepLimitExceeded(StepError):
 class NonDeterminismError(StepError):
     """The code and the history of a run disagree. The run fails.
 
-    The code calls a step of another kind than the one that is recorded under its name.
+    The code calls a step of another kind than the one that is recorded under its name, or waits
+    for another child run or signal.
 
     ``step`` is the durable name. ``recorded`` and ``asked`` are kinds, such as ``"function"`` or
-    ``"sleep"``.
+    ``"sleep"``, or describe what is waited for.
     """
 
-    def __init__(self, step: str, recorded: str, asked: str) -> None:
+    def __init__(self, step: str, recorded: str, asked: str, message: str | None = None) -> None:
         super().__init__(
-            f"Step {step!r} is recorded as a step of kind {recorded!r}, but the code now calls a"
+            message
+            or f"Step {step!r} is recorded as a step of kind {recorded!r}, but the code now calls a"
             f" step of kind {asked!r}. The workflow was probably changed while runs of it were"
             " in progress: give the new step another name, or the workflow another version."
         )

@@ -13,6 +13,7 @@ from owsuper.core.model import ChildRunState, ClaimedRun, DeliveredSignal
 from owsuper.core.steps.effects import EnsureChildRun
 from owsuper.db.pool import Pool
 from owsuper.db.related import RelatedStore
+from owsuper.db.runs import RunStore
 from owsuper.errors import DatabaseUnreachable
 
 _log = logging.getLogger("owsuper.child")
@@ -123,13 +124,23 @@ class ChildDatabase:
 class RelatedRuns:
     """Child runs and signals. All methods block through outages; any thread may call them."""
 
-    def __init__(self, database: ChildDatabase, store: RelatedStore) -> None:
+    def __init__(self, database: ChildDatabase, store: RelatedStore, runs: RunStore) -> None:
         self._database = database
         self._store = store
+        self._runs = runs
 
     def look(self, attempt_id: str) -> ChildRunState | DeliveredSignal | None:
         """Return the state of the child run or the signal that a step attempt waits for."""
         return self._database.run_with_retries(lambda conn: self._store.look(conn, attempt_id))
+
+    def input_of(self, attempt_id: str) -> bytes | None:
+        """Return the input of a step attempt's child run as JSON; None if it is null."""
+        child = self.look(attempt_id)
+        if not isinstance(child, ChildRunState):
+            return None
+        return self._database.run_with_retries(
+            lambda conn: self._runs.load_input(conn, child.run_id)
+        )
 
     def adopt(self, run: ClaimedRun, effect: EnsureChildRun) -> ChildRunState | None:
         """Return the child run of a step attempt that another worker began.

@@ -67,7 +67,7 @@ def create(
         running_rows=RunningRows(database, store, timers, write_threads),
         deferred_writes=DeferredWrites(timers, write_threads),
         leases=Leases(database, store, lease),
-        related_runs=RelatedRuns(database, RelatedStore(schema, namespace)),
+        related_runs=RelatedRuns(database, RelatedStore(schema, namespace), store),
         flight_recorder=flight_recorder,
         timers=timers,
         deadlines=Deadlines(timers),

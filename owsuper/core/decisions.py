@@ -90,11 +90,17 @@ class OverLimit:
 
 @dataclass(frozen=True, slots=True)
 class Diverged:
-    """The code asks for another kind of step than is recorded under this key; the run fails."""
+    """The code asks for something else than is recorded under this key; the run fails.
+
+    ``recorded`` and ``asked`` are kinds of steps, or purposes of a wait with ``message``.
+    ``input_of`` is the id of a recorded attempt that differs in nothing but its input.
+    """
 
     key: str
     recorded: str
     asked: str
+    message: str | None = None
+    input_of: str | None = None
 
 
 # --- the end of user code ---------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from owsuper.core.durations import add_years, parse_iso
@@ -43,13 +43,21 @@ class History:
         """Return the keys of all steps that have an attempt."""
         return frozenset(self.completed.keys() | self.failed.keys() | self.running.keys())
 
+    def latest(self, key: str) -> RecordedAttempt | None:
+        """Return the attempt that decides about the step: completed, else failed, else running."""
+        if (done := self.completed.get(key)) is not None:
+            return done
+        if failed := self.failed.get(key):
+            return failed[-1]
+        return self.running.get(key)
+
+    def attempts(self) -> Iterator[RecordedAttempt]:
+        """Return the attempts that decide about their steps, in no order."""
+        return (attempt for key in self.keys() if (attempt := self.latest(key)) is not None)
+
     def kind_of(self, key: str) -> str | None:
         """Return the kind of step that is recorded under this key, or None."""
-        if (done := self.completed.get(key)) is not None:
-            return done.kind
-        if failed := self.failed.get(key):
-            return failed[-1].kind
-        row = self.running.get(key)
+        row = self.latest(key)
         return None if row is None or row.is_abandoned else row.kind
 
 

@@ -42,6 +42,7 @@ from owsuper.core.model import (
     StepWrite,
 )
 from owsuper.core.names import StepNames
+from owsuper.core.purpose import Purpose, recorded_purpose
 from owsuper.core.retry import WORKFLOW_DEFAULT, RetryAt, RetryPolicy, decide, pause_ms
 from owsuper.errors import ConfigurationError
 from owsuper.stored_error import StoredError
@@ -107,6 +108,25 @@ class Replay:
         if recorded is None or recorded == kind:
             return None
         return Diverged(key, str(recorded), str(kind))  # plain text: a message shows their repr
+
+    def _check_purpose(
+        self, key: str, attempt: RecordedAttempt, asked: Purpose | None
+    ) -> Diverged | None:
+        recorded = recorded_purpose(attempt)
+        if asked is None or recorded is None or recorded.is_same(asked):
+            return None
+        there = next(
+            (other for other in self._history.attempts() if recorded_purpose(other) == asked), None
+        )
+        where = "" if there is None else f", which is recorded as step {there.step_name!r}"
+        message = (
+            f"Step {key!r} is recorded for {recorded}, but the code now asks for {asked}{where}."
+            " Branches side by side may have called it in another order: give each of their steps"
+            " its own name=. If the workflow was changed while runs of it were in progress, give"
+            " the new step another name, or the workflow another version."
+        )
+        input_of = attempt.id if recorded.is_target(asked) else None
+        return Diverged(key, str(recorded), str(asked), message, input_of)
 
     def unreached(self) -> list[str]:
         """Return the keys of completed steps that this execution has not called, oldest first."""
@@ -240,20 +260,26 @@ class Replay:
     # --- waits for an answer ----------------------------------------------------------------
 
     def decide_wait(
-        self, key: str, kind: StepKind
+        self, key: str, kind: StepKind, purpose: Purpose | None = None
     ) -> Recall | Reject | Await | Begin | OverLimit | Diverged:
-        """Decide what to do with a wait for a child run or a signal."""
+        """Decide what to do with a wait for a child run or a signal.
+
+        A recorded wait must be for the same ``purpose``, if that is given.
+        """
         if diverged := self.check_kind(key, kind):
             return diverged
-        done = self._history.completed.get(key)
-        if done is not None:
-            return Recall(done.output)
-        if failed := self._history.failed.get(key):
-            return Reject(StoredError.from_json(failed[-1].error), failed[-1])
-        row = self._history.running.get(key)
-        if row is not None and row.kind == kind:
-            return Await(row)
-        return self._at_limit() or Begin(self._new_id())
+        row = self._history.latest(key)
+        if row is None or row.kind != kind:
+            return self._at_limit() or Begin(self._new_id())
+        if diverged := self._check_purpose(key, row, purpose):
+            return diverged
+        match row.status:
+            case StepStatus.COMPLETED | StepStatus.SUCCEEDED:
+                return Recall(row.output)
+            case StepStatus.FAILED:
+                return Reject(StoredError.from_json(row.error), row)
+            case _:
+                return Await(row)
 
     def add_answer(self, key: str, answer: ChildRunState | DeliveredSignal | None) -> None:
         """Add ``answer`` to the recorded wait; None changes nothing."""

@@ -37,3 +37,11 @@ def encode_input(workflow: Startable[Any, Any] | str, value: Any, path: str) -> 
         return None
     raw, _ = codec.encode_as(value, workflow.input_type, path=path, owner=str(workflow))
     return raw
+
+
+def reencode_input(workflow: Startable[Any, Any] | str, raw: bytes | None) -> bytes | None:
+    """Return a stored input as it would be stored by today's type. Raises DataError."""
+    value = codec.decode(raw, path="input", owner=str(workflow))
+    if isinstance(workflow, Startable) and workflow.takes_input:
+        value = codec.convert(value, workflow.input_type, path="input", owner=str(workflow))
+    return encode_input(workflow, value, "input")

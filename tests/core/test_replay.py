@@ -33,6 +33,7 @@ from owsuper.core.model import (
     StepStatus,
     StepWrite,
 )
+from owsuper.core.purpose import Purpose, digest
 from owsuper.core.replay import Replay, check_step_limit
 from owsuper.core.retry import STEP_DEFAULT, RetryPolicy, pause_ms
 from owsuper.errors import ConfigurationError
@@ -392,6 +393,55 @@ def test_a_retry_is_due_when_its_pause_after_the_stored_failure_is_over(
             assert until >= NOW + seconds(pause / 1000) - timedelta(milliseconds=1)
         case Execute(number=number):
             assert number == len(failed) + 1
+
+
+PURPOSES = st.builds(
+    Purpose,
+    st.just(StepKind.WORKFLOW),
+    st.sampled_from(["pack", "ship"]),
+    st.sampled_from([None, "1"]),
+    st.sampled_from(["0a", "0b", None]),
+) | st.builds(Purpose, st.just(StepKind.SIGNAL_WAIT), st.sampled_from(["go", "stop"]))
+
+
+@given(PURPOSES, PURPOSES, st.sampled_from(StepStatus), st.booleans())
+def test_a_recorded_wait_answers_for_its_own_purpose_alone(
+    recorded: Purpose, asked: Purpose, status: StepStatus, says_so: bool
+) -> None:
+    context = recorded.as_context() if says_so else None
+    memory = replay(row(status, key="wait", kind=recorded.kind, context=context))
+    decision = memory.decide_wait("wait", asked.kind, asked)
+    same = recorded.kind == asked.kind and (not says_so or recorded.is_same(asked))
+    assert isinstance(decision, Diverged) == (not same)
+
+
+@given(st.permutations(["tea", "ink", "jam"]), st.permutations(["tea", "ink", "jam"]))
+def test_branches_get_their_own_answers_or_none(before: list[str], now: list[str]) -> None:
+    def purpose(input: str) -> Purpose:
+        return Purpose(StepKind.WORKFLOW, "pack", None, digest(f'"{input}"'.encode()))
+
+    def key(memory: Replay) -> str:
+        return memory.next_key("pack")
+
+    names = replay()
+    rows = [
+        row(
+            StepStatus.COMPLETED,
+            key=key(names),
+            kind=StepKind.WORKFLOW,
+            context=purpose(input).as_context(),
+            output=input,
+        )
+        for input in before
+    ]
+    memory = replay(*rows)
+    for input in now:
+        match memory.decide_wait(key(memory), StepKind.WORKFLOW, purpose(input)):
+            case Recall(output):
+                assert output == input
+            case other:
+                assert isinstance(other, Diverged)
+                assert before != now
 
 
 @given(ROWS, KEYS, st.floats(0, 1000))

@@ -193,7 +193,9 @@ class Execution(ABC):
 
     def diverge(self, diverged: Diverged) -> NonDeterminismError:
         """Fail the run because code and history disagree. Returns the error to raise."""
-        error = NonDeterminismError(diverged.key, diverged.recorded, diverged.asked)
+        error = NonDeterminismError(
+            diverged.key, diverged.recorded, diverged.asked, diverged.message
+        )
         self.decide(Fail(StoredError(str(error), name=type(error).__name__).to_json()))
         return error
 

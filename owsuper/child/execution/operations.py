@@ -15,7 +15,15 @@ from typing import Any, TypeVar
 
 from owsuper.child.execution.base import Execution
 from owsuper.core.decisions import Wait
-from owsuper.core.steps.effects import Call, EnsureChildRun, Flush, Pause, ReadAnswer, Record
+from owsuper.core.steps.effects import (
+    Call,
+    EnsureChildRun,
+    Flush,
+    Pause,
+    ReadAnswer,
+    ReadChildInput,
+    Record,
+)
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import unwind
 
@@ -50,6 +58,9 @@ def perform(execution: Execution, steps: StepGenerator) -> Operations[Any]:
                 case ReadAnswer():
                     look = execution.related_runs.look
                     answer = yield partial(execution.call_database, look, effect.attempt_id)
+                case ReadChildInput():
+                    read = execution.related_runs.input_of
+                    answer = yield partial(execution.call_database, read, effect.attempt_id)
                 case EnsureChildRun():
                     adopt = execution.related_runs.adopt
                     answer = yield partial(execution.call_database, adopt, execution.run, effect)

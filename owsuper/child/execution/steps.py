@@ -17,6 +17,7 @@ from owsuper.core import codec
 from owsuper.core.durations import add_ms, add_years, in_utc, milliseconds
 from owsuper.core.model import NewChildRun, StepKind
 from owsuper.core.names import check_signal
+from owsuper.core.purpose import Purpose, digest
 from owsuper.core.retry import STEP_DEFAULT, RetryPolicy
 from owsuper.core.steps.child_run import ChildRunStep, child_run_step
 from owsuper.core.steps.function import FunctionStep, function_step
@@ -35,7 +36,7 @@ from owsuper.step.requests import (
     SleepUntil,
     Startable,
 )
-from owsuper.workflow.input import encode_input, identify
+from owsuper.workflow.input import encode_input, identify, reencode_input
 
 _ONCE: Final = RetryPolicy(maximum_attempts=1)
 
@@ -111,13 +112,18 @@ def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
     except DataError as error:
         raw, wrong = None, error
 
+    purpose, reread = None, None
+    if wrong is None:
+        purpose = Purpose(StepKind.WORKFLOW, target, version, digest(raw))
+        reread = partial(reencode_input, workflow)
+
     def prepare() -> NewChildRun:
         if wrong is not None:
             raise wrong
         return NewChildRun(new_id(), target, version, raw)
 
     key = execution.step_key(target if name is None else name)
-    return ChildRunStep(key, _until(call.timeout), prepare, type)
+    return ChildRunStep(key, _until(call.timeout), prepare, type, purpose, reread)
 
 
 def _signal_step(execution: Execution, call: SignalWait) -> SignalStep:

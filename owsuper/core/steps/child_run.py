@@ -20,7 +20,14 @@ from owsuper.core.model import (
     StepStatus,
     StepWrite,
 )
-from owsuper.core.steps.effects import EnsureChildRun, Pause, ReadAnswer, Record
+from owsuper.core.purpose import Purpose, digest
+from owsuper.core.steps.effects import (
+    EnsureChildRun,
+    Pause,
+    ReadAnswer,
+    ReadChildInput,
+    Record,
+)
 from owsuper.core.steps.protocol import Context, StepGenerator, completed, failed, wait_for
 from owsuper.errors import ChildCanceled, ChildFailed, ChildTimedOut, DataError, StepFailed
 from owsuper.stored_error import StoredError
@@ -36,13 +43,16 @@ class ChildRunStep:
 
     ``until`` returns the end of the wait for a wait that begins at the given time. ``prepare``
     makes the run, and raises DataError for an input that does not fit the workflow. ``type`` is
-    the type of the result.
+    the type of the result. ``purpose`` is compared with the recorded one. ``reread`` returns a
+    stored input as today's type of the input would store it, and raises DataError.
     """
 
     key: str
     until: Callable[[datetime], datetime]
     prepare: Callable[[], NewChildRun]
     type: Any = None
+    purpose: Purpose | None = None
+    reread: Callable[[bytes | None], bytes | None] | None = None
 
 
 def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
@@ -52,7 +62,7 @@ def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
     """
     cause: BaseException | None = None
     while True:
-        match context.replay.decide_wait(step.key, StepKind.WORKFLOW):
+        match context.replay.decide_wait(step.key, StepKind.WORKFLOW, step.purpose):
             case Recall(output):
                 owner = f"child workflow step {step.key!r}"
                 return codec.convert(output, step.type, path="result", owner=owner)
@@ -60,6 +70,10 @@ def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
                 raise _child_error(step.key, error, attempt) from cause
             case OverLimit() as over:
                 raise context.limit_error(over)
+            case Diverged(input_of=str(attempt_id)) as diverged:
+                if not _is_input(step, (yield ReadChildInput(attempt_id))):
+                    raise context.diverge(diverged)
+                step = replace(step, purpose=None)  # the type has changed, and not the value
             case Diverged() as diverged:
                 raise context.diverge(diverged)
             case Begin(attempt_id):
@@ -84,6 +98,8 @@ def _begin(
     step: ChildRunStep, attempt_id: str, now: datetime
 ) -> tuple[StepWrite, DataError | None]:
     context = {"kind": "workflow", "timeoutAt": iso_ms(step.until(now))}
+    if step.purpose is not None:
+        context |= step.purpose.as_context()
     write = StepWrite(
         attempt_id, step.key, StepKind.WORKFLOW, StepStatus.RUNNING, now, context=context
     )
@@ -92,6 +108,19 @@ def _begin(
     except DataError as exc:
         error = StoredError.from_exception(exc)
         return replace(write, status=StepStatus.FAILED, finished_at=now, error=error), exc
+
+
+def _is_input(step: ChildRunStep, stored: bytes | None) -> bool:
+    """Whether the child run's stored input is the one that the code asks for now.
+
+    The type of the input may have got fields with defaults since the child run was started.
+    """
+    if step.reread is None or step.purpose is None:
+        return False
+    try:
+        return digest(step.reread(stored)) == step.purpose.digest
+    except DataError:
+        return False
 
 
 def _end(key: str, attempt: RecordedAttempt, now: datetime) -> tuple[StepWrite, Any] | None:

@@ -50,6 +50,13 @@ class ReadAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadChildInput:
+    """Read the input of the attempt's child run. The answer is its JSON; None for null."""
+
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class EnsureChildRun:
     """Find the child run of the attempt, or start ``child``. The answer is its ChildRunState.
 
@@ -61,7 +68,7 @@ class EnsureChildRun:
     child: NewChildRun
 
 
-Effect = Flush | Call | Record | Pause | ReadAnswer | EnsureChildRun
+Effect = Flush | Call | Record | Pause | ReadAnswer | ReadChildInput | EnsureChildRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +85,5 @@ class CallError:
     exception: BaseException
 
 
-Answer = CallResult | CallError | ChildRunState | DeliveredSignal | None
+Answer = CallResult | CallError | ChildRunState | DeliveredSignal | bytes | None
 """The answer of a driver: None to an effect whose docstring names no answer."""

@@ -19,6 +19,7 @@ from owsuper.core.model import (
     StepStatus,
     StepWrite,
 )
+from owsuper.core.purpose import Purpose
 from owsuper.core.steps.effects import Flush, Pause, ReadAnswer, Record
 from owsuper.core.steps.protocol import Context, StepGenerator, completed, failed, wait_for
 from owsuper.errors import DataError, StepFailed, StepUsageError
@@ -44,8 +45,9 @@ def signal_step(context: Context, step: SignalStep) -> StepGenerator:
     Raises StepFailed when the data does not fit the type.
     """
     cause: BaseException | None = None
+    purpose = Purpose(StepKind.SIGNAL_WAIT, step.signal)
     while True:
-        match context.replay.decide_wait(step.key, StepKind.SIGNAL_WAIT):
+        match context.replay.decide_wait(step.key, StepKind.SIGNAL_WAIT, purpose):
             case Recall(output):
                 if output is None:
                     return None
