@@ -36,7 +36,7 @@ several causes, or subclasses, and the message tells the cause. Any other name s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from owsuper.stored_error import StoredError
 
@@ -175,10 +175,24 @@ class StepUsageError(StepError):
 
 
 class StepLimitExceeded(StepError):
-    """A run would record more step attempts than its ``step_limit``; ``count`` is how many."""
+    """A run would record more step attempts than its ``step_limit``; ``count`` is how many.
+
+    The run fails with the error that OpenWorkflow stores then, whose name is
+    ``StepLimitExceededError``.
+    """
+
+    ADVICE: ClassVar[str] = (
+        "Set a higher step_limit= for the workflow, or do parts of the work in child runs."
+    )
+    """What to do about it; the stored message, which OpenWorkflow shares, does not say it."""
+
+    STORED_NAME: ClassVar[str] = "StepLimitExceededError"
 
     def __init__(self, limit: int, count: int) -> None:
-        super().__init__(f"Exceeded the step limit of {limit} attempts (current count: {count})")
+        super().__init__(
+            f"Exceeded the step limit of {limit} attempts (current count: {count}). {self.ADVICE}"
+            f" (The run fails with {self.STORED_NAME}, OpenWorkflow's name for this error.)"
+        )
         self.limit = limit
         self.count = count
 

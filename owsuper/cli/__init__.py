@@ -34,7 +34,7 @@ COMMANDS: dict[str, Command] = {
 _EXAMPLES = """\
 commands:
 {commands}
-  (owsuper COMMAND --help says more)
+  (owsuper COMMAND --help, or owsuper help COMMAND, says more)
 
 examples:
   owsuper --module app.workflows                     a worker, one process per processor
@@ -94,6 +94,7 @@ def exit_code(error: OwsuperError) -> ExitCode:
 
 
 def _run(argv: Sequence[str]) -> int:
+    argv = _with_help(argv)
     for words in (2, 1):
         name = " ".join(argv[:words])
         if name in COMMANDS:
@@ -109,6 +110,18 @@ def _run(argv: Sequence[str]) -> int:
     for variable, meant in misspelled_variables(os.environ):
         print_message(f"warning: {variable}: there is no such setting; did you mean {meant}?")
     return command.run(arguments)
+
+
+def _with_help(argv: Sequence[str]) -> Sequence[str]:
+    """Return ``help``, ``help COMMAND`` and ``runs help`` as words with ``--help``."""
+    if list(argv[:2]) == ["runs", "help"]:
+        argv = ["help", "runs", *argv[2:]]
+    if list(argv[:1]) != ["help"]:
+        return argv
+    name = " ".join(argv[1:])
+    if name and name not in COMMANDS:
+        raise ConfigurationError(f"no such command: {name} (see owsuper --help)")
+    return [*argv[1:], "--help"]
 
 
 def _top() -> Parser:

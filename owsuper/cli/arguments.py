@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, NoReturn
@@ -21,6 +22,7 @@ from owsuper.settings import SETTING_TYPES, Settings, option_name, variable_name
 
 _PREFIX: Final = "OWSUPER_"
 _TEST_PREFIX: Final = "OWSUPER_TEST_"
+_NEGATIVE: Final = re.compile(r"-\.?[0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,35 @@ class Parser(argparse.ArgumentParser):
         for word in argv:
             if has_lone_surrogate(word):
                 self.error(f"{os.fsencode(word)!r} is not UTF-8")
-        arguments, unknown = self.parse_known_args(argv)
+        arguments, unknown = self.parse_known_args(list(self._join_values(argv)))
         if unknown:
             self.error(self._explain(unknown[0].partition("=")[0]))
         return arguments
+
+    def _join_values(self, argv: Sequence[str]) -> Iterator[str]:
+        """Yield the words of ``argv``, with ``--at -5m`` as ``--at=-5m``.
+
+        argparse takes a word that begins with a dash for an option, unless it is a plain number.
+        """
+        valued = {
+            option
+            for action in self._actions
+            if action.nargs is None
+            for option in action.option_strings
+        }
+        words = iter(argv)
+        for word in words:
+            if word == "--":
+                yield word
+                break
+            value = next(words, None) if word in valued else None
+            if value is None:
+                yield word
+            elif _NEGATIVE.match(value):
+                yield f"{word}={value}"
+            else:
+                yield from (word, value)
+        yield from words
 
     def _explain(self, word: str) -> str:
         if not word.startswith("-"):

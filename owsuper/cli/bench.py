@@ -22,7 +22,7 @@ import psycopg
 
 from owsuper import OpenWorkflow, embedded, settings
 from owsuper.bench import samples
-from owsuper.cli import formatting
+from owsuper.cli import tables
 from owsuper.cli.arguments import Command, add_settings, flags
 from owsuper.cli.output import print_data, print_message
 from owsuper.db.connect import connect
@@ -271,7 +271,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 raise DatabaseError(f"PostgreSQL refused a statement: {error}") from error
     head = ("measured", "median", "lowest to highest", "unit")
     print_data(described)
-    print_data("\n".join(formatting.table([head, *(row.cells() for row in rows)], right=(1,))))
+    print_data("\n".join(tables.table([head, *(row.cells() for row in rows)], right=(1,))))
     return ExitCode.CLEAN
 
 

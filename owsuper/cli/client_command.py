@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
 
 from owsuper import OpenWorkflow, RunHandle, settings
 from owsuper.cli.arguments import add_settings, flags, typed_as
-from owsuper.cli.output import document_of, print_json
-from owsuper.errors import ResultTimeout, RunCanceled, RunError, RunFailed, RunNotFound
-from owsuper.setting_types import duration
+from owsuper.cli.formatting import Layout
+from owsuper.cli.output import document_of, print_json, terminal_width
+from owsuper.errors import (
+    ConfigurationError,
+    ResultTimeout,
+    RunCanceled,
+    RunError,
+    RunFailed,
+    RunNotFound,
+)
+from owsuper.setting_types import Reader, duration
 
+_WHOLE_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SHOWN_IDS: Final = 3  # ids in the message about several of them
 _SETTINGS: Final = ("database_url", "schema", "namespace")
 
 
@@ -32,6 +44,56 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="give up waiting after this time; the run goes on",
     )
+
+
+def add_id(parser: argparse.ArgumentParser) -> None:
+    """Add the id of one run."""
+    parser.add_argument(
+        "id", metavar="ID", help="the id of the run, or its beginning if no other id begins so"
+    )
+
+
+def add_full(parser: argparse.ArgumentParser) -> None:
+    """Add ``--full``; see ``layout``."""
+    parser.add_argument(
+        "--full", action="store_true", help="cut no value and fold nothing to fit a terminal"
+    )
+
+
+def layout(arguments: argparse.Namespace) -> Layout:
+    """Return the room for text on standard output."""
+    return Layout(terminal_width(), full="full" in arguments)
+
+
+def past(text: str) -> datetime | timedelta:
+    """Return an aware time, or how long ago. Raises ConfigurationError."""
+    return moment_or(text, duration("0s", "10000y"), "how long ago such as 1h")
+
+
+def future(text: str) -> datetime | timedelta:
+    """Return an aware time, or a duration from now. Raises ConfigurationError."""
+    return moment_or(text, duration("0s", "100y"), "a duration from now such as 5m")
+
+
+def moment_or(text: str, read: Reader, otherwise: str) -> datetime | timedelta:
+    """Return an aware time, or a duration as ``read`` reads it. Raises ConfigurationError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    else:
+        if moment.utcoffset() is not None:
+            return moment
+        raise ConfigurationError(
+            f"{text!r} has no time zone; write {moment.isoformat()}Z for UTC, or an offset such as"
+            " +01:00"
+        )
+    try:
+        return timedelta(seconds=cast("float", read(text)))
+    except ConfigurationError:
+        raise ConfigurationError(
+            f"must be a time such as 2026-03-01T12:00:00Z, or {otherwise}, not {text!r:.80}"
+        ) from None
 
 
 def json_argument(text: str) -> Any:
@@ -68,6 +130,26 @@ def client(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
         raise RunNotFound(explain(error, arguments), run_id=error.run_id) from None
     finally:
         ow.close()
+
+
+def find(ow: OpenWorkflow, text: str) -> RunHandle[Any]:
+    """Return the handle of the run whose id is ``text``, or whose id alone begins with it.
+
+    If no run is found, the methods of the handle raise RunNotFound. Raises RunError for the
+    beginning of several ids.
+    """
+    if _WHOLE_ID.fullmatch(text):
+        return ow.get_run(text)
+    found = ow.find_run_ids(text, limit=_SHOWN_IDS + 1)
+    if len(found) > 1:
+        more = " ..." if len(found) > _SHOWN_IDS else ""
+        shown = ", ".join(found[:_SHOWN_IDS])
+        raise RunError(
+            f"Several runs have an id that begins with {text!r}: {shown}{more}. Type more of the"
+            " id.",
+            run_id=text,
+        )
+    return ow.get_run(found[0] if found else text)
 
 
 def searched(arguments: argparse.Namespace) -> str:

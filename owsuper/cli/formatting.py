@@ -1,15 +1,17 @@
-"""Times, texts, errors and tables as people read them on a terminal, in UTC."""
+"""Times, texts and errors as people read them on a terminal, in UTC."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from owsuper.stored_error import StoredError
 
-_WIDTH: Final = 100  # characters of a value or an error
+_WIDTH: Final = 100  # columns of a value or an error where there is no terminal
+_LEAST_WIDTH: Final = 20  # columns of a value in the narrowest terminal
+_DOTS: Final = "..."
 
 
 # --- times -----------------------------------------------------------------------------------
@@ -56,51 +58,77 @@ def relative(when: datetime, at: datetime) -> str:
 # --- texts and errors ------------------------------------------------------------------------
 
 
-def plain(text: str, width: int = _WIDTH) -> str:
-    """Return ``text`` on one line of at most ``width`` characters, control characters escaped."""
-    line = " ".join(text.split())
-    line = line if len(line) <= width else f"{line[: width - 3]}..."
-    return printable(line)
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The room for text. ``width`` is the terminal's in columns, None if there is no terminal.
+
+    If ``full``, nothing is cut and nothing is folded.
+    """
+
+    width: int | None = None
+    full: bool = False
+
+    def room(self, taken: int = 0) -> int | None:
+        """Return the columns for a value beside ``taken`` others; None for no limit."""
+        if self.full:
+            return None
+        return _WIDTH if self.width is None else max(self.width - taken, _LEAST_WIDTH)
 
 
-def summary(error: StoredError | None, width: int = _WIDTH) -> str:
-    """Return an error on one line of at most ``width`` characters; empty without an error."""
+def plain(text: str, width: int | None = _WIDTH) -> str:
+    """Return ``text`` on one line of at most ``width`` columns, control characters escaped."""
+    return cut(printable(" ".join(text.split())), width)
+
+
+def cut(text: str, width: int | None) -> str:
+    """Return ``text``, or its beginning and dots, in at most ``width`` columns."""
+    if width is None or len(text) * 2 <= width or columns_of(text) <= width:
+        return text
+    kept, left = 0, width - len(_DOTS)
+    while kept < len(text) and (left := left - _columns_of_char(text[kept])) >= 0:
+        kept += 1
+    return text[:kept].rstrip() + _DOTS[:width]
+
+
+def wrapped(text: str, width: int | None, indent: str = "  ") -> list[str]:
+    """Return ``text`` on lines of at most ``width`` columns, broken between words.
+
+    Further lines begin as the first one does, and with ``indent``. A longer word has a line of its
+    own, unbroken.
+    """
+    if width is None or columns_of(text) <= width:
+        return [text]
+    blanks = text[: len(text) - len(text.lstrip())]
+    lines, line, used = [], blanks, len(blanks)
+    for word in text.split():
+        columns = columns_of(word)
+        gap = 1 if line.strip() else 0
+        if gap and used + gap + columns > width:
+            lines.append(line)
+            line, gap = blanks + indent, 0
+            used = len(line)
+        line += " " * gap + word
+        used += gap + columns
+    return [*lines, line]
+
+
+def summary(error: StoredError | None, width: int | None = _WIDTH) -> str:
+    """Return an error on one line of at most ``width`` columns; empty without an error."""
     return "" if error is None else plain(_full_text(error), width)
 
 
-def remaining_lines(error: StoredError | None) -> list[str]:
-    """Return all lines of an error that ``summary`` cuts, and none of an error that fits."""
-    if error is None or len(" ".join(_full_text(error).split())) <= _WIDTH:
+def lines_unless(shown: str, error: StoredError | None) -> list[str]:
+    """Return all lines of an error whose summary ``shown`` does not contain uncut, else none."""
+    if error is None or summary(error, None) in shown:
         return []
     return [printable(line) for line in _full_text(error).rstrip().splitlines()]
 
 
 def printable(line: str) -> str:
     """Return ``line`` with control characters escaped, so that it cannot command a terminal."""
+    if line.isprintable():
+        return line
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
-
-
-def _full_text(error: StoredError) -> str:
-    return f"{error.name}: {error.message}" if error.name else error.message
-
-
-# --- tables ----------------------------------------------------------------------------------
-
-
-def table(rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> list[str]:
-    """Return a line for each row, with aligned columns two blanks apart.
-
-    The columns at the indices in ``right`` are aligned to the right.
-    """
-    texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(columns_of, column)) for column in zip(*texts, strict=True)]
-    return [
-        "  ".join(
-            _padded(cell, width, align_right=index in right)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in texts
-    ]
 
 
 def columns_of(text: str) -> int:
@@ -114,6 +142,5 @@ def _columns_of_char(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def _padded(cell: str, width: int, *, align_right: bool) -> str:
-    blanks = " " * (width - columns_of(cell))
-    return blanks + cell if align_right else cell + blanks
+def _full_text(error: StoredError) -> str:
+    return f"{error.name}: {error.message}" if error.name else error.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 from dataclasses import asdict, fields
@@ -12,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from owsuper.client.models import Run, RunCounts, StepAttempt
+from owsuper.client.models import Run, RunCounts, RunRetry, StepAttempt
 from owsuper.errors import OwsuperError
 
 
@@ -38,6 +39,11 @@ def print_data(text: str) -> None:
         raise OwsuperError(f"cannot write to standard output: {error.strerror}") from None
 
 
+def terminal_width() -> int | None:
+    """Return the columns of the terminal, or of COLUMNS if set; None if there is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def print_message(text: str) -> None:
     """Write one line for people to standard error."""
     print(f"owsuper: {text}", file=sys.stderr, flush=True)
@@ -61,8 +67,8 @@ def to_json(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
 
 
-def document_of(item: Run | StepAttempt) -> dict[str, Any]:
-    """Return the public fields of a run or a step attempt, with the error as it is stored."""
+def document_of(item: Run | RunRetry | StepAttempt) -> dict[str, Any]:
+    """Return the public fields of a run, a retry or a step attempt, with the stored error."""
     members = {each.name: getattr(item, each.name) for each in fields(item)}
     return members | {"error": item.error.to_json() if item.error else None}
 

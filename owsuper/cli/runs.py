@@ -7,17 +7,20 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from owsuper import RunHandle
-from owsuper.cli import show
-from owsuper.cli.arguments import Command, typed_as
+from owsuper.cli import list_runs, show
+from owsuper.cli.arguments import Command
 from owsuper.cli.client_command import (
     add_common,
+    add_full,
+    add_id,
     add_timeout,
     client,
     explain,
+    find,
+    layout,
     print_result,
-    searched,
 )
-from owsuper.cli.formatting import now, table
+from owsuper.cli.formatting import now
 from owsuper.cli.output import (
     document_of,
     document_of_counts,
@@ -25,82 +28,39 @@ from owsuper.cli.output import (
     print_json,
     print_message,
 )
-from owsuper.core.model import RunStatus
+from owsuper.cli.tables import table
 from owsuper.core.pages import MAX_PAGE_SIZE
 from owsuper.errors import ConfigurationError, RunError
-from owsuper.setting_types import whole
 from owsuper.supervisor.exit_status import ExitCode
-
-# --- list ------------------------------------------------------------------------------------
-
-
-def _add_list_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--status",
-        choices=[status.value for status in RunStatus],
-        metavar="STATUS",
-        help="only runs that are pending, running (which includes waiting), completed, failed or"
-        " canceled",
-    )
-    parser.add_argument("--workflow", metavar="NAME", help="only runs of this workflow")
-    parser.add_argument(
-        "--limit", type=typed_as(whole(1, 1000)), metavar="N", help="at most N runs (default: 100)"
-    )
-    page = parser.add_mutually_exclusive_group()
-    page.add_argument("--after", metavar="CURSOR", help="the next page: older runs")
-    page.add_argument("--before", metavar="CURSOR", help="the previous page: newer runs")
-    add_common(parser)
-
-
-def _list(arguments: argparse.Namespace) -> int:
-    typed = vars(arguments)
-    names = ("status", "workflow", "limit", "after", "before")
-    with client(arguments) as ow:
-        page = ow.list_runs(**{name: typed[name] for name in names if name in typed})
-    if "json" in typed:
-        print_json(
-            {
-                "runs": [document_of(run) for run in page.items],
-                "next_cursor": page.next_cursor,
-                "previous_cursor": page.previous_cursor,
-            }
-        )
-        return ExitCode.CLEAN
-    if page.items:
-        print_data("\n".join(show.listing(page.items, now())))
-    else:
-        print_message(f"no such runs ({searched(arguments)})")
-    if page.next_cursor:
-        print_message(f"there are older ones: --after {page.next_cursor}")
-    if page.previous_cursor:
-        print_message(f"there are newer ones: --before {page.previous_cursor}")
-    return ExitCode.CLEAN
-
 
 # --- show ------------------------------------------------------------------------------------
 
 
-def _add_id(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the id of the run")
-
-
 def _add_show_options(parser: argparse.ArgumentParser) -> None:
-    _add_id(parser)
+    add_id(parser)
+    add_full(parser)
     add_common(parser)
 
 
 def _show(arguments: argparse.Namespace) -> int:
     with client(arguments) as ow:
-        run = ow.get_run(arguments.id).details()
+        run = find(ow, arguments.id).details()
         page = ow.list_step_attempts(run.id, limit=MAX_PAGE_SIZE)
+        retries = ow.list_retries(run.id)
         steps = [*page.items]
         while page.next_cursor:
             page = ow.list_step_attempts(run.id, limit=MAX_PAGE_SIZE, after=page.next_cursor)
             steps += page.items
     if "json" in arguments:
-        print_json({"run": document_of(run), "steps": [document_of(step) for step in steps]})
+        print_json(
+            {
+                "run": document_of(run),
+                "steps": [document_of(step) for step in steps],
+                "retries": [document_of(retry) for retry in retries],
+            }
+        )
     else:
-        print_data("\n".join(show.details(run, steps, now())))
+        print_data("\n".join(show.details(run, steps, retries, now(), layout(arguments))))
     return ExitCode.CLEAN
 
 
@@ -108,47 +68,62 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _add_ids_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", metavar="ID", nargs="+", help="the ids of the runs")
+    parser.add_argument(
+        "ids", metavar="ID", nargs="+", help="the ids of the runs, or their beginnings"
+    )
     add_common(parser)
 
 
+def _add_cancel_options(parser: argparse.ArgumentParser) -> None:
+    _add_ids_options(parser)
+    parser.add_argument(
+        "--children", action="store_true", help="cancel their child runs too, and theirs in turn"
+    )
+
+
+def _cancel(arguments: argparse.Namespace) -> int:
+    children = "children" in arguments
+    return _for_each_run(arguments, lambda run: run.cancel(children=children), "canceled")
+
+
+def _retry(arguments: argparse.Namespace) -> int:
+    return _for_each_run(arguments, lambda run: run.retry(), "retried")
+
+
 def _for_each_run(
-    change: Callable[[RunHandle[Any]], None], done: str
-) -> Callable[[argparse.Namespace], int]:
-    """Return a command that applies ``change`` to each run, also after a refusal."""
-
-    def run(arguments: argparse.Namespace) -> int:
-        document: dict[str, Any] = {done: [], "refused": {}}
-        with client(arguments) as ow:
-            for run_id in dict.fromkeys(arguments.ids):
-                try:
-                    change(ow.get_run(run_id))
-                except RunError as error:
-                    reason = explain(error, arguments)
-                    document["refused"][run_id] = reason
-                    print_message(f"error: {reason}")
-                else:
-                    document[done].append(run_id)
-                    print_message(f"{done}: {run_id}")
-        if "json" in arguments:
-            print_json(document)
-        return ExitCode.ERROR if document["refused"] else ExitCode.CLEAN
-
-    return run
+    arguments: argparse.Namespace, change: Callable[[RunHandle[Any]], None], done: str
+) -> int:
+    """Apply ``change`` to each run, also after a refusal."""
+    document: dict[str, Any] = {done: [], "refused": {}}
+    with client(arguments) as ow:
+        for text in dict.fromkeys(arguments.ids):
+            try:
+                handle = find(ow, text)
+                change(handle)
+            except RunError as error:
+                reason = explain(error, arguments)
+                document["refused"][text] = reason
+                print_message(f"error: {reason}")
+            else:
+                document[done].append(handle.id)
+                print_message(f"{done}: {handle.id}")
+    if "json" in arguments:
+        print_json(document)
+    return ExitCode.ERROR if document["refused"] else ExitCode.CLEAN
 
 
 # --- wait, count -----------------------------------------------------------------------------
 
 
 def _add_wait_options(parser: argparse.ArgumentParser) -> None:
-    _add_id(parser)
+    add_id(parser)
     add_timeout(parser)
     add_common(parser)
 
 
 def _wait(arguments: argparse.Namespace) -> int:
     with client(arguments) as ow:
-        print_result(ow.get_run(arguments.id), arguments)
+        print_result(find(ow, arguments.id), arguments)
     return ExitCode.CLEAN
 
 
@@ -164,13 +139,10 @@ def _count(arguments: argparse.Namespace) -> int:
 
 # --- the group of commands -------------------------------------------------------------------
 
-_cancel = _for_each_run(lambda handle: handle.cancel(), "canceled")
-_retry = _for_each_run(lambda handle: handle.retry(), "retried")
-
 COMMANDS: Final[dict[str, Command]] = {
-    "list": Command("List runs, the newest first", _add_list_options, _list),
+    "list": list_runs.COMMAND,
     "show": Command("Show a run and its steps", _add_show_options, _show),
-    "cancel": Command("Cancel runs", _add_ids_options, _cancel),
+    "cancel": Command("Cancel runs", _add_cancel_options, _cancel),
     "retry": Command("Retry failed runs from the failed step", _add_ids_options, _retry),
     "wait": Command("Wait for a run to end, and print its result", _add_wait_options, _wait),
     "count": Command("Count the runs of each status", add_common, _count),

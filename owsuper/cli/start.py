@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from datetime import datetime, timedelta
-from typing import cast
 
 from owsuper.cli.arguments import Command, typed_as
 from owsuper.cli.client_command import (
     add_common,
     add_timeout,
     client,
+    future,
     json_argument,
     print_result,
     searched,
 )
 from owsuper.cli.output import print_data, print_json, print_message
 from owsuper.errors import ConfigurationError, NotSerializable, OwsuperError
-from owsuper.setting_types import duration
 from owsuper.supervisor.exit_status import ExitCode
 
 _ABOUT = """\
@@ -48,13 +46,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--at",
-        type=typed_as(_moment),
+        type=typed_as(future),
         metavar="WHEN",
         help="when the run is due: a time with its zone, or a duration from now, such as 5m",
     )
     parser.add_argument(
         "--deadline",
-        type=typed_as(_moment),
+        type=typed_as(future),
         metavar="WHEN",
         help="when the run fails unless it has ended; written as for --at",
     )
@@ -64,30 +62,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_timeout(parser)
     add_common(parser)
     parser.epilog = _ABOUT
-
-
-def _moment(text: str) -> datetime | timedelta:
-    """Return an aware time, or a duration from now; a bare number is seconds."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return _duration(text)
-    if moment.utcoffset() is None:
-        raise ConfigurationError(
-            f"{text!r} has no time zone; write {moment.isoformat()}Z for UTC, or an offset such as"
-            " +01:00"
-        )
-    return moment
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        return timedelta(seconds=cast("float", duration("0s", "100y")(text)))
-    except ConfigurationError:
-        raise ConfigurationError(
-            f"must be a time such as 2026-03-01T12:00:00Z, or a duration from now such as 5m, not"
-            f" {text!r:.80}"
-        ) from None
 
 
 def _print_id(run_id: str, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from owsuper.core import codec
 from owsuper.core.durations import Duration, seconds
 from owsuper.core.model import RunStatus
 from owsuper.db.waits import Progress
-from owsuper.errors import ResultTimeout, RunCanceled, RunFailed, RunNotFound
+from owsuper.errors import ResultTimeout, RunCanceled, RunFailed, RunNotFound, StepLimitExceeded
 
 
 def limit(timeout: Duration | None) -> float | None:
@@ -47,6 +47,8 @@ def timed_out(run_id: str) -> ResultTimeout:
 def _failed(end: Progress) -> RunFailed:
     error = models.error_from_text(end.error)
     reason = f"{error.name}: {error.message}" if error.name else error.message
+    if error.name == StepLimitExceeded.STORED_NAME:
+        reason = f"{reason}. {StepLimitExceeded.ADVICE}"
     failed = RunFailed(
         f"Workflow {end.workflow_name} failed: {reason}", run_id=end.run_id, error=error
     )

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from owsuper.core.model import RecordedAttempt, StepWrite
+from owsuper.errors import StepLimitExceeded
 from owsuper.stored_error import StoredError
 
 
@@ -79,7 +80,7 @@ class OverLimit:
     def stored_error(self) -> dict[str, Any]:
         """Return the error to store with the run, with the text of OpenWorkflow for TypeScript."""
         return {
-            "name": "StepLimitExceededError",
+            "name": StepLimitExceeded.STORED_NAME,
             "message": f"Exceeded the step limit of {self.limit} attempts "
             f"(current count: {self.count})",
             "code": "STEP_LIMIT_EXCEEDED",

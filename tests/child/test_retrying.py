@@ -197,7 +197,9 @@ def test_a_task_group_whose_step_is_not_to_be_retried_fails_the_run_at_once(
 
 @sync_and_async
 class TestTheStepLimit:
-    def test_it_is_the_workflows_own(self, engine: Engine, as_workflow: AsWorkflow) -> None:
+    def test_it_is_the_workflows_own(
+        self, engine: Engine, as_workflow: AsWorkflow, caplog: pytest.LogCaptureFixture
+    ) -> None:
         def body(step: Any) -> Any:
             for _ in range(4):
                 yield step.run("a", lambda: 1)
@@ -215,6 +217,8 @@ class TestTheStepLimit:
             "stepCount": 3,
         }
         assert len(engine.steps(run_id)) == 3
+        [failure] = [each for each in caplog.records if each.message == "run failed"]
+        assert "step_limit=" in vars(failure)["not_retried"]
 
     def test_a_run_of_more_attempts_than_are_read_at_once_is_replayed_in_full(
         self, engine: Engine, as_workflow: AsWorkflow, calls: list[str]

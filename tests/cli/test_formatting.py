@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from owsuper.cli import formatting
+from owsuper.cli import formatting, tables
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,16 @@ def test_text_becomes_one_line_without_control_characters() -> None:
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
-    assert formatting.table([("a", 1, "x"), ("bcd", 20, "")], right=(1,)) == [
+    assert tables.table([("a", 1, "x"), ("bcd", 20, "")], right=(1,)) == [
         "a     1  x",
         "bcd  20",
     ]
-    assert formatting.table([]) == []
+    assert tables.table([]) == []
 
 
 def test_columns_are_aligned_as_a_terminal_shows_them() -> None:
     rows = [("注文", 1), ("☕ é", 20), ("e\u0301abc", 3)]
-    assert formatting.table(rows, right=(1,)) == ["注文   1", "☕ é  20", "e\u0301abc   3"]
+    assert tables.table(rows, right=(1,)) == ["注文   1", "☕ é  20", "e\u0301abc   3"]
     assert [formatting.columns_of(text) for text in ("abc", "注文", "🎉", "e\u0301")] == [
         3,
         4,

@@ -52,15 +52,15 @@ def failed(tables: Tables, **columns: Any) -> str:
 
 def test_runs_are_listed_in_aligned_columns_newest_first(runs: Command, tables: Tables) -> None:
     tables.run(id="a", workflow_name="greet", status="completed", created_at=NOON,
-               finished_at=at(90), available_at=None)  # fmt: skip
+               started_at=at(60), finished_at=at(90), available_at=None)  # fmt: skip
     failed(tables, id="bbb", workflow_name="a-long-name", version="2", created_at=at(60),
            finished_at=at(60.25), error={"name": "E", "message": "no\n  luck"})  # fmt: skip
     result = runs("list")
     assert (result.code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "ID   WORKFLOW     VERSION  STATUS     CREATED                 TOOK",
-        "bbb  a-long-name  2        failed     2026-01-02 12:01:00Z   250ms  E: no luck",
-        "a    greet        -        completed  2026-01-02 12:00:00Z  1m 30s",
+        "bbb  a-long-name  2        failed     2026-01-02 12:01:00Z          E: no luck",
+        "a    greet        -        completed  2026-01-02 12:00:00Z  30.00s",
     ]
 
 
@@ -75,6 +75,58 @@ def test_filters_leave_out_the_others(runs: Command, tables: Tables) -> None:
     tables.run(id="c", workflow_name="w")
     listed = runs("list", "--status", "failed", "--workflow", "w").stdout.splitlines()
     assert [line.split()[0] for line in listed] == ["ID", "a"]
+
+
+def test_runs_are_listed_by_time_key_and_parent(runs: Command, tables: Tables) -> None:
+    def listed(*argv: str) -> list[str]:
+        return [line.split()[0] for line in runs("list", *argv).stdout.splitlines()[1:]]
+
+    parent = tables.run(id="parent", created_at=from_now(-7200), idempotency_key="k")
+    tables.child(parent, id="child", created_at=from_now(-600))
+    tables.run(id="old", created_at=NOON)
+    assert listed("--since", "1h") == ["child"]
+    assert listed("--until", "1h", "--since", "2026-01-02T13:00:00+01:00") == ["parent", "old"]
+    assert listed("--until", "2026-01-02T12:00:00Z") == []
+    assert listed("--key", "k") == ["parent"]
+    assert listed("--parent", "parent") == ["child"]
+    assert listed("--parent", "parent", "--key", "k") == []
+    for wrong in ("2026-01-02T12:00:00", "noon", "-1h"):
+        result = runs("list", "--since", wrong)
+        assert result.is_one_error(2), result
+        assert "--since: " in result.stderr
+
+
+def test_a_child_run_shows_its_parent_and_the_step_there(runs: Command, tables: Tables) -> None:
+    parent = tables.run()
+    child = tables.child_of_step(tables.step(parent, kind="workflow", step_name="mail:1"))
+    assert re.search(f"^parent +{parent}, step 'mail:1'$", runs("show", child).stdout, re.M)
+    document = json.loads(runs("show", child, "--json").stdout)
+    assert document["run"]["parent"] == {"run_id": parent, "step_name": "mail:1"}
+    assert "parent" not in runs("show", parent).stdout
+
+
+def test_a_retried_run_shows_what_failed_before(runs: Command, tables: Tables) -> None:
+    run = failed(tables, created_at=from_now(-90), error={"name": "E", "message": "no luck"})
+    times = {"created_at": from_now(-80), "started_at": from_now(-80), "finished_at": from_now(-80)}
+    tables.step(run, step_name="charge", status="failed", error={"message": "busy"}, **times)
+    runs("retry", run)
+    later = {name: from_now(60) for name in times}
+    tables.step(run, step_name="charge", status="completed", **later)
+    shown = runs("show", run).stdout
+    ahead, retry, behind = shown[shown.index("steps,") :].splitlines()[1:]
+    assert re.search(r" failed +charge \(attempt 1\) +busy$", ahead)
+    assert re.search(r" retry +of the run +E: no luck$", retry)
+    assert re.search(r" completed +charge \(attempt 2\)$", behind)
+    document = json.loads(runs("show", run, "--json").stdout)
+    assert document["retries"][0]["error"] == {"name": "E", "message": "no luck"}
+    assert [bool(step["retried_at"]) for step in document["steps"]] == [True, False]
+
+
+def test_the_failure_of_a_step_limit_shows_what_to_do(runs: Command, tables: Tables) -> None:
+    message = "Exceeded the step limit of 1000 attempts (current count: 1000)"
+    run = failed(tables, error={"name": "StepLimitExceededError", "message": message})
+    assert "Set a higher step_limit= for the workflow" in runs("show", run).stdout
+    assert "Set a higher step_limit= for the workflow" in runs("wait", run).stderr
 
 
 def test_the_cursors_of_other_pages_are_messages(runs: Command, tables: Tables) -> None:
@@ -154,7 +206,7 @@ def test_a_run_is_shown_with_its_steps_as_a_timeline(runs: Command, tables: Tabl
     assert lines[:3] == ["run       r", "workflow  order, version 2", "status    failed"]
     assert lines[3].startswith("created   2026-01-02 12:00:00Z, ")
     assert lines[4:9] == [
-        "finished  2026-01-02 12:01:05Z, after 1m 5s",
+        "finished  2026-01-02 12:01:05Z, took 1m 5s",
         "claims    4",
         "key       k",
         'input     {"n":7}',
@@ -276,7 +328,7 @@ def test_similar_attempts_are_folded(runs: Command, tables: Tables) -> None:
     steps = shown[shown.index("steps,") :].splitlines()[1:]
     assert steps[:4] == [
         "     +0ms  0ms  function  failed  charge (attempt 1)   busy",
-        "  … 18 more …",
+        "  ... 18 more ...",
         "  +19.00s  0ms  function  failed  charge (attempt 20)  busy",
         "  +20.00s  0ms  function  failed  charge (attempt 21)  closed",
     ]
@@ -349,6 +401,40 @@ def test_each_canceled_run_is_a_message(runs: Command, tables: Tables) -> None:
     assert (result.code, result.stdout) == (0, "")
     assert result.stderr == f"owsuper: canceled: {first}\nowsuper: canceled: {second}\n"
     assert {row["status"] for row in tables.rows("workflow_runs")} == {"canceled"}
+
+
+def test_children_are_canceled_on_request(runs: Command, tables: Tables) -> None:
+    parent = tables.run()
+    child = tables.child(parent)
+    grandchild = tables.child(child)
+    assert runs("cancel", parent).code == 0
+    assert tables.fetch(child)["status"] == "running"
+    result = runs("cancel", parent, "--children")
+    assert (result.code, result.stderr) == (0, f"owsuper: canceled: {parent}\n")
+    statuses = {tables.fetch(run)["status"] for run in (parent, child, grandchild)}
+    assert statuses == {"canceled"}
+
+
+def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(
+    runs: Command, tables: Tables
+) -> None:
+    first = tables.run(id="01a224b5-aaaa", status="completed", output=1, workflow_name="first")
+    second = failed(tables, id="01a224b5-bbbb")
+    third = tables.run(id="01a224b6", idempotency_key="k")
+    tables.child(third, id="7")
+    assert re.search("^workflow +first$", runs("show", "01a224b5-a").stdout, re.M)
+    assert runs("wait", "01a224b5-a").stdout == "1\n"
+    assert runs("retry", "01a224b5-b").stderr == f"owsuper: retried: {second}\n"
+    assert runs("list", "--parent", "01a224b6").stdout.splitlines()[1].startswith("7 ")
+    result = runs("cancel", "01a224b5", "01a224b6", "9", "--json")
+    assert result.code == 1
+    document = json.loads(result.stdout)
+    assert document["canceled"] == [third]
+    assert document["refused"]["01a224b5"] == (
+        f"Several runs have an id that begins with '01a224b5': {first}, {second}. Type more of the"
+        " id."
+    )
+    assert "run 9 does not exist" in document["refused"]["9"]
 
 
 def test_failed_runs_are_retried(runs: Command, tables: Tables) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import signal
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -200,9 +199,9 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "the past": (
         ["a", "--at", "-5m"],
-        # Before 3.15, argparse takes "-5m" for another option.
-        "--at: must be a time" if sys.version_info >= (3, 15) else "--at: expected one argument",
+        "--at: must be a time such as 2026-03-01T12:00:00Z, or a duration from now such as 5m, not",
     ),
+    "a deadline in the past": (["a", "--deadline", "-5m"], "--deadline: must be a time such as"),
     "no time zone": (["a", "--at", "2999-01-01T12:00"], "write 2999-01-01T12:00:00Z for UTC"),
     "no duration": (["a", "--wait", "--timeout", "soon"], "--timeout: must be a duration from 0s"),
     "time-out of nothing": (["a", "--timeout", "3s"], "--timeout: add --wait; without it"),

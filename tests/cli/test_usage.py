@@ -128,6 +128,22 @@ def test_every_command_explains_itself(command: str, owsuper: Run) -> None:
     assert result.stdout.startswith(f"usage: owsuper {command} ")
 
 
+@pytest.mark.parametrize("command", ["", "runs", "runs list", "start"])
+def test_help_is_a_command_too(command: str, owsuper: Run) -> None:
+    assert owsuper("help", *command.split()) == owsuper(*command.split(), "--help")
+
+
+def test_help_for_the_group_of_runs_may_stand_in_it(owsuper: Run) -> None:
+    assert owsuper("runs", "help") == owsuper("runs", "--help")
+    assert owsuper("runs", "help", "list") == owsuper("runs", "list", "--help")
+
+
+def test_help_for_an_unknown_command_is_a_mistake(owsuper: Run) -> None:
+    result = owsuper("help", "nonsense")
+    assert result.is_one_error(2), result
+    assert "no such command: nonsense" in result.stderr
+
+
 def test_the_version_is_data_on_standard_output(owsuper: Run) -> None:
     result = owsuper("--version")
     assert (result.code, result.stderr) == (0, "")

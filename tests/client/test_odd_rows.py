@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from owsuper import OpenWorkflow, RunFailed, RunStatus, Unreadable
-from owsuper.cli import formatting, show
+from owsuper.cli import formatting, listing, show
+from owsuper.cli.formatting import Layout
 from owsuper.cli.output import document_of, to_json
 from owsuper.core.durations import MAX_TIME, MIN_TIME
 from owsuper.errors import InvalidData
@@ -35,10 +36,10 @@ def test_runs_and_steps_with_times_out_of_range_are_listed_and_shown(
     assert (listed.id, listed.created_at, listed.finished_at) == (attempt, MIN_TIME, MAX_TIME)
     run = call(ow.get_run(late), "details")
     assert (run.created_at, run.available_at, run.deadline_at) == (MAX_TIME, MAX_TIME, None)
-    assert show.listing([run], formatting.now())
+    assert listing.listing([run], formatting.now(), Layout(80))
     for at in (MIN_TIME, formatting.now(), MAX_TIME):
-        assert show.details(call(ow.get_run(early), "details"), [listed], at)
-        assert show.details(run, [], at)
+        assert show.details(call(ow.get_run(early), "details"), [listed], [], at)
+        assert show.details(run, [], [], at, Layout(80))
 
 
 @sync_and_async
@@ -87,7 +88,7 @@ def test_unreadable_json_hides_no_other_runs(
     [attempt] = call(ow, "list_step_attempts", odd).items
     assert isinstance(attempt.context, Unreadable)
     assert attempt.output.unreadable.startswith("output: cannot be")
-    text = "\n".join(show.details(run, [attempt], formatting.now()))
+    text = "\n".join(show.details(run, [attempt], [], formatting.now()))
     assert '{"unreadable":"input: cannot be read: ' in text
     assert why in to_json(document_of(run))
 

@@ -188,7 +188,7 @@ class Execution(ABC):
 
     def limit_error(self, over: OverLimit) -> StepLimitExceeded:
         """Fail the run at its step limit. Returns the error to raise; catching it is no help."""
-        self.decide(Fail(over.stored_error()))
+        self.decide(Fail(over.stored_error(), StepLimitExceeded.ADVICE))
         return StepLimitExceeded(over.limit, over.count)
 
     def diverge(self, diverged: Diverged) -> NonDeterminismError:
