@@ -175,7 +175,7 @@ def load(
     """
     flags, env = flags or {}, os.environ if env is None else env
     _check_switches(env)
-    project = dict(_project((cwd or Path.cwd()) / "pyproject.toml"))
+    project = dict(_project((cwd or Path()) / "pyproject.toml"))
     values: dict[str, Any] = {}
     given: set[str] = set()
     for name, setting_type in SETTING_TYPES.items():

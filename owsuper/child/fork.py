@@ -10,12 +10,9 @@ import os
 import random
 import signal
 import socket
-import stat
 import sys
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, NoReturn, Protocol
 
 from setproctitle import setproctitle
@@ -27,59 +24,6 @@ from owsuper.child.spec import ChildSpec
 from owsuper.ipc.messages import Fork, LoadFailed, encode
 
 _CANNOT_LOAD: Final = 3  # exit code, as in supervisor/exit_status.py
-
-
-# --- before the fork -----------------------------------------------------------------------
-
-
-def open_sockets() -> frozenset[int]:
-    """Return the descriptors of this process that are sockets."""
-    found = set()
-    for entry in list(Path("/dev/fd").iterdir()):
-        try:
-            if stat.S_ISSOCK(os.fstat(int(entry.name)).st_mode):
-                found.add(int(entry.name))
-        except OSError:  # the descriptor of the listing itself
-            continue
-    return frozenset(found)
-
-
-def unforkable(before: frozenset[int]) -> list[str]:
-    """Describe every other thread, and every socket that is not in ``before``."""
-    return [*_threads(), *(_socket(fd) for fd in sorted(open_sockets() - before))]
-
-
-def warning(found: Sequence[str]) -> str:
-    """Return the warning for the operator about what ``unforkable`` found."""
-    return (
-        f"Importing the application left behind what cannot be forked: {', '.join(found)}."
-        " Every child process imports the application for itself, which takes more memory and"
-        " time. Open connections and start threads when they are first used, or set --no-preload."
-    )
-
-
-def _threads() -> list[str]:
-    others = [each for each in threading.enumerate() if each is not threading.current_thread()]
-    named = [f"thread {each.name}" for each in others]
-    if sys.platform == "linux":
-        unknown = len(list(Path("/proc/self/task").iterdir())) - 1 - len(others)
-        if unknown > 0:
-            named.append(f"{unknown} native thread{'s' if unknown > 1 else ''}")
-    return named
-
-
-def _socket(fd: int) -> str:
-    with socket.socket(fileno=os.dup(fd)) as sock:
-        try:
-            peer = sock.getpeername()
-        except OSError:
-            return f"an unconnected socket ({sock.family.name})"
-    if isinstance(peer, tuple):
-        return f"a connection to {peer[0]}:{peer[1]}"
-    return f"a connection to {peer!s}" if peer else "a pair of sockets"
-
-
-# --- after the fork ------------------------------------------------------------------------
 
 
 class Closable(Protocol):

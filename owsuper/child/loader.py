@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
 
 _EXAMPLE: Final = "--module app.workflows"
+_NO_DIRECTORY: Final = (
+    "The working directory was deleted. Start the worker in a directory that exists: that of the"
+    " application."
+)
 
 
 class LoadError(Exception):
@@ -57,7 +61,11 @@ def load(modules: Sequence[str]) -> Application:
         raise LoadError(
             "modules", f"No module was named. Name the module with the workflows: {_EXAMPLE}"
         )
-    if (here := str(Path.cwd())) not in sys.path:
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError as exc:
+        raise LoadError("modules", _NO_DIRECTORY) from exc
+    if here not in sys.path:
         sys.path.insert(0, here)
     found: list[OpenWorkflow] = []
     for spec in modules:

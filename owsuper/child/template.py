@@ -24,13 +24,15 @@ import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from setproctitle import setproctitle
 
 from owsuper import logs, shortage
-from owsuper.child import fork, loader
+from owsuper.child import fork, loader, unforkable
 from owsuper.child.fork import Closable, ForkedChild, run_child
+from owsuper.child.import_watch import ImportWatch
 from owsuper.child.loader import Application, LoadError
 from owsuper.ipc.messages import (
     PROBE,
@@ -147,20 +149,24 @@ class Template:
     def _preload(self, settings: Settings) -> None:
         _set_title(settings)
         _preimport_child_modules()
-        before = fork.open_sockets()
+        before = unforkable.open_sockets()
         try:
-            loaded = loader.load(settings.modules)
+            with ImportWatch(" ".join(settings.modules)) as watch:
+                loaded = loader.load(settings.modules)
         except LoadError as exc:
             self._send(LoadFailed(exc.kind, exc.message, exc.traceback))
             return
         warnings = [_SIGNALS_CHANGED] if self._catch_signals() else []
-        if found := fork.unforkable(before):
-            self._send(_describe(loaded, warnings=(*warnings, fork.warning(found))))
+        if unforkable.is_blind():
+            warnings.append(unforkable.BLIND)
+        if found := unforkable.find(before, watch.started_by):
+            warnings.append(unforkable.warning(found))
+            self._send(_describe(loaded, warnings=warnings))
             self._restart_without_application()
         self._application = loaded
         gc.collect()
         gc.freeze()  # a collection in a child must not copy the shared pages
-        self._send(_describe(loaded, warnings=tuple(warnings)))
+        self._send(_describe(loaded, warnings=warnings))
 
     def _restart_without_application(self) -> None:
         """Replace this process by exec. Threads and sockets end; the control socket stays open.
@@ -245,13 +251,13 @@ def _wake(*_: object) -> None:
     """Handle SIGCHLD: a handler is needed for Python to write to the wake-up descriptor."""
 
 
-def _describe(loaded: Application, *, warnings: tuple[str, ...] = ()) -> ApplicationLoaded:
+def _describe(loaded: Application, *, warnings: Sequence[str] = ()) -> ApplicationLoaded:
     return ApplicationLoaded(
         workflows=tuple(loaded.registry.names()),
         database_url=loaded.database_url,
         namespace=loaded.namespace,
         schema=loaded.schema,
-        warnings=warnings,
+        warnings=tuple(warnings),
     )
 
 

@@ -34,7 +34,7 @@ def choose(settings: Settings, application: str | None, stack: ExitStack) -> str
         )
     if url := flag or application or settings.database_url:
         return url
-    return stack.enter_context(embedded.acquire(Path.cwd() / ".owsuper")).url
+    return stack.enter_context(embedded.acquire(Path(".owsuper"))).url
 
 
 @contextmanager

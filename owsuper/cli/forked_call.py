@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import BinaryIO, Final, NoReturn
 
-from owsuper import errors
+from owsuper import errors, shortage
 from owsuper.errors import OwsuperError
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
@@ -30,10 +30,15 @@ def call(function: Callable[[], object], *, give_up: Callable[[], bool] = lambda
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    reader, writer = os.pipe()
     # A Ctrl-C must not run this process's handlers in the fork.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    pid = os.fork()
+    try:
+        reader, writer = os.pipe()
+        pid = os.fork()
+    except OSError as error:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        reason = shortage.describe(error)
+        raise OwsuperError(f"a helper process cannot be started: {reason}") from error
     if pid == 0:
         _run_in_fork(function, writer, blocked)
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -55,7 +56,8 @@ class ClientDatabase:
         """
         with fork_safety.fork_lock:
             if self._settings is None:
-                self._directory = Path.cwd()
+                with suppress(FileNotFoundError):  # it was deleted, with any pyproject.toml
+                    self._directory = Path.cwd()
                 self._settings = settings.load(asdict(self._explicit))
             return self._settings
 

@@ -122,7 +122,13 @@ def acquire(
 
     Raises EmbeddedUnavailable when the server cannot run here; the message says what to do.
     """
-    server = ServerDirectory(directory.resolve())
+    try:
+        server = ServerDirectory(directory.resolve())
+    except FileNotFoundError as failure:
+        raise EmbeddedUnavailable(
+            "The working directory was deleted, so the embedded PostgreSQL has no place. Change to"
+            " a directory that exists, or set OWSUPER_DATABASE_URL (or --database-url)."
+        ) from failure
     binaries = binaries or _packaged_binaries()
     with _mutex:
         try:

@@ -12,6 +12,7 @@ waits in one place only (``Loop.turn``).
         prefetch                   claimed runs that wait for a slot
         fleet, child               the child processes
         shutdown                   drain, stop, TERM, KILL
+    descriptors                    the limit of open files
     signals, status, systemd       signals in; title, log and notifications out
 """
 
@@ -30,6 +31,7 @@ from typing import Final, Protocol
 from owsuper.event_loop import Loop
 from owsuper.ipc.messages import ApplicationLoaded, Exited, Forked, ForkFailed, LoadFailed
 from owsuper.settings import Settings, variable_name
+from owsuper.supervisor import descriptors
 from owsuper.supervisor.dispatch import Dispatch
 from owsuper.supervisor.exit_status import Evidence, ExitCode
 from owsuper.supervisor.signals import SignalInbox
@@ -75,8 +77,12 @@ def run(
     Call this in the main thread. The two callables are called once, after the application is
     loaded. They may block, and their exceptions are raised here. The line "ready" is written to
     ``ready_fd`` when all children take runs. If ``ready_fd`` is a socket, the end of its
-    connection has the effect of a TERM. Raises DatabaseUnreachable if the first connection fails.
+    connection has the effect of a TERM.
+
+    Raises DatabaseUnreachable if the first connection fails, and ConfigurationError if the limit
+    of open file descriptors is too low.
     """
+    descriptors.reserve(settings.processes)
     supervisor = Supervisor(settings, ready_fd)
     try:
         return supervisor.run(resolve_database, migrate)

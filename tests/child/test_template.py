@@ -38,7 +38,7 @@ APPLICATION = """
 import gc, os, random, signal, socket, sys, threading
 from owsuper import OpenWorkflow
 import owsuper.child.main
-from owsuper.child.fork import open_sockets
+from owsuper.child.unforkable import open_sockets
 from owsuper.ipc.messages import Ready, encode
 
 ow = OpenWorkflow(namespace="mine")

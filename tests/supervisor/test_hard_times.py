@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
 import pytest
+from psycopg import Connection
 
+from owsuper.supervisor import descriptors
+from owsuper.supervisor.exit_status import ExitCode
+from tests.fixtures.processes import Spawn, owsuper_command
 from tests.fixtures.proxy import Proxy
 from tests.supervisor.worker import Begin, Worker
 
@@ -106,7 +112,7 @@ def test_a_template_that_is_killed_while_it_imports_does_not_end_the_worker(
 
 
 def test_a_template_that_is_killed_while_tables_are_migrated_does_not_end_the_worker(
-    begin: Begin, schema: str, conn: psycopg.Connection
+    begin: Begin, schema: str, conn: Connection
 ) -> None:
     conn.execute(f'DELETE FROM "{schema}".owsuper_migrations WHERE version = 6'.encode())
     with conn.transaction():
@@ -122,6 +128,89 @@ def test_a_template_that_is_killed_while_tables_are_migrated_does_not_end_the_wo
         ]
         os.kill(template, signal.SIGKILL)
     worker.log.wait_for(": ready: ")
+    assert worker.stop() == 0
+
+
+def test_without_proc_a_worker_warns_of_what_it_cannot_see_and_serves(
+    spawn: Spawn, begin: Begin, tmp_path: Path, schema: str, database_url: str, conn: Connection
+) -> None:
+    hide = "umount -l /proc && test ! -e /proc/self && exec "
+    if subprocess.run(["unshare", "--mount", "sh", "-c", f"{hide} true"], check=False).returncode:
+        pytest.skip("cannot hide /proc")
+    command = shlex.join([*owsuper_command(), "--module=flows", "--log-level=debug"])
+    environment = {"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema}
+    program = spawn("unshare", "--mount", "sh", "-c", hide + command, env=environment, cwd=tmp_path)
+    worker = Worker(program, conn, schema, tmp_path)
+    worker.log.wait_for("/proc is not mounted")
+    worker.await_outcome(worker.start("record", text="hello"))
+    worker.kill_child()
+    worker.log.wait_for("child died: signal SIGKILL")
+    assert worker.stop() == 0
+    assert "Traceback" not in worker.log.text
+
+
+def test_too_few_descriptors_for_its_processes_are_one_message(
+    spawn: Spawn, tmp_path: Path, begin: Begin
+) -> None:
+    command = shlex.join([*owsuper_command(), "--module=flows", "--processes=40"])
+    program = spawn("sh", "-c", f"ulimit -n 64; exec {command}", cwd=tmp_path)
+    assert program.wait() == ExitCode.USAGE
+    (message,) = program.stderr.text.splitlines()
+    assert "--processes 40 needs 154 open file descriptors" in message
+    assert "ulimit -n" in message
+
+
+def test_a_low_limit_of_descriptors_is_raised_as_far_as_is_allowed() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        descriptors.reserve(40)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (154, hard)
+        descriptors.reserve(2)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (154, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("url", ["postgresql:///nowhere", None], ids=["a URL", "no URL"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--module=flows"], ExitCode.IMPORT_ERROR),
+        (["migrate"], ExitCode.DATABASE_UNREACHABLE),
+        (["runs", "list"], ExitCode.DATABASE_UNREACHABLE),
+    ],
+    ids=["worker", "migrate", "runs list"],
+)
+def test_a_working_directory_that_was_deleted_is_one_message(
+    spawn: Spawn, tmp_path: Path, url: str | None, arguments: list[str], code: int
+) -> None:
+    command = shlex.join([*owsuper_command(), *arguments])
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = spawn(
+        "sh",
+        "-c",
+        f"rmdir {shlex.quote(str(gone))}; exec {command}",
+        cwd=gone,
+        env={"OWSUPER_DATABASE_URL": url},
+    )
+    assert program.wait() == code
+    lines = [line for line in program.stderr.text.splitlines() if line.startswith("owsuper: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in program.stderr.text
+    if url is None or code == ExitCode.IMPORT_ERROR:
+        assert "The working directory was deleted" in lines[0]
+
+
+def test_a_working_directory_that_is_deleted_later_does_not_end_the_worker(
+    begin: Begin, tmp_path: Path
+) -> None:
+    worker = begin("--processes=1")
+    shutil.rmtree(tmp_path)
+    os.kill(worker.template(), signal.SIGKILL)
+    worker.log.wait_for(r"cannot be loaded any longer; trying again: The working directory was")
+    worker.await_outcome(worker.start("environment"))
     assert worker.stop() == 0
 
 
