@@ -59,13 +59,13 @@ ROOMS = {
     "db": room("core.model core.codec core.durations core.names core.pages db errors ids"),
     # never user code, never a pool, never a thread
     "supervisor": room(
-        "core.model db.claims db.connect db.nonblocking db.listen db.statement errors event_loop"
-        " ipc settings shortage supervisor",
+        "core.model db.claims db.connect db.nonblocking db.listen db.presence db.statement errors"
+        " event_loop ipc settings shortage supervisor",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims
     "child": room(
-        "child client.app core db.group_commit db.pool db.related db.runs embedded"
+        "child client.app core db.group_commit db.pool db.presence db.related db.runs embedded"
         " errors event_loop ids ipc logs settings shortage step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),

@@ -34,6 +34,7 @@ from owsuper.child import fork, loader, unforkable
 from owsuper.child.fork import Closable, ForkedChild, run_child
 from owsuper.child.import_watch import ImportWatch
 from owsuper.child.loader import Application, LoadError
+from owsuper.child.survivor import Survivor
 from owsuper.ipc.messages import (
     PROBE,
     SHORTAGE,
@@ -46,6 +47,7 @@ from owsuper.ipc.messages import (
     Load,
     LoadFailed,
     Message,
+    Stopped,
     encode,
 )
 from owsuper.settings import Settings
@@ -68,6 +70,7 @@ class Template:
         # For each Fork message that is not handled yet; empty if they could not be received.
         self._descriptors: deque[tuple[int, ...]] = deque()
         self._children: dict[int, int] = {}  # child numbers by pid
+        self._survivor = Survivor()
         self._application: Application | None = None
         self._supervised = True
         self._selector = selectors.DefaultSelector()
@@ -91,6 +94,9 @@ class Template:
                 for message in self._receive():
                     if (forked := self._handle(message)) is not None:
                         return forked
+                if not self._supervised:
+                    self._survivor.on_supervisor_exited()
+        self._survivor.finish()
         return None
 
     def _catch_signals(self) -> bool:
@@ -135,6 +141,8 @@ class Template:
                     self._probe(settings)
             case Fork():
                 return self._fork(message)
+            case Stopped():
+                self._survivor.on_supervisor_stopped()
             case _:
                 _log.error("unexpected message %s", type(message).__name__)
         return None
@@ -222,9 +230,10 @@ class Template:
             pipe_fd, flight_fd = descriptors
             sock = socket.socket(fileno=pipe_fd)
             return ForkedChild(message, sock, flight_fd, self._application)
-        for descriptor in descriptors:
+        for descriptor in descriptors[:1] if pid else descriptors:
             os.close(descriptor)  # with no copy open here, the supervisor reads EOF at its death
         if pid is not None:
+            self._survivor.on_forked(pid, message, descriptors[1])
             self._children[pid] = message.child
             self._send(Forked(message.child, pid))
         return None
@@ -233,7 +242,7 @@ class Template:
         """Make this process, just forked, independent of the template."""
         fork.reset_process(
             (self._selector, self._wake_reader, self._wake_writer, *unshared),
-            itertools.chain.from_iterable(self._descriptors),
+            itertools.chain(self._survivor.descriptors, *self._descriptors),
         )
 
     def _reap(self) -> None:
@@ -245,6 +254,7 @@ class Template:
             if reaped:
                 child = self._children.pop(pid)
                 self._send(Exited(child, pid, status, _kilobytes(usage.ru_maxrss)))
+                self._survivor.on_reaped(pid)
 
 
 def _wake(*_: object) -> None:

@@ -1,9 +1,14 @@
-"""The flight recorder: shows the steps that a child process was executing when it died.
+"""The flight recorder: what a child process held and executed, for those who outlive others.
 
-A small piece of shared memory with one record for each slot. The child writes its records as
-plain memory, so recording a step costs no system call. The supervisor creates the memory and
-reads the records once the child is dead. A record is a length and the names of the steps, written
-in one copy.
+A small piece of shared memory with two records for each slot. They are plain memory, so writing
+one costs no system call.
+
+- The child writes the names of the steps in flight. The supervisor reads them once the child is
+  dead.
+- The supervisor writes the claim that it assigns to the slot. The template reads the claims once
+  the supervisor is dead, to know which claims no child can hold.
+
+A record is a length and a text.
 """
 
 from __future__ import annotations
@@ -15,11 +20,11 @@ import threading
 from typing import Final
 
 _RECORD: Final = 256  # two bytes of length, then UTF-8
-_NAMES_MAX: Final = _RECORD - 2
+_TEXT_MAX: Final = _RECORD - 2
 
 
 def create(slots: int) -> int:
-    """Return a descriptor of shared memory for ``slots`` records; the caller closes it.
+    """Return a descriptor of shared memory for ``slots`` slots; the caller closes it.
 
     Raises OSError if this process can have no more descriptors.
     """
@@ -29,11 +34,19 @@ def create(slots: int) -> int:
         fd, path = tempfile.mkstemp(prefix="owsuper-flight")
         os.unlink(path)  # noqa: PTH108 -- mkstemp gives a str
     try:
-        os.ftruncate(fd, slots * _RECORD)
+        os.ftruncate(fd, 2 * slots * _RECORD)
     except OSError:
         os.close(fd)
         raise
     return fd
+
+
+def read_claims(fd: int) -> list[str]:
+    """Return the worker ids of the last claims that were assigned to the slots."""
+    data = os.pread(fd, os.fstat(fd).st_size, 0)
+    claims = data[len(data) // 2 :]
+    texts = [_text(claims[start : start + _RECORD]) for start in range(0, len(claims), _RECORD)]
+    return [text for text in texts if text]
 
 
 class FlightRecorder:
@@ -43,7 +56,8 @@ class FlightRecorder:
     """
 
     def __init__(self, fd: int, slots: int) -> None:
-        self._memory = mmap.mmap(fd, slots * _RECORD)
+        self._slots = slots
+        self._memory = mmap.mmap(fd, 2 * slots * _RECORD)
         self._steps: list[list[str]] = [[] for _ in range(slots)]
         self._lock = threading.Lock()
 
@@ -65,15 +79,31 @@ class FlightRecorder:
 
     def read(self, slot: int) -> str | None:
         """Return the names of the steps that run in ``slot``, joined by ``", "``; None if none."""
-        record = self._memory[slot * _RECORD : (slot + 1) * _RECORD]
-        length = int.from_bytes(record[:2], "little")
-        return record[2 : 2 + length].decode("utf-8", "replace") or None
+        return _text(self._memory[slot * _RECORD : (slot + 1) * _RECORD]) or None
+
+    def assign(self, slot: int, worker_id: str) -> None:
+        """Record the claim that is assigned to ``slot``. Call this before the child gets it.
+
+        Raises ValueError if the worker id has more than 254 bytes.
+        """
+        text = worker_id.encode()
+        if len(text) > _TEXT_MAX:
+            raise ValueError(f"A worker id has at most {_TEXT_MAX} bytes, not {len(text)}.")
+        start = (self._slots + slot) * _RECORD
+        # The length comes last. A supervisor that dies before that has not sent the claim, either.
+        self._memory[start : start + 2] = b"\0\0"
+        self._memory[start + 2 : start + 2 + len(text)] = text
+        self._memory[start : start + 2] = len(text).to_bytes(2, "little")
 
     def close(self) -> None:
         """Unmap the memory."""
         self._memory.close()
 
     def _write(self, slot: int) -> None:
-        names = ", ".join(self._steps[slot]).encode("utf-8", "replace")[:_NAMES_MAX]
+        names = ", ".join(self._steps[slot]).encode("utf-8", "replace")[:_TEXT_MAX]
         record = len(names).to_bytes(2, "little") + names
         self._memory[slot * _RECORD : slot * _RECORD + len(record)] = record
+
+
+def _text(record: bytes) -> str:
+    return record[2 : 2 + int.from_bytes(record[:2], "little")].decode("utf-8", "replace")

@@ -45,12 +45,19 @@ class Load:
 class Fork:
     """Fork child ``child``. The descriptors of its pipe and its flight recorder come along.
 
-    ``environment`` is added to the template's environment.
+    ``environment`` is added to the template's environment. ``supervisor_id`` begins the worker ids
+    of the supervisor's claims.
     """
 
     child: int
     settings: Settings
     environment: dict[str, str] = field(default_factory=dict)
+    supervisor_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The supervisor is about to exit, and has left no run behind."""
 
 
 # --- template → supervisor -------------------------------------------------------------------
@@ -178,6 +185,7 @@ class StopSignaled:
 Message = (
     Load
     | Fork
+    | Stopped
     | ApplicationLoaded
     | LoadFailed
     | Forked
@@ -196,6 +204,7 @@ Message = (
 _KINDS: Final[tuple[type[Message], ...]] = (
     Load,
     Fork,
+    Stopped,
     ApplicationLoaded,
     LoadFailed,
     Forked,

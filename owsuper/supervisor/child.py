@@ -122,6 +122,7 @@ class Child:
         slot = self._free.pop()
         held.placed_at = time.monotonic()
         self.held[slot] = held
+        self._flight.assign(slot, held.run.worker_id)
         self.pipe.send(Assign(slot, held.run))
 
     def renew(self) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
-from uuid import uuid4
 
 from owsuper.db import claims
 from owsuper.db.claims import Claimed, ClaimQueries
@@ -43,7 +40,7 @@ class Claims:
     """Claims, renews and releases runs over a shared connection.
 
     A claim or a renewal is lost with the connection. A release is sent again after a
-    reconnect; releasing a run twice does no harm.
+    reconnect; releasing a run twice does no harm. ``supervisor_id`` begins the worker ids.
     """
 
     def __init__(
@@ -52,13 +49,14 @@ class Claims:
         queries: ClaimQueries,
         settings: Settings,
         observer: ClaimsObserver,
+        *,
+        supervisor_id: str,
     ) -> None:
         self._connection = connection
         self._queries = queries
         self._settings = settings
         self._observer = observer
-        # Host name and pid show where a run is. They repeat in containers; the rest is unique.
-        self._worker_prefix = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}:"
+        self._worker_prefix = f"{supervisor_id}:"
         self._limit = 0  # the most runs of the claim in flight; 0 without a claim
         self._claim_sent = 0.0
         self._workflows: Sequence[tuple[str, str | None]] = ()  # those of the watermark
@@ -73,6 +71,11 @@ class Claims:
             self._claim_failed()
 
     # --- claim ---------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is up."""
+        return self._connection.up
 
     @property
     def claiming(self) -> bool:

@@ -18,6 +18,9 @@ from owsuper.event_loop import Backoff, Loop
 _WATCH_PERIOD: Final = 1.0
 _ANSWER_TIMEOUT: Final = 15.0  # for a statement or an attempt to connect
 _RETRY_DELAY: Final = 0.5
+_REFUSAL_PERIOD: Final = 60.0  # between two log lines about refusals of one kind
+LONGEST_PAUSE: Final = 5.0
+"""The longest pause between two attempts to connect."""
 # Classes of SQLSTATE: connection trouble, rollbacks by the server (a deadlock), no resources, a
 # server shutting down. The same statement may succeed a moment later.
 _TRANSIENT: Final = ("08", "40", "53", "55", "57")
@@ -59,9 +62,10 @@ class KeptConnection:
         self._reliable: dict[int, tuple[Statement, Sequence[Param], OnResult]] = {}
         self._in_flight: set[int] = set()  # keys of ``_reliable``
         self._last_number = 0
-        self._backoff = Backoff(0.1, limit=5.0)
-        self._last_refusal: str | None = None
-        self._read_only = False  # the server that answered last takes no writes
+        self._backoff = Backoff(0.1, limit=LONGEST_PAUSE)
+        self._refusals_logged: dict[tuple[str, str], float] = {}  # time.monotonic() by kind
+        # The statement that a server refused because it takes no writes; None if it takes them.
+        self._refused_write: Statement | None = None
         self._reconnect = loop.timers.add(f"reconnect {name}", self._nonblocking.start)
         self._retry = loop.timers.add(f"retry on {name}", self._send_waiting)
         self._watch = loop.timers.add(f"watch {name}", self._drop_if_hung, period=_WATCH_PERIOD)
@@ -107,7 +111,9 @@ class KeptConnection:
 
     def send(self, statement: Statement, params: Sequence[Param], on_result: OnResult) -> None:
         """Send a statement that may be lost with the connection. Call this only while ``up``."""
-        self._nonblocking.send(statement, params, partial(self._handle_result, on_result))
+        self._nonblocking.send(
+            statement, params, partial(self._handle_result, statement, on_result)
+        )
 
     def send_reliably(
         self, statement: Statement, params: Sequence[Param], on_result: OnResult
@@ -128,13 +134,14 @@ class KeptConnection:
     def refused(self, action: str, result: Result) -> bool:
         """Return whether the server answered with an error, and log the error.
 
-        An error that repeats is logged once. ``action`` completes "the database refused to".
+        Errors of one kind are logged once a minute for each action. ``action`` completes "the
+        database refused to".
         """
         if result.sqlstate is None:
-            self._last_refusal = None
             return False
-        if self._last_refusal != result.message:
-            self._last_refusal = result.message
+        now, kind = time.monotonic(), (action, result.sqlstate)
+        if now - self._refusals_logged.get(kind, -_REFUSAL_PERIOD) >= _REFUSAL_PERIOD:
+            self._refusals_logged[kind] = now
             hint = "; run owsuper migrate" if result.sqlstate == _UNDEFINED_TABLE else ""
             _log.error("the database refused to %s: %s%s", action, result.message, hint)
         return True
@@ -146,16 +153,18 @@ class KeptConnection:
             self._in_flight.add(number)
             statement, params, _ = self._reliable[number]
             on_result = partial(self._handle_reliable_result, number)
-            self._nonblocking.send(statement, params, partial(self._handle_result, on_result))
+            self._nonblocking.send(
+                statement, params, partial(self._handle_result, statement, on_result)
+            )
 
-    def _handle_result(self, on_result: OnResult, result: Result) -> None:
+    def _handle_result(self, statement: Statement, on_result: OnResult, result: Result) -> None:
         if result.sqlstate == _READ_ONLY:
-            self._read_only = True
+            self._refused_write = statement
             self._nonblocking.close()
             self._handle_down(OperationalError(result.message))
             return
-        if self._read_only:
-            self._read_only = False
+        if statement is self._refused_write:  # others may read only, and succeed anyway
+            self._refused_write = None
             self._recovered()
         on_result(result)
 
@@ -170,7 +179,7 @@ class KeptConnection:
     # --- up and down ---------------------------------------------------------------------
 
     def _handle_up(self) -> None:
-        if not self._read_only:
+        if self._refused_write is None:
             self._recovered()
         self.up = True
         self._on_up()

@@ -11,7 +11,6 @@ from psycopg.errors import OperationalError
 
 from owsuper.db.claims import Claimed, ClaimQueries
 from owsuper.db.connect import conninfo, explain_failure
-from owsuper.db.listen import runs_channel
 from owsuper.event_loop import Loop
 from owsuper.ipc.messages import Finished
 from owsuper.settings import Settings
@@ -25,6 +24,7 @@ from owsuper.supervisor.fleet import Fleet
 from owsuper.supervisor.lease_renewal import LeaseRenewal
 from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.prefetched_runs import PrefetchedRuns
+from owsuper.supervisor.presence import Presence
 from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import TemplateProcess
@@ -35,7 +35,6 @@ _PREFETCH_TIMEOUT: Final = 0.5  # until a prefetched run is released for other w
 _DEADLINE_PERIOD: Final = 1.0
 _PARENT_PERIOD: Final = 15.0
 _FORGET_PERIOD: Final = 3600.0
-_RELEASE_LOST_DELAY: Final = 0.5  # after a reconnect, which sends reliable statements first
 _LAST_WRITES_TIMEOUT: Final = 2.0
 
 _log = logging.getLogger("owsuper.supervisor")
@@ -80,17 +79,21 @@ class Dispatch:
             on_down=self._on_database_down,
         )
         queries = ClaimQueries(settings.schema, settings.namespace)
-        self._claims = Claims(self._connection, queries, settings, self)
+        self._claims = Claims(
+            self._connection, queries, settings, self, supervisor_id=template.supervisor_id
+        )
+        self._presence = Presence(loop, self._connection, settings, template.supervisor_id)
         self._sweeps = Sweeps(self._connection, queries, on_released=self._claim_soon)
         self._crashes = Crashes(self._connection, queries, max_crashes=settings.max_crashes)
         self._prefetched = PrefetchedRuns()
-        self._leases = LeaseRenewal(self._claims, self.fleet, self._prefetched, settings.lease)
+        self._leases = LeaseRenewal(
+            loop, self._claims, self.fleet, self._prefetched, settings.lease
+        )
         self._listener: Listener | None = None
         if settings.listen:
             self._listener = Listener(
                 loop,
-                conninfo(settings.listen_url or self._url, application_name="owsuper listener"),
-                runs_channel(settings.schema, settings.namespace),
+                settings,
                 on_runs_due=self._claim_soon,
                 on_canceled=self._leases.check,
                 sender=self._connection,
@@ -100,14 +103,11 @@ class Dispatch:
 
     def _add_timers(self, loop: Loop) -> None:
         add = loop.timers.add
-        self._release_lost_timer = add("release lost claims", self._release_lost)
         self._claim_timer = add("claim", lambda: None)  # ``assign_and_claim`` runs on every turn
         self._last_writes_timer = add("abandon last writes", self._abandon_writes)
-        lease_period = min(1.0, self._settings.lease / 10)
-        add("renew leases", self._leases.renew_late, period=lease_period).start()
         add("release overdue", self._release_overdue, period=_PREFETCH_PERIOD).start()
         add("deadlines", self._sweeps.expire_deadlines, period=_DEADLINE_PERIOD).start()
-        add("release lapsed claims", self._release_lapsed, period=lease_period).start()
+        add("release lapsed claims", self._release_lapsed, period=self._leases.period).start()
         add("wake parents", self._sweeps.wake_missed_parents, period=_PARENT_PERIOD).start()
         add("forget ended runs", self._sweeps.forget_ended, period=_FORGET_PERIOD).start()
 
@@ -210,15 +210,6 @@ class Dispatch:
             self._claim_policy.on_prefetch_stalled()
             self._claims.release(overdue)
 
-    def _release_lost(self) -> None:
-        """Release the runs of a claim whose answer was lost with the connection."""
-        if self._template.loaded is None or not self._connection.up:
-            return  # the next reconnect starts the timer again
-        if self._claims.claiming:
-            self._release_lost_timer.after(_RELEASE_LOST_DELAY / 10)
-        else:
-            self._claims.release_lost(self._leases.held())
-
     def _release_lapsed(self) -> None:
         """Release runs whose leases have expired, if there is a free slot for them.
 
@@ -233,16 +224,19 @@ class Dispatch:
 
     def _on_database_up(self) -> None:
         self._ever_connected = True
+        self._presence.on_connection_up()
         # Before the first claim, because that may claim runs whose leases expired in the outage.
-        self._leases.renew_all()
+        self._leases.on_connection_up()
         self._claim_soon()
-        self._release_lost_timer.after(_RELEASE_LOST_DELAY)
         if self._listener is not None:
             self._listener.test()
 
     def _on_database_down(self, exc: OperationalError) -> None:
         self._claims.on_connection_lost()
         self._sweeps.on_connection_lost()
+        self._presence.on_connection_lost()
+        # Another supervisor may release them, so none may be handed out from here.
+        self._claims.release(self._prefetched.take_all())
         if not self._ever_connected:
             raise explain_failure(exc, self._url)
 

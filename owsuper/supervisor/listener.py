@@ -14,8 +14,10 @@ from typing import Final
 from uuid import uuid4
 
 from owsuper.db.claims import ClaimQueries
-from owsuper.db.listen import CANCELED
+from owsuper.db.connect import conninfo
+from owsuper.db.listen import CANCELED, runs_channel
 from owsuper.event_loop import Loop
+from owsuper.settings import Settings
 from owsuper.supervisor.connection import KeptConnection
 
 _SELF_TEST_PERIOD: Final = 300.0  # seconds
@@ -25,7 +27,7 @@ _log = logging.getLogger("owsuper.supervisor")
 
 
 class Listener:
-    """Listens on ``channel`` over a connection of its own.
+    """Listens for runs over a connection of its own. ``settings`` must have ``database_url``.
 
     ``on_runs_due`` is called when runs become due, and when a notification may have been missed.
     ``on_canceled`` is called with the id of a run that was canceled while some worker held it.
@@ -37,8 +39,7 @@ class Listener:
     def __init__(
         self,
         loop: Loop,
-        conninfo: str,
-        channel: str,
+        settings: Settings,
         *,
         on_runs_due: Callable[[], None],
         on_canceled: Callable[[str], None],
@@ -53,11 +54,13 @@ class Listener:
         self._self_test_failed = False
         self._closed = False
         self.attempted = False
+        url = settings.listen_url or settings.database_url
+        assert url is not None
         self._connection = KeptConnection(
             loop,
-            conninfo,
+            conninfo(url, application_name="owsuper listener"),
             name="listening",
-            listen=[channel, self._test_channel],
+            listen=[runs_channel(settings.schema, settings.namespace), self._test_channel],
             on_up=self._handle_up,
             on_down=self._handle_down,
             on_notify=self._handle_notification,

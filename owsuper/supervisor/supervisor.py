@@ -8,6 +8,7 @@ waits in one place only (``Loop.turn``).
         listener, claim_policy     when to claim, and how many runs
         claims, leases             claim, renew, release; over one ``connection``
         sweeps, crashes            expired leases and deadlines; evidence of crashes
+        presence                   supervisors that are missing, and what they held
         watermark                  how far back to scan for runs
         prefetch                   claimed runs that wait for a slot
         fleet, child               the child processes
@@ -34,6 +35,7 @@ from owsuper.settings import Settings, variable_name
 from owsuper.supervisor import descriptors
 from owsuper.supervisor.dispatch import Dispatch
 from owsuper.supervisor.exit_status import Evidence, ExitCode
+from owsuper.supervisor.presence import new_supervisor_id
 from owsuper.supervisor.signals import SignalInbox
 from owsuper.supervisor.spawn import become_subreaper
 from owsuper.supervisor.status import Status
@@ -115,6 +117,7 @@ class Supervisor:
             on_forked=self._on_forked,
             on_fork_failed=self._on_fork_failed,
             on_exited=self._on_exited,
+            supervisor_id=new_supervisor_id(),
         )
 
     def run(self, resolve_database: ResolveDatabase, migrate: Migrate) -> int:
@@ -165,6 +168,7 @@ class Supervisor:
                 self._status.ready(dispatch.workflow_count)
         if dispatch.fatal_error is not None:
             _print_error("", dispatch.fatal_error)
+        self._template.on_stopped()
         _log.info("stopped")
         return dispatch.exit_code
 

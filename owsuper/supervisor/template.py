@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from owsuper import shortage
@@ -23,6 +24,7 @@ from owsuper.ipc.messages import (
     Load,
     LoadFailed,
     Message,
+    Stopped,
 )
 from owsuper.ipc.pipe import Pipe
 from owsuper.settings import Settings
@@ -55,7 +57,9 @@ class TemplateProcess:
         on_forked: Callable[[Forked], None],
         on_fork_failed: Callable[[ForkFailed], None],
         on_exited: Callable[[Exited], None],
+        supervisor_id: str,
     ) -> None:
+        self.supervisor_id = supervisor_id
         self.loaded: ApplicationLoaded | None = None
         self.pid: int | None = None
         self._loop = loop
@@ -66,6 +70,7 @@ class TemplateProcess:
         self._on_fork_failed = on_fork_failed
         self._on_exited = on_exited
         self._pipe: Pipe | None = None
+        self._first_to_fork: int | None = None  # the pid of a template
         self._ready = False  # this template has loaded the application
         self._failed = False  # this template cannot load the application
         self._disconnected = False  # this template has closed its pipe, but lives on
@@ -101,6 +106,12 @@ class TemplateProcess:
     def fork(self, request: Fork, descriptors: Sequence[int]) -> None:
         """Ask for a child; ``on_forked`` follows, unless the template dies."""
         assert self._pipe is not None
+        if self._first_to_fork is None:
+            self._first_to_fork = self.pid
+        if self.pid == self._first_to_fork:
+            # Children of an earlier template may outlive it. Another template does not know what
+            # they hold, so it must not release the claims of this supervisor.
+            request = replace(request, supervisor_id=self.supervisor_id)
         self._pipe.send(request, fds=descriptors)
         self._fork_timer.at_latest(time.monotonic() + _FORK_TIMEOUT)
 
@@ -118,6 +129,11 @@ class TemplateProcess:
         if not self._given_up:
             _log.error("the template died, starting another: %s", describe_status(status))
             self._restart.after(self._backoff.next())
+
+    def on_stopped(self) -> None:
+        """Tell the template that this supervisor leaves no run behind."""
+        if self._pipe is not None:
+            self._pipe.send(Stopped())
 
     def close(self) -> None:
         """Close the pipe: the template exits after its last child."""

@@ -1,7 +1,8 @@
 -- Release our claims whose answer was lost: the connection broke between the claim and its answer.
 -- Without this, the runs wait until their leases run out.
 --
--- Called by: the supervisor, ClaimQueries.release_lost, some time after a reconnect.
+-- Called by: the supervisor, ClaimQueries.release_lost, some time after a reconnect; the template of
+-- a dead supervisor, db.presence.release_orphans, for the claims that no child got.
 -- $1 namespace, $2 prefix of our worker ids, $3 the known worker ids (JSON array of texts), $4
 -- lease in seconds.
 -- Returns the ids of the runs.

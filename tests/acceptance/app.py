@@ -62,6 +62,13 @@ def hog(seconds: float) -> None:
     ctypes.PyDLL(None).usleep(int(seconds * 1e6))
 
 
+def report_and_hog(run_id: str, step: str, seconds: float) -> str:
+    """Report the execution, then let no other thread of the process run."""
+    token = report_execution(run_id, step)
+    hog(seconds)
+    return token
+
+
 # --- one step after the other ----------------------------------------------------------------
 
 
@@ -115,6 +122,12 @@ async def linked_async(step: AsyncStep, input: Input) -> list[str]:
             await step.sleep("nap", input["nap"])
         tokens.append(await step.run(name, alink, step.run_id, name, tokens[-1], input["seconds"]))
     return tokens[1:]
+
+
+@ow.workflow("hog")
+def hogging(step: Step, input: Input) -> list[str]:
+    """Hold the interpreter lock for ``seconds``, from the beginning of the first step."""
+    return [step.run("hog", report_and_hog, step.run_id, "hog", input["seconds"])]
 
 
 # --- parallel steps ------------------------------------------------------------------------------

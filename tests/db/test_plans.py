@@ -32,6 +32,7 @@ DIRECTLY = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Tid Scan")
 
 KNOWN = json.dumps([{"name": "w", "version": None}, {"name": "v", "version": "2"}])
 NONE = json.dumps([{"name": "x", "version": None}])
+GONE = "host:9:gone"  # a missing supervisor
 RUN, PARENT, CHILD, LATE, FAILED = "own 7", "parent", "child", "late", "failed"
 CLAIM = {"run": RUN, "worker": "me"}
 STEP = {"id": "new", "worker": "me", "name": "s", "kind": "function", "status": "completed"}
@@ -97,6 +98,9 @@ USES = [
     Use("release", ("default", json.dumps([CLAIM])), 1),
     Use("release_lost", ("default", "me", "[]", 30), 0, "of nothing"),
     Use("release_lost", ("default", "me", "[]", 3700), 201),
+    Use("enter", ("default", "host:1:a", 30, "host", 1), 0),
+    Use("missing_supervisors", ("default", "host:1:a"), 0),
+    Use("release_missing", ("default", GONE), 202),
     Use("release_lapsed", ("default", KNOWN, 100, "infinity", 60), 62),
     Use("load", ("default", RUN, 2000), 10),
     Use("load_more", ("default", RUN, 2000, "-infinity", 0), 10),
@@ -146,7 +150,7 @@ USES = [
     Use("list_attempts", ("default", RUN, "infinity", "", 3, "true"), 11, "that are older"),
     Use("count_runs", ("default",), FOREIGN + OBSOLETE + OURS + PARKED + FINISHED + TIED + 200),
 ]  # fmt: skip
-NOT_HERE = {"notify", "signal_lock", "start_lock"}  # they read no table
+NOT_HERE = {"notify", "signal_lock", "start_lock", "take_place"}  # they read no table
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +216,10 @@ def fill(conn: psycopg.Connection) -> None:
          available_at="now() + interval '1 hour'")  # fmt: skip
     runs(1, id=f"'{LATE}'", deadline_at="now()", available_at="now()")
     runs(1, id=f"'{FAILED}'", status="'failed'")
+    conn.execute(
+        "INSERT INTO owsuper_supervisors (namespace_id, id, lease_seconds, host, pid)"
+        f" VALUES ('default', '{GONE}', 3700, 'host', 9)".encode()
+    )
     conn.execute(
         "INSERT INTO step_attempts (namespace_id, id, workflow_run_id, step_name, kind, status,"
         " config, created_at, updated_at) SELECT 'default', r.id || '/' || n, r.id, 's',"

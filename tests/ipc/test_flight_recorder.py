@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from owsuper.ipc.flight_recorder import FlightRecorder, create
+from owsuper.ipc.flight_recorder import FlightRecorder, create, read_claims
 
 
 @pytest.fixture
@@ -91,3 +91,26 @@ def test_the_record_outlives_a_child_that_was_killed(fd: int, recorder: FlightRe
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
     assert recorder.read(1) == "charge-card"
+
+
+def test_the_last_claim_of_each_slot_is_known_to_all_who_have_the_descriptor(
+    fd: int, recorder: FlightRecorder
+) -> None:
+    assert read_claims(fd) == []
+    recorder.assign(2, "host:1:a:one")
+    recorder.assign(0, "host:1:a:two")
+    recorder.assign(2, "host:1:a:3")
+    assert read_claims(fd) == ["host:1:a:two", "host:1:a:3"]
+
+
+def test_claims_and_steps_do_not_touch_each_other(fd: int, recorder: FlightRecorder) -> None:
+    recorder.assign(0, "w" * 254)
+    recorder.enter(2, "s" * 254)
+    assert read_claims(fd) == ["w" * 254]
+    assert recorder.read(2) == "s" * 254
+    assert recorder.read(0) is None
+
+
+def test_a_claim_that_does_not_fit_is_refused_rather_than_cut(recorder: FlightRecorder) -> None:
+    with pytest.raises(ValueError, match="at most 254 bytes, not 255"):
+        recorder.assign(0, "w" * 255)

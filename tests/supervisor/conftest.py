@@ -116,6 +116,7 @@ class World:
             on_forked=lambda message: self.fleet.on_forked(message),
             on_fork_failed=lambda message: self.fleet.on_fork_failed(message),
             on_exited=lambda message: self.fleet.on_exited(message),
+            supervisor_id="test",
         )
         self.fleet = Fleet(self.loop, settings, self.template, self, environment={})
         self._inbox = SignalInbox([signal.SIGCHLD], lambda _: self._reap())

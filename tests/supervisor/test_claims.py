@@ -61,7 +61,7 @@ def observer() -> Mock:
 
 @pytest.fixture
 def claims(connection: FakeConnection, observer: Mock) -> Claims:
-    return Claims(connection, QUERIES, Settings(), observer)
+    return Claims(connection, QUERIES, Settings(), observer, supervisor_id="host:1:me")
 
 
 def test_a_claimed_run_that_cannot_be_read_is_logged_and_left_alone(

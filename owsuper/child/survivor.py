@@ -1,0 +1,125 @@
+"""What the template does for the runs of a supervisor that is dead.
+
+The children hold some of them, and finish their steps. The others were claimed and not handed out,
+and would wait for their leases. The supervisor has written into each flight recorder which claims
+the child gets, so whatever is not there is released.
+
+As long as children live, the template holds the dead supervisor's lock (see ``db.presence``), so
+that no other supervisor takes the children's runs from them. A child that dies now is not replaced,
+and what it held is released, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Collection
+from queue import SimpleQueue
+from typing import Final
+
+import psycopg
+
+from owsuper.db import presence
+from owsuper.errors import OwsuperError
+from owsuper.ipc import flight_recorder
+from owsuper.ipc.messages import Fork
+from owsuper.settings import Settings
+
+_LAST_RELEASE: Final = 2.0  # seconds that the last release may take
+
+_NOT_RELEASED: Final = (
+    "the supervisor is dead; the runs that it had not handed out wait for the end of their leases:"
+    " %s"
+)
+
+_log = logging.getLogger("owsuper.template")
+
+
+class Survivor:
+    """Knows which claims the children hold, and releases the others when the supervisor is dead.
+
+    It works in a thread of its own, because the database may not answer. So this is for a process
+    that forks no more once the supervisor is dead.
+    """
+
+    def __init__(self) -> None:
+        self._flight_recorders: dict[int, int] = {}  # descriptors by pid of the child
+        self._last_fork: Fork | None = None  # None also if there is nothing to release
+        self._thread: threading.Thread | None = None  # while the supervisor is dead
+        self._requests: SimpleQueue[list[str] | None] = SimpleQueue()  # known claims; None ends
+        self._conn: psycopg.Connection | None = None
+
+    @property
+    def descriptors(self) -> Collection[int]:
+        """The descriptors that a forked process must close."""
+        return self._flight_recorders.values()
+
+    def on_forked(self, pid: int, fork: Fork, flight_fd: int) -> None:
+        """Note a child; ``flight_fd`` is closed when the child is reaped."""
+        self._flight_recorders[pid] = flight_fd
+        self._last_fork = fork
+
+    def on_reaped(self, pid: int) -> None:
+        """Forget a child. If the supervisor is dead, release what the child held."""
+        if (flight_fd := self._flight_recorders.pop(pid, None)) is not None:
+            os.close(flight_fd)
+            if self._thread is not None:
+                self._requests.put(self._known())
+
+    def on_supervisor_stopped(self) -> None:
+        """The supervisor leaves no run behind."""
+        self._last_fork = None
+
+    def on_supervisor_exited(self) -> None:
+        """Release the claims that no child got."""
+        fork = self._last_fork
+        if fork is not None and fork.supervisor_id is not None:
+            self._requests.put(self._known())
+            thread = threading.Thread(
+                target=self._run,
+                args=(fork.settings, fork.supervisor_id),
+                name="owsuper-survivor",
+                daemon=True,
+            )
+            try:
+                thread.start()
+            except RuntimeError as exc:  # this process can have no more threads
+                _log.warning(_NOT_RELEASED, exc)
+            else:
+                self._thread = thread
+
+    def finish(self) -> None:
+        """Wait for the last release, for some seconds."""
+        if self._thread is not None:
+            self._requests.put(None)
+            self._thread.join(_LAST_RELEASE)
+
+    def _known(self) -> list[str]:
+        return [claim for fd in self.descriptors for claim in flight_recorder.read_claims(fd)]
+
+    def _run(self, settings: Settings, supervisor_id: str) -> None:
+        while (known := self._requests.get()) is not None:
+            try:
+                count = self._release(settings, supervisor_id, known)
+            except (psycopg.Error, OwsuperError) as exc:
+                _log.warning(_NOT_RELEASED, " ".join(str(exc).split()))
+                if self._conn is not None:
+                    self._conn.close()
+                    self._conn = None
+                continue
+            if count:
+                _log.warning("released runs that the dead supervisor had not handed out: %d", count)
+
+    def _release(self, settings: Settings, supervisor_id: str, known: list[str]) -> int:
+        assert settings.database_url is not None
+        if self._conn is None:
+            self._conn = presence.take_place(settings.database_url, settings.schema, supervisor_id)
+        return presence.release_orphans(
+            self._conn,
+            settings.schema,
+            settings.namespace,
+            supervisor_id,
+            known=known,
+            lease_seconds=settings.lease,
+        )

@@ -1,0 +1,92 @@
+"""Presence: who is connected, and what becomes of the runs of a supervisor that is not.
+
+A supervisor holds an advisory lock on its id. The lock goes with its session, so whoever gets the
+lock knows that the supervisor is dead or has lost its connection. The statements of the supervisor
+are data, as those of ``db.claims``. The functions are for the template of a dead supervisor, and
+block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from psycopg import Connection
+
+from owsuper.db import connect, prepared
+from owsuper.db.claims import Call, Rows
+from owsuper.db.statement import load
+
+
+@dataclass(frozen=True, slots=True)
+class MissingSupervisor:
+    """A supervisor without a session. ``host`` and ``pid`` are those of its process."""
+
+    supervisor_id: str
+    host: str
+    pid: int
+
+
+class PresenceQueries:
+    """The statements of the supervisor ``supervisor_id`` for one schema and namespace."""
+
+    def __init__(self, schema: str, namespace: str, supervisor_id: str) -> None:
+        self._namespace = namespace
+        self._id = supervisor_id
+        self._enter = load("enter", schema)
+        self._missing = load("missing_supervisors", schema)
+        self._release_missing = load("release_missing", schema)
+
+    def enter(self, lease_seconds: float, host: str, pid: int) -> Call:
+        """Take the lock of this supervisor, and write its row."""
+        return self._enter, (self._namespace, self._id, lease_seconds, host, pid)
+
+    def missing(self) -> Call:
+        """Find the supervisors without a session; see ``parse_missing``."""
+        return self._missing, (self._namespace, self._id)
+
+    def release_missing(self, supervisor_id: str) -> Call:
+        """Release what a missing supervisor held, and forget the supervisor; one row each: id."""
+        return self._release_missing, (self._namespace, supervisor_id)
+
+
+def parse_missing(rows: Rows) -> list[MissingSupervisor]:
+    """Return the result of ``missing``."""
+    texts = [[(column or b"").decode() for column in row] for row in rows]
+    return [MissingSupervisor(found, host, int(pid)) for found, host, pid in texts]
+
+
+def take_place(url: str, schema: str, supervisor_id: str) -> Connection[Any]:
+    """Return a connection that takes the place of a dead supervisor, until it is closed.
+
+    Returns when the server has noticed the death; no claim of the supervisor can follow. Behind a
+    connection pooler there is no such lock. Raises ConfigurationError, DatabaseUnreachable,
+    psycopg.Error.
+    """
+    conn = connect.connect(url, application_name="owsuper template")
+    try:
+        if not connect.is_pooled(conn):
+            prepared.execute(conn, load("take_place", schema), (supervisor_id,))
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def release_orphans(
+    conn: Connection[Any],
+    schema: str,
+    namespace: str,
+    supervisor_id: str,
+    *,
+    known: Sequence[str],
+    lease_seconds: float,
+) -> int:
+    """Release the claims of a supervisor that are not ``known``; return how many.
+
+    ``known`` holds worker ids. Raises psycopg.Error.
+    """
+    params = (namespace, f"{supervisor_id}:", orjson.dumps(list(known)).decode(), lease_seconds)
+    return len(prepared.execute(conn, load("release_lost", schema), params))

@@ -1,0 +1,136 @@
+"""Presence: shows the other supervisors that this one is there, and finds those that are missing.
+
+Runs that a supervisor had claimed and not handed out must not wait for their leases when it dies.
+So each supervisor holds an advisory lock that goes with its session (see ``db.presence``), and
+looks once a second for others whose lock is free. Such a supervisor is dead, or it is cut off from
+the database while its children execute their runs. So a run is released early only if both hold:
+
+- No child has begun a step of it, as far as the database knows. A supervisor that loses its
+  connection hands out none of its runs any more (``Dispatch``).
+- The lock has been free for long enough that a living supervisor would be back. If the supervisor
+  was a process of this host that is gone, the lock has been free for long enough that its template
+  has taken its place, if that lives (``child/survivor``).
+
+Behind a connection pooler there is no such lock, and runs wait for their leases.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from functools import partial
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from owsuper.db import presence
+from owsuper.db.presence import MissingSupervisor, PresenceQueries
+from owsuper.db.statement import Result
+from owsuper.event_loop import Loop
+from owsuper.settings import Settings
+from owsuper.supervisor.connection import LONGEST_PAUSE, KeptConnection
+
+# Seconds.
+_PERIOD: Final = 1.0
+_ABSENCE: Final = LONGEST_PAUSE + 1.0  # every living supervisor tries to connect within the pause
+_ABSENCE_IF_DEAD: Final = 2.0  # its template needs less than that to connect
+
+_log = logging.getLogger("owsuper.supervisor")
+
+
+def new_supervisor_id() -> str:
+    """Return an id for this supervisor: host name, pid, and a part that makes it unique."""
+    # Host name and pid show where a run is. They repeat in containers.
+    return f"{socket.gethostname()[:64]}:{os.getpid()}:{uuid4().hex[:8]}"
+
+
+class Presence:
+    """The presence of one supervisor, over a shared connection."""
+
+    def __init__(
+        self, loop: Loop, connection: KeptConnection, settings: Settings, supervisor_id: str
+    ) -> None:
+        self._connection = connection
+        self._queries = PresenceQueries(settings.schema, settings.namespace, supervisor_id)
+        self._lease = settings.lease
+        self._host = _host()
+        self._entered = False
+        self._looking = False
+        self._missing_since: dict[str, float] = {}  # time.monotonic() by supervisor id
+        loop.timers.add("look for missing workers", self.look, period=_PERIOD).start()
+
+    def on_connection_up(self) -> None:
+        """Show that this supervisor is there."""
+        if not self._connection.pooled:
+            self._enter()
+
+    def on_connection_lost(self) -> None:
+        """Forget what was seen: a server that was away has ended all sessions."""
+        self._entered = self._looking = False
+        self._missing_since.clear()
+
+    def look(self) -> None:
+        """Look for missing supervisors, and release what they held."""
+        if not self._connection.up or self._connection.pooled or self._looking:
+            return
+        if not self._entered:
+            self._enter()
+        if self._connection.up:
+            self._looking = True
+            statement, params = self._queries.missing()
+            self._connection.send(statement, params, self._handle_missing)
+
+    def _enter(self) -> None:
+        statement, params = self._queries.enter(self._lease, self._host, os.getpid())
+        self._connection.send(statement, params, self._handle_entered)
+
+    def _handle_entered(self, result: Result) -> None:
+        self._entered = not self._connection.refused("note that this worker is there", result)
+
+    def _handle_missing(self, result: Result) -> None:
+        self._looking = False
+        if self._connection.refused("look for missing workers", result):
+            return
+        now = time.monotonic()
+        missing = presence.parse_missing(result.rows)
+        self._missing_since = {
+            each.supervisor_id: self._missing_since.get(each.supervisor_id, now) for each in missing
+        }
+        for each in missing:
+            absence = _ABSENCE_IF_DEAD if self._is_dead(each) else _ABSENCE
+            if now - self._missing_since[each.supervisor_id] >= absence and self._connection.up:
+                statement, params = self._queries.release_missing(each.supervisor_id)
+                on_result = partial(self._handle_released, each.supervisor_id)
+                self._connection.send(statement, params, on_result)
+
+    def _handle_released(self, supervisor_id: str, result: Result) -> None:
+        if self._connection.refused("release runs of a missing worker", result) or not result.rows:
+            return
+        _log.warning(
+            "released runs that the worker %s had claimed before it disappeared: %d",
+            supervisor_id,
+            len(result.rows),
+        )
+
+    def _is_dead(self, missing: MissingSupervisor) -> bool:
+        """Return whether the supervisor was a process of this host that is gone."""
+        if missing.host != self._host:
+            return False
+        try:
+            os.kill(missing.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return False
+
+
+def _host() -> str:
+    """Return a text that is the same for all processes that see the same process ids."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # no Linux, or no /proc: no two hosts may seem to be one
+        return f"{socket.gethostname()} {uuid4()}"

@@ -1,0 +1,150 @@
+"""Which runs of a supervisor without a session are released, and when it counts as missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+
+from owsuper.db import connect, presence
+from owsuper.db.presence import PresenceQueries
+from tests.db.rows import Tables, from_now, perform
+
+GONE, HERE = "host:1:gone", "host:2:here"
+THEIR_CLAIM, OUR_CLAIM = f"{GONE}:a", f"{HERE}:b"
+JUST_CLAIMED = {"worker_id": THEIR_CLAIM, "updated_at": from_now(-1), "created_at": from_now(-60)}
+
+Session = Callable[[], psycopg.Connection]
+
+
+@pytest.fixture
+def session(database_url: str) -> Iterator[Session]:
+    """Opens sessions, as supervisors do."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(
+            connect.connect(database_url, application_name="owsuper test")
+        )
+
+
+@pytest.fixture
+def tables(conn: psycopg.Connection, schema: str) -> Tables:
+    return Tables(conn, schema)
+
+
+@pytest.fixture
+def queries(schema: str) -> PresenceQueries:
+    return PresenceQueries(schema, "default", HERE)
+
+
+def enter(conn: psycopg.Connection, schema: str, supervisor_id: str) -> None:
+    perform(conn, PresenceQueries(schema, "default", supervisor_id).enter(30, "host", 1))
+
+
+def end(ours: psycopg.Connection, theirs: psycopg.Connection) -> None:
+    """End the session of another connection; returns when it has ended."""
+    ours.execute(b"SELECT pg_terminate_backend($1, 30000)", [theirs.info.backend_pid])
+
+
+def missing(conn: psycopg.Connection, queries: PresenceQueries) -> list[str]:
+    return [each.supervisor_id for each in presence.parse_missing(perform(conn, queries.missing()))]
+
+
+@pytest.fixture
+def gone(session: Session, schema: str) -> None:
+    """The supervisor GONE was there, and has lost its session."""
+    theirs = session()
+    enter(theirs, schema, GONE)
+    end(session(), theirs)
+
+
+def test_a_supervisor_is_missing_when_its_last_session_has_ended(
+    session: Session, schema: str, queries: PresenceQueries
+) -> None:
+    ours, before, after = session(), session(), session()
+    enter(before, schema, GONE)
+    enter(after, schema, GONE)  # it has reconnected before the server noticed the loss
+    assert missing(ours, queries) == []
+    for theirs in (before, after):
+        assert perform(ours, queries.release_missing(GONE)) == []
+        assert missing(ours, queries) == []
+        end(ours, theirs)
+    assert missing(ours, queries) == [GONE]
+
+
+def test_a_supervisor_does_not_miss_itself(
+    session: Session, schema: str, queries: PresenceQueries
+) -> None:
+    ours = session()
+    assert missing(ours, queries) == []
+    enter(ours, schema, HERE)
+    assert missing(ours, queries) == []
+    assert missing(session(), queries) == []
+
+
+@pytest.mark.usefixtures("gone")
+def test_only_claims_that_no_child_has_begun_are_released(
+    conn: psycopg.Connection, tables: Tables, queries: PresenceQueries
+) -> None:
+    untouched = tables.run(**JUST_CLAIMED)
+    woken = tables.run(**JUST_CLAIMED)  # from a sleep, after a step
+    tables.step(woken, kind="sleep", created_at=from_now(-30))
+    tables.step(woken, status="completed", created_at=from_now(-40), finished_at=from_now(-30))
+    executing = tables.run(**JUST_CLAIMED)
+    tables.step(executing, created_at=from_now(0))
+    between_steps = tables.run(**JUST_CLAIMED)
+    tables.step(between_steps, status="completed", created_at=from_now(-9), finished_at=from_now(0))
+    others = tables.run(worker_id=OUR_CLAIM, updated_at=from_now(-1))
+    parked = tables.parked()
+
+    released = {(run or b"").decode() for (run,) in perform(conn, queries.release_missing(GONE))}
+    assert released == {untouched, woken}
+    for run in released:
+        assert tables.fetch(run)["worker_id"] is None
+        assert tables.fetch(run)["status"] == "running"
+        assert tables.fetch(run)["available_at"] <= from_now(1)
+    for run in (executing, between_steps):
+        assert tables.fetch(run)["worker_id"] == THEIR_CLAIM
+    assert tables.fetch(others)["worker_id"] == OUR_CLAIM
+    assert tables.fetch(parked)["available_at"] > from_now(60)
+
+
+@pytest.mark.usefixtures("gone")
+def test_a_supervisor_that_was_missing_is_forgotten_and_may_come_back(
+    session: Session, schema: str, tables: Tables, queries: PresenceQueries
+) -> None:
+    ours, theirs = session(), session()
+    perform(ours, queries.release_missing(GONE))
+    assert tables.count("owsuper_supervisors") == 0
+    run = tables.run(**JUST_CLAIMED)
+    assert perform(ours, queries.release_missing(GONE)) == []
+    enter(theirs, schema, GONE)
+    assert tables.count("owsuper_supervisors") == 1
+    assert perform(ours, queries.release_missing(GONE)) == []
+    assert tables.fetch(run)["worker_id"] == THEIR_CLAIM
+
+
+def test_who_takes_the_place_of_a_supervisor_waits_for_the_end_of_its_session(
+    session: Session, database_url: str, schema: str, queries: PresenceQueries
+) -> None:
+    ours, theirs = session(), session()
+    enter(theirs, schema, GONE)
+    ours.execute(b"SELECT pg_terminate_backend($1)", [theirs.info.backend_pid])
+    with presence.take_place(database_url, schema, GONE):
+        assert missing(ours, queries) == []
+
+
+def test_orphans_are_the_claims_of_a_supervisor_that_are_not_known(
+    conn: psycopg.Connection, schema: str, tables: Tables
+) -> None:
+    known = tables.run(worker_id=f"{GONE}:known")
+    orphan = tables.run(worker_id=f"{GONE}:orphan")
+    others = tables.run(worker_id=f"{GONE}er:other")
+    count = presence.release_orphans(
+        conn, schema, "default", GONE, known=[f"{GONE}:known"], lease_seconds=60
+    )
+    assert count == 1
+    assert tables.fetch(orphan)["worker_id"] is None
+    assert tables.fetch(known)["worker_id"] is not None
+    assert tables.fetch(others)["worker_id"] is not None
