@@ -11,7 +11,7 @@ import psycopg
 
 from owsuper.core.model import ChildRunState, ClaimedRun, DeliveredSignal
 from owsuper.core.steps.effects import EnsureChildRun
-from owsuper.db.pool import Pool
+from owsuper.db.pool import AllBusy, Pool
 from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
 from owsuper.errors import DatabaseUnreachable
@@ -57,6 +57,8 @@ class ChildDatabase:
     def __init__(self, url: str, application_name: str) -> None:
         self.closing = threading.Event()
         self._in_outage = False
+        self._read_only = False  # the outage is that of a server which takes no writes
+        self._all_busy = False  # a caller has waited in vain for a free connection
         # Connections are closed one at a time; the first period may have begun with both in use.
         max_idle = _IDLE_SECONDS / (_CONNECTIONS + 1)
         self._pool = Pool(
@@ -76,14 +78,21 @@ class ChildDatabase:
         if isinstance(exc, _LOCK_CONFLICTS):
             _log.info("will retry: %s", " ".join(str(exc).split()))
             return
+        if isinstance(exc, AllBusy):
+            level = logging.DEBUG if self._all_busy else logging.WARNING
+            self._all_busy = True
+            _log.log(level, "the database is slow, or holds a lock; waiting for a free connection")
+            return
+        self._read_only = isinstance(exc, psycopg.errors.ReadOnlySqlTransaction)
         level = logging.DEBUG if self._in_outage else logging.WARNING
         _log.log(level, "the database is unreachable, will retry: %s", " ".join(str(exc).split()))
         self._in_outage = True
 
     def log_reachable(self) -> None:
-        """Log the end of an outage, if there was one."""
+        """Log the end of an outage, if there was one. Call this after a write."""
+        self._all_busy = False
         if self._in_outage:
-            self._in_outage = False
+            self._in_outage = self._read_only = False
             _log.info("the database is back")
 
     def close(self) -> None:
@@ -112,7 +121,8 @@ class ChildDatabase:
         conn = self.acquire()
         try:
             result = work(conn)
-            self.log_reachable()
+            if not self._read_only:  # there, reading works in between
+                self.log_reachable()
             return result
         except psycopg.errors.ReadOnlySqlTransaction:
             conn.close()  # the next connection may lead to the primary

@@ -14,6 +14,7 @@ from psycopg import Connection
 from owsuper.core.model import RunStatus
 from owsuper.db import times
 from owsuper.db.connect import is_pooled
+from owsuper.db.driver_log import quiet_driver
 from owsuper.db.related import lock_text, signal_calls
 from owsuper.db.statement import Statement, load
 from owsuper.errors import RunNotCancelable, RunNotFound, RunNotRetryable
@@ -50,7 +51,7 @@ class Operation(Generic[T]):
             cursor = conn.execute(statement.query, params)
             return self.parse([cursor.fetchall() if cursor.description else []])
         together = nullcontext() if is_pooled(conn) else conn.pipeline()  # see db.pooler
-        with together, conn.transaction():
+        with quiet_driver(), together, conn.transaction():
             cursors = [conn.execute(each.query, params) for each, params in self.calls]
         return self.parse([each.fetchall() if each.description else [] for each in cursors])
 

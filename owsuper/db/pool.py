@@ -51,6 +51,10 @@ if _log.level == logging.NOTSET:
     _log.setLevel(logging.WARNING)
 
 
+class AllBusy(DatabaseUnreachable):
+    """Other callers of this process used all connections. The server may be well."""
+
+
 class _PoolConnection(Connection[Any]):
     """The connection class of the inner pools."""
 
@@ -167,7 +171,9 @@ class Pool:
             try:
                 conn = inner.getconn(max(_MIN_TIMEOUT, give_up_at - time.monotonic()))
             except PoolTimeout:
-                raise inner.opener.last_error() or _all_busy_error(timeout) from None
+                raise inner.opener.last_error() or AllBusy(
+                    f"No connection became free within {timeout:g} s: others use all of them."
+                ) from None
             except PoolClosed:  # another caller found a broken connection
                 self._retire(inner)
             else:
@@ -291,9 +297,3 @@ def _is_alive(conn: Connection[Any]) -> bool:
 def _copy_error(failure: Exception) -> Exception:
     """Return a copy of the error, for the traceback of another thread."""
     return type(failure)(*failure.args)
-
-
-def _all_busy_error(timeout: float) -> DatabaseUnreachable:
-    return DatabaseUnreachable(
-        f"No connection became free within {timeout:g} s: other callers use all of them."
-    )

@@ -20,6 +20,8 @@ from psycopg.abc import Params
 from psycopg.pq import TransactionStatus
 from psycopg.rows import Row
 
+from owsuper.db.driver_log import quiet_driver
+
 # - The tables are read through indexes alone; without statistics (a fresh database, a queue
 #   that grew since the last ANALYZE) the planner would choose otherwise.
 # - JIT compilation takes 50 ms for a statement that runs for 1 ms.
@@ -116,7 +118,7 @@ class PooledCursor(RawCursor[Row]):
         """Execute ``query`` as RawCursor does, with the planner's settings."""
         if not _stands_alone(self.connection):
             return super().execute(query, params, prepare=prepare, binary=binary)
-        with self.connection.transaction():
+        with quiet_driver(), self.connection.transaction():
             RawCursor(self.connection).execute(LOCAL)
             return super().execute(query, params, prepare=prepare, binary=binary)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 
 from owsuper import AsyncStep, RetryPolicy
+from owsuper.db.pool import AllBusy
 from tests.child.conftest import Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async
 from tests.fixtures.proxy import Proxy
@@ -215,3 +217,28 @@ def test_no_step_begins_before_a_result_whose_wait_was_cancelled_is_durable(
 
     assert engine.execute_once(run_id).outcome == "completed"
     assert seen == [[("first", "completed")]]
+
+
+def test_connections_that_are_all_busy_are_no_outage(
+    engine: Engine, conn: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="owsuper.child"):
+        for _ in range(3):
+            engine.database.log_unreachable(AllBusy("No connection became free."))
+        engine.database.log_reachable()
+    [record] = caplog.records
+    assert "waiting for a free connection" in record.getMessage()
+    assert "unreachable" not in record.getMessage()
+
+
+def test_a_server_that_takes_no_writes_is_logged_once_though_reading_works(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="owsuper.child"):
+        for _ in range(3):
+            engine.database.log_unreachable(psycopg.errors.ReadOnlySqlTransaction("read-only"))
+            engine.database.run_once(lambda conn: conn.execute("SELECT 1"))
+        engine.database.log_reachable()  # a write has succeeded
+    unreachable, back = (record for record in caplog.records if record.levelno > logging.DEBUG)
+    assert "unreachable" in unreachable.getMessage()
+    assert "back" in back.getMessage()
