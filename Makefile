@@ -5,6 +5,7 @@
 # make check     runs lint and all tests
 # make bench     measures owsuper beside the database itself; takes 40 minutes, but
 #                make bench ARGS=--quick two minutes, and ARGS=pickup a few seconds
+# make soak      attacks workers under load, for 10 minutes   make soak ARGS="--minutes 1 --seed 7"
 # make format    formats the code
 # make clean     removes everything that was built or installed here
 #
@@ -21,7 +22,7 @@ bin = $(VENV)/bin
 pip = $(bin)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint check bench format clean
+.PHONY: help demo test test-all lint check bench soak format clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -50,6 +51,9 @@ check: lint test-all
 
 bench: $(VENV)/.dev
 	$(bin)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.dev
+	$(bin)/python -m tests.soak $(ARGS)
 
 format: $(VENV)/.dev
 	$(bin)/ruff check --fix .

@@ -41,7 +41,7 @@ class Tables:
 
     def __init__(self, url: str, schema: str) -> None:
         self.schema = schema
-        self._url = url
+        self.conninfo = url  # of this object's own connection
         self._connection: psycopg.Connection[Any] | None = None
 
     def __enter__(self) -> Self:
@@ -61,7 +61,7 @@ class Tables:
             try:
                 if self._connection is None or self._connection.closed:
                     self._connection = psycopg.connect(
-                        self._url, autocommit=True, cursor_factory=psycopg.RawCursor
+                        self.conninfo, autocommit=True, cursor_factory=psycopg.RawCursor
                     )
                 cursor = self._connection.execute(
                     text.replace("{schema}", f'"{self.schema}"').encode(), params
@@ -70,6 +70,7 @@ class Tables:
             except psycopg.OperationalError:
                 self.disconnect()
                 assert time.monotonic() < deadline
+                time.sleep(0.02)
 
     def start(self, workflow: str, *inputs: dict[str, Any], due_in: float = 0) -> list[str]:
         """Insert runs as OpenWorkflow for TypeScript does."""
