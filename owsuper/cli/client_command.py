@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any, Final, cast
 from owsuper import OpenWorkflow, RunHandle, settings
 from owsuper.cli.arguments import add_settings, flags, typed_as
 from owsuper.cli.formatting import Layout
-from owsuper.cli.output import document_of, print_json, terminal_width
+from owsuper.cli.output import document_of, print_json, print_message, terminal_width
 from owsuper.errors import (
     ConfigurationError,
     ResultTimeout,
@@ -110,6 +111,14 @@ def json_argument(text: str) -> Any:
         ) from None
 
 
+class _Messages(logging.Handler):
+    """Writes what the client logs as messages."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record to standard error."""
+        print_message(self.format(record))
+
+
 @contextmanager
 def client(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
     """Yield an OpenWorkflow for the database that ``arguments`` name, and close it at the end.
@@ -124,12 +133,15 @@ def client(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
         schema=chosen.schema,
         listen=chosen.listen,
     )
+    logger, messages = logging.getLogger("owsuper.client"), _Messages()
+    logger.addHandler(messages)
     try:
         yield ow
     except RunNotFound as error:
         raise RunNotFound(explain(error, arguments), run_id=error.run_id) from None
     finally:
         ow.close()
+        logger.removeHandler(messages)
 
 
 def find(ow: OpenWorkflow, text: str) -> RunHandle[Any]:

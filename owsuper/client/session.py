@@ -20,13 +20,14 @@ from owsuper import embedded
 from owsuper.client.call_threads import CallThreads
 from owsuper.client.result_listener import ResultListener
 from owsuper.client.result_waiter import ResultWaiter
+from owsuper.client.unclaimed import NoticingWaits
 from owsuper.db import connect
 from owsuper.db.clients import ClientQueries, NewRun
 from owsuper.db.group_commit import GroupCommit
 from owsuper.db.lists import ListQueries
 from owsuper.db.migrate import migrate
 from owsuper.db.pool import Pool
-from owsuper.db.waits import Progress, Waits
+from owsuper.db.waits import Progress
 from owsuper.errors import DatabaseError, DatabaseUnreachable, MigrationError
 from owsuper.settings import Settings
 
@@ -87,7 +88,7 @@ class Session:
         )
         self.queries = ClientQueries(settings.schema, settings.namespace)
         self.lists = ListQueries(settings.schema, settings.namespace)
-        self._waits = Waits(settings.schema, settings.namespace)
+        self._waits = NoticingWaits(settings.schema, settings.namespace)
         self.waiter = ResultWaiter(self._read_progress, self._is_outage, self._listener(settings))
         self.reached = False  # the database has answered at least once
         if self._lease:

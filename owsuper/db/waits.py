@@ -22,18 +22,33 @@ _ENDED = frozenset(status.value for status in RunStatus if status.is_terminal)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The state of a run; ``output`` and ``error`` are JSON text or None."""
+    """The state of a run; ``output`` and ``error`` are JSON text or None.
+
+    ``unclaimed`` is for how many seconds the run has been due without an owner, or None.
+    """
 
     run_id: str
     workflow_name: str
+    version: str | None
     status: str
     output: str | None
     error: str | None
+    unclaimed: float | None
 
     @property
     def ended(self) -> bool:
         """Whether the run has ended."""
         return self.status in _ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The last execution of a workflow by a worker, so many seconds ago."""
+
+    workflow_name: str
+    version: str | None
+    worker_id: str
+    ago: float
 
 
 class Waits:
@@ -47,6 +62,7 @@ class Waits:
         self._lock = load("wait_lock", schema)
         self._unlock = load("wait_unlock", schema)
         self._look = load("wait_look", schema)
+        self._who_serves = load("who_serves", schema)
         self.channel = results_channel(schema)
 
     def listen(self, conn: Connection[Any]) -> None:
@@ -71,6 +87,11 @@ class Waits:
     def read(self, conn: Connection[Any], run_ids: Collection[str]) -> dict[str, Progress]:
         """Return the state of these runs by id, without those that do not exist."""
         return {row[0]: Progress(*row) for row in self._execute(conn, self._look, run_ids)}
+
+    def serving(self, conn: Connection[Any], limit: int) -> tuple[int, list[Served]]:
+        """Return how many workers are connected, and the last executions of workflows."""
+        rows = conn.execute(self._who_serves.query, (self._namespace, limit)).fetchall()
+        return rows[0][-1], [Served(*row[:-1]) for row in rows if row[0] is not None]
 
     def _execute(
         self, conn: Connection[Any], statement: Statement, run_ids: Collection[str]

@@ -145,6 +145,7 @@ USES = [
     Use("list_runs_with_key", ("default", *FIRST, "w", EVERY, "key 5"), 2, "in one"),
     Use("list_runs_of_parent", ("default", *FIRST, None, EVERY, None, PARENT), 5),
     Use("find_run_ids", ("default", "own 7", "own 7", "own 7\U0010ffff", 5), 7),
+    Use("who_serves", ("default", 5), 12),
     Use("list_retries", ("default", FAILED), 1),
     Use("list_attempts", ("default", RUN, "-infinity", "", 11, "false"), 11),
     Use("list_attempts", ("default", RUN, "infinity", "", 3, "true"), 11, "that are older"),

@@ -1,0 +1,105 @@
+"""Waiting for a run that nobody claims: what is said, and when."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from owsuper import OpenWorkflow, ResultTimeout
+from owsuper.db import connect
+from tests.client.sync_and_async import Call, sync_and_async
+from tests.db.rows import Tables, from_now
+
+Said = Callable[..., list[str]]
+
+
+@pytest.fixture
+def tables(conn: psycopg.Connection, schema: str) -> Tables:
+    return Tables(conn, schema)
+
+
+@pytest.fixture
+def said(ow: OpenWorkflow, caplog: pytest.LogCaptureFixture) -> Said:
+    """Wait for runs in vain, one after the other; what the client logs meanwhile."""
+
+    def wait(call: Call, *run_ids: str) -> list[str]:
+        caplog.clear()
+        for run_id in run_ids:
+            with pytest.raises(ResultTimeout):
+                call(ow.get_run(run_id), "result", 0.01)
+        return [each.getMessage() for each in caplog.records if each.name == "owsuper.client"]
+
+    return wait
+
+
+@sync_and_async
+def test_a_run_that_nobody_claims_is_named_with_what_workers_execute(
+    tables: Tables, said: Said, call: Call, database_url: str
+) -> None:
+    tables.run(workflow_name="order", version="2", worker_id="shop:17:x", updated_at=from_now(-30))
+    done = {"status": "completed", "worker_id": "shop:18:y:z", "available_at": None}
+    tables.run(workflow_name="mail", updated_at=from_now(-3), **done)
+    tables.run(workflow_name="elsewhere", namespace_id="other")
+    run = tables.pending(workflow_name="nope", version="3", available_at=from_now(-60))
+    with connect.connect(database_url, application_name="owsuper supervisor"):
+        [message] = said(call, run)
+    begin = rf"nobody has claimed run {run} of nope \(version 3\) in the \d+s since it was due\. "
+    assert re.match(begin, message)
+    assert re.search(r"Workers connected to this database: [1-9]\d*\.", message)
+    served = (
+        r"mail \(worker shop:18, \d+s ago\), order \(version 2\) \(worker shop:17, \d+s ago\)\."
+    )
+    assert re.search(f"Last executed in this namespace: {served}", message)
+    assert message.endswith("a worker with this workflow and version runs in this namespace.")
+
+
+@sync_and_async
+def test_a_workflow_whose_workers_are_busy_is_told_from_one_without_workers(
+    tables: Tables, said: Said, call: Call, database_url: str
+) -> None:
+    tables.run(workflow_name="order")
+    run = tables.pending(workflow_name="order", available_at=from_now(-60))
+    with connect.connect(database_url, application_name="owsuper supervisor"):
+        [message] = said(call, run)
+    assert message.endswith("Perhaps all workers of the workflow are busy.")
+
+
+@sync_and_async
+def test_there_is_one_message_for_all_runs_of_a_workflow(
+    tables: Tables, said: Said, call: Call
+) -> None:
+    due = from_now(-60)
+    runs = [tables.pending(workflow_name="nope", available_at=due) for _ in range(5)]
+    runs += [tables.pending(workflow_name="nope", version="2", available_at=due)]
+    messages = said(call, *runs)
+    assert [re.findall("(?<= of )nope.*(?= in the)", each) for each in messages] == [
+        ["nope"],
+        ["nope (version 2)"],
+    ]
+    assert "Last executed in this namespace: nothing." in messages[0]
+
+
+@sync_and_async
+def test_nothing_is_said_of_a_run_that_is_owned_or_not_due_for_long(
+    tables: Tables, said: Said, call: Call
+) -> None:
+    runs = [
+        tables.pending(available_at=from_now(0)),
+        tables.pending(available_at=from_now(60)),
+        tables.parked(),
+        tables.run(available_at=from_now(-60)),
+    ]
+    assert said(call, *runs) == []
+
+
+def test_it_is_said_while_waiting(
+    tables: Tables, ow: OpenWorkflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tables.pending(workflow_name="nope", available_at=from_now(-4))
+    with pytest.raises(ResultTimeout):
+        ow.get_run(run).result(3)
+    [message] = [each.getMessage() for each in caplog.records]
+    assert f"nobody has claimed run {run} of nope" in message
