@@ -232,6 +232,7 @@ class Template:
             return ForkedChild(message, sock, flight_fd, self._application)
         for descriptor in descriptors[:1] if pid else descriptors:
             os.close(descriptor)  # with no copy open here, the supervisor reads EOF at its death
+        self._catch_signals()  # a function of os.register_at_fork may have changed them
         if pid is not None:
             self._survivor.on_forked(pid, message, descriptors[1])
             self._children[pid] = message.child

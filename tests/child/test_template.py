@@ -405,6 +405,19 @@ def test_it_reaps_its_children_and_leaves_whatever_importing_did_to_signals(
     assert exit_code_of(control.pid) == 0
 
 
+def test_it_reaps_its_children_whatever_functions_of_register_at_fork_did_to_signals(
+    start: Start, app: App
+) -> None:
+    app("\nos.register_at_fork(after_in_parent=lambda: signal.set_wakeup_fd(-1))\n")
+    control = start()
+    control.load()
+    kid = control.fork(5)
+    kid.ready()
+    control.hear(Forked)
+    kid.sock.sendall(b"os._exit(7)\n")
+    assert os.WEXITSTATUS(control.hear(Exited).wait_status) == 7
+
+
 def test_it_says_nothing_of_signals_that_it_does_not_need(start: Start, app: App) -> None:
     app("\nsignal.signal(signal.SIGUSR1, signal.SIG_IGN)\n")
     loaded = start().load()
