@@ -10,6 +10,14 @@ _MAX_CHARACTERS: Final = 16_384
 """The longest message and the longest traceback. The middle of a longer text is left out."""
 
 
+class EngineError(Exception):
+    """What the engine met on its own account: no database, thread, memory or descriptor.
+
+    It is unrelated to what user code raises. No run and no step fails because of it: the run is
+    given back. So it cannot be stored.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class StoredError:
     """An error as stored in the ``error`` columns.
@@ -30,7 +38,15 @@ class StoredError:
     def from_exception(
         cls, exc: BaseException, *, final: bool = False, no_retry_reason: str | None = None
     ) -> StoredError:
-        """Return the name, message and traceback of ``exc``, fit for jsonb. Never raises."""
+        """Return the name, message and traceback of ``exc``, fit for jsonb.
+
+        Raises TypeError for an EngineError, and nothing else.
+        """
+        if isinstance(exc, EngineError):
+            raise TypeError(
+                f"{type(exc).__name__} is an error of the engine. Give the run back instead of"
+                " storing the error."
+            ) from exc
         try:
             message = "".join((str(exc),))  # plain text, should str() return a subclass
         except BaseException as broken:  # __str__ is user code, which may raise anything

@@ -8,7 +8,6 @@ write set with a transient error, such as a locked row, is retried separately.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Container, Sequence
 from typing import Final
@@ -16,7 +15,8 @@ from typing import Final
 import psycopg
 from psycopg.pq import ConnStatus
 
-from owsuper.child.database import ChildDatabase, Unavailable, is_refusal
+from owsuper.child.database import ChildDatabase, Unavailable, is_outage, is_refusal
+from owsuper.child.threads import ThreadPool
 from owsuper.core.model import Complete, RunStatus, WriteSet
 from owsuper.db.group_commit import Caller, GroupCommit, settle
 from owsuper.db.runs import RunStore
@@ -41,16 +41,18 @@ class LeaseLost(Exception):
 class Committer(GroupCommit[WriteSet]):
     """Commits write sets, several at a time, and retries through outages of the database.
 
-    ``commit`` and ``begin`` raise LeaseLost, or the error of a write that the database refused. A
-    write set is committed even if the caller that awaits it is canceled.
+    ``commit`` and ``begin`` raise LeaseLost, the psycopg error of a write whose values the database
+    refused, or Unavailable once the database is ``closing``. A write set is committed even if the
+    caller that awaits it is canceled. ``threads`` are for separate retries.
     """
 
-    def __init__(self, database: ChildDatabase, store: RunStore) -> None:
+    def __init__(self, database: ChildDatabase, store: RunStore, threads: ThreadPool) -> None:
         super().__init__(
             self._write, key=lambda write: write.run_id, thread_name="owsuper-committer"
         )
         self._database = database
         self._runs = store
+        self._threads = threads
         self._conn: psycopg.Connection | None = None  # for the leader alone
         self._last_batch_size = 0
         self._retried: list[Caller[WriteSet]] = []  # separately, in this order
@@ -82,22 +84,23 @@ class Committer(GroupCommit[WriteSet]):
             try:
                 held = self._write([caller.item for caller in batch])
                 break
-            except Unavailable as exc:
-                if isinstance(exc, psycopg.Error) and _is_usable(self._conn, exc):
+            except Exception as exc:
+                if isinstance(exc, psycopg.Error) and (
+                    not is_outage(exc) or is_refusal(exc) or _is_usable(self._conn, exc)
+                ):
                     self._refused(batch, exc)
                     return
+                if not is_outage(exc):
+                    raise
                 self._database.log_unreachable(exc)
                 self._drop()
                 for caller in batch:
                     caller.repeated = True
                 if self._database.closing.wait(pause):
                     for caller in batch:
-                        caller.error = exc
+                        caller.error = exc if isinstance(exc, Unavailable) else Unavailable(exc)
                     return
                 pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-            except psycopg.Error as exc:
-                self._refused(batch, exc)
-                return
         self._database.log_reachable()
         for caller in batch:
             self._set_result(caller, held)
@@ -147,9 +150,7 @@ class Committer(GroupCommit[WriteSet]):
             self._retried.append(caller)
             first = len(self._retried) == 1
         if first:
-            threading.Thread(
-                target=self._retry_until_settled, name="owsuper-write-retry", daemon=True
-            ).start()
+            self._threads.submit(self._retry_until_settled)
 
     def _retry_until_settled(self) -> None:
         """Retry the separate writes in turn, until none is left."""
@@ -172,11 +173,8 @@ class Committer(GroupCommit[WriteSet]):
         try:
             held = self._database.run_once(lambda conn: self._runs.commit(conn, [caller.item]))
         except Exception as exc:
-            if (
-                isinstance(exc, Unavailable)
-                and not is_refusal(exc)
-                and not self._database.closing.is_set()
-            ):
+            transient = isinstance(exc, (psycopg.Error, Unavailable)) and not is_refusal(exc)
+            if transient and not self._database.closing.is_set():
                 caller.repeated = True
                 return False
             caller.error = exc

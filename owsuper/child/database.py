@@ -9,12 +9,14 @@ from typing import Final, TypeVar
 
 import psycopg
 
+from owsuper.child.shortage import DESCRIPTORS, MEMORY, Shortage, is_thread_error, lacking
 from owsuper.core.model import ChildRunState, ClaimedRun, DeliveredSignal
 from owsuper.core.steps.effects import EnsureChildRun
 from owsuper.db.pool import AllBusy, Pool
 from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
 from owsuper.errors import DatabaseUnreachable
+from owsuper.stored_error import EngineError
 
 _log = logging.getLogger("owsuper.child")
 _T = TypeVar("_T")
@@ -25,13 +27,16 @@ _IDLE_SECONDS: Final = 10.0  # all connections are closed after this long withou
 _FIRST_PAUSE: Final = 0.05  # seconds between attempts in an outage; doubles up to the longest
 _LONGEST_PAUSE: Final = 1.0
 
-Unavailable = (
+_OUTAGES: Final = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.ReadOnlySqlTransaction,
     DatabaseUnreachable,
+    OSError,  # psycopg opens a selector for each attempt to connect
+    MemoryError,
 )
-"""The errors of a missing or dead connection, and of a server that is not the primary."""
+"""The errors of a missing or dead connection, of a server that is not the primary, and of a
+process that lacks what a connection needs."""
 
 _LOCK_CONFLICTS: Final = (
     psycopg.errors.DeadlockDetected,
@@ -40,22 +45,40 @@ _LOCK_CONFLICTS: Final = (
 )
 """The errors that other transactions cause, on a connection that works."""
 
-_LIMIT_EXCEEDED: Final = "54"  # class of SQLSTATEs: a value is larger than PostgreSQL allows
+_VALUE_REFUSED: Final = ("22", "23", "54", "P0001")
+"""SQLSTATEs, or their classes, that concern the values of a write: the server would refuse the same
+write again. 22 is a value that is wrong, 54 one that is too large for PostgreSQL; a constraint (23)
+or a trigger (P0001) of the user's may refuse any."""
+
+
+class Unavailable(EngineError):
+    """The database cannot be used now; ``cause`` says why."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause) or type(cause).__name__)
+        self.cause = cause
 
 
 def is_refusal(exc: Exception) -> bool:
-    """Return whether ``exc`` is permanent: the server would refuse the same write again."""
-    if not isinstance(exc, psycopg.Error):
-        return False
-    too_large = exc.sqlstate is not None and exc.sqlstate.startswith(_LIMIT_EXCEEDED)
-    return too_large or not isinstance(exc, Unavailable)
+    """Return whether the server refused a write because of its values, which is permanent."""
+    return (
+        isinstance(exc, psycopg.Error)
+        and exc.sqlstate is not None
+        and exc.sqlstate.startswith(_VALUE_REFUSED)
+    )
+
+
+def is_outage(exc: Exception) -> bool:
+    """Return whether ``exc`` says that the database cannot be used now."""
+    return isinstance(exc, (*_OUTAGES, Unavailable)) or is_thread_error(exc)
 
 
 class ChildDatabase:
     """The connections of one child. Once ``closing`` is set, nothing is retried."""
 
-    def __init__(self, url: str, application_name: str) -> None:
+    def __init__(self, url: str, application_name: str, shortage: Shortage) -> None:
         self.closing = threading.Event()
+        self._shortage = shortage
         self._in_outage = False
         self._read_only = False  # the outage is that of a server which takes no writes
         self._all_busy = False  # a caller has waited in vain for a free connection
@@ -66,8 +89,13 @@ class ChildDatabase:
         )
 
     def acquire(self) -> psycopg.Connection:
-        """Return a connection, for ``release``. Raises one of ``Unavailable``."""
-        return self._pool.acquire(_ACQUIRE_TIMEOUT)
+        """Return a connection, for ``release``. Raises Unavailable."""
+        try:
+            return self._pool.acquire(_ACQUIRE_TIMEOUT)
+        except Exception as exc:
+            if is_outage(exc):
+                raise Unavailable(exc) from exc
+            raise
 
     def release(self, conn: psycopg.Connection) -> None:
         """Give a connection back to the pool."""
@@ -75,24 +103,31 @@ class ChildDatabase:
 
     def log_unreachable(self, exc: Exception) -> None:
         """Log that the database cannot be used: a warning once per outage."""
-        if isinstance(exc, _LOCK_CONFLICTS):
-            _log.info("will retry: %s", " ".join(str(exc).split()))
+        cause = exc.cause if isinstance(exc, Unavailable) else exc
+        reason = " ".join(str(cause).split()) or type(cause).__name__
+        if isinstance(cause, _LOCK_CONFLICTS):
+            _log.info("will retry: %s", reason)
             return
-        if isinstance(exc, AllBusy):
+        if isinstance(cause, AllBusy):
             level = logging.DEBUG if self._all_busy else logging.WARNING
             self._all_busy = True
             _log.log(level, "the database is slow, or holds a lock; waiting for a free connection")
             return
-        self._read_only = isinstance(exc, psycopg.errors.ReadOnlySqlTransaction)
+        self._read_only = isinstance(cause, psycopg.errors.ReadOnlySqlTransaction)
         level = logging.DEBUG if self._in_outage else logging.WARNING
-        _log.log(level, "the database is unreachable, will retry: %s", " ".join(str(exc).split()))
         self._in_outage = True
+        if (lack := lacking(cause)) is not None:
+            self._shortage.failed(lack)
+            _log.log(level, "this process lacks %s, will retry: %s", lack, reason)
+        else:
+            _log.log(level, "the database is unreachable, will retry: %s", reason)
 
     def log_reachable(self) -> None:
         """Log the end of an outage, if there was one. Call this after a write."""
         self._all_busy = False
         if self._in_outage:
             self._in_outage = self._read_only = False
+            self._shortage.ended(DESCRIPTORS, MEMORY)
             _log.info("the database is back")
 
     def close(self) -> None:
@@ -103,8 +138,8 @@ class ChildDatabase:
     def run_with_retries(self, work: Callable[[psycopg.Connection], _T]) -> _T:
         """Return ``work(conn)``; repeat it until the end of an outage.
 
-        The work may be repeated after it has taken effect. Raises the last error once
-        ``closing`` is set.
+        The work may be repeated after it has taken effect. Raises Unavailable once ``closing``
+        is set.
         """
         pause = _FIRST_PAUSE
         while True:
@@ -117,15 +152,18 @@ class ChildDatabase:
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     def run_once(self, work: Callable[[psycopg.Connection], _T]) -> _T:
-        """Return ``work(conn)``. Raises one of ``Unavailable`` in an outage."""
+        """Return ``work(conn)``. Raises Unavailable in an outage."""
         conn = self.acquire()
         try:
             result = work(conn)
             if not self._read_only:  # there, reading works in between
                 self.log_reachable()
             return result
-        except psycopg.errors.ReadOnlySqlTransaction:
-            conn.close()  # the next connection may lead to the primary
+        except Exception as exc:
+            if isinstance(exc, psycopg.errors.ReadOnlySqlTransaction):
+                conn.close()  # the next connection may lead to the primary
+            if is_outage(exc) and not is_refusal(exc):
+                raise Unavailable(exc) from exc
             raise
         finally:
             self.release(conn)

@@ -6,9 +6,9 @@ there is no other write within that time, the result is written alone.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
+from owsuper.child.threads import ThreadPool
 from owsuper.child.timers import DelayedCalls, Sweep
 from owsuper.core.model import StepWrite
 
@@ -30,7 +30,7 @@ class DefersWrites(Protocol):
 class DeferredWrites:
     """Flushes executions soon after they record a result, unless it is written by then."""
 
-    def __init__(self, timers: DelayedCalls, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, timers: DelayedCalls, threads: ThreadPool) -> None:
         self._threads = threads
         self._new: list[tuple[DefersWrites, StepWrite]] = []
         self._due: list[tuple[DefersWrites, StepWrite]] = []

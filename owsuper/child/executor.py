@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from owsuper.child.execution.asynchronous import AsyncExecution
-from owsuper.child.execution.base import Abandon, Execution
+from owsuper.child.execution.base import ABANDON, Abandon, Execution
 from owsuper.child.execution.operations import Operations, drive, drive_async
 from owsuper.child.execution.sync import SyncExecution
 from owsuper.child.services import Services
@@ -28,7 +28,7 @@ from owsuper.core.replay import Replay
 from owsuper.core.retry import WORKFLOW_DEFAULT, no_retry_reason
 from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.unwind import Unwind
-from owsuper.errors import DataError, StepFailed
+from owsuper.errors import StepFailed
 from owsuper.ids import Ids
 from owsuper.stored_error import StoredError
 from owsuper.workflow.definition import Workflow
@@ -81,7 +81,8 @@ class Executor:
     def execute(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> ExecutionResult:
         """Execute a run of a ``def`` workflow in this thread.
 
-        Return when the run ends, is parked or is released.
+        Return when the run ends, is parked or is released. An exception is the engine's: nothing
+        that user code raises gets here.
         """
         return drive(self._operations(workflow, run, slot, SyncExecution))
 
@@ -90,7 +91,7 @@ class Executor:
     ) -> ExecutionResult:
         """Execute a run of an ``async def`` workflow on the running event loop.
 
-        Return when the run ends, is parked or is released.
+        Returns and raises as ``execute`` does.
         """
         return await drive_async(self._operations(workflow, run, slot, AsyncExecution))
 
@@ -130,11 +131,13 @@ class Executor:
                 yield partial(execution.flush, outcome)
             except Unwind:
                 # The database may refuse this outcome, for example a result that is too large.
-                # Then the run fails instead.
+                # Then the run fails instead. Or the engine could not write: the run is given back.
                 outcome = execution.fallback_outcome()
                 yield partial(execution.flush, outcome)
             return _log_end(execution, outcome)
         except Unwind:
+            if execution.engine_error is not None and execution.decided_outcome is not ABANDON:
+                raise execution.engine_error from None
             return LOST
         finally:
             self._services.deadlines.forget(execution)
@@ -177,7 +180,9 @@ def _convert_input(workflow: Workflow[Any, Any], raw: bytes | None) -> CallResul
         owner = str(workflow)
         value = codec.decode(raw, path="input", owner=owner)
         return CallResult(codec.convert(value, workflow.input_type, path="input", owner=owner))
-    except DataError as exc:
+    except MemoryError:
+        raise
+    except BaseException as exc:  # DataError, or what a hook of the type raised
         return CallError(exc)
 
 
@@ -205,7 +210,9 @@ def _classify_end(
                 # Clients convert the result, so a result that does not fit fails the run here.
                 encoded, _ = codec.encode_as(value, workflow.output_type, path="result")
                 return Returned(encoded)
-            except DataError as exc:
+            except MemoryError:
+                raise
+            except BaseException as exc:  # DataError, or what a hook of the type raised
                 return Raised(StoredError.from_exception(exc), final=True)
         case CallError(exc):
             failed = _step_failure(exc)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol
 
 from owsuper.child.database import ChildDatabase, Unavailable
+from owsuper.child.threads import start_thread
 from owsuper.core.model import ClaimedRun
 from owsuper.db.runs import RunStore
 
@@ -55,8 +56,7 @@ class Leases:
     def renew(self, held: Collection[HoldsLease]) -> set[str]:
         """Renew the leases of ``held`` and abandon the executions whose leases are lost.
 
-        Returns the worker ids whose leases were renewed. Raises one of ``Unavailable`` in an
-        outage.
+        Returns the worker ids whose leases were renewed. Raises Unavailable in an outage.
         """
         began = time.monotonic()
         claims = [(each.run.run_id, each.run.worker_id) for each in held]
@@ -111,7 +111,7 @@ class Heartbeat:
         self._on_renewed = on_renewed
         self._stopped = False
         self._wake = threading.Event()
-        threading.Thread(target=self._run, name="owsuper-heartbeat", daemon=True).start()
+        start_thread(self._run, name="owsuper-heartbeat")
 
     def stop(self) -> None:
         """Stop the thread. Does not wait for it."""

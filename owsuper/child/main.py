@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import faulthandler
 import logging
 import os
 import signal
-import threading
 import time
+from concurrent.futures import wait
 from functools import partial
 from typing import Any, Final, NoReturn
 
 from setproctitle import setproctitle
 
 from owsuper.child import services
+from owsuper.child.committer import LeaseLost
 from owsuper.child.database import ChildDatabase
 from owsuper.child.executor import LOST, ExecutionResult, Executor
+from owsuper.child.giving_back import give_back_outcome, log_engine_error
 from owsuper.child.heartbeat import Heartbeat
+from owsuper.child.shortage import Shortage, SpareDescriptors
 from owsuper.child.spec import ChildSpec
 from owsuper.child.supervisor_pipe import SupervisorPipe
-from owsuper.child.threads import SlotThreads
+from owsuper.child.threads import ThreadPool
 from owsuper.child.timers import DelayedCalls
-from owsuper.core.model import ClaimedRun, Fail, Release, WriteSet
+from owsuper.core.model import ClaimedRun, Park, Release, WriteSet
 from owsuper.event_loop import Loop, Waker
 from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.ipc.messages import (
@@ -36,7 +38,7 @@ from owsuper.ipc.messages import (
     Stop,
     StopSignaled,
 )
-from owsuper.stored_error import StoredError
+from owsuper.stored_error import EngineError
 from owsuper.workflow.definition import Workflow
 
 _log = logging.getLogger("owsuper.child")
@@ -73,22 +75,33 @@ class ChildServer:
         self._loop = Loop()
         self._waker = Waker(self._on_wake)
         self._pipe = SupervisorPipe(spec.sock, self._on_message, self._on_supervisor_exited)
-        self._database = ChildDatabase(settings.database_url, f"owsuper child {spec.index}")
+        self._spare_descriptors = SpareDescriptors()
+        shortage = Shortage(self._leave)
+        self._database = ChildDatabase(
+            settings.database_url, f"owsuper child {spec.index}", shortage
+        )
+        delayed_calls = DelayedCalls(self._loop, self._waker)
         self._services = services.create(
             self._database,
-            DelayedCalls(self._loop, self._waker),
+            delayed_calls,
             FlightRecorder(spec.flight_fd, settings.concurrency),
+            shortage,
             schema=settings.schema,
             namespace=settings.namespace,
             lease=settings.lease,
             concurrency=settings.concurrency,
+            on_thread_died=self._on_thread_died,
         )
         self._executor = Executor(spec.registry, self._services)
-        self._slots = SlotThreads()
+        self._slots = ThreadPool(
+            "owsuper-slot", settings.concurrency, delayed_calls, shortage, self._on_thread_died
+        )
         # The runs by slot, each with the time.monotonic() of its assignment.
         self._busy: dict[int, tuple[ClaimedRun, float]] = {}
         self._draining = False
         self._term_signaled = False
+        self._cannot_go_on: str | None = None  # why this process must be replaced
+        self._thread_error: BaseException | None = None  # which ended a thread of the engine
         self._time_is_up = self._loop.timers.add("graceful time-out", self._release_all)
         self._released_all = False
         self._heartbeat = Heartbeat(
@@ -105,11 +118,19 @@ class ChildServer:
         self._loop.add(self._pipe)
         self._loop.timers.add("tick", self._tick, period=_TICK).start()
         self._tick()
+        self._start_threads()
         self._pipe.send(Ready(os.getpid()))
         while not self._released_all and not (self._draining and not self._busy):
             self._loop.turn()
         self._heartbeat.stop()
         self._pipe.flush()
+
+    def _start_threads(self) -> None:
+        """Start the threads without which no run can be executed, before a run is assigned."""
+        kinds = {workflow.is_async for workflow in self._spec.registry}
+        self._services.start_threads(for_async=True in kinds)
+        if False in kinds:
+            self._slots.start(self._spec.settings.concurrency)
 
     # --- events ------------------------------------------------------------------------------
 
@@ -123,10 +144,25 @@ class ChildServer:
         self._term_signaled = True  # the loop wakes, since the waker has the signal's descriptor
 
     def _on_wake(self) -> None:
+        if self._thread_error is not None:
+            raise RuntimeError("a thread of the engine has ended") from self._thread_error
         if self._term_signaled:
             self._term_signaled = False
             self._pipe.send(StopSignaled())
             self._stop()
+        if self._cannot_go_on is not None:
+            self._replace(self._cannot_go_on)
+            self._cannot_go_on = None
+
+    def _leave(self, reason: str) -> None:
+        """Have this process replaced. Safe from any thread."""
+        self._cannot_go_on = reason
+        self._waker.wake()
+
+    def _on_thread_died(self, exc: BaseException) -> None:
+        """End this process: the runs that need the thread would hang, with their leases renewed."""
+        self._thread_error = exc
+        self._waker.wake()
 
     def _on_supervisor_exited(self) -> None:
         _log.warning("the supervisor has exited; finishing the steps in flight")
@@ -165,44 +201,62 @@ class ChildServer:
         except LookupError as exc:
             # The supervisor claims registered workflows only, so it has newer code than this child.
             _log.error("run %s: workflow %s is not registered here", run.run_id, exc)
-            self._slots.start(lambda: self._finish(slot, run, self._release(run)))
+            self._services.write_threads.submit(self._give_back, slot, run, Release())
             return
         if workflow.is_async:
             self._services.loop_thread.spawn(partial(self._run_async, workflow, run, slot))
         else:
-            self._slots.start(partial(self._run, workflow, run, slot))
+            self._slots.run(partial(self._run, workflow, run, slot))
 
     def _run(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> None:
         try:
             result = self._executor.execute(workflow, run, slot)
         except BaseException as exc:
-            result = self._fail_broken_run(run, exc)
-        self._finish(slot, run, result)
+            self._give_back_failed(slot, run, exc)
+        else:
+            self._finish(slot, run, result)
 
     async def _run_async(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> None:
         try:
             result = await self._executor.execute_async(workflow, run, slot)
-        except BaseException as exc:
-            job = self._services.write_threads.submit(self._fail_broken_run, run, exc)
-            result = await asyncio.wrap_future(job)
-        self._finish(slot, run, result)
+        except BaseException as exc:  # CancelledError too, if user code cancels all tasks
+            self._services.write_threads.submit(self._give_back_failed, slot, run, exc)
+        else:
+            self._finish(slot, run, result)
 
-    def _fail_broken_run(self, run: ClaimedRun, exc: BaseException) -> ExecutionResult:
-        """Fail a run after an unexpected error of the engine, which a retry would repeat.
+    def _give_back_failed(self, slot: int, run: ClaimedRun, exc: BaseException) -> None:
+        """Give back a run that the engine could not execute. It is not the run's failure."""
+        if not isinstance(exc, EngineError):
+            log_engine_error(run, exc)
+        self._give_back(slot, run, give_back_outcome(run, self._services))
 
-        After a MemoryError, or if the task of the execution was cancelled, the lease runs out
-        instead, and another worker claims the run.
+    def _give_back(self, slot: int, run: ClaimedRun, outcome: Release | Park) -> None:
+        """Write that ``run`` leaves this process, and free its slot.
+
+        If that is impossible, this process leaves, and the supervisor releases the run: it was
+        not told that the slot is free.
         """
-        _log.error("run %s (%s): the execution failed", run.run_id, run.workflow_name, exc_info=exc)
-        if isinstance(exc, (MemoryError, asyncio.CancelledError)):
-            return LOST
-        return self._end(run, Fail(StoredError.from_exception(exc).to_json()), "failed")
+        try:
+            self._services.committer.commit(WriteSet(run.run_id, run.worker_id, outcome=outcome))
+        except LeaseLost:
+            self._finish(slot, run, LOST)
+        except Exception as exc:
+            _log.warning("run %s could not be written as released: %s", run.run_id, exc)
+            self._forget(slot, run)
+            if not self._draining:
+                self._leave(f"run {run.run_id} could not be given back")
+        else:
+            due_in = 0.0 if isinstance(outcome, Release) else None
+            self._finish(slot, run, ExecutionResult("released", due_in))
 
     def _finish(self, slot: int, run: ClaimedRun, result: ExecutionResult) -> None:
         self._services.flight_recorder.leave(slot)
         self._pipe.send(Finished(slot, run.run_id, result.outcome, result.due_in))
         # After sending, or the process might exit before that. The supervisor may have assigned
         # another run to the slot meanwhile.
+        self._forget(slot, run)
+
+    def _forget(self, slot: int, run: ClaimedRun) -> None:
         if (current := self._busy.get(slot)) is not None and current[0] is run:
             del self._busy[slot]
         if self._draining:
@@ -217,16 +271,14 @@ class ChildServer:
         for execution in list(self._executor.executions.values()):
             execution.interrupt()
 
-    def _release(self, run: ClaimedRun) -> ExecutionResult:
-        return self._end(run, Release(), "released")
-
-    def _end(self, run: ClaimedRun, outcome: Release | Fail, word: str) -> ExecutionResult:
-        try:
-            self._services.committer.commit(WriteSet(run.run_id, run.worker_id, outcome=outcome))
-        except Exception as exc:
-            _log.warning("run %s could not be written as %s: %s", run.run_id, word, exc)
-            return LOST
-        return ExecutionResult(word, 0.0 if isinstance(outcome, Release) else None)
+    def _replace(self, reason: str) -> None:
+        """Leave, so that the supervisor starts another child: this one cannot serve its runs."""
+        _log.error("child %d gives its runs back and exits: %s", self._spec.index, reason)
+        self._pipe.send(StopSignaled())
+        self._spare_descriptors.free()
+        self._stop()
+        self._services.step_threads.refuse_waiting()
+        self._time_is_up.at_latest(time.monotonic() + self._spec.settings.graceful_timeout)
 
     def _release_all(self) -> None:
         """Release the runs that still run at the graceful time-out.
@@ -235,13 +287,14 @@ class ChildServer:
         database that does not answer.
         """
         self._database.closing.set()
-        releases = [
-            threading.Thread(target=self._release, args=(run,), daemon=True)
-            for run, _ in list(self._busy.values())
-        ]
-        for thread in releases:
-            thread.start()
-        end = time.monotonic() + _LAST_WRITES
-        for thread in releases:
-            thread.join(max(0.0, end - time.monotonic()))
+        self._spare_descriptors.free()
+        submit = self._services.write_threads.submit
+        releases = [submit(self._release, run) for run, _ in list(self._busy.values())]
+        wait(releases, timeout=_LAST_WRITES)
         self._released_all = True
+
+    def _release(self, run: ClaimedRun) -> None:
+        try:
+            self._services.committer.commit(WriteSet(run.run_id, run.worker_id, outcome=Release()))
+        except Exception as exc:
+            _log.warning("run %s could not be written as released: %s", run.run_id, exc)

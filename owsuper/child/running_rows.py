@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from owsuper.child.database import ChildDatabase, Unavailable
+from owsuper.child.threads import ThreadPool
 from owsuper.child.timers import DelayedCalls, Sweep
 from owsuper.core.model import WriteSet
 from owsuper.db.runs import RunStore
@@ -30,7 +30,7 @@ class RunningRows:
         database: ChildDatabase,
         store: RunStore,
         timers: DelayedCalls,
-        threads: ThreadPoolExecutor,
+        threads: ThreadPool,
     ) -> None:
         self._database = database
         self._store = store

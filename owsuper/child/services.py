@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,8 +12,10 @@ from owsuper.child.database import ChildDatabase, RelatedRuns
 from owsuper.child.deadlines import Deadlines
 from owsuper.child.deferred_writes import DeferredWrites
 from owsuper.child.heartbeat import Leases
+from owsuper.child.loop_thread import LoopThread
 from owsuper.child.running_rows import RunningRows
-from owsuper.child.threads import LoopThread
+from owsuper.child.shortage import Shortage
+from owsuper.child.threads import ThreadPool, insist
 from owsuper.child.timers import DelayedCalls
 from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
@@ -36,34 +38,53 @@ class Services:
     flight_recorder: FlightRecorder
     timers: DelayedCalls
     deadlines: Deadlines
-    step_threads: ThreadPoolExecutor
+    shortage: Shortage
+    step_threads: ThreadPool
     """For user code."""
-    write_threads: ThreadPoolExecutor
+    write_threads: ThreadPool
     """For work on the database, which must not wait until user code frees a thread."""
     loop_thread: LoopThread
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when this process must stop: executions release their runs at the next step."""
+
+    def start_threads(self, *, for_async: bool) -> None:
+        """Start the threads without which no run can be executed. Raises NoThread."""
+        self.write_threads.start(1)
+        if for_async:
+            self.loop_thread.start()
+            self.step_threads.start(1)  # histories are loaded there
+            insist(self.committer.prepare)
 
 
 def create(
     database: ChildDatabase,
     timers: DelayedCalls,
     flight_recorder: FlightRecorder,
+    shortage: Shortage,
     *,
     schema: str,
     namespace: str,
     lease: float,
     concurrency: int,
+    on_thread_died: Callable[[BaseException], object],
 ) -> Services:
-    """Create the services of a child with ``concurrency`` slots; ``lease`` is in seconds."""
+    """Create the services of a child with ``concurrency`` slots; ``lease`` is in seconds.
+
+    ``on_thread_died`` is called with the error that ended a thread of the services.
+    """
     store = RunStore(schema, namespace)
     busy_slots = min(concurrency, _STEP_THREADS)
-    step_threads = ThreadPoolExecutor(_STEP_THREADS + busy_slots, "owsuper-step")
-    write_threads = ThreadPoolExecutor(busy_slots + 1, "owsuper-write")
+
+    def pool(name: str, most: int) -> ThreadPool:
+        return ThreadPool(name, most, timers, shortage, on_thread_died)
+
+    step_threads = pool("owsuper-step", _STEP_THREADS + busy_slots)
+    write_threads = pool("owsuper-write", busy_slots + 2)  # deferred writes; separate retries
+    loop_threads = pool("owsuper-thread", _STEP_THREADS)
     return Services(
         database=database,
         store=store,
-        committer=Committer(database, store),
+        committer=Committer(database, store, write_threads),
         running_rows=RunningRows(database, store, timers, write_threads),
         deferred_writes=DeferredWrites(timers, write_threads),
         leases=Leases(database, store, lease),
@@ -71,7 +92,8 @@ def create(
         flight_recorder=flight_recorder,
         timers=timers,
         deadlines=Deadlines(timers),
+        shortage=shortage,
         step_threads=step_threads,
         write_threads=write_threads,
-        loop_thread=LoopThread(),
+        loop_thread=LoopThread(loop_threads, shortage, on_thread_died),
     )

@@ -1,133 +1,224 @@
-"""Threads of a child: slots for ``def`` workflows, and the event loop for ``async def``."""
+"""Threads of a child: pools for jobs, and threads that start together.
+
+The system may give a process no thread for a while. What user code asked for is then begun later,
+or not at all, but never twice and never in part.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from queue import SimpleQueue
-from typing import Any
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, Final, TypeVar
 
-_log = logging.getLogger("owsuper.child")
+from owsuper.child.shortage import THREADS, NoThread, Shortage, is_thread_error
+from owsuper.child.timers import DelayedCalls
+
+T = TypeVar("T")
+
+_RETRY_PAUSE: Final = 0.05  # seconds between two attempts to start a thread
+_LONGEST_WAIT: Final = 10.0  # seconds that a caller waits for its thread
 
 
-class SlotThreads:
-    """Runs jobs in as many threads as there are jobs at once; idle threads are kept."""
+class ThreadPool:
+    """At most ``most`` daemon threads for jobs; a thread starts when no other is free.
 
-    def __init__(self) -> None:
-        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    Without a free thread, a job waits until one is free or can be started. ``on_died`` is called
+    with the exception that ended a thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        most: int,
+        timers: DelayedCalls,
+        shortage: Shortage,
+        on_died: Callable[[BaseException], object],
+    ) -> None:
+        self._name = name
+        self._most = most
+        self._timers = timers
+        self._shortage = shortage
+        self._on_died = on_died
+        self._jobs: SimpleQueue[Callable[[bool], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
-        self._idle = 0
+        self._threads = 0
+        self._free = 0  # threads without a job; negative: jobs without a thread
+        self._growing_later = False
 
-    def start(self, job: Callable[[], None]) -> None:
-        """Run ``job``, which must not raise, in a thread that does nothing else meanwhile."""
-        with self._lock:
-            if self._idle:
-                self._idle -= 1
-            else:
-                threading.Thread(target=self._work, name="owsuper-slot", daemon=True).start()
-        self._jobs.put(job)
-
-    def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
-            job()
-            del job  # do not hold a run's data while waiting for the next
+    def start(self, count: int) -> None:
+        """Start threads until there are ``count``, before they are needed. Raises NoThread."""
+        while self._threads < min(count, self._most):
+            start_thread(self._serve, name=self._name, shortage=self._shortage)
             with self._lock:
-                self._idle += 1
+                self._threads += 1
+                self._free += 1
 
+    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Call ``function`` in a thread; return the future of its result. Never fails.
 
-class LoopJob:
-    """An awaitable that runs on the event loop while a thread waits for its result."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any]) -> None:
-        self._loop = loop
-        self._task: asyncio.Task[Any] | None = None
-        self._future: Future[Any] = Future()
-        loop.call_soon_threadsafe(self._begin, awaitable)
-
-    def result(self) -> Any:
-        """Block until the awaitable ends; return its result or raise its exception.
-
-        Must not be called in the loop's thread.
+        The future has the exception NoThread if ``refuse_waiting`` was called meanwhile.
         """
-        return self._future.result()
+        future: Future[T] = Future()
+        self._enqueue(partial(_call, future, function, arguments))
+        return future
 
-    def cancel(self) -> None:
-        """Cancel the awaitable, which may take its time to end. Safe from any thread."""
-        self._loop.call_soon_threadsafe(self._cancel)
+    def run(self, job: Callable[[], None]) -> None:
+        """Call ``job``, which must not raise, in a thread."""
+        self._enqueue(partial(_run, job))
 
-    def _begin(self, awaitable: Awaitable[Any]) -> None:
-        self._task = self._loop.create_task(_await(awaitable))
-        self._task.add_done_callback(self._copy_result)
+    def refuse_waiting(self) -> None:
+        """Refuse the submitted jobs that wait for a thread."""
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                return
+            with self._lock:
+                self._free += 1
+            if job is not None:
+                job(False)
 
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+    def close(self) -> None:
+        """End the threads when all jobs are done. Does not wait for them."""
+        for _ in range(self._threads):
+            self._jobs.put(None)
 
-    def _copy_result(self, task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            self._future.set_exception(asyncio.CancelledError())
-        elif (exc := task.exception()) is not None:
-            self._future.set_exception(exc)
-        else:
-            self._future.set_result(task.result())
+    def _enqueue(self, job: Callable[[bool], None]) -> None:
+        self._jobs.put(job)
+        with self._lock:
+            self._free -= 1
+            if self._free < 0:
+                self._grow()
 
+    def _grow(self) -> None:
+        """Start the threads that are missing, as many as possible. The lock is held."""
+        while self._free < 0 and self._threads < self._most:
+            thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+            if not _try(thread.start, self._shortage):
+                if not self._growing_later:
+                    self._growing_later = True
+                    self._timers.call_later(_RETRY_PAUSE, self._grow_later)
+                return
+            self._threads += 1
+            self._free += 1
 
-class LoopThread:
-    """An asyncio event loop in a thread of its own, which starts when it is first needed."""
+    def _grow_later(self) -> None:
+        with self._lock:
+            self._growing_later = False
+            self._grow()
 
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
-
-    def spawn(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start a task on the loop, which calls ``make()`` there. Safe from any thread."""
-        loop = self._started()
-        loop.call_soon_threadsafe(lambda: _keep(loop.create_task(make())))
-
-    def begin(self, awaitable: Awaitable[Any]) -> LoopJob:
-        """Await ``awaitable`` on the loop. Safe from any thread."""
-        return LoopJob(self._started(), awaitable)
-
-    def stop(self) -> None:
-        """Stop the loop and its thread, if they have started."""
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._starting:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_run, args=(self._loop,), name="owsuper-loop", daemon=True
-                )
-                self._thread.start()
-            return self._loop
-
-
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    while True:
+    def _serve(self) -> None:
         try:
-            loop.run_forever()
-            return
-        except (SystemExit, KeyboardInterrupt) as exc:
-            # A task that user code started called sys.exit(). The other runs continue.
-            _log.error("a task raised %r; the event loop continues", exc)
+            while (job := self._jobs.get()) is not None:
+                job(True)
+                del job  # do not hold a run's data while waiting for the next
+                with self._lock:
+                    self._free += 1
+        except BaseException as exc:
+            self._on_died(exc)
 
 
-_tasks: set[asyncio.Task[None]] = set()  # the loop has only weak references to tasks
+def _run(job: Callable[[], None], begin: bool) -> None:
+    if begin:
+        job()
 
 
-def _keep(task: asyncio.Task[None]) -> None:
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+def _call(
+    future: Future[Any], function: Callable[..., Any], arguments: Sequence[Any], begin: bool
+) -> None:
+    if not begin:
+        future.set_exception(NoThread())
+        return
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        value = function(*arguments)
+    except BaseException as exc:
+        future.set_exception(exc)
+    else:
+        future.set_result(value)
 
 
-async def _await(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+def start_thread(
+    target: Callable[[], None],
+    *,
+    name: str,
+    shortage: Shortage | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> threading.Thread:
+    """Start a daemon thread. Blocks while the system gives none.
+
+    Raises NoThread after ten seconds, or once ``is_over`` returns True.
+    """
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    insist(thread.start, shortage=shortage, is_over=is_over)
+    return thread
+
+
+def insist(
+    start: Callable[[], object],
+    *,
+    shortage: Shortage | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> None:
+    """Call ``start``, which starts a thread, again and again until it succeeds.
+
+    Raises NoThread after ten seconds, or once ``is_over`` returns True.
+    """
+    end = time.monotonic() + _LONGEST_WAIT
+    while not _try(start, shortage):
+        if is_over() or time.monotonic() >= end:
+            raise NoThread
+        time.sleep(_RETRY_PAUSE)
+
+
+def start_together(
+    jobs: Sequence[Callable[[], None]],
+    *,
+    name: str,
+    shortage: Shortage,
+    is_over: Callable[[], bool],
+) -> None:
+    """Call each job in a thread of its own; begin none before all threads have started.
+
+    Raises NoThread, as ``start_thread`` does; then no job is begun. If some threads started and
+    others did not, these jobs need too many: that is no shortage of the process.
+    """
+    gate = threading.Event()
+    opened = False
+
+    def behind_gate(job: Callable[[], None]) -> None:
+        gate.wait()
+        if opened:
+            job()
+
+    try:
+        for number, job in enumerate(jobs):
+            start_thread(
+                partial(behind_gate, job),
+                name=name,
+                shortage=None if number else shortage,
+                is_over=is_over,
+            )
+        opened = True
+    finally:
+        gate.set()
+
+
+def _try(start: Callable[[], object], shortage: Shortage | None) -> bool:
+    """Return whether ``start`` could start its thread."""
+    try:
+        start()
+    except (RuntimeError, MemoryError) as exc:
+        if not isinstance(exc, MemoryError) and not is_thread_error(exc):
+            raise
+        if shortage is not None:
+            shortage.failed(THREADS)
+        return False
+    if shortage is not None:
+        shortage.ended(THREADS)
+    return True

@@ -123,14 +123,22 @@ class GroupCommit(Generic[T]):
             raise caller.error
 
     def begin(self, item: T) -> asyncio.Future[None]:
-        """Make ``item`` durable, as ``commit`` does, for the running event loop."""
+        """Make ``item`` durable, as ``commit`` does, for the running event loop.
+
+        Raises RuntimeError, with nothing queued, if the thread is needed and cannot be started.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_retrieve)
         with self._lock:
-            self._queue.append(Caller(item, future))
             if self._leader is None:
-                self._call_thread()
+                self._call_thread()  # before the item is queued: it may fail
+            self._queue.append(Caller(item, future))
         return future
+
+    def prepare(self) -> None:
+        """Start the thread that leads for callers that await. Raises as ``Thread.start`` does."""
+        with self._lock:
+            self._start_thread()
 
     def stop(self, timeout: float | None = None) -> None:
         """End the thread after its current batch; wait ``timeout`` seconds for that.
@@ -198,16 +206,20 @@ class GroupCommit(Generic[T]):
 
     def _call_thread(self) -> None:
         """Make the thread the leader. The lock is held."""
+        self._start_thread()
+        self._leader = self._calls
+        self._calls.put(True)
+
+    def _start_thread(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._lead_for_others,
                 args=(self._calls,),
                 name=self._thread_name,
                 daemon=True,
             )
-            self._thread.start()
-        self._leader = self._calls
-        self._calls.put(True)
+            thread.start()
+            self._thread = thread
 
     # --- one batch -------------------------------------------------------------------------
 

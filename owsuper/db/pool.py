@@ -110,8 +110,13 @@ class _InnerPool(ConnectionPool[Connection[Any]]):
             num_workers=1,
             reconnect_timeout=0,  # give up after one failed attempt; the next caller retries
             reconnect_failed=_close_if_empty,
-            open=True,
+            open=False,
         )
+        try:
+            self.open()
+        except RuntimeError:  # its threads cannot be started; perhaps one was
+            self.close(0)
+            raise
 
     def close_idle(self, timeout: float) -> None:
         """Close idle connections; wait ``timeout`` seconds for the threads to end."""
@@ -167,7 +172,10 @@ class Pool:
         while not self._closed:
             inner = self._inner
             if inner is None or not self._live:
-                inner = self._open_pool()
+                opened = self._open_pool()
+                if isinstance(opened, Connection):
+                    return opened
+                inner = opened
             try:
                 conn = inner.getconn(max(_MIN_TIMEOUT, give_up_at - time.monotonic()))
             except PoolTimeout:
@@ -187,7 +195,7 @@ class Pool:
     def release(self, conn: Connection[Any]) -> None:
         """Give a connection back; close it if it is broken or in a transaction."""
         inner = self._lent.pop(conn, None)
-        if inner is None:  # acquired after close()
+        if inner is None:  # acquired after close(), or without threads for an inner pool
             conn.close()
             return
         if conn.pgconn.transaction_status != TransactionStatus.IDLE:
@@ -222,8 +230,11 @@ class Pool:
         self._live.add(conn)
         return conn
 
-    def _open_pool(self) -> _InnerPool:
+    def _open_pool(self) -> _InnerPool | Connection[Any]:
         """Return the inner pool, with its first connection.
+
+        Return that connection alone if this process can start no threads for a pool: the caller
+        is served, and the connection is not kept.
 
         One caller connects, and the others share the outcome if it comes soon. An attempt that
         gets no answer must not stop them, so then they connect, too: at most ``size`` at a time.
@@ -240,8 +251,11 @@ class Pool:
                 self._failure = exc
             raise
         else:
-            with self._opening:
-                return self._put_premade(premade)
+            try:
+                with self._opening:
+                    return self._put_premade(premade)
+            except RuntimeError:  # no thread for the inner pool
+                return premade
         finally:
             with self._opening:
                 self._attempts -= 1

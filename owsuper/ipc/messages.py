@@ -179,7 +179,10 @@ class LeasesRenewed:
 
 @dataclass(frozen=True, slots=True)
 class StopSignaled:
-    """A signal told the child to stop. The child begins no run that it reads from now on."""
+    """The child stops without having been asked to: a signal told it, or it cannot go on.
+
+    It begins no run that it reads from now on. Runs that it holds when it exits are released.
+    """
 
 
 Message = (

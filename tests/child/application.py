@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -71,6 +74,67 @@ async def wait_for_ever(directory: str) -> None:
 @ow.workflow("exit")
 def exit_(step: Step) -> None:
     step.run("leave", os._exit, 7)
+
+
+@ow.workflow("threads")
+def threads(step: Step, input: bool) -> None:
+    """Let the system give this process threads again, or no more threads."""
+    step.run("threads", threading.stack_size, 0 if input else 1 << 46)
+
+
+@ow.workflow("parallel")
+def parallel(step: Step, input: int) -> list[int]:
+    return step.parallel(lambda: input, lambda: input * 2)
+
+
+@ow.workflow("async-quick")
+async def async_quick(step: AsyncStep, input: int) -> int:
+    return await step.run("double", lambda: input * 2)
+
+
+@ow.workflow("nap-twice")
+def nap_twice(step: Step) -> str:
+    step.sleep("nap", 0.05)
+    step.sleep("nap", 0.05)
+    return "done"
+
+
+@ow.workflow("async-nap-twice")
+async def async_nap_twice(step: AsyncStep) -> str:
+    await step.sleep("nap", 0.05)
+    await step.sleep("nap", 0.05)
+    return "done"
+
+
+@ow.workflow("leak-descriptors")
+def leak_descriptors(step: Step, input: str) -> str:
+    return step.run("leak", leak, input)
+
+
+@ow.workflow("async-leak-descriptors")
+async def async_leak_descriptors(step: AsyncStep, input: str) -> str:
+    return await step.run("leak", leak, input)
+
+
+def leak(directory: str) -> str:
+    """Open all descriptors that this process may have, and report each call."""
+    with Path(directory, "calls").open("a") as calls:
+        calls.write("called\n")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    with contextlib.suppress(OSError):
+        while True:
+            os.dup(1)
+    return "leaked"
+
+
+@ow.workflow("break-the-loop")
+async def break_the_loop(step: AsyncStep) -> None:
+    async def close() -> None:
+        loop = asyncio.get_running_loop()
+        loop._selector.close()  # type: ignore[attr-defined]
+        await asyncio.sleep(60)
+
+    await step.run("break", close)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from owsuper import OpenWorkflow
 from owsuper.child import services
 from owsuper.child.database import ChildDatabase
 from owsuper.child.executor import ExecutionResult, Executor
+from owsuper.child.shortage import Shortage
 from owsuper.child.timers import DelayedCalls
 from owsuper.core.model import ClaimedRun
 from owsuper.event_loop import Loop, Waker
@@ -58,17 +59,22 @@ class Engine:
         self.ow = OpenWorkflow(url, schema=schema)
         self.schema = schema
         self.conn = conn
-        self.database = ChildDatabase(url, "owsuper test child")
+        self.thread_errors: list[BaseException] = []
+        self.lasting_shortages: list[str] = []
+        shortage = Shortage(self.lasting_shortages.append)
+        self.database = ChildDatabase(url, "owsuper test child", shortage)
         self.event_loop = EventLoopThread()
         flight_recorder = FlightRecorder(create_memory(1), 1)
         self.services = services.create(
             self.database,
             self.event_loop.calls,
             flight_recorder,
+            shortage,
             schema=schema,
             namespace="default",
             lease=LEASE,
             concurrency=1,
+            on_thread_died=self.thread_errors.append,
         )
         self.executor = Executor(self.ow.registry, self.services)
 
@@ -169,8 +175,8 @@ class Engine:
 
     def close(self) -> None:
         self.services.loop_thread.stop()
-        self.services.step_threads.shutdown()
-        self.services.write_threads.shutdown()
+        self.services.step_threads.close()
+        self.services.write_threads.close()
         self.event_loop.stop()
         self.services.committer.close()
         self.database.close()

@@ -357,3 +357,22 @@ def test_a_thread_that_was_stopped_starts_again() -> None:
         assert store.groups == [["a"], ["b"], ["c"]]
 
     asyncio.run(main())
+
+
+def test_an_item_that_gets_no_thread_is_not_stored_later() -> None:
+    async def main() -> None:
+        store = FakeStore()
+        store.open.set()
+        group = group_commit(store)
+        threading.stack_size(1 << 46)  # bytes; no system has room for the stack of such a thread
+        try:
+            with pytest.raises(RuntimeError, match="start new thread"):
+                group.begin(run("a"))
+        finally:
+            threading.stack_size(0)
+        assert group.waiting == 0
+        await group.begin(run("b"))
+        assert store.groups == [["b"]]
+        group.stop()
+
+    asyncio.run(main())

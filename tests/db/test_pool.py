@@ -277,3 +277,20 @@ def test_a_connection_that_is_taken_after_the_end_is_not_kept(pool: Pool) -> Non
     with pool.connection(1) as conn:
         assert conn.execute("SELECT 1").fetchone() == (1,)
     assert conn.closed
+
+
+def test_without_threads_for_a_pool_callers_get_connections_that_are_not_kept(pool: Pool) -> None:
+    before = threads()
+    threading.stack_size(1 << 46)  # bytes; no system has room for the stack of such a thread
+    try:
+        for _ in range(2):
+            with pool.connection(5) as conn:
+                assert conn.execute("SELECT 1").fetchone() == (1,)
+            assert conn.closed
+    finally:
+        threading.stack_size(0)
+    assert threads() == before
+
+    with pool.connection(5) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+    assert not conn.closed

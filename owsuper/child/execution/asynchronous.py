@@ -22,14 +22,14 @@ from owsuper.child.execution.step_calls import StepCall, StepCalls, create_task
 from owsuper.child.execution.steps import create_step
 from owsuper.child.services import Services
 from owsuper.core.decisions import Wait
-from owsuper.core.model import ClaimedRun, Fail, Outcome, Release, StepWrite
+from owsuper.core.model import ClaimedRun, Fail, Outcome, Release, StepWrite, WriteSet
 from owsuper.core.replay import Replay
 from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import StepUsageError
 from owsuper.step import AsyncStep
 from owsuper.step.requests import Request
-from owsuper.stored_error import StoredError
+from owsuper.stored_error import EngineError, StoredError
 
 T = TypeVar("T")
 
@@ -61,6 +61,7 @@ class AsyncExecution(Execution):
         self._unwound_at: float | None = None  # time.monotonic() of the body's cancellation
         self._writing = asyncio.Lock()
         self._sent: asyncio.Future[None] | None = None  # a write whose result is not known yet
+        self._sent_write: WriteSet | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
 
@@ -156,11 +157,14 @@ class AsyncExecution(Execution):
             if _is_async(function):
                 value = await function()
             else:
-                value = await self._in_thread(function)
+                answer = await self._in_thread(function)
+                if isinstance(answer, CallError):
+                    return answer
+                value = answer.value
                 if inspect.isawaitable(value):
                     value = await value
             return CallResult(value)
-        except Unwind:
+        except (Unwind, EngineError):
             raise
         except BaseException as exc:  # SystemExit in a step is a failure of that step
             if isinstance(exc, asyncio.CancelledError) and _is_cancelled():
@@ -174,7 +178,7 @@ class AsyncExecution(Execution):
             if asyncio.current_task() is task:
                 self._calls.enter()
 
-    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+    async def _in_thread(self, function: Callable[[], Any]) -> CallResult | CallError:
         """Call ``function`` in a thread.
 
         Counts as running until the function returns, even if the awaiting task is cancelled.
@@ -184,14 +188,15 @@ class AsyncExecution(Execution):
         job.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._idle_detector.end))
         return await asyncio.wrap_future(job)
 
-    def _call_in_thread(self, function: Callable[[], Any]) -> Any:
+    def _call_in_thread(self, function: Callable[[], Any]) -> CallResult | CallError:
+        """Return what the function raises: an asyncio future does not take every exception."""
+        answer: CallResult | CallError
         try:
-            value = function()
+            answer = CallResult(function())
         except BaseException as exc:
-            self.exit_if_forked(CallError(exc))
-            raise
-        self.exit_if_forked(CallResult(value))
-        return value
+            answer = CallError(exc)
+        self.exit_if_forked(answer)
+        return answer
 
     async def call_database(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call ``function``, which blocks on the database, in a thread."""
@@ -307,10 +312,11 @@ class AsyncExecution(Execution):
                     self._check_not_refused(outcome)
                     write = self._take_recorded(outcome)
                     if write is not None:
+                        self._sent_write = write
                         self._sent = self._services.committer.begin(write)
                         await self._await_sent()
             except Exception as exc:
-                self._write_failed(exc)
+                self._write_failed(exc, self._sent_write)
                 raise unwind() from None
 
     async def _await_sent(self) -> None:
@@ -324,6 +330,7 @@ class AsyncExecution(Execution):
                 await asyncio.shield(sent)
             self._sent = None
             sent.result()
+            self._sent_write = None
 
     def _flush_soon(self) -> None:
         self._flush_timer = None

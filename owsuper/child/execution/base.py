@@ -9,19 +9,19 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import is_refusal
+from owsuper.child.giving_back import database_time, give_back_outcome, log_engine_error
 from owsuper.child.services import Services
 from owsuper.core.decisions import Diverged, OverLimit, Wait
 from owsuper.core.model import (
@@ -38,7 +38,7 @@ from owsuper.core.names import check_step_name
 from owsuper.core.replay import Replay
 from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.steps.effects import Call, CallError, CallResult
-from owsuper.core.unwind import unwind
+from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
 from owsuper.stored_error import StoredError
 
@@ -73,6 +73,8 @@ class Execution(ABC):
         self.replay = replay
         self.slot = slot
         self.decided_outcome: Outcome | Abandon | None = None
+        self.engine_error: BaseException | None = None
+        """Why the run is given back; None if nothing happened to the engine."""
         self.final_write_sent = False
         """Whether the write that ends the claim was sent. It fails if the lease is lost by then."""
         self.leased_until = run.claim_sent + services.leases.seconds
@@ -84,11 +86,8 @@ class Execution(ABC):
         self._recorded: list[StepWrite] = []
 
     def now(self) -> datetime:
-        """Return the time on the database's clock, counted on from the claim's answer.
-
-        It is late by the time that the answer took, and never early.
-        """
-        return self.run.claimed_at + timedelta(seconds=time.monotonic() - self.run.claim_answered)
+        """Return the time on the database's clock, late by the time of the claim's answer."""
+        return database_time(self.run)
 
     # --- for the sync and async subclasses --------------------------------------------------
 
@@ -247,14 +246,25 @@ class Execution(ABC):
     def interrupt(self) -> None:
         """Release the run at its next step, because this process stops. Safe from any thread."""
 
-    def fallback_outcome(self) -> Fail:
-        """Return the outcome of a run whose first outcome was refused.
+    def fallback_outcome(self) -> Outcome:
+        """Return the outcome of a run whose first outcome could not be written.
 
         Raises Unwind if the lease is lost.
         """
-        if isinstance(self.decided_outcome, Fail):
-            return self.decided_outcome
-        raise unwind()
+        if self.decided_outcome is None or isinstance(self.decided_outcome, Abandon):
+            raise unwind()
+        return self.decided_outcome
+
+    def give_back(self, exc: BaseException) -> Unwind:
+        """Give the run back, because of an error of the engine. Safe from any thread.
+
+        Returns the exception that unwinds the branch. Running steps finish and are recorded.
+        """
+        if self.engine_error is None and self.decided_outcome is not ABANDON:
+            self.engine_error = exc
+            log_engine_error(self.run, exc)
+        self.decide(give_back_outcome(self.run, self._services))
+        return unwind()
 
     # --- writes ------------------------------------------------------------------------------
 
@@ -310,13 +320,20 @@ class Execution(ABC):
         if outcome is not None and isinstance(decided, Fail) and decided is not outcome:
             raise unwind()
 
-    def _write_failed(self, exc: Exception) -> None:
-        """Decide the outcome after a failed write: Fail if it was refused, else ABANDON."""
+    def _write_failed(self, exc: Exception, write: WriteSet | None) -> None:
+        """Decide the outcome after a failed write.
+
+        Fail if the database refused the values, ABANDON if the lease is lost. Else the run is
+        given back, and its last write repeats the steps of this one.
+        """
         if is_refusal(exc):
             _log.error("run %s: the database refused a write: %s", self.run.run_id, exc)
             self.decided_outcome = Fail(StoredError.from_exception(exc).to_json())
-        else:
+        elif isinstance(exc, LeaseLost):
             if self.decided_outcome is not ABANDON:
-                why = "the lease is lost" if isinstance(exc, LeaseLost) else exc
-                _log.warning("run %s: a write is dropped: %s", self.run.run_id, why)
+                _log.warning("run %s: a write is dropped: the lease is lost", self.run.run_id)
             self.decide(ABANDON)
+        else:
+            if write is not None:
+                self._recorded[:0] = write.steps
+            self.give_back(exc)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from owsuper.child.services import Services
 from owsuper.core.decisions import Wait
 from owsuper.core.model import ClaimedRun
 from owsuper.core.replay import Replay
-from owsuper.core.unwind import unwind
+from owsuper.core.unwind import Unwind, unwind
+
+_log = logging.getLogger("owsuper.child")
 
 
 class StepFuture(Future[Any]):
@@ -75,7 +78,10 @@ class BranchingExecution(Execution):
     def _end_branch(self, finish: Callable[[], None] | None = None) -> None:
         """End a branch; ``finish`` completes its future, if it has one."""
         if finish is not None:
-            finish()  # without the lock: a callback of the user's may block in here
+            try:
+                finish()  # without the lock: a callback of the user's may block in here
+            except BaseException:  # SystemExit; the library logs an Exception of a callback
+                _log.exception("run %s: a callback of a step's future failed", self.run.run_id)
         with self._changed:
             self._active -= 1
             self._changed.notify_all()
@@ -133,6 +139,13 @@ class BranchingExecution(Execution):
                     self._changed.wait(left)
             finally:
                 self._active += 1
+
+    def give_back(self, exc: BaseException) -> Unwind:
+        """Give the run back, because of an error of the engine; wake the branches that wait."""
+        unwinding = super().give_back(exc)
+        with self._changed:
+            self._changed.notify_all()
+        return unwinding
 
     def _suspend(self, branch: Branch, wait: Wait) -> None:
         """Keep a submitted step that waits, without its thread."""

@@ -9,14 +9,20 @@ step does without a thread.
 from __future__ import annotations
 
 import time
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any, TypeVar
 
+from owsuper.child.database import is_refusal
 from owsuper.child.execution.base import Execution
 from owsuper.core.decisions import Wait
+from owsuper.core.model import StepKind
 from owsuper.core.steps.effects import (
     Call,
+    CallError,
+    CallResult,
+    Effect,
     EnsureChildRun,
     Flush,
     Pause,
@@ -25,55 +31,86 @@ from owsuper.core.steps.effects import (
     Record,
 )
 from owsuper.core.steps.protocol import StepGenerator
-from owsuper.core.unwind import unwind
+from owsuper.core.unwind import Unwind, unwind
 
 T = TypeVar("T")
 Operations = Generator[Callable[[], Any] | Pause, Any, T]
 
 
 def perform(execution: Execution, steps: StepGenerator) -> Operations[Any]:
-    """Perform the effects of a step. Returns the step's value."""
+    """Perform the effects of a step. Returns the step's value.
+
+    User code gets what the step generator raises. An error of the engine gives the run back
+    instead: only ``CallError`` brings an exception from a driver to the step.
+    """
     try:
         effect = next(steps)
         while True:
-            answer: Any = None
-            match effect:
-                case Flush():
-                    if execution.needs_flush():
-                        yield execution.flush
-                    if time.monotonic() >= execution.leased_until:
-                        yield partial(execution.call_database, execution.confirm_lease)
-                    if execution.decided_outcome is not None:
-                        raise unwind()
-                case Call():
-                    token = execution.enter_step(effect)
-                    try:
-                        answer = yield partial(execution.call_function, effect.function)
-                    finally:
-                        execution.leave_step(effect, token)
-                    execution.exit_if_forked(answer)
-                case Record():
-                    execution.record(effect.write)
-                    execution.log_failed_step(effect.write)
-                case ReadAnswer():
-                    look = execution.related_runs.look
-                    answer = yield partial(execution.call_database, look, effect.attempt_id)
-                case ReadChildInput():
-                    read = execution.related_runs.input_of
-                    answer = yield partial(execution.call_database, read, effect.attempt_id)
-                case EnsureChildRun():
-                    adopt = execution.related_runs.adopt
-                    answer = yield partial(execution.call_database, adopt, execution.run, effect)
-                    if answer is None:
-                        execution.abandon()
-                        raise unwind()
-                case Pause():
-                    yield effect
+            try:
+                answer = yield from _perform(execution, effect)
+            except (Unwind, CancelledError, GeneratorExit):
+                raise
+            except BaseException as exc:
+                raise execution.give_back(exc) from exc
             effect = steps.send(answer)
     except StopIteration as done:
         return done.value
+    except MemoryError as exc:  # a result that cannot even be encoded
+        raise execution.give_back(exc) from exc
     finally:
         steps.close()
+
+
+def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
+    """Perform one effect. Returns its answer."""
+    answer: Any = None
+    match effect:
+        case Flush():
+            if execution.needs_flush():
+                yield execution.flush
+            if time.monotonic() >= execution.leased_until:
+                yield partial(execution.call_database, execution.confirm_lease)
+            if execution.decided_outcome is not None:
+                raise unwind()
+        case Call():
+            token = execution.enter_step(effect)
+            try:
+                if effect.kind == StepKind.SIGNAL_SEND:
+                    send = partial(_result_or_refusal, effect.function)
+                    answer = yield partial(execution.call_database, send)
+                else:
+                    answer = yield partial(execution.call_function, effect.function)
+            finally:
+                execution.leave_step(effect, token)
+            execution.exit_if_forked(answer)
+        case Record():
+            execution.record(effect.write)
+            execution.log_failed_step(effect.write)
+        case ReadAnswer():
+            look = execution.related_runs.look
+            answer = yield partial(execution.call_database, look, effect.attempt_id)
+        case ReadChildInput():
+            read = execution.related_runs.input_of
+            answer = yield partial(execution.call_database, read, effect.attempt_id)
+        case EnsureChildRun():
+            adopt = execution.related_runs.adopt
+            answer = yield partial(execution.call_database, adopt, execution.run, effect)
+            if answer is None:
+                execution.abandon()
+                raise unwind()
+        case Pause():
+            yield effect
+    return answer
+
+
+def _result_or_refusal(function: Callable[[], Any]) -> CallResult | CallError:
+    """Call a function of the engine. That the database refuses the user's values is an answer."""
+    try:
+        return CallResult(function())
+    except Exception as exc:
+        if is_refusal(exc):
+            return CallError(exc)
+        raise
 
 
 def run_to_pause(operations: Operations[Any]) -> Pause:

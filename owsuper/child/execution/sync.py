@@ -10,6 +10,7 @@ import inspect
 import threading
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -17,8 +18,10 @@ from typing import Any
 from owsuper.child.execution.branches import Branch, BranchingExecution, StepFuture
 from owsuper.child.execution.operations import drive, perform, run_to_pause
 from owsuper.child.execution.steps import create_step
+from owsuper.child.loop_thread import LoopJob
 from owsuper.child.services import Services
-from owsuper.child.threads import LoopJob
+from owsuper.child.shortage import NoThread
+from owsuper.child.threads import start_together
 from owsuper.core.model import ClaimedRun, Outcome, StepWrite
 from owsuper.core.replay import Replay
 from owsuper.core.steps.effects import CallError, CallResult
@@ -27,6 +30,7 @@ from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import StepUsageError
 from owsuper.step import Step
 from owsuper.step.requests import Request
+from owsuper.stored_error import EngineError
 
 
 class SyncExecution(BranchingExecution):
@@ -66,13 +70,14 @@ class SyncExecution(BranchingExecution):
         _, steps = create_step(self, request)
         branch = Branch(perform(self, steps), StepFuture(self))
         self._begin_branches()
-        self._services.step_threads.submit(self._advance, branch)
+        self._advance_soon(branch)
         return branch.future
 
     def parallel(self, branches: tuple[Callable[[], Any], ...]) -> list[Any]:
         """Call all ``branches`` at once, each in its own thread; return their results.
 
-        Raises the error of the first branch that failed, once all branches are over.
+        Raises the error of the first branch that failed, once all branches are over. Gives the
+        run back, with no branch begun, if this process cannot start a thread for each.
         """
         for branch in branches:
             if not callable(branch):
@@ -82,10 +87,21 @@ class SyncExecution(BranchingExecution):
                 )
         futures = [StepFuture(self) for _ in branches]
         self._begin_branches(len(branches))
-        for branch, future in zip(branches, futures, strict=True):
-            call = partial(self._call_branch, branch, future)
-            run = partial(copy_context().run, call)
-            threading.Thread(target=run, name="owsuper-branch", daemon=True).start()
+        jobs = [
+            partial(copy_context().run, partial(self._call_branch, branch, future))
+            for branch, future in zip(branches, futures, strict=True)
+        ]
+        try:
+            start_together(
+                jobs,
+                name="owsuper-branch",
+                shortage=self._services.shortage,
+                is_over=self._must_leave,
+            )
+        except NoThread as exc:
+            for _ in branches:
+                self._end_branch()
+            raise self.give_back(exc) from exc
         for future in futures:
             self.await_done(future, None)
         return [future.result() for future in futures]
@@ -104,6 +120,15 @@ class SyncExecution(BranchingExecution):
     def _drive(self, steps: StepGenerator) -> Any:
         return drive(perform(self, steps), self.block)
 
+    def _advance_soon(self, branch: Branch) -> None:
+        job = self._services.step_threads.submit(self._advance, branch)
+        job.add_done_callback(partial(self._on_advanced, branch))
+
+    def _on_advanced(self, branch: Branch, job: Future[None]) -> None:
+        """Give the run back if the submitted step got no thread, or the engine failed in it."""
+        if (exc := job.exception()) is not None:
+            self._end_branch(partial(branch.future.set_exception, self.give_back(exc)))
+
     def _advance(self, branch: Branch) -> None:
         """Run the operations of a submitted step until it ends or waits."""
         try:
@@ -119,7 +144,7 @@ class SyncExecution(BranchingExecution):
 
     def _resume(self, branch: Branch) -> None:
         if self._reactivate(branch):
-            self._services.step_threads.submit(self._advance, branch)
+            self._advance_soon(branch)
 
     # --- user code ---------------------------------------------------------------------------
 
@@ -136,14 +161,19 @@ class SyncExecution(BranchingExecution):
             if inspect.isawaitable(value):
                 value = self._await(value)
             return CallResult(value)
-        except Unwind:
+        except (Unwind, EngineError):
             raise
         except BaseException as exc:  # SystemExit in a step is a failure of that step
             return CallError(exc)
 
     def _await(self, awaitable: Awaitable[Any]) -> Any:
         """Return the result of ``awaitable``, which is cancelled when the run must stop."""
-        job = self._services.loop_thread.begin(awaitable)
+        try:
+            job = self._services.loop_thread.begin(awaitable, is_over=self._must_leave)
+        except NoThread:
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()  # it has not begun, and Python would warn
+            raise
         with self._changed:
             self._running_jobs.add(job)
             if self._stopped:
@@ -176,6 +206,9 @@ class SyncExecution(BranchingExecution):
 
     def interrupt(self) -> None:
         """Do nothing: the next step call reads ``services.stopping``."""
+
+    def _must_leave(self) -> bool:
+        return self._services.stopping.is_set() or self.decided_outcome is not None
 
     def _stop(self) -> None:
         with self._changed:
@@ -210,7 +243,7 @@ class SyncExecution(BranchingExecution):
             try:
                 self._services.committer.commit(write)
             except Exception as exc:
-                self._write_failed(exc)
+                self._write_failed(exc, write)
                 raise unwind() from None
 
     def flush_deferred(self) -> None:

@@ -13,7 +13,7 @@ from owsuper.core.model import StepKind, StepStatus, StepWrite
 from owsuper.core.retry import RetryPolicy, no_retry_reason
 from owsuper.core.steps.effects import Call, CallError, CallResult, Flush, Pause, Record
 from owsuper.core.steps.protocol import Context, StepGenerator
-from owsuper.errors import DataError, StepFailed, StepUsageError
+from owsuper.errors import StepFailed, StepUsageError
 from owsuper.stored_error import StoredError
 
 
@@ -78,7 +78,9 @@ def _write_of(
             encoded, output = codec.encode_as(
                 answer.value, step.type, path="result", owner=step.owner
             )
-        except DataError as exc:
+        except MemoryError:
+            raise
+        except BaseException as exc:  # DataError, or what a hook of the type raised
             answer, final = CallError(exc), True
         else:
             write = StepWrite(
