@@ -71,6 +71,10 @@ class Worker:
     def log(self) -> str:
         return self.program.stderr.text
 
+    @property
+    def was_ready(self) -> bool:
+        return "owsuper.supervisor: ready: " in self.log
+
     def children(self) -> list[int]:
         return self._titled("owsuper: child ")
 

@@ -30,7 +30,7 @@ class NotPossible(Exception):
 def choose_worker(target: Target, rng: random.Random, *, ready: bool = False) -> Worker | None:
     """A worker, which has started if ``ready``; None if there is none now."""
     place = rng.random()
-    workers = [each for each in target.workers if not ready or "ready: " in each.log]
+    workers = [each for each in target.workers if not ready or each.was_ready]
     return workers[int(place * len(workers))] if workers else None
 
 

@@ -88,9 +88,8 @@ class Target:
             except AssertionError:
                 self.violations.append(f"worker {worker.pid} does not stop:\n{worker.log[-3000:]}")
                 continue
-            started = "ready: " in worker.log
             # Another fault may have killed it. TERM ends a program that has only begun to start.
-            if code not in (0, -signal.SIGKILL) and (started or code != -signal.SIGTERM):
+            if code not in (0, -signal.SIGKILL) and (worker.was_ready or code != -signal.SIGTERM):
                 self.violations.append(
                     f"worker {worker.pid} stopped with code {code}:\n{worker.log[-3000:]}"
                 )
@@ -101,7 +100,7 @@ class Target:
 
     def _judge_end(self, worker: Worker) -> None:
         code = worker.program.wait()
-        if code != CANNOT_REACH_DATABASE or "ready: " in worker.log:
+        if code != CANNOT_REACH_DATABASE or worker.was_ready:
             self.violations.append(
                 f"worker {worker.pid} ended by itself with code {code}:\n{worker.log[-3000:]}"
             )
