@@ -24,6 +24,7 @@ from owsuper.core.model import (
     Release,
     Retry,
 )
+from owsuper.core.names import list_names
 from owsuper.core.replay import Replay
 from owsuper.core.retry import WORKFLOW_DEFAULT, no_retry_reason
 from owsuper.core.steps.effects import CallError, CallResult
@@ -35,8 +36,6 @@ from owsuper.workflow.definition import Workflow
 from owsuper.workflow.registry import Registry
 
 _log = logging.getLogger("owsuper.child")
-
-_MAX_LOGGED_STEPS: Final = 10  # step names in one log line
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,9 @@ class Executor:
         else:
             load = partial(self._load, workflow, run)
             loaded = yield partial(execution_type.load, self._services, load)
-        execution = execution_type(run, self._replay(workflow, run, loaded), self._services, slot)
+        execution = execution_type(
+            run, self._replay(workflow, run, loaded), self._services, slot, workflow.strict
+        )
         self.executions[run.worker_id] = execution
         self._services.deadlines.watch(execution)
         try:
@@ -122,6 +123,8 @@ class Executor:
                 execution.exit_if_forked(called)
                 end = called
             yield partial(execution.join, returned=isinstance(end, CallResult))
+            if isinstance(end, CallResult):
+                execution.check_end()
             outcome = execution.decided_outcome
             if outcome is None:
                 outcome = execution.replay.finish(_classify_end(end, workflow), execution.now())
@@ -272,12 +275,9 @@ def _log_unreached(execution: Execution) -> None:
     unreached = execution.replay.unreached()
     if not unreached:
         return
-    names = ", ".join(unreached[:_MAX_LOGGED_STEPS])
-    if len(unreached) > _MAX_LOGGED_STEPS:
-        names += f" and {len(unreached) - _MAX_LOGGED_STEPS} more"
     _log.warning(
         "recorded steps that this code never reached: %s; was the workflow changed while runs"
         " were in progress?",
-        names,
+        list_names(unreached),
         extra={"run_id": execution.run.run_id, "workflow": execution.run.workflow_name},
     )

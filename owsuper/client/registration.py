@@ -59,6 +59,7 @@ class Registration(Starter):
         version: str | None = None,
         retry: RetryPolicy | None = None,
         step_limit: int = STEP_LIMIT,
+        strict: bool = False,
     ) -> Decorator: ...
     def workflow(
         self,
@@ -68,6 +69,7 @@ class Registration(Starter):
         version: str | None = None,
         retry: RetryPolicy | None = None,
         step_limit: int = STEP_LIMIT,
+        strict: bool = False,
     ) -> Any:
         """Make a function a workflow: ``@ow.workflow`` or ``@ow.workflow("name", ...)``.
 
@@ -77,6 +79,8 @@ class Registration(Starter):
         that has a workflow of exactly this name and version executes the run. ``retry`` is the
         policy for a function that raises; without a policy, the run fails at once.
         ``step_limit`` is the number of step attempts that a run may have, including failed ones.
+        ``strict`` fails a run with NonDeterminismError whose code begins a new step, or returns,
+        without having called the steps that are recorded; otherwise the log warns.
 
         Raises ConfigurationError for a function that cannot be a workflow, RegistrationError
         if another workflow has this name and version.
@@ -86,7 +90,13 @@ class Registration(Starter):
         def define(fn: Callable[..., Any]) -> Workflow[Any, Any]:
             given_name = None if bare else name
             workflow = Workflow[Any, Any](
-                self, fn, name=given_name, version=version, retry=retry, step_limit=step_limit
+                self,
+                fn,
+                name=given_name,
+                version=version,
+                retry=retry,
+                step_limit=step_limit,
+                strict=strict,
             )
             self.registry.add(workflow)
             return workflow

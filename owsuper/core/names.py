@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from owsuper.errors import ConfigurationError, InvalidSchemaName, StepUsageError
 
 MAX_NAME_LENGTH = 500
 """The most characters in a name. Names are index keys, whose size PostgreSQL bounds."""
 
+_MAX_LISTED = 10  # names in one message
 _SCHEMA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAX_IDENTIFIER_BYTES = 63  # PostgreSQL's NAMEDATALEN, less the terminating NUL
 
@@ -45,6 +46,12 @@ class StepNames:
     def __iter__(self) -> Iterator[str]:
         """Iterate over all keys in use, in no order."""
         return iter(self._used)
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Return ``names`` as text: the first ten, and how many more there are."""
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more
 
 
 def check_step_name(name: str) -> str:

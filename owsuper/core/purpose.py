@@ -8,7 +8,7 @@ no such member, and neither have older rows: nothing is compared with them.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -22,13 +22,15 @@ _DIGEST_LENGTH: Final = 16  # hexadecimal digits: 64 bits, for at most a million
 class Purpose:
     """What a step waits for. ``name`` is that of a workflow, with ``version``, or of a signal.
 
-    ``digest`` is that of the input of a child run; None if it is not known.
+    ``digest`` is that of the input of a child run; None if it is not known. ``formerly`` is the
+    name before the step was renamed.
     """
 
     kind: StepKind
     name: str
     version: str | None = None
     digest: str | None = None
+    formerly: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         if self.kind == StepKind.SIGNAL_WAIT:
@@ -45,7 +47,8 @@ class Purpose:
 
     def is_target(self, other: Purpose) -> bool:
         """Whether ``other`` is for the same workflow and version, or the same signal."""
-        return (self.kind, self.name, self.version) == (other.kind, other.name, other.version)
+        is_named = self.name in (other.name, other.formerly)
+        return is_named and (self.kind, self.version) == (other.kind, other.version)
 
     def is_same(self, other: Purpose) -> bool:
         """Whether ``other`` is the same, as far as both are known."""

@@ -41,7 +41,7 @@ from owsuper.core.model import (
     StepStatus,
     StepWrite,
 )
-from owsuper.core.names import StepNames
+from owsuper.core.names import StepNames, list_names
 from owsuper.core.purpose import Purpose, recorded_purpose
 from owsuper.core.retry import WORKFLOW_DEFAULT, RetryAt, RetryPolicy, decide, pause_ms
 from owsuper.errors import ConfigurationError
@@ -83,10 +83,15 @@ class Replay:
         limit: int = STEP_LIMIT,
         run_id: str = "",
     ) -> None:
+        attempts = list(attempts)
         self._history = History(attempts)
         self._recorded = self._history.keys()
         """The keys of all steps that earlier executions have recorded."""
         self._names = StepNames()
+        self._asked: set[str] = set()
+        """The keys of the steps that this execution has called."""
+        self._unasked = dict.fromkeys(each.step_name for each in attempts if not each.is_abandoned)
+        """The keys of recorded steps that this execution has not called, oldest first."""
         self._new_id = new_id
         self._failures = failures
         self._policy = policy
@@ -96,9 +101,21 @@ class Replay:
         self._in_flight: set[str] = set()
         """The keys of attempts that this execution has begun and not recorded yet."""
 
-    def next_key(self, name: str) -> str:
-        """Return the key of the next step named ``name``; keys depend on the order of calls."""
-        return self._names.resolve(name)
+    def next_key(self, name: str, formerly: str | None = None) -> str:
+        """Return the key of the next step named ``name``; keys depend on the order of calls.
+
+        A step that is recorded only under the name that it had ``formerly`` keeps that key. Both
+        keys are used up, so that the keys of other calls do not depend on what is recorded.
+        """
+        key = self._names.resolve(name)
+        if formerly is not None:
+            former = self._names.resolve(formerly)
+            self._unasked.pop(former, None)
+            if key not in self._recorded and former in self._recorded:
+                key = former
+        self._asked.add(key)
+        self._unasked.pop(key, None)
+        return key
 
     # --- divergence of code and history -------------------------------------------
 
@@ -135,7 +152,35 @@ class Replay:
     @property
     def is_beyond_history(self) -> bool:
         """Whether this execution has called a step that no earlier execution recorded."""
-        return any(key not in self._recorded for key in self._names)
+        return not self._asked <= self._recorded
+
+    def passed(self, key: str) -> Diverged | None:
+        """Return the divergence of a new step ``key`` that begins before recorded steps are called.
+
+        A workflow function that calls one step after the other calls all recorded steps before it
+        begins a new one. Of parallel branches this cannot be said.
+        """
+        if not self._unasked or key in self._recorded:
+            return None
+        names = list_names(list(self._unasked))
+        message = (
+            f"Step {key!r} is new, and the code has not called steps that this run has recorded:"
+            f" {names}. If one of them was renamed, give the new step formerly= with the old name."
+            " If the workflow was changed otherwise, give the workflow another version."
+        )
+        return Diverged(key, names, key, message)
+
+    def passed_at_end(self) -> Diverged | None:
+        """Return the divergence of a workflow function that returns without recorded steps."""
+        if not (unreached := self.unreached()):
+            return None
+        names = list_names(unreached)
+        message = (
+            f"The code has returned and has not called steps that this run has recorded: {names}."
+            " If the workflow was changed while runs of it were in progress, give the workflow"
+            " another version."
+        )
+        return Diverged(unreached[0], names, "the end of the run", message)
 
     def limit_exceeded(self) -> OverLimit | None:
         """Return OverLimit if the history alone exceeds the step limit, else None.

@@ -52,6 +52,7 @@ class AsyncStep(RunInfo):
         *args: *Ts,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def run(
@@ -61,6 +62,7 @@ class AsyncStep(RunInfo):
         *args: *Ts,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     def run(
         self,
@@ -69,13 +71,14 @@ class AsyncStep(RunInfo):
         *args: *Ts,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Any:
         """Call ``fn(*args)``, store its result and return it. Replays return the stored result.
 
         An ``async def`` function runs on the event loop, any other function in a thread. All
         else is as in :meth:`Step.run`.
         """
-        return self._engine.call(FunctionCall(name, fn, args, retry, type))
+        return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly))
 
     @overload
     def submit(
@@ -85,6 +88,7 @@ class AsyncStep(RunInfo):
         *args: *Ts,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Awaitable[T]: ...
     @overload
     def submit(
@@ -94,6 +98,7 @@ class AsyncStep(RunInfo):
         *args: *Ts,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Awaitable[T]: ...
     def submit(
         self,
@@ -102,12 +107,13 @@ class AsyncStep(RunInfo):
         *args: *Ts,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Any:
         """Do as :meth:`run` in a task that starts at once; return an awaitable of the result.
 
         The run does not end before the steps that it has submitted.
         """
-        return self._engine.submit(FunctionCall(name, fn, args, retry, type))
+        return self._engine.submit(FunctionCall(name, fn, args, retry, type, formerly))
 
     @overload
     def map(
@@ -118,6 +124,7 @@ class AsyncStep(RunInfo):
         *,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Awaitable[list[T]]: ...
     @overload
     def map(
@@ -128,6 +135,7 @@ class AsyncStep(RunInfo):
         *,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Awaitable[list[T]]: ...
     def map(
         self,
@@ -137,19 +145,29 @@ class AsyncStep(RunInfo):
         *,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Any:
         """Awaitable :meth:`Step.map`."""
         return asyncio.gather(
-            *(self._engine.submit(FunctionCall(name, fn, (item,), retry, type)) for item in items)
+            *(
+                self._engine.submit(
+                    FunctionCall(name, fn, (item,), retry, type, formerly), joined=True
+                )
+                for item in items
+            )
         )
 
-    def sleep(self, name: str, duration: Duration) -> Coroutine[Any, Any, None]:
+    def sleep(
+        self, name: str, duration: Duration, *, formerly: str | None = None
+    ) -> Coroutine[Any, Any, None]:
         """Awaitable :meth:`Step.sleep`."""
-        return self._engine.call(Sleep(name, duration))
+        return self._engine.call(Sleep(name, duration, formerly))
 
-    def sleep_until(self, name: str, when: datetime) -> Coroutine[Any, Any, None]:
+    def sleep_until(
+        self, name: str, when: datetime, *, formerly: str | None = None
+    ) -> Coroutine[Any, Any, None]:
         """Awaitable :meth:`Step.sleep_until`."""
-        return self._engine.call(SleepUntil(name, when))
+        return self._engine.call(SleepUntil(name, when, formerly))
 
     @overload
     def run_workflow(
@@ -158,6 +176,7 @@ class AsyncStep(RunInfo):
         input: None = None,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         timeout: Timeout | None = None,
     ) -> Coroutine[Any, Any, O]: ...
     @overload
@@ -167,6 +186,7 @@ class AsyncStep(RunInfo):
         input: I,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         timeout: Timeout | None = None,
     ) -> Coroutine[Any, Any, O]: ...
     @overload
@@ -176,6 +196,7 @@ class AsyncStep(RunInfo):
         input: Any = None,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
@@ -186,12 +207,15 @@ class AsyncStep(RunInfo):
         input: Any = None,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
     ) -> Any:
         """Awaitable :meth:`Step.run_workflow`."""
-        return self._engine.call(ChildRunCall(workflow, input, name, version, timeout, type))
+        return self._engine.call(
+            ChildRunCall(workflow, input, name, version, timeout, type, formerly)
+        )
 
     @overload
     def submit_workflow(
@@ -200,6 +224,7 @@ class AsyncStep(RunInfo):
         input: None = None,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         timeout: Timeout | None = None,
     ) -> Awaitable[O]: ...
     @overload
@@ -209,6 +234,7 @@ class AsyncStep(RunInfo):
         input: I,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         timeout: Timeout | None = None,
     ) -> Awaitable[O]: ...
     @overload
@@ -218,6 +244,7 @@ class AsyncStep(RunInfo):
         input: Any = None,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
@@ -228,12 +255,15 @@ class AsyncStep(RunInfo):
         input: Any = None,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
     ) -> Any:
         """Do as :meth:`run_workflow` in a task that starts at once; return an awaitable."""
-        return self._engine.submit(ChildRunCall(workflow, input, name, version, timeout, type))
+        return self._engine.submit(
+            ChildRunCall(workflow, input, name, version, timeout, type, formerly)
+        )
 
     @overload
     def wait_for_signal(
@@ -243,6 +273,7 @@ class AsyncStep(RunInfo):
         type: type[T],
         timeout: Timeout | None = None,
         name: str | None = None,
+        formerly: str | None = None,
     ) -> Coroutine[Any, Any, Signal[T] | None]: ...
     @overload
     def wait_for_signal(
@@ -252,6 +283,7 @@ class AsyncStep(RunInfo):
         type: Any = None,
         timeout: Timeout | None = None,
         name: str | None = None,
+        formerly: str | None = None,
     ) -> Coroutine[Any, Any, Signal[Any] | None]: ...
     def wait_for_signal(
         self,
@@ -260,12 +292,19 @@ class AsyncStep(RunInfo):
         type: Any = None,
         timeout: Timeout | None = None,
         name: str | None = None,
+        formerly: str | None = None,
     ) -> Any:
         """Awaitable :meth:`Step.wait_for_signal`."""
-        return self._engine.call(SignalWait(signal, timeout, type, name))
+        return self._engine.call(SignalWait(signal, timeout, type, name, formerly))
 
     def send_signal(
-        self, signal: str, data: Any = None, *, name: str | None = None, buffer: bool = False
+        self,
+        signal: str,
+        data: Any = None,
+        *,
+        name: str | None = None,
+        buffer: bool = False,
+        formerly: str | None = None,
     ) -> Coroutine[Any, Any, list[str]]:
         """Awaitable :meth:`Step.send_signal`."""
-        return self._engine.call(SignalSend(signal, data, name, buffer))
+        return self._engine.call(SignalSend(signal, data, name, buffer, formerly))

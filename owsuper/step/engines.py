@@ -20,8 +20,11 @@ class SyncEngine(Protocol):
         """Execute or recall the step; return its result."""
         ...
 
-    def submit(self, request: Request) -> Future[Any]:
-        """Begin the step in a thread; return a future of its result."""
+    def submit(self, request: Request, joined: bool = False) -> Future[Any]:
+        """Begin the step in a thread; return a future of its result.
+
+        ``joined`` says that user code gets all results together, in the order of the calls.
+        """
         ...
 
     def parallel(self, branches: tuple[Callable[[], Any], ...]) -> list[Any]:
@@ -42,6 +45,9 @@ class AsyncEngine(Protocol):
         """Return a coroutine that executes or recalls the step and returns its result."""
         ...
 
-    def submit(self, request: Request) -> Awaitable[Any]:
-        """Begin the step as a task; return an awaitable of its result."""
+    def submit(self, request: Request, joined: bool = False) -> Awaitable[Any]:
+        """Begin the step as a task; return an awaitable of its result.
+
+        ``joined`` says that user code gets all results together, in the order of the calls.
+        """
         ...

@@ -1,7 +1,7 @@
 """The requests of user code to a step: a class for each kind of step. They are not checked yet.
 
 Every call of a step makes one of these, also on replay. They are not frozen, because a frozen
-dataclass takes three times as long to make.
+dataclass takes three times as long to make. ``formerly`` is the name that the step had before.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class FunctionCall:
     args: tuple[Any, ...]
     retry: RetryPolicy | None
     type: Any
+    formerly: str | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +70,7 @@ class Sleep:
 
     name: str
     duration: Duration
+    formerly: str | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +79,7 @@ class SleepUntil:
 
     name: str
     when: datetime
+    formerly: str | None = None
 
 
 @dataclass(slots=True)
@@ -92,6 +95,7 @@ class ChildRunCall:
     version: str | None
     timeout: Timeout | None
     type: Any
+    formerly: str | None = None
 
 
 @dataclass(slots=True)
@@ -102,6 +106,7 @@ class SignalWait:
     timeout: Timeout | None
     type: Any
     name: str | None
+    formerly: str | None = None
 
 
 @dataclass(slots=True)
@@ -112,6 +117,7 @@ class SignalSend:
     data: Any
     name: str | None
     buffer: bool
+    formerly: str | None = None
 
 
 Request: TypeAlias = FunctionCall | Sleep | SleepUntil | ChildRunCall | SignalWait | SignalSend

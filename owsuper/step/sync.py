@@ -54,6 +54,7 @@ class Step(RunInfo):
         *args: *Ts,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> T: ...
     @overload
     def run(
@@ -63,6 +64,7 @@ class Step(RunInfo):
         *args: *Ts,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> T: ...
     def run(
         self,
@@ -71,6 +73,7 @@ class Step(RunInfo):
         *args: *Ts,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Any:
         """Call ``fn(*args)``, store its result and return it. Replays return the stored result.
 
@@ -82,10 +85,13 @@ class Step(RunInfo):
         with a pause of one second after the first, which doubles with each attempt. This method
         raises only if there is no further attempt.
 
+        ``formerly``, here and in all other steps, is the name that the step had before. A run that
+        has recorded the step under that name goes on with what is recorded.
+
         Raises StepFailed, which may be caught, and StepUsageError, StepLimitExceeded,
         NonDeterminismError.
         """
-        return self._engine.call(FunctionCall(name, fn, args, retry, type))
+        return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly))
 
     @overload
     def submit(
@@ -95,6 +101,7 @@ class Step(RunInfo):
         *args: *Ts,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Future[T]: ...
     @overload
     def submit(
@@ -104,6 +111,7 @@ class Step(RunInfo):
         *args: *Ts,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Future[T]: ...
     def submit(
         self,
@@ -112,12 +120,13 @@ class Step(RunInfo):
         *args: *Ts,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Any:
         """Do as :meth:`run` in a thread, beside other steps; return a future of the result.
 
         The run does not end before the steps that it has submitted.
         """
-        return self._engine.submit(FunctionCall(name, fn, args, retry, type))
+        return self._engine.submit(FunctionCall(name, fn, args, retry, type, formerly))
 
     @overload
     def map(
@@ -128,6 +137,7 @@ class Step(RunInfo):
         *,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> list[T]: ...
     @overload
     def map(
@@ -138,6 +148,7 @@ class Step(RunInfo):
         *,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> list[T]: ...
     def map(
         self,
@@ -147,13 +158,15 @@ class Step(RunInfo):
         *,
         retry: RetryPolicy | None = None,
         type: Any = None,
+        formerly: str | None = None,
     ) -> Any:
         """Run ``fn(item)`` as a step for each item, in parallel; return the results in order.
 
         The steps are ``name``, ``name:1`` and so on. Raises as :meth:`run` does.
         """
         futures = [
-            self._engine.submit(FunctionCall(name, fn, (item,), retry, type)) for item in items
+            self._engine.submit(FunctionCall(name, fn, (item,), retry, type, formerly), joined=True)
+            for item in items
         ]
         return [future.result() for future in futures]
 
@@ -167,20 +180,20 @@ class Step(RunInfo):
         """
         return self._engine.parallel(branches)
 
-    def sleep(self, name: str, duration: Duration) -> None:
+    def sleep(self, name: str, duration: Duration, *, formerly: str | None = None) -> None:
         """Wait durably for ``duration``: a timedelta, seconds, or text such as ``"1h"``.
 
         The run needs no process meanwhile, and a restart does not begin the wait anew.
         Raises InvalidDuration.
         """
-        self._engine.call(Sleep(name, duration))
+        self._engine.call(Sleep(name, duration, formerly))
 
-    def sleep_until(self, name: str, when: datetime) -> None:
+    def sleep_until(self, name: str, when: datetime, *, formerly: str | None = None) -> None:
         """Wait durably until ``when``, an aware datetime. Returns at once if that has passed.
 
         Raises ConfigurationError for a datetime without a time zone.
         """
-        self._engine.call(SleepUntil(name, when))
+        self._engine.call(SleepUntil(name, when, formerly))
 
     @overload
     def run_workflow(
@@ -189,6 +202,7 @@ class Step(RunInfo):
         input: None = None,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         timeout: Timeout | None = None,
     ) -> O: ...
     @overload
@@ -198,6 +212,7 @@ class Step(RunInfo):
         input: I,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         timeout: Timeout | None = None,
     ) -> O: ...
     @overload
@@ -207,6 +222,7 @@ class Step(RunInfo):
         input: Any = None,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
@@ -217,6 +233,7 @@ class Step(RunInfo):
         input: Any = None,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
@@ -232,7 +249,9 @@ class Step(RunInfo):
         Raises ChildFailed, ChildCanceled or ChildTimedOut, which may be caught, StepFailed if the
         workflow does not take the input, and InvalidDuration.
         """
-        return self._engine.call(ChildRunCall(workflow, input, name, version, timeout, type))
+        return self._engine.call(
+            ChildRunCall(workflow, input, name, version, timeout, type, formerly)
+        )
 
     @overload
     def submit_workflow(
@@ -241,6 +260,7 @@ class Step(RunInfo):
         input: None = None,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         timeout: Timeout | None = None,
     ) -> Future[O]: ...
     @overload
@@ -250,6 +270,7 @@ class Step(RunInfo):
         input: I,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         timeout: Timeout | None = None,
     ) -> Future[O]: ...
     @overload
@@ -259,6 +280,7 @@ class Step(RunInfo):
         input: Any = None,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
@@ -269,6 +291,7 @@ class Step(RunInfo):
         input: Any = None,
         *,
         name: str | None = None,
+        formerly: str | None = None,
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
@@ -277,7 +300,9 @@ class Step(RunInfo):
 
         The child run starts with the next write of this run, so several of them run in parallel.
         """
-        return self._engine.submit(ChildRunCall(workflow, input, name, version, timeout, type))
+        return self._engine.submit(
+            ChildRunCall(workflow, input, name, version, timeout, type, formerly)
+        )
 
     @overload
     def wait_for_signal(
@@ -287,6 +312,7 @@ class Step(RunInfo):
         type: type[T],
         timeout: Timeout | None = None,
         name: str | None = None,
+        formerly: str | None = None,
     ) -> Signal[T] | None: ...
     @overload
     def wait_for_signal(
@@ -296,6 +322,7 @@ class Step(RunInfo):
         type: Any = None,
         timeout: Timeout | None = None,
         name: str | None = None,
+        formerly: str | None = None,
     ) -> Signal[Any] | None: ...
     def wait_for_signal(
         self,
@@ -304,6 +331,7 @@ class Step(RunInfo):
         type: Any = None,
         timeout: Timeout | None = None,
         name: str | None = None,
+        formerly: str | None = None,
     ) -> Any:
         """Wait durably for ``signal`` and return it with its ``data``; None after ``timeout``.
 
@@ -316,10 +344,16 @@ class Step(RunInfo):
         Raises StepFailed if the data does not fit ``type``, InvalidDuration, and StepUsageError
         if another step of this run still waits for the signal although the code has left it.
         """
-        return self._engine.call(SignalWait(signal, timeout, type, name))
+        return self._engine.call(SignalWait(signal, timeout, type, name, formerly))
 
     def send_signal(
-        self, signal: str, data: Any = None, *, name: str | None = None, buffer: bool = False
+        self,
+        signal: str,
+        data: Any = None,
+        *,
+        name: str | None = None,
+        buffer: bool = False,
+        formerly: str | None = None,
     ) -> list[str]:
         """Send ``signal`` once to all runs that wait for it; return the ids of these runs.
 
@@ -327,5 +361,5 @@ class Step(RunInfo):
         ``name`` is the name of the step; without it, the step has the signal's name.
         Raises NotSerializable.
         """
-        reached: list[str] = self._engine.call(SignalSend(signal, data, name, buffer))
+        reached: list[str] = self._engine.call(SignalSend(signal, data, name, buffer, formerly))
         return reached

@@ -94,6 +94,7 @@ class Workflow(Startable[I, O]):
         version: str | None = None,
         retry: RetryPolicy | None = None,
         step_limit: int = STEP_LIMIT,
+        strict: bool = False,
     ) -> None:
         self.starter = starter
         self.fn = fn
@@ -101,6 +102,7 @@ class Workflow(Startable[I, O]):
         self.version = check_version(version)
         self.retry = _retry(retry)
         self.step_limit = check_step_limit(step_limit)
+        self.strict = strict
         try:
             self._signature = signature.read(fn)
         except ConfigurationError as error:

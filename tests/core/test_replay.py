@@ -444,6 +444,65 @@ def test_branches_get_their_own_answers_or_none(before: list[str], now: list[str
                 assert before != now
 
 
+NAMES = st.lists(st.sampled_from(["a", "b", "c", "a:1"]), max_size=8)
+
+
+def completed_by(memory: Replay, names: Sequence[str]) -> list[RecordedAttempt]:
+    return [row(StepStatus.COMPLETED, key=memory.next_key(name)) for name in names]
+
+
+@given(NAMES, st.integers(0, 8))
+def test_code_that_calls_its_steps_in_order_passes_none(names: list[str], done: int) -> None:
+    memory = replay(*completed_by(replay(), names[:done]))
+    for name in names:
+        assert memory.passed(memory.next_key(name)) is None
+    assert memory.passed_at_end() is None
+
+
+@given(NAMES.filter(bool), st.data())
+def test_a_step_that_is_renamed_in_such_code_is_said(names: list[str], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(names) - 1))
+    memory = replay(*completed_by(replay(), names))
+    for name in names[:place]:
+        assert memory.passed(memory.next_key(name)) is None
+    passed = memory.passed(memory.next_key("new"))
+    assert passed is not None
+    assert passed.recorded.split(", ") == list(completed_keys(names))[place:]
+
+
+def completed_keys(names: Sequence[str]) -> dict[str, None]:
+    return dict.fromkeys(each.step_name for each in completed_by(replay(), names))
+
+
+@given(
+    st.lists(st.sampled_from(["old", "other"]), max_size=8),
+    st.sets(st.integers(0, 7)),
+    st.integers(0, 8),
+)
+def test_calls_under_a_new_name_keep_their_keys_whatever_was_recorded_and_from_then_on(
+    names: list[str], lost: set[int], done: int
+) -> None:
+    """``lost`` are calls that a crash interrupted while others of their name went on."""
+
+    def keys(memory: Replay) -> list[str]:
+        return [
+            memory.next_key("new", "old") if name == "old" else memory.next_key(name)
+            for name in names
+        ]
+
+    old = completed_by(replay(), names[:done])
+    recorded = [each for number, each in enumerate(old) if number not in lost]
+    first = keys(replay(*recorded))
+    for number, attempt in enumerate(old):
+        if number not in lost:
+            assert first[number] == attempt.step_name
+    assert len(set(first)) == len(first)
+
+    more = [row(StepStatus.COMPLETED, key=key) for key in first]
+    for count in range(len(more) + 1):
+        assert keys(replay(*recorded, *more[:count])) == first
+
+
 @given(ROWS, KEYS, st.floats(0, 1000))
 def test_a_completed_step_is_never_executed_again(
     rows: list[RecordedAttempt], key: str, offset: float

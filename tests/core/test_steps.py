@@ -67,6 +67,10 @@ class Process:
     def limit_error(self, over: OverLimit) -> StepLimitExceeded:
         return StepLimitExceeded(over.limit, over.count)
 
+    def check_passed(self, key: str) -> None:
+        if (passed := self.replay.passed(key)) is not None:
+            raise self.diverge(passed)
+
     def diverge(self, diverged: Diverged) -> NonDeterminismError:
         return NonDeterminismError(diverged.key, diverged.recorded, diverged.asked)
 

@@ -81,6 +81,7 @@ def changed(step: Step, input: Input) -> list[str]:
     step.run("kept", called, "kept")
     step.run("removed", called, "removed")
     step.run("old-name", called, "old-name")
+    step.run("charge", called, "charge")
     step.run("note", note)
     step.wait_for_signal("go")
     return []
@@ -106,6 +107,7 @@ def changed(step: Step, input: Input) -> list[str]:
     read = step.run("note", note)
     step.run("kept", called, "kept")
     step.run("new-name", called, "new-name")
+    step.run("charge-card", called, "charge-card", formerly="charge")
     step.wait_for_signal("go")
     return [input.more, read.text, read.author]
 """
@@ -182,7 +184,11 @@ def test_changed_code_meets_a_run_that_is_under_way(connected: Sandbox, ow: Open
     ow.send_signal("go")
     assert run.result(timeout="30s") == ["more", "note", "nobody"]
     calls = (connected.directory / "calls").read_text().split()
-    assert calls == ["kept", "removed", "old-name", "note", "added", "new-name"]
+    assert calls == ["kept", "removed", "old-name", "charge", "note", "added", "new-name"]
+    worker.stderr.wait_for(
+        "Step 'added' is new, and the code has not called steps that this run has recorded: kept,"
+        " removed, old-name, charge, note, go."
+    )
     worker.stderr.wait_for("recorded steps that this code never reached: removed, old-name;")
 
 

@@ -45,8 +45,10 @@ class AsyncExecution(Execution):
     ``interrupt``.
     """
 
-    def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
-        super().__init__(run, replay, services, slot)
+    def __init__(
+        self, run: ClaimedRun, replay: Replay, services: Services, slot: int, strict: bool = False
+    ) -> None:
+        super().__init__(run, replay, services, slot, strict)
         self._loop = asyncio.get_running_loop()
         if self._loop.get_task_factory() is None:  # an application may have set one
             self._loop.set_task_factory(create_task)
@@ -84,8 +86,18 @@ class AsyncExecution(Execution):
         name, operations = self._prepare(request)
         return StepCall(name, self._calls, functools.partial(self._run_step, name, operations))
 
-    def submit(self, request: Request) -> asyncio.Task[Any]:
+    @property
+    def in_order(self) -> bool:
+        """Whether the body has run no branches, other than steps that it awaits together."""
+        return self._calls.in_order
+
+    def is_body(self) -> bool:
+        """Whether this is the body's task."""
+        return asyncio.current_task() is self._body
+
+    def submit(self, request: Request, joined: bool = False) -> asyncio.Task[Any]:
         """Execute or replay a step in a task of its own."""
+        self._calls.in_order = self._calls.in_order and joined
         _, operations = self._prepare(request)
         task = asyncio.Task(drive_async(operations, self.block), loop=self._loop)
         self._submitted.add(task)

@@ -68,7 +68,9 @@ class Execution(ABC):
     ``def`` function, and an awaitable of the value when it is an ``async def`` function.
     """
 
-    def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
+    def __init__(
+        self, run: ClaimedRun, replay: Replay, services: Services, slot: int, strict: bool = False
+    ) -> None:
         self.run = run
         self.replay = replay
         self.slot = slot
@@ -82,6 +84,8 @@ class Execution(ABC):
         self.related_runs = services.related_runs
         self._services = services
         self._pid = os.getpid()
+        self.strict = strict
+        self._has_warned = False
         self._body_ended = False
         self._recorded: list[StepWrite] = []
 
@@ -140,8 +144,8 @@ class Execution(ABC):
 
     # --- the steps --------------------------------------------------------------------------
 
-    def step_key(self, name: str) -> str:
-        """Return the key of the step that user code calls ``name``.
+    def step_key(self, name: str, formerly: str | None = None) -> str:
+        """Return the key of the step that user code calls ``name``, and called ``formerly``.
 
         Raises StepUsageError for a call in the wrong place, and Unwind once the outcome is decided.
         """
@@ -152,13 +156,15 @@ class Execution(ABC):
             )
         self.check_not_ended(f"Step {name!r}")
         check_step_name(name)
+        if formerly is not None and check_step_name(formerly) == name:
+            raise StepUsageError(f"Step {name!r}: formerly= is its own name. Pass the old name.")
         if self.run.deadline_at is not None and self.now() >= self.run.deadline_at:
             self.fail_at_deadline()
         if self.decided_outcome is None and self._services.stopping.is_set():
             self.decide(Release())
         if self.decided_outcome is not None:
             raise unwind()
-        return self.replay.next_key(name)
+        return self.replay.next_key(name, formerly)
 
     def check_not_ended(self, step: str) -> None:
         """Raise StepUsageError for a step after the end of the workflow function."""
@@ -189,6 +195,33 @@ class Execution(ABC):
         """Fail the run at its step limit. Returns the error to raise; catching it is no help."""
         self.decide(Fail(over.stored_error(), StepLimitExceeded.ADVICE))
         return StepLimitExceeded(over.limit, over.count)
+
+    @property
+    @abstractmethod
+    def in_order(self) -> bool:
+        """Whether the steps so far cannot have depended on which of several branches was faster."""
+
+    @abstractmethod
+    def is_body(self) -> bool:
+        """Whether this is called by the workflow function itself, and not by a branch."""
+
+    def check_passed(self, key: str) -> None:
+        """Log, or raise if the workflow is strict, that a new step takes a recorded one's place."""
+        passed = self.replay.passed(key)
+        if passed is None or not (self.in_order and self.is_body()):
+            return
+        if self.strict:
+            raise self.diverge(passed)
+        if not self._has_warned:  # once: more new steps may follow
+            self._has_warned = True
+            run = self.run
+            extra = {"run_id": run.run_id, "workflow": run.workflow_name, "step": key}
+            _log.warning("%s", passed.message, extra=extra)
+
+    def check_end(self) -> None:
+        """Fail the run of a strict workflow that has returned without all recorded steps."""
+        if self.strict and self.in_order and (passed := self.replay.passed_at_end()) is not None:
+            self.diverge(passed)
 
     def diverge(self, diverged: Diverged) -> NonDeterminismError:
         """Fail the run because code and history disagree. Returns the error to raise."""

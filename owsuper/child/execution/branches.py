@@ -64,8 +64,10 @@ class BranchingExecution(Execution):
     When all branches wait, the run is parked.
     """
 
-    def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
-        super().__init__(run, replay, services, slot)
+    def __init__(
+        self, run: ClaimedRun, replay: Replay, services: Services, slot: int, strict: bool = False
+    ) -> None:
+        super().__init__(run, replay, services, slot, strict)
         self._changed = threading.Condition()
         self._active = 1  # branches that do not wait; the body is the first
         self._waits: list[Wait] = []  # waits of branches that block their thread

@@ -13,12 +13,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
 from owsuper.core.unwind import Unwind
 from owsuper.errors import StepUsageError
 
 Running = Callable[[], Coroutine[Any, Any, Any]]
+
+_JOINS: Final = frozenset({"gather.<locals>._done_callback", "TaskGroup._on_task_done"})
+"""The callbacks of asyncio through which all tasks are awaited together."""
 
 _current: ContextVar[StepCalls | None] = ContextVar("owsuper_step_calls", default=None)
 """The calls of the execution whose workflow function runs in this context."""
@@ -33,6 +36,11 @@ class StepCalls:
         self._unawaited: dict[BranchTask, str] = {}
         """Tasks with a step that nobody has asked for a result yet → the name of the step."""
         self._dropped: list[str] = []
+        self.in_order = True
+        """Whether the steps so far cannot have depended on which of several branches was faster.
+
+        Tasks of one step each that gather or a TaskGroup joins, or that are awaited, do not count.
+        """
 
     def enter(self) -> None:
         """Begin to watch the tasks that are made in this context."""
@@ -72,6 +80,8 @@ class StepCalls:
 
     def called(self, call: StepCall) -> None:
         """Note a call that has not started."""
+        if isinstance(_current_task(), BranchTask):
+            self.in_order = False
         self._unstarted[id(call)] = (call.__qualname__, None)
 
     def started(self, call: StepCall) -> None:
@@ -173,15 +183,17 @@ class BranchTask(asyncio.Task[Any]):
     def add_done_callback(self, fn: Callable[..., object], /, **options: Any) -> None:
         """Call ``fn`` at the end, as gather, wait, TaskGroup and shield do."""
         # asyncio's documentation keeps tasks alive in a set, with its discard as the callback.
-        if not isinstance(getattr(fn, "__self__", None), (set, dict, list)):
-            self._observe()
+        owner = getattr(fn, "__self__", None)
+        if not isinstance(owner, (set, dict, list)):
+            joins = isinstance(owner, asyncio.Task) or getattr(fn, "__qualname__", "") in _JOINS
+            self._observe(in_order=joins)
         super().add_done_callback(fn, **options)
 
     def done(self) -> bool:
         """Whether the task is over."""
         done = super().done()
         if done:
-            self._observe()
+            self._observe(in_order=False)
         return done
 
     def result(self) -> Any:
@@ -194,10 +206,11 @@ class BranchTask(asyncio.Task[Any]):
         self._observe()
         return super().exception()
 
-    def _observe(self) -> None:
+    def _observe(self, in_order: bool = True) -> None:
         self.observed = True
         if self.calls is not None:
             self.calls.awaited(self)
+            self.calls.in_order = self.calls.in_order and in_order
 
 
 def create_task(

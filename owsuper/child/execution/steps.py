@@ -53,13 +53,14 @@ def create_step(execution: Execution, request: Request) -> tuple[str, StepGenera
         case FunctionCall(name):
             steps = function_step(execution, _function_step(execution, request))
             return f"step.run({name!r})", steps
-        case Sleep(name, duration):
+        case Sleep(name, duration, formerly):
             duration_ms = partial(milliseconds, duration)
-            steps = sleep_step(execution, execution.step_key(name), duration_ms)
+            steps = sleep_step(execution, execution.step_key(name, formerly), duration_ms)
             return f"step.sleep({name!r})", steps
-        case SleepUntil(name, when):
+        case SleepUntil(name, when, formerly):
             at = _aware_utc(when, f"Step {name!r}: when")
-            steps = sleep_step(execution, execution.step_key(name), partial(milliseconds, 0), at)
+            key = execution.step_key(name, formerly)
+            steps = sleep_step(execution, key, partial(milliseconds, 0), at)
             return f"step.sleep_until({name!r})", steps
         case ChildRunCall():
             child_run = _child_run_step(execution, request)
@@ -89,7 +90,7 @@ def _function_step(execution: Execution, call: FunctionCall) -> FunctionStep:
                 f"Step {name!r} was given {argument!r}, which nobody has awaited, as an argument."
                 " Await it, and pass its result."
             )
-    key = execution.step_key(name)
+    key = execution.step_key(name, call.formerly)
     function: Callable[[], Any] = partial(fn, *call.args) if call.args else fn
     return FunctionStep(key, function, retry or STEP_DEFAULT, _result_type(name, fn, call.type))
 
@@ -114,7 +115,7 @@ def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
 
     purpose, reread = None, None
     if wrong is None:
-        purpose = Purpose(StepKind.WORKFLOW, target, version, digest(raw))
+        purpose = Purpose(StepKind.WORKFLOW, target, version, digest(raw), call.formerly)
         reread = partial(reencode_input, workflow)
 
     def prepare() -> NewChildRun:
@@ -122,7 +123,7 @@ def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
             raise wrong
         return NewChildRun(new_id(), target, version, raw)
 
-    key = execution.step_key(target if name is None else name)
+    key = execution.step_key(target if name is None else name, call.formerly)
     return ChildRunStep(key, _until(call.timeout), prepare, type, purpose, reread)
 
 
@@ -131,15 +132,15 @@ def _signal_step(execution: Execution, call: SignalWait) -> SignalStep:
     check_signal(signal)
     if type is not None:
         codec.check_type(type, f"Signal {signal!r}: type={type!r}", stored=True)
-    key = execution.step_key(signal if name is None else name)
-    return SignalStep(key, signal, _until(call.timeout), type)
+    key = execution.step_key(signal if name is None else name, call.formerly)
+    return SignalStep(key, signal, _until(call.timeout), type, call.formerly)
 
 
 def _signal_send_step(execution: Execution, call: SignalSend) -> FunctionStep:
     signal, name = call.signal, call.name
     check_signal(signal)
     raw = codec.encode(call.data, path="data", owner=f"signal {signal!r}")
-    key = execution.step_key(signal if name is None else name)
+    key = execution.step_key(signal if name is None else name, call.formerly)
     send = partial(
         _send, execution.related_runs, execution.run.run_id, key, signal, raw, call.buffer
     )

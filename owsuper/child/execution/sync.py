@@ -36,8 +36,12 @@ from owsuper.stored_error import EngineError
 class SyncExecution(BranchingExecution):
     """One execution of a ``def`` workflow; the engine behind ``Step``."""
 
-    def __init__(self, run: ClaimedRun, replay: Replay, services: Services, slot: int) -> None:
-        super().__init__(run, replay, services, slot)
+    def __init__(
+        self, run: ClaimedRun, replay: Replay, services: Services, slot: int, strict: bool = False
+    ) -> None:
+        super().__init__(run, replay, services, slot, strict)
+        self._body_thread = threading.get_ident()
+        self._in_order = True
         self._branch_threads = {threading.get_ident()}  # threads of the body and of parallel()
         self._running_jobs: set[LoopJob] = set()  # async functions of running steps
         self._stopped = False
@@ -59,14 +63,25 @@ class SyncExecution(BranchingExecution):
         _, steps = create_step(self, request)
         if threading.get_ident() in self._branch_threads:
             return self._drive(steps)
+        self._in_order = False
         self._begin_branches()  # a thread that user code started is a branch like the others
         try:
             return self._drive(steps)
         finally:
             self._end_branch()
 
-    def submit(self, request: Request) -> StepFuture:
+    @property
+    def in_order(self) -> bool:
+        """Whether the body has run no branches beside itself, other than with ``step.map``."""
+        return self._in_order
+
+    def is_body(self) -> bool:
+        """Whether this is the body's thread."""
+        return threading.get_ident() == self._body_thread
+
+    def submit(self, request: Request, joined: bool = False) -> StepFuture:
         """Execute or replay a step in another thread; return its future."""
+        self._in_order = self._in_order and joined
         _, steps = create_step(self, request)
         branch = Branch(perform(self, steps), StepFuture(self))
         self._begin_branches()
@@ -79,6 +94,7 @@ class SyncExecution(BranchingExecution):
         Raises the error of the first branch that failed, once all branches are over. Gives the
         run back, with no branch begun, if this process cannot start a thread for each.
         """
+        self._in_order = False
         for branch in branches:
             if not callable(branch):
                 raise StepUsageError(

@@ -77,6 +77,7 @@ def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
             case Diverged() as diverged:
                 raise context.diverge(diverged)
             case Begin(attempt_id):
+                context.check_passed(step.key)
                 write, cause = _begin(step, attempt_id, context.now())
                 context.replay.record(write)
                 yield Record(write)

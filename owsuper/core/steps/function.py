@@ -52,6 +52,7 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
             case Diverged() as diverged:
                 raise context.diverge(diverged)
             case Execute(attempt_id):
+                context.check_passed(step.key)
                 yield Flush()
                 started = context.now()
                 answer = yield Call(step.key, attempt_id, step.function, step.kind)

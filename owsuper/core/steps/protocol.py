@@ -36,6 +36,13 @@ class Context(Protocol):
         """Decide that the run fails at its step limit, and return the error to raise."""
         ...
 
+    def check_passed(self, key: str) -> None:
+        """Say that the new step ``key`` begins at the place of a recorded one, if it does.
+
+        Raises NonDeterminismError if the workflow is strict.
+        """
+        ...
+
     def diverge(self, diverged: Diverged) -> NonDeterminismError:
         """Decide that the run fails because the code diverged; return the error to raise."""
         ...

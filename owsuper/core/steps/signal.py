@@ -37,6 +37,7 @@ class SignalStep:
     signal: str
     until: Callable[[datetime], datetime]
     type: Any = None
+    formerly: str | None = None
 
 
 def signal_step(context: Context, step: SignalStep) -> StepGenerator:
@@ -45,7 +46,7 @@ def signal_step(context: Context, step: SignalStep) -> StepGenerator:
     Raises StepFailed when the data does not fit the type.
     """
     cause: BaseException | None = None
-    purpose = Purpose(StepKind.SIGNAL_WAIT, step.signal)
+    purpose = Purpose(StepKind.SIGNAL_WAIT, step.signal, formerly=step.formerly)
     while True:
         match context.replay.decide_wait(step.key, StepKind.SIGNAL_WAIT, purpose):
             case Recall(output):
@@ -60,6 +61,7 @@ def signal_step(context: Context, step: SignalStep) -> StepGenerator:
             case Diverged() as diverged:
                 raise context.diverge(diverged)
             case Begin(attempt_id):
+                context.check_passed(step.key)
                 if (other := context.replay.waits_for_signal(step.signal)) is not None:
                     raise StepUsageError(
                         f'Signal "{step.signal}" is already being waited on by step "{other}"'

@@ -20,6 +20,7 @@ def sleep_step(
                 return None
             case Wait(write=write) as wait:
                 if write is not None:
+                    context.check_passed(key)
                     context.replay.record(write)
                     yield Record(write)
                 yield Pause(wait)
