@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from owsuper import OpenWorkflow, RunHandle, settings
 from owsuper.cli.arguments import add_settings, flags, typed_as
-from owsuper.cli.formatting import Layout
+from owsuper.cli.formatting import Layout, printable
 from owsuper.cli.output import document_of, print_json, print_message, terminal_width
 from owsuper.errors import (
     ConfigurationError,
@@ -116,7 +116,8 @@ class _Messages(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record to standard error."""
-        print_message(self.format(record))
+        lines = self.format(record).splitlines()
+        print_message("\n".join(map(printable, lines)))
 
 
 @contextmanager

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import psycopg
 from psycopg import Connection
 
-from owsuper.db.waits import Progress, Served, Waits
+from owsuper.db.waits import ConnectedWorker, Progress, Served, Waits
 
 # Seconds.
 _UNCLAIMED: Final = 5.0  # without an owner after the due time; a shorter delay is normal
 _SILENCE: Final = 600.0  # between two messages about one workflow
-_MAX_SERVED: Final = 5  # workflows in a message
+_MAX_SHOWN: Final = 8  # workers, and workflows of each, in a message
 
 _log = logging.getLogger("owsuper.client")
 
@@ -44,28 +44,57 @@ class NoticingWaits(Waits):
             return
         self._noticed[workflow] = now
         try:
-            connected, served = self.serving(conn, _MAX_SERVED)
+            workers = self.workers(conn)
+            connected, served = (0, []) if workers else self.serving(conn, _MAX_SHOWN)
         except psycopg.Error:  # only the message suffers: a broken connection is seen elsewhere
             return
-        _log.warning("%s", _message(run, connected, served))
+        known = _connected(workers) if workers else _executed(connected, served)
+        everyone = [each for worker in workers for each in worker.workflows]
+        executed = connected and [(each.workflow_name, each.version) for each in served]
+        _log.warning("%s", _message(run, known, busy=workflow in (everyone or executed or ())))
 
 
-def _message(run: Progress, connected: int, served: list[Served]) -> str:
-    workflow = _title(run.workflow_name, run.version)
-    known = [_title(each.workflow_name, each.version) for each in served]
-    executed = ", ".join(
-        f"{title} (worker {':'.join(each.worker_id.split(':')[:2])}, {each.ago:.0f}s ago)"
-        for title, each in zip(known, served, strict=True)
+def _message(run: Progress, known: str, *, busy: bool) -> str:
+    advice = (
+        "Perhaps all workers of the workflow are busy."
+        if busy
+        else "Check that a worker with this workflow and version runs in this namespace."
     )
-    if workflow in known and connected:
-        advice = "Perhaps all workers of the workflow are busy."
-    else:
-        advice = "Check that a worker with this workflow and version runs in this namespace."
     return (
-        f"nobody has claimed run {run.run_id} of {workflow} in the {run.unclaimed:.0f}s since it"
-        f" was due. Workers connected to this database: {connected}. Last executed in this"
-        f" namespace: {executed or 'nothing'}. {advice}"
+        f"nobody has claimed run {run.run_id} of {_title(run.workflow_name, run.version)} in the"
+        f" {run.unclaimed:.0f}s since it was due. {known} {advice}"
     )
+
+
+def _connected(workers: Sequence[ConnectedWorker]) -> str:
+    shown = [
+        f"{_place(worker.worker_id)} serves {_listed([_title(*each) for each in worker.workflows])}"
+        for worker in workers
+    ]
+    return f"Workers of this namespace: {_listed(shown, '; ')}."
+
+
+def _executed(connected: int, served: Sequence[Served]) -> str:
+    """Return what is known without presence: there is no worker, or all are behind poolers."""
+    shown = [
+        f"{_title(each.workflow_name, each.version)} (worker {_place(each.worker_id)},"
+        f" {each.ago:.0f}s ago)"
+        for each in served
+    ]
+    return (
+        f"Workers connected to this database: {connected}. Last executed in this namespace:"
+        f" {_listed(shown)}."
+    )
+
+
+def _listed(texts: Sequence[str], separator: str = ", ") -> str:
+    more = [f"{len(texts) - _MAX_SHOWN} more"] if len(texts) > _MAX_SHOWN else []
+    return separator.join([*texts[:_MAX_SHOWN], *more]) or "nothing"
+
+
+def _place(worker_id: str) -> str:
+    """Return host and pid of a worker's id."""
+    return ":".join(worker_id.split(":")[:2])
 
 
 def _title(name: str, version: str | None) -> str:

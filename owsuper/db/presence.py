@@ -36,12 +36,17 @@ class PresenceQueries:
         self._namespace = namespace
         self._id = supervisor_id
         self._enter = load("enter", schema)
+        self._serve = load("serve", schema)
         self._missing = load("missing_supervisors", schema)
         self._release_missing = load("release_missing", schema)
 
     def enter(self, lease_seconds: float, host: str, pid: int) -> Call:
         """Take the lock of this supervisor, and write its row."""
         return self._enter, (self._namespace, self._id, lease_seconds, host, pid)
+
+    def serve(self, workflows: Sequence[tuple[str, str | None]]) -> Call:
+        """Note the workflows, names and versions, that this supervisor serves."""
+        return self._serve, (self._namespace, self._id, orjson.dumps(workflows).decode())
 
     def missing(self) -> Call:
         """Find the supervisors without a session; see ``parse_missing``."""

@@ -82,7 +82,13 @@ class Dispatch:
         self._claims = Claims(
             self._connection, queries, settings, self, supervisor_id=template.supervisor_id
         )
-        self._presence = Presence(loop, self._connection, settings, template.supervisor_id)
+        self._presence = Presence(
+            loop,
+            self._connection,
+            settings,
+            template.supervisor_id,
+            workflows=lambda: template.loaded.workflows if template.loaded else (),
+        )
         self._sweeps = Sweeps(self._connection, queries, on_released=self._claim_soon)
         self._crashes = Crashes(self._connection, queries, max_crashes=settings.max_crashes)
         self._prefetched = PrefetchedRuns()

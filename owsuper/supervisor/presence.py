@@ -1,4 +1,4 @@
-"""Presence: shows the other supervisors that this one is there, and finds those that are missing.
+"""Presence: shows that this supervisor is there, and finds others that are missing.
 
 Runs that a supervisor had claimed and not handed out must not wait for their leases when it dies.
 So each supervisor holds an advisory lock that goes with its session (see ``db.presence``), and
@@ -20,9 +20,10 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import uuid4
 
 from owsuper.db import presence
@@ -37,6 +38,8 @@ _PERIOD: Final = 1.0
 _ABSENCE: Final = LONGEST_PAUSE + 1.0  # every living supervisor tries to connect within the pause
 _ABSENCE_IF_DEAD: Final = 2.0  # its template needs less than that to connect
 
+Workflows: TypeAlias = Sequence[tuple[str, str | None]]
+
 _log = logging.getLogger("owsuper.supervisor")
 
 
@@ -50,12 +53,20 @@ class Presence:
     """The presence of one supervisor, over a shared connection."""
 
     def __init__(
-        self, loop: Loop, connection: KeptConnection, settings: Settings, supervisor_id: str
+        self,
+        loop: Loop,
+        connection: KeptConnection,
+        settings: Settings,
+        supervisor_id: str,
+        *,
+        workflows: Callable[[], Workflows],
     ) -> None:
         self._connection = connection
         self._queries = PresenceQueries(settings.schema, settings.namespace, supervisor_id)
         self._lease = settings.lease
         self._host = _host()
+        self._workflows = workflows
+        self._served: Workflows = ()  # those that the database knows of
         self._entered = False
         self._looking = False
         self._missing_since: dict[str, float] = {}  # time.monotonic() by supervisor id
@@ -69,6 +80,7 @@ class Presence:
     def on_connection_lost(self) -> None:
         """Forget what was seen: a server that was away has ended all sessions."""
         self._entered = self._looking = False
+        self._served = ()
         self._missing_since.clear()
 
     def look(self) -> None:
@@ -77,6 +89,9 @@ class Presence:
             return
         if not self._entered:
             self._enter()
+        elif (workflows := self._workflows()) != self._served:
+            statement, params = self._queries.serve(workflows)
+            self._connection.send(statement, params, partial(self._handle_served, workflows))
         if self._connection.up:
             self._looking = True
             statement, params = self._queries.missing()
@@ -88,6 +103,10 @@ class Presence:
 
     def _handle_entered(self, result: Result) -> None:
         self._entered = not self._connection.refused("note that this worker is there", result)
+
+    def _handle_served(self, workflows: Workflows, result: Result) -> None:
+        if not self._connection.refused("note which workflows this worker serves", result):
+            self._served = workflows
 
     def _handle_missing(self, result: Result) -> None:
         self._looking = False

@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from tests.cli.running import Result, Run, port, write_module
-from tests.db.rows import Tables
+from tests.client.conftest import eventually
+from tests.db.rows import Tables, from_now
 from tests.fixtures.processes import Program, Spawn, owsuper_command
 
 Command = Callable[..., Result]
@@ -53,6 +54,18 @@ def start(owsuper: Run, env: dict[str, str]) -> Command:
 def worker(spawn_owsuper: Spawn, env: dict[str, str], tmp_path: Path) -> Program:
     write_module(tmp_path, "app", APP)
     return spawn_owsuper("--module", "app.py", "--processes", "1", env=env, cwd=tmp_path)
+
+
+def test_a_worker_shows_which_workflows_it_serves_to_those_who_wait_in_vain(
+    owsuper: Run, worker: Program, env: dict[str, str], tables: Tables
+) -> None:
+    served = lambda: tables.rows("owsuper_supervisors", "workflows IS NOT NULL")  # noqa: E731
+    worker.stderr.wait_for("ready: ")
+    eventually(lambda: bool(served()))
+    run = tables.pending(workflow_name="nope", available_at=from_now(-60))
+    result = owsuper("runs", "wait", run, "--timeout", "0.1", env=env)
+    host = served()[0]["id"].split(":")[0]
+    assert f" Workers of this namespace: {host}:{worker.pid} serves add, fail. " in result.stderr
 
 
 # --- what is stored --------------------------------------------------------------------------

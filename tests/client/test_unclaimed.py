@@ -10,8 +10,9 @@ import pytest
 
 from owsuper import OpenWorkflow, ResultTimeout
 from owsuper.db import connect
+from owsuper.db.presence import PresenceQueries
 from tests.client.sync_and_async import Call, sync_and_async
-from tests.db.rows import Tables, from_now
+from tests.db.rows import Tables, from_now, perform
 
 Said = Callable[..., list[str]]
 
@@ -36,7 +37,29 @@ def said(ow: OpenWorkflow, caplog: pytest.LogCaptureFixture) -> Said:
 
 
 @sync_and_async
-def test_a_run_that_nobody_claims_is_named_with_what_workers_execute(
+def test_a_run_that_nobody_claims_is_named_with_what_the_connected_workers_serve(
+    tables: Tables, said: Said, call: Call, schema: str, database_url: str
+) -> None:
+    run = tables.pending(workflow_name="nope", version="3", available_at=from_now(-60))
+    busy = tables.pending(workflow_name="order", version="2", available_at=from_now(-60))
+    with connect.connect(database_url, application_name="owsuper test") as session:
+        gone = PresenceQueries(schema, "default", "shop:16:gone")
+        perform(session, gone.enter(30, "shop", 16))
+        session.execute(b"SELECT pg_advisory_unlock_all()")  # as when its session ends
+        here = PresenceQueries(schema, "default", "shop:17:here")
+        perform(session, here.enter(30, "shop", 17))
+        perform(session, here.serve([("order", "2"), ("mail", None)]))
+        perform(session, PresenceQueries(schema, "other", "shop:18:x").enter(30, "shop", 18))
+        message, of_busy = said(call, run, busy)
+    begin = rf"nobody has claimed run {run} of nope \(version 3\) in the \d+s since it was due\. "
+    assert re.match(begin, message)
+    served = "Workers of this namespace: shop:17 serves order (version 2), mail."
+    assert f". {served} Check that a worker with this workflow and version runs" in message
+    assert of_busy.endswith(f"{served} Perhaps all workers of the workflow are busy.")
+
+
+@sync_and_async
+def test_without_presence_it_is_named_with_what_workers_have_executed(
     tables: Tables, said: Said, call: Call, database_url: str
 ) -> None:
     tables.run(workflow_name="order", version="2", worker_id="shop:17:x", updated_at=from_now(-30))

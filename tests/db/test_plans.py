@@ -99,6 +99,8 @@ USES = [
     Use("release_lost", ("default", "me", "[]", 30), 0, "of nothing"),
     Use("release_lost", ("default", "me", "[]", 3700), 201),
     Use("enter", ("default", "host:1:a", 30, "host", 1), 0),
+    Use("serve", ("default", "host:1:a", '[["w", null]]'), 0),
+    Use("connected_supervisors", ("default",), 0),
     Use("missing_supervisors", ("default", "host:1:a"), 0),
     Use("release_missing", ("default", GONE), 202),
     Use("release_lapsed", ("default", KNOWN, 100, "infinity", 60), 62),
