@@ -156,7 +156,7 @@ def find(ow: OpenWorkflow, text: str) -> RunHandle[Any]:
     found = ow.find_run_ids(text, limit=_SHOWN_IDS + 1)
     if len(found) > 1:
         more = " ..." if len(found) > _SHOWN_IDS else ""
-        shown = ", ".join(found[:_SHOWN_IDS])
+        shown = ", ".join(printable(run_id) for run_id in found[:_SHOWN_IDS])
         raise RunError(
             f"Several runs have an id that begins with {text!r}: {shown}{more}. Type more of the"
             " id.",

@@ -20,7 +20,7 @@ from owsuper.cli.client_command import (
     layout,
     print_result,
 )
-from owsuper.cli.formatting import now
+from owsuper.cli.formatting import now, printable
 from owsuper.cli.output import (
     document_of,
     document_of_counts,
@@ -106,7 +106,7 @@ def _for_each_run(
                 print_message(f"error: {reason}")
             else:
                 document[done].append(handle.id)
-                print_message(f"{done}: {handle.id}")
+                print_message(f"{done}: {printable(handle.id)}")
     if "json" in arguments:
         print_json(document)
     return ExitCode.ERROR if document["refused"] else ExitCode.CLEAN

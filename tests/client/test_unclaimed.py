@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
-from owsuper import OpenWorkflow, ResultTimeout
+from owsuper import OpenWorkflow
+from owsuper.client.unclaimed import NoticingWaits
 from owsuper.db import connect
 from owsuper.db.presence import PresenceQueries
+from tests.client.conftest import eventually
 from tests.client.sync_and_async import Call, sync_and_async
 from tests.db.rows import Tables, from_now, perform
 
@@ -23,22 +26,25 @@ def tables(conn: psycopg.Connection, schema: str) -> Tables:
 
 
 @pytest.fixture
-def said(ow: OpenWorkflow, caplog: pytest.LogCaptureFixture) -> Said:
-    """Wait for runs in vain, one after the other; what the client logs meanwhile."""
+def said(conn: psycopg.Connection, schema: str, caplog: pytest.LogCaptureFixture) -> Said:
+    """Read the state of runs as a client that waits for them; what is logged."""
+    waits = NoticingWaits(schema, "default")
 
-    def wait(call: Call, *run_ids: str) -> list[str]:
+    def read(*run_ids: str) -> list[str]:
         caplog.clear()
         for run_id in run_ids:
-            with pytest.raises(ResultTimeout):
-                call(ow.get_run(run_id), "result", 0.01)
-        return [each.getMessage() for each in caplog.records if each.name == "owsuper.client"]
+            waits.read(conn, [run_id])
+        return _messages(caplog)
 
-    return wait
+    return read
 
 
-@sync_and_async
+def _messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.name == "owsuper.client"]
+
+
 def test_a_run_that_nobody_claims_is_named_with_what_the_connected_workers_serve(
-    tables: Tables, said: Said, call: Call, schema: str, database_url: str
+    tables: Tables, said: Said, schema: str, database_url: str
 ) -> None:
     run = tables.pending(workflow_name="nope", version="3", available_at=from_now(-60))
     busy = tables.pending(workflow_name="order", version="2", available_at=from_now(-60))
@@ -50,7 +56,7 @@ def test_a_run_that_nobody_claims_is_named_with_what_the_connected_workers_serve
         perform(session, here.enter(30, "shop", 17))
         perform(session, here.serve([("order", "2"), ("mail", None)]))
         perform(session, PresenceQueries(schema, "other", "shop:18:x").enter(30, "shop", 18))
-        message, of_busy = said(call, run, busy)
+        message, of_busy = said(run, busy)
     begin = rf"nobody has claimed run {run} of nope \(version 3\) in the \d+s since it was due\. "
     assert re.match(begin, message)
     served = "Workers of this namespace: shop:17 serves order (version 2), mail."
@@ -58,9 +64,8 @@ def test_a_run_that_nobody_claims_is_named_with_what_the_connected_workers_serve
     assert of_busy.endswith(f"{served} Perhaps all workers of the workflow are busy.")
 
 
-@sync_and_async
 def test_without_presence_it_is_named_with_what_workers_have_executed(
-    tables: Tables, said: Said, call: Call, database_url: str
+    tables: Tables, said: Said, database_url: str
 ) -> None:
     tables.run(workflow_name="order", version="2", worker_id="shop:17:x", updated_at=from_now(-30))
     done = {"status": "completed", "worker_id": "shop:18:y:z", "available_at": None}
@@ -68,7 +73,7 @@ def test_without_presence_it_is_named_with_what_workers_have_executed(
     tables.run(workflow_name="elsewhere", namespace_id="other")
     run = tables.pending(workflow_name="nope", version="3", available_at=from_now(-60))
     with connect.connect(database_url, application_name="owsuper supervisor"):
-        [message] = said(call, run)
+        [message] = said(run)
     begin = rf"nobody has claimed run {run} of nope \(version 3\) in the \d+s since it was due\. "
     assert re.match(begin, message)
     assert re.search(r"Workers connected to this database: [1-9]\d*\.", message)
@@ -79,25 +84,21 @@ def test_without_presence_it_is_named_with_what_workers_have_executed(
     assert message.endswith("a worker with this workflow and version runs in this namespace.")
 
 
-@sync_and_async
 def test_a_workflow_whose_workers_are_busy_is_told_from_one_without_workers(
-    tables: Tables, said: Said, call: Call, database_url: str
+    tables: Tables, said: Said, database_url: str
 ) -> None:
     tables.run(workflow_name="order")
     run = tables.pending(workflow_name="order", available_at=from_now(-60))
     with connect.connect(database_url, application_name="owsuper supervisor"):
-        [message] = said(call, run)
+        [message] = said(run)
     assert message.endswith("Perhaps all workers of the workflow are busy.")
 
 
-@sync_and_async
-def test_there_is_one_message_for_all_runs_of_a_workflow(
-    tables: Tables, said: Said, call: Call
-) -> None:
+def test_there_is_one_message_for_all_runs_of_a_workflow(tables: Tables, said: Said) -> None:
     due = from_now(-60)
     runs = [tables.pending(workflow_name="nope", available_at=due) for _ in range(5)]
     runs += [tables.pending(workflow_name="nope", version="2", available_at=due)]
-    messages = said(call, *runs)
+    messages = said(*runs)
     assert [re.findall("(?<= of )nope.*(?= in the)", each) for each in messages] == [
         ["nope"],
         ["nope (version 2)"],
@@ -105,24 +106,23 @@ def test_there_is_one_message_for_all_runs_of_a_workflow(
     assert "Last executed in this namespace: nothing." in messages[0]
 
 
-@sync_and_async
-def test_nothing_is_said_of_a_run_that_is_owned_or_not_due_for_long(
-    tables: Tables, said: Said, call: Call
-) -> None:
+def test_nothing_is_said_of_a_run_that_is_owned_or_not_due(tables: Tables, said: Said) -> None:
     runs = [
-        tables.pending(available_at=from_now(0)),
         tables.pending(available_at=from_now(60)),
         tables.parked(),
         tables.run(available_at=from_now(-60)),
     ]
-    assert said(call, *runs) == []
+    assert said(*runs) == []
 
 
+@sync_and_async
 def test_it_is_said_while_waiting(
-    tables: Tables, ow: OpenWorkflow, caplog: pytest.LogCaptureFixture
+    ow: OpenWorkflow, tables: Tables, call: Call, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = tables.pending(workflow_name="nope", available_at=from_now(-4))
-    with pytest.raises(ResultTimeout):
-        ow.get_run(run).result(3)
-    [message] = [each.getMessage() for each in caplog.records]
-    assert f"nobody has claimed run {run} of nope" in message
+    with ThreadPoolExecutor() as executor:
+        result = executor.submit(call, ow.get_run(run), "result", 60)
+        eventually(lambda: bool(_messages(caplog)))
+        tables.update("workflow_runs", run, status="completed", available_at=None)
+        assert result.result(60) is None
+    assert f"nobody has claimed run {run} of nope in the " in _messages(caplog)[0]
