@@ -5,7 +5,7 @@
 # make check     runs lint and all tests
 # make bench     measures owsuper beside the database itself; takes 40 minutes, but
 #                make bench ARGS=--quick two minutes, and ARGS=pickup a few seconds
-# make soak      attacks workers under load, for 10 minutes   make soak ARGS="--minutes 1 --seed 7"
+# make soak      attacks workers under load, for 10 minutes   make soak ARGS="--minutes 1 --seed 55"
 # make format    formats the code
 # make clean     removes everything that was built or installed here
 #

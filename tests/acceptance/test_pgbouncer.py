@@ -50,6 +50,7 @@ def test_a_worker_that_does_not_listen_works_through_a_pooler(
     deployment.wait_until_ended(ids)
     deployment.check(ids)
     assert pgbouncer.leftovers() == []
+    assert deployment.query("SELECT id FROM {schema}.owsuper_supervisors") == []
     worker.stop()
     assert "WARNING" not in worker.log
 

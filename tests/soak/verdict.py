@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -53,10 +54,12 @@ def judge(deployment: Deployment, load: Load) -> list[str]:
     ]
     found = []
     for check, runs in checks:
+        if not runs:
+            continue
         try:
             check(deployment, runs)
         except AssertionError as violation:
-            found.append(f"{violation or 'a check failed'}"[:3000])
+            found.append("".join(traceback.format_exception(violation))[-3000:])
     if leased := deployment.leased():
         found.append(f"leased though all runs have ended: {leased[:SHOWN]}")
     return found
