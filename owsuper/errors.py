@@ -6,7 +6,7 @@ OwsuperError
 │   ├── InvalidDuration
 │   └── RegistrationError       two workflows with one name and version; no workflow registered
 ├── DatabaseError
-│   ├── DatabaseUnreachable     no server answers, or the server refuses the connection
+│   ├── DatabaseUnreachable     no server answers (in time), or the server refuses to connect
 │   ├── MigrationError          the tables are missing, or cannot be created
 │   └── EmbeddedUnavailable     no database URL, and no embedded PostgreSQL either
 ├── DataError
@@ -101,7 +101,7 @@ class DatabaseError(OwsuperError):
 
 
 class DatabaseUnreachable(DatabaseError):
-    """No server answers at the configured address, or the server refuses the connection."""
+    """No server answers at the configured address, or in time, or the server refuses to connect."""
 
 
 class MigrationError(DatabaseError):

@@ -105,22 +105,21 @@ def log_level(value: Any) -> str:
 
 
 def url(value: Any) -> str | None:
-    """Read a connection URL or string. The error omits the value, which may hold a password."""
+    """Read a connection URL or string, without space around it, such as the end of a file's line.
+
+    The error omits the value, which may hold a password.
+    """
     if value is None:
         return None
-    if (
-        not isinstance(value, str)
-        or not value.strip()
-        or "\0" in value
-        or has_lone_surrogate(value)
-    ):
+    given = value.strip() if isinstance(value, str) else ""
+    if not given or "\0" in given or has_lone_surrogate(given):
         raise ConfigurationError("must be a URL such as postgresql://user@host:5432/database")
-    scheme, separator, _ = value.partition("://")
-    if not separator and "=" not in value:
+    scheme, separator, _ = given.partition("://")
+    if not separator and "=" not in given:
         raise ConfigurationError("must be a URL such as postgresql://user@host:5432/database")
     if separator and scheme not in ("postgresql", "postgres") and "=" not in scheme:
         raise ConfigurationError(f"must begin with postgresql://, not with {scheme}://")
-    return value
+    return given
 
 
 def schema(value: str) -> str:

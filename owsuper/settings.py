@@ -5,17 +5,22 @@ Every setting has one name in four spellings: ``--poll-interval`` on the command
 ./pyproject.toml, and the field ``poll_interval`` here. The first one present wins, then the
 default. Only ``modules`` differs: its flag is ``--module``, because the flag repeats. An empty
 environment variable counts as absent.
+
+After these, three settings are read from variables that other programs use (BORROWED), so that
+an application which is configured already does not end up on an embedded server.
 """
 
 from __future__ import annotations
 
 import difflib
+import logging
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from owsuper import setting_types as types
 from owsuper.errors import ConfigurationError
@@ -32,6 +37,8 @@ def _processors() -> int:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of a worker or a client. Durations are in seconds.
+
+    ``borrowed`` holds the names of the BORROWED variables in use.
 
     ``given`` holds the names of the fields that came from flags. A flag wins over the
     application's own ``OpenWorkflow(namespace=...)``, which wins over the environment and
@@ -90,6 +97,13 @@ class Settings:
             "longest time between two polls for due runs; LISTEN wakes the worker earlier",
         ),
     )
+    call_timeout: float = field(
+        default=30.0,
+        metadata=types.described(
+            types.duration("1s", "1d"),
+            "longest time that a call of a client may take, apart from waiting for a result",
+        ),
+    )
     lease: float = field(
         default=30.0,
         metadata=types.described(
@@ -136,6 +150,7 @@ class Settings:
         ),
     )
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    borrowed: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, setting_type in SETTING_TYPES.items():
@@ -148,6 +163,17 @@ class Settings:
 SETTING_TYPES: Mapping[str, SettingType] = {
     each.name: each.metadata["type"] for each in fields(Settings) if "type" in each.metadata
 }
+
+
+_DATABASE_URL: Final = "DATABASE_URL"
+_POSTGRES: Final = re.compile(r"\s*postgres(ql)?(\+\w+)?://")
+
+BORROWED: Mapping[str, tuple[str, ...]] = {
+    "database_url": ("OPENWORKFLOW_POSTGRES_URL", _DATABASE_URL),
+    "namespace": ("OPENWORKFLOW_NAMESPACE_ID",),
+    "schema": ("OPENWORKFLOW_SCHEMA",),
+}
+"""Variables of OpenWorkflow and of hosting services, by field, in the order of precedence."""
 
 
 # --- sources -------------------------------------------------------------------------------
@@ -178,6 +204,7 @@ def load(
     project = dict(_project((cwd or Path()) / "pyproject.toml"))
     values: dict[str, Any] = {}
     given: set[str] = set()
+    borrowed: list[str] = []
     for name, setting_type in SETTING_TYPES.items():
         if (value := flags.get(name)) is not None:
             source = f"--{option_name(name)}"
@@ -186,13 +213,44 @@ def load(
             source = variable_name(name)
         elif name in project:
             source, value = project[name]
+        elif (found := _borrow(name, env)) is not None:
+            source, value = found
+            borrowed.append(source)
         else:
             continue
         try:
             values[name] = setting_type.read(value)
         except ConfigurationError as error:
             raise type(error)(f"{source}: {error}") from None
-    return Settings(**values, given=frozenset(given))
+    return Settings(**values, given=frozenset(given), borrowed=tuple(borrowed))
+
+
+def log_sources(chosen: Settings, log: logging.Logger, env: Mapping[str, str]) -> None:
+    """Log which variables of other programs are in use, and a DATABASE_URL that is not."""
+    if chosen.borrowed:
+        log.info(
+            "settings come from %s, unless the application sets them itself",
+            " and ".join(chosen.borrowed),
+        )
+    if chosen.database_url is None and env.get(_DATABASE_URL):
+        log.warning(
+            "%s is not the URL of a PostgreSQL server, so owsuper does not use it. Set %s.",
+            _DATABASE_URL,
+            variable_name("database_url"),
+        )
+
+
+def _borrow(name: str, env: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the first of the BORROWED variables of a field that is set, and its value."""
+    for variable in BORROWED.get(name, ()):
+        value = env.get(variable)
+        if value and variable == _DATABASE_URL:
+            # SQLAlchemy names a driver: postgresql+psycopg://. Other databases are not for us.
+            scheme = _POSTGRES.match(value)
+            value = "postgresql://" + value[scheme.end() :] if scheme else None
+        if value:
+            return variable, value
+    return None
 
 
 def _check_switches(env: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,14 @@ import msgspec
 import pytest
 
 from owsuper.errors import ConfigurationError, InvalidSchemaName
-from owsuper.settings import SETTING_TYPES, Settings, load, option_name, variable_name
+from owsuper.settings import (
+    SETTING_TYPES,
+    Settings,
+    load,
+    log_sources,
+    option_name,
+    variable_name,
+)
 
 # What each setting may be given as text, and what it is then.
 TEXTS = {
@@ -22,6 +30,7 @@ TEXTS = {
     "namespace": ("tenant-1", "tenant-1"),
     "schema": ("Flows_2", "Flows_2"),
     "poll_interval": ("500ms", 0.5),
+    "call_timeout": ("5s", 5.0),
     "lease": ("1m", 60.0),
     "graceful_timeout": ("0", 0.0),
     "max_crashes": ("5", 5),
@@ -259,3 +268,75 @@ def test_a_password_is_never_shown() -> None:
         with pytest.raises(ConfigurationError) as caught:
             Settings(database_url=bad)
         assert "hunter2" not in str(caught.value)
+
+
+# --- variables of other programs -------------------------------------------------------------
+
+OTHERS = {
+    "OPENWORKFLOW_POSTGRES_URL": "postgresql://reference/db",
+    "DATABASE_URL": "postgresql://host/db",
+    "OPENWORKFLOW_NAMESPACE_ID": "shop",
+    "OPENWORKFLOW_SCHEMA": "flows",
+}
+
+
+def test_variables_of_other_programs_are_read_in_order(tmp_path: Path) -> None:
+    settings = load({}, OTHERS, tmp_path)
+    assert settings.database_url == "postgresql://reference/db"
+    assert (settings.namespace, settings.schema) == ("shop", "flows")
+    used = {"OPENWORKFLOW_POSTGRES_URL", "OPENWORKFLOW_NAMESPACE_ID", "OPENWORKFLOW_SCHEMA"}
+    assert set(settings.borrowed) == used
+    settings = load({}, {"DATABASE_URL": OTHERS["DATABASE_URL"]}, tmp_path)
+    assert settings.database_url == "postgresql://host/db"
+    assert settings.borrowed == ("DATABASE_URL",)
+
+
+def test_all_of_our_own_sources_win_over_those_of_other_programs(tmp_path: Path) -> None:
+    pyproject(tmp_path, "[tool.owsuper]\nnamespace = 'ours'\n")
+    env = OTHERS | {"OWSUPER_DATABASE_URL": "postgresql://ours/db"}
+    settings = load({"schema": "ours"}, env, tmp_path)
+    assert settings.database_url == "postgresql://ours/db"
+    assert (settings.namespace, settings.schema) == ("ours", "ours")
+    assert settings.borrowed == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("postgres://h/d", "postgresql://h/d"),
+        ("postgresql+psycopg://u:p@h/d\n", "postgresql://u:p@h/d"),
+        ("postgresql+asyncpg://h/d", "postgresql://h/d"),
+        ("mysql://h/d", None),
+        ("sqlite:///site.db", None),
+        ("", None),
+    ],
+)
+def test_a_database_url_may_name_a_driver_or_another_database(
+    text: str, url: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    env = {"DATABASE_URL": text}
+    settings = load({}, env, tmp_path)
+    assert settings.database_url == url
+    log_sources(settings, logging.getLogger("test"), env)
+    assert ("DATABASE_URL is not the URL" in caplog.text) is bool(text and url is None)
+
+
+def test_variables_in_use_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    log_sources(load({}, OTHERS, tmp_path), logging.getLogger("test"), OTHERS)
+    assert "settings come from OPENWORKFLOW_POSTGRES_URL and OPENWORKFLOW_NAMESPACE_ID" in (
+        caplog.text
+    )
+    assert "reference" not in caplog.text  # a URL may hold a password
+
+
+def test_a_mistake_names_the_variable_of_the_other_program(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSchemaName, match=r"^OPENWORKFLOW_SCHEMA: "):
+        load({}, {"OPENWORKFLOW_SCHEMA": "a b"}, tmp_path)
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {}", "\t{} "])
+def test_space_around_a_url_is_no_part_of_it(around: str, tmp_path: Path) -> None:
+    for url in ("postgresql://u@h/d?sslmode=require", "host=h dbname=d"):
+        env = {"OWSUPER_DATABASE_URL": around.format(url)}
+        assert load({}, env, tmp_path).database_url == url

@@ -126,7 +126,10 @@ class Committer(GroupCommit[WriteSet]):
             if write.worker_id not in held and not (
                 caller.repeated and self._already_completed(write)
             ):
-                caller.error = LeaseLost(write.run_id)
+                caller.error = LeaseLost(
+                    "this worker no longer owns it: its lease was lost, or it was canceled or"
+                    " reached its deadline"
+                )
         except Exception as exc:
             caller.error = exc
 

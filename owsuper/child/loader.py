@@ -102,6 +102,8 @@ def _import(name: str) -> ModuleType:
         raise
     except RegistrationError as exc:
         raise LoadError("duplicate", str(exc)) from exc
+    except ConfigurationError as exc:  # its message suffices, with the place
+        raise LoadError("import", f"{_place(exc)}: {exc}") from exc
     except ModuleNotFoundError as exc:
         if exc.name is not None and (name == exc.name or name.startswith(exc.name + ".")):
             raise LoadError("import", _not_found(name, exc.name)) from exc
@@ -221,6 +223,15 @@ def _is_shortage(exc: BaseException | None) -> bool:
     return False
 
 
+def _place(exc: BaseException) -> str:
+    """Return the line of the user's code that raised ``exc``: ``app/flows.py, line 7``."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    ours = Path(__file__).parents[1]
+    users = [frame for frame in frames if ours not in Path(frame.filename).parents]
+    place = next(frame for frame in reversed(users) if not _is_machinery(frame.filename))
+    return f"{place.filename}, line {place.lineno}"
+
+
 def _user_traceback(exc: BaseException) -> str:
     """Format the traceback from the first frame of the user's code."""
     first: TracebackType | None = exc.__traceback__
@@ -230,7 +241,8 @@ def _user_traceback(exc: BaseException) -> str:
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename == __file__ or "importlib" in filename
+    generated = filename == "<string>"  # the constructor of a dataclass
+    return generated or filename == __file__ or "importlib" in filename
 
 
 def _a(value: object) -> str:

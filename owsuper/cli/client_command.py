@@ -28,7 +28,7 @@ from owsuper.setting_types import Reader, duration
 
 _WHOLE_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHOWN_IDS: Final = 3  # ids in the message about several of them
-_SETTINGS: Final = ("database_url", "schema", "namespace")
+_SETTINGS: Final = ("database_url", "schema", "namespace", "call_timeout")
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -133,6 +133,7 @@ def client(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
         namespace=chosen.namespace,
         schema=chosen.schema,
         listen=chosen.listen,
+        call_timeout=chosen.call_timeout,
     )
     logger, messages = logging.getLogger("owsuper.client"), _Messages()
     logger.addHandler(messages)

@@ -25,6 +25,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if "sql" in arguments:
         print_data(migrations.sql(chosen.schema).removesuffix("\n"))
         return ExitCode.CLEAN
+    if chosen.borrowed:
+        print_message(f"settings come from {' and '.join(chosen.borrowed)}")
     with ExitStack() as stack:
         url = database.choose(chosen, None, stack)
         if "check" in arguments:

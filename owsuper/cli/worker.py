@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,6 +16,8 @@ from owsuper.cli.output import print_data
 from owsuper.errors import ConfigurationError
 from owsuper.settings import SETTING_TYPES
 from owsuper.supervisor import supervisor
+
+_log = logging.getLogger("owsuper.cli")
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
             " (or by OWSUPER_MODULE, or by module in pyproject.toml)"
         )
     logs.configure(chosen.log_level)
+    settings.log_sources(chosen, _log, os.environ)
     with ExitStack() as stack:
         return supervisor.run(
             chosen,

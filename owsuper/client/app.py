@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
@@ -14,6 +13,7 @@ from owsuper.client.listing import Listing
 from owsuper.client.registration import Registration
 from owsuper.client.worker import Worker, WorkerSettings, environment, modules_of
 from owsuper.core import codec
+from owsuper.core.durations import Duration
 from owsuper.core.names import check_signal
 from owsuper.workflow.definition import Schedule, Start, Workflow
 
@@ -25,9 +25,13 @@ class OpenWorkflow(Registration, Finding, Listing):
     """The workflows of a program, and the connection to the database that holds their runs.
 
     A ``database_url``, ``namespace`` or ``schema`` that is not given comes from the environment
-    (``OWSUPER_DATABASE_URL`` …), then from ``[tool.owsuper]`` in ./pyproject.toml. Without a
-    database URL, owsuper uses an embedded PostgreSQL in ./.owsuper. With ``listen=False``,
-    waiting for results polls and uses no notifications.
+    (``OWSUPER_DATABASE_URL`` …), then from ``[tool.owsuper]`` in ./pyproject.toml, then from
+    ``OPENWORKFLOW_POSTGRES_URL``, ``DATABASE_URL`` and their like. Without a database URL,
+    owsuper uses an embedded PostgreSQL in ./.owsuper. With ``listen=False``, waiting for results
+    polls and uses no notifications. ``call_timeout`` is the longest time that a call may take,
+    apart from waiting for a result: seconds, a timedelta or text such as ``"5s"``; by default
+    30 seconds. With ``migrate``, the first call creates or updates the tables if necessary, as a
+    worker does.
 
     Settings are read and connections opened when the first run is started or looked up. One
     instance serves all threads, event loops and forked processes of a program.
@@ -42,10 +46,12 @@ class OpenWorkflow(Registration, Finding, Listing):
         namespace: str | None = None,
         schema: str | None = None,
         listen: bool | None = None,
+        call_timeout: Duration | None = None,
+        migrate: bool = False,
     ) -> None:
         super().__init__()
-        self.explicit = ExplicitSettings(database_url, namespace, schema, listen)
-        self._database = ClientDatabase(self.explicit)
+        self.explicit = ExplicitSettings(database_url, namespace, schema, listen, call_timeout)
+        self._database = ClientDatabase(self.explicit, migrates=migrate)
 
     # --- starting runs -------------------------------------------------------------------
 
@@ -143,7 +149,7 @@ class OpenWorkflow(Registration, Finding, Listing):
         """
         new = new_run.prepare_many(workflow, version, inputs, **schedule)
         session = self._database.session()
-        run_ids = session.run(session.queries.start_many(new).run) if new else []
+        run_ids = session.start_many(new) if new else []
         return [self._handle_of(workflow, run_id) for run_id in run_ids]
 
     @overload
@@ -170,7 +176,7 @@ class OpenWorkflow(Registration, Finding, Listing):
         """Awaitable :meth:`run_many`."""
         new = new_run.prepare_many(workflow, version, inputs, **schedule)
         session = await self._database.asession()
-        run_ids = await session.arun(session.queries.start_many(new).run) if new else []
+        run_ids = await session.astart_many(new) if new else []
         return [self._handle_of(workflow, run_id) for run_id in run_ids]
 
     # --- signals -------------------------------------------------------------------------
@@ -256,7 +262,7 @@ class OpenWorkflow(Registration, Finding, Listing):
 
     async def aclose(self) -> None:
         """Awaitable :meth:`close`."""
-        await asyncio.to_thread(self._database.close)
+        await self._database.aclose()
 
 
 def _signal_data(signal: str, data: Any) -> bytes | None:

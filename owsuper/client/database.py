@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
+import os
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from owsuper import settings
 from owsuper.client import fork_safety
+from owsuper.client.call_threads import CallThreads
 from owsuper.client.session import Session
 from owsuper.errors import ConfigurationError
 from owsuper.settings import SETTING_TYPES, Settings
+
+_STOP: Final = 1.0  # seconds for a thread to end before a fork
+
+_log = logging.getLogger("owsuper.client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +31,13 @@ class ExplicitSettings:
     namespace: str | None = None
     schema: str | None = None
     listen: bool | None = None
+    call_timeout: Any = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if value is not None:
                 try:
-                    SETTING_TYPES[name].read(value)
+                    object.__setattr__(self, name, SETTING_TYPES[name].read(value))
                 except ConfigurationError as error:
                     raise type(error)(f"OpenWorkflow({name}=...): {error}") from None
 
@@ -37,15 +45,18 @@ class ExplicitSettings:
 class ClientDatabase:
     """The settings, read on first use, and the session of this process.
 
-    A forked process opens a session of its own, with the settings of its parent.
+    A forked process opens a session of its own, with the settings of its parent. For ``migrates``
+    see ``Session``.
     """
 
-    def __init__(self, explicit: ExplicitSettings) -> None:
+    def __init__(self, explicit: ExplicitSettings, *, migrates: bool = False) -> None:
         self._explicit = explicit
+        self._migrates = migrates
         self._settings: Settings | None = None
         self._directory = Path()
         self._session: Session | None = None
         self._finish: Callable[[], object] = lambda: None
+        self._thread = CallThreads(1)
         fork_safety.forget_in_children(self)
 
     @property
@@ -59,6 +70,7 @@ class ClientDatabase:
                 with suppress(FileNotFoundError):  # it was deleted, with any pyproject.toml
                     self._directory = Path.cwd()
                 self._settings = settings.load(asdict(self._explicit))
+                settings.log_sources(self._settings, _log, os.environ)
             return self._settings
 
     @property
@@ -77,7 +89,9 @@ class ClientDatabase:
             return session
         with fork_safety.fork_lock:
             if self._session is None:
-                self._session = Session(self.settings, self.directory / ".owsuper")
+                self._session = Session(
+                    self.settings, self.directory / ".owsuper", migrates=self._migrates
+                )
                 # Called when nothing refers to self any more, at the latest when the program ends.
                 self._finish = weakref.finalize(self, self._session.close)
             return self._session
@@ -86,7 +100,7 @@ class ClientDatabase:
         """Awaitable ``session``. The embedded server starts in a thread."""
         if self._session is not None or self.settings.database_url is not None:
             return self.session()
-        return await asyncio.to_thread(self.session)
+        return await self._thread.run(self.session)
 
     def close(self) -> None:
         """Close all connections of this process. The next use of the database reconnects."""
@@ -94,8 +108,13 @@ class ClientDatabase:
             self._session, finish = None, self._finish
         finish()
 
+    async def aclose(self) -> None:
+        """Awaitable ``close``."""
+        await self._thread.run(self.close)
+
     def suspend_connections(self) -> None:
         """Close idle connections before a fork of this process."""
+        self._thread.stop(_STOP)
         if self._session is not None:
             self._session.suspend()
 

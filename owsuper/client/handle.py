@@ -21,8 +21,9 @@ class RunHandle(Generic[O]):
     """A run with a result of type ``O``.
 
     ``id`` is the run's id. ``workflow_name`` is None for a handle from ``get_run``. Every method
-    asks the database. Every method raises RunNotFound if this namespace has no such run,
-    DatabaseUnreachable and MigrationError.
+    asks the database, and takes at most the client's ``call_timeout``, apart from waiting for a
+    result. Every method raises RunNotFound if this namespace has no such run, and DatabaseError
+    with its subclasses DatabaseUnreachable and MigrationError.
     """
 
     def __init__(

@@ -66,12 +66,13 @@ def _template(
     deadline_at: When | None = None,
 ) -> NewRun:
     name, version = identify(workflow, version)
-    return NewRun(
-        workflow_name=name,
-        version=version,
-        available_at=_moment(available_at, "available_at"),
-        deadline_at=_moment(deadline_at, "deadline_at"),
-    )
+    start, end = _moment(available_at, "available_at"), _moment(deadline_at, "deadline_at")
+    if start is not None and end is not None and start >= end:
+        raise ConfigurationError(
+            f"deadline_at: the run would fail at {end:%Y-%m-%d %H:%M:%S} UTC, before it may start"
+            f" at {start:%Y-%m-%d %H:%M:%S} UTC (available_at). Set a later deadline."
+        )
+    return NewRun(workflow_name=name, version=version, available_at=start, deadline_at=end)
 
 
 def _moment(when: When | None, parameter: str) -> datetime | None:

@@ -6,14 +6,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import psycopg
-from psycopg import Connection
 from psycopg.pq import ConnStatus
 
 from owsuper.db.connect import is_pooled
+from owsuper.db.timed import TimedConnection
 from owsuper.db.waits import Waits
 from owsuper.errors import OwsuperError
 
@@ -23,6 +23,7 @@ for some thousands."""
 
 _STALE_LOCKS: Final = 50  # locks without use that are worth a round trip for their release
 _PROBE_SECONDS: Final = 5.0  # how long the probe may take to arrive
+_ANSWER_SECONDS: Final = 10.0  # how long a statement may take; none of them waits for a lock
 _PAUSES: Final = (0.05, 30.0)  # seconds between attempts to connect: the first, the longest
 
 _log = logging.getLogger("owsuper.client")
@@ -39,7 +40,7 @@ class ResultListener:
 
     def __init__(
         self,
-        connect: Callable[[], Connection[Any]],
+        connect: Callable[[], TimedConnection],
         waits: Waits,
         notify: Callable[[str], None],
     ) -> None:
@@ -50,7 +51,7 @@ class ResultListener:
         self._probed_at = 0.0
         self._retry_at = 0.0
         self._pause = _PAUSES[0]
-        self._conn: Connection[Any] | None = None
+        self._conn: TimedConnection | None = None
         self._watched: set[str] = set()
         self.ending: set[str] = set()
         """Runs that the last ``watch`` did not lock, since they were ending at that moment."""
@@ -73,6 +74,7 @@ class ResultListener:
         if not self._is_ready():
             return set()
         assert self._conn is not None
+        self._conn.give_up_at = time.monotonic() + _ANSWER_SECONDS
         wanted = set(run_ids)
         try:
             stale, new = self._watched - wanted, wanted - self._watched
@@ -126,6 +128,7 @@ class ResultListener:
     def _open(self, now: float) -> bool:
         try:
             self._conn = self._connect()
+            self._conn.give_up_at = time.monotonic() + _ANSWER_SECONDS
             if is_pooled(self._conn):
                 self._disable("there is a connection pooler in between")
                 return False

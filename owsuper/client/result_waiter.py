@@ -33,7 +33,6 @@ _LONGEST_PAUSE: Final = 1.0
 # notification.
 _COMMIT_SECONDS: Final = 0.001
 _IDLE_SECONDS: Final = 30.0  # the thread ends after this long without a run to wait for
-_JOIN_SECONDS: Final = 2.0  # stop() waits this long for the thread, which may be connecting
 
 _MAX_READ: Final = 100  # runs per read: all their results are in memory at once
 
@@ -99,8 +98,11 @@ class ResultWaiter:
             self._wake()
         return future
 
-    def stop(self) -> None:
-        """End the thread. The futures that are not done get DatabaseUnreachable."""
+    def stop(self, timeout: float) -> None:
+        """End the thread; wait ``timeout`` seconds for that, since it may be connecting.
+
+        The futures that are not done get DatabaseUnreachable.
+        """
         with self._lock:
             if self._stopped:
                 return
@@ -111,7 +113,7 @@ class ResultWaiter:
             else:
                 self._wake()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(_JOIN_SECONDS)
+            thread.join(timeout)
 
     def sockets(self) -> list[int]:
         """Return the descriptor of the listener's connection, as a list; empty without one."""
@@ -210,7 +212,7 @@ class ResultWaiter:
     def _log_outage(self, error: Exception) -> None:
         """Log ``error``, once per outage."""
         if not self._outage:
-            _log.warning("still waiting for results, but the database is unreachable: %s", error)
+            _log.warning("still waiting for results, but the database gives no answer: %s", error)
         self._outage = True
 
     def _schedule(self, run_ids: Collection[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.errors import OperationalError, ProgrammingError
+from psycopg.errors import ProgrammingError
 
 from owsuper.db import pooler, times
+from owsuper.db.timed import TimedConnection, open_connection
 from owsuper.errors import ConfigurationError, DatabaseUnreachable
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def conninfo(url: str, *, application_name: str) -> str:
     return make_conninfo(url, **ours)
 
 
-def configure(conn: Connection[Any]) -> None:
+def configure(conn: Connection[Any], statement_timeout: float = math.inf) -> None:
     """Set up a new blocking connection: autocommit, ``$1`` parameters, times, session settings.
 
     Raises ConfigurationError for a database that is not in UTF-8, and for a pooler in between
@@ -52,7 +54,8 @@ def configure(conn: Connection[Any]) -> None:
     conn.autocommit = True
     conn.cursor_factory = psycopg.RawCursor
     conn.adapters.register_loader("timestamptz", times.TimeLoader)
-    answer = conn.execute(pooler.opening(conn.pgconn.backend_pid)).fetchone()
+    opening = pooler.opening(conn.pgconn.backend_pid, statement_timeout)
+    answer = conn.execute(opening).fetchone()
     if answer is not None and pooler.is_pooled(answer):
         _adapt(conn, answer)
 
@@ -88,22 +91,33 @@ def is_pooled(conn: Connection[Any]) -> bool:
     return pooler.is_adapted(conn)
 
 
-def connect(url: str, *, application_name: str) -> Connection[Any]:
+def connect(
+    url: str,
+    *,
+    application_name: str,
+    give_up_at: float = math.inf,
+    statement_timeout: float = math.inf,
+) -> TimedConnection:
     """Open and configure a blocking connection.
+
+    The attempt ends at ``give_up_at``, a time of time.monotonic(); later statements have no such
+    limit. Without a pooler in between, the server itself cancels a statement after
+    ``statement_timeout`` seconds, or sooner if the role has a shorter limit.
 
     Raises ConfigurationError if ``url`` cannot be read, DatabaseUnreachable if no server answers
     or the server refuses.
     """
     info = conninfo(url, application_name=application_name)
     try:
-        conn: Connection[Any] = psycopg.Connection.connect(info, autocommit=True)
+        conn = open_connection(info, give_up_at)
         try:
-            configure(conn)
+            configure(conn, statement_timeout)
         except BaseException:
             conn.close()
             raise
-    except OperationalError as exc:
+    except psycopg.Error as exc:
         raise explain_failure(exc, url) from exc
+    conn.give_up_at = math.inf
     return conn
 
 
@@ -111,9 +125,15 @@ def connect(url: str, *, application_name: str) -> Connection[Any]:
 # that speaks another language than English gets _ANYTHING_ELSE.
 _ADVICE: Final = (
     (
-        r"session is read-only|server is in hot standby mode",  # of several hosts, perhaps one
+        r"server is in hot standby mode",  # of several hosts, perhaps one
         "No primary at {place}: who answers there takes no writes. If a standby is being promoted,"
         " try again in a moment; else check the hosts in the database URL.",
+    ),
+    (
+        r"session is read-only",  # the same, or a setting of the role
+        "No primary at {place}: who answers there takes no writes from {user}. If a standby is"
+        " being promoted, try again in a moment; else check the hosts in the database URL, and"
+        " whether the role or the database has default_transaction_read_only.",
     ),
     (
         r"could not translate host name|failed to resolve host|Name or service not known",
@@ -184,7 +204,7 @@ def explain_failure(exc: BaseException, url: str) -> DatabaseUnreachable:
     return DatabaseUnreachable(
         (template or _ANYTHING_ELSE).format(
             host=f'"{given.get("host", "localhost")}"',
-            place=_place(given),
+            place=_place_of(given),
             user=f'user "{given.get("user", "")}"',
             dbname=f'"{given.get("dbname") or given.get("user", "")}"',  # as libpq has it
             reason=_reason(text),
@@ -192,11 +212,25 @@ def explain_failure(exc: BaseException, url: str) -> DatabaseUnreachable:
     )
 
 
+_ESCAPES: Final = (
+    "If its password contains @, /, :, % or a space, write them as %40, %2F, %3A, %25 and %20."
+)
+
+
+def place(url: str) -> str:
+    """Return the hosts and ports in ``url``, for a message."""
+    return _place_of(_parse(url))
+
+
 def _parse(url: str) -> dict[str, str]:
     try:
         parsed = conninfo_to_dict(url)
     except ProgrammingError as exc:
         # libpq quotes what it could not read, and that may be the password.
+        if re.match(r"invalid percent-encoded|forbidden value %00|unexpected spaces", str(exc)):
+            raise ConfigurationError(
+                f"The database URL has an unescaped % or space. {_ESCAPES}"
+            ) from None
         known = re.match(r"invalid (URI query parameter|connection option): \S+|[^\"]*$", str(exc))
         why = f" ({known[0].strip()})" if known and known[0].strip() else ""
         raise ConfigurationError(
@@ -206,14 +240,11 @@ def _parse(url: str) -> dict[str, str]:
     given = {key: str(value) for key, value in parsed.items() if value is not None}
     # An unescaped password falls apart into these two. They are not repeated here.
     if "@" in given.get("host", "")[1:] or not re.fullmatch(r"[\d,]*", given.get("port", "")):
-        raise ConfigurationError(
-            "The database URL has no valid host and port. If its password contains @, /, : or"
-            " %, write them as %40, %2F, %3A and %25."
-        )
+        raise ConfigurationError(f"The database URL has no valid host and port. {_ESCAPES}")
     return given
 
 
-def _place(given: dict[str, str]) -> str:
+def _place_of(given: dict[str, str]) -> str:
     hosts = (given.get("host") or given.get("hostaddr") or "the local socket").split(",")
     ports = given.get("port", "").split(",")
     if len(ports) != len(hosts):

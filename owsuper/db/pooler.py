@@ -12,6 +12,7 @@ Poolers in session mode look the same, and are treated the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, Self, TypeAlias
 
@@ -55,18 +56,29 @@ _NEEDED: Final = {"default_transaction_isolation": "read committed", "DateStyle"
 Answer: TypeAlias = Sequence[object]
 
 
-def opening(backend_pid: int) -> bytes:
+def opening(backend_pid: int, statement_timeout: float = math.inf) -> bytes:
     """Return the first statement of a connection whose log-in named ``backend_pid``.
 
-    The statement returns one row, the answer.
+    The statement returns one row, the answer. It also limits the role's ``statement_timeout`` to
+    these seconds, if they are finite.
     """
     settings = ", ".join(f"('{name}', '{value}')" for name, value in _SESSION.items())
+    if statement_timeout < math.inf:
+        settings += f", ('statement_timeout', {_limited(statement_timeout)})"
     needed = ", ".join(f"current_setting('{name}')" for name in _NEEDED)
     return (
         "SELECT (SELECT count(set_config(name, value, false))"
         f" FROM (VALUES {settings}) AS setting (name, value)"
         f" WHERE pg_backend_pid() = {backend_pid})::text, {needed}"
     ).encode()
+
+
+def _limited(seconds: float) -> str:
+    """Return SQL of the role's statement_timeout, or of ``seconds`` if that is shorter."""
+    role = "current_setting('statement_timeout')"
+    limit = f"{math.ceil(seconds * 1000)}ms"
+    kept = f"{role}::interval > '0' AND {role}::interval < '{limit}'::interval"
+    return f"CASE WHEN {kept} THEN {role} ELSE '{limit}' END"
 
 
 def is_pooled(answer: Answer) -> bool:

@@ -37,7 +37,7 @@ from pathlib import Path
 from owsuper.embedded.directory import ServerDirectory
 from owsuper.errors import EmbeddedUnavailable
 
-__all__ = ["ENVIRONMENT", "ServerHandle", "acquire", "join"]
+__all__ = ["ENVIRONMENT", "ServerHandle", "acquire", "join", "serves"]
 
 ENVIRONMENT = "OWSUPER_EMBEDDED"
 """The variable that tells a user's child processes the directory of the server in use."""
@@ -164,6 +164,12 @@ def join() -> ServerHandle | None:
     with _mutex, contextlib.suppress(OSError):
         return _new_handle(server, _user_locks.get(server.path) or _UserLock(server.lock_users()))
     return None
+
+
+def serves(url: str) -> bool:
+    """Return whether ``url`` is that of the server of this process or of its ancestors."""
+    directory = os.environ.get(ENVIRONMENT)
+    return directory is not None and ServerDirectory(Path(directory)).url() == url
 
 
 def _new_handle(server: ServerDirectory, lock: _UserLock) -> ServerHandle:

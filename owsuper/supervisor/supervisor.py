@@ -179,7 +179,7 @@ class Supervisor:
         """Return additions to the children's environment: their clients use our database."""
         chosen = {
             variable_name(name): str(getattr(settings, name))
-            for name in ("database_url", "namespace", "schema")
+            for name in ("database_url", "namespace", "schema", "call_timeout")
         }
         changed = {k: v for k, v in os.environ.items() if self._environment.get(k) != v}
         return changed | chosen

@@ -136,6 +136,15 @@ def test_an_import_that_fails_in_the_users_code_shows_it(write: Write) -> None:
     assert all(str(path) in frame for frame in frames)
 
 
+def test_a_mistake_that_owsuper_itself_names_needs_no_traceback(write: Write) -> None:
+    path = write(
+        "flows.py", "from owsuper import OpenWorkflow\n\now = OpenWorkflow(schema='a b')\n"
+    )
+    error = refused("flows")
+    assert (error.kind, error.traceback) == ("import", None)
+    assert error.message.startswith(f"{path}, line 3: OpenWorkflow(schema=...): ")
+
+
 def test_a_missing_dependency_shows_where_it_is_imported(write: Write) -> None:
     write("flows.py", "import no_such_dependency\n")
     error = refused("flows")

@@ -14,6 +14,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from owsuper.child.committer import LeaseLost
+from owsuper.core.model import Release, WriteSet
 from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.ipc import flight_recorder
 from owsuper.ipc.flight_recorder import FlightRecorder
@@ -342,3 +344,13 @@ def test_a_run_of_an_unknown_workflow_is_given_back(
 
     assert child.next() == Finished(0, run_id, "released", 0.0)
     assert engine.row(run_id)["worker_id"] is None
+
+
+def test_a_release_that_comes_too_late_says_why(engine: Engine) -> None:
+    """The log quotes the error: "run X could not be written as released: …"."""
+    run_id = engine.start(workflow="unheard-of")
+    run = engine.claim(run_id)
+    cancel(engine, run_id)
+    release = WriteSet(run_id, run.worker_id, outcome=Release())
+    with pytest.raises(LeaseLost, match="no longer owns it: its lease was lost, or"):
+        engine.services.committer.commit(release)

@@ -68,6 +68,38 @@ asyncio.run(main())
     assert program.stdout.text.split() == ["pending", "True"]
 
 
+def test_tables_are_made_in_any_schema_of_the_embedded_server(spawn: Spawn, tmp_path: Path) -> None:
+    """Also for a client that knows the server by its URL, as in the processes of a worker."""
+    (tmp_path / "program.py").write_text(
+        """
+from owsuper import OpenWorkflow
+
+ow = OpenWorkflow(schema="one")
+print(ow.run_workflow("x").status())
+same_server = OpenWorkflow(ow._database.session().url, schema="two")
+print(same_server.run_workflow("x").status())
+"""
+    )
+    program = spawn(sys.executable, "program.py", cwd=tmp_path)
+    assert program.wait(90) == 0, program.stderr.text
+    program.stdout.join()
+    assert program.stdout.text.split() == ["pending", "pending"]
+
+
+def test_a_database_url_of_another_kind_is_no_reason_for_silence(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(
+        "from owsuper import OpenWorkflow\nprint(OpenWorkflow().run_workflow('x').status())\n"
+    )
+    env = {"DATABASE_URL": "sqlite:///site.db"}
+    program = spawn(sys.executable, "program.py", cwd=tmp_path, env=env)
+    assert program.wait(90) == 0, program.stderr.text
+    program.stderr.join()
+    assert "DATABASE_URL is not the URL of a PostgreSQL server" in program.stderr.text
+    assert "using the embedded PostgreSQL" in program.stderr.text
+
+
 def test_a_forked_child_becomes_a_user_of_the_server_itself(spawn: Spawn, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(
         """

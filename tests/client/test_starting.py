@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from owsuper import AsyncStep, OpenWorkflow, RunHandle, RunNotFound, RunStatus, Step, Workflow
+from owsuper.db import migrate
 from owsuper.errors import (
     ConfigurationError,
     DatabaseError,
@@ -167,16 +169,18 @@ def test_a_run_may_start_after_a_while(
     welcome: Workflow[Welcome, str], rows: Rows, call: Call, when: Any
 ) -> None:
     before = datetime.now(UTC)
-    row = rows.get(call(welcome, "run", Welcome(7), available_at=when, deadline_at=when).id)
-    for moment in (row["available_at"], row["deadline_at"]):
-        assert timedelta(minutes=4.9) < moment - before < timedelta(minutes=6)
+    end = when * 2 if isinstance(when, timedelta) else "10m"
+    row = rows.get(call(welcome, "run", Welcome(7), available_at=when, deadline_at=end).id)
+    for moment, minutes in ((row["available_at"], 5), (row["deadline_at"], 10)):
+        assert timedelta(minutes=minutes - 0.1) < moment - before < timedelta(minutes=minutes + 1)
 
 
 @sync_and_async
 def test_times_may_be_in_any_zone(welcome: Workflow[Welcome, str], rows: Rows, call: Call) -> None:
     noon = datetime(2999, 1, 1, 12, 0, 0, 123456, timezone(timedelta(hours=-8)))
-    row = rows.get(call(welcome, "run", Welcome(7), available_at=noon, deadline_at=noon).id)
-    assert row["available_at"] == row["deadline_at"] == noon
+    later = noon + timedelta(hours=1)
+    row = rows.get(call(welcome, "run", Welcome(7), available_at=noon, deadline_at=later).id)
+    assert (row["available_at"], row["deadline_at"]) == (noon, later)
 
 
 @pytest.mark.parametrize("parameter", ["available_at", "deadline_at"])
@@ -205,6 +209,19 @@ def test_unusable_times_are_refused(
         welcome.run(Welcome(7), **{parameter: when})
     with pytest.raises(error, match=f"^{parameter}: .*{complaint}"):
         welcome.run_many([Welcome(7)], **{parameter: when})
+    assert rows.count() == 0
+
+
+@sync_and_async
+@pytest.mark.parametrize("start", ["1h", timedelta(minutes=5), datetime(2999, 1, 1, tzinfo=UTC)])
+def test_a_run_that_would_miss_its_deadline_before_it_may_start_is_refused(
+    welcome: Workflow[Welcome, str], rows: Rows, call: Call, start: Any
+) -> None:
+    complaint = r"^deadline_at: the run would fail at .* UTC, before it may start at .* UTC"
+    with pytest.raises(ConfigurationError, match=complaint):
+        call(welcome, "run", Welcome(7), available_at=start, deadline_at="1m")
+    with pytest.raises(ConfigurationError, match=complaint):
+        call(welcome, "run_many", [Welcome(7)], available_at=start, deadline_at="1m")
     assert rows.count() == 0
 
 
@@ -388,8 +405,101 @@ def test_a_role_without_privileges_gets_the_reason(
     limited_url: str, schema: str, call: Call
 ) -> None:
     ow = OpenWorkflow(make_conninfo(limited_url, password="open sesame"), schema=schema)
-    with pytest.raises(DatabaseError, match="PostgreSQL refused: permission denied"):
+    with pytest.raises(DatabaseError, match=r"owsuper_limited.* lacks a privilege: permission"):
         call(ow, "run_workflow", "name")
+    ow.close()
+
+
+@sync_and_async
+@pytest.mark.parametrize(
+    ("place", "blamed"),
+    [
+        ("ROLE writer", r'the role "writer" is read-only\. Use another role, or let .* ALTER ROLE'),
+        ("ROLE writer IN DATABASE {database}", 'the role "writer" is read-only in database'),
+        ("DATABASE {database}", r"the database \"\w+\" is read-only\. Let .* ALTER DATABASE"),
+    ],
+)
+def test_a_read_only_role_or_database_is_told_so(
+    database_url: str,
+    conn: psycopg.Connection,
+    schema: str,
+    call: Call,
+    place: str,
+    blamed: str,
+) -> None:
+    database = f"read_only_{schema}"
+    conn.execute(f"CREATE DATABASE {database}".encode())
+    conn.execute("CREATE ROLE writer LOGIN SUPERUSER")
+    where = make_conninfo(database_url, dbname=database, user="writer")
+    place = place.format(database=database)
+    ow = OpenWorkflow(where, migrate=True)
+    try:
+        ow.count_runs()
+        ow.close()
+        conn.execute(f"ALTER {place} SET default_transaction_read_only = on".encode())
+        for method, args in [("run_workflow", ["x"]), ("send_signal", ["x"])]:
+            with pytest.raises(DatabaseError, match=f"^PostgreSQL takes no writes: {blamed}"):
+                call(ow, method, *args)
+        url = make_conninfo(where, target_session_attrs="read-write")
+        with pytest.raises(DatabaseUnreachable, match="or the database has default_transaction"):
+            call(OpenWorkflow(url), "run_workflow", "x")
+    finally:
+        ow.close()
+        conn.execute(f"DROP DATABASE {database} WITH (FORCE)".encode())
+        conn.execute("DROP ROLE writer")
+
+
+def test_a_read_only_url_is_told_so(database_url: str, schema: str) -> None:
+    options = "-c default_transaction_read_only=on"
+    ow = OpenWorkflow(make_conninfo(database_url, options=options), schema=schema)
+    with pytest.raises(DatabaseError, match=r"the database URL .* makes the connection read-only"):
+        ow.run_workflow("x")
+    ow.close()
+
+
+# --- tables that are not there --------------------------------------------------------------
+
+
+@sync_and_async
+def test_a_client_that_may_migrate_makes_the_tables_once(
+    database_url: str, conn: psycopg.Connection, call: Call
+) -> None:
+    schema = f"made_{uuid4().hex}"
+    ow = OpenWorkflow(database_url, schema=schema, migrate=True)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: call(ow, "run_workflow", "x"), range(4)))
+        assert call(ow, "count_runs").pending == 4
+        assert migrate.check(conn, schema) == []
+    finally:
+        ow.close()
+        conn.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
+
+
+def test_tables_of_an_earlier_version_are_updated(
+    database_url: str, conn: psycopg.Connection, schema: str
+) -> None:
+    versions = f'"{schema}".owsuper_migrations'
+    newest = f"(SELECT max(version) FROM {versions})"
+    conn.execute(f"DELETE FROM {versions} WHERE version = {newest}".encode())
+    assert migrate.check(conn, schema) != []
+    for migrates in (False, True):
+        ow = OpenWorkflow(database_url, schema=schema, migrate=migrates)
+        ow.run_workflow("x")
+        ow.close()
+        assert (migrate.check(conn, schema) == []) is migrates
+
+
+@sync_and_async
+def test_while_one_thread_makes_the_tables_others_keep_their_limit(
+    database_url: str, conn: psycopg.Connection, schema: str, call: Call
+) -> None:
+    ow = OpenWorkflow(database_url, schema=schema, migrate=True, call_timeout="1s")
+    session = ow._database.session()
+    complaint = "still creates or updates the tables"
+    with session._migrating, pytest.raises(DatabaseUnreachable, match=complaint):
+        call(ow, "count_runs")
+    assert call(ow, "count_runs").pending == 0
     ow.close()
 
 

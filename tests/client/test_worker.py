@@ -172,12 +172,13 @@ def test_a_worker_serves_the_instance_that_made_it_and_no_other_of_its_module(
     assert program.stdout.text == "21\n"
 
 
-def test_a_script_without_a_main_guard_gets_advice(
+def test_a_script_without_a_main_guard_gets_advice_and_one_traceback(
     start: Callable[[Path], Program], write: Write
 ) -> None:
     program = start(write(FLOWS + "ow.new_worker(processes=1).start()\n"))
     assert program.wait(60) == 1
     program.stderr.join()
+    assert program.stderr.text.count("Traceback") == 1
     assert 'if __name__ == "__main__":' in program.stderr.text
     assert "WorkerError: the worker ended with exit code" in program.stderr.text
 

@@ -77,6 +77,9 @@ def test_a_database_that_is_not_in_utf8_is_refused(
         (f"postgresql://u:{SECRET}@h/d?sslmod=require", 'invalid URI query parameter: "sslmod"'),
         (f"postgresql://u:x@{SECRET}@h/d", "%40"),
         (f"postgresql://u:{SECRET}/x@h/d", "%2F"),
+        (f"postgresql://u:{SECRET}%@h/d", "unescaped % or space. If its password contains"),
+        (f"postgresql://u:{SECRET}%zz@h/d", "write them as %40, %2F, %3A, %25 and %20"),
+        (f"postgresql://u:{SECRET} x@h/d", "unescaped % or space"),
     ],
 )
 def test_an_unreadable_url_is_a_configuration_error(url: str, says: str) -> None:

@@ -174,7 +174,7 @@ def test_a_connection_without_an_answer_stops_one_caller_only(
     begun, answered = threading.Event(), threading.Event()
     connect = pool._connect
 
-    def swallow_the_first() -> psycopg.Connection:
+    def swallow_the_first(*_: float) -> psycopg.Connection:
         if not begun.is_set():
             begun.set()
             answered.wait(30)
@@ -200,7 +200,7 @@ def test_callers_without_an_answer_fail_together(monkeypatch: pytest.MonkeyPatch
     pool = Pool(NOBODY, application_name=NAME, size=2, max_idle=60)
     attempts: list[float] = []
 
-    def swallow() -> psycopg.Connection:
+    def swallow(*_: float) -> psycopg.Connection:
         attempts.append(time.monotonic())
         time.sleep(1)
         raise DatabaseUnreachable("no answer")
@@ -221,7 +221,7 @@ def test_a_pool_that_is_closed_while_it_opens_keeps_nothing(
     connect = pool._connect
     begun = threading.Event()
 
-    def connect_late() -> psycopg.Connection:
+    def connect_late(*_: float) -> psycopg.Connection:
         begun.set()
         until(lambda: pool._closed)
         return connect()

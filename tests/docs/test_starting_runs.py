@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import psycopg
 import pytest
 
 from tests.docs.conftest import Sandbox
@@ -67,6 +68,18 @@ def test_a_key_finds_a_run_in_whatever_state(shop: Sandbox, end: str) -> None:
     )
     shop.worker("owsuper --processes 1 --module shop.py")
     assert shop.run("python twice.py") == f"True {end}\n"
+
+
+@STARTING.covers("limit")
+def test_a_call_ends_in_time_while_the_tables_are_locked(
+    shop: Sandbox, conn: psycopg.Connection, schema: str
+) -> None:
+    shop.write("limit.py", STARTING["limit"])
+    shop.run("owsuper migrate")
+    with conn.transaction():
+        conn.execute(f'LOCK TABLE "{schema}".workflow_runs IN ACCESS EXCLUSIVE MODE')
+        assert shop.run("python limit.py") in ("DatabaseError\n", "DatabaseUnreachable\n")
+    assert '"pending":0' in shop.run("owsuper runs count --json")
 
 
 @STARTING.covers("times")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shlex
 
+import psycopg
+import pytest
+
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import Document
 
@@ -30,6 +33,61 @@ def test_steps_run_in_parallel_in_sync_and_async_workflows(connected: Sandbox) -
         "print(compare.run(words).result(timeout=30), count.run(words).result(timeout=30))\n",
     )
     assert connected.run("python ask.py") == "[1, 3, 2] 6\n"
+
+
+DJANGO = """
+import os
+
+import django
+from django.conf import settings
+from psycopg.conninfo import conninfo_to_dict
+
+where = conninfo_to_dict(os.environ["OWSUPER_DATABASE_URL"])
+settings.configure(DATABASES={"default": {
+    "ENGINE": "django.db.backends.postgresql", "NAME": where.get("dbname"), "USER": where["user"],
+    "PASSWORD": where.get("password"), "HOST": where.get("host"), "PORT": where.get("port"),
+    "CONN_MAX_AGE": int(os.environ["CONN_MAX_AGE"]),
+    "OPTIONS": {"application_name": os.environ["OWSUPER_SCHEMA"]}}})
+django.setup()
+
+from django.db import connection
+from orm import with_orm
+from owsuper import OpenWorkflow, RetryPolicy, Step
+
+ow = OpenWorkflow()
+
+
+def query() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 7")
+        return cursor.fetchone()[0]
+
+
+@ow.workflow
+def report(step: Step) -> int:
+    retry = RetryPolicy(initial_interval="10ms", maximum_attempts=2)
+    return step.run("query", with_orm(query), retry=retry)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("max_age", [0, 600])
+@PAGE.covers("django")
+def test_a_step_with_django_outlives_its_connection(
+    connected: Sandbox, conn: psycopg.Connection, schema: str, max_age: int
+) -> None:
+    pytest.importorskip("django")
+    connected.env["CONN_MAX_AGE"] = str(max_age)
+    connected.write("orm.py", PAGE["django"])
+    connected.write("reports.py", DJANGO)
+    connected.worker("owsuper --processes 1 --no-preload --module reports.py")
+    program = "from reports import report; print(report.run().result(timeout=60))"
+    for _ in range(2):
+        assert connected.run(f"python -c {shlex.quote(program)}") == "7\n"
+        conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1",
+            (schema,),
+        )
 
 
 def test_every_block_of_the_page_is_executed() -> None:
