@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType, SimpleNamespace
+from types import FunctionType
 from typing import Any
 
+from owsuper.core.annotations import annotations_of, evaluate
+from owsuper.core.annotations import signature as signature_of
 from owsuper.errors import ConfigurationError
 from owsuper.step import AsyncStep, Step
 
@@ -24,12 +25,10 @@ class UnresolvedAnnotation(ConfigurationError):
 class Signature:
     """The parts of a workflow function's signature.
 
-    ``annotations`` are as written, and ``names`` are the names that they may use. ``input_name``
-    is None for a function that takes the step alone.
+    ``input_name`` is None for a function that takes the step alone.
     """
 
-    annotations: Mapping[str, Any]
-    names: dict[str, Any]
+    function: Callable[..., Any]
     is_async: bool
     step_name: str
     input_name: str | None
@@ -45,10 +44,9 @@ class Signature:
     def _annotation(self, name: str) -> Any:
         """Evaluate one annotation. The others may be for type checkers alone."""
         try:
-            if name not in self.annotations:
+            if name not in annotations_of(self.function):
                 return Any
-            holder = SimpleNamespace(__annotations__={name: self.annotations[name]})
-            return typing.get_type_hints(holder, self.names, include_extras=True)[name]
+            return evaluate(self.function, name, include_extras=True)
         except Exception as error:
             what = "its return type" if name == "return" else f"the type of {name!r}"
             raise UnresolvedAnnotation(
@@ -66,7 +64,7 @@ def read(fn: Callable[..., Any]) -> Signature:
             "the function is a generator. Return the result instead of yielding"
         )
     positional = []
-    for parameter in inspect.signature(fn).parameters.values():
+    for parameter in signature_of(fn).parameters.values():
         if parameter.kind in _POSITIONAL:
             positional.append(parameter)
         elif parameter.kind is not inspect.Parameter.KEYWORD_ONLY or _required(parameter):
@@ -81,8 +79,7 @@ def read(fn: Callable[..., Any]) -> Signature:
         )
     names = [parameter.name for parameter in positional] + [None]
     signature = Signature(
-        annotations=fn.__annotations__,
-        names=fn.__globals__,
+        function=fn,
         is_async=inspect.iscoroutinefunction(fn),
         step_name=positional[0].name,
         input_name=names[1],

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from owsuper.child.database import RelatedRuns
 from owsuper.child.execution.base import Execution
 from owsuper.child.execution.step_calls import StepCall
 from owsuper.core import codec
+from owsuper.core.annotations import annotations_of, evaluate
 from owsuper.core.durations import add_ms, add_years, in_utc, milliseconds
 from owsuper.core.model import NewChildRun, StepKind
 from owsuper.core.names import check_signal
@@ -202,13 +203,13 @@ def _result_type(step: str, fn: Callable[..., Any], given: Any) -> Any:
         return given
     while isinstance(fn, functools.partial):
         fn = fn.func
-    if "return" not in getattr(fn, "__annotations__", {}):
+    if "return" not in annotations_of(fn):
         return None
     function = getattr(fn, "__func__", fn)  # every access makes a new bound method
     with suppress(KeyError, TypeError):
         return _return_types[function]
     try:
-        hint = get_type_hints(function).get("return")
+        hint = evaluate(function, "return")
     except Exception:  # an annotation may name something that only type checkers see
         hint = None
     codec.check_type(
