@@ -6,7 +6,15 @@ change without notice.
 
 from owsuper.client.app import OpenWorkflow
 from owsuper.client.handle import RunHandle
-from owsuper.client.models import Run, RunCounts, RunParent, RunRetry, StepAttempt, Unreadable
+from owsuper.client.models import (
+    Run,
+    RunCounts,
+    RunParent,
+    RunRetry,
+    SkippedSignal,
+    StepAttempt,
+    Unreadable,
+)
 from owsuper.client.worker import Worker
 from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus
 from owsuper.core.pages import Page
@@ -44,6 +52,7 @@ __all__ = [
     "RunRetry",
     "RunStatus",
     "Signal",
+    "SkippedSignal",
     "Step",
     "StepAttempt",
     "StepFailed",

@@ -21,6 +21,7 @@ PUBLIC = {
     "RunRetry",
     "RunStatus",
     "Signal",
+    "SkippedSignal",
     "Step",
     "StepAttempt",
     "StepKind",

@@ -11,9 +11,9 @@ import psycopg
 
 from owsuper.child.shortage import DESCRIPTORS, MEMORY, Shortage, is_thread_error, lacking
 from owsuper.core.model import ChildRunState, ClaimedRun, DeliveredSignal
-from owsuper.core.steps.effects import EnsureChildRun
+from owsuper.core.steps.effects import EnsureChildRun, SkipSignal
 from owsuper.db.pool import AllBusy, Pool
-from owsuper.db.related import RelatedStore
+from owsuper.db.related import RelatedStore, Skipped
 from owsuper.db.runs import RunStore
 from owsuper.errors import DatabaseUnreachable
 from owsuper.stored_error import EngineError
@@ -198,6 +198,22 @@ class RelatedRuns:
         return self._database.run_with_retries(
             lambda conn: self._store.adopt(
                 conn, run.run_id, run.worker_id, effect.attempt_id, effect.child
+            )
+        )
+
+    def skip(self, run: ClaimedRun, effect: SkipSignal) -> Skipped | None:
+        """Set aside the signal that was delivered to a step; return what takes its place.
+
+        Return None if the lease of ``run`` is lost.
+        """
+        return self._database.run_with_retries(
+            lambda conn: self._store.skip(
+                conn,
+                run.run_id,
+                run.worker_id,
+                effect.attempt_id,
+                effect.signal,
+                (effect.delivery_id, effect.reason),
             )
         )
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, Unpack
 
 from owsuper.client import models, new_run
-from owsuper.client.models import Run, RunCounts, RunRetry, StepAttempt
+from owsuper.client.models import Run, RunCounts, RunRetry, SkippedSignal, StepAttempt
 from owsuper.core import pages
 from owsuper.core.durations import MIN_TIME, Duration, add_ms, in_utc, milliseconds
 from owsuper.core.model import RunStatus
@@ -155,6 +155,24 @@ class Listing:
         session = await self._database.asession()
         rows = await session.arun(session.lists.retries(run_id).run)
         return [models.retry_from_row(row) for row in rows]
+
+    def list_skipped_signals(self, run_id: str) -> list[SkippedSignal]:
+        """Return the signals that steps of a run have skipped, in the order in which they did.
+
+        Raises RunNotFound, ConfigurationError if no run can have this id, DatabaseUnreachable and
+        MigrationError.
+        """
+        check_run_id(run_id)
+        session = self._database.session()
+        rows = session.run(session.lists.skipped_signals(run_id).run)
+        return [models.skipped_from_row(run_id, row) for row in rows]
+
+    async def alist_skipped_signals(self, run_id: str) -> list[SkippedSignal]:
+        """Awaitable :meth:`list_skipped_signals`."""
+        check_run_id(run_id)
+        session = await self._database.asession()
+        rows = await session.arun(session.lists.skipped_signals(run_id).run)
+        return [models.skipped_from_row(run_id, row) for row in rows]
 
     def count_runs(self) -> RunCounts:
         """Return the number of runs of this namespace, by status.

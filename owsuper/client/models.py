@@ -10,7 +10,7 @@ from typing import Any
 from owsuper.core import codec
 from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.db.clients import RunRow
-from owsuper.db.lists import AttemptRow, RetryRow
+from owsuper.db.lists import AttemptRow, RetryRow, SkippedSignalRow
 from owsuper.errors import InvalidData
 from owsuper.stored_error import StoredError
 
@@ -98,6 +98,24 @@ class RunRetry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedSignal:
+    """A signal that a step with ``on_invalid="skip"`` has skipped, as its data did not fit.
+
+    ``data`` is plain JSON, or Unreadable; ``reason`` names the field at fault. ``sent_at`` is when
+    the signal reached the run.
+    """
+
+    id: str
+    run_id: str
+    step_name: str
+    signal: str
+    data: Any
+    reason: str
+    sent_at: datetime
+    skipped_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunCounts:
     """The number of runs of a namespace, by status. ``running`` includes runs that wait."""
 
@@ -163,6 +181,13 @@ def retry_from_row(row: RetryRow) -> RunRetry:
         failed_at=row.failed_at,
         error=error_from_text(row.error) if row.error else None,
     )
+
+
+def skipped_from_row(run_id: str, row: SkippedSignalRow) -> SkippedSignal:
+    """Return the skipped signal of a row of this run."""
+    values = {field.name: getattr(row, field.name) for field in fields(row)}
+    values |= {"run_id": run_id, "signal": row.signal or "", "data": _value(row.data, "data")}
+    return SkippedSignal(**values)
 
 
 def counts_from_rows(rows: Iterable[tuple[str, int]]) -> RunCounts:

@@ -76,9 +76,13 @@ class Signal(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class DeliveredSignal:
-    """A signal that was delivered to a ``signal-wait`` step; ``data`` is decoded JSON."""
+    """A signal that was delivered to a ``signal-wait`` step; ``data`` is decoded JSON.
+
+    ``id`` is the id of the delivery.
+    """
 
     data: Any
+    id: str
 
 
 @dataclass(frozen=True, slots=True)

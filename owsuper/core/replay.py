@@ -331,6 +331,10 @@ class Replay:
         row = self._history.running[key]
         self._history.running[key] = replace(row, answer=answer or row.answer)
 
+    def replace_answer(self, key: str, answer: DeliveredSignal | None) -> None:
+        """Set the answer of the recorded wait; with None, the wait goes on."""
+        self._history.running[key] = replace(self._history.running[key], answer=answer)
+
     def waits_for_signal(self, signal: str) -> str | None:
         """Return the key of a recorded wait for ``signal`` that this execution has not reached."""
         for key, row in self._history.running.items():

@@ -48,6 +48,19 @@ class RetryRow:
     error: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class SkippedSignalRow:
+    """A row of ``owsuper_further_signals`` with its signal; the data as text."""
+
+    id: str
+    step_name: str
+    signal: str | None
+    data: str | None
+    reason: str
+    sent_at: datetime
+    skipped_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
     """Which runs to list: those for which all of these hold; None stands for no condition.
@@ -81,6 +94,7 @@ class ListQueries:
         self._run_ids = load("find_run_ids", schema)
         self._attempts = load("list_attempts", schema)
         self._retries = load("list_retries", schema)
+        self._skipped_signals = load("list_skipped_signals", schema)
         self._counts = load("count_runs", schema)
 
     def runs(self, window: Window, wanted: RunFilter) -> Operation[list[RunRow]]:
@@ -136,6 +150,19 @@ class ListQueries:
 
         params = (self._namespace, run_id, *_position(window, newest_first=False))
         return Operation(((self._attempts, params),), parse)
+
+    def skipped_signals(self, run_id: str) -> Operation[list[SkippedSignalRow]]:
+        """Return the signals that a run has skipped, the first skipped first. Raises RunNotFound.
+
+        The signal and its data are None if another program has deleted them.
+        """
+
+        def parse(results: list[Rows]) -> list[SkippedSignalRow]:
+            if not results[0]:
+                raise not_found(run_id)
+            return [SkippedSignalRow(*row) for row in results[0] if row[0] is not None]
+
+        return Operation(((self._skipped_signals, (self._namespace, run_id)),), parse)
 
     def retries(self, run_id: str) -> Operation[list[RetryRow]]:
         """Return the retries of a run by clients, the oldest first. Raises RunNotFound."""

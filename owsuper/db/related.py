@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -16,6 +17,13 @@ from owsuper.db.write_documents import child_document
 from owsuper.ids import new_id
 
 _LOCK_TIMEOUT: Final = "30s"  # a sender that waits for the lock on a signal delays no other run
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A signal was skipped; ``next`` is the signal that was delivered in its place, if any."""
+
+    next: DeliveredSignal | None
 
 
 class RelatedStore:
@@ -32,6 +40,9 @@ class RelatedStore:
         self._signal_lock = load("signal_lock", schema)
         self._lock_waits = load("lock_signal_waits", schema)
         self._send = load("send_signal", schema)
+        self._lock_step = load("lock_waits", schema)
+        self._skip = load("skip_signal", schema)
+        self._next = load("next_signal", schema)
 
     def look(
         self, conn: Connection[Any], attempt_id: str
@@ -85,6 +96,36 @@ class RelatedStore:
             conn.execute(self._lock_waits.query, waits)
             return [row[0] for row in conn.execute(self._send.query, send).fetchall()]
 
+    def skip(
+        self,
+        conn: Connection[Any],
+        run_id: str,
+        worker_id: str,
+        attempt_id: str,
+        signal: str,
+        delivery: tuple[str, str],
+    ) -> Skipped | None:
+        """Set aside a signal that was delivered to a step, and deliver the next one, if any.
+
+        ``delivery`` is the id of the delivery, and the reason why it is skipped.
+        Senders wait meanwhile, so none takes the place of the signal unseen. A signal that was
+        skipped before is not skipped again. Returns None if the fence does not hold, or if the
+        attempt has ended.
+        """
+        namespace = self._namespace
+        lock = (namespace, orjson.dumps([signal]).decode(), _LOCK_TIMEOUT)
+        waits = (namespace, orjson.dumps([attempt_id]).decode())
+        skipped = (namespace, run_id, worker_id, attempt_id, *delivery)
+        with prepared.transaction(conn):
+            conn.execute(self._signal_lock.query, lock)
+            conn.execute(self._lock_step.query, waits)
+            if not conn.execute(self._skip.query, skipped).fetchall():
+                return None
+            conn.execute(self._next.query, (namespace, run_id, attempt_id, signal))
+            rows = conn.execute(self._look.query, (namespace, attempt_id)).fetchall()
+        found = answer(rows[0]) if rows else None
+        return Skipped(found if isinstance(found, DeliveredSignal) else None)
+
 
 def child_key(namespace: str, attempt_id: str) -> str:
     """Return the idempotency key of the run that a step attempt starts, as in OpenWorkflow."""
@@ -133,7 +174,7 @@ def answer(row: Sequence[Any]) -> ChildRunState | DeliveredSignal | None:
 
     Raises InvalidData.
     """
-    child_id, status, output, error, finished, delivered, data = row
+    child_id, status, output, error, finished, delivery_id, data = row
     if child_id is not None:
         owner = f"run {child_id}"
         return ChildRunState(
@@ -143,6 +184,6 @@ def answer(row: Sequence[Any]) -> ChildRunState | DeliveredSignal | None:
             codec.decode(error, path="error", owner=owner),
             finished,
         )
-    return (
-        DeliveredSignal(codec.decode(data, path="data", owner="the signal")) if delivered else None
-    )
+    if delivery_id is None:
+        return None
+    return DeliveredSignal(codec.decode(data, path="data", owner="the signal"), delivery_id)

@@ -11,6 +11,7 @@ from owsuper.core.durations import Duration
 from owsuper.step.requests import (
     ChildRunCall,
     FunctionCall,
+    OnInvalid,
     SignalSend,
     SignalWait,
     Sleep,
@@ -274,6 +275,7 @@ class AsyncStep(RunInfo):
         timeout: Timeout | None = None,
         name: str | None = None,
         formerly: str | None = None,
+        on_invalid: OnInvalid = "fail",
     ) -> Coroutine[Any, Any, Signal[T] | None]: ...
     @overload
     def wait_for_signal(
@@ -284,6 +286,7 @@ class AsyncStep(RunInfo):
         timeout: Timeout | None = None,
         name: str | None = None,
         formerly: str | None = None,
+        on_invalid: OnInvalid = "fail",
     ) -> Coroutine[Any, Any, Signal[Any] | None]: ...
     def wait_for_signal(
         self,
@@ -293,9 +296,10 @@ class AsyncStep(RunInfo):
         timeout: Timeout | None = None,
         name: str | None = None,
         formerly: str | None = None,
+        on_invalid: OnInvalid = "fail",
     ) -> Any:
         """Awaitable :meth:`Step.wait_for_signal`."""
-        return self._engine.call(SignalWait(signal, timeout, type, name, formerly))
+        return self._engine.call(SignalWait(signal, timeout, type, name, formerly, on_invalid))
 
     def send_signal(
         self,

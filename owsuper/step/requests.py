@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from owsuper.core.durations import Duration
 
@@ -24,6 +24,10 @@ O = TypeVar("O", covariant=True)  # noqa: E741
 
 Timeout: TypeAlias = Duration | datetime
 """How long to wait, or until when: a duration, or an aware datetime."""
+
+
+OnInvalid: TypeAlias = Literal["fail", "skip"]
+"""What happens if a signal's data does not fit: the step fails, or it skips the signal."""
 
 
 class Startable(ABC, Generic[I, O]):
@@ -100,13 +104,17 @@ class ChildRunCall:
 
 @dataclass(slots=True)
 class SignalWait:
-    """Wait for ``signal``. ``type`` is the type of its data."""
+    """Wait for ``signal``. ``type`` is the type of its data.
+
+    ``on_invalid`` says what happens to a signal with other data.
+    """
 
     signal: str
     timeout: Timeout | None
     type: Any
     name: str | None
     formerly: str | None = None
+    on_invalid: OnInvalid = "fail"
 
 
 @dataclass(slots=True)

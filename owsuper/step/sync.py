@@ -11,6 +11,7 @@ from owsuper.core.durations import Duration
 from owsuper.step.requests import (
     ChildRunCall,
     FunctionCall,
+    OnInvalid,
     SignalSend,
     SignalWait,
     Sleep,
@@ -313,6 +314,7 @@ class Step(RunInfo):
         timeout: Timeout | None = None,
         name: str | None = None,
         formerly: str | None = None,
+        on_invalid: OnInvalid = "fail",
     ) -> Signal[T] | None: ...
     @overload
     def wait_for_signal(
@@ -323,6 +325,7 @@ class Step(RunInfo):
         timeout: Timeout | None = None,
         name: str | None = None,
         formerly: str | None = None,
+        on_invalid: OnInvalid = "fail",
     ) -> Signal[Any] | None: ...
     def wait_for_signal(
         self,
@@ -332,6 +335,7 @@ class Step(RunInfo):
         timeout: Timeout | None = None,
         name: str | None = None,
         formerly: str | None = None,
+        on_invalid: OnInvalid = "fail",
     ) -> Any:
         """Wait durably for ``signal`` and return it with its ``data``; None after ``timeout``.
 
@@ -341,10 +345,14 @@ class Step(RunInfo):
         A signal reaches all runs that wait for it when it is sent. An earlier signal is lost,
         unless it was sent with ``buffer=True``.
 
-        Raises StepFailed if the data does not fit ``type``, InvalidDuration, and StepUsageError
-        if another step of this run still waits for the signal although the code has left it.
+        A signal whose data does not fit ``type`` fails the step. With ``on_invalid="skip"`` it is
+        logged and kept (``list_skipped_signals``), and the step waits on, with the same timeout.
+
+        Raises StepFailed if the data does not fit ``type``, InvalidDuration, ConfigurationError,
+        and StepUsageError if another step of this run still waits for the signal although the
+        code has left it.
         """
-        return self._engine.call(SignalWait(signal, timeout, type, name, formerly))
+        return self._engine.call(SignalWait(signal, timeout, type, name, formerly, on_invalid))
 
     def send_signal(
         self,

@@ -65,4 +65,4 @@ linked AS (
         updated_at = excluded.updated_at
     WHERE s.status = 'running'
 )
-SELECT id, status, output::text, error::text, finished_at, false, NULL FROM child
+SELECT id, status, output::text, error::text, finished_at, NULL, NULL FROM child

@@ -12,7 +12,7 @@
 SELECT
     f.failures, s.id, s.step_name, s.kind, s.status, s.context::text, s.output::text,
     s.error::text, s.created_at, s.started_at, s.finished_at,
-    c.id, c.status, c.output::text, c.error::text, c.finished_at, d.id IS NOT NULL, d.data::text
+    c.id, c.status, c.output::text, c.error::text, c.finished_at, d.id, d.data::text
 FROM (
     SELECT count(*) AS failures
     FROM {schema}.owsuper_failures

@@ -6,7 +6,7 @@
 --
 -- Index: primary keys, workflow_signals_step_attempt_idx. Locks: none.
 -- For the form of the conditions see commit.
-SELECT c.id, c.status, c.output::text, c.error::text, c.finished_at, d.id IS NOT NULL, d.data::text
+SELECT c.id, c.status, c.output::text, c.error::text, c.finished_at, d.id, d.data::text
 FROM (
     SELECT id, child_workflow_run_namespace_id AS namespace, child_workflow_run_id AS child
     FROM {schema}.step_attempts

@@ -5,7 +5,9 @@
 -- to keep a signal that reaches no run for the next wait, $6 id of the kept signal.
 -- Returns the ids of the runs that it reached, now or when it was sent with this key before.
 --
--- A step whose earlier signal was not read yet gets no other. Ended runs get no signal. A step
+-- A step whose earlier signal was not read yet gets no other, unless it may skip that one: then the
+-- signal waits its turn (owsuper_further_signals), or is kept if it is to be. Ended runs get no
+-- signal. A step
 -- that begins to wait at the same moment either is reached or finds the kept signal, because of
 -- signal_lock. An owned run is not woken: it reads its signals again when it parks, with its waits
 -- locked as here.
@@ -23,7 +25,7 @@ kept_before AS MATERIALIZED (
     WHERE namespace_id = $1 AND signal = $2 AND sender_idempotency_key = $4
 ),
 wait AS MATERIALIZED (
-    SELECT id AS step, workflow_run_id AS run
+    SELECT id AS step, workflow_run_id AS run, (context ->> 'onInvalid') = 'skip' AS skips
     FROM {schema}.step_attempts
     WHERE namespace_id = $1 AND kind = 'signal-wait' AND status = 'running'
         AND (context ->> 'signal') = $2
@@ -55,7 +57,7 @@ locked AS MATERIALIZED (
     ) AS r
 ),
 open AS MATERIALIZED (
-    SELECT w.step, r.id AS run, r.worker_id
+    SELECT w.step, w.skips, r.id AS run, r.worker_id
     FROM wait AS w
     JOIN (
         SELECT * FROM seen WHERE worker_id IS NOT NULL
@@ -64,13 +66,35 @@ open AS MATERIALIZED (
     ) AS r ON r.id = w.run
     WHERE r.status IN ('pending', 'running', 'sleeping') AND (SELECT count(*) FROM locked) >= 0
 ),
+sent AS MATERIALIZED (
+    SELECT
+        gen_random_uuid()::text AS id, step, run,
+        CASE
+            WHEN skips AND EXISTS (
+                SELECT FROM {schema}.workflow_signals
+                WHERE namespace_id = $1 AND step_attempt_id = step
+            ) THEN 'waiting'
+            ELSE 'next'
+        END AS place
+    FROM open
+),
 delivered AS (
     INSERT INTO {schema}.workflow_signals (
         namespace_id, id, signal, data, sender_idempotency_key, workflow_run_id, step_attempt_id
     )
-    SELECT $1, gen_random_uuid(), $2, $3::jsonb, $4, run, step FROM open
+    SELECT
+        $1, id, $2, $3::jsonb, $4, run,
+        CASE place WHEN 'next' THEN step ELSE concat('waiting:', id) END
+    FROM sent
+    WHERE place = 'next' OR NOT $5::boolean
     ON CONFLICT (namespace_id, step_attempt_id) DO NOTHING
     RETURNING workflow_run_id AS run
+),
+waiting AS (
+    INSERT INTO {schema}.owsuper_further_signals (
+        namespace_id, workflow_run_id, step_attempt_id, id
+    )
+    SELECT $1, run, step, id FROM sent WHERE place = 'waiting' AND NOT $5::boolean
 ),
 woken AS (
     INSERT INTO {schema}.workflow_runs AS r (

@@ -37,7 +37,7 @@ from owsuper.core.model import (
 from owsuper.core.names import check_step_name
 from owsuper.core.replay import Replay
 from owsuper.core.retry import DEADLINE_ERROR
-from owsuper.core.steps.effects import Call, CallError, CallResult
+from owsuper.core.steps.effects import Call, CallError, CallResult, SkipSignal
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
 from owsuper.stored_error import StoredError
@@ -318,6 +318,19 @@ class Execution(ABC):
                 "attempt": self.replay.failures_of(write.step_name),
                 "error": None if write.error is None else write.error.summary(),
                 "not_retried": None if write.error is None else write.error.no_retry_reason,
+            },
+        )
+
+    def log_skipped_signal(self, skip: SkipSignal) -> None:
+        """Log that a step has skipped a signal."""
+        _log.warning(
+            "signal skipped",
+            extra={
+                "run_id": self.run.run_id,
+                "workflow": self.run.workflow_name,
+                "step": skip.step_name,
+                "signal": skip.signal,
+                "error": skip.reason,
             },
         )
 

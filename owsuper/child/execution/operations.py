@@ -29,6 +29,7 @@ from owsuper.core.steps.effects import (
     ReadAnswer,
     ReadChildInput,
     Record,
+    SkipSignal,
 )
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import Unwind, unwind
@@ -98,6 +99,14 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
             if answer is None:
                 execution.abandon()
                 raise unwind()
+        case SkipSignal():
+            skip = execution.related_runs.skip
+            skipped = yield partial(execution.call_database, skip, execution.run, effect)
+            if skipped is None:
+                execution.abandon()
+                raise unwind()
+            execution.log_skipped_signal(effect)
+            answer = skipped.next
         case Pause():
             yield effect
     return answer

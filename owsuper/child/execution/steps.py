@@ -133,8 +133,13 @@ def _signal_step(execution: Execution, call: SignalWait) -> SignalStep:
     check_signal(signal)
     if type is not None:
         codec.check_type(type, f"Signal {signal!r}: type={type!r}", stored=True)
+    if call.on_invalid not in ("fail", "skip"):
+        raise ConfigurationError(
+            f'Signal {signal!r}: on_invalid must be "fail" or "skip", not {call.on_invalid!r:.60}'
+        )
     key = execution.step_key(signal if name is None else name, call.formerly)
-    return SignalStep(key, signal, _until(call.timeout), type, call.formerly)
+    skips = call.on_invalid == "skip"
+    return SignalStep(key, signal, _until(call.timeout), type, call.formerly, skips)
 
 
 def _signal_send_step(execution: Execution, call: SignalSend) -> FunctionStep:

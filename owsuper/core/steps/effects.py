@@ -68,7 +68,23 @@ class EnsureChildRun:
     child: NewChildRun
 
 
-Effect = Flush | Call | Record | Pause | ReadAnswer | ReadChildInput | EnsureChildRun
+@dataclass(frozen=True, slots=True)
+class SkipSignal:
+    """Set aside the signal that was delivered to the attempt, and keep it with the reason.
+
+    The answer is the DeliveredSignal that takes its place, or None.
+    """
+
+    attempt_id: str
+    step_name: str
+    signal: str
+    delivery_id: str
+    reason: str
+
+
+Effect = (
+    Flush | Call | Record | Pause | ReadAnswer | ReadChildInput | EnsureChildRun | SkipSignal
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from owsuper.core.model import (
     StepWrite,
 )
 from owsuper.core.purpose import Purpose
-from owsuper.core.steps.effects import Flush, Pause, ReadAnswer, Record
+from owsuper.core.steps.effects import Flush, Pause, ReadAnswer, Record, SkipSignal
 from owsuper.core.steps.protocol import Context, StepGenerator, completed, failed, wait_for
 from owsuper.errors import DataError, StepFailed, StepUsageError
 from owsuper.stored_error import StoredError
@@ -30,7 +30,8 @@ from owsuper.stored_error import StoredError
 class SignalStep:
     """One call of a step that waits for a signal; ``type`` is the type of the data.
 
-    ``until`` returns the end of the wait for a wait that begins at the given time.
+    ``until`` returns the end of the wait for a wait that begins at the given time. ``skips`` says
+    that a signal whose data does not fit is set aside, and the wait goes on.
     """
 
     key: str
@@ -38,12 +39,13 @@ class SignalStep:
     until: Callable[[datetime], datetime]
     type: Any = None
     formerly: str | None = None
+    skips: bool = False
 
 
 def signal_step(context: Context, step: SignalStep) -> StepGenerator:
     """Wait for the signal and return it, or None if none arrives in time.
 
-    Raises StepFailed when the data does not fit the type.
+    Raises StepFailed when the data does not fit the type, unless the step skips such signals.
     """
     cause: BaseException | None = None
     purpose = Purpose(StepKind.SIGNAL_WAIT, step.signal, formerly=step.formerly)
@@ -69,6 +71,8 @@ def signal_step(context: Context, step: SignalStep) -> StepGenerator:
                 write = _begin(step, attempt_id, context.now())
                 context.replay.record(write)
                 yield Record(write)
+            case Await(attempt) if step.skips and (skip := _skip(step, attempt)) is not None:
+                context.replay.replace_answer(step.key, (yield skip))
             case Await(attempt):
                 end = _end(step, attempt, context.now())
                 if end is None:
@@ -91,6 +95,8 @@ def signal_step(context: Context, step: SignalStep) -> StepGenerator:
 def _begin(step: SignalStep, attempt_id: str, now: datetime) -> StepWrite:
     until = step.until(now)
     wait = {"kind": "signal-wait", "signal": step.signal, "timeoutAt": iso_ms(until)}
+    if step.skips:
+        wait["onInvalid"] = "skip"  # senders read it; another implementation ignores it
     return StepWrite(
         attempt_id, step.key, StepKind.SIGNAL_WAIT, StepStatus.RUNNING, now, context=wait
     )
@@ -102,8 +108,7 @@ def _end(
     """Return the write, the output and the data's error for a wait that is over, else None."""
     if isinstance(attempt.answer, DeliveredSignal):
         try:
-            data = codec.convert(attempt.answer.data, step.type, path="data", owner=_owner(step))
-            raw = codec.encode({"data": data}, path="data", owner=_owner(step))
+            raw = _encode(step, attempt.answer)
         except DataError as exc:
             error = StoredError(f"Signal schema validation failed: {exc}", name="InvalidData")
             return failed(attempt, now, error), None, exc
@@ -112,6 +117,24 @@ def _end(
     if until is not None and now >= until:
         return completed(attempt, now, None), None, None
     return None
+
+
+def _skip(step: SignalStep, attempt: RecordedAttempt) -> SkipSignal | None:
+    """Return the effect that sets aside a signal whose data does not fit; None if it does fit."""
+    if not isinstance(attempt.answer, DeliveredSignal):
+        return None
+    try:
+        _encode(step, attempt.answer)
+    except DataError as exc:
+        reason = StoredError.from_exception(exc).message
+        return SkipSignal(attempt.id, step.key, step.signal, attempt.answer.id, reason)
+    return None
+
+
+def _encode(step: SignalStep, signal: DeliveredSignal) -> bytes | None:
+    """Return the output of the step for a signal. Raises DataError if the data does not fit."""
+    data = codec.convert(signal.data, step.type, path="data", owner=_owner(step))
+    return codec.encode({"data": data}, path="data", owner=_owner(step))
 
 
 def _owner(step: SignalStep) -> str:
