@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Final
 
 from owsuper import RunHandle
@@ -29,6 +30,7 @@ from owsuper.cli.output import (
     print_message,
 )
 from owsuper.cli.tables import table
+from owsuper.core.model import StepKind
 from owsuper.core.pages import MAX_PAGE_SIZE
 from owsuper.errors import ConfigurationError, RunError
 from owsuper.supervisor.exit_status import ExitCode
@@ -51,16 +53,20 @@ def _show(arguments: argparse.Namespace) -> int:
         while page.next_cursor:
             page = ow.list_step_attempts(run.id, limit=MAX_PAGE_SIZE, after=page.next_cursor)
             steps += page.items
+        may_skip = any(step.kind is StepKind.SIGNAL_WAIT for step in steps)
+        skipped = ow.list_skipped_signals(run.id) if may_skip else []
     if "json" in arguments:
         print_json(
             {
                 "run": document_of(run),
                 "steps": [document_of(step) for step in steps],
                 "retries": [document_of(retry) for retry in retries],
+                "skipped_signals": [asdict(signal) for signal in skipped],
             }
         )
     else:
-        print_data("\n".join(show.details(run, steps, retries, now(), layout(arguments))))
+        lines = show.details(run, steps, retries, now(), layout(arguments), skipped=skipped)
+        print_data("\n".join(lines))
     return ExitCode.CLEAN
 
 

@@ -22,7 +22,7 @@ from owsuper.cli.formatting import (
 from owsuper.cli.output import to_json
 from owsuper.cli.tables import GAP, table
 from owsuper.cli.timeline import timeline, waits
-from owsuper.client.models import Run, RunRetry, StepAttempt
+from owsuper.client.models import Run, RunRetry, SkippedSignal, StepAttempt
 from owsuper.core.model import RunStatus
 from owsuper.errors import StepLimitExceeded
 
@@ -36,10 +36,12 @@ def details(
     retries: Sequence[RunRetry],
     at: datetime,
     layout: Layout = _NO_TERMINAL,
+    *,
+    skipped: Sequence[SkippedSignal] = (),
 ) -> list[str]:
     """Return the lines about one run: its facts, its waits, its steps in time, its errors.
 
-    ``at`` is the present time.
+    ``at`` is the present time, ``skipped`` are the signals that its steps have skipped.
     """
     facts = [(label, str(value)) for label, value in _facts(run, at)]
     room = layout.room(max(len(label) for label, _ in facts) + GAP)
@@ -50,10 +52,21 @@ def details(
     if steps or retries:
         heading = "steps, by the time since the run was created:"
         lines += ["", heading, *timeline(run, steps, retries, at, layout)]
+    if skipped:
+        lines += ["", "signals that were skipped, by the same time:", *_skipped(run, skipped, layout)]
     for heading, text in _long_texts(run, steps, "\n".join(lines)):
         lines += ["", *wrapped(heading, layout.width)]
         lines += [each for line in text for each in wrapped(f"  {line}", layout.width)]
     return lines
+
+
+def _skipped(run: Run, signals: Sequence[SkippedSignal], layout: Layout) -> Iterator[str]:
+    """Yield lines about each signal: its name and data, and why it was skipped."""
+    for each in signals:
+        offset = span((each.skipped_at - run.created_at).total_seconds())
+        data = plain(to_json(each.data), layout.room())
+        text = f"  +{offset}  {plain(each.signal)}  {data}: {plain(each.reason, None)}"
+        yield from wrapped(text, layout.width)
 
 
 def _facts(run: Run, at: datetime) -> Iterator[tuple[str, object]]:

@@ -267,6 +267,28 @@ def test_a_parked_run_shows_its_waits_and_their_ends(runs: Command, tables: Tabl
     assert "no worker" not in shown
 
 
+def test_signals_that_a_step_has_skipped_are_shown_with_the_reason(
+    runs: Command, tables: Tables
+) -> None:
+    run = tables.run(created_at=NOON)
+    context = {"kind": "signal-wait", "signal": "go", "timeoutAt": None, "onInvalid": "skip"}
+    step = tables.step(run, kind="signal-wait", context=context)
+    tables.conn.execute(
+        f'WITH sent AS (INSERT INTO "{tables.schema}".workflow_signals (namespace_id, id, signal,'
+        " data, workflow_run_id, step_attempt_id) VALUES ('default', 'd', 'go', '{\"by\": 1}', $1,"
+        f" 'skipped:d')) INSERT INTO \"{tables.schema}\".owsuper_further_signals (namespace_id,"
+        " workflow_run_id, step_attempt_id, id, step_name, reason, created_at, skipped_at)"
+        " VALUES ('default', $1, $2, 'd', 's', 'expected str, got int', $3, $4)".encode(),
+        [run, step, NOON, at(5)],
+    )
+    shown = runs("show", run).stdout
+    lines = shown[shown.index("signals that were skipped, by the same time:") :].splitlines()
+    assert lines[1].split() == ["+5.00s", "go", '{"by":1}', *["expected", "str,", "got", "int"]]
+    [skipped] = json.loads(runs("show", run, "--json").stdout)["skipped_signals"]
+    assert (skipped["step_name"], skipped["data"]) == ("s", {"by": 1})
+    assert skipped["skipped_at"] == "2026-01-02T12:00:05Z"
+
+
 def test_a_retry_beside_other_waits_is_shown(runs: Command, tables: Tables) -> None:
     run = tables.parked(available_at=from_now(300), error={"name": "E", "message": "m"})
     until = iso(from_now(3599))

@@ -33,5 +33,16 @@ def test_a_signal_that_is_kept_reaches_a_run_that_comes_later(connected: Sandbox
     assert worker.wait() == 0
 
 
+@PAGE.covers("payment", "pay", "paid")
+def test_a_signal_whose_data_does_not_fit_is_skipped_and_listed(connected: Sandbox) -> None:
+    connected.write("payment.py", PAGE["payment"])
+    connected.write("pay.py", PAGE["pay"])
+    worker = connected.worker("owsuper --module payment")
+    assert connected.run("python pay.py") == PAGE["paid"]
+    worker.terminate()
+    assert worker.wait() == 0
+    assert "signal skipped" in worker.stderr.text
+
+
 def test_every_block_of_the_page_is_executed() -> None:
     assert PAGE.unexecuted() == []

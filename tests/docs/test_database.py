@@ -213,12 +213,18 @@ def test_old_runs_are_deleted_with_all_that_is_theirs(
             b" kind, created_at) VALUES ('default', $1, $1, 's', 'function', now())",
             [run_id],
         )
+        conn.execute(
+            b"INSERT INTO owsuper_further_signals (namespace_id, workflow_run_id, step_attempt_id,"
+            b" id) VALUES ('default', $1, 's', $1)",
+            [run_id],
+        )
     conn.execute(block("delete-signals"))
     conn.execute(block("delete-retries"))
     left = ["child of waiting", "new", "recent", "waiting"]
     for table in ("workflow_runs", "step_attempts", "workflow_signals"):
         assert rows.left(table) == left
     assert rows.left("owsuper_signals") == ["recent"]
+    assert rows.left("owsuper_further_signals") == ["recent"]
     assert rows.left("owsuper_retried_attempts") == ["recent"]
     assert conn.execute(b"SELECT workflow_run_id FROM owsuper_retries").fetchall() == [("recent",)]
 

@@ -18,6 +18,7 @@ from owsuper import (
     RunParent,
     RunRetry,
     RunStatus,
+    SkippedSignal,
     Step,
     StepAttempt,
     Worker,
@@ -187,6 +188,7 @@ def inspect() -> None:
     assert_type(ow.list_runs(since="1h", until=page.items[0].created_at, parent="id"), Page[Run])
     assert_type(page.items[0].parent, RunParent | None)
     assert_type(ow.list_retries("some-id"), list[RunRetry])
+    assert_type(ow.list_skipped_signals("some-id"), list[SkippedSignal])
     assert_type(ow.find_run_ids("some", limit=2), list[str])
     assert_type(ow.get_run("some-id"), RunHandle[Any])
     assert_type(ow.get_run(bare, key="k"), RunHandle[Receipt])
@@ -202,6 +204,7 @@ async def inspect_async() -> None:
     assert_type(await ow.aget_run(bare, key="k"), RunHandle[Receipt])
     assert_type(await ow.aget_run("named", key="k"), RunHandle[Any])
     assert_type(await ow.alist_retries("some-id"), list[RunRetry])
+    assert_type(await ow.alist_skipped_signals("some-id"), list[SkippedSignal])
     assert_type(await ow.acount_runs(), RunCounts)
     assert_type(await ow.get_run("some-id").aretry(), None)
     assert_type(await ow.get_run("some-id").acancel(), None)
