@@ -33,6 +33,11 @@ def wait(step: Step, input: Input) -> Any:
     return step.wait_for_signal(input["signal"], timeout="1h")
 
 
+@ow.workflow("py-wait-number")
+def wait_number(step: Step, input: Any) -> Any:
+    return step.wait_for_signal(input["signal"], timeout="1h", type=int, on_invalid="skip")
+
+
 @ow.workflow("py-send")
 def send(step: Step, input: Input) -> list[str]:
     return step.send_signal(input["signal"], input["data"])

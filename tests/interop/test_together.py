@@ -118,6 +118,24 @@ def test_a_signal_reaches_waits_of_both_languages_whoever_sends_it(
         assert run.result(timeout=60) == {"data": {"n": 1}}
 
 
+def test_python_skips_what_typescript_sends_and_does_not_fit(
+    python: OpenWorkflow,
+    typescript: Peer,
+    worker: Program,
+    conn: psycopg.Connection,
+    schema: str,
+) -> None:
+    run = python.run_workflow("py-wait-number", {"signal": "n"})
+    parked(conn, schema, 1)
+    assert typescript("signal", signal="n", data="seven", key="k") == [run.id]
+    while not python.list_skipped_signals(run.id):
+        pass
+    assert typescript("signal", signal="n", data=7, key="k") == [run.id]  # sent before
+    assert typescript("signal", signal="n", data=7) == [run.id]
+    assert run.result(timeout=60) == {"data": 7}
+    assert [each.data for each in python.list_skipped_signals(run.id)] == ["seven"]
+
+
 def test_starts_with_one_key_raced_by_both_languages_are_one_run(
     python: OpenWorkflow, peer: Peers
 ) -> None:
