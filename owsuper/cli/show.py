@@ -53,7 +53,11 @@ def details(
         heading = "steps, by the time since the run was created:"
         lines += ["", heading, *timeline(run, steps, retries, at, layout)]
     if skipped:
-        lines += ["", "signals that were skipped, by the same time:", *_skipped(run, skipped, layout)]
+        lines += [
+            "",
+            "signals that were skipped, by the same time:",
+            *_skipped(run, skipped, layout),
+        ]
     for heading, text in _long_texts(run, steps, "\n".join(lines)):
         lines += ["", *wrapped(heading, layout.width)]
         lines += [each for line in text for each in wrapped(f"  {line}", layout.width)]

@@ -82,9 +82,7 @@ class SkipSignal:
     reason: str
 
 
-Effect = (
-    Flush | Call | Record | Pause | ReadAnswer | ReadChildInput | EnsureChildRun | SkipSignal
-)
+Effect = Flush | Call | Record | Pause | ReadAnswer | ReadChildInput | EnsureChildRun | SkipSignal
 
 
 @dataclass(frozen=True, slots=True)
