@@ -8,6 +8,7 @@ import pty
 import struct
 import subprocess
 import termios
+from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -267,6 +268,16 @@ def test_the_widest_of_equal_columns_is_cut_first() -> None:
 # --- a real terminal -----------------------------------------------------------------------------
 
 
+def _read_all(terminal: int) -> bytes:
+    """Read until no process has the other end, and close the terminal."""
+    chunks = []
+    with suppress(OSError):  # EIO is how a Linux terminal ends
+        while chunk := os.read(terminal, 4096):
+            chunks.append(chunk)
+    os.close(terminal)
+    return b"".join(chunks)
+
+
 def test_the_command_fits_the_terminal_that_it_writes_to(
     conn: psycopg.Connection, schema: str, database_url: str
 ) -> None:
@@ -286,8 +297,7 @@ def test_the_command_fits_the_terminal_that_it_writes_to(
     ) as program:
         os.close(theirs)
         _, messages = program.communicate(timeout=60)
-    lines = os.read(ours, 65536).decode().splitlines()
-    os.close(ours)
+    lines = _read_all(ours).decode().splitlines()
     assert (program.returncode, messages) == (0, b"")
     assert len(lines) == 5
     assert max(map(len, lines)) <= 70
