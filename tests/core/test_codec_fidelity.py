@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from dataclasses import InitVar, dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -18,6 +18,8 @@ from owsuper.core.codec import as_stored, check_type, convert, decode, encode, e
 from owsuper.errors import ConfigurationError, InvalidData, NotSerializable
 from tests.core import generated_types
 from tests.core.generated_types import Case
+
+T = TypeVar("T")
 
 # Each example makes classes, which takes its time on a busy machine.
 making_classes = settings(
@@ -292,6 +294,19 @@ def test_a_field_that_the_constructor_computes_comes_back_as_it_was_stored() -> 
     check_type(Order, "value", stored=True)
     for type_, value in [(Order, order), (list[Order], [order]), (Order | Left, order)]:
         assert back(value, type_) == value
+
+
+@dataclass
+class Later(Generic[T]):
+    content: T
+    also: T = field(init=False)
+    many: list[T] = field(init=False, default_factory=list)
+
+
+def test_a_field_of_a_generic_class_that_the_constructor_does_not_take_comes_back() -> None:
+    later = Later(Left(1))
+    later.also, later.many = Left(2), [Left(3)]
+    assert back(later, Later[Left]) == later
 
 
 def test_private_attributes_of_a_pydantic_model_are_made_anew() -> None:

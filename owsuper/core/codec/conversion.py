@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, partial
-from typing import Any, Never, NoReturn, cast
+from typing import Any, Never, NoReturn, TypeVar, cast
 
 import msgspec
 import orjson
@@ -145,11 +145,17 @@ def _convert_and_restore(converter: Converter, value: Any) -> Any:
             continue
         kind: Any = type(part)
         for name in uninitialized(kind):
-            if name in stored:
+            types = declared(kind)
+            if name in stored and name in types and not _is_open(types[name]):
                 field = f"the field {name!r} of {_name(kind)}"
-                restored = convert(stored[name], declared(kind).get(name), path=field)
+                restored = convert(stored[name], types[name], path=field)
                 object.__setattr__(part, name, restored)  # the class may be frozen
     return result
+
+
+def _is_open(type_: Any) -> bool:
+    """Whether a class does not say by itself which type a field has: a generic class may not."""
+    return isinstance(type_, TypeVar) or bool(getattr(type_, "__parameters__", ()))
 
 
 def _validate(model: Any, value: Any) -> Any:
