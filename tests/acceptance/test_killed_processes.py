@@ -69,9 +69,8 @@ def test_a_killed_supervisor_leaves_no_process_and_its_runs_are_given_back(
         assert len(descendants) >= 3
         worker.kill()
         wait_until_dead(descendants)
-        # Prefetched runs are due when their leases end; runs of the children are due now.
         begun = {each.run for each in deployment.journal.executions() if each.pid in descendants}
-        assert begun.isdisjoint(deployment.leased())
+        assert begun.isdisjoint(deployment.leased())  # see test_presence for the others
     successor = deployment.worker()
     deployment.wait_until_ended(ids)
     deployment.check(ids)  # without repeats: the children finished the steps in flight
