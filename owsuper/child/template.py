@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
-import itertools
 import logging
 import os
 import resource  # noqa: F401 -- os.wait4 imports it, perhaps with no descriptors left
@@ -23,7 +22,6 @@ import selectors
 import signal
 import socket
 import sys
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -31,6 +29,7 @@ from setproctitle import setproctitle
 
 from owsuper import logs, shortage
 from owsuper.child import fork, loader, unforkable
+from owsuper.child.control_socket import ControlSocket
 from owsuper.child.fork import Closable, ForkedChild, run_child
 from owsuper.child.import_watch import ImportWatch
 from owsuper.child.loader import Application, LoadError
@@ -43,12 +42,10 @@ from owsuper.ipc.messages import (
     Fork,
     Forked,
     ForkFailed,
-    FrameBuffer,
     Load,
     LoadFailed,
     Message,
     Stopped,
-    encode,
 )
 from owsuper.settings import Settings
 
@@ -65,16 +62,12 @@ class Template:
     """The template process. ``_application`` is None if children import it themselves."""
 
     def __init__(self, control: socket.socket) -> None:
-        self._control = control
-        self._frames = FrameBuffer()
-        # For each Fork message that is not handled yet; empty if they could not be received.
-        self._descriptors: deque[tuple[int, ...]] = deque()
+        self._control = ControlSocket(control)
         self._children: dict[int, int] = {}  # child numbers by pid
         self._survivor = Survivor()
         self._application: Application | None = None
-        self._supervised = True
         self._selector = selectors.DefaultSelector()
-        self._selector.register(control, selectors.EVENT_READ)
+        self._selector.register(self._control, selectors.EVENT_READ)
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -86,15 +79,16 @@ class Template:
 
         Also returns in each forked child, with its ForkedChild.
         """
-        while self._supervised or self._children:
+        while self._control.is_open or self._children:
             ready = [key.fileobj for key, _ in self._selector.select()]
             if self._wake_reader in ready:
                 self._reap()
             if self._control in ready:
-                for message in self._receive():
+                for message in self._control.receive():
                     if (forked := self._handle(message)) is not None:
                         return forked
-                if not self._supervised:
+                if not self._control.is_open:
+                    self._selector.unregister(self._control)
                     self._survivor.on_supervisor_exited()
         self._survivor.finish()
         return None
@@ -113,24 +107,6 @@ class Template:
         )
         return found != (fd, _wake, signal.SIG_IGN, False)
 
-    def _receive(self) -> list[Message]:
-        try:
-            data, descriptors, flags, _ = socket.recv_fds(self._control, 65536, 64)
-        except ConnectionError:
-            data, descriptors, flags = b"", [], 0
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)  # not for processes that steps start
-        if flags & socket.MSG_CTRUNC:  # this process can have no more descriptors
-            for descriptor in descriptors:
-                os.close(descriptor)
-            self._descriptors.append(())
-        elif descriptors:
-            self._descriptors.append(tuple(descriptors))
-        if not data:
-            self._supervised = False
-            self._selector.unregister(self._control)
-        return self._frames.feed(data)
-
     def _handle(self, message: Message) -> ForkedChild | None:
         match message:
             case Load(settings):
@@ -147,11 +123,6 @@ class Template:
                 _log.error("unexpected message %s", type(message).__name__)
         return None
 
-    def _send(self, message: Message) -> None:
-        if self._supervised:
-            with contextlib.suppress(OSError):  # the supervisor has exited: _receive reads EOF
-                self._control.sendall(encode(message))
-
     # --- loading -------------------------------------------------------------------------
 
     def _preload(self, settings: Settings) -> None:
@@ -162,19 +133,19 @@ class Template:
             with ImportWatch(" ".join(settings.modules)) as watch:
                 loaded = loader.load(settings.modules)
         except LoadError as exc:
-            self._send(LoadFailed(exc.kind, exc.message, exc.traceback))
+            self._control.send(LoadFailed(exc.kind, exc.message, exc.traceback))
             return
         warnings = [_SIGNALS_CHANGED] if self._catch_signals() else []
         if unforkable.is_blind():
             warnings.append(unforkable.BLIND)
         if found := unforkable.find(before, watch.started_by):
             warnings.append(unforkable.warning(found))
-            self._send(_describe(loaded, warnings=warnings))
+            self._control.send(_describe(loaded, warnings=warnings))
             self._restart_without_application()
         self._application = loaded
         gc.collect()
         gc.freeze()  # a collection in a child must not copy the shared pages
-        self._send(_describe(loaded, warnings=warnings))
+        self._control.send(_describe(loaded, warnings=warnings))
 
     def _restart_without_application(self) -> None:
         """Replace this process by exec. Threads and sockets end; the control socket stays open.
@@ -195,7 +166,7 @@ class Template:
         try:
             pid = os.fork()
         except OSError as exc:
-            self._send(LoadFailed(SHORTAGE, shortage.describe(exc)))
+            self._control.send(LoadFailed(SHORTAGE, shortage.describe(exc)))
             return
         if pid:
             self._children[pid] = PROBE
@@ -205,14 +176,14 @@ class Template:
             answer: Message = _describe(loader.load(settings.modules))
         except LoadError as exc:
             answer = LoadFailed(exc.kind, exc.message, exc.traceback)
-        self._send(answer)
+        self._control.send(answer)
         _flush()
         os._exit(0)
 
     # --- children ------------------------------------------------------------------------
 
     def _fork(self, message: Fork) -> ForkedChild | None:
-        descriptors = self._descriptors.popleft()
+        descriptors = self._control.take_descriptors()
         try:
             if not descriptors:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -223,7 +194,7 @@ class Template:
             pid = os.fork()
         except OSError as exc:
             # Before the descriptors are closed, which the supervisor takes for a child's death.
-            self._send(ForkFailed(message.child, shortage.describe(exc)))
+            self._control.send(ForkFailed(message.child, shortage.describe(exc)))
             pid = None
         if pid == 0:
             self._reset_process(self._control)
@@ -236,14 +207,14 @@ class Template:
         if pid is not None:
             self._survivor.on_forked(pid, message, descriptors[1])
             self._children[pid] = message.child
-            self._send(Forked(message.child, pid))
+            self._control.send(Forked(message.child, pid))
         return None
 
     def _reset_process(self, *unshared: Closable) -> None:
         """Make this process, just forked, independent of the template."""
         fork.reset_process(
             (self._selector, self._wake_reader, self._wake_writer, *unshared),
-            itertools.chain(self._survivor.descriptors, *self._descriptors),
+            (*self._survivor.descriptors, *self._control.unused_descriptors()),
         )
 
     def _reap(self) -> None:
@@ -254,7 +225,7 @@ class Template:
             reaped, status, usage = os.wait4(pid, os.WNOHANG)
             if reaped:
                 child = self._children.pop(pid)
-                self._send(Exited(child, pid, status, _kilobytes(usage.ru_maxrss)))
+                self._control.send(Exited(child, pid, status, _kilobytes(usage.ru_maxrss)))
                 self._survivor.on_reaped(pid)
 
 

@@ -22,8 +22,7 @@ _EVIDENCE_TIMEOUT: Final = 0.02
 _EVIDENCE_TIMEOUT_IF_EXITING: Final = 0.5
 _STABLE: Final = 5.0  # seconds after which the death of a child is no boot failure
 _MAX_BOOT_FAILURES: Final = 3  # boot failures in a row that end the supervisor, at start-up
-# Requests at a time. Each holds two descriptors in a socket, which Linux limits (unix(7)).
-_MAX_FORKING: Final = 8
+_MAX_FORKING: Final = 8  # requests at a time; Linux limits descriptors in flight (unix(7))
 
 _log = logging.getLogger("owsuper.supervisor")
 
