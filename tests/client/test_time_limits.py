@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from owsuper import OpenWorkflow, ResultTimeout
+from owsuper.db.clients import NewRun
 from owsuper.db.timed import TimedConnection
 from owsuper.errors import ConfigurationError, DatabaseError, DatabaseUnreachable, OwsuperError
 from tests.client.conftest import Rows, eventually
@@ -151,30 +152,36 @@ def test_a_name_server_without_an_answer_ends_every_call_at_its_limit(
     ow.close()
 
 
-def test_a_caller_waits_no_longer_than_its_own_limit_for_the_runs_of_others(
-    proxy: Proxy, schema: str
+def test_starts_that_share_a_commit_end_at_the_first_of_their_limits(
+    ow: OpenWorkflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Starts that share a commit wait for each other, but not beyond their limits."""
-    ow = OpenWorkflow(proxy.url, schema=schema, call_timeout="2s")
+    """Otherwise each leader would begin a limit of its own, and its followers would wait longer."""
     ow.count_runs()
-    proxy.stall()
-    waited = []
+    session = ow._database.session()
+    limits: list[float] = []
+    run = session.run
 
-    def start() -> None:
-        began = time.monotonic()
-        with pytest.raises(DatabaseUnreachable):
-            ow.run_workflow("name")
-        waited.append(time.monotonic() - began)
+    def record(work: Any, *, again: bool = True, give_up_at: float | None = None) -> Any:
+        assert give_up_at is not None
+        limits.append(give_up_at)
+        return run(work, again=again, give_up_at=give_up_at)
 
-    threads = [threading.Thread(target=start) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.4)  # each finds another leader
-    for thread in threads:
-        thread.join(ENOUGH)
-    assert max(waited) < 3.9  # a second leader with a limit of its own would make 4
-    proxy.cut()
-    ow.close()
+    monkeypatch.setattr(session, "run", record)
+    before = session.give_up_at()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: ow.run_workflow("name"), range(40)))
+    asyncio.run(ow.arun_workflow("name"))
+    assert before <= min(limits)
+    assert max(limits) <= session.give_up_at()
+    soon = time.monotonic() + 5
+    session._store(
+        [
+            (NewRun(workflow_name="a"), soon + 2),
+            (NewRun(workflow_name="b"), soon),
+            (NewRun(workflow_name="c"), soon + 1),
+        ]
+    )
+    assert limits[-1] == soon
 
 
 def test_the_server_cancels_what_its_caller_has_given_up(
