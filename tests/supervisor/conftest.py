@@ -149,7 +149,7 @@ class World:
             else:
                 self.fleet.on_reaped(Evidence(pid, status, usage.ru_maxrss))
 
-    def until(self, condition: Callable[[], object], within: float = 30.0) -> None:
+    def until(self, condition: Callable[[], object], within: float = 60.0) -> None:
         """Turn the loop until ``condition`` is true."""
         deadline = time.monotonic() + within
         ticking = self.loop.timers.add("tick", lambda: None, period=0.01)
