@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
+import resource
 import signal
 import time
 from typing import Any
@@ -51,10 +53,20 @@ def execute_command(word: str) -> None:
         case ["signal", name]:
             os.kill(os.getpid(), signal.Signals[name])
             signal.pause()
+        case ["leak"]:
+            leak_descriptors()
         case ["hog", seconds]:
             hog(float(seconds))
         case _:
             raise ValueError(word)
+
+
+def leak_descriptors() -> None:
+    """Open all descriptors that this process may have."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    with contextlib.suppress(OSError):
+        while True:
+            os.dup(1)
 
 
 def hog(seconds: float) -> None:

@@ -86,3 +86,29 @@ def test_a_run_completes_although_several_others_kill_its_process(
     )
     assert {run.status for run in deployment.runs(deadly)} == {"failed"}
     deployment.check([harmless], repeats=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workflow", ["held", "held-async"])
+def test_a_child_whose_descriptors_a_step_has_leaked_is_replaced_and_no_run_is_charged(
+    deployment: Deployment, workflow: str
+) -> None:
+    worker = deployment.worker(processes=1, concurrency=2, max_crashes=1)
+    [leaking] = deployment.start(workflow, {})
+    leaky = deployment.gate.next()
+    [beside] = deployment.start("held", {})
+    held = deployment.gate.next()
+    assert held.pid == leaky.pid
+
+    leaky.command("leak")
+    worker.wait_for_log("gives its runs back and exits: it could get no file descriptors")
+    held.command("go")
+    deployment.gate.answer({}, until=deployment.ended([leaking, beside]))
+
+    deployment.check([leaking, beside], repeats=0)
+    assert deployment.crashes() == []
+    [later] = deployment.start(workflow, {})
+    step = deployment.gate.next()
+    assert step.pid != leaky.pid
+    step.command("go")
+    deployment.wait_until_ended([later])
