@@ -154,9 +154,16 @@ def start_thread(
 
     Raises NoThread after ten seconds, or once ``is_over`` returns True.
     """
-    thread = threading.Thread(target=target, name=name, daemon=True)
-    insist(thread.start, shortage=shortage, is_over=is_over)
-    return thread
+    started: list[threading.Thread] = []
+
+    def start() -> None:
+        # Anew each time: Python 3.13 starts no thread that it could not start once.
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        started.append(thread)
+
+    insist(start, shortage=shortage, is_over=is_over)
+    return started[0]
 
 
 def insist(
