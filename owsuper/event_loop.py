@@ -139,6 +139,12 @@ class Loop:
                 member.on_ready(mask)
         self.timers.run_due()
 
+    def descriptors(self) -> list[int]:
+        """Return the descriptors of the members that are open, and that of the selector."""
+        members = [fd for fd in (member.fileno() for member in self._members) if fd >= 0]
+        selector = getattr(self._selector, "fileno", None)  # SelectSelector and PollSelector: none
+        return [*members, *([] if selector is None else [selector()])]
+
     def close(self) -> None:
         """Close the selector; the members stay open."""
         self._selector.close()

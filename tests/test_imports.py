@@ -60,13 +60,14 @@ ROOMS = {
     # never user code, never a pool, never a thread
     "supervisor": room(
         "core.model db.claims db.connect db.nonblocking db.listen db.presence db.statement errors"
-        " event_loop ipc settings shortage supervisor",
+        " event_loop ipc log_stream settings shortage signal_handlers supervisor",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims
     "child": room(
-        "child client.app core db.group_commit db.pool db.presence db.related db.runs embedded"
-        " errors event_loop ids ipc logs settings shortage step stored_error workflow",
+        "child client.app client.fork_safety core db.group_commit db.pool db.presence db.related"
+        " db.runs embedded errors event_loop ids ipc logs settings shortage signal_handlers step"
+        " stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
     "client": room(
@@ -79,9 +80,11 @@ ROOMS = {
     # what all processes need
     "settings": room("errors setting_types", WITHOUT_IO),
     "setting_types": room("core errors", WITHOUT_IO),
-    "logs": room("", DRIVERS),
+    "logs": room("log_stream", DRIVERS),
+    "log_stream": room("", DRIVERS),
     "ids": room("", DRIVERS),
     "shortage": room("", DRIVERS),
+    "signal_handlers": room("", DRIVERS),
     # started by itself, with nothing but the standard library
     "embedded": room("embedded errors", DRIVERS),
 }

@@ -6,26 +6,40 @@ import io
 import logging
 import os
 import re
+import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from owsuper import logs
 
+PACKAGE = Path(logs.__file__).parent
+
 
 @pytest.fixture(autouse=True)
-def root_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
+def loggers_as_before() -> Iterator[None]:
+    changed = [logging.getLogger(), *(logging.getLogger(name) for name in logs.LOGGERS)]
+    before = [(each, vars(each).copy(), each.handlers[:], each.__class__) for each in changed]
+    last_resort = logging.lastResort
     yield
-    root.handlers[:] = before
-    root.setLevel(level)
+    logging.lastResort = last_resort
+    for each, attributes, handlers, its_class in before:
+        each.__class__ = its_class  # type: ignore[assignment]
+        vars(each).update(attributes)
+        each.handlers[:] = handlers
+        each.setLevel(each.level)  # forgets what it has cached
 
 
 @pytest.fixture
 def stream() -> io.StringIO:
     stream = io.StringIO()
+    logging.getLogger().handlers.clear()  # those of pytest
     logs.configure("info", stream)
+    logs.adopt_root()
     return stream
 
 
@@ -82,3 +96,181 @@ def test_handlers_of_the_application_are_left_alone(stream: io.StringIO) -> None
     logging.getLogger().addHandler(mine)
     logs.configure("info", stream)
     assert mine in logging.getLogger().handlers
+
+
+def test_the_handler_of_the_root_is_the_applications_if_it_has_set_one() -> None:
+    mine, ours = io.StringIO(), io.StringIO()
+    logging.getLogger().handlers.clear()
+    logs.configure("info", ours)
+    logging.basicConfig(stream=mine, level="WARNING")
+    logs.adopt_root()
+    logging.getLogger("app").warning("from the application")
+    logging.getLogger("owsuper.child").info("from us")
+    assert mine.getvalue() == "WARNING:app:from the application\n"
+    assert "from us" in ours.getvalue()
+    assert "from the application" not in ours.getvalue()
+
+
+def test_what_is_logged_before_the_application_could_set_one_is_seen(stream: io.StringIO) -> None:
+    logging.getLogger().handlers.clear()
+    logging.getLogger("app").info("while it is imported")
+    assert stream.getvalue().endswith(f"INFO {os.getpid()} app: while it is imported\n")
+
+
+def test_every_logger_of_the_package_is_listed() -> None:
+    used = {
+        name
+        for path in PACKAGE.rglob("*.py")
+        for name in re.findall(r'getLogger\("(owsuper[\w.]*)"\)', path.read_text())
+    }
+    assert used <= set(logs.LOGGERS)
+
+
+# --- standard error that is not read, closed or gone -----------------------------------------
+
+# Logs numbered lines to standard error, as a supervisor does, and reports on standard output.
+LOG = """
+import logging, sys
+from owsuper import logs
+logs.configure("info", patience=float(sys.argv[1]))
+log = logging.getLogger("owsuper.supervisor")
+print("begun", flush=True)
+for line in sys.stdin:
+    for number in range(int(line)):
+        log.info("line %06d %s", number, "x" * 80)
+    print("logged", flush=True)
+"""
+
+
+class Logging:
+    """A process that logs as many lines as it is told to."""
+
+    def __init__(self, stderr: int, *, patience: float = 0.05) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", LOG, str(patience)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=PACKAGE.parent,
+        )
+        assert self.process.stdout
+        assert self.process.stdout.readline() == "begun\n"
+
+    def log(self, lines: int) -> None:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(f"{lines}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "logged\n"
+
+    def close(self) -> None:
+        self.process.communicate(timeout=30)
+        assert self.process.returncode == 0
+
+
+def full_pipe(kind: str) -> tuple[int, int]:
+    """A reading and a writing end."""
+    if kind == "socket":  # as systemd's journal
+        ours, theirs = socket.socketpair()
+        return ours.detach(), theirs.detach()
+    if kind == "terminal":
+        return os.openpty()
+    return os.pipe()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
+def test_lines_that_nobody_reads_do_not_stop_the_process_and_are_counted(kind: str) -> None:
+    reader, writer = full_pipe(kind)
+    process = Logging(writer)
+    process.log(5000)  # 600 KB
+    os.set_blocking(reader, False)
+    text = read_all(reader)
+    process.log(1)
+    text += read_all(reader)
+    os.close(writer)
+    process.close()
+    os.close(reader)
+    *lines, notice, last = text.splitlines()
+    assert all(re.search(r"line (\d{6}) x{80}$", line) for line in lines)  # none is torn
+    found = re.search(r"WARNING .* lines that could not be written before this one: (\d+)", notice)
+    assert found
+    assert len(lines) + int(found[1]) == 5000
+    assert "line 000000" in last
+
+
+def read_all(reader: int) -> str:
+    text = b""
+    while True:
+        try:
+            data = os.read(reader, 65536)
+        except BlockingIOError:
+            return text.decode()
+        text += data
+
+
+def test_the_descriptor_that_others_share_stays_blocking() -> None:
+    reader, writer = os.pipe()
+    process = Logging(writer)
+    process.log(5000)
+    assert os.get_blocking(writer)
+    os.close(reader)
+    process.close()
+    os.close(writer)
+
+
+def test_no_line_is_lost_to_a_reader_that_is_slow_but_reads() -> None:
+    reader, writer = os.pipe()
+    process = Logging(writer, patience=600)
+    os.close(writer)
+    found: list[str] = []
+
+    def read() -> None:
+        with os.fdopen(reader) as lines:
+            found.extend(lines)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for _ in range(20):
+        process.log(100)
+    process.close()
+    thread.join()
+    assert len(found) == 2000
+
+
+@pytest.mark.parametrize(
+    "before", ["import os; os.close(2)", "import sys; sys.stderr = None", "import os; os.close(1)"]
+)
+def test_a_closed_stream_is_no_error(before: str) -> None:
+    code = f"{before}\n" + LOG.partition("print(")[0] + "log.info('unheard')\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "1"], cwd=PACKAGE.parent, check=False, timeout=60
+    )
+    assert done.returncode == 0
+
+
+def test_a_reader_that_is_gone_is_no_error() -> None:
+    reader, writer = os.pipe()
+    process = Logging(writer)
+    os.close(reader)
+    process.log(10)
+    process.close()
+    os.close(writer)
+
+
+def test_a_fork_writes_no_line_of_its_parent_and_keeps_no_descriptor_of_its_own(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import logging, os\nfrom owsuper import logs\nlogs.configure('info')\n"
+        "log = logging.getLogger('owsuper.child')\nlog.info('before')\n"
+        "pid = os.fork()\nif not pid: print(len(os.listdir('/proc/self/fd')), flush=True)\n"
+        "log.info('in %s', 'the parent' if pid else 'the fork')\n"
+        "if pid: os.waitpid(pid, 0)\nelse: os._exit(0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "4\n"  # 0, 1, 2 and that of the listing
+    said = sorted(line.rpartition(": ")[2] for line in done.stderr.splitlines())
+    assert said == ["before", "in the fork", "in the parent"]

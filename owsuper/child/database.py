@@ -101,6 +101,10 @@ class ChildDatabase:
         """Give a connection back to the pool."""
         self._pool.release(conn)
 
+    def sockets(self) -> list[int]:
+        """Return the sockets of all connections, in use or idle."""
+        return self._pool.sockets()
+
     def log_unreachable(self, exc: Exception) -> None:
         """Log that the database cannot be used: a warning once per outage."""
         cause = exc.cause if isinstance(exc, Unavailable) else exc

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import socket
 import sys
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from typing import Final, NoReturn, Protocol
 from setproctitle import setproctitle
 
 from owsuper import embedded, logs
-from owsuper.child import loader
+from owsuper.child import loader, process_exit
 from owsuper.child.loader import Application, LoadError
 from owsuper.child.spec import ChildSpec
 from owsuper.ipc.messages import Fork, LoadFailed, encode
@@ -37,12 +36,10 @@ class Closable(Protocol):
 def reset_process(unshared: Iterable[Closable], descriptors: Iterable[int]) -> None:
     """Make this process, just forked, independent of its parent.
 
-    Close ``unshared`` and ``descriptors``, which belong to the parent. Reset the signal handlers,
-    and seed the random generators anew, so that no two children draw the same numbers.
+    Close ``unshared`` and ``descriptors``, which belong to the parent, and seed the random
+    generators anew, so that no two children draw the same numbers. The fork itself has reset the
+    signal handlers (``signal_handlers``).
     """
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for each in unshared:
         each.close()
     for descriptor in descriptors:
@@ -68,20 +65,24 @@ class ForkedChild:
 def run_child(forked: ForkedChild) -> NoReturn:
     """Set this process up as a child, and serve runs until the child ends.
 
-    Exits with code 3, after a LoadFailed message, if the application cannot be imported.
+    Exits with code 3, after a LoadFailed message, if the application cannot be imported, or if a
+    function of ``on_process_start`` raises.
     """
+    process_exit.begin()
     settings = forked.fork.settings
     os.environ.update(forked.fork.environment)
     embedded.join()  # an embedded server must outlive its children, not only the supervisor
     setproctitle(f"owsuper: child {forked.fork.child}")
     application = forked.application
-    if application is None:
-        logs.configure(settings.log_level)
-        try:
+    try:
+        if application is None:
+            logs.configure(settings.log_level)
             application = loader.load(settings.modules)
-        except LoadError as exc:
-            forked.sock.sendall(encode(LoadFailed(exc.kind, exc.message, exc.traceback)))
-            sys.exit(_CANNOT_LOAD)
+        loader.call_hooks(application)
+        logs.adopt_root()
+    except LoadError as exc:
+        forked.sock.sendall(encode(LoadFailed(exc.kind, exc.message, exc.traceback)))
+        process_exit.leave(_CANNOT_LOAD)
     from owsuper.child.main import serve
 
     serve(

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -49,6 +49,8 @@ class Application:
     database_url: str | None
     namespace: str | None
     schema: str | None
+    hooks: tuple[Callable[[], object], ...] = ()
+    """The functions to call at the start of each child process."""
 
 
 def load(modules: Sequence[str]) -> Application:
@@ -73,6 +75,20 @@ def load(modules: Sequence[str]) -> Application:
             if not any(instance is known for known in found):
                 found.append(instance)
     return _merge(found, modules)
+
+
+def call_hooks(application: Application) -> None:
+    """Call the functions of ``on_process_start``, in this process. Raises LoadError."""
+    for hook in application.hooks:
+        try:
+            hook()
+        except BaseException as exc:  # as for an import
+            name = f"{hook.__module__}.{getattr(hook, '__qualname__', hook)}"
+            raise LoadError(
+                "hook",
+                f"{name}, which on_process_start calls, raised {type(exc).__name__}: {exc}",
+                traceback=_user_traceback(exc),
+            ) from exc
 
 
 def _instances(spec: str) -> list[OpenWorkflow]:
@@ -178,6 +194,7 @@ def _merge(found: Sequence[OpenWorkflow], modules: Sequence[str]) -> Application
         database_url=_common("database_url", found, named),
         namespace=_common("namespace", found, named),
         schema=_common("schema", found, named),
+        hooks=tuple(hook for instance in found for hook in instance.process_hooks),
     )
 
 

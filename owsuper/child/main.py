@@ -7,13 +7,15 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Iterable
 from concurrent.futures import wait
 from functools import partial
 from typing import Any, Final, NoReturn
 
 from setproctitle import setproctitle
 
-from owsuper.child import services
+from owsuper import signal_handlers
+from owsuper.child import process_exit, services
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import ChildDatabase
 from owsuper.child.executor import LOST, ExecutionResult, Executor
@@ -24,6 +26,7 @@ from owsuper.child.spec import ChildSpec
 from owsuper.child.supervisor_pipe import SupervisorPipe
 from owsuper.child.threads import ThreadPool
 from owsuper.child.timers import DelayedCalls
+from owsuper.client import fork_safety
 from owsuper.core.model import ClaimedRun, Park, Release, WriteSet
 from owsuper.event_loop import Loop, Waker
 from owsuper.ipc.flight_recorder import FlightRecorder
@@ -52,17 +55,15 @@ def serve(spec: ChildSpec) -> NoReturn:
 
     For a process that was just forked.
     """
-    faulthandler.enable()
-    code = 1
+    faulthandler.enable(2)  # the application may have set sys.stderr to None
     try:
         ChildServer(spec).serve()
-        code = 0
     except BaseException:
         _log.exception("child %d failed", spec.index)
-    finally:
         logging.shutdown()
-        # Threads may still run user code. Their runs have ended or were released.
-        os._exit(code)
+        os._exit(1)
+    # Threads may still run user code. Their runs have ended or were released.
+    process_exit.leave(0)
 
 
 class ChildServer:
@@ -104,6 +105,7 @@ class ChildServer:
         self._thread_error: BaseException | None = None  # which ended a thread of the engine
         self._time_is_up = self._loop.timers.add("graceful time-out", self._release_all)
         self._released_all = False
+        fork_safety.forget_in_children(self)
         self._heartbeat = Heartbeat(
             self._executor.executions,
             self._database,
@@ -135,9 +137,10 @@ class ChildServer:
     # --- events ------------------------------------------------------------------------------
 
     def _catch_signals(self) -> None:
-        """Make TERM stop runs at their next step. Ignore INT: the supervisor handles Ctrl-C."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, self._on_term)
+        """Make TERM stop runs at their next step. The supervisor handles INT and HUP."""
+        signal_handlers.install(signal.SIGTERM, self._on_term)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal_handlers.install(number, signal_handlers.do_nothing)
         signal.set_wakeup_fd(self._waker.signal_fd, warn_on_full_buffer=False)
 
     def _on_term(self, *_: object) -> None:
@@ -191,6 +194,21 @@ class ChildServer:
             age = int(time.monotonic() - since)
             title += f" {run.workflow_name} {run.run_id} {age}s{more}"
         setproctitle(title)
+
+    # --- processes that steps fork -----------------------------------------------------------
+
+    def suspend_connections(self) -> None:
+        """Leave everything open in this process; see ``ForkSafe``."""
+
+    def forget_connections(self) -> tuple[object, Iterable[int]]:
+        """Leave a forked process nothing of ours; see ``ForkSafe``.
+
+        With a copy of the pipe, the supervisor would not see the death of this process, and with
+        a copy of a connection, the server would not.
+        """
+        self._services.flight_recorder.detach()
+        ours = (self._spec.flight_fd, *self._loop.descriptors(), self._waker.signal_fd)
+        return self, (*ours, *self._database.sockets())
 
     # --- runs --------------------------------------------------------------------------------
 

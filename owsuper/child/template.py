@@ -27,7 +27,7 @@ from typing import Final
 
 from setproctitle import setproctitle
 
-from owsuper import logs, shortage
+from owsuper import logs, shortage, signal_handlers
 from owsuper.child import fork, loader, unforkable
 from owsuper.child.control_socket import ControlSocket
 from owsuper.child.fork import Closable, ForkedChild, run_child
@@ -48,11 +48,13 @@ from owsuper.ipc.messages import (
     Stopped,
 )
 from owsuper.settings import Settings
+from owsuper.signal_handlers import do_nothing
 
+_HANDLED: Final = (signal.SIGCHLD, signal.SIGINT, signal.SIGHUP)
 _SIGNALS_CHANGED: Final = (
-    "Importing the application changed the handler of SIGCHLD or SIGINT, blocked SIGCHLD, or"
-    " changed the wake-up descriptor of signals. The template needs them and has set them again."
-    " Change them in a step, or in a program of their own."
+    "Importing the application changed the handler of SIGCHLD, SIGINT or SIGHUP, blocked SIGCHLD,"
+    " or changed the wake-up descriptor of signals. The template needs them and has set them again."
+    " Leave them alone, or change them in a program of their own."
 )
 
 _log = logging.getLogger("owsuper.template")
@@ -94,18 +96,17 @@ class Template:
         return None
 
     def _catch_signals(self) -> bool:
-        """Have SIGCHLD wake the selector, and ignore SIGINT: the supervisor handles Ctrl-C.
+        """Have SIGCHLD wake the selector; the supervisor handles Ctrl-C and the end of a terminal.
 
         Return whether anything of this was different before.
         """
         fd = self._wake_writer.fileno()
         found = (
             signal.set_wakeup_fd(fd, warn_on_full_buffer=False),
-            signal.signal(signal.SIGCHLD, _wake),
-            signal.signal(signal.SIGINT, signal.SIG_IGN),
+            *(signal_handlers.install(number, do_nothing) for number in _HANDLED),
             signal.SIGCHLD in signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD]),
         )
-        return found != (fd, _wake, signal.SIG_IGN, False)
+        return found != (fd, *(do_nothing for _ in _HANDLED), False)
 
     def _handle(self, message: Message) -> ForkedChild | None:
         match message:
@@ -229,10 +230,6 @@ class Template:
                 self._survivor.on_reaped(pid)
 
 
-def _wake(*_: object) -> None:
-    """Handle SIGCHLD: a handler is needed for Python to write to the wake-up descriptor."""
-
-
 def _describe(loaded: Application, *, warnings: Sequence[str] = ()) -> ApplicationLoaded:
     return ApplicationLoaded(
         workflows=tuple(loaded.registry.names()),
@@ -260,7 +257,7 @@ def _kilobytes(max_rss: int) -> int:
 def _flush() -> None:
     """Flush before a fork, or each process would write the buffered output."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # it may be None
             stream.flush()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from owsuper.cli import bench, migrate, runs, signal, start, worker
 from owsuper.cli.arguments import Command, Parser, misspelled_variables
-from owsuper.cli.output import accept_any_text, print_message
+from owsuper.cli.output import prepare_streams, print_message
 from owsuper.errors import (
     ConfigurationError,
     DatabaseUnreachable,
@@ -56,7 +56,7 @@ settings:
   Durations are text such as 500ms, 30s, 5m, 1h; a bare number is seconds.
 
 signals:
-  TERM or INT: finish the runs in progress, then exit. A second INT, or QUIT: stop now.
+  TERM, INT or HUP: finish the runs in progress, then exit. A second INT, or QUIT: stop now.
 
 exit codes:
 {exit_codes}
@@ -74,11 +74,11 @@ _EXIT_CODES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
-    accept_any_text()
+    prepare_streams()
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except OwsuperError as error:
-        print(f"owsuper: error: {error}", file=sys.stderr)
+        print_message(f"error: {error}")
         return exit_code(error)
     except KeyboardInterrupt:
         return 128 + 2  # as a shell reports a process that INT ended

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final, NoReturn
 from owsuper import errors, shortage
 from owsuper.errors import OwsuperError
 
-_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+_STOP_SIGNALS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 _POLL_MS: Final = 100  # milliseconds between two calls of ``give_up``
 
 
@@ -74,10 +74,8 @@ def _run_in_fork(
 ) -> NoReturn:
     code = 1
     try:
-        signal.set_wakeup_fd(-1)
         for number in _STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         function()
         code = 0

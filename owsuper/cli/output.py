@@ -15,10 +15,21 @@ import orjson
 
 from owsuper.client.models import Run, RunCounts, RunRetry, StepAttempt
 from owsuper.errors import OwsuperError
+from owsuper.log_stream import write_once
 
 
-def accept_any_text() -> None:
-    """Make standard output escape characters that its encoding lacks, as standard error does."""
+def prepare_streams() -> None:
+    """Open streams that were closed, and make standard output escape what its encoding lacks.
+
+    Otherwise the next descriptors that this process opens would have the numbers 0, 1 and 2.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -46,7 +57,7 @@ def terminal_width() -> int | None:
 
 def print_message(text: str) -> None:
     """Write one line for people to standard error."""
-    print(f"owsuper: {text}", file=sys.stderr, flush=True)
+    write_once(f"owsuper: {text}")
 
 
 # --- JSON documents --------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib import metadata
+from typing import Final
 
 from owsuper import logs, settings
 from owsuper.cli import database, forked_call
@@ -18,6 +19,9 @@ from owsuper.settings import SETTING_TYPES
 from owsuper.supervisor import supervisor
 
 _log = logging.getLogger("owsuper.cli")
+
+# Seconds; a supervisor that waits neither claims runs nor renews leases.
+_LOG_PATIENCE: Final = 0.05
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +45,8 @@ def _run(arguments: argparse.Namespace) -> int:
             "no module: name the module with your workflows by --module app.workflows"
             " (or by OWSUPER_MODULE, or by module in pyproject.toml)"
         )
-    logs.configure(chosen.log_level)
+    logs.configure(chosen.log_level, patience=_LOG_PATIENCE)
+    logs.adopt_root()
     settings.log_sources(chosen, _log, os.environ)
     with ExitStack() as stack:
         return supervisor.run(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, overload
 
 from owsuper.core.replay import STEP_LIMIT
 from owsuper.core.retry import RetryPolicy
+from owsuper.errors import ConfigurationError
 from owsuper.step import AsyncStep, Step
 from owsuper.workflow.definition import Starter, Workflow
 from owsuper.workflow.registry import Registry
 
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741
+Hook = TypeVar("Hook", bound=Callable[[], object])
 
 
 class Decorator(Protocol):
@@ -37,6 +40,7 @@ class Registration(Starter):
 
     def __init__(self) -> None:
         self.registry = Registry()
+        self.process_hooks: list[Callable[[], object]] = []
 
     @overload
     def workflow(
@@ -102,3 +106,21 @@ class Registration(Starter):
             return workflow
 
         return define(bare) if bare else define
+
+    def on_process_start(self, fn: Hook, /) -> Hook:
+        """Call ``fn()`` once in each child process of a worker, before the process takes runs.
+
+        Use it as a decorator, for what child processes must not share or inherit: random
+        generators, exporters of telemetry, caches, handlers of signals. It is called in the main
+        thread, after the fork and after the application was imported. If it raises, the process
+        ends, as if the application could not be imported.
+
+        Raises ConfigurationError for a coroutine function.
+        """
+        if inspect.iscoroutinefunction(fn):
+            raise ConfigurationError(
+                f"on_process_start calls {fn.__qualname__} outside of any event loop: make it a"
+                " def function"
+            )
+        self.process_hooks.append(fn)
+        return fn

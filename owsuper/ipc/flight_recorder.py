@@ -95,6 +95,11 @@ class FlightRecorder:
         self._memory[start + 2 : start + 2 + len(text)] = text
         self._memory[start : start + 2] = len(text).to_bytes(2, "little")
 
+    def detach(self) -> None:
+        """Record for nobody from here on, in a fork of the process that records."""
+        self._memory = mmap.mmap(-1, len(self._memory))
+        self._lock = threading.Lock()  # a thread that this process does not have may hold it
+
     def close(self) -> None:
         """Unmap the memory."""
         self._memory.close()

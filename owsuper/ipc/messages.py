@@ -84,8 +84,9 @@ class LoadFailed:
 
     ``kind``: ``"import"``, ``"empty"`` (no workflows), ``"duplicate"`` (two workflows of one
     name and version), ``"types"`` (an annotation that cannot be used), ``"modules"`` (no module
-    to import, or no such name in it) or SHORTAGE. ``traceback`` is None where it would distract
-    from ``message``. Without preloading, children send this message too, on their own pipes.
+    to import, or no such name in it), ``"hook"`` (a function of on_process_start raised) or
+    SHORTAGE. ``traceback`` is None where it would distract from ``message``. Children send this
+    message on their own pipes: for a hook, and for an import without preloading.
     """
 
     kind: str

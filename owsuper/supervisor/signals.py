@@ -13,11 +13,14 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
+from owsuper import signal_handlers
+
 
 class SignalInbox:
     """Handles the signals ``numbers`` until ``close``. A Loop watches it. Main thread only.
 
     Unblocks the signals: the program that started this process may have blocked them.
+    A SIGHUP that is ignored stays so, since ``nohup`` started this process.
     """
 
     events = selectors.EVENT_READ
@@ -31,7 +34,9 @@ class SignalInbox:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._previous: dict[signal.Signals, Any] = {
-            number: signal.signal(number, self._record) for number in numbers
+            number: signal_handlers.install(number, self._record)
+            for number in numbers
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
         }
         self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._previous_mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
@@ -62,7 +67,7 @@ class SignalInbox:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._previous_mask)
         signal.set_wakeup_fd(self._previous_fd)
         for number, handler in self._previous.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            signal_handlers.remove(number, handler)
         self._reader.close()
         self._writer.close()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import socket
 import sys
 from contextlib import ExitStack
@@ -42,7 +43,9 @@ def start_template() -> tuple[int, socket.socket]:
             os.environ,
             file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
             setpgroup=0,
-            setsigmask=(),  # whatever this process was started with
+            # What steps start has the default dispositions, whoever started the supervisor.
+            setsigmask=(),
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
         on_error.pop_all()
     return pid, ours

@@ -31,8 +31,9 @@ from typing import Final, Protocol
 
 from owsuper.event_loop import Loop
 from owsuper.ipc.messages import ApplicationLoaded, Exited, Forked, ForkFailed, LoadFailed
+from owsuper.log_stream import write_once
 from owsuper.settings import Settings, variable_name
-from owsuper.supervisor import descriptors
+from owsuper.supervisor import descriptors, leftovers
 from owsuper.supervisor.dispatch import Dispatch
 from owsuper.supervisor.exit_status import Evidence, ExitCode
 from owsuper.supervisor.presence import new_supervisor_id
@@ -106,7 +107,8 @@ class Supervisor:
         )
         self._environment = dict(os.environ)
         self._inbox = SignalInbox(
-            [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD], self._on_signal
+            [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD],
+            self._on_signal,
         )
         self._loop.add(self._inbox)
         self._template = TemplateProcess(
@@ -190,7 +192,7 @@ class Supervisor:
         match number:
             case signal.SIGCHLD:
                 self._reap()
-            case signal.SIGTERM:
+            case signal.SIGTERM | signal.SIGHUP:
                 self._stop()
             case signal.SIGINT if not self._stop_requested:
                 self._stop()
@@ -252,6 +254,7 @@ class Supervisor:
         give_up_at = time.monotonic() + 2 * _TEMPLATE_TIMEOUT
         while self._template.pid is not None and time.monotonic() < give_up_at:
             self._loop.turn()
+        leftovers.await_end(self._loop)
         self._loop.remove(self._inbox)
         self._inbox.close()
         self._status.close()
@@ -271,4 +274,4 @@ def _complete_settings(settings: Settings, loaded: ApplicationLoaded, url: str) 
 
 
 def _print_error(details: str, message: str) -> None:
-    print(f"{details}owsuper: error: {message}", file=sys.stderr, flush=True)
+    write_once(f"{details}owsuper: error: {message}")

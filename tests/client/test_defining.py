@@ -42,6 +42,20 @@ def test_a_called_decorator_without_a_name_takes_it_too(ow: OpenWorkflow) -> Non
     assert ow.workflow()(plain).name == "plain"
 
 
+def test_a_function_for_the_start_of_processes_stays_what_it_was(ow: OpenWorkflow) -> None:
+    def prepare() -> None: ...
+
+    assert ow.on_process_start(prepare) is prepare
+    assert ow.process_hooks == [prepare]
+
+
+def test_a_coroutine_function_is_none_for_the_start_of_processes(ow: OpenWorkflow) -> None:
+    async def prepare() -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"prepare .* make it a def function"):
+        ow.on_process_start(prepare)
+
+
 def test_name_version_and_retry_are_kept(ow: OpenWorkflow) -> None:
     retry = RetryPolicy(maximum_attempts=3)
     workflow = ow.workflow("welcome", version="2", retry=retry)(plain)

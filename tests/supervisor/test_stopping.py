@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import time
 from datetime import UTC, datetime
@@ -11,14 +12,18 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.supervisor.worker import Begin, Worker
+from tests.fixtures.processes import Spawn, owsuper_command
+from tests.supervisor.worker import FLOWS, Begin, Worker
 
 
-def test_after_term_runs_finish_and_no_more_are_claimed(begin: Begin, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_after_term_or_hup_runs_finish_and_no_more_are_claimed(
+    begin: Begin, tmp_path: Path, number: int
+) -> None:
     worker = begin()
     run = worker.start("wait_for_file", path=str(tmp_path / "go"))
     worker.await_effect("waiting")
-    worker.program.terminate()
+    worker.program.signal(number)
     worker.log.wait_for("draining; runs to finish: 1")
     late = worker.start("record", text="late")
     (tmp_path / "go").touch()
@@ -29,6 +34,33 @@ def test_after_term_runs_finish_and_no_more_are_claimed(begin: Begin, tmp_path: 
     # Never claimed, or released by a claim that was in flight when the signal arrived.
     row = worker.get(late)
     assert (row.status, row.worker_id) in (("pending", None), ("running", None))
+
+
+def test_under_nohup_a_hup_changes_nothing(
+    spawn: Spawn, tmp_path: Path, database_url: str, schema: str
+) -> None:
+    (tmp_path / "flows.py").write_text(FLOWS)
+    env = {"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema}
+    command = shlex.join([*owsuper_command(), "--module=flows", "--processes=1"])
+    program = spawn("sh", "-c", f"trap '' HUP; exec {command}", cwd=tmp_path, env=env)
+    program.stderr.wait_for(": ready: ")
+    program.signal(signal.SIGHUP)
+    program.terminate()
+    assert program.wait() == 0
+    assert program.stderr.text.count("draining") == 1
+
+
+def test_a_hup_of_a_child_or_the_template_costs_no_run(begin: Begin, tmp_path: Path) -> None:
+    worker = begin("--processes=1")
+    run = worker.start("wait_for_file", path=str(tmp_path / "go"))
+    worker.await_effect("waiting")
+    for pid in (worker.children()[0], worker.template()):
+        os.kill(pid, signal.SIGHUP)
+    (tmp_path / "go").touch()
+    worker.await_outcome(run)
+    assert worker.stop() == 0
+    assert worker.crashes() == []
+    assert "died" not in worker.log.text
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT, signal.SIGINT], [signal.SIGQUIT]])

@@ -243,7 +243,7 @@ class Execution(ABC):
                 traceback.print_exception(answer.exception)
                 code = 1
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
+            with suppress(AttributeError, OSError, ValueError):  # it may be None
                 stream.flush()
         os._exit(code if isinstance(code, int) else 1)
 

@@ -1,0 +1,74 @@
+"""docs/processes.md: its example works, and what it says of signals and generators is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from tests.docs.conftest import Sandbox
+from tests.docs.documents import Document
+
+PAGE = Document("docs/processes.md")
+
+# One run for each of two processes, which hold each other up until both run.
+ROLL_TWICE = """
+import sys
+from dice import roll
+handles = [roll.run() for _ in range(2)]
+rolled = [handle.result(timeout=30) for handle in handles]
+print("same" if rolled[0] == rolled[1] else "different")
+"""
+TOGETHER = """
+import threading, pathlib, os, time
+
+def meet() -> None:
+    pathlib.Path(f"met-{os.getpid()}").touch()
+    while len(list(pathlib.Path().glob("met-*"))) < 2:
+        time.sleep(0.01)
+"""
+
+
+def two_processes_roll(sandbox: Sandbox, text: str) -> str:
+    before, roll, after = text.partition("    return step.run")
+    sandbox.write("dice.py", f"{before}    step.run('meet', meet)\n{roll}{after}{TOGETHER}")
+    sandbox.worker("owsuper --processes 2 --module dice.py")
+    return sandbox.run(f"python -c {shlex.quote(ROLL_TWICE)}")
+
+
+@PAGE.covers("hook")
+def test_the_hook_gives_every_process_numbers_of_its_own(connected: Sandbox) -> None:
+    assert two_processes_roll(connected, PAGE["hook"]) == "different\n"
+
+
+def test_without_the_hook_all_processes_draw_the_same_numbers(connected: Sandbox) -> None:
+    text = PAGE["hook"].replace("@ow.on_process_start\n", "")
+    assert two_processes_roll(connected, text) == "same\n"
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_step_cannot_set_a_handler_of_a_signal(connected: Sandbox, kind: str) -> None:
+    step, wait = ("AsyncStep", "await ") if kind == "async def" else ("Step", "")
+    connected.write(
+        "alarm.py",
+        f"import signal\nfrom owsuper import {step}, OpenWorkflow, RetryPolicy\n"
+        "ow = OpenWorkflow()\nonce = RetryPolicy(maximum_attempts=1)\n"
+        f"@ow.workflow\n{kind} alarm(step: {step}) -> None:\n"
+        f"    {wait}step.run('set', set_alarm, retry=once)\n"
+        f"{kind} set_alarm() -> None:\n    signal.signal(signal.SIGALRM, print)\n",
+    )
+    worker = connected.worker("owsuper --processes 1 --module alarm.py")
+    connected.run("python -c 'from alarm import alarm; alarm.run()'")
+    worker.stderr.wait_for("ValueError: signal only works in main thread")
+
+
+def test_the_page_names_the_time_that_handlers_have() -> None:
+    from owsuper.child import process_exit
+
+    assert process_exit._EXIT_TIMEOUT == 5.0
+    assert re.search(r"They have five seconds\.", PAGE.text)
+
+
+def test_every_block_of_the_page_is_executed() -> None:
+    assert PAGE.unexecuted() == []
