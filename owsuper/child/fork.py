@@ -62,6 +62,13 @@ class ForkedChild:
     application: Application | None
 
 
+def _refuse_breakpoint(*_: object, **__: object) -> NoReturn:
+    raise RuntimeError(
+        "breakpoint() needs a terminal, and this process has none. Start the worker with"
+        " owsuper --foreground, or set PYTHONBREAKPOINT to a debugger that needs no terminal."
+    )
+
+
 def run_child(forked: ForkedChild) -> NoReturn:
     """Set this process up as a child, and serve runs until the child ends.
 
@@ -73,6 +80,8 @@ def run_child(forked: ForkedChild) -> NoReturn:
     os.environ.update(forked.fork.environment)
     embedded.join()  # an embedded server must outlive its children, not only the supervisor
     setproctitle(f"owsuper: child {forked.fork.child}")
+    if sys.breakpointhook is sys.__breakpointhook__ and not os.environ.get("PYTHONBREAKPOINT"):
+        sys.breakpointhook = _refuse_breakpoint
     application = forked.application
     try:
         if application is None:

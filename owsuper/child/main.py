@@ -103,7 +103,7 @@ class ChildServer:
         self._term_signaled = False
         self._cannot_go_on: str | None = None  # why this process must be replaced
         self._thread_error: BaseException | None = None  # which ended a thread of the engine
-        self._time_is_up = self._loop.timers.add("graceful time-out", self._release_all)
+        self._time_is_up = self._loop.timers.add("graceful time-out", self.release_all)
         self._released_all = False
         fork_safety.forget_in_children(self)
         self._heartbeat = Heartbeat(
@@ -114,8 +114,12 @@ class ChildServer:
         )
 
     def serve(self) -> None:
-        """Serve until the child is told to stop and no run is left."""
+        """Serve until the child is told to stop and no run is left. Main thread only."""
         self._catch_signals()
+        self.serve_beside_other_threads()
+
+    def serve_beside_other_threads(self) -> None:
+        """Like ``serve``, in a thread of a process that handles signals itself."""
         self._loop.add(self._waker)
         self._loop.add(self._pipe)
         self._loop.timers.add("tick", self._tick, period=_TICK).start()
@@ -298,7 +302,7 @@ class ChildServer:
         self._services.step_threads.refuse_waiting()
         self._time_is_up.at_latest(time.monotonic() + self._spec.settings.graceful_timeout)
 
-    def _release_all(self) -> None:
+    def release_all(self) -> None:
         """Release the runs that still run at the graceful time-out.
 
         Without this, other workers claim them only after their leases. Does not wait for a
@@ -310,6 +314,7 @@ class ChildServer:
         releases = [submit(self._release, run) for run, _ in list(self._busy.values())]
         wait(releases, timeout=_LAST_WRITES)
         self._released_all = True
+        self._waker.wake()  # if another thread has called this
 
     def _release(self, run: ClaimedRun) -> None:
         try:

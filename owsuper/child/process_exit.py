@@ -23,7 +23,7 @@ _log = logging.getLogger("owsuper.child")
 _EXIT_TIMEOUT: Final = 5.0
 _THREADS_TIMEOUT: Final = 1.0  # for threads to end, before the handlers are called regardless
 
-_code = 1  # until `leave` says otherwise: an uncaught exception ends the process, too
+_code: int | None = None  # None until ``leave``
 _handlers_began = threading.Event()
 
 
@@ -65,8 +65,13 @@ def _end_in_time() -> None:
     _leave_now()
 
 
-def _leave_now() -> NoReturn:
-    """Leave without finalizing the interpreter: threads may still run user code."""
+def _leave_now() -> None:
+    """Leave without finalizing the interpreter: threads may still run user code.
+
+    An end that is none of ``leave`` (an error before the process serves) is the interpreter's.
+    """
+    if _code is None:
+        return
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):

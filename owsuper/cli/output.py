@@ -55,9 +55,9 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def print_message(text: str) -> None:
-    """Write one line for people to standard error."""
-    write_once(f"owsuper: {text}")
+def print_message(text: str, *, before: str = "") -> None:
+    """Write one line for people to standard error, after the lines ``before``."""
+    write_once(f"{before}owsuper: {text}")
 
 
 # --- JSON documents --------------------------------------------------------------------------

@@ -28,6 +28,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, SETTING_TYPES)
     # For programs that start a worker: the supervisor writes a line when all children take runs.
     parser.add_argument("--ready-fd", type=_descriptor, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--foreground",
+        action="store_true",
+        help="execute one run at a time in this process, for breakpoint() and debuggers",
+    )
 
 
 def _descriptor(text: str) -> int:
@@ -45,6 +50,10 @@ def _run(arguments: argparse.Namespace) -> int:
             "no module: name the module with your workflows by --module app.workflows"
             " (or by OWSUPER_MODULE, or by module in pyproject.toml)"
         )
+    if "foreground" in arguments:
+        from owsuper.cli import foreground  # loads the modules of a child
+
+        return foreground.run(chosen)
     logs.configure(chosen.log_level, patience=_LOG_PATIENCE)
     logs.adopt_root()
     settings.log_sources(chosen, _log, os.environ)

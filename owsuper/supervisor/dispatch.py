@@ -27,7 +27,7 @@ from owsuper.supervisor.prefetched_runs import PrefetchedRuns
 from owsuper.supervisor.presence import Presence
 from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.sweeps import Sweeps
-from owsuper.supervisor.template import TemplateProcess
+from owsuper.supervisor.template import Template
 
 # Seconds.
 _PREFETCH_PERIOD: Final = 0.25
@@ -54,7 +54,7 @@ class Dispatch:
         self,
         loop: Loop,
         settings: Settings,
-        template: TemplateProcess,
+        template: Template,
         *,
         environment: Mapping[str, str],
     ) -> None:

@@ -45,6 +45,11 @@ class SignalInbox:
         """Return the descriptor to watch."""
         return self._reader.fileno()
 
+    @property
+    def wakeup_fd(self) -> int:
+        """The descriptor to which Python writes."""
+        return self._writer.fileno()
+
     def on_ready(self, _mask: int) -> None:
         """Call ``on_signal`` for each recorded signal. A full wake-up buffer loses no signal."""
         try:

@@ -128,7 +128,7 @@ class Supervisor:
         loaded = self._load()
         if loaded is None:
             return self._exit_without_application()
-        settings = _complete_settings(self._settings, loaded, resolve_database(loaded.database_url))
+        settings = complete_settings(self._settings, loaded, resolve_database(loaded.database_url))
         assert settings.database_url is not None
         migrate(
             settings.database_url,
@@ -179,12 +179,8 @@ class Supervisor:
 
     def _child_environment(self, settings: Settings) -> dict[str, str]:
         """Return additions to the children's environment: their clients use our database."""
-        chosen = {
-            variable_name(name): str(getattr(settings, name))
-            for name in ("database_url", "namespace", "schema", "call_timeout")
-        }
         changed = {k: v for k, v in os.environ.items() if self._environment.get(k) != v}
-        return changed | chosen
+        return changed | client_environment(settings)
 
     # --- events --------------------------------------------------------------------------
 
@@ -261,7 +257,7 @@ class Supervisor:
         self._loop.close()
 
 
-def _complete_settings(settings: Settings, loaded: ApplicationLoaded, url: str) -> Settings:
+def complete_settings(settings: Settings, loaded: ApplicationLoaded, url: str) -> Settings:
     """Return ``settings`` with ``url``, and with the application's settings unless flags win."""
     namespace = None if "namespace" in settings.given else loaded.namespace
     schema = None if "schema" in settings.given else loaded.schema
@@ -271,6 +267,12 @@ def _complete_settings(settings: Settings, loaded: ApplicationLoaded, url: str) 
         namespace=settings.namespace if namespace is None else namespace,
         schema=settings.schema if schema is None else schema,
     )
+
+
+def client_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables by which clients in steps use the worker's database."""
+    names = ("database_url", "namespace", "schema", "call_timeout")
+    return {variable_name(name): str(getattr(settings, name)) for name in names}
 
 
 def _print_error(details: str, message: str) -> None:

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from owsuper import shortage
 from owsuper.event_loop import Backoff, Loop
@@ -35,6 +35,27 @@ _SLOW_IMPORT: Final = 10.0  # seconds between warnings that the import takes lon
 _FORK_TIMEOUT: Final = 10.0  # seconds; a template that does not answer by then is killed
 
 _log = logging.getLogger("owsuper.supervisor")
+
+
+class Template(Protocol):
+    """Starts children of the application that is ``loaded``."""
+
+    loaded: ApplicationLoaded | None
+
+    @property
+    def can_fork(self) -> bool:
+        """Whether a child may be requested now."""
+        ...
+
+    def fork(self, request: Fork, descriptors: Sequence[int]) -> None:
+        """Start a child with the descriptors of its pipe and its flight recorder, and close them
+        in this process.
+        """
+        ...
+
+    def kill(self) -> None:
+        """Give up on the children that were requested and not started yet."""
+        ...
 
 
 class TemplateProcess:

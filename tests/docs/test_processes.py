@@ -63,6 +63,38 @@ def test_a_step_cannot_set_a_handler_of_a_signal(connected: Sandbox, kind: str) 
     worker.stderr.wait_for("ValueError: signal only works in main thread")
 
 
+@PAGE.covers("foreground")
+def test_a_worker_in_the_foreground_serves(connected: Sandbox) -> None:
+    connected.write("app/workflows.py", PAGE["hook"])
+    worker = connected.worker(PAGE["foreground"].strip())
+    program = "from app.workflows import roll; print(len(roll.run().result(timeout=30)))"
+    assert connected.run(f"python -c {shlex.quote(program)}") == "20\n"
+    worker.terminate()
+    assert worker.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("debugger", "said"), [("", "RuntimeError: breakpoint() needs a terminal"), ("print", None)]
+)
+def test_a_breakpoint_in_a_process_without_a_terminal_says_what_to_do(
+    connected: Sandbox, debugger: str, said: str | None
+) -> None:
+    connected.env |= {"PYTHONBREAKPOINT": debugger}
+    connected.write(
+        "stop.py",
+        "from owsuper import OpenWorkflow, RetryPolicy\now = OpenWorkflow()\n"
+        "@ow.workflow\ndef stop(step) -> str:\n"
+        "    return step.run('stop', breakpoint, retry=RetryPolicy(maximum_attempts=1))\n",
+    )
+    worker = connected.worker("owsuper --processes 1 --module stop.py")
+    program = "from stop import stop; run = stop.run(); run.result(timeout=30)"
+    if said is None:
+        connected.run(f"python -c {shlex.quote(program)}")
+    else:
+        connected.start(f"python -c {shlex.quote(program)}")
+        worker.stderr.wait_for(re.escape(said))
+
+
 def test_the_page_names_the_time_that_handlers_have() -> None:
     from owsuper.child import process_exit
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from tests.fixtures.processes import Spawn, owsuper_command
-from tests.supervisor.worker import Begin, Worker
+from tests.supervisor.worker import IN_TERMINAL, Begin, Worker
 
 FLOWS = """
 import logging, logging.config, os, sys
@@ -217,17 +217,6 @@ def test_a_worker_whose_log_nobody_reads_serves_and_stops(
     program.terminate()
     assert program.wait() == 0
     os.close(reader)
-
-
-# Makes the terminal sys.argv[1] that of a new session, and executes the rest.
-IN_TERMINAL = """
-import os, sys
-os.setsid()
-terminal = os.open(sys.argv[1], os.O_RDWR)
-for number in range(3):
-    os.dup2(terminal, number)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 def test_a_worker_whose_terminal_is_closed_drains(

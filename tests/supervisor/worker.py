@@ -83,6 +83,15 @@ def environment(step):
     return {name: value for name, value in os.environ.items() if name.startswith("OWSUPER_")}
 """
 
+# Makes the terminal sys.argv[1] that of this session, which has none, and executes the rest.
+IN_TERMINAL = """
+import os, sys
+terminal = os.open(sys.argv[1], os.O_RDWR)
+for number in range(3):
+    os.dup2(terminal, number)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
 
 class Worker:
     """A running ``owsuper`` and its database."""
