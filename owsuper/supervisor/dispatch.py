@@ -27,7 +27,7 @@ from owsuper.supervisor.prefetched_runs import PrefetchedRuns
 from owsuper.supervisor.presence import Presence
 from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.sweeps import Sweeps
-from owsuper.supervisor.template import Template
+from owsuper.supervisor.template import StartsChildren
 
 # Seconds.
 _PREFETCH_PERIOD: Final = 0.25
@@ -54,7 +54,7 @@ class Dispatch:
         self,
         loop: Loop,
         settings: Settings,
-        template: Template,
+        template: StartsChildren,
         *,
         environment: Mapping[str, str],
     ) -> None:

@@ -15,7 +15,7 @@ from owsuper.settings import Settings
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.child_state import ChildState
 from owsuper.supervisor.exit_status import Evidence, is_exiting
-from owsuper.supervisor.template import Template
+from owsuper.supervisor.template import StartsChildren
 
 # Seconds from the EOF of a child's pipe until the wait status is no longer expected.
 _EVIDENCE_TIMEOUT: Final = 0.02
@@ -54,7 +54,7 @@ class Fleet:
         self,
         loop: Loop,
         settings: Settings,
-        template: Template,
+        template: StartsChildren,
         observer: FleetObserver,
         *,
         environment: Mapping[str, str],

@@ -37,7 +37,7 @@ _FORK_TIMEOUT: Final = 10.0  # seconds; a template that does not answer by then 
 _log = logging.getLogger("owsuper.supervisor")
 
 
-class Template(Protocol):
+class StartsChildren(Protocol):
     """Starts children of the application that is ``loaded``."""
 
     loaded: ApplicationLoaded | None

@@ -83,7 +83,7 @@ def test_a_breakpoint_in_a_process_without_a_terminal_says_what_to_do(
     connected.write(
         "stop.py",
         "from owsuper import OpenWorkflow, RetryPolicy\now = OpenWorkflow()\n"
-        "@ow.workflow\ndef stop(step) -> str:\n"
+        "@ow.workflow\ndef stop(step):\n"
         "    return step.run('stop', breakpoint, retry=RetryPolicy(maximum_attempts=1))\n",
     )
     worker = connected.worker("owsuper --processes 1 --module stop.py")
