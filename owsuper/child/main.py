@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterable
 from concurrent.futures import wait
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -21,12 +20,12 @@ from owsuper.child.database import ChildDatabase
 from owsuper.child.executor import LOST, ExecutionResult, Executor
 from owsuper.child.giving_back import give_back_outcome, log_engine_error
 from owsuper.child.heartbeat import Heartbeat
+from owsuper.child.in_forks import InForks
 from owsuper.child.shortage import Shortage, SpareDescriptors
 from owsuper.child.spec import ChildSpec
 from owsuper.child.supervisor_pipe import SupervisorPipe
 from owsuper.child.threads import ThreadPool
 from owsuper.child.timers import DelayedCalls
-from owsuper.client import fork_safety
 from owsuper.core.model import ClaimedRun, Park, Release, WriteSet
 from owsuper.event_loop import Loop, Waker
 from owsuper.ipc.flight_recorder import FlightRecorder
@@ -105,7 +104,8 @@ class ChildServer:
         self._thread_error: BaseException | None = None  # which ended a thread of the engine
         self._time_is_up = self._loop.timers.add("graceful time-out", self.release_all)
         self._released_all = False
-        fork_safety.forget_in_children(self)
+        recorder = self._services.flight_recorder
+        self._in_forks = InForks(spec, self._loop, self._waker, self._database, recorder)
         self._heartbeat = Heartbeat(
             self._executor.executions,
             self._database,
@@ -198,21 +198,6 @@ class ChildServer:
             age = int(time.monotonic() - since)
             title += f" {run.workflow_name} {run.run_id} {age}s{more}"
         setproctitle(title)
-
-    # --- processes that steps fork -----------------------------------------------------------
-
-    def suspend_connections(self) -> None:
-        """Leave everything open in this process; see ``ForkSafe``."""
-
-    def forget_connections(self) -> tuple[object, Iterable[int]]:
-        """Leave a forked process nothing of ours; see ``ForkSafe``.
-
-        With a copy of the pipe, the supervisor would not see the death of this process, and with
-        a copy of a connection, the server would not.
-        """
-        self._services.flight_recorder.detach()
-        ours = (self._spec.flight_fd, *self._loop.descriptors(), self._waker.signal_fd)
-        return self, (*ours, *self._database.sockets())
 
     # --- runs --------------------------------------------------------------------------------
 

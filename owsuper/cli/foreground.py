@@ -32,6 +32,7 @@ from owsuper.settings import Settings
 from owsuper.supervisor import supervisor
 from owsuper.supervisor.dispatch import Dispatch
 from owsuper.supervisor.exit_status import ExitCode
+from owsuper.supervisor.presence import new_supervisor_id
 from owsuper.supervisor.signals import SignalInbox
 
 _log = logging.getLogger("owsuper.supervisor")
@@ -75,6 +76,7 @@ class ForegroundWorker:
         self, settings: Settings, application: Application, loaded: ApplicationLoaded
     ) -> None:
         self.loaded: ApplicationLoaded | None = loaded
+        self.supervisor_id = new_supervisor_id()
         self._settings = replace(settings, processes=1, concurrency=1)
         self._application = application
         self._child: ChildServer | None = None

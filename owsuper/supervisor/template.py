@@ -38,9 +38,10 @@ _log = logging.getLogger("owsuper.supervisor")
 
 
 class StartsChildren(Protocol):
-    """Starts children of the application that is ``loaded``."""
+    """Starts children of the application that is ``loaded``. ``supervisor_id`` is new."""
 
     loaded: ApplicationLoaded | None
+    supervisor_id: str
 
     @property
     def can_fork(self) -> bool:

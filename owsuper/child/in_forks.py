@@ -1,0 +1,39 @@
+"""What a child leaves open to the processes that steps fork: nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from owsuper.child.database import ChildDatabase
+from owsuper.child.spec import ChildSpec
+from owsuper.client import fork_safety
+from owsuper.event_loop import Loop, Waker
+from owsuper.ipc.flight_recorder import FlightRecorder
+
+
+@dataclass(eq=False)
+class InForks:
+    """Closes the descriptors of a child in processes that it forks. See ``ForkSafe``.
+
+    With a copy of the pipe, the supervisor would not see the death of the child, and with a copy
+    of a connection, the server would not.
+    """
+
+    spec: ChildSpec
+    loop: Loop
+    waker: Waker
+    database: ChildDatabase
+    flight_recorder: FlightRecorder
+
+    def __post_init__(self) -> None:
+        fork_safety.forget_in_children(self)
+
+    def suspend_connections(self) -> None:
+        """Leave everything open in this process."""
+
+    def forget_connections(self) -> tuple[object, Iterable[int]]:
+        """Return what a forked process must close."""
+        self.flight_recorder.detach()
+        ours = (self.spec.flight_fd, *self.loop.descriptors(), self.waker.signal_fd)
+        return self, (*ours, *self.database.sockets())
