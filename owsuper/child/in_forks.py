@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from owsuper.child.database import ChildDatabase
+from owsuper.child.services import Services
 from owsuper.child.spec import ChildSpec
 from owsuper.client import fork_safety
 from owsuper.event_loop import Loop, Waker
-from owsuper.ipc.flight_recorder import FlightRecorder
 
 
 @dataclass(eq=False)
@@ -23,8 +22,7 @@ class InForks:
     spec: ChildSpec
     loop: Loop
     waker: Waker
-    database: ChildDatabase
-    flight_recorder: FlightRecorder
+    services: Services
 
     def __post_init__(self) -> None:
         fork_safety.forget_in_children(self)
@@ -34,6 +32,7 @@ class InForks:
 
     def forget_connections(self) -> tuple[object, Iterable[int]]:
         """Return what a forked process must close."""
-        self.flight_recorder.detach()
+        self.services.flight_recorder.detach()
         ours = (self.spec.flight_fd, *self.loop.descriptors(), self.waker.signal_fd)
-        return self, (*ours, *self.database.sockets())
+        asyncio_loop = self.services.loop_thread.descriptors()
+        return self, (*ours, *asyncio_loop, *self.services.database.sockets())

@@ -96,6 +96,14 @@ class LoopThread:
             self._thread.join()
             self._loop.close()
 
+    def descriptors(self) -> list[int]:
+        """Return the descriptors of the loop itself: of its selector, and of what wakes it.
+
+        None are known of a loop that is not asyncio's own.
+        """
+        own = (getattr(self._loop, name, None) for name in ("_selector", "_ssock", "_csock"))
+        return [each.fileno() for each in own if each is not None]
+
     def _started(self, is_over: Callable[[], bool] = lambda: False) -> asyncio.AbstractEventLoop:
         if self._loop is not None:
             return self._loop

@@ -104,8 +104,7 @@ class ChildServer:
         self._thread_error: BaseException | None = None  # which ended a thread of the engine
         self._time_is_up = self._loop.timers.add("graceful time-out", self.release_all)
         self._released_all = False
-        recorder = self._services.flight_recorder
-        self._in_forks = InForks(spec, self._loop, self._waker, self._database, recorder)
+        self._in_forks = InForks(spec, self._loop, self._waker, self._services)
         self._heartbeat = Heartbeat(
             self._executor.executions,
             self._database,
