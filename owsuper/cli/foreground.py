@@ -28,7 +28,7 @@ from owsuper.client import fork_safety
 from owsuper.errors import ConfigurationError
 from owsuper.event_loop import Loop, Waker
 from owsuper.ipc.messages import ApplicationLoaded, Exited, Fork
-from owsuper.settings import Settings
+from owsuper.settings import Settings, log_sources
 from owsuper.supervisor import supervisor
 from owsuper.supervisor.dispatch import Dispatch
 from owsuper.supervisor.exit_status import ExitCode
@@ -52,6 +52,7 @@ def run(settings: Settings) -> int:
         )
     process_exit.begin()
     logs.configure(settings.log_level)
+    log_sources(settings, _log, os.environ)
     try:
         application = loader.load(settings.modules)
         with ExitStack() as stack:
