@@ -33,7 +33,7 @@ from owsuper.child.control_socket import ControlSocket
 from owsuper.child.fork import Closable, ForkedChild, run_child
 from owsuper.child.import_watch import ImportWatch
 from owsuper.child.loader import Application, LoadError
-from owsuper.child.survivor import Survivor
+from owsuper.child.orphaned_claims import OrphanedClaims
 from owsuper.ipc.messages import (
     PROBE,
     SHORTAGE,
@@ -66,7 +66,7 @@ class Template:
     def __init__(self, control: socket.socket) -> None:
         self._control = ControlSocket(control)
         self._children: dict[int, int] = {}  # child numbers by pid
-        self._survivor = Survivor()
+        self._orphaned_claims = OrphanedClaims()
         self._application: Application | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._control, selectors.EVENT_READ)
@@ -91,8 +91,8 @@ class Template:
                         return forked
                 if not self._control.is_open:
                     self._selector.unregister(self._control)
-                    self._survivor.on_supervisor_exited()
-        self._survivor.finish()
+                    self._orphaned_claims.on_supervisor_exited()
+        self._orphaned_claims.finish()
         return None
 
     def _catch_signals(self) -> bool:
@@ -119,7 +119,7 @@ class Template:
             case Fork():
                 return self._fork(message)
             case Stopped():
-                self._survivor.on_supervisor_stopped()
+                self._orphaned_claims.on_supervisor_stopped()
             case _:
                 _log.error("unexpected message %s", type(message).__name__)
         return None
@@ -206,7 +206,7 @@ class Template:
             os.close(descriptor)  # with no copy open here, the supervisor reads EOF at its death
         self._catch_signals()  # a function of os.register_at_fork may have changed them
         if pid is not None:
-            self._survivor.on_forked(pid, message, descriptors[1])
+            self._orphaned_claims.on_forked(pid, message, descriptors[1])
             self._children[pid] = message.child
             self._control.send(Forked(message.child, pid))
         return None
@@ -215,7 +215,7 @@ class Template:
         """Make this process, just forked, independent of the template."""
         fork.reset_process(
             (self._selector, self._wake_reader, self._wake_writer, *unshared),
-            (*self._survivor.descriptors, *self._control.unused_descriptors()),
+            (*self._orphaned_claims.descriptors, *self._control.unused_descriptors()),
         )
 
     def _reap(self) -> None:
@@ -227,7 +227,7 @@ class Template:
             if reaped:
                 child = self._children.pop(pid)
                 self._control.send(Exited(child, pid, status, _kilobytes(usage.ru_maxrss)))
-                self._survivor.on_reaped(pid)
+                self._orphaned_claims.on_reaped(pid)
 
 
 def _describe(loaded: Application, *, warnings: Sequence[str] = ()) -> ApplicationLoaded:

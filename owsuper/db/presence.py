@@ -35,18 +35,18 @@ class PresenceQueries:
     def __init__(self, schema: str, namespace: str, supervisor_id: str) -> None:
         self._namespace = namespace
         self._id = supervisor_id
-        self._enter = load("enter", schema)
-        self._serve = load("serve", schema)
+        self._register = load("register_supervisor", schema)
+        self._record_served = load("record_served", schema)
         self._missing = load("missing_supervisors", schema)
         self._release_missing = load("release_missing", schema)
 
-    def enter(self, lease_seconds: float, host: str, pid: int) -> Call:
+    def register(self, lease_seconds: float, host: str, pid: int) -> Call:
         """Take the lock of this supervisor, and write its row."""
-        return self._enter, (self._namespace, self._id, lease_seconds, host, pid)
+        return self._register, (self._namespace, self._id, lease_seconds, host, pid)
 
-    def serve(self, workflows: Sequence[tuple[str, str | None]]) -> Call:
-        """Note the workflows, names and versions, that this supervisor serves."""
-        return self._serve, (self._namespace, self._id, orjson.dumps(workflows).decode())
+    def record_served(self, workflows: Sequence[tuple[str, str | None]]) -> Call:
+        """Record the workflows that this supervisor serves, as names and versions."""
+        return self._record_served, (self._namespace, self._id, orjson.dumps(workflows).decode())
 
     def missing(self) -> Call:
         """Find the supervisors without a session; see ``parse_missing``."""
@@ -63,7 +63,7 @@ def parse_missing(rows: Rows) -> list[MissingSupervisor]:
     return [MissingSupervisor(found, host, int(pid)) for found, host, pid in texts]
 
 
-def take_place(url: str, schema: str, supervisor_id: str) -> Connection[Any]:
+def lock_supervisor(url: str, schema: str, supervisor_id: str) -> Connection[Any]:
     """Return a connection that takes the place of a dead supervisor, until it is closed.
 
     Returns when the server has noticed the death; no claim of the supervisor can follow. Behind a
@@ -73,7 +73,7 @@ def take_place(url: str, schema: str, supervisor_id: str) -> Connection[Any]:
     conn = connect.connect(url, application_name="owsuper template")
     try:
         if not connect.is_pooled(conn):
-            prepared.execute(conn, load("take_place", schema), (supervisor_id,))
+            prepared.execute(conn, load("lock_supervisor", schema), (supervisor_id,))
     except BaseException:
         conn.close()
         raise

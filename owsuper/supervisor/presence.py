@@ -9,7 +9,7 @@ the database while its children execute their runs. So a run is released early o
   connection hands out none of its runs any more (``Dispatch``).
 - The lock has been free for long enough that a living supervisor would be back. If the supervisor
   was a process of this host that is gone, the lock has been free for long enough that its template
-  has taken its place, if that lives (``child/survivor``).
+  holds its lock, if that lives (``child/orphaned_claims``).
 
 Behind a connection pooler there is no such lock, and runs wait for their leases.
 """
@@ -67,7 +67,7 @@ class Presence:
         self._host = _host()
         self._workflows = workflows
         self._served: Workflows = ()  # those that the database knows of
-        self._entered = False
+        self._registered = False
         self._looking = False
         self._missing_since: dict[str, float] = {}  # time.monotonic() by supervisor id
         loop.timers.add("look for missing workers", self.look, period=_PERIOD).start()
@@ -75,11 +75,11 @@ class Presence:
     def on_connection_up(self) -> None:
         """Show that this supervisor is there."""
         if not self._connection.pooled:
-            self._enter()
+            self._register()
 
     def on_connection_lost(self) -> None:
         """Forget what was seen: a server that was away has ended all sessions."""
-        self._entered = self._looking = False
+        self._registered = self._looking = False
         self._served = ()
         self._missing_since.clear()
 
@@ -87,22 +87,22 @@ class Presence:
         """Look for missing supervisors, and release what they held."""
         if not self._connection.up or self._connection.pooled or self._looking:
             return
-        if not self._entered:
-            self._enter()
+        if not self._registered:
+            self._register()
         elif (workflows := self._workflows()) != self._served:
-            statement, params = self._queries.serve(workflows)
+            statement, params = self._queries.record_served(workflows)
             self._connection.send(statement, params, partial(self._handle_served, workflows))
         if self._connection.up:
             self._looking = True
             statement, params = self._queries.missing()
             self._connection.send(statement, params, self._handle_missing)
 
-    def _enter(self) -> None:
-        statement, params = self._queries.enter(self._lease, self._host, os.getpid())
-        self._connection.send(statement, params, self._handle_entered)
+    def _register(self) -> None:
+        statement, params = self._queries.register(self._lease, self._host, os.getpid())
+        self._connection.send(statement, params, self._handle_registered)
 
-    def _handle_entered(self, result: Result) -> None:
-        self._entered = not self._connection.refused("note that this worker is there", result)
+    def _handle_registered(self, result: Result) -> None:
+        self._registered = not self._connection.refused("note that this worker is there", result)
 
     def _handle_served(self, workflows: Workflows, result: Result) -> None:
         if not self._connection.refused("note which workflows this worker serves", result):

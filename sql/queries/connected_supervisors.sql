@@ -3,7 +3,7 @@
 -- Called by: clients that wait for a run that nobody claims, Waits.workers. $1 namespace.
 -- Returns (id, workflows) of each; workflows (JSON array of [name, version]) may be NULL.
 --
--- A lock that is held shows that the supervisor is connected (see enter). The lock is looked up
+-- A lock that is held shows that the supervisor is connected (see register_supervisor). The lock is looked up
 -- and not tried, because a client that holds it for a moment would delay a supervisor.
 --
 -- Index: owsuper_supervisors_pkey; it reads one row for each supervisor. Locks: none.

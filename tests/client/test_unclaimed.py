@@ -50,12 +50,12 @@ def test_a_run_that_nobody_claims_is_named_with_what_the_connected_workers_serve
     busy = tables.pending(workflow_name="order", version="2", available_at=from_now(-60))
     with connect.connect(database_url, application_name="owsuper test") as session:
         gone = PresenceQueries(schema, "default", "shop:16:gone")
-        perform(session, gone.enter(30, "shop", 16))
+        perform(session, gone.register(30, "shop", 16))
         session.execute(b"SELECT pg_advisory_unlock_all()")  # as when its session ends
         here = PresenceQueries(schema, "default", "shop:17:here")
-        perform(session, here.enter(30, "shop", 17))
-        perform(session, here.serve([("order", "2"), ("mail", None)]))
-        perform(session, PresenceQueries(schema, "other", "shop:18:x").enter(30, "shop", 18))
+        perform(session, here.register(30, "shop", 17))
+        perform(session, here.record_served([("order", "2"), ("mail", None)]))
+        perform(session, PresenceQueries(schema, "other", "shop:18:x").register(30, "shop", 18))
         message, of_busy = said(run, busy)
     begin = rf"nobody has claimed run {run} of nope \(version 3\) in the \d+s since it was due\. "
     assert re.match(begin, message)

@@ -101,8 +101,8 @@ USES = [
     Use("release", ("default", json.dumps([CLAIM])), 1),
     Use("release_lost", ("default", "me", "[]", 30), 0, "of nothing"),
     Use("release_lost", ("default", "me", "[]", 3700), 201),
-    Use("enter", ("default", "host:1:a", 30, "host", 1), 0),
-    Use("serve", ("default", "host:1:a", '[["w", null]]'), 0),
+    Use("register_supervisor", ("default", "host:1:a", 30, "host", 1), 0),
+    Use("record_served", ("default", "host:1:a", '[["w", null]]'), 0),
     Use("connected_supervisors", ("default",), 0),
     Use("missing_supervisors", ("default", "host:1:a"), 0),
     Use("release_missing", ("default", GONE), 202),
@@ -156,7 +156,7 @@ USES = [
     Use("list_attempts", ("default", RUN, "infinity", "", 3, "true"), 11, "that are older"),
     Use("count_runs", ("default",), FOREIGN + OBSOLETE + OURS + PARKED + FINISHED + TIED + 200),
 ]  # fmt: skip
-NOT_HERE = {"notify", "signal_lock", "start_lock", "take_place"}  # they read no table
+NOT_HERE = {"notify", "signal_lock", "start_lock", "lock_supervisor"}  # they read no table
 
 
 @pytest.fixture(scope="module")

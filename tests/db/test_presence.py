@@ -38,8 +38,8 @@ def queries(schema: str) -> PresenceQueries:
     return PresenceQueries(schema, "default", HERE)
 
 
-def enter(conn: psycopg.Connection, schema: str, supervisor_id: str) -> None:
-    perform(conn, PresenceQueries(schema, "default", supervisor_id).enter(30, "host", 1))
+def register(conn: psycopg.Connection, schema: str, supervisor_id: str) -> None:
+    perform(conn, PresenceQueries(schema, "default", supervisor_id).register(30, "host", 1))
 
 
 def end(ours: psycopg.Connection, theirs: psycopg.Connection) -> None:
@@ -55,7 +55,7 @@ def missing(conn: psycopg.Connection, queries: PresenceQueries) -> list[str]:
 def gone(session: Session, schema: str) -> None:
     """The supervisor GONE was there, and has lost its session."""
     theirs = session()
-    enter(theirs, schema, GONE)
+    register(theirs, schema, GONE)
     end(session(), theirs)
 
 
@@ -63,8 +63,8 @@ def test_a_supervisor_is_missing_when_its_last_session_has_ended(
     session: Session, schema: str, queries: PresenceQueries
 ) -> None:
     ours, before, after = session(), session(), session()
-    enter(before, schema, GONE)
-    enter(after, schema, GONE)  # it has reconnected before the server noticed the loss
+    register(before, schema, GONE)
+    register(after, schema, GONE)  # it has reconnected before the server noticed the loss
     assert missing(ours, queries) == []
     for theirs in (before, after):
         assert perform(ours, queries.release_missing(GONE)) == []
@@ -78,7 +78,7 @@ def test_a_supervisor_does_not_miss_itself(
 ) -> None:
     ours = session()
     assert missing(ours, queries) == []
-    enter(ours, schema, HERE)
+    register(ours, schema, HERE)
     assert missing(ours, queries) == []
     assert missing(session(), queries) == []
 
@@ -119,7 +119,7 @@ def test_a_supervisor_that_was_missing_is_forgotten_and_may_come_back(
     assert tables.count("owsuper_supervisors") == 0
     run = tables.run(**JUST_CLAIMED)
     assert perform(ours, queries.release_missing(GONE)) == []
-    enter(theirs, schema, GONE)
+    register(theirs, schema, GONE)
     assert tables.count("owsuper_supervisors") == 1
     assert perform(ours, queries.release_missing(GONE)) == []
     assert tables.fetch(run)["worker_id"] == THEIR_CLAIM
@@ -129,9 +129,9 @@ def test_who_takes_the_place_of_a_supervisor_waits_for_the_end_of_its_session(
     session: Session, database_url: str, schema: str, queries: PresenceQueries
 ) -> None:
     ours, theirs = session(), session()
-    enter(theirs, schema, GONE)
+    register(theirs, schema, GONE)
     ours.execute(b"SELECT pg_terminate_backend($1)", [theirs.info.backend_pid])
-    with presence.take_place(database_url, schema, GONE):
+    with presence.lock_supervisor(database_url, schema, GONE):
         assert missing(ours, queries) == []
 
 

@@ -1,5 +1,5 @@
 -- A row for each supervisor that has connected directly. A supervisor holds a session's advisory
--- lock on its id (see the query enter), so a row whose lock is free belongs to a supervisor that is
+-- lock on its id (see register_supervisor), so a row whose lock is free belongs to a supervisor that is
 -- dead or cut off. The others release what it held, and delete the row. A supervisor that stops
 -- leaves its row to them, too.
 CREATE TABLE IF NOT EXISTS {schema}.owsuper_supervisors (

@@ -36,7 +36,7 @@ _NOT_RELEASED: Final = (
 _log = logging.getLogger("owsuper.template")
 
 
-class Survivor:
+class OrphanedClaims:
     """Knows which claims the children hold, and releases the others when the supervisor is dead.
 
     It works in a thread of its own, because the database may not answer. So this is for a process
@@ -79,7 +79,7 @@ class Survivor:
             thread = threading.Thread(
                 target=self._run,
                 args=(fork.settings, fork.supervisor_id),
-                name="owsuper-survivor",
+                name="owsuper-orphans",
                 daemon=True,
             )
             try:
@@ -114,7 +114,9 @@ class Survivor:
     def _release(self, settings: Settings, supervisor_id: str, known: list[str]) -> int:
         assert settings.database_url is not None
         if self._conn is None:
-            self._conn = presence.take_place(settings.database_url, settings.schema, supervisor_id)
+            self._conn = presence.lock_supervisor(
+                settings.database_url, settings.schema, supervisor_id
+            )
         return presence.release_orphans(
             self._conn,
             settings.schema,

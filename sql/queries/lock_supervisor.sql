@@ -1,6 +1,6 @@
--- Take the place of a supervisor that is dead, for as long as its children live: see presence.
+-- Hold the lock of a supervisor that is dead, for as long as its children live: see presence.
 --
--- Called by: the template, db.presence.take_place.
+-- Called by: the template, db.presence.lock_supervisor.
 -- $1 id of the supervisor.
 -- Returns one row, an empty text, when the server has noticed the death, and has ended the last
 -- statement of the supervisor, which may be a claim. Fails if that takes longer than some seconds.

@@ -1,6 +1,6 @@
 -- Show that a supervisor is connected: take its lock, which goes with the session, and keep its row.
 --
--- Called by: the supervisor, PresenceQueries.enter, after every connect.
+-- Called by: the supervisor, PresenceQueries.register, after every connect.
 -- $1 namespace, $2 id of the supervisor, $3 its lease in seconds, $4 its host, $5 its pid.
 -- Returns one row: the id.
 -- The lock is shared, because the session before a reconnect may still hold it. It is waited for

@@ -1,9 +1,9 @@
 -- Note which workflows a supervisor serves, for people.
 --
--- Called by: the supervisor, PresenceQueries.serve, when its application is loaded and after each
+-- Called by: the supervisor, PresenceQueries.record_served, when its application is loaded and after each
 -- connect. $1 namespace, $2 id of the supervisor, $3 workflows (JSON array of [name, version]).
 -- Returns one row: the id.
--- The flush to disk is skipped, as for enter.
+-- The flush to disk is skipped, as for register_supervisor.
 --
 -- Index: owsuper_supervisors_pkey. Locks: the supervisor's row.
 UPDATE {schema}.owsuper_supervisors
