@@ -270,6 +270,7 @@ def _project(path: Path) -> Iterator[tuple[str, tuple[str, object]]]:
         return
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from None
+    path = path.absolute()  # not before: the working directory may have been deleted
     tool = document.get("tool")
     table = tool.get("owsuper", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
