@@ -166,7 +166,7 @@ SETTING_TYPES: Mapping[str, SettingType] = {
 
 
 _DATABASE_URL: Final = "DATABASE_URL"
-_POSTGRES: Final = re.compile(r"\s*postgres(ql)?(\+\w+)?://")
+_POSTGRES: Final = re.compile(r"\s*(?P<quote>[\"'])?postg(res(ql)?|is)(\+\w+)?://", re.IGNORECASE)
 
 BORROWED: Mapping[str, tuple[str, ...]] = {
     "database_url": ("OPENWORKFLOW_POSTGRES_URL", _DATABASE_URL),
@@ -245,9 +245,13 @@ def _borrow(name: str, env: Mapping[str, str]) -> tuple[str, str] | None:
     for variable in BORROWED.get(name, ()):
         value = env.get(variable)
         if value and variable == _DATABASE_URL:
-            # SQLAlchemy names a driver: postgresql+psycopg://. Other databases are not for us.
+            # SQLAlchemy names a driver: postgresql+psycopg://, and Django's is postgis://. Other
+            # databases are not for us. A URL in quotes, a mistake in an env file, is refused later.
             scheme = _POSTGRES.match(value)
-            value = "postgresql://" + value[scheme.end() :] if scheme else None
+            if scheme is None:
+                value = None
+            elif scheme["quote"] is None:
+                value = "postgresql://" + value[scheme.end() :]
         if value:
             return variable, value
     return None

@@ -306,6 +306,8 @@ def test_all_of_our_own_sources_win_over_those_of_other_programs(tmp_path: Path)
         ("postgres://h/d", "postgresql://h/d"),
         ("postgresql+psycopg://u:p@h/d\n", "postgresql://u:p@h/d"),
         ("postgresql+asyncpg://h/d", "postgresql://h/d"),
+        ("POSTGRES://h/d", "postgresql://h/d"),
+        ("postgis://h/d", "postgresql://h/d"),
         ("mysql://h/d", None),
         ("sqlite:///site.db", None),
         ("", None),
@@ -319,6 +321,16 @@ def test_a_database_url_may_name_a_driver_or_another_database(
     assert settings.database_url == url
     log_sources(settings, logging.getLogger("test"), env)
     assert ("DATABASE_URL is not the URL" in caplog.text) is bool(text and url is None)
+
+
+@pytest.mark.parametrize("quote", "\"'")
+def test_a_database_url_in_quotes_is_not_taken_for_another_database(
+    quote: str, tmp_path: Path
+) -> None:
+    env = {"DATABASE_URL": f"{quote}postgresql://u:secret@h/d{quote}"}
+    with pytest.raises(ConfigurationError, match=r"^DATABASE_URL: must begin with") as caught:
+        load({}, env, tmp_path)
+    assert "secret" not in str(caught.value)
 
 
 def test_variables_in_use_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -150,8 +150,12 @@ def find(ow: OpenWorkflow, text: str) -> RunHandle[Any]:
     """Return the handle of the run whose id is ``text``, or whose id alone begins with it.
 
     If no run is found, the methods of the handle raise RunNotFound. Raises RunError for the
-    beginning of several ids.
+    beginning of several ids, and for no text, which may be a variable of a script that is not set.
     """
+    if not text:
+        raise RunError(
+            "The id of the run is empty. Pass an id, or the beginning of one.", run_id=""
+        )
     if _WHOLE_ID.fullmatch(text):
         return ow.get_run(text)
     found = ow.find_run_ids(text, limit=_SHOWN_IDS + 1)

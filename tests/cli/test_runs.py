@@ -459,6 +459,17 @@ def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(
     assert "run 9 does not exist" in document["refused"]["9"]
 
 
+def test_an_empty_id_is_refused_and_does_not_mean_the_only_run(
+    runs: Command, tables: Tables
+) -> None:
+    run = tables.run()
+    for command in (["cancel", ""], ["show", ""], ["list", "--parent", ""]):
+        result = runs(*command)
+        assert result.code == 1
+        assert "The id of the run is empty" in result.stderr
+    assert tables.fetch(run)["status"] == "running"
+
+
 def test_failed_runs_are_retried(runs: Command, tables: Tables) -> None:
     run = failed(tables)
     result = runs("retry", run)

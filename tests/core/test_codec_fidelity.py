@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Generator, Iterable
 from dataclasses import InitVar, dataclass, field
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypedDict, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -73,6 +74,14 @@ class Hidden(pydantic.BaseModel):
     realm: str = pydantic.Field(default="default", exclude=True)
 
 
+class Lines(pydantic.BaseModel):
+    lines: Iterable[str]
+
+
+class Rows(TypedDict):
+    rows: Iterable[int]
+
+
 @pydantic.dataclasses.dataclass
 class Started:
     n: int
@@ -95,6 +104,10 @@ class Started:
         (pydantic.RootModel[pydantic.SecretBytes], "is a secret"),
         (pydantic.Secret[int], "is a secret"),
         (list[pydantic.SecretStr], "is a secret"),
+        (Iterable[int], "is read as an iterator"),
+        (Generator[int, None, None], "is read as an iterator"),
+        (Lines, "the field 'lines' of Lines is read as an iterator"),
+        (Rows, "the field 'rows' of Rows is read as an iterator"),
     ],
     ids=str,
 )
@@ -207,10 +220,19 @@ def test_a_value_that_would_come_back_changed_is_refused_by_its_path(
     type_: Any, value: Any, path: str
 ) -> None:
     check_type(type_, "value", stored=True)
-    with pytest.raises(NotSerializable, match="it would come back changed") as caught:
+    with pytest.raises(NotSerializable, match="would come back ") as caught:
         encode_as(value, type_, path="value", owner="step 's'")
     assert caught.value.path == path
     assert str(caught.value).startswith(f"Cannot store {path} of step 's': ")
+
+
+def test_an_object_of_a_subclass_is_refused_by_the_names_of_both_classes() -> None:
+    with pytest.raises(NotSerializable) as caught:
+        encode_as([Derived(n=1, more="x")], list[Base], path="value")
+    assert str(caught.value) == (
+        "Cannot store value[0]: it is a Derived, and would come back as a Base."
+        " Declare the type Derived, or store a Base."
+    )
 
 
 def test_a_field_that_may_be_missing_and_was_written_under_another_name_is_refused() -> None:

@@ -12,7 +12,7 @@ import enum
 import typing
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from owsuper.core.codec.fields import declared, fields_of
 
@@ -22,8 +22,16 @@ Key = str | int
 _Pair = tuple[Any, Any, frozenset[Any], tuple[Key, ...]]
 
 
-def find_change(value: Any, back: Any, type_: Any) -> tuple[Key, ...] | None:
-    """Return the keys to the first part of ``value`` that differs in ``back``, or None."""
+class Change(NamedTuple):
+    """The first part of a value that comes back as another one, and the keys to it."""
+
+    keys: tuple[Key, ...]
+    value: Any
+    back: Any
+
+
+def find_change(value: Any, back: Any, type_: Any) -> Change | None:
+    """Return the first part of ``value`` that differs in ``back``, or None."""
     left: list[_Pair] = [(value, back, _types_in(type_), ())]
     while left:
         value, back, types, keys = left.pop()
@@ -31,7 +39,7 @@ def find_change(value: Any, back: Any, type_: Any) -> tuple[Key, ...] | None:
             continue
         parts = _parts(value, back, types, keys)
         if parts is None:
-            return keys
+            return Change(keys, value, back)
         left.extend(reversed(parts))
     return None
 

@@ -99,6 +99,8 @@ def _fault(part: _Part) -> str | None:
             "is a secret, and pydantic writes asterisks in its place. Store a reference to the"
             " secret, or give the field a serializer of its own."
         )
+    if node.get("type") == "generator" and part.reading:
+        return "is read as an iterator that is used up when it is read once. Use a list."
     if node.get("type") not in _FIELDS:
         return None
     if node.get("serialization_exclude"):

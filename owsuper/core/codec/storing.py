@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from owsuper.core.codec.changes import find_change
+from owsuper.core.codec.changes import Change, find_change
 from owsuper.core.codec.conversion import convert
 from owsuper.core.codec.diagnose import Fault
 from owsuper.core.codec.encoding import decode, encode
@@ -22,12 +22,21 @@ def encode_as(value: Any, type_: Any, *, path: str, owner: str = "") -> tuple[by
     raw = encode(value, path=path, owner=owner)
     stored = as_stored(decode(raw))
     back = convert(stored, type_, path=path, owner=owner)
-    if back is not stored and (keys := find_change(value, back, type_)) is not None:
-        path = Fault("", keys).path(path)
+    if back is not stored and (change := find_change(value, back, type_)) is not None:
+        path = Fault("", change.keys).path(path)
         of_owner = f" of {owner}" if owner else ""
-        raise NotSerializable(
-            f"Cannot store {path}{of_owner}: it would come back changed. Its class writes it as"
-            " something else than it reads: change the class, or declare another type.",
-            path=path,
-        )
+        raise NotSerializable(f"Cannot store {path}{of_owner}: {_explain(change)}", path=path)
     return raw, stored
+
+
+def _explain(change: Change) -> str:
+    kind, declared = type(change.value), type(change.back)
+    if issubclass(kind, declared) and kind is not declared:
+        return (
+            f"it is a {kind.__qualname__}, and would come back as a {declared.__qualname__}."
+            f" Declare the type {kind.__qualname__}, or store a {declared.__qualname__}."
+        )
+    return (
+        "it would come back changed. Its class writes it as something else than it reads: change"
+        " the class, or declare another type."
+    )
