@@ -4,29 +4,25 @@
 -- Returns the status before; no row if there is no such run.
 --
 -- Index: workflow_runs_pkey, step_attempts_pkey, the primary keys of our own tables.
--- Locks: the run and its parent, FOR NO KEY UPDATE, in id order; then the parent's step attempt.
+-- Locks: the run, FOR NO KEY UPDATE; then the parent's step attempt; then the parent. The end of the
+-- run locks them in the same order, so that the two do not deadlock.
 -- For the form of the conditions see commit, for waking parents commit_related.
 WITH ending AS (
     SELECT $2::text AS run
 ),
 {fragments/find_parents},
 locked AS MATERIALIZED (
-    SELECT r.*
-    FROM (SELECT run AS id FROM ending UNION SELECT run FROM parent ORDER BY id) AS k
-    CROSS JOIN LATERAL (
-        SELECT id, status, worker_id
-        FROM {schema}.workflow_runs
-        WHERE namespace_id = $1 AND id >= k.id AND id <= k.id
-        ORDER BY id
-        LIMIT 1
-        FOR NO KEY UPDATE
-    ) AS r
+    SELECT id, status
+    FROM {schema}.workflow_runs
+    WHERE namespace_id = $1 AND id >= $2 AND id <= $2
+    ORDER BY id
+    LIMIT 1
+    FOR NO KEY UPDATE
 ),
 ended AS MATERIALIZED (
     SELECT id AS run
     FROM locked
-    WHERE id = $2 AND status IN ('pending', 'running', 'sleeping')
-        AND (SELECT count(*) FROM locked) > 0
+    WHERE status IN ('pending', 'running', 'sleeping')
 ),
 canceled AS (
     INSERT INTO {schema}.workflow_runs (
@@ -42,4 +38,4 @@ canceled AS (
 ),
 {fragments/wake_parents},
 {fragments/forget_counts}
-SELECT status FROM locked WHERE id = $2
+SELECT status FROM locked

@@ -49,7 +49,10 @@ missed AS MATERIALIZED (
     ) AS r
     WHERE (r.status = 'sleeping' OR (r.status = 'running' AND r.worker_id IS NULL))
         AND (r.available_at IS NULL OR r.available_at > now() + interval '10 s')
-        AND r.updated_at <= e.at
+        AND (
+            r.updated_at <= e.at
+            OR (r.updated_at <= e.at + interval '5 s' AND e.at < now() - interval '5 s')
+        )
 ),
 woken AS (
     INSERT INTO {schema}.workflow_runs (

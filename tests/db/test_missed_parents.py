@@ -69,6 +69,16 @@ def test_a_parent_that_was_written_since_has_seen_the_end_of_its_child(tables: T
     assert wake(tables) == []
 
 
+def test_a_parent_that_may_have_looked_before_the_end_was_committed_is_woken_once(
+    tables: Tables,
+) -> None:
+    parent = tables.parked(updated_at=from_now(-17))
+    child = tables.child(parent, status="completed", finished_at=from_now(-20))
+    assert wake(tables) == [(parent, child)]
+    tables.update("workflow_runs", parent, available_at=from_now(3600))
+    assert wake(tables) == []
+
+
 def test_a_look_ends_after_a_page_and_the_next_goes_on(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:

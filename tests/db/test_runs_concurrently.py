@@ -97,7 +97,7 @@ class Chaos:
         ]
 
     def claim(self) -> None:
-        call = self.claims.claim(8, [("w", None)], worker_prefix="", lease_seconds=30)
+        call = self.claims.claim(8, [("w", None)], worker_prefix="host:1:", lease_seconds=30)
         for run in parse_claim(perform(self.conn, call)).runs:
             self.leases[run.run_id] = run.worker_id
 
@@ -128,7 +128,7 @@ def test_nobody_deadlocks_and_no_parent_sleeps_on(database_url: str, tables: Tab
     for _ in range(60):
         parent = tables.run()
         for run in [parent, *(tables.child(parent) for _ in range(3))]:
-            worker = str(uuid4())
+            worker = f"host:1:{uuid4()}"
             late = from_now(chance.uniform(0, 6)) if chance.random() < 0.1 else None
             tables.update("workflow_runs", run, worker_id=worker, deadline_at=late)
             leases[run] = worker
@@ -212,6 +212,72 @@ def test_a_parent_that_parks_while_its_child_ends_is_woken(
             together(park, end)
             assert tables.fetch(child)["status"] in ("completed", "failed", "canceled")
             assert tables.fetch(parent)["available_at"] < from_now(1)
+
+
+@pytest.mark.parametrize("how", ["complete", "cancel"])
+def test_a_parent_elsewhere_that_parks_while_its_child_ends_is_woken(
+    database_url: str, tables: Tables, how: str
+) -> None:
+    """It parks, then looks for children that have ended: in two statements, without their locks."""
+    runs = f'"{tables.schema}".workflow_runs'
+    store = RunStore(tables.schema, "default")
+    parent = tables.run(worker_id=str(uuid4()))
+    child = tables.child(parent)
+    parked = threading.Event()
+
+    def park_as_there(conn: psycopg.Connection) -> None:
+        park = f"UPDATE {runs} SET worker_id = NULL, available_at = $2 WHERE id = $1"
+        conn.execute(park.encode(), [parent, LATER])
+        look = (
+            f"UPDATE {runs} SET available_at = now() WHERE id = $1 AND EXISTS"
+            f" (SELECT FROM {runs} WHERE id = $2 AND status IN ('completed', 'canceled'))"
+        )
+        conn.execute(look.encode(), [parent, child])
+        parked.set()
+
+    with (
+        closing(connect.connect(database_url, application_name="owsuper test")) as one,
+        closing(connect.connect(database_url, application_name="owsuper test")) as two,
+    ):
+        peer = threading.Thread(target=park_as_there, args=(one,))
+        with two.transaction():
+            if how == "complete":
+                store.commit(two, [WriteSet(child, ME, (), Complete(None))])
+            else:
+                ClientQueries(tables.schema, "default").cancel(child).run(two)
+            peer.start()
+            parked.wait(0.5)  # it does not park before the end is committed
+        peer.join()
+    assert tables.fetch(parent)["available_at"] < from_now(1)
+
+
+def test_a_run_that_is_canceled_while_it_ends_waits_without_the_lock_of_its_parent(
+    database_url: str, tables: Tables
+) -> None:
+    store = RunStore(tables.schema, "default")
+    parent = tables.parked()
+    child, sibling = tables.child(parent), tables.child(parent)
+    with (
+        closing(connect.connect(database_url, application_name="owsuper test")) as one,
+        closing(connect.connect(database_url, application_name="owsuper test")) as two,
+    ):
+
+        def cancel() -> None:
+            with suppress(RunNotCancelable):
+                ClientQueries(tables.schema, "default").cancel(child).run(one)
+
+        canceler = threading.Thread(target=cancel)
+        lock = f'SELECT FROM "{tables.schema}".workflow_runs WHERE id = $1 FOR NO KEY UPDATE'
+        with two.transaction():
+            two.execute(lock.encode(), [child])
+            canceler.start()
+            waiting = "SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'"
+            while not tables.conn.execute(waiting.encode(), [one.info.backend_pid]).fetchall():
+                threading.Event().wait(0.01)
+            assert store.commit(two, [WriteSet(child, ME, (), Complete(None))]) == {ME}
+        canceler.join()
+    assert tables.fetch(child)["status"] == "completed"
+    assert tables.fetch(sibling)["status"] == "running"
 
 
 def test_what_was_written_is_what_was_said_to_be_written(database_url: str, tables: Tables) -> None:

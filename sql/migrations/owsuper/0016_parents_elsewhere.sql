@@ -1,0 +1,78 @@
+-- Parents of OpenWorkflow for TypeScript whose child run ends in Python while they park.
+--
+-- When a parked parent is due now that some of its children, ``ended``, have just ended: at once
+-- if it waits for no other child run, else after the delay. NULL if that changes nothing.
+--
+-- The caller holds the locks of the children. So a parent that parks waits for the caller, and
+-- sees the end of the children itself. VOLATILE, so that each query here has a new snapshot, which
+-- shows what happened before the caller had its locks.
+--
+-- A parent of OpenWorkflow for TypeScript parks, and looks for children that have ended, without
+-- their locks. So the lock of such a parent is taken while it is executed: it parks after the
+-- caller has committed. Its worker ids have no colon, ours have several.
+--
+-- Transactions that end children of one parent would wait for each other's flush to disk if each
+-- locked the parent. So only those do that may end the last children: the later one must see what
+-- the earlier one did. More than 32 children seldom end at the same moment.
+CREATE OR REPLACE FUNCTION {schema}.owsuper_wake_time(
+    namespace text, parent text, ended text[]
+) RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE AS $function$
+DECLARE
+    at timestamptz := pg_catalog.now();
+    due timestamptz;
+    open bigint;
+    parked boolean;
+    elsewhere boolean;
+BEGIN
+    SELECT
+        r.status = 'sleeping' OR (r.status = 'running' AND r.worker_id IS NULL),
+        r.status = 'running' AND pg_catalog.strpos(r.worker_id, ':') = 0,
+        r.available_at
+    INTO parked, elsewhere, due
+    FROM {schema}.workflow_runs AS r
+    WHERE r.namespace_id = namespace AND r.id >= parent AND r.id <= parent
+    ORDER BY r.id
+    LIMIT 1;
+    IF elsewhere THEN
+        SELECT
+            r.status = 'sleeping' OR (r.status = 'running' AND r.worker_id IS NULL),
+            r.available_at
+        INTO parked, due
+        FROM {schema}.workflow_runs AS r
+        WHERE r.namespace_id = namespace AND r.id >= parent AND r.id <= parent
+        ORDER BY r.id
+        LIMIT 1
+        FOR NO KEY UPDATE;
+    END IF;
+    IF parked IS NOT TRUE OR due <= at THEN
+        RETURN NULL;
+    END IF;
+    open := {schema}.owsuper_open_children(namespace, parent, ended);
+    IF open BETWEEN 1 AND 32 THEN
+        PERFORM
+        FROM {schema}.workflow_runs AS r
+        WHERE r.namespace_id = namespace AND r.id >= parent AND r.id <= parent
+        ORDER BY r.id
+        LIMIT 1
+        FOR NO KEY UPDATE;
+        open := {schema}.owsuper_open_children(namespace, parent, ended);
+    END IF;
+    IF open = 0 THEN
+        RETURN at;
+    END IF;
+    IF open > 32 AND due <= at + interval '2 s' THEN
+        RETURN NULL;  -- delayed before, in all likelihood
+    END IF;
+    SELECT pg_catalog.count(*) INTO open
+    FROM (
+        SELECT
+        FROM {schema}.step_attempts AS s
+        WHERE s.namespace_id = namespace AND s.workflow_run_id = parent
+            AND s.kind = 'workflow' AND s.status = 'running'
+        LIMIT 501
+    ) AS w;
+    at := at + {schema}.owsuper_wake_delay(open - pg_catalog.cardinality(ended));
+    RETURN CASE WHEN due <= at THEN NULL ELSE at END;
+END
+$function$;
