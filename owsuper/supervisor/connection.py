@@ -24,8 +24,14 @@ LONGEST_PAUSE: Final = 5.0
 # Classes of SQLSTATE: connection trouble, rollbacks by the server (a deadlock), no resources, a
 # server shutting down. The same statement may succeed a moment later.
 _TRANSIENT: Final = ("08", "40", "53", "55", "57")
-_UNDEFINED_TABLE: Final = "42P01"
+_HINTS: Final = {  # by SQLSTATE
+    "42P01": "; run owsuper migrate",
+    "42501": "; let a database administrator grant it: owsuper migrate --sql ends with the grants",
+}
 _READ_ONLY: Final = "25006"  # a standby; another server is or becomes the primary
+_WHY_READ_ONLY: Final = (
+    "it is a standby, or the role, the database or the server has default_transaction_read_only"
+)
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -142,7 +148,7 @@ class KeptConnection:
         now, kind = time.monotonic(), (action, result.sqlstate)
         if now - self._refusals_logged.get(kind, -_REFUSAL_PERIOD) >= _REFUSAL_PERIOD:
             self._refusals_logged[kind] = now
-            hint = "; run owsuper migrate" if result.sqlstate == _UNDEFINED_TABLE else ""
+            hint = _HINTS.get(result.sqlstate, "")
             _log.error("the database refused to %s: %s%s", action, result.message, hint)
         return True
 
@@ -161,7 +167,7 @@ class KeptConnection:
         if result.sqlstate == _READ_ONLY:
             self._refused_write = statement
             self._nonblocking.close()
-            self._handle_down(OperationalError(result.message))
+            self._handle_down(OperationalError(f"{result.message} ({_WHY_READ_ONLY})"))
             return
         if statement is self._refused_write:  # others may read only, and succeed anyway
             self._refused_write = None
