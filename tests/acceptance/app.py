@@ -8,6 +8,7 @@ import ctypes
 import os
 import resource
 import signal
+import socket
 import time
 from typing import Any
 
@@ -62,11 +63,21 @@ def execute_command(word: str) -> None:
 
 
 def leak_descriptors() -> None:
-    """Open all descriptors that this process may have."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    """Take all descriptors that this process may have, also those of lost connections."""
+    most = min([fd for fd in range(3, 100) if _is_connected(fd)], default=100)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with contextlib.suppress(OSError):
         while True:
             os.dup(1)
+
+
+def _is_connected(fd: int) -> bool:
+    """Whether the descriptor is a connection to a server, and not one end of a pair."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            return bool(sock.getpeername())
+    except OSError:
+        return False
 
 
 def hog(seconds: float) -> None:

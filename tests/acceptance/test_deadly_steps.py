@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import psycopg
 import pytest
 
 from tests.acceptance.deployment import Deployment
@@ -91,7 +94,7 @@ def test_a_run_completes_although_several_others_kill_its_process(
 @pytest.mark.slow
 @pytest.mark.parametrize("workflow", ["held", "held-async"])
 def test_a_child_whose_descriptors_a_step_has_leaked_is_replaced_and_no_run_is_charged(
-    deployment: Deployment, workflow: str
+    deployment: Deployment, conn: psycopg.Connection, workflow: str
 ) -> None:
     worker = deployment.worker(processes=1, concurrency=2, max_crashes=1)
     [leaking] = deployment.start(workflow, {})
@@ -101,7 +104,13 @@ def test_a_child_whose_descriptors_a_step_has_leaked_is_replaced_and_no_run_is_c
     assert held.pid == leaky.pid
 
     leaky.command("leak")
-    worker.wait_for_log("gives its runs back and exits: it could get no file descriptors")
+    end_sessions = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name LIKE 'owsuper child%'"
+    )
+    while "gives its runs back and exits: it could get no file descriptors" not in worker.log:
+        conn.execute(end_sessions)  # without a connection, the child needs descriptors
+        time.sleep(0.2)
     held.command("go")
     deployment.gate.answer({}, until=deployment.ended([leaking, beside]))
 

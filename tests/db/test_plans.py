@@ -145,7 +145,7 @@ USES = [
     Use("list_runs", ("default", *OF_DAY), 22, "of a day"),
     Use("list_runs", ("default", *NEWER_OF_DAY), 22, "of a day that are newer"),
     Use("list_runs_by_status", ("default", *OF_DAY, "running"), 22, "of a day"),
-    Use("list_runs_of_workflow", ("default", *OF_DAY, "w", EVERY), 22, "of a day"),
+    Use("list_runs_of_workflow", ("default", *OF_DAY, "w", EVERY), 30, "of a day"),
     Use("list_runs_with_key", ("default", *FIRST, None, EVERY, "key 5"), 4),
     Use("list_runs_with_key", ("default", *FIRST, "w", EVERY, "key 5"), 2, "in one"),
     Use("list_runs_of_parent", ("default", *FIRST, None, EVERY, None, PARENT), 5),
