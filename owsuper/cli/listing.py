@@ -8,7 +8,7 @@ from functools import partial
 from itertools import groupby
 from typing import Final
 
-from owsuper.cli.formatting import Layout, moment, plain, relative, span, summary
+from owsuper.cli.formatting import Layout, cut, moment, plain, relative, span, summary
 from owsuper.cli.tables import Column, fitted, with_folds
 from owsuper.client.models import Run
 from owsuper.core.model import RunStatus
@@ -28,7 +28,7 @@ def listing(runs: Sequence[Run], at: datetime, layout: Layout) -> list[str]:
     # The heading is a line, too.
     return with_folds(
         fitted(columns, None if layout.full else layout.width),
-        {index + 1: text for index, text in folds.items()},
+        {index + 1: cut(text, layout.width) for index, text in folds.items()},
     )
 
 

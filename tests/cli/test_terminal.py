@@ -152,6 +152,13 @@ def test_many_equal_child_runs_fold_on_a_terminal_alone() -> None:
         assert len(listing.listing(runs, NOON, layout)) == 802
 
 
+@pytest.mark.parametrize("width", [20, 40])
+def test_what_stands_for_folded_runs_fits_a_narrow_terminal(width: int) -> None:
+    lines = listing.listing(CHILDREN, NOON, Layout(width))
+    assert lines[2].startswith("... 798 more")
+    assert max(map(columns_of, lines)) <= width
+
+
 def test_child_runs_that_differ_do_not_fold() -> None:
     runs = list(CHILDREN[:20])
     runs[7] = replace(runs[7], status=RunStatus.FAILED, error=ERROR)
