@@ -14,7 +14,6 @@ from tests.db.rows import Tables, from_now, perform
 
 GONE, HERE = "host:1:gone", "host:2:here"
 THEIR_CLAIM, OUR_CLAIM = f"{GONE}:a", f"{HERE}:b"
-JUST_CLAIMED = {"worker_id": THEIR_CLAIM, "updated_at": from_now(-1), "created_at": from_now(-60)}
 
 Session = Callable[[], psycopg.Connection]
 
@@ -36,6 +35,10 @@ def tables(conn: psycopg.Connection, schema: str) -> Tables:
 @pytest.fixture
 def queries(schema: str) -> PresenceQueries:
     return PresenceQueries(schema, "default", HERE)
+
+
+def just_claimed(tables: Tables) -> str:
+    return tables.run(worker_id=THEIR_CLAIM, updated_at=from_now(-1), created_at=from_now(-60))
 
 
 def register(conn: psycopg.Connection, schema: str, supervisor_id: str) -> None:
@@ -87,13 +90,13 @@ def test_a_supervisor_does_not_miss_itself(
 def test_only_claims_that_no_child_has_begun_are_released(
     conn: psycopg.Connection, tables: Tables, queries: PresenceQueries
 ) -> None:
-    untouched = tables.run(**JUST_CLAIMED)
-    woken = tables.run(**JUST_CLAIMED)  # from a sleep, after a step
+    untouched = just_claimed(tables)
+    woken = just_claimed(tables)  # from a sleep, after a step
     tables.step(woken, kind="sleep", created_at=from_now(-30))
     tables.step(woken, status="completed", created_at=from_now(-40), finished_at=from_now(-30))
-    executing = tables.run(**JUST_CLAIMED)
+    executing = just_claimed(tables)
     tables.step(executing, created_at=from_now(0))
-    between_steps = tables.run(**JUST_CLAIMED)
+    between_steps = just_claimed(tables)
     tables.step(between_steps, status="completed", created_at=from_now(-9), finished_at=from_now(0))
     others = tables.run(worker_id=OUR_CLAIM, updated_at=from_now(-1))
     parked = tables.parked()
@@ -117,7 +120,7 @@ def test_a_supervisor_that_was_missing_is_forgotten_and_may_come_back(
     ours, theirs = session(), session()
     perform(ours, queries.release_missing(GONE))
     assert tables.count("owsuper_supervisors") == 0
-    run = tables.run(**JUST_CLAIMED)
+    run = just_claimed(tables)
     assert perform(ours, queries.release_missing(GONE)) == []
     register(theirs, schema, GONE)
     assert tables.count("owsuper_supervisors") == 1

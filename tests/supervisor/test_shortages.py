@@ -254,7 +254,7 @@ def test_an_import_without_descriptors_is_tried_again(
 def test_an_application_that_closes_the_descriptors_of_its_process_is_told_so(
     make_world: Make, application: Application
 ) -> None:
-    application("import os, time\nos.closerange(3, 100)\ntime.sleep(60)\n")
+    application("import os, time\nos.closerange(3, 10_000)\ntime.sleep(60)\n")
     world = make_world()
     world.template.start()
     world.until(lambda: world.failed)
