@@ -56,6 +56,10 @@ $function$;
 -- sees the end of the children itself. VOLATILE, so that each query here has a new snapshot, which
 -- shows what happened before the caller had its locks.
 --
+-- A parent of OpenWorkflow for TypeScript parks, and looks for children that have ended, without
+-- their locks. So the lock of such a parent is taken while it is executed: it parks after the
+-- caller has committed. Its worker ids have no colon, ours have several.
+--
 -- Transactions that end children of one parent would wait for each other's flush to disk if each
 -- locked the parent. So only those do that may end the last children: the later one must see what
 -- the earlier one did. More than 32 children seldom end at the same moment.
@@ -68,13 +72,28 @@ DECLARE
     due timestamptz;
     open bigint;
     parked boolean;
+    elsewhere boolean;
 BEGIN
-    SELECT r.status = 'sleeping' OR (r.status = 'running' AND r.worker_id IS NULL), r.available_at
-    INTO parked, due
+    SELECT
+        r.status = 'sleeping' OR (r.status = 'running' AND r.worker_id IS NULL),
+        r.status = 'running' AND pg_catalog.strpos(r.worker_id, ':') = 0,
+        r.available_at
+    INTO parked, elsewhere, due
     FROM {schema}.workflow_runs AS r
     WHERE r.namespace_id = namespace AND r.id >= parent AND r.id <= parent
     ORDER BY r.id
     LIMIT 1;
+    IF elsewhere THEN
+        SELECT
+            r.status = 'sleeping' OR (r.status = 'running' AND r.worker_id IS NULL),
+            r.available_at
+        INTO parked, due
+        FROM {schema}.workflow_runs AS r
+        WHERE r.namespace_id = namespace AND r.id >= parent AND r.id <= parent
+        ORDER BY r.id
+        LIMIT 1
+        FOR NO KEY UPDATE;
+    END IF;
     IF parked IS NOT TRUE OR due <= at THEN
         RETURN NULL;
     END IF;
