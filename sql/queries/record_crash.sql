@@ -13,10 +13,10 @@
 --
 -- Index: workflow_runs_pkey, step_attempts_pkey, the primary keys of our own tables. The rows of
 -- owsuper_crashes of this namespace are read once; they are few.
--- Locks: the runs and their parents, FOR NO KEY UPDATE, together in id order; then the parents'
--- step attempts. Fails if another session holds a lock for longer than 100 ms, so that claims are
--- not delayed; to be repeated. For the form of the conditions see commit, for waking parents
--- commit_related.
+-- Locks: the runs, FOR NO KEY UPDATE, in id order; then the parents' step attempts; then parents, as
+-- other statements that end runs. Fails if another session holds a lock for longer than 100 ms, so
+-- that claims are not delayed; to be repeated. For the form of the conditions see commit, for waking
+-- parents commit_related.
 WITH asked AS MATERIALIZED (
     SELECT *, count(*) OVER () = 1 AS alone
     FROM json_to_recordset($2::json) AS a (worker text, run text, evidence jsonb)
@@ -28,7 +28,7 @@ ending AS (
 {fragments/find_parents},
 locked AS MATERIALIZED (
     SELECT r.*
-    FROM (SELECT run AS id FROM asked UNION SELECT run FROM parent ORDER BY id) AS k
+    FROM (SELECT run AS id FROM asked ORDER BY id) AS k
     CROSS JOIN LATERAL (
         SELECT id, status, worker_id
         FROM {schema}.workflow_runs
