@@ -69,6 +69,7 @@ def load(modules: Sequence[str]) -> Application:
         raise LoadError("modules", _NO_DIRECTORY) from exc
     if here not in sys.path:
         sys.path.insert(0, here)
+    _prepare_tracebacks()
     found: list[OpenWorkflow] = []
     for spec in modules:
         for instance in _instances(spec):
@@ -247,6 +248,14 @@ def _place(exc: BaseException) -> str:
     users = [frame for frame in frames if ours not in Path(frame.filename).parents]
     place = next(frame for frame in reversed(users) if not _is_machinery(frame.filename))
     return f"{place.filename}, line {place.lineno}"
+
+
+def _prepare_tracebacks() -> None:
+    """Import what formatting a traceback imports at its first use: later, descriptors may lack."""
+    try:
+        raise ImportError
+    except ImportError as exc:
+        traceback.format_exception(exc)
 
 
 def _user_traceback(exc: BaseException) -> str:

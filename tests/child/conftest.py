@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -50,6 +51,15 @@ class EventLoopThread:
     def _run(self) -> None:
         while not self._stopped:
             self._loop.turn()
+
+
+async def _cancel_others() -> None:
+    """Cancel the tasks of executions that a test has not finished, and await them."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=10)
 
 
 class Engine:
@@ -174,6 +184,7 @@ class Engine:
             return cursor.fetchall()
 
     def close(self) -> None:
+        self.services.loop_thread.begin(_cancel_others()).result()
         self.services.loop_thread.stop()
         self.services.step_threads.close()
         self.services.write_threads.close()

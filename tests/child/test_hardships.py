@@ -104,8 +104,6 @@ class TestWritesThatFailByThemselves:
 
 
 class TestForks:
-    # Python 3.15 raises it from os.fork() where warnings are errors; before, it could not.
-    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
     @sync_and_async
     @pytest.mark.parametrize("how", ["sys.exit(3)", "return", "raise"])
     def test_a_copy_of_the_process_that_a_step_makes_ends_with_the_step(
