@@ -1,4 +1,4 @@
-"""The statements of the supervisor, as data: statements, parameters and parsers.
+"""The statements about claims, as data: statements, parameters and parsers.
 
 Nothing here does IO. The statements go over a NonblockingConnection; the ``parse_…`` functions
 take its rows. Each operation is one statement.
@@ -20,9 +20,6 @@ Call: TypeAlias = tuple[Statement, tuple[Param, ...]]
 Rows: TypeAlias = Sequence[Row]
 Lease: TypeAlias = tuple[str, str]  # run id, worker id
 Workflow: TypeAlias = tuple[str, str | None]  # name, version
-
-_SWEEP: Final = 100  # deadlines or leases in one statement, which then takes milliseconds
-_WAITS: Final = 1000  # waits for child runs in one statement, which then takes ten milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +94,6 @@ class CrashOutcome:
     failed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """Runs that failed at their deadline, or were released after their lease.
-
-    ``more`` is true if there may be more of them now.
-    """
-
-    run_ids: list[str]
-    more: bool
-    scan: ScanResult
-
-
 class ClaimQueries:
     """The statements for one schema and namespace."""
 
@@ -117,13 +102,8 @@ class ClaimQueries:
         self._claim = load("claim", schema)
         self._release = load("release", schema)
         self._release_lost = load("release_lost", schema)
-        self._release_lapsed = load("release_lapsed", schema)
-        self._release_bounced = load("release_bounced", schema)
         self._record_crash = load("record_crash", schema)
         self._extend = load("extend", schema)
-        self._expire = load("expire_deadlines", schema)
-        self._forget_ended = load("forget_ended", schema)
-        self._wake_missed_parents = load("wake_missed_parents", schema)
         self._notify = load("notify", schema)
         self._begun_first = False
 
@@ -144,7 +124,7 @@ class ClaimQueries:
         """
         # In turn, so that neither new runs nor begun runs starve, even with a limit of 1.
         self._begun_first = not self._begun_first
-        params = (self._namespace, _workflows(workflows), limit, worker_prefix, lease_seconds)
+        params = (self._namespace, workflows_json(workflows), limit, worker_prefix, lease_seconds)
         flags = (_json(durable), _json(self._begun_first))
         return self._claim, (*params, *flags, *scan_range.params)
 
@@ -166,17 +146,6 @@ class ClaimQueries:
         known_json = _json(list(known))
         return self._release_lost, (self._namespace, worker_prefix, known_json, lease_seconds)
 
-    def release_lapsed(
-        self, workflows: Sequence[Workflow], scan_range: ScanRange = SCAN_ALL
-    ) -> Call:
-        """Release runs of these workflows whose leases ran out; see ``parse_swept``."""
-        params = (self._namespace, _workflows(workflows), _SWEEP, *scan_range.params)
-        return self._release_lapsed, params
-
-    def release_bounced(self, workflows: Sequence[Workflow]) -> Call:
-        """Make runs due that a worker without these workflows has put back; one row each: id."""
-        return self._release_bounced, (self._namespace, _workflows(workflows), _SWEEP)
-
     def record_crash(
         self, crash_id: str, crashed: Sequence[CrashedRun], *, max_crashes: int
     ) -> Call:
@@ -191,21 +160,6 @@ class ClaimQueries:
         ]
         return self._record_crash, (self._namespace, _json(claims), crash_id, max_crashes)
 
-    def expire_deadlines(self, scan_range: ScanRange = SCAN_ALL) -> Call:
-        """Fail runs of the namespace whose deadline has passed; see ``parse_swept``."""
-        return self._expire, (self._namespace, _SWEEP, *scan_range.params)
-
-    def wake_missed_parents(self, after: tuple[str, str]) -> Call:
-        """Make parents due that nobody woke; see ``parse_missed``.
-
-        ``after`` is the run and step attempt to begin after; empty texts for the first call.
-        """
-        return self._wake_missed_parents, (self._namespace, *after, _WAITS)
-
-    def forget_ended(self) -> Call:
-        """Delete the failures and crashes counted of ended runs; one row: how many runs."""
-        return self._forget_ended, (self._namespace,)
-
     def self_test(self, channel: str) -> Call:
         """Send an empty notification on ``channel``."""
         return self._notify, (channel,)
@@ -218,7 +172,7 @@ def parse_claim(rows: Rows, *, sent: float = 0.0, answered: float = 0.0) -> Clai
     its answer had arrived.
     """
     (first, _), *claimed = rows
-    about = orjson.loads(_text(first))
+    about = orjson.loads(text(first))
     runs: list[ClaimedRun] = []
     unreadable: list[tuple[str, str]] = []
     for header, raw in claimed:
@@ -236,42 +190,22 @@ def parse_claim(rows: Rows, *, sent: float = 0.0, answered: float = 0.0) -> Clai
     )
 
 
-def parse_missed(rows: Rows) -> tuple[tuple[str, str], list[tuple[str, str]]]:
-    """Return the ``after`` of the next ``wake_missed_parents``, and the runs that are due now.
-
-    Each run comes with the child run that ended.
-    """
-    (run, step), *missed = rows
-    return (_text(run), _text(step)), [(_text(parent), _text(child)) for parent, child in missed]
-
-
 def parse_renewed(rows: Rows) -> dict[str, bool]:
     """Return the worker ids of good claims after ``extend``, and whether each was renewed."""
-    return {_text(worker): renewed == b"true" for worker, renewed in rows}
+    return {text(worker): renewed == b"true" for worker, renewed in rows}
 
 
 def parse_workers(rows: Rows) -> set[str]:
     """Return the worker ids of the runs that ``release`` released."""
-    return {_text(worker) for (worker,) in rows}
+    return {text(worker) for (worker,) in rows}
 
 
 def parse_crash(rows: Rows) -> list[CrashOutcome]:
     """Return the outcome for each crashed run whose claim was still good."""
     return [
-        CrashOutcome(_text(worker), _text(run), int(_text(crashes)), failed == b"t")
+        CrashOutcome(text(worker), text(run), int(text(crashes)), failed == b"t")
         for worker, run, crashes, failed in rows
     ]
-
-
-def parse_swept(rows: Rows) -> Swept:
-    """Return the result of ``expire_deadlines`` or ``release_lapsed``."""
-    (first,), *swept = rows
-    about = orjson.loads(_text(first))
-    return Swept(
-        [_text(run) for (run,) in swept],
-        about["more"],
-        ScanResult((about["since"],), about["took"]),
-    )
 
 
 def _run(header: bytes | None, raw: bytes | None, sent: float, answered: float) -> ClaimedRun:
@@ -305,7 +239,8 @@ def _name(header: bytes | None) -> str:
         return repr(header)[:200]
 
 
-def _workflows(workflows: Sequence[Workflow]) -> str:
+def workflows_json(workflows: Sequence[Workflow]) -> str:
+    """Return the parameter of a statement that is about these workflows."""
     return _json([{"name": name, "version": version} for name, version in workflows])
 
 
@@ -317,6 +252,7 @@ def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def _text(value: bytes | None) -> str:
+def text(value: bytes | None) -> str:
+    """Return a column that is never NULL."""
     assert value is not None
     return value.decode()

@@ -11,6 +11,7 @@ from psycopg.errors import OperationalError
 
 from owsuper.db.claims import Claimed, ClaimQueries
 from owsuper.db.connect import conninfo, explain_failure
+from owsuper.db.sweeps import SweepQueries
 from owsuper.event_loop import Loop
 from owsuper.ipc.messages import Finished
 from owsuper.settings import Settings
@@ -89,7 +90,8 @@ class Dispatch:
             template.supervisor_id,
             workflows=lambda: template.loaded.workflows if template.loaded else (),
         )
-        self._sweeps = Sweeps(self._connection, queries, on_released=self._claim_soon)
+        sweeps = SweepQueries(settings.schema, settings.namespace)
+        self._sweeps = Sweeps(self._connection, sweeps, on_released=self._claim_soon)
         self._crashes = Crashes(self._connection, queries, max_crashes=settings.max_crashes)
         self._prefetched = PrefetchedRuns()
         self._leases = LeaseRenewal(

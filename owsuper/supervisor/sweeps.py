@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from owsuper.db import claims
-from owsuper.db.claims import Call, ClaimQueries, ScanRange
+from owsuper.db import sweeps
+from owsuper.db.claims import Call, ScanRange
 from owsuper.db.statement import Result
+from owsuper.db.sweeps import SweepQueries
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.watermark import Watermark
 
@@ -26,7 +27,7 @@ class Sweeps:
     def __init__(
         self,
         connection: KeptConnection,
-        queries: ClaimQueries,
+        queries: SweepQueries,
         *,
         on_released: Callable[[], None],
     ) -> None:
@@ -92,7 +93,7 @@ class Sweeps:
             if self._connection.refused(action, result):
                 watermark.on_scan_failed(now, now - sent)
                 return
-            swept = claims.parse_swept(result.rows)
+            swept = sweeps.parse_swept(result.rows)
             watermark.on_scanned(now, swept.scan)
             for run_id in swept.run_ids:
                 report(run_id)
@@ -119,7 +120,7 @@ class Sweeps:
         self._in_flight.discard("wake parents")
         if self._connection.refused("wake parents", result):
             return
-        self._after_parent, missed = claims.parse_missed(result.rows)
+        self._after_parent, missed = sweeps.parse_missed(result.rows)
         for parent, child in missed:
             _log.warning(
                 "run woken: its child run %s had ended without waking it",

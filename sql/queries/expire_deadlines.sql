@@ -1,6 +1,6 @@
 -- Fail the runs whose deadline has passed, owned or not.
 --
--- Called by: the supervisor, ClaimQueries.expire_deadlines, on a timer.
+-- Called by: the supervisor, SweepQueries.expire_deadlines, on a timer.
 -- $1 namespace, $2 how many runs at most, $3 the deadline to scan from, $4 seconds before now to
 -- scan from, if that is earlier.
 -- Returns first a row about the scan: a JSON object as in release_lapsed. Then the id of each run

@@ -1,7 +1,7 @@
 -- Delete the failures and crashes counted of ended runs. The statement that ends a run does that,
 -- too, but OpenWorkflow for TypeScript does not, and a cancellation may miss concurrent writes.
 --
--- Called by: the supervisor, ClaimQueries.forget_ended, about once an hour. $1 namespace.
+-- Called by: the supervisor, SweepQueries.forget_ended, about once an hour. $1 namespace.
 -- Returns one row: how many runs were forgotten.
 --
 -- Index: workflow_runs_pkey, the primary keys of our own tables, whose rows of this namespace are

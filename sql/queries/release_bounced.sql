@@ -2,7 +2,7 @@
 -- TypeScript claim all due runs, and release those that they cannot execute with a due time 5
 -- seconds later, and then more.) The error that the worker wrote stays.
 --
--- Called by: the supervisor, ClaimQueries.release_bounced, on a timer, while it has free slots.
+-- Called by: the supervisor, SweepQueries.release_bounced, on a timer, while it has free slots.
 -- $1 namespace, $2 workflows (JSON array), $3 how many runs at most.
 -- Returns the id of each run. The runs are due now, and claimed like others.
 -- The flush to disk is skipped: if a server crash loses this, it is done again.

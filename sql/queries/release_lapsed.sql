@@ -1,6 +1,6 @@
 -- Release runs whose lease ran out: their worker is dead, or was cut off for too long.
 --
--- Called by: the supervisor, ClaimQueries.release_lapsed, on a timer, while it has free slots.
+-- Called by: the supervisor, SweepQueries.release_lapsed, on a timer, while it has free slots.
 -- $1 namespace, $2 workflows (JSON array), $3 how many runs at most, $4 the end of the lease to
 -- scan from, $5 seconds before now to scan from, if that is earlier.
 -- Returns first a row about the scan: a JSON object with whether there may be more ("more"), where

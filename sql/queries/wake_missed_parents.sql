@@ -1,7 +1,7 @@
 -- Make parents due whose child run has ended without waking them: a worker of OpenWorkflow for
 -- TypeScript ends a run and wakes its parent in two steps, and may die in between.
 --
--- Called by: the supervisor, ClaimQueries.wake_missed_parents, on a timer.
+-- Called by: the supervisor, SweepQueries.wake_missed_parents, on a timer.
 -- $1 namespace, $2 run and $3 step attempt to begin after, $4 how many step attempts at most.
 -- Returns first a row (run, step attempt) to begin after the next time, empty texts at the end of
 -- all; then (parent, child) of each run that is due now.

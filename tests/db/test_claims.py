@@ -17,14 +17,13 @@ from owsuper.db.claims import (
     Claimed,
     ClaimQueries,
     ScanRange,
-    Swept,
     parse_claim,
     parse_renewed,
-    parse_swept,
     parse_workers,
 )
 from owsuper.db.nonblocking import NonblockingConnection
 from owsuper.db.statement import Result
+from owsuper.db.sweeps import SweepQueries, Swept, parse_swept
 from tests.db.rows import ME, OTHER, Tables, from_now, perform
 
 Workflow = tuple[str, str | None]
@@ -36,13 +35,14 @@ class Supervisor:
     def __init__(self, conn: psycopg.Connection, schema: str) -> None:
         self.conn = conn
         self.queries = ClaimQueries(schema, "default")
+        self.sweeps = SweepQueries(schema, "default")
 
     def look(self, limit: int = 10, workflows: Sequence[Workflow] = (("w", None),)) -> Claimed:
         call = self.queries.claim(limit, workflows, worker_prefix="host:1:", lease_seconds=30)
         return parse_claim(perform(self.conn, call))
 
     def release_lapsed(self, *workflows: Workflow) -> Swept:
-        call = self.queries.release_lapsed(workflows or [("w", None)])
+        call = self.sweeps.release_lapsed(workflows or [("w", None)])
         return parse_swept(perform(self.conn, call))
 
     def claim(self, limit: int = 10, *workflows: Workflow) -> list[ClaimedRun]:
@@ -345,7 +345,7 @@ def test_a_run_that_its_owner_is_just_writing_is_not_taken_from_it(
         conn.execute(f'SELECT FROM "{tables.schema}".workflow_runs FOR UPDATE'.encode())
         swept = supervisor.release_lapsed()
     assert swept.run_ids == []
-    again = supervisor.queries.release_lapsed([("w", None)], ScanRange(swept.scan.since, 0))
+    again = supervisor.sweeps.release_lapsed([("w", None)], ScanRange(swept.scan.since, 0))
     assert parse_swept(perform(supervisor.conn, again)).run_ids == [run]
 
 
@@ -358,7 +358,7 @@ def test_many_lapsed_leases_take_several_sweeps(supervisor: Supervisor, tables: 
     )
     look, sizes, more = SCAN_ALL, [], True
     while more:
-        call = supervisor.queries.release_lapsed([("w", None)], look)
+        call = supervisor.sweeps.release_lapsed([("w", None)], look)
         swept = parse_swept(perform(supervisor.conn, call))
         look, more = ScanRange(swept.scan.since, 0), swept.more
         sizes.append(len(swept.run_ids))
@@ -383,7 +383,7 @@ def test_missed_deadlines_fail_runs_whoever_has_them(
         tables.pending(),
     ]
     before = [tables.fetch(run) for run in others]
-    expired = parse_swept(perform(supervisor.conn, supervisor.queries.expire_deadlines()))
+    expired = parse_swept(perform(supervisor.conn, supervisor.sweeps.expire_deadlines()))
     assert sorted(expired.run_ids) == sorted(late)
     assert not expired.more
     for run in late:
@@ -403,7 +403,7 @@ def test_many_missed_deadlines_take_several_sweeps(supervisor: Supervisor, table
     )
     sweeps = []
     while not sweeps or sweeps[-1].more:
-        rows = perform(supervisor.conn, supervisor.queries.expire_deadlines())
+        rows = perform(supervisor.conn, supervisor.sweeps.expire_deadlines())
         sweeps.append(parse_swept(rows))
     assert [len(sweep.run_ids) for sweep in sweeps] == [100, 50]
 
@@ -413,7 +413,7 @@ def test_a_parent_and_its_child_may_miss_their_deadlines_together(
 ) -> None:
     parent = tables.parked(deadline_at=from_now(-1))
     child = tables.child(parent, deadline_at=from_now(-1))
-    rows = perform(supervisor.conn, supervisor.queries.expire_deadlines())
+    rows = perform(supervisor.conn, supervisor.sweeps.expire_deadlines())
     assert set(parse_swept(rows).run_ids) == {parent, child}
     assert tables.fetch(parent)["available_at"] is None
 
@@ -425,7 +425,7 @@ def test_a_locked_run_is_left_for_the_next_sweep(
     locked = tables.run(deadline_at=from_now(-1), worker_id=OTHER)
     child = tables.child(parent, deadline_at=from_now(-1))
     free = tables.pending(deadline_at=from_now(-1))
-    sweep = supervisor.queries.expire_deadlines()
+    sweep = supervisor.sweeps.expire_deadlines()
     query = f'SELECT FROM "{tables.schema}".workflow_runs WHERE id = ANY($1) FOR UPDATE'
     with conn.transaction():
         conn.execute(query.encode(), [[locked, parent]])
@@ -459,7 +459,7 @@ def test_what_was_kept_about_ended_runs_is_forgotten(
         ):
             query = f'INSERT INTO "{tables.schema}".{table} {columns}'
             tables.conn.execute(query.encode(), [namespace, run])
-    assert perform(supervisor.conn, supervisor.queries.forget_ended()) == [(b"2",)]
+    assert perform(supervisor.conn, supervisor.sweeps.forget_ended()) == [(b"2",)]
     for table in ("owsuper_failures", "owsuper_crashes"):
         kept = {row["workflow_run_id"] for row in tables.rows(table)}
         assert kept == {runs["open"], runs["pending"], runs["elsewhere"]}

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from owsuper.db import connect
-from owsuper.db.claims import ClaimQueries, parse_claim, parse_swept
+from owsuper.db.claims import ClaimQueries, parse_claim
+from owsuper.db.sweeps import SweepQueries, parse_swept
 from owsuper.supervisor.watermark import Watermark
 from tests.db.rows import OTHER, Tables, from_now, perform
 
@@ -25,6 +26,7 @@ class Looker:
     def __init__(self, conn: psycopg.Connection, schema: str, expensive: float = 0.0) -> None:
         self.conn = conn
         self.queries = ClaimQueries(schema, "default")
+        self.sweeps = SweepQueries(schema, "default")
         self.due, self.lapsed = Watermark(2), Watermark(1)
         self.expensive = expensive
         self.claimed: Counter[str] = Counter()
@@ -43,7 +45,7 @@ class Looker:
 
     def release_lapsed(self) -> None:
         look = self.lapsed.next_range(time.monotonic())
-        swept = parse_swept(perform(self.conn, self.queries.release_lapsed(W, look)))
+        swept = parse_swept(perform(self.conn, self.sweeps.release_lapsed(W, look)))
         self.lapsed.on_scanned(time.monotonic(), swept.scan)
 
     def until(self, runs: set[str]) -> None:

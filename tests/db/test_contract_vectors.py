@@ -33,6 +33,7 @@ from owsuper.db.claims import ClaimQueries, parse_claim
 from owsuper.db.clients import ClientQueries, NewRun
 from owsuper.db.related import RelatedStore, lock_text
 from owsuper.db.runs import RunStore
+from owsuper.db.sweeps import SweepQueries
 from owsuper.errors import RunError
 from owsuper.stored_error import StoredError
 from tests.db.rows import ME, OTHER, Tables, from_now, perform, step_write
@@ -107,6 +108,7 @@ class World:
         self.store = RunStore(schema, "default")
         self.related = RelatedStore(schema, "default")
         self.claims = ClaimQueries(schema, "default")
+        self.sweeps = SweepQueries(schema, "default")
         self.clients = ClientQueries(schema, "default")
 
     def commit(self, run: str, outcome: Outcome | None, worker: str = ME) -> bool:
@@ -114,10 +116,10 @@ class World:
         return self.store.commit(self.conn, [write]) == {worker}
 
     def expire(self) -> None:
-        perform(self.conn, self.claims.expire_deadlines())
+        perform(self.conn, self.sweeps.expire_deadlines())
 
     def claim(self, limit: int = 1) -> list[str]:
-        perform(self.conn, self.claims.release_lapsed([("w", None)]))
+        perform(self.conn, self.sweeps.release_lapsed([("w", None)]))
         call = self.claims.claim(limit, [("w", None)], worker_prefix="host:1:", lease_seconds=30)
         return [run.run_id for run in parse_claim(perform(self.conn, call)).runs]
 

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from owsuper.db.claims import ClaimQueries, parse_missed
+from owsuper.db.sweeps import SweepQueries, parse_missed
 from tests.db.rows import Tables, from_now, perform
 from tests.fixtures.postgres import connect
 
@@ -19,7 +19,7 @@ def tables(conn: psycopg.Connection, schema: str) -> Tables:
 
 
 def wake(tables: Tables, after: tuple[str, str] = ("", "")) -> list[tuple[str, str]]:
-    query = ClaimQueries(tables.schema, "default").wake_missed_parents(after)
+    query = SweepQueries(tables.schema, "default").wake_missed_parents(after)
     following, missed = parse_missed(perform(tables.conn, query))
     assert following == ("", "")
     return missed
@@ -84,10 +84,10 @@ def test_a_parent_that_may_have_looked_before_the_end_was_committed_is_woken_onc
 def test_a_look_ends_after_a_page_and_the_next_goes_on(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("owsuper.db.claims._WAITS", 2)
+    monkeypatch.setattr("owsuper.db.sweeps._WAITS", 2)
     parents = sorted(tables.parked() for _ in range(5))
     children = [tables.child(each, status="failed", finished_at=from_now(-1)) for each in parents]
-    query = ClaimQueries(tables.schema, "default").wake_missed_parents
+    query = SweepQueries(tables.schema, "default").wake_missed_parents
     after, found = ("", ""), []
     for page in (2, 2, 1):
         after, missed = parse_missed(perform(tables.conn, query(after)))

@@ -16,8 +16,8 @@ from owsuper.db.claims import (
     ClaimQueries,
     ScanRange,
     parse_claim,
-    parse_swept,
 )
+from owsuper.db.sweeps import SweepQueries, parse_swept
 from tests.db.rows import Tables, perform
 
 GONE = 5_000
@@ -83,7 +83,7 @@ def test_a_claim_steps_over_none_of_them_where_the_last_one_has_looked(
 
 
 def test_nor_does_a_sweep(held: Tables, schema: str, conn: psycopg.Connection) -> None:
-    queries = ClaimQueries(schema, "default")
+    queries = SweepQueries(schema, "default")
     for sweep in (lambda look: queries.release_lapsed(W, look), queries.expire_deadlines):
         seen = parse_swept(perform(conn, sweep(SCAN_ALL))).scan
         assert pages(conn, sweep(SCAN_ALL)) > 80

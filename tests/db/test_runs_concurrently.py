@@ -17,6 +17,7 @@ from owsuper.db import connect
 from owsuper.db.claims import Call, ClaimQueries, CrashedRun, parse_claim
 from owsuper.db.clients import ClientQueries
 from owsuper.db.runs import RunStore
+from owsuper.db.sweeps import SweepQueries
 from owsuper.errors import RunNotCancelable
 from owsuper.stored_error import StoredError
 from tests.db.rows import ME, Tables, from_now, perform, step_write
@@ -65,6 +66,7 @@ class Chaos:
         self.conn = conn
         self.store = RunStore(schema, "default")
         self.claims = ClaimQueries(schema, "default")
+        self.sweeps = SweepQueries(schema, "default")
         self.clients = ClientQueries(schema, "default")
         self.leases = leases  # shared, and out of date at times: that is what fences are for
         self.waits = waits  # of each run, the steps that wait for children
@@ -125,7 +127,7 @@ class Chaos:
             self.clients.cancel(run).run(self.conn)
 
     def expire(self) -> None:
-        perform(self.conn, self.claims.expire_deadlines())
+        perform(self.conn, self.sweeps.expire_deadlines())
 
 
 def test_nobody_deadlocks_and_no_parent_sleeps_on(database_url: str, tables: Tables) -> None:
@@ -167,7 +169,7 @@ def test_nobody_deadlocks_and_no_parent_sleeps_on(database_url: str, tables: Tab
         parked = parent_row["status"] == "running" and parent_row["worker_id"] is None
         if parked and step["child_workflow_run_id"] in ended:
             assert parent_row["available_at"] < from_now(1), parent_row["id"]
-    perform(tables.conn, ClaimQueries(tables.schema, "default").forget_ended())
+    perform(tables.conn, SweepQueries(tables.schema, "default").forget_ended())
     kept = {row["workflow_run_id"] for row in tables.rows("owsuper_failures")}
     kept |= {row["workflow_run_id"] for row in tables.rows("owsuper_crashes")}
     assert not kept & ended
@@ -212,7 +214,7 @@ def test_a_parent_that_parks_while_its_child_ends_is_woken(
                         clients.cancel(child).run(two)
                     case "expire":
                         while tables.fetch(child)["status"] == "running":
-                            perform(two, claims.expire_deadlines())
+                            perform(two, SweepQueries(schema, "default").expire_deadlines())
                     case "convict":
                         casualty = CrashedRun(child, ME, {"cause": "x"})
                         perform(two, claims.record_crash("c", [casualty], max_crashes=1))

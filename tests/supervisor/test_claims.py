@@ -11,6 +11,7 @@ import pytest
 
 from owsuper.db.claims import ClaimQueries
 from owsuper.db.statement import Result
+from owsuper.db.sweeps import SweepQueries
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
 from owsuper.supervisor.claims import Claims
@@ -21,6 +22,7 @@ from owsuper.supervisor.sweeps import Sweeps
 from tests.supervisor.conftest import run_that
 
 QUERIES = ClaimQueries("openworkflow", "default")
+SWEEPS = SweepQueries("openworkflow", "default")
 WORKFLOWS = [("obey", None)]
 REFUSED = Result([], 0, "42P01", 'relation "workflow_runs" does not exist')
 
@@ -126,7 +128,7 @@ def test_a_sweep_goes_on_while_there_are_more_runs(
     connection: FakeConnection, caplog: pytest.LogCaptureFixture
 ) -> None:
     released = Mock()
-    sweeps = Sweeps(connection, QUERIES, on_released=released)
+    sweeps = Sweeps(connection, SWEEPS, on_released=released)
     sweeps.release_lapsed(WORKFLOWS)
     sweeps.release_lapsed(WORKFLOWS)
     assert len(connection.sent) == 1, "one sweep of a kind is in flight at a time"
@@ -140,7 +142,7 @@ def test_a_sweep_goes_on_while_there_are_more_runs(
 def test_a_refusal_that_repeats_is_logged_once(
     connection: FakeConnection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sweeps = Sweeps(connection, QUERIES, on_released=Mock())
+    sweeps = Sweeps(connection, SWEEPS, on_released=Mock())
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
             sweeps.expire_deadlines()
