@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from contextlib import suppress
 from typing import Final, NoReturn
 
@@ -50,6 +51,18 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
+def leave_copy(exc: BaseException | None) -> NoReturn:
+    """End a copy of the process that user code made with os.fork(), and that raised ``exc``."""
+    code: object = 0
+    if isinstance(exc, SystemExit):
+        code = exc.code or 0
+    elif exc is not None:
+        traceback.print_exception(exc)
+        code = 1
+    _flush_streams()
+    os._exit(code if isinstance(code, int) else 1)
+
+
 def _call_handlers_beside_threads() -> None:
     """Call the handlers if the interpreter still waits for threads, which may never end."""
     if not _handlers_began.wait(_THREADS_TIMEOUT):
@@ -73,7 +86,11 @@ def _leave_now() -> None:
     if _code is None:
         return
     logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):
-            stream.flush()
+    _flush_streams()
     os._exit(_code)
+
+
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # it may be None
+            stream.flush()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from owsuper.core import divergence
 from owsuper.core.decisions import (
     Await,
     Begin,
@@ -41,8 +42,8 @@ from owsuper.core.model import (
     StepStatus,
     StepWrite,
 )
-from owsuper.core.names import StepNames, list_names
-from owsuper.core.purpose import Purpose, recorded_purpose
+from owsuper.core.names import StepNames
+from owsuper.core.purpose import Purpose
 from owsuper.core.retry import WORKFLOW_DEFAULT, RetryAt, RetryPolicy, decide, pause_ms
 from owsuper.errors import ConfigurationError
 from owsuper.stored_error import StoredError
@@ -122,28 +123,7 @@ class Replay:
     def check_kind(self, key: str, kind: StepKind) -> Diverged | None:
         """Return the divergence if this step is recorded as one of another kind, else None."""
         recorded = self._history.kind_of(key)
-        if recorded is None or recorded == kind:
-            return None
-        return Diverged(key, str(recorded), str(kind))  # plain text: a message shows their repr
-
-    def _check_purpose(
-        self, key: str, attempt: RecordedAttempt, asked: Purpose | None
-    ) -> Diverged | None:
-        recorded = recorded_purpose(attempt)
-        if asked is None or recorded is None or recorded.is_same(asked):
-            return None
-        there = next(
-            (other for other in self._history.attempts() if recorded_purpose(other) == asked), None
-        )
-        where = "" if there is None else f", which is recorded as step {there.step_name!r}"
-        message = (
-            f"Step {key!r} is recorded for {recorded}, but the code now asks for {asked}{where}."
-            " Branches side by side may have called it in another order: give each of their steps"
-            " its own name=. If the workflow was changed while runs of it were in progress, give"
-            " the new step another name, or the workflow another version."
-        )
-        input_of = attempt.id if recorded.is_target(asked) else None
-        return Diverged(key, str(recorded), str(asked), message, input_of)
+        return None if recorded is None else divergence.of_kind(key, recorded, kind)
 
     def unreached(self) -> list[str]:
         """Return the keys of completed steps that this execution has not called, oldest first."""
@@ -162,25 +142,12 @@ class Replay:
         """
         if not self._unasked or key in self._recorded:
             return None
-        names = list_names(list(self._unasked))
-        message = (
-            f"Step {key!r} is new, and the code has not called steps that this run has recorded:"
-            f" {names}. If one of them was renamed, give the new step formerly= with the old name."
-            " If the workflow was changed otherwise, give the workflow another version."
-        )
-        return Diverged(key, names, key, message)
+        return divergence.of_new_step(key, list(self._unasked))
 
     def passed_at_end(self) -> Diverged | None:
         """Return the divergence of a workflow function that returns without recorded steps."""
-        if not (unreached := self.unreached()):
-            return None
-        names = list_names(unreached)
-        message = (
-            f"The code has returned and has not called steps that this run has recorded: {names}."
-            " If the workflow was changed while runs of it were in progress, give the workflow"
-            " another version."
-        )
-        return Diverged(unreached[0], names, "the end of the run", message)
+        unreached = self.unreached()
+        return divergence.of_return(unreached) if unreached else None
 
     def limit_exceeded(self) -> OverLimit | None:
         """Return OverLimit if the history alone exceeds the step limit, else None.
@@ -316,7 +283,7 @@ class Replay:
         row = self._history.latest(key)
         if row is None or row.kind != kind:
             return self._at_limit() or Begin(self._new_id())
-        if diverged := self._check_purpose(key, row, purpose):
+        if diverged := divergence.of_purpose(key, row, purpose, self._history.attempts()):
             return diverged
         match row.status:
             case StepStatus.COMPLETED | StepStatus.SUCCEEDED:

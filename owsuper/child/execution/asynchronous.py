@@ -301,13 +301,13 @@ class AsyncExecution(Execution):
 
     def record(self, write: StepWrite) -> None:
         """Keep ``write``, and schedule a flush in case nothing else writes it soon."""
-        self._recorded.append(write)
+        self._recorded.add(write)
         if self._flush_timer is None:
             self._flush_timer = self._loop.call_later(_DEFER, self._flush_soon)
 
     def needs_flush(self) -> bool:
         """Whether a write must become durable, or is in flight, before the next step."""
-        return self._writing.locked() or self._sent is not None or self._must_be_durable()
+        return self._writing.locked() or self._sent is not None or self._recorded.must_be_durable()
 
     async def flush(self, outcome: Outcome | None = None) -> None:
         """Write the recorded step attempts, and ``outcome`` if it is given.

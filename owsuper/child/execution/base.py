@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import ContextVar, Token
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
+from owsuper.child import process_exit
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import is_refusal
+from owsuper.child.execution.recorded_writes import RecordedWrites
 from owsuper.child.giving_back import database_time, give_back_outcome, log_engine_error
 from owsuper.child.services import Services
 from owsuper.core.decisions import Diverged, OverLimit, Wait
@@ -29,7 +27,6 @@ from owsuper.core.model import (
     Fail,
     Outcome,
     Release,
-    StepKind,
     StepStatus,
     StepWrite,
     WriteSet,
@@ -37,7 +34,7 @@ from owsuper.core.model import (
 from owsuper.core.names import check_step_name
 from owsuper.core.replay import Replay
 from owsuper.core.retry import DEADLINE_ERROR
-from owsuper.core.steps.effects import Call, CallError, CallResult, SkipSignal
+from owsuper.core.steps.effects import Call, CallError, CallResult
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
 from owsuper.stored_error import StoredError
@@ -87,7 +84,7 @@ class Execution(ABC):
         self.strict = strict
         self._has_warned = False
         self._body_ended = False
-        self._recorded: list[StepWrite] = []
+        self._recorded = RecordedWrites()
 
     def now(self) -> datetime:
         """Return the time on the database's clock, late by the time of the claim's answer."""
@@ -233,19 +230,8 @@ class Execution(ABC):
 
     def exit_if_forked(self, answer: CallResult | CallError) -> None:
         """Exit if user code made this process with os.fork(): the run is its parent's."""
-        if os.getpid() == self._pid:
-            return
-        code: object = 0
-        if isinstance(answer, CallError):
-            if isinstance(answer.exception, SystemExit):
-                code = answer.exception.code or 0
-            else:
-                traceback.print_exception(answer.exception)
-                code = 1
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(AttributeError, OSError, ValueError):  # it may be None
-                stream.flush()
-        os._exit(code if isinstance(code, int) else 1)
+        if os.getpid() != self._pid:
+            process_exit.leave_copy(answer.exception if isinstance(answer, CallError) else None)
 
     def pause_of(self, wait: Wait) -> float:
         """Return the seconds to block for ``wait`` before its step checks again.
@@ -303,58 +289,11 @@ class Execution(ABC):
 
     def has_unwritten(self, write: StepWrite) -> bool:
         """Whether ``write`` is recorded and not yet sent to the database."""
-        return any(each is write for each in self._recorded)
-
-    def log_failed_step(self, write: StepWrite) -> None:
-        """Log ``write`` if it is a failed attempt of a function step."""
-        if write.kind != StepKind.FUNCTION or write.status != StepStatus.FAILED:
-            return
-        _log.warning(
-            "step failed",
-            extra={
-                "run_id": self.run.run_id,
-                "workflow": self.run.workflow_name,
-                "step": write.step_name,
-                "attempt": self.replay.failures_of(write.step_name),
-                "error": None if write.error is None else write.error.summary(),
-                "not_retried": None if write.error is None else write.error.no_retry_reason,
-            },
-        )
-
-    def log_skipped_signal(self, skip: SkipSignal) -> None:
-        """Log that a step has skipped a signal."""
-        _log.warning(
-            "signal skipped",
-            extra={
-                "run_id": self.run.run_id,
-                "workflow": self.run.workflow_name,
-                "step": skip.step_name,
-                "signal": skip.signal,
-                "error": skip.reason,
-            },
-        )
-
-    def _must_be_durable(self) -> bool:
-        """Return whether a recorded write must be durable before the next step begins.
-
-        The end of a sleep need not be durable: if that write is lost, the sleep is still over.
-        """
-        for write in self._recorded:  # a loop, because every step calls this
-            if write.kind != StepKind.SLEEP or write.status == StepStatus.RUNNING:
-                return True
-        return False
+        return self._recorded.has(write)
 
     def _take_recorded(self, outcome: Outcome | None = None) -> WriteSet | None:
         """Return the write set of the recorded attempts and ``outcome``; None if it is empty."""
-        # A wait may begin and end before it is written. The later write is the whole row, except
-        # for the child run that the earlier write starts.
-        rows: dict[str, StepWrite] = {}
-        for write in self._recorded:
-            before = rows.get(write.attempt_id)
-            child = before.child if before is not None else None
-            rows[write.attempt_id] = write if child is None else replace(write, child=child)
-        steps = tuple(rows.values())
-        self._recorded = []
+        steps = self._recorded.take()
         self.final_write_sent = self.final_write_sent or outcome is not None
         if not steps and outcome is None:
             return None
@@ -381,5 +320,5 @@ class Execution(ABC):
             self.decide(ABANDON)
         else:
             if write is not None:
-                self._recorded[:0] = write.steps
+                self._recorded.put_back(write.steps)
             self.give_back(exc)

@@ -8,6 +8,7 @@ step does without a thread.
 
 from __future__ import annotations
 
+import logging
 import time
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Generator
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 from owsuper.child.database import is_refusal
 from owsuper.child.execution.base import Execution
 from owsuper.core.decisions import Wait
-from owsuper.core.model import StepKind
+from owsuper.core.model import StepKind, StepStatus, StepWrite
 from owsuper.core.steps.effects import (
     Call,
     CallError,
@@ -33,6 +34,8 @@ from owsuper.core.steps.effects import (
 )
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import Unwind, unwind
+
+_log = logging.getLogger("owsuper.child")
 
 T = TypeVar("T")
 Operations = Generator[Callable[[], Any] | Pause, Any, T]
@@ -86,7 +89,7 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
             execution.exit_if_forked(answer)
         case Record():
             execution.record(effect.write)
-            execution.log_failed_step(effect.write)
+            _log_failed_step(execution, effect.write)
         case ReadAnswer():
             look = execution.related_runs.look
             answer = yield partial(execution.call_database, look, effect.attempt_id)
@@ -105,11 +108,41 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
             if skipped is None:
                 execution.abandon()
                 raise unwind()
-            execution.log_skipped_signal(effect)
+            _log_skipped_signal(execution, effect)
             answer = skipped.next
         case Pause():
             yield effect
     return answer
+
+
+def _log_failed_step(execution: Execution, write: StepWrite) -> None:
+    """Log ``write`` if it is a failed attempt of a function step."""
+    if write.kind != StepKind.FUNCTION or write.status != StepStatus.FAILED:
+        return
+    _log.warning(
+        "step failed",
+        extra={
+            "run_id": execution.run.run_id,
+            "workflow": execution.run.workflow_name,
+            "step": write.step_name,
+            "attempt": execution.replay.failures_of(write.step_name),
+            "error": None if write.error is None else write.error.summary(),
+            "not_retried": None if write.error is None else write.error.no_retry_reason,
+        },
+    )
+
+
+def _log_skipped_signal(execution: Execution, skip: SkipSignal) -> None:
+    _log.warning(
+        "signal skipped",
+        extra={
+            "run_id": execution.run.run_id,
+            "workflow": execution.run.workflow_name,
+            "step": skip.step_name,
+            "signal": skip.signal,
+            "error": skip.reason,
+        },
+    )
 
 
 def _result_or_refusal(function: Callable[[], Any]) -> CallResult | CallError:

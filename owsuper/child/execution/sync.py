@@ -238,13 +238,13 @@ class SyncExecution(BranchingExecution):
     def record(self, write: StepWrite) -> None:
         """Keep ``write``, and schedule a flush in case nothing else writes it soon."""
         with self._writing:
-            self._recorded.append(write)
+            self._recorded.add(write)
         self._services.deferred_writes.add(self, write)
 
     def needs_flush(self) -> bool:
         """Whether a write must become durable before the next step; waits for a write in flight."""
         with self._writing:  # a parallel step may be writing the recorded attempts
-            return self._must_be_durable()
+            return self._recorded.must_be_durable()
 
     def flush(self, outcome: Outcome | None = None) -> None:
         """Write the recorded step attempts, and ``outcome`` if it is given. Blocks.
