@@ -50,7 +50,7 @@ def lines(
 
 def _cells(figure: Figure) -> tuple[str, ...]:
     low, high = figure.spread
-    spread = f"{number(low)} – {number(high)}" if len(figure.values) > 1 else ""  # noqa: RUF001
+    spread = f"{number(low)} – {number(high)}" if len(figure.values) > 1 else ""  # noqa: RUF001 - a dash, as in tables
     return figure.name, number(figure.median), spread, figure.unit
 
 

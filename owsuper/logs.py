@@ -98,6 +98,7 @@ class _Logger(logging.Logger):
         """False: an application that wants fewer lines sets a level."""
         return False
 
+    # logging has an attribute here, which only a property can keep from being set.
     @disabled.setter
     def disabled(self, value: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         pass

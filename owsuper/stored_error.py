@@ -103,11 +103,12 @@ def _class_name(exc: BaseException) -> str:
 
 
 def _storable(text: str) -> str:
-    """``text`` shortened, and escaped."""
+    """``text`` escaped, and then shortened."""
+    text = _escaped(text)
     if excess := max(0, len(text) - _MAX_CHARACTERS):
         half = _MAX_CHARACTERS // 2
         text = f"{text[:half]}\n... {excess} characters left out ...\n{text[-half:]}"
-    return _escaped(text)
+    return text
 
 
 def _escaped(text: str) -> str:

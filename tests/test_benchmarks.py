@@ -27,7 +27,7 @@ FIRST_FIGURE = {
     "pickup": "pickup: run() to first line of user code, p50",
     "roundtrip": "round trip: run() to result(), 1 step, p50",
     "timers": "timers: lateness after sleep, poll interval 1h, p99",
-    "throughput": "throughput: 10 steps, 2 processes × 16 slots: round trips",  # noqa: RUF001
+    "throughput": "throughput: 10 steps, 2 processes × 16 slots: round trips",  # noqa: RUF001 - it multiplies
     "io": "async I/O: 50 runs that each await 1 s, beyond that second",
     "enqueue": "enqueue: arun() by 16 asyncio tasks, workers listening",
     "notify": "NOTIFY trigger: INSERT into workflow_runs, 1 client, with / without",
@@ -163,7 +163,7 @@ def test_the_table_shows_median_spread_limit_and_its_target() -> None:
     assert head == "| measured | median | spread | unit | database's own limit | target | met |"
     assert re.fullmatch(r"\| -+ \| -+: \| -+: \| -+ \| -+ \| -+ \| -+ \|", rule)
     assert first == (
-        "| pickup | 2.00 | 1.00 – 3.00 | ms | 0.50 ms/commit (1 client) | ≤ 2.50 | yes |"  # noqa: RUF001
+        "| pickup | 2.00 | 1.00 – 3.00 | ms | 0.50 ms/commit (1 client) | ≤ 2.50 | yes |"  # noqa: RUF001 - as in tables
     )
     assert second == "| two processes | 1.50 | | ratio | | ≥ 1.90 | NO |"
     assert rest[2].endswith("| 12,345 | | commits/s | | | |")

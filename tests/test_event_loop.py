@@ -103,8 +103,8 @@ def test_a_member_removed_by_another_in_the_same_turn_is_not_called(loop: Loop) 
         me.heard.append(me.sock.recv(100))
         loop.remove(other)
 
-    readers[0].on_ready = lambda _mask: remove_the_other(*readers)  # type: ignore[method-assign]
-    readers[1].on_ready = lambda _mask: remove_the_other(*reversed(readers))  # type: ignore[method-assign]
+    readers[0].on_ready = lambda _mask: remove_the_other(*readers)
+    readers[1].on_ready = lambda _mask: remove_the_other(*reversed(readers))
     for reader in readers:
         loop.add(reader)
     a_other.send(b"x")

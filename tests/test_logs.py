@@ -28,7 +28,7 @@ def loggers_as_before() -> Iterator[None]:
     yield
     logging.lastResort = last_resort
     for each, attributes, handlers, its_class in before:
-        each.__class__ = its_class  # type: ignore[assignment]
+        each.__class__ = its_class
         vars(each).update(attributes)
         each.handlers[:] = handlers
         each.setLevel(each.level)  # forgets what it has cached

@@ -132,7 +132,7 @@ def test_rates_are_medians_with_their_spread_and_quantiles_are_of_all_samples() 
     kept.append(Measured("Other", "rate.1", (5.0,), 0))
     found = cells(report.table(kept))
     assert found[""] == ["Fake 1.0", "Other"]
-    assert found["1-step runs/s (queues: jobs)"] == ["200 (100 – 900)", "5.00"]  # noqa: RUF001
+    assert found["1-step runs/s (queues: jobs)"] == ["200 (100 – 900)", "5.00"]  # noqa: RUF001 - a dash, as in tables
     assert found["pickup p50, ms"] == ["50.0", report.NONE]
     assert found["pickup p99, ms"] == ["99.0", report.NONE]
     assert found["SIGKILL of a step's process to that step again, s"][0] == "more than 130 s"

@@ -90,7 +90,7 @@ def _cell(row: Row, measured: Sequence[Measured]) -> str:
     text = number(row.figure(repetitions) * row.scale)
     if row.figure is _median and len(repetitions) > 1:
         values = [value for each in repetitions for value in each]
-        text += f" ({number(min(values))} – {number(max(values))})"  # noqa: RUF001
+        text += f" ({number(min(values))} – {number(max(values))})"  # noqa: RUF001 - as above
     return text
 
 

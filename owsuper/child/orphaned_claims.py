@@ -29,8 +29,8 @@ from owsuper.settings import Settings
 _LAST_RELEASE: Final = 2.0  # seconds that the last release may take
 
 _NOT_RELEASED: Final = (
-    "the supervisor is dead; the runs that it had not handed out wait for the end of their leases:"
-    " %s"
+    "the supervisor is dead, and the runs that it had not handed out could not be released; other"
+    " workers release them after some seconds, or their leases end: %s"
 )
 
 _log = logging.getLogger("owsuper.template")

@@ -247,7 +247,7 @@ def _set_title(settings: Settings) -> None:
 
 def _preimport_child_modules() -> None:
     """Import what every child needs before the fork, so that children share its memory."""
-    import owsuper.child.main  # noqa: F401
+    import owsuper.child.main  # noqa: F401 -- only to have it in memory
 
 
 def _kilobytes(max_rss: int) -> int:

@@ -18,7 +18,7 @@ from owsuper.core.names import check_signal
 from owsuper.workflow.definition import Schedule, Start, Workflow
 
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
-O = TypeVar("O")  # noqa: E741
+O = TypeVar("O")  # noqa: E741 - likewise
 
 
 class OpenWorkflow(Registration, Finding, Listing):

@@ -14,7 +14,7 @@ from owsuper.workflow.definition import Starter, Workflow
 from owsuper.workflow.registry import Registry
 
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
-O = TypeVar("O")  # noqa: E741
+O = TypeVar("O")  # noqa: E741 - likewise
 Hook = TypeVar("Hook", bound=Callable[[], object])
 
 

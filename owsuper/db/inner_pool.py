@@ -35,6 +35,7 @@ if _log.level == logging.NOTSET:
 class _PoolConnection(TimedConnection):
     """The connection class of the inner pools."""
 
+    # The pool alone calls this, and passes the keywords that it was given: ``opener``.
     @classmethod
     def connect(cls, conninfo: str = "", *, opener: Opener, **_: Any) -> Self:  # type: ignore[override]
         return cast(Self, opener.open())

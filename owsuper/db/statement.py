@@ -64,8 +64,7 @@ def load(name: str, schema: str) -> Statement:
 
     Raises InvalidSchemaName.
     """
-    text = _FRAGMENT.sub(lambda match: _read_code(match[1]), _read_code(f"queries/{name}"))
-    return Statement(name, in_schema(text, schema))
+    return Statement(name, in_schema(_expand(_read_code(f"queries/{name}")), schema))
 
 
 def in_schema(text: str, schema: str) -> str:
@@ -76,6 +75,11 @@ def in_schema(text: str, schema: str) -> str:
     check_schema_name(schema)
     # Not str.format, because SQL may contain braces.
     return text.replace("{schema}", f'"{schema}"')
+
+
+def _expand(text: str) -> str:
+    """Replace each ``{fragments/…}`` by that file, which may name others."""
+    return _FRAGMENT.sub(lambda match: _expand(_read_code(match[1])), text)
 
 
 def _read_code(name: str) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # A workflow takes I and is never asked for one, so a workflow that also accepts None may stand
 # where a workflow without input is wanted.
 I = TypeVar("I", contravariant=True)  # noqa: E741 - the letter that the documentation uses
-O = TypeVar("O", covariant=True)  # noqa: E741
+O = TypeVar("O", covariant=True)  # noqa: E741 - likewise
 
 Timeout: TypeAlias = Duration | datetime
 """How long to wait, or until when: a duration, or an aware datetime."""

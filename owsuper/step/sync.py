@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 A = TypeVar("A")
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
-O = TypeVar("O")  # noqa: E741
+O = TypeVar("O")  # noqa: E741 - likewise
 Ts = TypeVarTuple("Ts")
 
 

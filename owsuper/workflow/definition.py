@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from owsuper.client.handle import RunHandle
 
 I = TypeVar("I", contravariant=True)  # noqa: E741 - as in Startable[I, O]
-O = TypeVar("O", covariant=True)  # noqa: E741
+O = TypeVar("O", covariant=True)  # noqa: E741 - likewise
 
 When: TypeAlias = datetime | timedelta | str
 """An aware datetime, or how long from now: a timedelta, or text such as ``"5m"``."""

@@ -10,25 +10,7 @@
 --
 -- Index: primary keys, workflow_runs_parent_step_idx. Locks: the run, FOR NO KEY UPDATE.
 -- For the form of the conditions see commit.
-WITH mine AS MATERIALIZED (
-    SELECT id
-    FROM (
-        SELECT id, status, worker_id
-        FROM {schema}.workflow_runs
-        WHERE namespace_id = $1 AND id >= $2 AND id <= $2
-        ORDER BY id
-        LIMIT 1
-        FOR NO KEY UPDATE
-    ) AS r
-    CROSS JOIN LATERAL (
-        SELECT status AS step_status
-        FROM {schema}.step_attempts
-        WHERE namespace_id = $1 AND id >= $4 AND id <= $4
-        ORDER BY id
-        LIMIT 1
-    ) AS s
-    WHERE status = 'running' AND worker_id = $3 AND step_status = 'running'
-),
+WITH {fragments/own_step},
 found AS MATERIALIZED (
     SELECT c.id, c.status, c.output, c.error, c.finished_at
     FROM {schema}.workflow_runs AS c

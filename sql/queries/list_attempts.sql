@@ -16,13 +16,8 @@
 SELECT
     s.id, s.step_name, s.kind, s.status, s.context::text, s.output::text, s.error::text,
     s.child_workflow_run_id, s.created_at, s.started_at, s.finished_at, s.retried_at
-FROM (
-    SELECT id
-    FROM {schema}.workflow_runs
-    WHERE namespace_id = $1 AND id >= $2 AND id <= $2
-    ORDER BY id
-    LIMIT 1
-) AS run
+FROM
+{fragments/known_run}
 LEFT JOIN LATERAL (
     SELECT
         *,

@@ -5,13 +5,8 @@
 --
 -- Index: workflow_runs_pkey, the primary key of our own table. Locks: none.
 SELECT t.retried_at, t.failed_at, t.error::text
-FROM (
-    SELECT id
-    FROM {schema}.workflow_runs
-    WHERE namespace_id = $1 AND id >= $2 AND id <= $2
-    ORDER BY id
-    LIMIT 1
-) AS run
+FROM
+{fragments/known_run}
 LEFT JOIN {schema}.owsuper_retries AS t
     ON t.namespace_id = $1 AND t.workflow_run_id = $2
 ORDER BY t.retried_at

@@ -8,16 +8,8 @@
 --
 -- Index: step_attempts_workflow_run_created_at_idx, workflow_runs_pkey, the primary key of our own
 -- table; those of fragments/run_links. Locks: none. For the form of the conditions see commit.
-SELECT
-{fragments/run_columns}
-FROM (
-    SELECT
-        c.*,
-        row_number() OVER (
-            ORDER BY
-                CASE WHEN $5::boolean THEN c.created_at END, CASE WHEN $5::boolean THEN c.id END,
-                c.created_at DESC, c.id DESC
-        ) AS number
+WITH few AS (
+    SELECT c.*
     FROM (
         (
             SELECT child_workflow_run_namespace_id AS namespace, child_workflow_run_id AS child
@@ -38,15 +30,7 @@ FROM (
         ORDER BY id
         LIMIT 1
     ) AS c
-    WHERE c.status = ANY ($9::text[])
-        AND ($8::text IS NULL OR c.workflow_name = $8)
+    WHERE ($8::text IS NULL OR c.workflow_name = $8)
         AND ($10::text IS NULL OR c.idempotency_key = $10)
-        AND c.created_at >= $6::timestamptz AND c.created_at <= $7::timestamptz
-        AND CASE
-            WHEN $5::boolean THEN (c.created_at, c.id) > ($2::timestamptz, $3::text)
-            ELSE (c.created_at, c.id) < ($2::timestamptz, $3::text)
-        END
-) AS r
-{fragments/run_links}
-WHERE r.number <= $4::integer
-ORDER BY r.number
+)
+{fragments/page_of_few}

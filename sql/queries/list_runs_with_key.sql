@@ -31,17 +31,9 @@ WITH RECURSIVE workflow AS (
     )
     FROM workflow AS w
     WHERE $8::text IS NULL AND w.name IS NOT NULL
-)
-SELECT
-{fragments/run_columns}
-FROM (
-    SELECT
-        k.*,
-        row_number() OVER (
-            ORDER BY
-                CASE WHEN $5::boolean THEN k.created_at END, CASE WHEN $5::boolean THEN k.id END,
-                k.created_at DESC, k.id DESC
-        ) AS number
+),
+few AS (
+    SELECT k.*
     FROM workflow AS w
     CROSS JOIN LATERAL (
         SELECT *
@@ -51,13 +43,5 @@ FROM (
         ORDER BY idempotency_key, created_at
         OFFSET 0
     ) AS k
-    WHERE k.status = ANY ($9::text[])
-        AND k.created_at >= $6::timestamptz AND k.created_at <= $7::timestamptz
-        AND CASE
-            WHEN $5::boolean THEN (k.created_at, k.id) > ($2::timestamptz, $3::text)
-            ELSE (k.created_at, k.id) < ($2::timestamptz, $3::text)
-        END
-) AS r
-{fragments/run_links}
-WHERE r.number <= $4::integer
-ORDER BY r.number
+)
+{fragments/page_of_few}

@@ -6,13 +6,8 @@
 -- Index: primary keys. Locks: none.
 -- For the form of the conditions see commit.
 SELECT s.id, s.step_name, d.signal, d.data::text, s.reason, s.created_at, s.skipped_at
-FROM (
-    SELECT id
-    FROM {schema}.workflow_runs
-    WHERE namespace_id = $1 AND id >= $2 AND id <= $2
-    ORDER BY id
-    LIMIT 1
-) AS run
+FROM
+{fragments/known_run}
 LEFT JOIN (
     SELECT *
     FROM {schema}.owsuper_further_signals

@@ -131,7 +131,7 @@ def leak(directory: str) -> str:
 async def break_the_loop(step: AsyncStep) -> None:
     async def close() -> None:
         loop = asyncio.get_running_loop()
-        loop._selector.close()  # type: ignore[attr-defined]
+        loop._selector.close()
         await asyncio.sleep(60)
 
     await step.run("break", close)

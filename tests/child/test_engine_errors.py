@@ -42,10 +42,10 @@ class Outage:
                 self._engine.database.closing.set()
 
         self._proxy.cut()
-        self._engine.database.log_unreachable = noticed  # type: ignore[method-assign]
+        self._engine.database.log_unreachable = noticed
 
     def end(self) -> None:
-        self._engine.database.log_unreachable = self._log_unreachable  # type: ignore[method-assign]
+        self._engine.database.log_unreachable = self._log_unreachable
         self._proxy.restore()
         self._engine.services.stopping.clear()
         self._engine.database.closing.clear()
@@ -190,7 +190,7 @@ def test_a_table_that_may_not_be_written_for_a_while_fails_no_run(
         retry(*arguments)
         warned.set()
 
-    engine.services.committer._retry_separately = noticed  # type: ignore[method-assign]
+    engine.services.committer._retry_separately = noticed
     engine.workflow(as_workflow(body))
     with ThreadPoolExecutor(1) as pool:
         mending = pool.submit(mend)
@@ -211,11 +211,11 @@ def test_an_unexpected_error_of_the_engine_gives_the_run_back_for_a_while(
         return "done"
 
     def broken(*_: object) -> None:
-        engine.services.running_rows.began = began  # type: ignore[method-assign]
+        engine.services.running_rows.began = began
         raise AssertionError("a bug")
 
     began = engine.services.running_rows.began
-    engine.services.running_rows.began = broken  # type: ignore[method-assign]
+    engine.services.running_rows.began = broken
     engine.workflow(as_workflow(body))
     run_id = engine.start()
 

@@ -36,7 +36,7 @@ def restore_once_noticed(engine: Engine, proxy: Proxy) -> None:
         log_unreachable(exc)
         proxy.restore()
 
-    engine.database.log_unreachable = noticed  # type: ignore[method-assign]
+    engine.database.log_unreachable = noticed
 
 
 @sync_and_async

@@ -70,7 +70,7 @@ def test_a_run_is_not_completed_without_a_step_that_is_refused_meanwhile(
             refused.set()
             raise
 
-    engine.services.store.commit = watched  # type: ignore[method-assign]
+    engine.services.store.commit = watched
 
     def body(step: Step, input: None) -> str:
         step.run("brew", lambda: "poison")

@@ -95,7 +95,7 @@ class TestSteps:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         def body(step: Any) -> Any:
-            retry = RetryPolicy(retry_on=lambda error: error.errno == 5)  # type: ignore[attr-defined]
+            retry = RetryPolicy(retry_on=lambda error: error.errno == 5)
             yield step.run("a", failing(calls, ValueError("no status")), retry=retry)
 
         engine.workflow(as_workflow(body))
@@ -172,7 +172,7 @@ class TestWorkflows:
             yield step.run("a", lambda: 1)
             raise ValueError("wrong")
 
-        undecided = RetryPolicy(never_retry=lambda error: None)  # type: ignore[arg-type,return-value]
+        undecided = RetryPolicy(never_retry=lambda error: None)
         engine.workflow(as_workflow(body), retry=undecided)
         row = engine.finish(engine.start())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +27,7 @@ class NoThreads:
         self.refused = threading.Event()
         self._engine = engine
         self._failed = engine.services.shortage.failed
-        engine.services.shortage.failed = self._note  # type: ignore[method-assign]
+        engine.services.shortage.failed = self._note
 
     def on(self) -> None:
         threading.stack_size(TOO_LARGE)
@@ -170,6 +170,24 @@ def test_parallel_begins_no_branch_before_there_are_threads_for_all(
     assert engine.lasting_shortages == []  # the run asked for too many
 
 
+def complete_after_a_shortage(
+    engine: Engine, no_threads: NoThreads, execution: Execution, function: Callable[[], Any]
+) -> None:
+    """Execute a step that gets no thread at first. Its attempt does not fail."""
+
+    async def body(step: AsyncStep) -> Any:
+        return await step.run("a", function)
+
+    engine.workflow(body)
+    run_id = engine.start()
+    no_threads.on()
+    running = execution.begin(run_id)
+    assert no_threads.refused.wait(30)
+    no_threads.off()
+    assert running.result(30).outcome == "completed"
+    assert engine.statuses(run_id) == [("a", "completed")]
+
+
 class TestAsync:
     """The threads that the engine itself needs are started beforehand, as a child does it."""
 
@@ -189,18 +207,7 @@ class TestAsync:
         self, engine: Engine, no_threads: NoThreads, busy: None, calls: Calls,
         execution: Execution,
     ) -> None:  # fmt: skip
-        async def body(step: AsyncStep) -> Any:
-            return await step.run("a", calls("a"))
-
-        engine.workflow(body)
-        run_id = engine.start()
-        no_threads.on()
-        running = execution.begin(run_id)
-        assert no_threads.refused.wait(30)
-        no_threads.off()
-
-        assert running.result(30).outcome == "completed"
-        assert engine.statuses(run_id) == [("a", "completed")]
+        complete_after_a_shortage(engine, no_threads, execution, calls("a"))
         assert calls.made == ["a"]
 
     def test_a_function_that_was_refused_a_thread_is_called_in_the_next_execution(
@@ -233,18 +240,7 @@ class TestAsync:
         async def in_a_thread() -> Any:
             return await asyncio.to_thread(calls("a"))
 
-        async def body(step: AsyncStep) -> Any:
-            return await step.run("a", in_a_thread)
-
-        engine.workflow(body)
-        run_id = engine.start()
-        no_threads.on()
-        running = execution.begin(run_id)
-        assert no_threads.refused.wait(30)
-        no_threads.off()
-
-        assert running.result(30).outcome == "completed"
-        assert engine.statuses(run_id) == [("a", "completed")]
+        complete_after_a_shortage(engine, no_threads, execution, in_a_thread)
         assert calls.made == ["a"]
 
     def test_plain_steps_need_no_further_thread(

@@ -257,7 +257,7 @@ def test_only_the_owner_of_a_run_skips_and_a_delivery_is_skipped_once(
     store = RelatedStore(engine.schema, "default")
     found = store.look(conn, wait["id"])
     assert found is not None
-    arguments = (wait["id"], "go", (found.id, "why"))  # type: ignore[union-attr]
+    arguments = (wait["id"], "go", (found.id, "why"))
     engine.claim(run_id, "me")
     assert store.skip(conn, run_id, "other", *arguments) is None
     assert store.look(conn, wait["id"]) == found

@@ -161,7 +161,7 @@ class TestBranches:
     def test_what_is_not_callable_is_refused(self, engine: Engine) -> None:
         def body(step: Step) -> None:
             with pytest.raises(StepUsageError, match="not callable"):
-                step.parallel("x")  # type: ignore[arg-type]
+                step.parallel("x")
 
         engine.workflow(body)
         engine.finish(engine.start())

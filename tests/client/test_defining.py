@@ -84,7 +84,7 @@ def test_types_and_async_are_read_from_the_function(ow: OpenWorkflow) -> None:
 
 def test_input_and_result_without_annotations_may_be_anything(ow: OpenWorkflow) -> None:
     @ow.workflow
-    def untyped(step, input):  # type: ignore[no-untyped-def]
+    def untyped(step, input):
         return input
 
     assert (untyped.input_type, untyped.output_type) == (Any, Any)
@@ -104,7 +104,7 @@ def test_calling_a_workflow_says_how_to_run_it(ow: OpenWorkflow) -> None:
 
 def test_the_annotation_of_the_step_need_not_exist_at_run_time(ow: OpenWorkflow) -> None:
     @ow.workflow
-    def checked(step: OnlyForTheChecker, input: Welcome) -> int:  # type: ignore[arg-type]
+    def checked(step: OnlyForTheChecker, input: Welcome) -> int:
         return 1
 
     assert checked.input_type is Welcome
@@ -114,7 +114,7 @@ def test_a_type_may_be_defined_after_the_workflow(
     ow: OpenWorkflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @ow.workflow
-    def early(step: Step, input: Later) -> int:  # type: ignore[name-defined]  # noqa: F821
+    def early(step: Step, input: Later) -> int:  # noqa: F821 - defined below
         return 1
 
     monkeypatch.setitem(globals(), "Later", Welcome)
@@ -131,7 +131,7 @@ def test_a_type_that_is_never_defined_is_named_with_advice(ow: OpenWorkflow) -> 
         match=r"workflow \"hopeful\": the type of 'input' cannot be evaluated: NameError.*"
         r"OnlyForTheChecker.*TYPE_CHECKING",
     ):
-        hopeful.input_type  # noqa: B018
+        hopeful.input_type  # noqa: B018 - a property that raises
 
 
 def test_types_that_json_cannot_hold_are_refused_at_once(ow: OpenWorkflow) -> None:

@@ -224,7 +224,7 @@ def test_a_workflow_without_a_key_finds_no_run(ow: OpenWorkflow) -> None:
     def greet(step: Step) -> None: ...
 
     with pytest.raises(ConfigurationError, match=r"^get_run: pass the key= of the run"):
-        ow.get_run(greet)  # type: ignore[call-overload]  # pyright: ignore
+        ow.get_run(greet)
 
 
 # --- by the beginning of an id -----------------------------------------------------------------

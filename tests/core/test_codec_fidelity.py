@@ -268,7 +268,7 @@ class Loose:
         (list[int], (1, 2), [1, 2]),
         (Left, {"n": 1, "unknown": 2}, Left(1)),
         (float, 1, 1.0),
-        (Loose, Loose(noon, [1]), Loose(noon.isoformat(), (1,))),  # type: ignore[arg-type]
+        (Loose, Loose(noon, [1]), Loose(noon.isoformat(), (1,))),
         (Holder, Holder(either="x", anything=noon), Holder(either="x", anything=noon.isoformat())),
         (dict[str, str], {"id": generated_types.Color.RED}, {"id": "red"}),
     ],

@@ -74,7 +74,7 @@ def meet(
         assert store.entered.acquire(timeout=30)
         for count, name in enumerate(names[1:], 1):
             callers.append(threads.submit(group.commit, run(name)))
-            until(lambda count=count: group.waiting == count)  # type: ignore[misc]
+            until(lambda count=count: group.waiting == count)
         store.open.set()
     return callers
 
@@ -324,7 +324,7 @@ def test_threads_and_the_tasks_of_several_loops_go_together() -> None:
                 callers.append(threads.submit(asyncio.run, task(name)))
             else:
                 callers.append(threads.submit(group.commit, run(name)))
-            until(lambda count=count: group.waiting == count)  # type: ignore[misc]
+            until(lambda count=count: group.waiting == count)
         store.open.set()
     assert [caller.exception() for caller in callers] == [None] * 5
     assert store.groups == [["a"], list("bcde")]

@@ -67,7 +67,7 @@ def test_a_transaction_is_one_through_a_pooler_too(pooled: psycopg.Connection, s
         queries.start(NewRun(workflow_name="w", idempotency_key=key)).run(pooled) for _ in range(3)
     }
     assert len(ids) == 1
-    with pytest.raises(psycopg.Error), pooled.transaction():  # noqa: PT012
+    with pytest.raises(psycopg.Error), pooled.transaction():  # noqa: PT012 - the second fails
         pooled.execute(f'DELETE FROM "{schema}".workflow_runs'.encode())
         pooled.execute("SELECT 1/0")
     count = pooled.execute(f'SELECT count(*) FROM "{schema}".workflow_runs'.encode())

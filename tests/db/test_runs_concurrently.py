@@ -152,7 +152,7 @@ def test_nobody_deadlocks_and_no_parent_sleeps_on(database_url: str, tables: Tab
         conn = connect.connect(database_url, application_name=f"owsuper test {n}")
         workers.append(Chaos(conn, tables.schema, leases, waits, seed + n))
     try:
-        together(*[lambda worker=worker: worker.work(120) for worker in workers])  # type: ignore[misc]
+        together(*[lambda worker=worker: worker.work(120) for worker in workers])
     finally:
         for worker in workers:
             worker.conn.close()
@@ -382,10 +382,10 @@ def test_senders_of_both_implementations_never_deadlock(database_url: str, table
                 tables.step(run, kind="signal-wait", context=context)
             one, two, three, four = connections
             together(
-                lambda one=one: send_as_there(one),  # type: ignore[misc]
-                lambda two=two: ours.run(two),  # type: ignore[misc]
-                lambda three=three: send_as_there(three),  # type: ignore[misc]
-                lambda four=four: ours.run(four),  # type: ignore[misc]
+                lambda one=one: send_as_there(one),
+                lambda two=two: ours.run(two),
+                lambda three=three: send_as_there(three),
+                lambda four=four: ours.run(four),
             )
             for run in runs:
                 assert tables.fetch(run)["available_at"] < from_now(1)

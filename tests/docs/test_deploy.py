@@ -96,7 +96,7 @@ def test_the_privileges_suffice_for_a_worker_that_does_not_migrate(
 
 def unit() -> configparser.ConfigParser:
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.optionxform = str
     parser.read_string(DEPLOY["unit"])
     return parser
 

@@ -197,7 +197,7 @@ def test_changed_code_that_does_not_fit_fails_the_run(connected: Sandbox, ow: Op
     worker = connected.worker("owsuper --processes 1 --module flows.py")
     runs = {name: ow.run_workflow(name, 1) for name in ("kind", "result", "given")}
     for run in runs.values():
-        until(lambda run=run: waits(run))  # type: ignore[misc]
+        until(lambda run=run: waits(run))
     worker.terminate()
     assert worker.wait() == 0
     connected.write("flows.py", COMMON + UNFIT_AFTER)

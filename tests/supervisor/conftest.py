@@ -204,7 +204,7 @@ def make_world(application: object) -> Iterator[Callable[..., World]]:
     base = Settings(modules=("obedient",), processes=2, concurrency=1)
 
     def make(**changes: object) -> World:
-        worlds.append(World(replace(base, **changes)))  # type: ignore[arg-type]
+        worlds.append(World(replace(base, **changes)))
         return worlds[-1]
 
     yield make

@@ -338,7 +338,7 @@ def test_a_child_that_starts_while_the_fleet_drains_exits(make_world: Make) -> N
     assert not world.finished
 
 
-def _finished(run_id: str):  # type: ignore[no-untyped-def]
+def _finished(run_id: str):
     from owsuper.ipc.messages import Finished
 
     return Finished(0, run_id, "completed")
