@@ -29,9 +29,14 @@ def explain(error: BaseException) -> str | None:
         return _BY_ERRNO.get(error.errno or 0)
     if isinstance(error, MemoryError):
         return _MEMORY
-    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+    if is_thread_error(error):
         return _PROCESSES
     return None
+
+
+def is_thread_error(error: BaseException) -> bool:
+    """Whether ``error`` says that no thread can be started; Python has no class for that."""
+    return isinstance(error, RuntimeError) and "start new thread" in str(error)
 
 
 def describe(error: BaseException) -> str:

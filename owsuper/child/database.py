@@ -9,13 +9,14 @@ from typing import Final, TypeVar
 
 import psycopg
 
-from owsuper.child.shortage import DESCRIPTORS, MEMORY, Shortage, is_thread_error, lacking
+from owsuper.child.shortage import DESCRIPTORS, MEMORY, Shortage, lacking
 from owsuper.core.model import ChildRunState, ClaimedRun, DeliveredSignal
 from owsuper.core.steps.effects import EnsureChildRun, SkipSignal
 from owsuper.db.pool import AllBusy, Pool
 from owsuper.db.related import RelatedStore, Skipped
 from owsuper.db.runs import RunStore
 from owsuper.errors import DatabaseUnreachable
+from owsuper.shortage import is_thread_error
 from owsuper.stored_error import EngineError
 
 _log = logging.getLogger("owsuper.child")

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Final
 
+from owsuper.shortage import is_thread_error
 from owsuper.stored_error import EngineError
 
 _PATIENCE: Final = 5.0  # seconds of shortage until the child is replaced
@@ -80,11 +81,6 @@ def lacking(exc: BaseException) -> str | None:
             return DESCRIPTORS
         each = each.__cause__ or each.__context__
     return None if _can_open_descriptors() else DESCRIPTORS
-
-
-def is_thread_error(exc: BaseException) -> bool:
-    """Whether ``exc`` says that no thread can be started; Python has no class for that."""
-    return isinstance(exc, RuntimeError) and "start new thread" in str(exc)
 
 
 def _can_open_descriptors() -> bool:

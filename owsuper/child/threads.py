@@ -14,8 +14,9 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
-from owsuper.child.shortage import THREADS, NoThread, Shortage, is_thread_error
+from owsuper.child.shortage import THREADS, NoThread, Shortage
 from owsuper.child.timers import DelayedCalls
+from owsuper.shortage import is_thread_error
 
 T = TypeVar("T")
 
