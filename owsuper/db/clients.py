@@ -15,7 +15,7 @@ from owsuper.core.model import RunStatus
 from owsuper.db import times
 from owsuper.db.connect import is_pooled
 from owsuper.db.driver_log import quiet_driver
-from owsuper.db.related import lock_text, signal_calls
+from owsuper.db.related import lock_text, signal_calls, wake_call
 from owsuper.db.statement import Statement, load
 from owsuper.errors import RunNotCancelable, RunNotFound, RunNotRetryable
 from owsuper.ids import new_id
@@ -35,11 +35,13 @@ _CANCELABLE = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SLEEPIN
 class Operation(Generic[T]):
     """Statements for one transaction, in one round trip (more behind a connection pooler).
 
-    ``parse`` takes the rows of each statement; its errors are for the caller.
+    ``parse`` takes the rows of each statement; its errors are for the caller. ``after_commit``
+    takes them, too, and may return one more statement, to execute once the others are committed.
     """
 
     calls: tuple[Call, ...]
     parse: Callable[[list[Rows]], T]
+    after_commit: Callable[[list[Rows]], Call | None] = lambda _: None
 
     def run(self, conn: Connection[Any]) -> T:
         """Execute the statements in autocommit mode; return the result.
@@ -53,7 +55,12 @@ class Operation(Generic[T]):
         together = nullcontext() if is_pooled(conn) else conn.pipeline()  # see db.pooler
         with quiet_driver(), together, conn.transaction():
             cursors = [conn.execute(each.query, params) for each, params in self.calls]
-        return self.parse([each.fetchall() if each.description else [] for each in cursors])
+        results = [each.fetchall() if each.description else [] for each in cursors]
+        last = self.after_commit(results)
+        if last is not None:
+            statement, params = last
+            conn.execute(statement.query, params)
+        return self.parse(results)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +120,7 @@ class ClientQueries:
         self._signal_lock = load("signal_lock", schema)
         self._lock_waits = load("lock_signal_waits", schema)
         self._send_signal = load("send_signal", schema)
+        self._wake_signaled = load("wake_signaled", schema)
         self._open_children = load("open_children", schema)
         self._retry_lock = load("retry_lock", schema)
         self._retry = load("retry", schema)
@@ -164,10 +172,16 @@ class ClientQueries:
 
         Without ``sender_key``, a repeated call sends another signal.
         """
+
+        def wake(results: list[Rows]) -> Call | None:
+            params = wake_call(self._namespace, signal, results[2])
+            return None if params is None else (self._wake_signaled, params)
+
         lock, waits, send = signal_calls(self._namespace, signal, data, sender_key, keep=keep)
         return Operation(
             ((self._signal_lock, lock), (self._lock_waits, waits), (self._send_signal, send)),
             lambda results: [str(row[0]) for row in results[2]],
+            wake,
         )
 
     def open_children(self, run_ids: Sequence[str]) -> Operation[list[str]]:

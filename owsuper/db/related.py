@@ -40,6 +40,7 @@ class RelatedStore:
         self._signal_lock = load("signal_lock", schema)
         self._lock_waits = load("lock_signal_waits", schema)
         self._send = load("send_signal", schema)
+        self._wake_signaled = load("wake_signaled", schema)
         self._lock_step = load("lock_waits", schema)
         self._skip = load("skip_signal", schema)
         self._next = load("next_signal", schema)
@@ -94,7 +95,11 @@ class RelatedStore:
         with prepared.transaction(conn):
             conn.execute(self._signal_lock.query, lock)
             conn.execute(self._lock_waits.query, waits)
-            return [row[0] for row in conn.execute(self._send.query, send).fetchall()]
+            reached = conn.execute(self._send.query, send).fetchall()
+        wake = wake_call(self._namespace, signal, reached)
+        if wake is not None:
+            conn.execute(self._wake_signaled.query, wake)
+        return [row[0] for row in reached]
 
     def skip(
         self,
@@ -148,6 +153,17 @@ def signal_calls(
     lock = (namespace, orjson.dumps([signal]).decode(), _LOCK_TIMEOUT)
     text = None if data is None or data == b"null" else data.decode()
     return lock, (namespace, signal), (namespace, signal, text, sender_key, keep, new_id())
+
+
+def wake_call(
+    namespace: str, signal: str, reached: Sequence[Sequence[Any]]
+) -> tuple[Any, ...] | None:
+    """Return the parameters of wake_signaled after send_signal returned ``reached``.
+
+    Returns None if none of these runs may have parked meanwhile.
+    """
+    may_park = [run for run, may_park in reached if may_park]
+    return (namespace, signal, orjson.dumps(may_park).decode()) if may_park else None
 
 
 def step_attempt(row: Sequence[Any]) -> RecordedAttempt:

@@ -3,14 +3,14 @@
 -- Called by: children and clients, in one transaction with signal_lock and lock_signal_waits.
 -- $1 namespace, $2 signal, $3 data (JSON or NULL), $4 sender's idempotency key or NULL, $5 whether
 -- to keep a signal that reaches no run for the next wait, $6 id of the kept signal.
--- Returns the ids of the runs that it reached, now or when it was sent with this key before.
+-- Returns the runs that it reached, now or when it was sent with this key before: id, and whether
+-- the run may park before this transaction commits, and not see the signal (see wake_signaled).
 --
 -- A step whose earlier signal was not read yet gets no other, unless it may skip that one: then the
 -- signal waits its turn (owsuper_further_signals), or is kept if it is to be. Ended runs get no
--- signal. A step
--- that begins to wait at the same moment either is reached or finds the kept signal, because of
--- signal_lock. An owned run is not woken: it reads its signals again when it parks, with its waits
--- locked as here.
+-- signal. A step that begins to wait at the same moment either is reached or finds the kept signal,
+-- because of signal_lock. An owned run is not woken: it reads its signals again when it parks, with
+-- its waits locked as here; for workers of OpenWorkflow for TypeScript there is wake_signaled.
 --
 -- Index: workflow_signals_idempotency_idx, step_attempts_signal_wait_idx, primary keys,
 -- owsuper_signals_idx. Locks: the runs without an owner, FOR NO KEY UPDATE, in id order.
@@ -115,4 +115,13 @@ kept AS (
         AND NOT EXISTS (SELECT FROM before) AND NOT EXISTS (SELECT FROM kept_before)
     ON CONFLICT DO NOTHING
 )
-SELECT DISTINCT run FROM (SELECT run FROM before UNION ALL SELECT run FROM delivered) AS reached
+SELECT run, bool_or(may_park)
+FROM (
+    -- The sender that used this key before may have died before wake_signaled.
+    SELECT run, true AS may_park FROM before
+    UNION ALL
+    SELECT d.run, o.worker_id IS NOT NULL
+    FROM delivered AS d
+    JOIN open AS o ON o.run = d.run
+) AS reached
+GROUP BY run

@@ -90,6 +90,7 @@ USES = [
     Use("adopt_child", ("default", RUN, "me", "wait", json.dumps([NEW_CHILD]), "key"), 3),
     Use("open_children", ("default", f"{{{PARENT}}}"), 2),
     Use("send_signal", ("default", "go", None, "key", "false", "kept"), 0),
+    Use("wake_signaled", ("default", "go", json.dumps([RUN])), 0),
     Use("skip_signal", ("default", RUN, "me", f"{RUN}/10", "sent", "why"), 3),
     Use("next_signal", ("default", RUN, f"{RUN}/10", "go"), 0),
     Use("list_skipped_signals", ("default", RUN), 1),

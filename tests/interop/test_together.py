@@ -85,8 +85,11 @@ def test_an_exception_of_typescript_is_readable_in_python(
 
 
 def parked(conn: psycopg.Connection, schema: str, count: int) -> None:
-    """Wait until so many steps wait for signals."""
-    query = f"SELECT count(*) FROM \"{schema}\".step_attempts WHERE kind = 'signal-wait'"
+    """Wait until so many runs are parked at waits for signals."""
+    query = (
+        f'SELECT count(*) FROM "{schema}".step_attempts AS s JOIN "{schema}".workflow_runs AS r'
+        " ON r.id = s.workflow_run_id WHERE s.kind = 'signal-wait' AND r.worker_id IS NULL"
+    )
     while conn.execute(query.encode()).fetchone() != (count,):
         pass
 
