@@ -104,6 +104,15 @@ PEERS = (
         guess={1: 250.0, 10: 70.0},
     ),
     Peer(
+        name="pgtask",
+        version="0.4.0",
+        program="run_pgtask.py",
+        packages=("pgtask==0.4.0", "uvloop==0.23.0"),
+        remaining="SELECT count(*) FROM pgtask.tasks WHERE state <> 'succeeded'",
+        settings="concurrency 16 (asyncio), uvloop, LISTEN, pools of 16 connections, 30 s leases",
+        guess={1: 1500.0, 10: 250.0},
+    ),
+    Peer(
         name="Procrastinate",
         version="3.10.0",
         program="run_procrastinate.py",
