@@ -355,6 +355,7 @@ def open_home() -> Iterator[Path]:
         yield Path(above) / ".owsuper"
 
 
+@pytest.mark.slow
 @needs_root
 def test_a_path_that_others_may_enter_needs_no_capability(open_home: Path) -> None:
     with embedded.acquire(open_home):
@@ -364,6 +365,7 @@ def test_a_path_that_others_may_enter_needs_no_capability(open_home: Path) -> No
     assert int(kept, 16) == (0 if reachable else CAP_DAC_READ_SEARCH)
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.parametrize(
     ("stranger", "obstacle"),

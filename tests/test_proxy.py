@@ -50,6 +50,7 @@ def test_a_reset_welcomes_new_connections_at_once(
     assert proxy.accepted == 2
 
 
+@pytest.mark.slow
 def test_a_stall_holds_everything_back_until_it_is_restored(
     proxy: Proxy, through: psycopg.Connection
 ) -> None:

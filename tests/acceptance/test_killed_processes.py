@@ -23,6 +23,7 @@ def kill_children(deployment: Deployment, worker: Worker, times: int, rng: rando
                 os.kill(rng.choice(children), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_children_killed_under_load_cost_no_more_than_the_steps_in_flight(
     deployment: Deployment, concurrency: int, rng: random.Random
@@ -41,6 +42,7 @@ def test_children_killed_under_load_cost_no_more_than_the_steps_in_flight(
     assert deployment.leased() == []
 
 
+@pytest.mark.slow
 def test_parallel_steps_that_were_committed_do_not_run_again_with_their_siblings(
     deployment: Deployment, rng: random.Random
 ) -> None:
@@ -77,6 +79,7 @@ def test_a_killed_supervisor_leaves_no_process_and_its_runs_are_given_back(
     successor.stop()
 
 
+@pytest.mark.slow
 def test_a_worker_killed_as_a_whole_is_replaced_when_its_leases_have_ended(
     deployment: Deployment, rng: random.Random
 ) -> None:
@@ -125,6 +128,7 @@ def test_a_killed_template_is_replaced_while_its_children_keep_running(
     worker.stop()
 
 
+@pytest.mark.slow
 def test_templates_and_children_that_are_killed_together_repeatedly_cost_only_time(
     deployment: Deployment, rng: random.Random
 ) -> None:

@@ -24,6 +24,7 @@ def supervisors(deployment: Deployment) -> int:
     return int(count)
 
 
+@pytest.mark.slow
 def test_runs_that_a_killed_supervisor_had_not_handed_out_are_due_at_once(
     deployment: Deployment, rng: random.Random
 ) -> None:
@@ -43,6 +44,7 @@ def test_runs_that_a_killed_supervisor_had_not_handed_out_are_due_at_once(
     successor.stop()
 
 
+@pytest.mark.slow
 def test_runs_that_no_child_had_begun_do_not_wait_for_the_lease_of_a_worker_killed_as_a_whole(
     deployment: Deployment, rng: random.Random
 ) -> None:
@@ -76,6 +78,7 @@ def test_a_step_that_holds_the_interpreter_lock_stays_with_the_child_of_a_dead_s
     deployment.check([run])
 
 
+@pytest.mark.slow
 def test_a_child_that_dies_after_its_supervisor_gives_its_runs_back(
     deployment: Deployment,
 ) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.acceptance.deployment import Deployment
 
 
+@pytest.mark.slow
 def test_parallel_steps_and_retries_continue_in_the_next_worker(
     deployment: Deployment,
 ) -> None:
@@ -34,6 +37,7 @@ def test_parallel_steps_and_retries_continue_in_the_next_worker(
     assert len({each.pid for each in executions}) >= 3
 
 
+@pytest.mark.slow
 def test_a_sleep_keeps_its_end_when_its_worker_is_replaced(deployment: Deployment) -> None:
     worker = deployment.worker(processes=1)
     naps = deployment.start("nap", {"seconds": 4}) + deployment.start("nap-async", {"seconds": 4})

@@ -199,6 +199,7 @@ def test_a_table_that_may_not_be_written_for_a_while_fails_no_run(
     assert (row["status"], row["output"]) == ("completed", "renamed")
 
 
+@pytest.mark.slow
 @sync_and_async
 def test_an_unexpected_error_of_the_engine_gives_the_run_back_for_a_while(
     engine: Engine, as_workflow: AsWorkflow, caplog: pytest.LogCaptureFixture

@@ -38,6 +38,7 @@ def accept(engine: Engine) -> None:
 
 
 class TestWritesThatFailByThemselves:
+    @pytest.mark.slow
     @sync_and_async
     def test_a_row_that_somebody_has_locked_keeps_no_other_run_waiting(
         self, engine: Engine, as_workflow: AsWorkflow, database_url: str

@@ -114,6 +114,7 @@ def test_the_end_of_the_event_loop_is_the_end_of_the_child(engine: Engine, start
     assert child.flight.read(0) == "break"  # the supervisor knows which step it was
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workflow", ["nap-twice", "async-nap-twice"])
 def test_an_orphan_that_gives_up_in_an_outage_fails_no_run(
     engine: Engine, start: Start, proxy: Proxy, workflow: str

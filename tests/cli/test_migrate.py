@@ -84,6 +84,7 @@ def test_an_unknown_host_is_exit_code_4(owsuper: Run) -> None:
     assert 'Cannot find the database host "nowhere.invalid"' in result.stderr
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_exit_code_4(owsuper: Run) -> None:
     with port(listening=True) as silent:
         url = f"postgresql://127.0.0.1:{silent}/app?connect_timeout=2"
@@ -104,6 +105,7 @@ def test_an_unknown_role_is_exit_code_4(owsuper: Run, database_url: str) -> None
     assert "nobody_here" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_exit_code_4(
     owsuper: Run, database_url: str, asks_password: str
 ) -> None:
@@ -148,6 +150,7 @@ def test_a_foreign_table_with_our_name_is_an_error_without_traceback(
     assert "Look into the schema" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1_000, 3_000, 9_000], ids=lambda count: f"after {count} bytes")
 def test_a_connection_that_breaks_on_the_way_is_exit_code_4_and_may_be_tried_again(
     count: int, owsuper: Run, proxy: Proxy, empty_schema: str
@@ -163,6 +166,7 @@ def test_a_connection_that_breaks_on_the_way_is_exit_code_4_and_may_be_tried_aga
     assert owsuper("migrate", "--check", *where).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

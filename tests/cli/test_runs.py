@@ -77,6 +77,7 @@ def test_filters_leave_out_the_others(runs: Command, tables: Tables) -> None:
     assert [line.split()[0] for line in listed] == ["ID", "a"]
 
 
+@pytest.mark.slow
 def test_runs_are_listed_by_time_key_and_parent(runs: Command, tables: Tables) -> None:
     def listed(*argv: str) -> list[str]:
         return [line.split()[0] for line in runs("list", *argv).stdout.splitlines()[1:]]
@@ -105,6 +106,7 @@ def test_a_child_run_shows_its_parent_and_the_step_there(runs: Command, tables: 
     assert "parent" not in runs("show", parent).stdout
 
 
+@pytest.mark.slow
 def test_a_retried_run_shows_what_failed_before(runs: Command, tables: Tables) -> None:
     run = failed(tables, created_at=from_now(-90), error={"name": "E", "message": "no luck"})
     times = {"created_at": from_now(-80), "started_at": from_now(-80), "finished_at": from_now(-80)}
@@ -122,6 +124,7 @@ def test_a_retried_run_shows_what_failed_before(runs: Command, tables: Tables) -
     assert [bool(step["retried_at"]) for step in document["steps"]] == [True, False]
 
 
+@pytest.mark.slow
 def test_the_failure_of_a_step_limit_shows_what_to_do(runs: Command, tables: Tables) -> None:
     message = "Exceeded the step limit of 1000 attempts (current count: 1000)"
     run = failed(tables, error={"name": "StepLimitExceededError", "message": message})
@@ -129,6 +132,7 @@ def test_the_failure_of_a_step_limit_shows_what_to_do(runs: Command, tables: Tab
     assert "Set a higher step_limit= for the workflow" in runs("wait", run).stderr
 
 
+@pytest.mark.slow
 def test_the_cursors_of_other_pages_are_messages(runs: Command, tables: Tables) -> None:
     for number in range(5):
         tables.run(id=f"r{number}", created_at=at(number))
@@ -149,6 +153,7 @@ def test_an_empty_list_is_a_message_with_namespace_and_schema(runs: Command, sch
         assert runs("list", *argv) == Result(0, "", said)
 
 
+@pytest.mark.slow
 def test_a_list_for_programs_is_one_document(runs: Command, tables: Tables) -> None:
     tables.run(id="a", created_at=NOON, input={"é": 1})
     failed(tables, id="b", created_at=at(1), error={"name": "E", "message": "m", "stack": "s"})
@@ -437,6 +442,7 @@ def test_children_are_canceled_on_request(runs: Command, tables: Tables) -> None
     assert statuses == {"canceled"}
 
 
+@pytest.mark.slow
 def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(
     runs: Command, tables: Tables
 ) -> None:
@@ -536,6 +542,7 @@ def test_a_run_that_nobody_claims_is_a_message_while_waiting(
     assert waiting.stdout.text == ""
 
 
+@pytest.mark.slow
 def test_programs_get_a_run_without_a_result_as_a_document(runs: Command, tables: Tables) -> None:
     for run, status, error in (
         (failed(tables), "failed", {"message": "bad"}),
@@ -570,6 +577,7 @@ def test_an_interrupt_ends_waiting_without_a_traceback(
 # --- count -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_runs_are_counted_by_status(runs: Command, tables: Tables) -> None:
     for status in ("pending", "sleeping", "running", "failed"):
         tables.run(status=status)

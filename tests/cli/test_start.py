@@ -56,6 +56,7 @@ def worker(spawn_owsuper: Spawn, env: dict[str, str], tmp_path: Path) -> Program
     return spawn_owsuper("--module", "app.py", "--processes", "1", env=env, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_worker_shows_which_workflows_it_serves_to_those_who_wait_in_vain(
     spawn_owsuper: Spawn, worker: Program, env: dict[str, str], tables: Tables
 ) -> None:

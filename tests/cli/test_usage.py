@@ -133,6 +133,7 @@ def test_help_is_a_command_too(command: str, owsuper: Run) -> None:
     assert owsuper("help", *command.split()) == owsuper(*command.split(), "--help")
 
 
+@pytest.mark.slow
 def test_help_for_the_group_of_runs_may_stand_in_it(owsuper: Run) -> None:
     assert owsuper("runs", "help") == owsuper("runs", "--help")
     assert owsuper("runs", "help", "list") == owsuper("runs", "list", "--help")

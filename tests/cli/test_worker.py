@@ -220,6 +220,7 @@ def test_several_modules_are_served_by_one_worker(
     worker.stop()
 
 
+@pytest.mark.slow
 def test_a_worker_migrates_an_empty_database(
     spawn: Spawn, owsuper: Run, tmp_path: Path, database_url: str, empty_schema: str
 ) -> None:

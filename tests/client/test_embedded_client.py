@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.client.test_worker import FLOWS, wait_until_gone
 from tests.fixtures.processes import Spawn
 
 
+@pytest.mark.slow
 def test_client_and_worker_find_the_same_server_and_leave_nothing_running(
     spawn: Spawn, tmp_path: Path
 ) -> None:

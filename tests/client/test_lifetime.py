@@ -104,6 +104,7 @@ def test_a_child_of_an_event_loop_and_its_parent_both_go_on(
     assert rows.count() == 4
 
 
+@pytest.mark.slow
 def test_a_child_is_forked_while_others_use_and_wait(run_program: RunProgram, rows: Rows) -> None:
     run_id = rows.add()
     rows_before = rows.count()
@@ -364,6 +365,7 @@ def test_closing_while_tasks_start_runs_leaves_no_thread(
     )
 
 
+@pytest.mark.slow
 def test_the_waiting_thread_ends_when_no_run_is_waited_for(
     ow: OpenWorkflow, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:

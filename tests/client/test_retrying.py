@@ -232,6 +232,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_retried_run_goes_on_where_it_failed_with_all_its_retries(
     spawn: Spawn, database_url: str, schema: str, tmp_path: Path
 ) -> None:

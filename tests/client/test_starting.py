@@ -410,6 +410,7 @@ def test_a_role_without_privileges_gets_the_reason(
     ow.close()
 
 
+@pytest.mark.slow
 @sync_and_async
 @pytest.mark.parametrize(
     ("place", "blamed"),

@@ -114,6 +114,7 @@ def test_a_locked_table_ends_every_call_at_its_limit(
     ow.close()
 
 
+@pytest.mark.slow
 @sync_and_async
 def test_a_time_limit_of_the_role_is_an_error_of_ours(
     database_url: str, schema: str, conn: psycopg.Connection, call: Call

@@ -116,6 +116,7 @@ def test_a_program_runs_its_workflows_on_a_worker_of_its_own(
     assert gone(int(pid))
 
 
+@pytest.mark.slow
 def test_a_script_may_hold_workflows_and_worker_at_once(
     start: Callable[[Path], Program], write: Write
 ) -> None:
@@ -139,6 +140,7 @@ if __name__ == "__main__":
     assert program.stdout.text.split() == ["42", "8"]
 
 
+@pytest.mark.slow
 def test_a_worker_serves_the_instance_that_made_it_and_no_other_of_its_module(
     start: Callable[[Path], Program], write: Write
 ) -> None:
@@ -172,6 +174,7 @@ def test_a_worker_serves_the_instance_that_made_it_and_no_other_of_its_module(
     assert program.stdout.text == "21\n"
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_gets_advice_and_one_traceback(
     start: Callable[[Path], Program], write: Write
 ) -> None:
@@ -183,6 +186,7 @@ def test_a_script_without_a_main_guard_gets_advice_and_one_traceback(
     assert "WorkerError: the worker ended with exit code" in program.stderr.text
 
 
+@pytest.mark.slow
 def test_the_standard_error_of_the_worker_is_copied(
     start: Callable[[Path], Program], write: Write
 ) -> None:
@@ -201,6 +205,7 @@ def test_the_standard_error_of_the_worker_is_copied(
     assert program.stdout.text.strip() in program.stderr.text
 
 
+@pytest.mark.slow
 def test_stopping_lets_runs_finish(
     start: Callable[[Path], Program], write: Write, tmp_path: Path
 ) -> None:
@@ -243,6 +248,7 @@ def test_a_program_that_ends_stops_its_worker(
     wait_until_gone(*map(int, program.stdout.wait_for(r"^\d+ \d+ \d+$")[0].split()))
 
 
+@pytest.mark.slow
 def test_a_program_that_is_killed_leaves_no_worker(
     start: Callable[[Path], Program], write: Write
 ) -> None:
@@ -262,6 +268,7 @@ def test_a_program_that_is_killed_leaves_no_worker(
     wait_until_gone(*pids)
 
 
+@pytest.mark.slow
 def test_a_forked_child_leaves_the_worker_alone(
     start: Callable[[Path], Program], write: Write
 ) -> None:

@@ -126,6 +126,7 @@ def test_a_locked_run_is_found_when_it_is_free_again(
         looker.until({run})
 
 
+@pytest.mark.slow
 def test_whatever_writers_do_every_due_run_is_claimed_once(
     database_url: str, schema: str, conn: psycopg.Connection
 ) -> None:

@@ -297,6 +297,7 @@ def test_a_client_that_comes_between_the_end_and_its_commit_waits_for_the_commit
     assert status == ("completed",)
 
 
+@pytest.mark.slow
 def test_ending_very_many_runs_at_once_exhausts_nothing(
     conn: psycopg.Connection, connection: Connect, schema: str, listener: Listener
 ) -> None:

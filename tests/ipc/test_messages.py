@@ -75,6 +75,7 @@ MESSAGES: st.SearchStrategy[messages.Message] = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(sent=st.lists(MESSAGES, max_size=6), data=st.data())
 def test_messages_arrive_whole_and_in_order_however_the_stream_is_cut(
     sent: list[messages.Message], data: st.DataObject

@@ -9,6 +9,7 @@ import pytest
 from tests.supervisor.worker import FLOWS, Begin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "words", "with_traceback"),
     [
@@ -32,6 +33,7 @@ def test_an_application_that_cannot_be_loaded_is_exit_code_3(
     assert ("Traceback" in worker.log.text) == with_traceback
 
 
+@pytest.mark.slow
 def test_an_application_that_leaves_threads_behind_is_loaded_by_each_child(
     begin: Begin, tmp_path: Path
 ) -> None:

@@ -132,6 +132,7 @@ def test_an_attempt_to_connect_without_an_answer_is_given_up(
     assert all("no answer" in str(exc) for exc in kept.downs[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 def test_a_host_that_does_not_answer_is_skipped_for_the_next_host(
     keep: Keep, proxy: Proxy, name: str

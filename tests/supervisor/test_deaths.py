@@ -85,6 +85,7 @@ def test_a_dead_template_is_replaced_and_runs_continue(begin: Begin, tmp_path: P
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_step_that_holds_the_gil_keeps_its_lease(begin: Begin) -> None:
     worker = begin("--lease=1s")
     run = worker.start("hold_the_gil", seconds=3.5)

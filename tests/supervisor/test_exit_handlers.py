@@ -155,6 +155,7 @@ def test_a_handler_that_hangs_does_not_hold_up_the_worker(act: Act) -> None:
     assert worker.program.descendants() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["start_thread_that_stays", "submit_to_thread_that_stays"])
 def test_threads_that_never_end_do_not_keep_handlers_from_running(act: Act, how: str) -> None:
     worker = act(how)

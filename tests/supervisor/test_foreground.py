@@ -178,6 +178,7 @@ def test_exit_handlers_and_hooks_run(begin: Begin, tmp_path: Path) -> None:
     assert worker.effects() == ["hook", "second", "first", "handler of the import"]
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_end_is_given_back_at_the_graceful_time_out(begin: Begin) -> None:
     worker = begin("--foreground", "--graceful-timeout=200ms")
     run = worker.start("wait_for_file", path="/nowhere")

@@ -51,6 +51,7 @@ def limit_processes() -> Iterator[LimitProcesses]:
     group.rmdir()
 
 
+@pytest.mark.slow
 def test_a_worker_without_processes_serves_on_and_is_whole_again_later(
     begin: Begin, limit_processes: LimitProcesses, tmp_path: Path
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_worker_without_processes_serves_on_and_is_whole_again_later(
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_supervisor_without_descriptors_serves_on_and_is_whole_again_later(
     begin: Begin, proxy: Proxy
 ) -> None:
@@ -92,6 +94,7 @@ def test_a_supervisor_without_descriptors_serves_on_and_is_whole_again_later(
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_template_that_is_killed_while_it_imports_does_not_end_the_worker(
     begin: Begin, tmp_path: Path
 ) -> None:

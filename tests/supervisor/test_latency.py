@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import psycopg
+import pytest
 
 from tests.fixtures.proxy import Proxy
 from tests.supervisor.worker import Begin
@@ -12,6 +13,7 @@ from tests.supervisor.worker import Begin
 FARAWAY = 0.06  # seconds, one way: from one continent to another
 
 
+@pytest.mark.slow
 def test_no_run_ends_before_its_steps(begin: Begin, proxy: Proxy, conn: psycopg.Connection) -> None:
     worker = begin(url=proxy.url)
     proxy.delay(FARAWAY)
@@ -31,6 +33,7 @@ def test_no_run_ends_before_its_steps(begin: Begin, proxy: Proxy, conn: psycopg.
         assert began - timedelta(milliseconds=1) < step_created <= rest[0]  # whole milliseconds
 
 
+@pytest.mark.slow
 def test_no_deadline_passes_early(begin: Begin, proxy: Proxy) -> None:
     worker = begin(url=proxy.url)
     proxy.delay(FARAWAY)

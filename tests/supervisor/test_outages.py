@@ -26,6 +26,7 @@ def test_after_an_outage_runs_are_executed(begin: Begin, proxy: Proxy) -> None:
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_child_that_dies_during_an_outage_is_recorded_after_it(
     begin: Begin, proxy: Proxy
 ) -> None:
@@ -39,6 +40,7 @@ def test_a_child_that_dies_during_an_outage_is_recorded_after_it(
     assert worker.effects() == ["before", "dying", "survived"]
 
 
+@pytest.mark.slow
 def test_a_run_stays_with_its_worker_after_an_outage_that_outlasts_the_lease(
     begin: Begin, proxy: Proxy, tmp_path: Path
 ) -> None:
@@ -70,6 +72,7 @@ def test_a_shutdown_during_an_outage_is_bounded(begin: Begin, proxy: Proxy) -> N
     assert worker.program.descendants() == []
 
 
+@pytest.mark.slow
 def test_notifications_that_do_not_arrive_are_logged_and_runs_are_found_by_polling(
     begin: Begin, database_url: str, conn: psycopg.Connection
 ) -> None:

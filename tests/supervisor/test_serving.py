@@ -56,6 +56,7 @@ def test_a_worker_that_does_not_listen_finds_a_cancellation_when_it_renews_the_l
     assert worker.effects() == ["waiting", "cancelled"]
 
 
+@pytest.mark.slow
 def test_a_timer_starts_a_run_when_it_is_due_long_before_the_poll(begin: Begin) -> None:
     worker = begin("--poll-interval=1h")
     run = worker.start("record", text="later", due_in=1.0)

@@ -198,6 +198,7 @@ def test_a_template_that_is_killed_while_it_imports_is_started_again(
     assert not world.failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preload", [True, False])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_an_import_that_something_else_kills_is_tried_again(

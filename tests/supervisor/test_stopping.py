@@ -36,6 +36,7 @@ def test_after_term_or_hup_runs_finish_and_no_more_are_claimed(
     assert (row.status, row.worker_id) in (("pending", None), ("running", None))
 
 
+@pytest.mark.slow
 def test_under_nohup_a_hup_changes_nothing(
     spawn: Spawn, tmp_path: Path, database_url: str, schema: str
 ) -> None:
@@ -50,6 +51,7 @@ def test_under_nohup_a_hup_changes_nothing(
     assert program.stderr.text.count("draining") == 1
 
 
+@pytest.mark.slow
 def test_a_hup_of_a_child_or_the_template_costs_no_run(begin: Begin, tmp_path: Path) -> None:
     worker = begin("--processes=1")
     run = worker.start("wait_for_file", path=str(tmp_path / "go"))
@@ -63,6 +65,7 @@ def test_a_hup_of_a_child_or_the_template_costs_no_run(begin: Begin, tmp_path: P
     assert "died" not in worker.log.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", [[signal.SIGINT, signal.SIGINT], [signal.SIGQUIT]])
 def test_a_second_int_or_a_quit_stops_now_and_releases_runs(
     begin: Begin, numbers: list[int]
@@ -77,6 +80,7 @@ def test_a_second_int_or_a_quit_stops_now_and_releases_runs(
     released_uncharged(worker, run)
 
 
+@pytest.mark.slow
 def test_after_the_graceful_time_out_children_are_killed_and_runs_released(begin: Begin) -> None:
     worker = begin("--graceful-timeout=500ms")
     run = worker.start("wait_for_file", path="/nowhere")
@@ -123,6 +127,7 @@ def test_a_shutdown_while_the_migration_waits_for_a_lock_ends_the_start(
         assert worker.program.descendants() == []
 
 
+@pytest.mark.slow
 def test_orphans_do_not_wait_for_a_database_that_does_not_answer(
     begin: Begin, conn: psycopg.Connection, schema: str
 ) -> None:

@@ -168,11 +168,13 @@ def test_a_process_that_a_step_starts_has_default_signals_and_no_descriptor_of_o
     assert outcome(how) == DEFAULT
 
 
+@pytest.mark.slow
 @linux
 def test_so_does_a_fork_of_a_child_that_has_imported_the_application_itself(outcome: Any) -> None:
     assert outcome("os.fork", "start", "--no-preload") == DEFAULT
 
 
+@pytest.mark.slow
 @linux
 def test_a_program_that_a_step_executes_ignores_and_blocks_no_signal(outcome: Any) -> None:
     assert outcome("masks") == {"SigBlk": 0, "SigIgn": 0}
