@@ -39,8 +39,7 @@ parked AS MATERIALIZED (
         LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS r
-    WHERE (r.status = 'sleeping' OR (r.status = 'running' AND r.worker_id IS NULL))
-        AND r.available_at > now()
+    WHERE r.status IN ('running', 'sleeping') AND r.worker_id IS NULL AND r.available_at > now()
 ),
 woken AS (
     INSERT INTO {schema}.workflow_runs (
