@@ -12,17 +12,15 @@ import socket
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from setproctitle import setproctitle
 
 from owsuper import embedded, logs
 from owsuper.child import loader, process_exit
 from owsuper.child.loader import Application, LoadError
-from owsuper.child.spec import ChildSpec
+from owsuper.child.spec import CANNOT_START, ChildSpec
 from owsuper.ipc.messages import Fork, LoadFailed, encode
-
-_CANNOT_LOAD: Final = 3  # exit code, as in supervisor/exit_status.py
 
 
 class Closable(Protocol):
@@ -91,7 +89,7 @@ def run_child(forked: ForkedChild) -> NoReturn:
         logs.adopt_root()
     except LoadError as exc:
         forked.sock.sendall(encode(LoadFailed(exc.kind, exc.message, exc.traceback)))
-        process_exit.leave(_CANNOT_LOAD)
+        process_exit.leave(CANNOT_START)
     from owsuper.child.main import serve
 
     serve(

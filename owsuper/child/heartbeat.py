@@ -111,6 +111,9 @@ class Heartbeat:
         self._on_renewed = on_renewed
         self._stopped = False
         self._wake = threading.Event()
+
+    def start(self) -> None:
+        """Start the thread. Raises NoThread."""
         start_thread(self._run, name="owsuper-heartbeat")
 
     def stop(self) -> None:

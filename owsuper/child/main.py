@@ -21,8 +21,8 @@ from owsuper.child.executor import LOST, ExecutionResult, Executor
 from owsuper.child.giving_back import give_back_outcome, log_engine_error
 from owsuper.child.heartbeat import Heartbeat
 from owsuper.child.in_forks import InForks
-from owsuper.child.shortage import Shortage, SpareDescriptors
-from owsuper.child.spec import ChildSpec
+from owsuper.child.shortage import NoThread, Shortage, SpareDescriptors
+from owsuper.child.spec import CANNOT_START, ChildSpec
 from owsuper.child.supervisor_pipe import SupervisorPipe
 from owsuper.child.threads import ThreadPool
 from owsuper.child.timers import DelayedCalls
@@ -30,10 +30,12 @@ from owsuper.core.model import ClaimedRun, Park, Release, WriteSet
 from owsuper.event_loop import Loop, Waker
 from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.ipc.messages import (
+    SHORTAGE,
     Assign,
     Drain,
     Finished,
     LeasesRenewed,
+    LoadFailed,
     Message,
     Ready,
     RenewLeases,
@@ -56,13 +58,13 @@ def serve(spec: ChildSpec) -> NoReturn:
     """
     faulthandler.enable(2)  # the application may have set sys.stderr to None
     try:
-        ChildServer(spec).serve()
+        exit_code = ChildServer(spec).serve()
     except BaseException:
         _log.exception("child %d failed", spec.index)
         logging.shutdown()
         os._exit(1)
     # Threads may still run user code. Their runs have ended or were released.
-    process_exit.leave(0)
+    process_exit.leave(exit_code)
 
 
 class ChildServer:
@@ -112,13 +114,26 @@ class ChildServer:
             lambda worker_ids: self._pipe.send(LeasesRenewed(worker_ids)),
         )
 
-    def serve(self) -> None:
-        """Serve until the child is told to stop and no run is left. Main thread only."""
+    def serve(self) -> int:
+        """Serve until the child is told to stop and no run is left. Main thread only.
+
+        Returns the exit code: 0, or 3, after a LoadFailed message, if the threads that every run
+        needs cannot be started.
+        """
         self._catch_signals()
-        self.serve_beside_other_threads()
+        try:
+            self.serve_beside_other_threads()
+        except NoThread as exc:
+            self._pipe.send(LoadFailed(SHORTAGE, str(exc)))
+            self._pipe.flush()
+            return CANNOT_START
+        return 0
 
     def serve_beside_other_threads(self) -> None:
-        """Like ``serve``, in a thread of a process that handles signals itself."""
+        """Like ``serve``, in a thread of a process that handles signals itself.
+
+        Raises NoThread before it takes a run.
+        """
         self._loop.add(self._waker)
         self._loop.add(self._pipe)
         self._loop.timers.add("tick", self._tick, period=_TICK).start()
@@ -133,6 +148,7 @@ class ChildServer:
     def _start_threads(self) -> None:
         """Start the threads without which no run can be executed, before a run is assigned."""
         kinds = {workflow.is_async for workflow in self._spec.registry}
+        self._heartbeat.start()
         self._services.start_threads(for_async=True in kinds)
         if False in kinds:
             self._slots.start(self._spec.settings.concurrency)

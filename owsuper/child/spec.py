@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from typing import Final
 
 from owsuper.settings import Settings
 from owsuper.workflow.registry import Registry
+
+# The exit code of a child that sent LoadFailed, as in supervisor/exit_status.py.
+CANNOT_START: Final = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ def _log_death(child: Child, evidence: Evidence) -> None:
         "child died: %s", evidence, extra=child.log_fields() | {"max_rss_kb": evidence.max_rss_kb}
     )
     if (failure := child.load_failure) is not None:
-        _log.error("the child could not load the application: %s", failure.message)
+        _log.error("the child could not start: %s", failure.message)
     for slot, held in child.held.items():
         fields = {"step": child.steps_in_flight(slot), "cause": str(evidence)}
         _log.error("run lost its process", extra=child.log_fields(held) | fields)

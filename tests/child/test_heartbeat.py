@@ -38,6 +38,7 @@ def test_a_lease_that_cannot_be_renewed_is_lost_unless_the_final_write_is_on_its
     database: Any = EmptyDatabase()
     leases = Leases(database, database, 0.03)
     heartbeat = Heartbeat(executions, database, leases, lambda _: None)
+    heartbeat.start()
 
     assert goes_on.lost.wait(10)
     heartbeat.stop()
@@ -49,6 +50,7 @@ def test_leases_are_renewed_at_once_on_request() -> None:
     executions: Any = {"held": held}
     database: Any = EmptyDatabase()
     heartbeat = Heartbeat(executions, database, Leases(database, database, 3600.0), lambda _: None)
+    heartbeat.start()
 
     heartbeat.renew_now()
     assert held.lost.wait(10)

@@ -25,6 +25,24 @@ from tests.supervisor.worker import Begin, Worker
 LimitProcesses = Callable[[Worker, "int | None"], None]
 
 
+# While the file "no-threads" exists, children get none of the threads that every run needs.
+NO_THREADS = """
+import threading
+from pathlib import Path
+from owsuper.child import threads
+
+threads._LONGEST_WAIT = 0.1
+really_start = threading.Thread.start
+
+def start(thread):
+    if thread.name.startswith("owsuper") and Path("no-threads").exists():
+        raise RuntimeError("can't start new thread")
+    really_start(thread)
+
+threading.Thread.start = start
+"""
+
+
 @pytest.fixture
 def limit_processes() -> Iterator[LimitProcesses]:
     """Limit the number of processes and threads of a worker, None for no limit (a cgroup)."""
@@ -91,6 +109,21 @@ def test_a_supervisor_without_descriptors_serves_on_and_is_whole_again_later(
     resource.prlimit(worker.program.pid, resource.RLIMIT_NOFILE, limit)
     worker.log.wait_for(r"all child processes are ready again")
     worker.await_outcome(worker.start("record", text="after"))
+    assert worker.stop() == 0
+
+
+def test_children_that_get_no_threads_at_the_start_do_not_end_the_worker(
+    begin: Begin, tmp_path: Path
+) -> None:
+    flows = (tmp_path / "flows.py").read_text()
+    (tmp_path / "flows.py").write_text(NO_THREADS + flows)
+    (tmp_path / "no-threads").touch()
+    worker = begin("--processes=4", ready=False)
+    worker.log.wait_for(r"child processes cannot be started; .* serving with 0 of 4: .*ulimit -u")
+    worker.log.wait_for("child died: exit code 3", count=4)
+    (tmp_path / "no-threads").unlink()
+    worker.log.wait_for(r"all child processes are ready again")
+    worker.await_outcome(worker.start("record", text="hello"))
     assert worker.stop() == 0
 
 
