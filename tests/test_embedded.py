@@ -172,6 +172,7 @@ def test_processes_that_start_at_once_create_one_server(spawn: Spawn, new_home: 
 # --- leaving it -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_server_outlives_a_killed_user_except_the_last(spawn: Spawn, home: Path) -> None:
     with user(spawn, home) as (starter, url), user(spawn, home) as (other, _):
         before = identity(url)
@@ -190,6 +191,7 @@ def test_an_interrupt_in_the_terminal_does_not_stop_the_server(spawn: Spawn, hom
         assert identity(url) == before
 
 
+@pytest.mark.slow
 def test_a_fork_that_ends_does_not_stop_the_server(spawn: Spawn, home: Path) -> None:
     program = spawn(sys.executable, "-c", LEAVES_A_FORK, home, "exits")
     url = program.stdout.wait_for(r"^forked \d+ (\S+)$").group(1)
@@ -232,6 +234,7 @@ def test_a_child_process_of_a_user_may_join_and_finish(
         wait_until_stopped(home)
 
 
+@pytest.mark.slow
 def test_join_returns_none_when_the_server_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ from owsuper.stored_error import EngineError, StoredError
 from tests.child.conftest import Calls, Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
+pytestmark = pytest.mark.slow
+
 ONCE = RetryPolicy(maximum_attempts=1)
 
 

@@ -223,6 +223,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("argv", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_one_message_and_starts_nothing(
     argv: list[str], message: str, start: Command, tables: Tables

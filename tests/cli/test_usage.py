@@ -67,6 +67,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("argv", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_one_message_and_exit_code_2(
     argv: list[str], message: str, owsuper: Run

@@ -87,6 +87,7 @@ def doomed(begin: Begin, directory: Path, how: str, when: str, *options: str) ->
     return worker, worker.log.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", [BASIC, DICT, FILE], ids=["basicConfig", "dictConfig", "fileConfig"]
 )
@@ -99,6 +100,7 @@ def test_the_applications_configuration_rules_its_lines_and_ours_stay(
     assert "APP owsuper" not in log  # no line twice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [DICT, FILE], ids=["dictConfig", "fileConfig"])
 def test_a_configuration_that_a_step_makes_loses_no_line_of_ours(
     begin: Begin, tmp_path: Path, how: str
@@ -107,6 +109,7 @@ def test_a_configuration_that_a_step_makes_loses_no_line_of_ours(
     assert "APP shop WARNING about to fail" in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
 def test_without_a_configuration_the_applications_lines_are_in_the_workers_log(
     begin: Begin, tmp_path: Path, preload: str
@@ -128,6 +131,7 @@ def test_an_application_may_take_over_our_lines(begin: Begin, tmp_path: Path) ->
     assert "Z ERROR" not in worker.log.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["import", "hook", "step"])
 def test_an_application_that_drops_its_streams_is_served(
     begin: Begin, tmp_path: Path, when: str
@@ -183,6 +187,7 @@ def enqueue(conn: psycopg.Connection, schema: str, run: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_a_worker_whose_streams_are_closed_serves(
     spawn: Spawn,
