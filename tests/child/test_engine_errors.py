@@ -109,6 +109,7 @@ def bodies(outage: Callable[[], None]) -> dict[str, Callable[[Any], Any]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("back", [True, False], ids=["back", "away"])
 @pytest.mark.parametrize("what", ["load", *bodies(lambda: None)])
 @sync_and_async

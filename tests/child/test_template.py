@@ -223,6 +223,7 @@ def test_a_probe_that_dies_is_told_of(start: Start, app: App) -> None:
     assert os.WTERMSIG(exited.wait_status) == signal.SIGSEGV
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
@@ -371,6 +372,7 @@ def test_it_warns_of_nothing_where_warnings_are_errors(
 # --- signals that the application changes while it is imported ---------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -603,6 +603,7 @@ def test_runs_are_counted_by_status(runs: Command, tables: Tables) -> None:
 # --- all of them -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["list", "count", "show r", "wait r", "cancel r", "retry r"])
 def test_an_unreachable_database_is_exit_code_4(command: str, owsuper: Run) -> None:
     with port(listening=False) as closed:

@@ -122,6 +122,7 @@ def test_help_names_every_option_its_variable_and_every_exit_code(owsuper: Run) 
     assert "ready-fd" not in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, owsuper: Run) -> None:
     result = owsuper(*command.split(), "--help")
@@ -129,6 +130,7 @@ def test_every_command_explains_itself(command: str, owsuper: Run) -> None:
     assert result.stdout.startswith(f"usage: owsuper {command} ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["", "runs", "runs list", "start"])
 def test_help_is_a_command_too(command: str, owsuper: Run) -> None:
     assert owsuper("help", *command.split()) == owsuper(*command.split(), "--help")

@@ -52,6 +52,7 @@ UNLOADABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "text", "message"), UNLOADABLE.values(), ids=UNLOADABLE)
 def test_an_application_without_workflows_is_exit_code_3(
     module: str, text: str | None, message: str, owsuper: Run, tmp_path: Path, database_url: str

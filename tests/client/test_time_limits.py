@@ -76,6 +76,7 @@ def locked(conn: psycopg.Connection, schema: str) -> Iterator[None]:
 # --- every call ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @sync_and_async
 @pytest.mark.parametrize("used", [True, False], ids=["connected", "not yet connected"])
 def test_a_silent_server_ends_every_call_at_its_limit(
@@ -260,6 +261,7 @@ ABANDONED: dict[str, Callable[[OpenWorkflow], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ABANDONED)
 @pytest.mark.parametrize("used", [True, False], ids=["connected", "not yet connected"])
 def test_an_async_call_on_a_silent_server_is_canceled_at_once(

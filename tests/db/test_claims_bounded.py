@@ -85,6 +85,7 @@ def test_a_short_look_does_not_see_what_is_due_long_before_it(
     assert looker.look() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [1, 3, 30, 3600, 10**9])
 def test_a_run_that_is_due_in_the_past_is_found(
     looker: Looker, tables: Tables, seconds: float

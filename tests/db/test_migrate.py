@@ -126,6 +126,7 @@ def test_a_race_against_one_who_gives_up_is_survived(
     assert catalogue(conn, empty) == EXPECTED["tables"]
 
 
+@pytest.mark.slow
 def test_eight_processes_migrate_at_once(
     empty: str, conn: psycopg.Connection, database_url: str
 ) -> None:

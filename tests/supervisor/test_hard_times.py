@@ -208,6 +208,7 @@ def test_a_low_limit_of_descriptors_is_raised_as_far_as_is_allowed() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["postgresql:///nowhere", None], ids=["a URL", "no URL"])
 @pytest.mark.parametrize(
     ("arguments", "code"),

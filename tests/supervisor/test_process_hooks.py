@@ -50,6 +50,7 @@ def test_a_child_that_replaces_a_dead_one_calls_them_too(begin: Begin, tmp_path:
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["ValueError('no token')", "SystemExit(0)"])
 def test_one_that_raises_ends_the_worker_as_an_import_does_that_fails(
     begin: Begin, tmp_path: Path, error: str
