@@ -52,8 +52,10 @@ class History:
         return self.running.get(key)
 
     def attempts(self) -> Iterator[RecordedAttempt]:
-        """Return the attempts that decide about their steps, in no order."""
-        return (attempt for key in self.keys() if (attempt := self.latest(key)) is not None)
+        """Yield the attempts that decide about their steps, in no order."""
+        for key in self.keys():
+            if (attempt := self.latest(key)) is not None:
+                yield attempt
 
     def kind_of(self, key: str) -> str | None:
         """Return the kind of step that is recorded under this key, or None."""

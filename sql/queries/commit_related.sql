@@ -145,12 +145,11 @@ step_written AS (
     )
     SELECT
         $1, s.id, m.run, s.name, s.kind, s.status, '{}', s.context,
-        s.output, s.error, CASE WHEN c.id IS NOT NULL THEN $1 END, c.id,
+        s.output, s.error, CASE WHEN s.child IS NOT NULL THEN $1 END, s.child ->> 'id',
         least(s.started, now()), CASE WHEN s.finished > now() THEN now() ELSE s.finished END,
         date_trunc('milliseconds', least(s.started, now())), now()
     FROM step AS s
     JOIN mine AS m ON m.worker = s.worker
-    LEFT JOIN child AS c ON c.step = s.id
     WHERE NOT (s.kind = 'signal-wait' AND s.status = 'completed' AND s.output IS NULL)
         OR NOT EXISTS (
             SELECT FROM {schema}.workflow_signals

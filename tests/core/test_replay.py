@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from owsuper.core.decisions import (
+    Await,
     Diverged,
     Elapsed,
     Execute,
@@ -23,6 +24,7 @@ from owsuper.core.decisions import (
     Returned,
     Wait,
 )
+from owsuper.core.history import History
 from owsuper.core.model import (
     Complete,
     Fail,
@@ -413,6 +415,19 @@ def test_a_recorded_wait_answers_for_its_own_purpose_alone(
     decision = memory.decide_wait("wait", asked.kind, asked)
     same = recorded.kind == asked.kind and (not says_so or recorded.is_same(asked))
     assert isinstance(decision, Diverged) == (not same)
+
+
+def test_a_wait_for_what_is_recorded_reads_no_other_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = Purpose(StepKind.WORKFLOW, "pack", None, "0a")
+    rows = [
+        row(StepStatus.RUNNING, key=key, kind=StepKind.WORKFLOW, context=asked.as_context())
+        for key in ("a", "b", "c")
+    ]
+    memory = replay(*rows)
+    monkeypatch.setattr(History, "keys", lambda _: pytest.fail("the whole history is read"))
+    assert memory.decide_wait("b", StepKind.WORKFLOW, asked) == Await(rows[1])
 
 
 @given(st.permutations(["tea", "ink", "jam"]), st.permutations(["tea", "ink", "jam"]))

@@ -302,6 +302,20 @@ def test_a_plan_made_with_statistics_is_good(use: Use, big: psycopg.Connection) 
     check(explained(big, use), use)
 
 
+def test_a_commit_of_many_child_runs_costs_no_more_for_each_than_one_of_few(
+    big: psycopg.Connection,
+) -> None:
+    def rows_of(count: int) -> float:
+        claim, steps, durable = (json.loads(part) for part in commit(steps=count)[1:])
+        for number, step in enumerate(steps):
+            step["child"] = {**NEW_CHILD, "id": f"new child {number}"}
+        params = ("default", json.dumps(claim), json.dumps(steps), json.dumps(durable))
+        plan = explained(big, Use("commit_related", params, 0))
+        return sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes(plan))
+
+    assert rows_of(400) <= 12 * rows_of(50)
+
+
 def test_the_first_foreign_key_checks_use_the_primary_key(
     schema: str, conn: psycopg.Connection
 ) -> None:
