@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Unpack
 
@@ -27,10 +26,15 @@ def prepare(
     **schedule: Unpack[Schedule],
 ) -> NewRun:
     """Return the run that ``Workflow.run`` starts. Raises as ``Workflow.run`` does."""
-    return replace(
-        _template(workflow, version, **schedule),
+    name, version = identify(workflow, version)
+    start, end = _times(**schedule)
+    return NewRun(
+        workflow_name=name,
+        version=version,
         input_json=encode_input(workflow, value, "input"),
         idempotency_key=check_key(idempotency_key),
+        available_at=start,
+        deadline_at=end,
     )
 
 
@@ -41,38 +45,34 @@ def prepare_many(
     **schedule: Unpack[Schedule],
 ) -> list[NewRun]:
     """Return the runs that ``Workflow.run_many`` starts. Raises as ``Workflow.run_many`` does."""
-    template = _template(workflow, version, **schedule)
+    name, version = identify(workflow, version)
+    start, end = _times(**schedule)
     encoded = [
         encode_input(workflow, value, f"inputs[{index}]") for index, value in enumerate(values)
     ]
     return [
         NewRun(
-            workflow_name=template.workflow_name,
-            version=template.version,
+            workflow_name=name,
+            version=version,
             input_json=input_json,
-            available_at=template.available_at,
-            deadline_at=template.deadline_at,
+            available_at=start,
+            deadline_at=end,
             id=run_id,
         )
         for input_json, run_id in zip(encoded, draw(len(encoded)), strict=True)
     ]
 
 
-def _template(
-    workflow: Workflow[Any, Any] | str,
-    version: str | None,
-    *,
-    available_at: When | None = None,
-    deadline_at: When | None = None,
-) -> NewRun:
-    name, version = identify(workflow, version)
+def _times(
+    available_at: When | None = None, deadline_at: When | None = None
+) -> tuple[datetime | None, datetime | None]:
     start, end = _moment(available_at, "available_at"), _moment(deadline_at, "deadline_at")
     if start is not None and end is not None and start >= end:
         raise ConfigurationError(
             f"deadline_at: the run would fail at {end:%Y-%m-%d %H:%M:%S} UTC, before it may start"
             f" at {start:%Y-%m-%d %H:%M:%S} UTC (available_at). Set a later deadline."
         )
-    return NewRun(workflow_name=name, version=version, available_at=start, deadline_at=end)
+    return start, end
 
 
 def _moment(when: When | None, parameter: str) -> datetime | None:
