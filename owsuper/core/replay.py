@@ -122,6 +122,8 @@ class Replay:
 
     def check_kind(self, key: str, kind: StepKind) -> Diverged | None:
         """Return the divergence if this step is recorded as one of another kind, else None."""
+        if key not in self._recorded:
+            return None
         recorded = self._history.kind_of(key)
         return None if recorded is None else divergence.of_kind(key, recorded, kind)
 

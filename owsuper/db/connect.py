@@ -180,6 +180,11 @@ _ADVICE: Final = (
         " Look into its configuration and its log.",
     ),
     (
+        r"Too many open files",
+        "Cannot connect to PostgreSQL at {place}: {reason}. Raise ulimit -n, or close files and"
+        " connections that the program no longer needs.",
+    ),
+    (
         r"too many (clients|connections)|remaining connection slots",
         "PostgreSQL at {place} has no connection left: {reason}. Raise max_connections, or run"
         " fewer processes.",

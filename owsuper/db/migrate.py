@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import errors
 
 from owsuper.core.names import check_schema_name
+from owsuper.db import read_only
 from owsuper.db.statement import in_schema, sql_root
 from owsuper.errors import MigrationError
 
@@ -223,7 +224,7 @@ def _explain(conn: Connection[Any], schema: str, exc: errors.Error) -> Migration
         )
     failed = f'Cannot create owsuper\'s tables in schema "{schema}"'
     if isinstance(exc, errors.ReadOnlySqlTransaction):
-        advice = "this server or session is read-only. Point the database URL at the primary."
+        advice = str(read_only.explain(conn, exc))
     elif isinstance(exc, _TABLE_IN_USE):
         advice = (
             "other transactions keep them in use. Look for long ones in pg_stat_activity, end"

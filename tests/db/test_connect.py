@@ -151,6 +151,7 @@ def test_a_failure_nobody_foresaw_is_told_in_its_own_words() -> None:
     ("words", "says"),
     [
         ("FATAL:  sorry, too many clients already", "has no connection left"),
+        ("could not create socket: Too many open files", "Raise ulimit -n"),
         ("FATAL:  the database system is starting up", "is not ready"),
         ("FATAL:  the database system is shutting down", "PostgreSQL at h:5432 is not ready: the"),
         ("FATAL:  the database system is in recovery mode", "is not ready"),

@@ -253,11 +253,11 @@ def test_the_grants_of_the_script_suffice(
         limited.execute(f"UPDATE \"{empty}\".workflow_runs SET status = 'canceled'")
 
 
-def test_a_read_only_session_is_told_so(empty: str, conn: psycopg.Connection) -> None:
-    conn.execute("SET default_transaction_read_only = on")
-    with pytest.raises(MigrationError, match="Point the database URL at the primary"):
+def test_what_makes_a_session_read_only_is_named(empty: str, database_url: str) -> None:
+    url = make_conninfo(database_url, options="-c default_transaction_read_only=on")
+    told = "Cannot create .* the database URL .* makes the connection read-only"
+    with connect(url) as conn, pytest.raises(MigrationError, match=told):
         migrate.migrate(conn, empty)
-    conn.execute("SET default_transaction_read_only = off")
 
 
 def test_a_strangers_table_in_the_way_is_told_and_left_alone(

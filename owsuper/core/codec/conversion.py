@@ -33,6 +33,8 @@ def convert(value: Any, type_: Any, *, path: str, owner: str = "") -> Any:
     are dropped. ``path`` and ``owner`` are those of ``encode``. Raises InvalidData for every
     failure, also for one of a user's own type.
     """
+    if type_ is None:  # of most steps
+        return value
     converter = _converter(type_, path)
     if converter is None:
         return value
