@@ -70,8 +70,8 @@ def _refuse_breakpoint(*_: object, **__: object) -> NoReturn:
 def run_child(forked: ForkedChild) -> NoReturn:
     """Set this process up as a child, and serve runs until the child ends.
 
-    Exits with code 3, after a LoadFailed message, if the application cannot be imported, or if a
-    function of ``on_process_start`` raises.
+    Exits with code 3, after a LoadFailed message, if the application cannot be imported, a function
+    of ``on_process_start`` raises, or the threads that every run needs cannot be started.
     """
     process_exit.begin()
     settings = forked.fork.settings

@@ -42,6 +42,7 @@ from owsuper.ipc.messages import (
     Stop,
     StopSignaled,
 )
+from owsuper.shortage import PROCESSES
 from owsuper.stored_error import EngineError
 from owsuper.workflow.definition import Workflow
 
@@ -124,7 +125,7 @@ class ChildServer:
         try:
             self.serve_beside_other_threads()
         except NoThread as exc:
-            self._pipe.send(LoadFailed(SHORTAGE, str(exc)))
+            self._pipe.send(LoadFailed(SHORTAGE, f"{exc}: {PROCESSES}"))
             self._pipe.flush()
             return CANNOT_START
         return 0

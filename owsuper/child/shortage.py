@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Final
 
-from owsuper.shortage import PROCESSES, is_thread_error
+from owsuper.shortage import is_thread_error
 from owsuper.stored_error import EngineError
 
 _PATIENCE: Final = 5.0  # seconds of shortage until the child is replaced
@@ -32,7 +32,7 @@ class NoThread(EngineError):
     """The system gives this process no thread, and the process cannot wait any longer."""
 
     def __init__(self) -> None:
-        super().__init__(f"this process cannot start a thread: {PROCESSES}")
+        super().__init__("this process cannot start a thread")
 
 
 class Shortage:

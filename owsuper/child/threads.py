@@ -53,7 +53,7 @@ class ThreadPool:
     def start(self, count: int) -> None:
         """Start threads until there are ``count``, before they are needed. Raises NoThread."""
         while self._threads < min(count, self._most):
-            start_thread(self._serve, name=self._name, shortage=self._shortage)
+            start_thread(self._serve, name=self._name)
             with self._lock:
                 self._threads += 1
                 self._free += 1

@@ -202,8 +202,7 @@ class OpenWorkflow(Registration, Finding, Listing):
         raw = _signal_data(signal, data)
         key = new_run.check_key(idempotency_key)
         session = self._database.session()
-        send = session.queries.send_signal(signal, raw, key, keep=buffer)
-        return session.run(send.run, again=key is not None)
+        return session.send_signal(signal, raw, key, keep=buffer)
 
     async def asend_signal(
         self,
@@ -217,8 +216,7 @@ class OpenWorkflow(Registration, Finding, Listing):
         raw = _signal_data(signal, data)
         key = new_run.check_key(idempotency_key)
         session = await self._database.asession()
-        send = session.queries.send_signal(signal, raw, key, keep=buffer)
-        return await session.arun(send.run, again=key is not None)
+        return await session.asend_signal(signal, raw, key, keep=buffer)
 
     # --- workers and the end -------------------------------------------------------------
 

@@ -121,7 +121,7 @@ class Replay:
     # --- divergence of code and history -------------------------------------------
 
     def check_kind(self, key: str, kind: StepKind) -> Diverged | None:
-        """Return the divergence if this step is recorded as one of another kind, else None."""
+        """Return the divergence if an earlier execution recorded another kind of step."""
         if key not in self._recorded:
             return None
         recorded = self._history.kind_of(key)

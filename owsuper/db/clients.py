@@ -15,7 +15,7 @@ from owsuper.core.model import RunStatus
 from owsuper.db import times
 from owsuper.db.connect import is_pooled
 from owsuper.db.driver_log import quiet_driver
-from owsuper.db.related import lock_text, signal_calls, wake_call
+from owsuper.db.related import lock_text, parked_unaware_params, signal_calls
 from owsuper.db.statement import Statement, load
 from owsuper.errors import RunNotCancelable, RunNotFound, RunNotRetryable
 from owsuper.ids import new_id
@@ -35,13 +35,11 @@ _CANCELABLE = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SLEEPIN
 class Operation(Generic[T]):
     """Statements for one transaction, in one round trip (more behind a connection pooler).
 
-    ``parse`` takes the rows of each statement; its errors are for the caller. ``after_commit``
-    takes them, too, and may return one more statement, to execute once the others are committed.
+    ``parse`` takes the rows of each statement; its errors are for the caller.
     """
 
     calls: tuple[Call, ...]
     parse: Callable[[list[Rows]], T]
-    after_commit: Callable[[list[Rows]], Call | None] = lambda _: None
 
     def run(self, conn: Connection[Any]) -> T:
         """Execute the statements in autocommit mode; return the result.
@@ -55,12 +53,7 @@ class Operation(Generic[T]):
         together = nullcontext() if is_pooled(conn) else conn.pipeline()  # see db.pooler
         with quiet_driver(), together, conn.transaction():
             cursors = [conn.execute(each.query, params) for each, params in self.calls]
-        results = [each.fetchall() if each.description else [] for each in cursors]
-        last = self.after_commit(results)
-        if last is not None:
-            statement, params = last
-            conn.execute(statement.query, params)
-        return self.parse(results)
+        return self.parse([each.fetchall() if each.description else [] for each in cursors])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +113,7 @@ class ClientQueries:
         self._signal_lock = load("signal_lock", schema)
         self._lock_waits = load("lock_signal_waits", schema)
         self._send_signal = load("send_signal", schema)
+        self._parked_unaware = load("parked_unaware", schema)
         self._wake_signaled = load("wake_signaled", schema)
         self._open_children = load("open_children", schema)
         self._retry_lock = load("retry_lock", schema)
@@ -167,22 +161,27 @@ class ClientQueries:
 
     def send_signal(
         self, signal: str, data: bytes | None, sender_key: str | None, *, keep: bool
-    ) -> Operation[list[str]]:
-        """Send a signal; return the ids of the runs that it reached. See ``RelatedStore.send``.
+    ) -> Operation[list[tuple[str, bool]]]:
+        """Send a signal; return the runs that it reached, as ``RelatedStore.send`` does.
 
+        With the id of each run comes whether it may park meanwhile: see ``parked_unaware``.
         Without ``sender_key``, a repeated call sends another signal.
         """
-
-        def wake(results: list[Rows]) -> Call | None:
-            params = wake_call(self._namespace, signal, results[2])
-            return None if params is None else (self._wake_signaled, params)
-
         lock, waits, send = signal_calls(self._namespace, signal, data, sender_key, keep=keep)
         return Operation(
             ((self._signal_lock, lock), (self._lock_waits, waits), (self._send_signal, send)),
-            lambda results: [str(row[0]) for row in results[2]],
-            wake,
+            lambda results: [(str(run), bool(may_park)) for run, may_park in results[2]],
         )
+
+    def parked_unaware(self, signal: str, run_ids: Sequence[str]) -> Operation[list[str]]:
+        """Return the ids of those of these runs that parked while the signal was being sent."""
+        params = parked_unaware_params(self._namespace, signal, run_ids)
+        call = (self._parked_unaware, params)
+        return Operation((call,), lambda results: [str(row[0]) for row in results[0]])
+
+    def wake_signaled(self, run_id: str) -> Operation[None]:
+        """Make a run due that ``parked_unaware`` returned."""
+        return Operation(((self._wake_signaled, (self._namespace, run_id)),), lambda _: None)
 
     def open_children(self, run_ids: Sequence[str]) -> Operation[list[str]]:
         """Return the ids of the child runs of these runs that have not ended."""

@@ -136,6 +136,11 @@ _ADVICE: Final = (
         " whether the role or the database has default_transaction_read_only.",
     ),
     (
+        r"^(?!.*FATAL).*Too many open files(?! in system)",
+        "Cannot connect to PostgreSQL at {place}: {reason}. Raise ulimit -n, or close files and"
+        " connections that the program no longer needs.",
+    ),
+    (
         r"could not translate host name|failed to resolve host|Name or service not known",
         "Cannot find the database host {host}: {reason}. Check the host name in the database URL.",
     ),
@@ -178,11 +183,6 @@ _ADVICE: Final = (
         r"|server_login_retry|pause|shutting down",
         "The connection pooler at {place} does not let {user} into database {dbname}: {reason}."
         " Look into its configuration and its log.",
-    ),
-    (
-        r"Too many open files",
-        "Cannot connect to PostgreSQL at {place}: {reason}. Raise ulimit -n, or close files and"
-        " connections that the program no longer needs.",
     ),
     (
         r"too many (clients|connections)|remaining connection slots",

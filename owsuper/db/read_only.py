@@ -28,8 +28,8 @@ _CAUSES: Final = {
     " of its options.",
 }
 _STANDBY: Final = (
-    "{reason}. It may be a standby, or about to become the primary: with several hosts in the"
-    " database URL, add target_session_attrs=read-write."
+    "{reason}. It may be a standby, or about to become the primary. Point the database URL at the"
+    " primary; with several hosts in the URL, add target_session_attrs=read-write."
 )
 
 

@@ -40,6 +40,7 @@ class RelatedStore:
         self._signal_lock = load("signal_lock", schema)
         self._lock_waits = load("lock_signal_waits", schema)
         self._send = load("send_signal", schema)
+        self._parked_unaware = load("parked_unaware", schema)
         self._wake_signaled = load("wake_signaled", schema)
         self._lock_step = load("lock_waits", schema)
         self._skip = load("skip_signal", schema)
@@ -96,10 +97,11 @@ class RelatedStore:
             conn.execute(self._signal_lock.query, lock)
             conn.execute(self._lock_waits.query, waits)
             reached = conn.execute(self._send.query, send).fetchall()
-        wake = wake_call(self._namespace, signal, reached)
-        if wake is not None:
-            conn.execute(self._wake_signaled.query, wake)
-        return [row[0] for row in reached]
+        if may_park := [run for run, may_park in reached if may_park]:
+            params = parked_unaware_params(self._namespace, signal, may_park)
+            for (run,) in conn.execute(self._parked_unaware.query, params).fetchall():
+                conn.execute(self._wake_signaled.query, (self._namespace, run))
+        return [run for run, _ in reached]
 
     def skip(
         self,
@@ -155,15 +157,9 @@ def signal_calls(
     return lock, (namespace, signal), (namespace, signal, text, sender_key, keep, new_id())
 
 
-def wake_call(
-    namespace: str, signal: str, reached: Sequence[Sequence[Any]]
-) -> tuple[Any, ...] | None:
-    """Return the parameters of wake_signaled after send_signal returned ``reached``.
-
-    Returns None if none of these runs may have parked meanwhile.
-    """
-    may_park = [run for run, may_park in reached if may_park]
-    return (namespace, signal, orjson.dumps(may_park).decode()) if may_park else None
+def parked_unaware_params(namespace: str, signal: str, run_ids: Sequence[str]) -> tuple[Any, ...]:
+    """Return the parameters of parked_unaware for runs that send_signal returned."""
+    return namespace, signal, orjson.dumps(run_ids).decode()
 
 
 def step_attempt(row: Sequence[Any]) -> RecordedAttempt:

@@ -21,9 +21,7 @@ from owsuper.settings import Settings
 
 _HEADER: Final = struct.Struct(">IB")
 PROBE: Final = -1  # the "child number" of the process that only imports and reports
-SHORTAGE: Final = (
-    "shortage"  # the kind of a LoadFailed that may pass: no memory or descriptors left
-)
+SHORTAGE: Final = "shortage"  # a LoadFailed that may pass: no memory, descriptors or threads
 _MAX_BODY: Final = 256 * 1024 * 1024  # bytes; a longer frame means that the stream is torn
 
 
@@ -80,7 +78,7 @@ class ApplicationLoaded:
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """The application cannot be loaded.
+    """The application cannot be loaded, or the process cannot start.
 
     ``kind``: ``"import"``, ``"empty"`` (no workflows), ``"duplicate"`` (two workflows of one
     name and version), ``"types"`` (an annotation that cannot be used), ``"modules"`` (no module

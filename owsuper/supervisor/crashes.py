@@ -12,6 +12,7 @@ from uuid import uuid4
 from owsuper.db import claims
 from owsuper.db.claims import ClaimQueries, CrashedRun
 from owsuper.db.statement import Result
+from owsuper.ipc.messages import SHORTAGE
 from owsuper.supervisor.child import Child
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.exit_status import Evidence
@@ -77,11 +78,17 @@ def _describe(child: Child, slot: int, evidence: Evidence) -> dict[str, Any]:
 
 
 def _log_death(child: Child, evidence: Evidence) -> None:
-    _log.error(
-        "child died: %s", evidence, extra=child.log_fields() | {"max_rss_kb": evidence.max_rss_kb}
+    failure = child.load_failure
+    short = failure is not None and failure.kind == SHORTAGE  # the fleet reports it, once
+    level = logging.DEBUG if short else logging.ERROR
+    _log.log(
+        level,
+        "child died: %s",
+        evidence,
+        extra=child.log_fields() | {"max_rss_kb": evidence.max_rss_kb},
     )
-    if (failure := child.load_failure) is not None:
-        _log.error("the child could not start: %s", failure.message)
+    if failure is not None:
+        _log.log(level, "the child could not start: %s", failure.message)
     for slot, held in child.held.items():
         fields = {"step": child.steps_in_flight(slot), "cause": str(evidence)}
         _log.error("run lost its process", extra=child.log_fields(held) | fields)

@@ -4,13 +4,13 @@
 -- $1 namespace, $2 signal, $3 data (JSON or NULL), $4 sender's idempotency key or NULL, $5 whether
 -- to keep a signal that reaches no run for the next wait, $6 id of the kept signal.
 -- Returns the runs that it reached, now or when it was sent with this key before: id, and whether
--- the run may park before this transaction commits, and not see the signal (see wake_signaled).
+-- the run may park before this transaction commits, and not see the signal (see parked_unaware).
 --
 -- A step whose earlier signal was not read yet gets no other, unless it may skip that one: then the
 -- signal waits its turn (owsuper_further_signals), or is kept if it is to be. Ended runs get no
 -- signal. A step that begins to wait at the same moment either is reached or finds the kept signal,
 -- because of signal_lock. An owned run is not woken: it reads its signals again when it parks, with
--- its waits locked as here; for workers of OpenWorkflow for TypeScript there is wake_signaled.
+-- its waits locked as here; for workers of OpenWorkflow for TypeScript there is parked_unaware.
 --
 -- Index: workflow_signals_idempotency_idx, step_attempts_signal_wait_idx, primary keys,
 -- owsuper_signals_idx. Locks: the runs without an owner, FOR NO KEY UPDATE, in id order.
@@ -117,11 +117,9 @@ kept AS (
 )
 SELECT run, bool_or(may_park)
 FROM (
-    -- The sender that used this key before may have died before wake_signaled.
+    -- The sender that used this key before may have died before it woke the runs.
     SELECT run, true AS may_park FROM before
     UNION ALL
-    SELECT d.run, o.worker_id IS NOT NULL
-    FROM delivered AS d
-    JOIN open AS o ON o.run = d.run
+    SELECT run, worker_id IS NOT NULL FROM open WHERE run = ANY (ARRAY(SELECT run FROM delivered))
 ) AS reached
 GROUP BY run

@@ -96,10 +96,11 @@ def test_a_server_that_refuses_writes_for_a_while_costs_time_and_no_run(
     deployment: Deployment, pair: Pair
 ) -> None:
     """Like a server that is demoted, is not yet promoted, or has no space left."""
-    ids = deployment.start("linked", *[{**SHAPE, "nap": 0.05}] * scaled(40))
-    ids += deployment.start("linked-async", *[{**SHAPE, "nap": 0.05}] * scaled(40))
+    ids = []
     worker = deployment.worker()
     for number in range(1, scaled(3) + 1):
+        for workflow in ("linked", "linked-async"):
+            ids += deployment.start(workflow, *[{**SHAPE, "nap": 0.05}] * scaled(20))
         deployment.journal.wait_for_more(20)
         with pair.primary.connect() as conn:
             conn.execute("ALTER SYSTEM SET default_transaction_read_only = on")

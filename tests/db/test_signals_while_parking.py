@@ -5,23 +5,25 @@ It parks the run, and then looks for signals, in two statements. It locks no wai
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
-from owsuper.db.clients import ClientQueries
+from owsuper import OpenWorkflow
+from owsuper.db import connect
 from owsuper.db.related import RelatedStore
 from tests.db.rows import Tables, from_now
-from tests.fixtures.postgres import connect
+from tests.fixtures.postgres import connect as plain_connect
 
 COMMITS = 4_711  # the advisory lock that a sender needs to commit
 
-Send = Callable[[psycopg.Connection[Any], str | None], list[str]]
+Send = Callable[[str | None], list[str]]
 
 
 @pytest.fixture
@@ -29,13 +31,23 @@ def tables(conn: psycopg.Connection, schema: str) -> Tables:
     return Tables(conn, schema)
 
 
+@pytest.fixture
+def client(database_url: str, schema: str) -> Iterator[OpenWorkflow]:
+    ow = OpenWorkflow(database_url, schema=schema, call_timeout="30s")
+    yield ow
+    ow.close()
+
+
 @pytest.fixture(params=["a client", "a step"])
-def send(request: pytest.FixtureRequest, schema: str) -> Send:
-    if request.param == "a step":
-        store = RelatedStore(schema, "default")
-        return lambda conn, key: store.send(conn, "go", b"1", key, keep=False)
-    queries = ClientQueries(schema, "default")
-    return lambda conn, key: queries.send_signal("go", b"1", key, keep=False).run(conn)
+def send(
+    request: pytest.FixtureRequest, database_url: str, schema: str, client: OpenWorkflow
+) -> Iterator[Send]:
+    if request.param == "a client":
+        yield lambda key: client.send_signal("go", 1, idempotency_key=key)
+        return
+    store = RelatedStore(schema, "default")
+    with connect.connect(database_url, application_name="owsuper test") as conn:
+        yield lambda key: store.send(conn, "go", b"1", key, keep=False)
 
 
 def wait_for_signal(tables: Tables, run: str) -> str:
@@ -59,6 +71,12 @@ def due(tables: Tables, run: str) -> bool:
     return isinstance(at, datetime) and at <= from_now(0)
 
 
+def wait_until_waiting(tables: Tables, thread: threading.Thread, which: str) -> None:
+    query = f"SELECT count(*) FROM pg_locks WHERE NOT granted AND {which}".encode()
+    while tables.conn.execute(query).fetchone() == (0,):
+        assert thread.is_alive()
+
+
 @contextmanager
 def sending(tables: Tables, url: str, send: Send, key: str | None) -> Iterator[list[str]]:
     """Send a signal that is committed at the end of the block; the list gets what it reached."""
@@ -72,19 +90,24 @@ def sending(tables: Tables, url: str, send: Send, key: str | None) -> Iterator[l
         f' INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION "{schema}".hold ()'.encode()
     )
     reached: list[str] = []
-    with connect(url) as sender, connect(url) as holder:
+    with plain_connect(url) as holder:
         holder.execute(f"SELECT pg_advisory_lock({COMMITS})".encode())
-        pid = sender.info.backend_pid
-        thread = threading.Thread(target=lambda: reached.extend(send(sender, key)))
+        thread = threading.Thread(target=lambda: reached.extend(send(key)))
         thread.start()
-        holds = "SELECT count(*) FROM pg_locks WHERE pid = $1 AND objid = $2 AND NOT granted"
-        while tables.conn.execute(holds.encode(), [pid, COMMITS]).fetchone() != (1,):
-            assert thread.is_alive()
+        wait_until_waiting(tables, thread, f"objid = {COMMITS}")
         try:
             yield reached
         finally:
             holder.execute(f"SELECT pg_advisory_unlock({COMMITS})".encode())
             thread.join()
+
+
+def roll_back_once_awaited(other: psycopg.Connection[Any]) -> None:
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))"
+    with plain_connect(other.info.dsn) as conn:
+        while conn.execute(blocked.encode(), [other.info.backend_pid]).fetchone() == (0,):
+            pass
+    other.execute(b"ROLLBACK")
 
 
 @pytest.mark.parametrize("key", [None, "key"])
@@ -99,11 +122,30 @@ def test_a_run_that_parks_before_the_signal_is_committed_is_due(
     assert due(tables, run)
 
 
+def test_a_run_that_is_locked_meanwhile_is_due_when_it_is_free(
+    send: Send, tables: Tables, database_url: str
+) -> None:
+    """A second sender of the signal locks it, for example, and changes nothing."""
+    run = tables.run()
+    wait_for_signal(tables, run)
+    lock = f'SELECT FROM "{tables.schema}".workflow_runs WHERE id = $1 FOR NO KEY UPDATE'
+    with plain_connect(database_url) as other:
+        with sending(tables, database_url, send, None) as reached:
+            assert not park_as_there(tables, run)
+            other.execute(b"BEGIN")
+            other.execute(lock.encode(), [run])
+            unlock = threading.Thread(target=roll_back_once_awaited, args=(other,))
+            unlock.start()
+        unlock.join()
+    assert reached == [run]
+    assert due(tables, run)
+
+
 def test_a_run_that_parks_later_finds_the_signal_itself(send: Send, tables: Tables) -> None:
     run = tables.run()
     before = tables.fetch(run)
     wait_for_signal(tables, run)
-    assert send(tables.conn, None) == [run]
+    assert send(None) == [run]
     assert tables.fetch(run) == before
     assert park_as_there(tables, run)
 
@@ -113,8 +155,39 @@ def test_a_sender_that_died_before_it_woke_the_run_does_it_when_it_sends_again(
 ) -> None:
     run = tables.run()
     wait_for_signal(tables, run)
-    assert send(tables.conn, "key") == [run]
+    assert send("key") == [run]
     tables.update("workflow_runs", run, worker_id=None, available_at=from_now(3600))
-    assert send(tables.conn, "key") == [run]
+    assert send("key") == [run]
     assert due(tables, run)
     assert tables.count("workflow_signals") == 1
+
+
+def test_a_run_that_parked_long_after_the_signal_came_has_seen_it_and_sleeps_on(
+    send: Send, tables: Tables
+) -> None:
+    run = tables.run()
+    wait_for_signal(tables, run)
+    assert send("key") == [run]
+    later = from_now(0) + timedelta(minutes=2)
+    parked = {"worker_id": None, "available_at": from_now(3600), "updated_at": later}
+    tables.update("workflow_runs", run, **parked)
+    assert send("key") == [run]
+    assert not due(tables, run)
+
+
+def test_a_signal_that_is_sent_is_no_error_if_its_run_cannot_be_woken(
+    tables: Tables, database_url: str, schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tables.run()
+    wait_for_signal(tables, run)
+    ow = OpenWorkflow(database_url, schema=schema, call_timeout="1s")
+    assert ow.send_signal("go", 1, idempotency_key="key") == [run]
+    tables.update("workflow_runs", run, worker_id=None, available_at=from_now(3600))
+    lock = f'SELECT FROM "{schema}".workflow_runs WHERE id = $1 FOR NO KEY UPDATE'
+    with plain_connect(database_url) as other, other.transaction():
+        other.execute(lock.encode(), [run])
+        with caplog.at_level(logging.WARNING, "owsuper.client"):
+            assert ow.send_signal("go", 1, idempotency_key="key") == [run]
+    assert "signal 'go' was sent, and perhaps did not wake its runs" in caplog.text
+    assert not due(tables, run)
+    ow.close()

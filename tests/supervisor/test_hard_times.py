@@ -118,7 +118,7 @@ def test_children_that_get_no_threads_at_the_start_do_not_end_the_worker(
     flows = (tmp_path / "flows.py").read_text()
     (tmp_path / "flows.py").write_text(NO_THREADS + flows)
     (tmp_path / "no-threads").touch()
-    worker = begin("--processes=4", ready=False)
+    worker = begin("--processes=4", "--log-level=debug", ready=False)
     worker.log.wait_for(r"child processes cannot be started; .* serving with 0 of 4: .*ulimit -u")
     worker.log.wait_for("child died: exit code 3", count=4)
     (tmp_path / "no-threads").unlink()

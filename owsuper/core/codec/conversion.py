@@ -33,7 +33,7 @@ def convert(value: Any, type_: Any, *, path: str, owner: str = "") -> Any:
     are dropped. ``path`` and ``owner`` are those of ``encode``. Raises InvalidData for every
     failure, also for one of a user's own type.
     """
-    if type_ is None:  # of most steps
+    if type_ is None:  # most steps declare no type
         return value
     converter = _converter(type_, path)
     if converter is None:
