@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
-from owsuper.client import new_run
+from owsuper.client import new_run, signals
 from owsuper.client.database import ClientDatabase, ExplicitSettings
 from owsuper.client.finding import Finding
 from owsuper.client.handle import RunHandle
 from owsuper.client.listing import Listing
 from owsuper.client.registration import Registration
 from owsuper.client.worker import Worker, WorkerSettings, environment, modules_of
-from owsuper.core import codec
 from owsuper.core.durations import Duration
-from owsuper.core.names import check_signal
 from owsuper.workflow.definition import Schedule, Start, Workflow
 
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
@@ -199,10 +197,10 @@ class OpenWorkflow(Registration, Finding, Listing):
         DatabaseUnreachable and MigrationError. Without a key, a connection that breaks meanwhile
         is an error, because the signal may have been sent already and must not be sent twice.
         """
-        raw = _signal_data(signal, data)
+        raw = signals.encode(signal, data)
         key = new_run.check_key(idempotency_key)
         session = self._database.session()
-        return session.send_signal(signal, raw, key, keep=buffer)
+        return signals.send(session, signal, raw, key, keep=buffer)
 
     async def asend_signal(
         self,
@@ -213,10 +211,10 @@ class OpenWorkflow(Registration, Finding, Listing):
         buffer: bool = False,
     ) -> list[str]:
         """Awaitable :meth:`send_signal`."""
-        raw = _signal_data(signal, data)
+        raw = signals.encode(signal, data)
         key = new_run.check_key(idempotency_key)
         session = await self._database.asession()
-        return await session.asend_signal(signal, raw, key, keep=buffer)
+        return await signals.asend(session, signal, raw, key, keep=buffer)
 
     # --- workers and the end -------------------------------------------------------------
 
@@ -261,7 +259,3 @@ class OpenWorkflow(Registration, Finding, Listing):
     async def aclose(self) -> None:
         """Awaitable :meth:`close`."""
         await self._database.aclose()
-
-
-def _signal_data(signal: str, data: Any) -> bytes | None:
-    return codec.encode(data, path="data", owner=f"signal {check_signal(signal)!r}")

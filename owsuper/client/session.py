@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import encodings.idna  # noqa: F401 - else getaddrinfo imports it, perhaps during a fork
-import logging
 import math
 import os
 import threading
@@ -30,12 +29,10 @@ from owsuper.db.lists import ListQueries
 from owsuper.db.pool import Pool
 from owsuper.db.timed import TimedConnection
 from owsuper.db.waits import Progress
-from owsuper.errors import DatabaseError, DatabaseUnreachable
+from owsuper.errors import DatabaseUnreachable
 from owsuper.settings import Settings
 
 T = TypeVar("T")
-
-_log = logging.getLogger("owsuper.client")
 
 _CONNECTIONS: Final = 10
 _MAX_IDLE: Final = 30.0  # seconds after which the pool closes an idle connection
@@ -187,41 +184,6 @@ class Session:
         # Who came first gives up first, so no caller waits longer than its own limit.
         operation = self.queries.start_many([new for new, _ in starts])
         self.run(operation.run, give_up_at=min(give_up_at for _, give_up_at in starts))
-
-    def send_signal(
-        self,
-        signal: str,
-        data: bytes | None,
-        sender_key: str | None,
-        *,
-        keep: bool,
-        give_up_at: float | None = None,
-    ) -> list[str]:
-        """Send a signal; return the ids of the runs that it reached. Raises as ``run`` does."""
-        limit = self.give_up_at() if give_up_at is None else give_up_at
-        send = self.queries.send_signal(signal, data, sender_key, keep=keep)
-        reached = self.run(send.run, again=sender_key is not None, give_up_at=limit)
-        if may_park := [run_id for run_id, may_park in reached if may_park]:
-            try:
-                self._wake_unaware(signal, may_park, limit)
-            except DatabaseError as exc:  # the signal is sent: an error would say that it is not
-                _log.warning(
-                    "signal %r was sent, and perhaps did not wake its runs: %s", signal, exc
-                )
-        return [run_id for run_id, _ in reached]
-
-    async def asend_signal(
-        self, signal: str, data: bytes | None, sender_key: str | None, *, keep: bool
-    ) -> list[str]:
-        """Awaitable ``send_signal``."""
-        send = partial(self.send_signal, signal, data, sender_key, keep=keep)
-        return await self.acall(partial(send, give_up_at=self.give_up_at()))
-
-    def _wake_unaware(self, signal: str, run_ids: Sequence[str], give_up_at: float) -> None:
-        """Wake those of these runs that parked while the signal was being sent."""
-        unaware = self.queries.parked_unaware(signal, run_ids)
-        for run_id in self.run(unaware.run, give_up_at=give_up_at):
-            self.run(self.queries.wake_signaled(run_id).run, give_up_at=give_up_at)
 
     def outcome(self, run_id: str, timeout: float | None) -> Progress | None:
         """Wait for the end of a run and return it; return None if there is no such run.

@@ -15,14 +15,14 @@ from owsuper.core.model import RunStatus
 from owsuper.db import times
 from owsuper.db.connect import is_pooled
 from owsuper.db.driver_log import quiet_driver
-from owsuper.db.related import lock_text, parked_unaware_params, signal_calls
+from owsuper.db.related import lock_text
+from owsuper.db.signals import Call, Reached, SignalQueries
 from owsuper.db.statement import Statement, load
 from owsuper.errors import RunNotCancelable, RunNotFound, RunNotRetryable
 from owsuper.ids import new_id
 
 T = TypeVar("T")
 Rows: TypeAlias = list[tuple[Any, ...]]
-Call: TypeAlias = tuple[Statement, tuple[Any, ...]]
 
 # Limits of one statement. More runs would only need more memory; a parameter holds 1 GB at most.
 _CHUNK_RUNS: Final = 2000
@@ -110,11 +110,7 @@ class ClientQueries:
         self._get_run = load("get_run", schema)
         self._outcome = load("outcome", schema)
         self._cancel = load("cancel", schema)
-        self._signal_lock = load("signal_lock", schema)
-        self._lock_waits = load("lock_signal_waits", schema)
-        self._send_signal = load("send_signal", schema)
-        self._parked_unaware = load("parked_unaware", schema)
-        self._wake_signaled = load("wake_signaled", schema)
+        self.signals = SignalQueries(schema, namespace)
         self._open_children = load("open_children", schema)
         self._retry_lock = load("retry_lock", schema)
         self._retry = load("retry", schema)
@@ -161,27 +157,13 @@ class ClientQueries:
 
     def send_signal(
         self, signal: str, data: bytes | None, sender_key: str | None, *, keep: bool
-    ) -> Operation[list[tuple[str, bool]]]:
-        """Send a signal; return the runs that it reached, as ``RelatedStore.send`` does.
+    ) -> Operation[list[Reached]]:
+        """Send a signal; return the runs that it reached, for ``signals.wake_unaware``.
 
-        With the id of each run comes whether it may park meanwhile: see ``parked_unaware``.
-        Without ``sender_key``, a repeated call sends another signal.
+        Without ``sender_key``, a repeated call sends another signal. See ``RelatedStore.send``.
         """
-        lock, waits, send = signal_calls(self._namespace, signal, data, sender_key, keep=keep)
-        return Operation(
-            ((self._signal_lock, lock), (self._lock_waits, waits), (self._send_signal, send)),
-            lambda results: [(str(run), bool(may_park)) for run, may_park in results[2]],
-        )
-
-    def parked_unaware(self, signal: str, run_ids: Sequence[str]) -> Operation[list[str]]:
-        """Return the ids of those of these runs that parked while the signal was being sent."""
-        params = parked_unaware_params(self._namespace, signal, run_ids)
-        call = (self._parked_unaware, params)
-        return Operation((call,), lambda results: [str(row[0]) for row in results[0]])
-
-    def wake_signaled(self, run_id: str) -> Operation[None]:
-        """Make a run due that ``parked_unaware`` returned."""
-        return Operation(((self._wake_signaled, (self._namespace, run_id)),), lambda _: None)
+        calls = self.signals.send(signal, data, sender_key, keep=keep)
+        return Operation(calls, lambda results: [(run, may_park) for run, may_park in results[2]])
 
     def open_children(self, run_ids: Sequence[str]) -> Operation[list[str]]:
         """Return the ids of the child runs of these runs that have not ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from psycopg import Connection
@@ -12,11 +12,9 @@ from psycopg import Connection
 from owsuper.core import codec
 from owsuper.core.model import ChildRunState, DeliveredSignal, NewChildRun, RecordedAttempt
 from owsuper.db import prepared
+from owsuper.db.signals import SignalQueries
 from owsuper.db.statement import load
 from owsuper.db.write_documents import child_document
-from owsuper.ids import new_id
-
-_LOCK_TIMEOUT: Final = "30s"  # a sender that waits for the lock on a signal delays no other run
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +35,7 @@ class RelatedStore:
         self._look = load("look", schema)
         self._adopt_lock = load("start_lock", schema)
         self._adopt = load("adopt_child", schema)
-        self._signal_lock = load("signal_lock", schema)
-        self._lock_waits = load("lock_signal_waits", schema)
-        self._send = load("send_signal", schema)
-        self._parked_unaware = load("parked_unaware", schema)
-        self._wake_signaled = load("wake_signaled", schema)
+        self._signals = SignalQueries(schema, namespace)
         self._lock_step = load("lock_waits", schema)
         self._skip = load("skip_signal", schema)
         self._next = load("next_signal", schema)
@@ -92,16 +86,12 @@ class RelatedStore:
         A signal that was sent with ``sender_key`` before is not sent again; the ids are those of
         the first time. If it reached no run, ``keep`` stores it for the next run that waits.
         """
-        lock, waits, send = signal_calls(self._namespace, signal, data, sender_key, keep=keep)
         with prepared.transaction(conn):
-            conn.execute(self._signal_lock.query, lock)
-            conn.execute(self._lock_waits.query, waits)
-            reached = conn.execute(self._send.query, send).fetchall()
-        if may_park := [run for run, may_park in reached if may_park]:
-            params = parked_unaware_params(self._namespace, signal, may_park)
-            for (run,) in conn.execute(self._parked_unaware.query, params).fetchall():
-                conn.execute(self._wake_signaled.query, (self._namespace, run))
-        return [run for run, _ in reached]
+            for statement, params in self._signals.send(signal, data, sender_key, keep=keep):
+                cursor = conn.execute(statement.query, params)
+            reached = cursor.fetchall()
+        self._signals.wake_unaware(conn, signal, reached)
+        return [run_id for run_id, _ in reached]
 
     def skip(
         self,
@@ -120,11 +110,11 @@ class RelatedStore:
         attempt has ended.
         """
         namespace = self._namespace
-        lock = (namespace, orjson.dumps([signal]).decode(), _LOCK_TIMEOUT)
+        lock, params = self._signals.lock(signal)
         waits = (namespace, orjson.dumps([attempt_id]).decode())
         skipped = (namespace, run_id, worker_id, attempt_id, *delivery)
         with prepared.transaction(conn):
-            conn.execute(self._signal_lock.query, lock)
+            conn.execute(lock.query, params)
             conn.execute(self._lock_step.query, waits)
             if not conn.execute(self._skip.query, skipped).fetchall():
                 return None
@@ -143,23 +133,6 @@ def lock_text(namespace: str, workflow_name: str, key: str | None) -> str:
     """Return the text to hash for the lock on an idempotency key, as in OpenWorkflow."""
     members = {"namespaceId": namespace, "workflowName": workflow_name, "idempotencyKey": key}
     return orjson.dumps(members).decode()
-
-
-def signal_calls(
-    namespace: str, signal: str, data: bytes | None, sender_key: str | None, *, keep: bool
-) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
-    """Return the parameters of signal_lock, lock_signal_waits and send_signal.
-
-    They are executed in this order, in one transaction.
-    """
-    lock = (namespace, orjson.dumps([signal]).decode(), _LOCK_TIMEOUT)
-    text = None if data is None or data == b"null" else data.decode()
-    return lock, (namespace, signal), (namespace, signal, text, sender_key, keep, new_id())
-
-
-def parked_unaware_params(namespace: str, signal: str, run_ids: Sequence[str]) -> tuple[Any, ...]:
-    """Return the parameters of parked_unaware for runs that send_signal returned."""
-    return namespace, signal, orjson.dumps(run_ids).decode()
 
 
 def step_attempt(row: Sequence[Any]) -> RecordedAttempt:

@@ -7,18 +7,11 @@ SELECT
 FROM (
     SELECT
         few.*,
-        row_number() OVER (
-            ORDER BY
-                CASE WHEN $5::boolean THEN created_at END, CASE WHEN $5::boolean THEN id END,
-                created_at DESC, id DESC
-        ) AS number
+{fragments/page_number}
     FROM few
     WHERE status = ANY ($9::text[])
         AND created_at >= $6::timestamptz AND created_at <= $7::timestamptz
-        AND CASE
-            WHEN $5::boolean THEN (created_at, id) > ($2::timestamptz, $3::text)
-            ELSE (created_at, id) < ($2::timestamptz, $3::text)
-        END
+        AND {fragments/beyond}
 ) AS r
 {fragments/run_links}
 WHERE r.number <= $4::integer

@@ -41,11 +41,7 @@ SELECT
 FROM (
     SELECT
         *,
-        row_number() OVER (
-            ORDER BY
-                CASE WHEN $5::boolean THEN created_at END, CASE WHEN $5::boolean THEN id END,
-                created_at DESC, id DESC
-        ) AS number
+{fragments/page_number}
     FROM (
         SELECT *
         FROM {schema}.workflow_runs
@@ -55,10 +51,7 @@ FROM (
         ORDER BY created_at DESC
         OFFSET 0
     ) AS within
-    WHERE CASE
-        WHEN $5::boolean THEN (created_at, id) > ($2::timestamptz, $3::text)
-        ELSE (created_at, id) < ($2::timestamptz, $3::text)
-    END
+    WHERE {fragments/beyond}
 ) AS r
 {fragments/run_links}
 WHERE r.number <= $4::integer

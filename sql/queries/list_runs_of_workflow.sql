@@ -49,11 +49,7 @@ SELECT
 FROM (
     SELECT
         within.*,
-        row_number() OVER (
-            ORDER BY
-                CASE WHEN $5::boolean THEN created_at END, CASE WHEN $5::boolean THEN id END,
-                created_at DESC, id DESC
-        ) AS number
+{fragments/page_number}
     FROM unnest($9::text[]) AS s (status)
     CROSS JOIN LATERAL (
         SELECT *
@@ -64,10 +60,7 @@ FROM (
         ORDER BY created_at DESC
         OFFSET 0
     ) AS within
-    WHERE CASE
-        WHEN $5::boolean THEN (created_at, id) > ($2::timestamptz, $3::text)
-        ELSE (created_at, id) < ($2::timestamptz, $3::text)
-    END
+    WHERE {fragments/beyond}
 ) AS r
 {fragments/run_links}
 WHERE r.number <= $4::integer

@@ -10,7 +10,7 @@
 --
 -- Index: step_attempts_signal_wait_idx, workflow_signals_step_attempt_idx, workflow_runs_pkey.
 -- Locks: none.
--- For the form of the conditions see commit.
+-- For the form of the conditions see commit, and send_signal for IS TRUE.
 WITH wait AS MATERIALIZED (
     SELECT workflow_run_id AS run, id AS step
     FROM {schema}.step_attempts
@@ -27,7 +27,7 @@ signaled AS MATERIALIZED (
         ORDER BY step_attempt_id
         LIMIT 1
     ) AS s
-    WHERE w.run = ANY (ARRAY(SELECT json_array_elements_text($3::json)))
+    WHERE (w.run IN (SELECT json_array_elements_text($3::json))) IS TRUE
     GROUP BY w.run
 )
 SELECT r.id

@@ -12,6 +12,8 @@
 -- because of signal_lock. An owned run is not woken: it reads its signals again when it parks, with
 -- its waits locked as here; for workers of OpenWorkflow for TypeScript there is parked_unaware.
 --
+-- IS TRUE keeps IN from becoming a join, which could compare each wait with each run.
+--
 -- Index: workflow_signals_idempotency_idx, step_attempts_signal_wait_idx, primary keys,
 -- owsuper_signals_idx. Locks: the runs without an owner, FOR NO KEY UPDATE, in id order.
 WITH before AS MATERIALIZED (
@@ -56,15 +58,19 @@ locked AS MATERIALIZED (
         FOR NO KEY UPDATE
     ) AS r
 ),
-open AS MATERIALIZED (
-    SELECT w.step, w.skips, r.id AS run, r.worker_id
-    FROM wait AS w
-    JOIN (
+reachable AS MATERIALIZED (
+    SELECT id, worker_id
+    FROM (
         SELECT * FROM seen WHERE worker_id IS NOT NULL
         UNION ALL
         SELECT * FROM locked
-    ) AS r ON r.id = w.run
-    WHERE r.status IN ('pending', 'running', 'sleeping') AND (SELECT count(*) FROM locked) >= 0
+    ) AS r
+    WHERE status IN ('pending', 'running', 'sleeping') AND (SELECT count(*) FROM locked) >= 0
+),
+open AS MATERIALIZED (
+    SELECT step, skips, run
+    FROM wait
+    WHERE (run IN (SELECT id FROM reachable)) IS TRUE
 ),
 sent AS MATERIALIZED (
     SELECT
@@ -100,9 +106,9 @@ woken AS (
     INSERT INTO {schema}.workflow_runs AS r (
         namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at
     )
-    SELECT DISTINCT $1, o.run, '', '', '{}'::jsonb, 0, now(), now()
-    FROM open AS o
-    WHERE o.worker_id IS NULL AND o.run IN (SELECT run FROM delivered)
+    SELECT $1, id, '', '', '{}'::jsonb, 0, now(), now()
+    FROM reachable
+    WHERE worker_id IS NULL AND (id IN (SELECT run FROM delivered)) IS TRUE
     ON CONFLICT (namespace_id, id) DO UPDATE
     SET available_at = least(r.available_at, now()), updated_at = now()
 ),
@@ -120,6 +126,6 @@ FROM (
     -- The sender that used this key before may have died before it woke the runs.
     SELECT run, true AS may_park FROM before
     UNION ALL
-    SELECT run, worker_id IS NOT NULL FROM open WHERE run = ANY (ARRAY(SELECT run FROM delivered))
+    SELECT run, run IN (SELECT id FROM reachable WHERE worker_id IS NOT NULL) FROM delivered
 ) AS reached
 GROUP BY run

@@ -63,11 +63,6 @@ def supervisor(session: psycopg.Connection, schema: str) -> Supervisor:
     return Supervisor(session, schema)
 
 
-@pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
-
-
 # --- what is claimed ------------------------------------------------------------------------
 
 

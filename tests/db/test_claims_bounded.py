@@ -69,11 +69,6 @@ def looker(database_url: str, schema: str, conn: psycopg.Connection) -> Looker:
     return looker
 
 
-@pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
-
-
 def test_a_short_look_does_not_see_what_is_due_long_before_it(
     looker: Looker, tables: Tables
 ) -> None:

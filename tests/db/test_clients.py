@@ -31,11 +31,6 @@ def queries(schema: str) -> ClientQueries:
     return ClientQueries(schema, "default")
 
 
-@pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
-
-
 # --- starting -------------------------------------------------------------------------------
 
 

@@ -5,17 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import psycopg
 import pytest
 
 from owsuper.db.sweeps import SweepQueries, parse_missed
 from tests.db.rows import Tables, from_now, perform
 from tests.fixtures.postgres import connect
-
-
-@pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
 
 
 def wake(tables: Tables, after: tuple[str, str] = ("", "")) -> list[tuple[str, str]]:

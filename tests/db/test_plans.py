@@ -20,6 +20,7 @@ import pytest
 from owsuper.db import connect
 from owsuper.db.migrate import migrate
 from owsuper.db.statement import load, sql_root
+from tests.db.rows import Tables
 
 FOREIGN = 100_000  # due runs of a workflow that we do not know, ahead of ours
 OBSOLETE = 20_000  # and of a version of ours that we do not know
@@ -91,7 +92,7 @@ USES = [
     Use("open_children", ("default", f"{{{PARENT}}}"), 2),
     Use("send_signal", ("default", "go", None, "key", "false", "kept"), 0),
     Use("parked_unaware", ("default", "go", json.dumps([RUN])), 0),
-    Use("wake_signaled", ("default", RUN), 1),
+    Use("wake_signaled", ("default", RUN, "30s"), 1),
     Use("skip_signal", ("default", RUN, "me", f"{RUN}/10", "sent", "why"), 3),
     Use("next_signal", ("default", RUN, f"{RUN}/10", "go"), 0),
     Use("list_skipped_signals", ("default", RUN), 1),
@@ -303,18 +304,45 @@ def test_a_plan_made_with_statistics_is_good(use: Use, big: psycopg.Connection) 
     check(explained(big, use), use)
 
 
+def rows_of(plan: Any) -> float:
+    """What all nodes return: a nested loop of many with many stands out."""
+    return sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes(plan))
+
+
 def test_a_commit_of_many_child_runs_costs_no_more_for_each_than_one_of_few(
     big: psycopg.Connection,
 ) -> None:
-    def rows_of(count: int) -> float:
+    def cost(count: int) -> float:
         claim, steps, durable = (json.loads(part) for part in commit(steps=count)[1:])
         for number, step in enumerate(steps):
             step["child"] = {**NEW_CHILD, "id": f"new child {number}"}
         params = ("default", json.dumps(claim), json.dumps(steps), json.dumps(durable))
-        plan = explained(big, Use("commit_related", params, 0))
-        return sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes(plan))
+        return rows_of(explained(big, Use("commit_related", params, 0)))
 
-    assert rows_of(400) <= 12 * rows_of(50)
+    assert cost(400) <= 12 * cost(50)
+
+
+@pytest.mark.parametrize("owner", ["me", None])
+def test_a_signal_to_many_waits_costs_no_more_for_each_than_one_to_few(
+    owner: str | None, schema: str, tables: Tables, database_url: str
+) -> None:
+    def cost(conn: psycopg.Connection, signal: str, count: int) -> list[float]:
+        runs = [tables.run(worker_id=owner) for _ in range(count)]
+        for run in runs:
+            context = {"kind": "signal-wait", "signal": signal}
+            tables.step(run, kind="signal-wait", context=context)
+        send = ("default", signal, "1", None, "false", "kept")
+        unaware = ("default", signal, json.dumps(runs))
+        uses = (Use("send_signal", send, 0), Use("parked_unaware", unaware, 0))
+        return [rows_of(explained(conn, use)) for use in uses]
+
+    with connect.connect(database_url, application_name="owsuper test") as conn:
+        conn.execute(b"SET plan_cache_mode = force_generic_plan")
+        for name in ("send_signal", "parked_unaware"):
+            conn.execute(f"PREPARE {name} AS {load(name, schema).text}".encode())
+        few, many = cost(conn, "few", 50), cost(conn, "many", 400)
+    assert many[0] <= 12 * few[0]
+    assert many[1] <= 12 * few[1]
 
 
 def test_the_first_foreign_key_checks_use_the_primary_key(

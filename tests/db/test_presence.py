@@ -28,11 +28,6 @@ def session(database_url: str) -> Iterator[Session]:
 
 
 @pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
-
-
-@pytest.fixture
 def queries(schema: str) -> PresenceQueries:
     return PresenceQueries(schema, "default", HERE)
 

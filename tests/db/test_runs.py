@@ -40,16 +40,6 @@ def session(database_url: str) -> Iterator[psycopg.Connection]:
         yield conn
 
 
-@pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
-
-
-@pytest.fixture
-def store(schema: str) -> RunStore:
-    return RunStore(schema, "default")
-
-
 def name(outcome: object) -> str:
     return type(outcome).__name__
 

@@ -26,11 +26,6 @@ LATER = datetime(2032, 1, 1, tzinfo=UTC)
 BAD = StoredError("bad")
 
 
-@pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
-
-
 def together(*work: Callable[[], None]) -> None:
     """Do it all at once, each in a thread; the first error is raised."""
     errors: list[BaseException] = []

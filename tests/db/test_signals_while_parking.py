@@ -27,11 +27,6 @@ Send = Callable[[str | None], list[str]]
 
 
 @pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
-
-
-@pytest.fixture
 def client(database_url: str, schema: str) -> Iterator[OpenWorkflow]:
     ow = OpenWorkflow(database_url, schema=schema, call_timeout="30s")
     yield ow

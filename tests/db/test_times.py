@@ -21,11 +21,6 @@ MODERN = datetime(2026, 11, 26, 16, 22, 55, 120000, tzinfo=UTC)
 
 
 @pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
-
-
-@pytest.fixture
 def session(database_url: str) -> Iterator[psycopg.Connection]:
     with connect.connect(database_url, application_name="owsuper test") as conn:
         yield conn

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import psycopg
 import pytest
 
 from owsuper.core.model import Complete, Park, WriteSet
@@ -12,16 +11,6 @@ from owsuper.db.runs import RunStore
 from tests.db.rows import ME, Tables, from_now
 
 EACH = timedelta(milliseconds=4)  # for each child run that is still open
-
-
-@pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
-
-
-@pytest.fixture
-def store(schema: str) -> RunStore:
-    return RunStore(schema, "default")
 
 
 def end(tables: Tables, store: RunStore, *children: str) -> None:

@@ -120,7 +120,7 @@ def test_children_that_get_no_threads_at_the_start_do_not_end_the_worker(
     (tmp_path / "no-threads").touch()
     worker = begin("--processes=4", "--log-level=debug", ready=False)
     worker.log.wait_for(r"child processes cannot be started; .* serving with 0 of 4: .*ulimit -u")
-    worker.log.wait_for("child died: exit code 3", count=4)
+    worker.log.wait_for(r" DEBUG .*child died: exit code 3", count=4)
     (tmp_path / "no-threads").unlink()
     worker.log.wait_for(r"all child processes are ready again")
     worker.await_outcome(worker.start("record", text="hello"))
