@@ -345,6 +345,26 @@ def test_a_signal_to_many_waits_costs_no_more_for_each_than_one_to_few(
     assert many[1] <= 12 * few[1]
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_park_at_many_child_runs_costs_no_more_for_each_than_one_at_few(
+    ended: bool, schema: str, tables: Tables, database_url: str
+) -> None:
+    def cost(conn: psycopg.Connection, count: int) -> float:
+        run = tables.run(worker_id="me")
+        status = "completed" if ended else "running"
+        for _ in range(count):
+            tables.child(run, status=status)
+        awaits = [step["id"] for step in tables.steps_of(run)]
+        params = commit(steps=0, run=run, outcome="park", at=LATER, awaits=awaits)
+        return rows_of(explained(conn, Use("commit_related", params, 0)))
+
+    with connect.connect(database_url, application_name="owsuper test") as conn:
+        conn.execute(b"SET plan_cache_mode = force_generic_plan")
+        conn.execute(f"PREPARE commit_related AS {load('commit_related', schema).text}".encode())
+        few, many = cost(conn, 50), cost(conn, 400)
+    assert many <= 12 * few
+
+
 def test_the_first_foreign_key_checks_use_the_primary_key(
     schema: str, conn: psycopg.Connection
 ) -> None:
