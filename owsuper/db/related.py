@@ -86,10 +86,10 @@ class RelatedStore:
         A signal that was sent with ``sender_key`` before is not sent again; the ids are those of
         the first time. If it reached no run, ``keep`` stores it for the next run that waits.
         """
+        calls = self._signals.send(signal, data, sender_key, keep=keep)
         with prepared.transaction(conn):
-            for statement, params in self._signals.send(signal, data, sender_key, keep=keep):
-                cursor = conn.execute(statement.query, params)
-            reached = cursor.fetchall()
+            *_, sent = [conn.execute(statement.query, params) for statement, params in calls]
+            reached = sent.fetchall()
         self._signals.wake_unaware(conn, signal, reached)
         return [run_id for run_id, _ in reached]
 
