@@ -1,7 +1,7 @@
 # make demo      audits the Python standard library and kills a worker process on the way
 # make test      runs the tests but for the slow ones    make test ARGS="-k embedded -x"
 # make test-all  runs all tests
-# make lint      runs ruff, mypy --strict and pyright
+# make lint      runs ruff, mypy --strict and pyright, and checks links and lines of the pages
 # make check     runs lint and all tests
 # make bench     measures owsuper beside the database itself; takes 40 minutes, but
 #                make bench ARGS=--quick two minutes, and ARGS=pickup a few seconds
@@ -46,6 +46,7 @@ lint: $(VENV)/.dev
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/pyright --pythonpath $(bin)/python
+	$(bin)/python -m pytest -q tests/docs/test_pages.py
 
 check: lint test-all
 
