@@ -71,7 +71,7 @@ def run_child(forked: ForkedChild) -> NoReturn:
     """Set this process up as a child, and serve runs until the child ends.
 
     Exits with code 3, after a LoadFailed message, if the application cannot be imported, a function
-    of ``on_process_start`` raises, or the threads that every run needs cannot be started.
+    of ``on_process_start`` raises, or what every run needs cannot be had (see ``serve``).
     """
     process_exit.begin()
     settings = forked.fork.settings

@@ -41,8 +41,9 @@ from owsuper.ipc.messages import (
     RenewLeases,
     Stop,
     StopSignaled,
+    encode,
 )
-from owsuper.shortage import PROCESSES
+from owsuper.shortage import PROCESSES, explain
 from owsuper.stored_error import EngineError
 from owsuper.workflow.definition import Workflow
 
@@ -55,17 +56,34 @@ _LAST_WRITES: Final = 2.0  # seconds for the last writes, after the graceful tim
 def serve(spec: ChildSpec) -> NoReturn:
     """Serve runs until the child is told to stop or the supervisor exits; then exit.
 
-    For a process that was just forked.
+    For a process that was just forked. Exits with code 3, after a LoadFailed message, if the
+    threads, descriptors or memory that every run needs cannot be had.
     """
     faulthandler.enable(2)  # the application may have set sys.stderr to None
     try:
-        exit_code = ChildServer(spec).serve()
+        exit_code = _serve(spec)
     except BaseException:
         _log.exception("child %d failed", spec.index)
         logging.shutdown()
         os._exit(1)
     # Threads may still run user code. Their runs have ended or were released.
     process_exit.leave(exit_code)
+
+
+def _serve(spec: ChildSpec) -> int:
+    """Serve, and return the exit code."""
+    try:
+        server = ChildServer(spec)
+        server.catch_signals()
+        server.start()
+    except Exception as exc:
+        missing = PROCESSES if isinstance(exc, NoThread) else explain(exc)
+        if missing is None:
+            raise
+        spec.sock.sendall(encode(LoadFailed(SHORTAGE, f"child {spec.index}: {missing}")))
+        return CANNOT_START
+    server.serve()
+    return 0
 
 
 class ChildServer:
@@ -115,31 +133,26 @@ class ChildServer:
             lambda worker_ids: self._pipe.send(LeasesRenewed(worker_ids)),
         )
 
-    def serve(self) -> int:
-        """Serve until the child is told to stop and no run is left. Main thread only.
+    def catch_signals(self) -> None:
+        """Make TERM stop runs at their next step. The supervisor handles INT and HUP."""
+        signal_handlers.install(signal.SIGTERM, self._on_term)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal_handlers.install(number, signal_handlers.do_nothing)
+        signal.set_wakeup_fd(self._waker.signal_fd, warn_on_full_buffer=False)
 
-        Returns the exit code: 0, or 3, after a LoadFailed message, if the threads that every run
-        needs cannot be started.
-        """
-        self._catch_signals()
-        try:
-            self.serve_beside_other_threads()
-        except NoThread as exc:
-            self._pipe.send(LoadFailed(SHORTAGE, f"{exc}: {PROCESSES}"))
-            self._pipe.flush()
-            return CANNOT_START
-        return 0
-
-    def serve_beside_other_threads(self) -> None:
-        """Like ``serve``, in a thread of a process that handles signals itself.
-
-        Raises NoThread before it takes a run.
-        """
+    def start(self) -> None:
+        """Start all that runs need, before a run is assigned. Raises NoThread."""
         self._loop.add(self._waker)
         self._loop.add(self._pipe)
         self._loop.timers.add("tick", self._tick, period=_TICK).start()
         self._tick()
         self._start_threads()
+
+    def serve(self) -> None:
+        """Serve until the child is told to stop and no run is left.
+
+        In the thread that called ``start``; for signals, it must be the main thread.
+        """
         self._pipe.send(Ready(os.getpid()))
         while not self._released_all and not (self._draining and not self._busy):
             self._loop.turn()
@@ -147,7 +160,6 @@ class ChildServer:
         self._pipe.flush()
 
     def _start_threads(self) -> None:
-        """Start the threads without which no run can be executed, before a run is assigned."""
         kinds = {workflow.is_async for workflow in self._spec.registry}
         self._heartbeat.start()
         self._services.start_threads(for_async=True in kinds)
@@ -155,13 +167,6 @@ class ChildServer:
             self._slots.start(self._spec.settings.concurrency)
 
     # --- events ------------------------------------------------------------------------------
-
-    def _catch_signals(self) -> None:
-        """Make TERM stop runs at their next step. The supervisor handles INT and HUP."""
-        signal_handlers.install(signal.SIGTERM, self._on_term)
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal_handlers.install(number, signal_handlers.do_nothing)
-        signal.set_wakeup_fd(self._waker.signal_fd, warn_on_full_buffer=False)
 
     def _on_term(self, *_: object) -> None:
         self._term_signaled = True  # the loop wakes, since the waker has the signal's descriptor

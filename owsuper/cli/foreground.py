@@ -135,7 +135,8 @@ class ForegroundWorker:
 
     def _serve_child(self, child: ChildServer) -> None:
         try:
-            child.serve_beside_other_threads()
+            child.start()
+            child.serve()
             self._child_status = 0
         except BaseException:
             _log.exception("the worker failed")

@@ -46,7 +46,7 @@ def details(
     facts = [(label, str(value)) for label, value in _facts(run, at)]
     room = layout.room(max(len(label) for label, _ in facts) + GAP)
     lines = table((label, cut(value, room)) for label, value in facts)
-    notes = [*waits(run, steps, at, full=layout.full), *overdue(run, at), *_advice(run)]
+    notes = [*waits(run, steps, at, layout), *overdue(run, at), *_advice(run)]
     if notes:
         lines += ["", *(line for note in notes for line in wrapped(note, layout.width))]
     if steps or retries:
@@ -69,7 +69,9 @@ def _skipped(run: Run, signals: Sequence[SkippedSignal], layout: Layout) -> Iter
     for each in signals:
         offset = span((each.skipped_at - run.created_at).total_seconds())
         data = plain(to_json(each.data), layout.room())
-        text = f"  +{offset}  {plain(each.signal)}  {data}: {plain(each.reason, None)}"
+        text = (
+            f"  +{offset}  {plain(each.signal, layout.room())}  {data}: {plain(each.reason, None)}"
+        )
         yield from wrapped(text, layout.width)
 
 
@@ -78,7 +80,7 @@ def _facts(run: Run, at: datetime) -> Iterator[tuple[str, object]]:
     yield "run", plain(run.id)
     yield "workflow", plain(run.workflow_name + version, None)
     if run.parent:
-        yield "parent", f"{plain(run.parent.run_id)}, step {plain(run.parent.step_name)!r}"
+        yield "parent", f"{plain(run.parent.run_id)}, step {plain(run.parent.step_name, None)!r}"
     yield "status", run.status
     yield "created", f"{moment(run.created_at)}, {relative(run.created_at, at)}"
     if run.finished_at:
@@ -92,7 +94,7 @@ def _facts(run: Run, at: datetime) -> Iterator[tuple[str, object]]:
         yield "deadline", f"{moment(run.deadline_at)}, {relative(run.deadline_at, at)}"
     yield "claims", run.attempts
     if run.worker_id is not None:
-        yield "worker", plain(run.worker_id)
+        yield "worker", plain(run.worker_id, None)
     if run.idempotency_key is not None:
         yield "key", plain(run.idempotency_key, None)
     if run.input is not None:

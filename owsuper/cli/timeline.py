@@ -157,7 +157,7 @@ def _remark(step: StepAttempt, lost: bool, width: int | None) -> str:
     if step.status is StepStatus.RUNNING:
         if lost:
             return "never ended: its process died, or its run ended first"
-        if (awaited := _awaited(step)) and (until := _until(step)):
+        if (awaited := _awaited(step, width)) and (until := _until(step)):
             return f"waits for {awaited}, until {moment(until)}"
         return "so far"
     return f"run {plain(step.child_run_id)}" if step.child_run_id else ""
@@ -171,24 +171,23 @@ def _has_lost_process(run: Run, step: StepAttempt) -> bool:
 # --- waits -----------------------------------------------------------------------------------
 
 
-def waits(
-    run: Run, steps: Sequence[StepAttempt], at: datetime, *, full: bool = False
-) -> Iterator[str]:
-    """Yield notes on the waits of a parked run; of many, only some unless ``full``."""
+def waits(run: Run, steps: Sequence[StepAttempt], at: datetime, layout: Layout) -> Iterator[str]:
+    """Yield notes on the waits of a parked run; of many, only some unless ``layout.full``."""
     if run.status.is_terminal or run.worker_id is not None or run.available_at is None:
         return
     if run.available_at <= at:
         return
-    waiting = [step for step in steps if step.status is StepStatus.RUNNING and _awaited(step)]
-    few = full or len(waiting) <= _MAX_SIMILAR
+    waiting = [step for step in steps if step.status is StepStatus.RUNNING and _awaited(step, None)]
+    few = layout.full or len(waiting) <= _MAX_SIMILAR
+    width = layout.room()
     for step in waiting if few else waiting[:2]:
         until = _until(step)
         limit = "" if until is None else f", until {moment(until)} ({relative(until, at)})"
-        yield f"waits for {_awaited(step)}{limit}"
+        yield f"waits for {_awaited(step, width)}{limit}"
     if not few:
         yield f"... and {len(waiting) - 2} more waits"
     if waiting:
-        yield from _retries(run.available_at, steps, waiting, at)
+        yield from _retries(run.available_at, steps, waiting, at, width)
     elif run.error is not None:
         yield f"retries {relative(run.available_at, at)}"
     else:
@@ -196,7 +195,11 @@ def waits(
 
 
 def _retries(
-    due: datetime, steps: Sequence[StepAttempt], waiting: Sequence[StepAttempt], at: datetime
+    due: datetime,
+    steps: Sequence[StepAttempt],
+    waiting: Sequence[StepAttempt],
+    at: datetime,
+    width: int | None,
 ) -> Iterator[str]:
     """Yield notes on steps that have a retry pending beside the waits.
 
@@ -215,7 +218,7 @@ def _retries(
     ends = [until for step in waiting if (until := _until(step)) is not None]
     due_first = not ends or due < min(ends) - _ROUNDING
     for step in failed:
-        name = f"{plain(step.step_name)!r} (failures: {failures[step.step_name]})"
+        name = f"{plain(step.step_name, width)!r} (failures: {failures[step.step_name]})"
         if due_first and len(failed) == 1:
             yield f"retries {name} {relative(due, at)}"
         else:
@@ -224,14 +227,14 @@ def _retries(
         yield f"the first of these retries is due {relative(due, at)}"
 
 
-def _awaited(step: StepAttempt) -> str:
+def _awaited(step: StepAttempt, width: int | None) -> str:
     """Return a phrase for the object of a running step's wait; empty if it does not wait."""
     context = step.context if isinstance(step.context, dict) else {}
     match step.kind:
         case StepKind.SLEEP:
-            return f"the end of {plain(step.step_name)!r}"
+            return f"the end of {plain(step.step_name, width)!r}"
         case StepKind.SIGNAL_WAIT:
-            return f"the signal {plain(str(context.get('signal', step.step_name)))!r}"
+            return f"the signal {plain(str(context.get('signal', step.step_name)), width)!r}"
         case StepKind.WORKFLOW:
             return f"run {plain(step.child_run_id)}" if step.child_run_id else "its child run"
         case _:

@@ -294,6 +294,21 @@ def test_signals_that_a_step_has_skipped_are_shown_with_the_reason(
     assert skipped["skipped_at"] == "2026-01-02T12:00:05Z"
 
 
+def test_long_names_of_signals_and_steps_are_shown_whole_with_full(
+    runs: Command, tables: Tables
+) -> None:
+    signal, step = "s" * 300, "n" * 300
+    run = tables.parked(available_at=from_now(300))
+    context = {"kind": "signal-wait", "signal": signal, "timeoutAt": iso(from_now(300))}
+    tables.step(run, step_name="wait", kind="signal-wait", context=context)
+    context = {"kind": "sleep", "resumeAt": iso(from_now(300))}
+    tables.step(run, step_name=step, kind="sleep", context=context)
+    assert signal not in runs("show", run).stdout
+    shown = runs("show", run, "--full").stdout
+    assert f"waits for the signal '{signal}', until" in shown
+    assert f"waits for the end of '{step}', until" in shown
+
+
 def test_a_retry_beside_other_waits_is_shown(runs: Command, tables: Tables) -> None:
     run = tables.parked(available_at=from_now(300), error={"name": "E", "message": "m"})
     until = iso(from_now(3599))

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Generator, Iterable
 from dataclasses import InitVar, dataclass, field
+from decimal import Decimal
 from typing import Annotated, Any, Generic, TypedDict, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -240,6 +241,11 @@ def test_an_object_of_a_subclass_is_refused_by_the_names_of_both_classes() -> No
         "Cannot store value[0]: it is a Derived, and would come back as a Base."
         " Declare the type Derived, or store a Base."
     )
+
+
+def test_a_value_that_is_not_equal_to_itself_is_refused_for_that() -> None:
+    with pytest.raises(NotSerializable, match=r"store prices\[1\]: it is not equal to itself"):
+        encode_as([Decimal(1), Decimal("NaN")], list[Decimal], path="prices")
 
 
 def test_a_field_that_may_be_missing_and_was_written_under_another_name_is_refused() -> None:

@@ -42,6 +42,17 @@ def start(thread):
 threading.Thread.start = start
 """
 
+# While the file "no-descriptors" exists, children have no free descriptor when they begin.
+NO_DESCRIPTORS = """
+@ow.on_process_start
+def take_all_descriptors():
+    while Path("no-descriptors").exists():
+        try:
+            os.dup(0)
+        except OSError:
+            return
+"""
+
 
 @pytest.fixture
 def limit_processes() -> Iterator[LimitProcesses]:
@@ -112,16 +123,24 @@ def test_a_supervisor_without_descriptors_serves_on_and_is_whole_again_later(
     assert worker.stop() == 0
 
 
-def test_children_that_get_no_threads_at_the_start_do_not_end_the_worker(
-    begin: Begin, tmp_path: Path
+@pytest.mark.parametrize(
+    ("missing", "before", "after", "advice"),
+    [
+        ("no-threads", NO_THREADS, "", "ulimit -u"),
+        ("no-descriptors", "", NO_DESCRIPTORS, "ulimit -n"),
+    ],
+    ids=["threads", "descriptors"],
+)
+def test_children_that_lack_something_at_the_start_do_not_end_the_worker(
+    begin: Begin, tmp_path: Path, missing: str, before: str, after: str, advice: str
 ) -> None:
     flows = (tmp_path / "flows.py").read_text()
-    (tmp_path / "flows.py").write_text(NO_THREADS + flows)
-    (tmp_path / "no-threads").touch()
+    (tmp_path / "flows.py").write_text(before + flows + after)
+    (tmp_path / missing).touch()
     worker = begin("--processes=4", "--log-level=debug", ready=False)
-    worker.log.wait_for(r"child processes cannot be started; .* serving with 0 of 4: .*ulimit -u")
+    worker.log.wait_for(rf"child processes cannot be started; .* serving with 0 of 4: .*{advice}")
     worker.log.wait_for(r" DEBUG .*child died: exit code 3", count=4)
-    (tmp_path / "no-threads").unlink()
+    (tmp_path / missing).unlink()
     worker.log.wait_for(r"all child processes are ready again")
     worker.await_outcome(worker.start("record", text="hello"))
     assert worker.stop() == 0

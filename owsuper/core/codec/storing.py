@@ -31,6 +31,8 @@ def encode_as(value: Any, type_: Any, *, path: str, owner: str = "") -> tuple[by
 
 def _explain(change: Change) -> str:
     kind, declared = type(change.value), type(change.back)
+    if kind is declared and _is_unequal_to_itself(change.value):
+        return "it is not equal to itself, so nothing can come back equal. Use None or a string."
     if issubclass(kind, declared) and kind is not declared:
         return (
             f"it is a {kind.__qualname__}, and would come back as a {declared.__qualname__}."
@@ -40,3 +42,11 @@ def _explain(change: Change) -> str:
         "it would come back changed. Its class writes it as something else than it reads: change"
         " the class, or declare another type."
     )
+
+
+def _is_unequal_to_itself(value: Any) -> bool:
+    """Whether ``value`` is a NaN, such as that of Decimal."""
+    try:
+        return bool(value != value)
+    except Exception:  # __ne__ is user code; a signaling NaN of Decimal refuses some comparisons
+        return False
