@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import MutableMapping
 
 
@@ -39,9 +40,22 @@ class Systemd:
         """Report that the service is ready."""
         self._send("READY=1")
 
+    def reloading(self) -> None:
+        """Report that a reload begins; ``ready`` reports its end, whether it worked or not.
+
+        The time tells Type=notify-reload which reload this is. It must be taken after the signal
+        that asked for the reload.
+        """
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now}")
+
     def stopping(self) -> None:
         """Report that the service is stopping."""
         self._send("STOPPING=1")
+
+    def extend_timeout(self, seconds: float) -> None:
+        """Ask for ``seconds`` more, from now, before the time-out of this start or stop."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
 
     def alive(self) -> None:
         """Reset the watchdog."""

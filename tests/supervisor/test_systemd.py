@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,28 @@ def test_each_notification_is_a_datagram(listener: socket.socket) -> None:
     systemd.stopping()
     received = [listener.recv(1000) for _ in range(4)]
     assert received == [b"READY=1", b"STATUS=2/8 busy and more", b"WATCHDOG=1", b"STOPPING=1"]
+    systemd.close()
+
+
+def test_a_reload_is_reported_with_the_monotonic_time_of_its_beginning(
+    listener: socket.socket,
+) -> None:
+    systemd = Systemd({"NOTIFY_SOCKET": listener.getsockname()})
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    systemd.reloading()
+    after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    first, second = listener.recv(1000).decode().split("\n")
+    assert first == "RELOADING=1"
+    name, _, value = second.partition("=")
+    assert name == "MONOTONIC_USEC"
+    assert before <= int(value) <= after
+    systemd.close()
+
+
+def test_a_longer_time_out_is_asked_for_in_microseconds(listener: socket.socket) -> None:
+    systemd = Systemd({"NOTIFY_SOCKET": listener.getsockname()})
+    systemd.extend_timeout(15.0)
+    assert listener.recv(1000) == b"EXTEND_TIMEOUT_USEC=15000000"
     systemd.close()
 
 
