@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from owsuper.cli import bench, migrate, runs, signal, start, worker
+from owsuper.cli import bench, healthcheck, migrate, runs, signal, start, worker
 from owsuper.cli.arguments import Command, Parser, misspelled_variables
 from owsuper.cli.output import prepare_streams, print_message
 from owsuper.errors import (
@@ -27,6 +27,7 @@ COMMANDS: dict[str, Command] = {
     "runs": runs.COMMAND,
     **{f"runs {name}": command for name, command in runs.COMMANDS.items()},
     "signal": signal.COMMAND,
+    "healthcheck": healthcheck.COMMAND,
     "migrate": migrate.COMMAND,
     "bench": bench.COMMAND,
 }
@@ -47,6 +48,7 @@ examples:
   owsuper migrate                                    create or update the tables
   owsuper migrate --check                            check the tables; exits 1 if incomplete
   owsuper migrate --sql | psql mydb                  print the SQL, to read it before it runs
+  owsuper healthcheck                                check the workers of this machine
   owsuper bench pickup throughput                    measure this database
 
 settings:
@@ -65,6 +67,7 @@ exit codes:
 _EXIT_CODES = {
     ExitCode.CLEAN: "done, or stopped on request",
     ExitCode.ERROR: "any other error; migrate --check: the tables are incomplete;\n"
+    "     healthcheck: something is not well;\n"
     "     start --wait and runs wait: the run failed, was canceled, or has not ended",
     ExitCode.USAGE: "bad options or settings",
     ExitCode.IMPORT_ERROR: "the application cannot be loaded",

@@ -147,6 +147,11 @@ class Dispatch:
         return self.fleet.ready == self._settings.processes and self._connection.up and listened
 
     @property
+    def takes_runs(self) -> bool:
+        """Whether at least one child takes runs and the database is connected; not in a drain."""
+        return self.fleet.ready > 0 and self._connection.up and not self._shutdown.begun
+
+    @property
     def finished(self) -> bool:
         """Whether a shutdown is complete: no child is left, all is written or abandoned."""
         return self._shutdown.begun and not len(self.fleet) and self._writes_done

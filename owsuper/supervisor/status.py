@@ -7,16 +7,22 @@ import logging
 import os
 import selectors
 import stat
+import time
 from collections.abc import Callable
 from typing import Final
 
 from setproctitle import setproctitle
 
-from owsuper.event_loop import Loop
+from owsuper.event_loop import NEVER, Loop
+from owsuper.ipc.health import WorkerHealth
 from owsuper.settings import Settings
+from owsuper.supervisor.health_socket import HealthSocket
 from owsuper.supervisor.systemd import Systemd
 
-_PERIOD: Final = 0.5  # seconds between updates of the title
+# Seconds.
+_PERIOD: Final = 0.5  # between updates of the title
+_EXTENSION_PERIOD: Final = 5.0  # between two requests for more time to stop
+_AFTER_GRACEFUL_TIMEOUT: Final = 15.0  # stop, TERM, KILL, last writes, the template: 8 at most
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -24,8 +30,11 @@ _log = logging.getLogger("owsuper.supervisor")
 class Status:
     """Reports the status until ``close``.
 
-    ``describe`` returns a few words for the title. ``on_parent_closed`` is called when the other
-    end of ``ready_fd``, a socket, is closed.
+    ``describe`` returns a few words for the title, and ``describe_health`` the answer to a health
+    check. ``on_parent_closed`` is called when the other end of ``ready_fd``, a socket, is closed.
+
+    The watchdog of systemd is fed by ``turned``, which the loop that dispatches runs calls after
+    each of its turns: a loop that hangs, or one that turns without dispatching, feeds it no more.
     """
 
     def __init__(
@@ -35,6 +44,7 @@ class Status:
         ready_fd: int | None,
         *,
         describe: Callable[[], str],
+        describe_health: Callable[[], WorkerHealth],
         on_parent_closed: Callable[[], None],
     ) -> None:
         self._loop = loop
@@ -43,13 +53,17 @@ class Status:
         self._shown = ""
         self.ready_reported = False
         self._systemd = Systemd()
+        self._watchdog_due = False
+        self._end_of_extensions = NEVER
+        self._extension_timer = loop.timers.add("extend the time-out", self._extend_timeout)
+        self._health = HealthSocket(loop, describe_health)
         self._ready_descriptor: ReadyDescriptor | None = None
         if ready_fd is not None:
             self._ready_descriptor = ReadyDescriptor(ready_fd, on_parent_closed)
             loop.add(self._ready_descriptor)
         loop.timers.add("update the title", self.update, period=_PERIOD).start()
         if (period := self._systemd.watchdog_seconds) is not None:
-            loop.timers.add("watchdog", self._systemd.alive, period=period).start()
+            loop.timers.add("watchdog", self._on_watchdog_due, period=period).start()
 
     def update(self) -> None:
         """Update the process title and the status line of systemd."""
@@ -73,15 +87,35 @@ class Status:
         if self._ready_descriptor is not None:
             self._ready_descriptor.write_line()
 
+    def turned(self) -> None:
+        """Note that runs were dispatched, and feed the watchdog if that is due."""
+        if self._watchdog_due:
+            self._watchdog_due = False
+            self._systemd.alive()
+
+    def _on_watchdog_due(self) -> None:
+        self._watchdog_due = True
+
     def stopping(self) -> None:
-        """Report that the shutdown begins."""
-        self._systemd.stopping()
+        """Report that the shutdown begins, which may take longer than the unit allows."""
+        if self._end_of_extensions == NEVER:
+            self._systemd.stopping()
+            longest = self._settings.graceful_timeout + _AFTER_GRACEFUL_TIMEOUT
+            self._end_of_extensions = time.monotonic() + longest
+            self._extend_timeout()
+
+    def _extend_timeout(self) -> None:
+        """Ask systemd for some seconds more, again and again: it kills what has hung meanwhile."""
+        if (left := self._end_of_extensions - time.monotonic()) > 0:
+            self._systemd.extend_timeout(min(left, 3 * _EXTENSION_PERIOD))
+            self._extension_timer.after(_EXTENSION_PERIOD)
 
     def close(self) -> None:
         """Close the descriptors."""
         if self._ready_descriptor is not None:
             self._loop.remove(self._ready_descriptor)
             self._ready_descriptor.close()
+        self._health.close()
         self._systemd.close()
 
 

@@ -30,6 +30,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from owsuper.event_loop import Loop
+from owsuper.ipc.health import WorkerHealth
 from owsuper.ipc.messages import ApplicationLoaded, Exited, Forked, ForkFailed, LoadFailed
 from owsuper.log_stream import write_once
 from owsuper.settings import Settings, variable_name
@@ -103,7 +104,12 @@ class Supervisor:
         self._stop_requested = False
         self._failure: LoadFailed | None = None
         self._status = Status(
-            self._loop, settings, ready_fd, describe=self._describe, on_parent_closed=self._stop
+            self._loop,
+            settings,
+            ready_fd,
+            describe=self._describe,
+            describe_health=self._describe_health,
+            on_parent_closed=self._stop,
         )
         self._environment = dict(os.environ)
         self._inbox = SignalInbox(
@@ -129,6 +135,7 @@ class Supervisor:
         if loaded is None:
             return self._exit_without_application()
         settings = complete_settings(self._settings, loaded, resolve_database(loaded.database_url))
+        self._settings = settings
         assert settings.database_url is not None
         migrate(
             settings.database_url,
@@ -165,6 +172,7 @@ class Supervisor:
             dispatch.drain()
         while not dispatch.finished:
             dispatch.assign_and_claim()
+            self._status.turned()
             self._loop.turn()
             if not self._status.ready_reported and dispatch.ready:
                 self._status.ready(dispatch.workflow_count)
@@ -176,6 +184,17 @@ class Supervisor:
 
     def _describe(self) -> str:
         return "starting" if self._dispatch is None else str(self._dispatch)
+
+    def _describe_health(self) -> WorkerHealth:
+        dispatch = self._dispatch
+        return WorkerHealth(
+            pid=os.getpid(),
+            status=self._describe(),
+            takes_runs=self._status.ready_reported and dispatch is not None and dispatch.takes_runs,
+            children=0 if dispatch is None else dispatch.fleet.ready,
+            modules=self._settings.modules,
+            schema=self._settings.schema,
+        )
 
     def _child_environment(self, settings: Settings) -> dict[str, str]:
         """Return additions to the children's environment: their clients use our database."""

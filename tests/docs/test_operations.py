@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from owsuper import settings
-from owsuper.cli import arguments
+from owsuper.cli import COMMANDS, arguments
 from owsuper.settings import SETTING_TYPES
 from owsuper.supervisor.exit_status import ExitCode
 from tests.docs.conftest import Sandbox
@@ -31,45 +31,97 @@ README.covers("flows")
 # --- the unit ------------------------------------------------------------------------------
 
 
-def unit() -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+UNITS = ("owsuper.service", "owsuper@.service")
+CAN_VERIFY = shutil.which("systemd-analyze") is not None
+
+
+def unit(name: str = "owsuper.service") -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
     parser.optionxform = str
-    parser.read_string(PAGE["unit"])
+    parser.read_string((ROOT / "systemd" / name).read_text())
     return parser
 
 
-@PAGE.covers("unit")
-def test_the_units_command_has_options_that_exist() -> None:
-    command, *options = shlex.split(unit()["Service"]["ExecStart"])
+def systemd_version() -> int:
+    said = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True).stdout
+    return int(said.split()[1])
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_the_commands_of_the_units_have_options_that_exist(name: str) -> None:
+    command, *options = shlex.split(unit(name)["Service"]["ExecStart"])
     assert Path(command).name == "owsuper"
     parser = arguments.Parser("owsuper")
     arguments.add_settings(parser, SETTING_TYPES)
     read = settings.load(arguments.flags(parser.parse(options)), env={}, cwd=Path("/"))
-    assert read.modules == ("app.workflows",)
-    stop = float(unit()["Service"]["TimeoutStopSec"])
+    assert read.modules == (("app.workflows",) if name == "owsuper.service" else ())
+    stop = float(unit(name)["Service"]["TimeoutStopSec"])
     assert stop > read.graceful_timeout + 5
 
 
-def test_the_unit_does_not_restart_what_cannot_work() -> None:
-    codes = [int(code) for code in unit()["Service"]["RestartPreventExitStatus"].split()]
+@pytest.mark.parametrize("name", UNITS)
+def test_the_units_do_not_restart_what_cannot_work(name: str) -> None:
+    codes = [int(code) for code in unit(name)["Service"]["RestartPreventExitStatus"].split()]
     assert codes == [ExitCode.USAGE, ExitCode.IMPORT_ERROR]
 
 
-def test_the_unit_of_the_document_is_the_one_in_the_repository() -> None:
-    assert (ROOT / "systemd" / "owsuper.service").read_text() == PAGE["unit"]
+def test_the_template_differs_from_the_unit_in_its_instance_alone() -> None:
+    one, template = (unit(name) for name in UNITS)
+    differences = {
+        f"{section}: {key}"
+        for section in one.sections()
+        for key in one[section]
+        if one[section][key] != template[section].get(key)
+    }
+    assert differences == {
+        "Unit: Description",
+        "Service: EnvironmentFile",
+        "Service: ExecStart",
+        "Service: StateDirectory",
+    }
+    assert [template[section].keys() == one[section].keys() for section in one.sections()]
+    assert template["Service"]["EnvironmentFile"] == "/etc/owsuper/%i.env"
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze")
-def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
-    executable = shlex.split(unit()["Service"]["ExecStart"])[0]
-    text = PAGE["unit"].replace(executable, sys.executable).replace("User=app", "User=root")
-    path = tmp_path / "owsuper.service"
+@PAGE.covers("older-systemd")
+@pytest.mark.skipif(not CAN_VERIFY, reason="there is no systemd-analyze")
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path, name: str, older: bool) -> None:
+    """Nor with the drop-in for older versions, which older versions need."""
+    if not older and systemd_version() < 253:
+        pytest.skip("this systemd does not know Type=notify-reload")
+    instance = name.replace("@", "@mails")
+    text = (ROOT / "systemd" / name).read_text()
+    executable = shlex.split(unit(name)["Service"]["ExecStart"])[0]
+    text = text.replace(executable, sys.executable).replace("User=app", "User=root")
+    if older:  # verify reads no drop-in of a file that it is given
+        text = text.replace("Type=notify-reload\n", PAGE["older-systemd"].partition("\n")[2])
+    path = tmp_path / instance
     path.write_text(text)
     verified = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True, timeout=60
     )
     said = verified.stdout + verified.stderr
-    assert (verified.returncode, "owsuper.service" in said) == (0, False), said
+    assert (verified.returncode, "owsuper" in said) == (0, False), said
+
+
+@pytest.mark.skipif(not CAN_VERIFY, reason="there is no systemd-analyze")
+@pytest.mark.parametrize("name", UNITS)
+def test_the_units_expose_little(name: str, tmp_path: Path) -> None:
+    """The scale of systemd-analyze security goes from 0 (nothing) to 10; below 2 is low."""
+    if systemd_version() < 250:
+        pytest.skip("this systemd cannot judge a file")
+    path = tmp_path / name.replace("@", "@mails")
+    path.write_text((ROOT / "systemd" / name).read_text())
+    judged = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=20", path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert judged.returncode == 0, judged.stdout[-500:] + judged.stderr
+    assert re.search(r"Overall exposure level for owsuper.*: 1\.\d OK", judged.stdout)
 
 
 @PAGE.covers("systemctl")
@@ -78,7 +130,25 @@ def test_the_commands_for_systemd_are_about_that_unit() -> None:
     assert [command[0] for command in commands] == ["systemctl"] * 3 + ["journalctl"]
     assert commands[0][1:] == ["daemon-reload"]
     assert all("owsuper" in command for command in commands[1:])
-    assert "[Install]" in PAGE["unit"]  # without which enable has nothing to do
+    assert "Install" in unit()  # without which enable has nothing to do
+
+
+# --- health checks -------------------------------------------------------------------------
+
+
+@PAGE.covers("healthcheck")
+def test_the_health_checks_have_options_that_exist() -> None:
+    for line in PAGE["healthcheck"].splitlines():
+        assert_is_a_command(shlex.split(line))
+
+
+def assert_is_a_command(argv: list[str]) -> None:
+    """The command line parses; ``argv`` begins with ``owsuper``."""
+    assert argv[0] == "owsuper"
+    name = argv[1] if argv[1:] and argv[1] in COMMANDS else "worker"
+    parser = arguments.Parser(f"owsuper {name}")
+    COMMANDS[name].add_options(parser)
+    parser.parse(argv[2:] if argv[1:2] == [name] else argv[1:])
 
 
 # --- the rest ------------------------------------------------------------------------------
@@ -112,6 +182,10 @@ def test_a_second_interrupt_does_not_wait_for_what_runs(connected: Sandbox) -> N
     worker.stderr.wait_for("drain")
     worker.signal(signal.SIGINT)
     assert worker.wait(15) == 0
+
+
+# Those for containers are tested in tests/test_containers.py.
+PAGE.covers("dockerfile", "docker", "compose")
 
 
 def test_every_block_of_the_document_is_executed() -> None:

@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from owsuper.event_loop import Loop
+from owsuper.ipc.health import WorkerHealth
+from owsuper.settings import Settings
+from owsuper.supervisor import status as status_module
+from owsuper.supervisor.status import Status
 from owsuper.supervisor.systemd import Systemd
-from tests.supervisor.worker import Begin
+from tests.supervisor.worker import FLOWS, Begin
+
+# The second child is not ready before there is a file.
+SLOW_SECOND_CHILD = """
+import time
+from pathlib import Path
+import owsuper.child.main
+
+serve = owsuper.child.main.serve
+
+def serve_later(spec):
+    try:
+        Path("first").mkdir()
+    except FileExistsError:
+        while not Path("go").exists():
+            time.sleep(0.01)
+    serve(spec)
+
+owsuper.child.main.serve = serve_later
+"""
 
 
 @pytest.fixture
@@ -105,15 +131,173 @@ def test_the_watchdog_is_reset_twice_as_often_as_required(
     systemd.close()
 
 
+class Manager:
+    """The end of systemd: what a worker has notified it of."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self.received: list[str] = []
+
+    def wait_for(self, *texts: str) -> None:
+        """Receive until all of these notifications have come, since the last ``forget``."""
+        while not set(texts) <= set(self.received):
+            self.received.append(self._listener.recv(1000).decode())
+
+    def take(self) -> list[str]:
+        """What has come and not been received yet."""
+        taken = []
+        while (text := self._next_within(0.0)) is not None:
+            taken.append(text.decode())
+        return taken
+
+    def forget(self) -> None:
+        """Drop what has come."""
+        self.received.clear()
+        self.take()
+
+    def is_silent_for(self, seconds: float) -> bool:
+        return self._next_within(seconds) is None
+
+    def _next_within(self, seconds: float) -> bytes | None:
+        if not select.select([self._listener], [], [], seconds)[0]:
+            return None
+        return self._listener.recv(1000)
+
+
+@pytest.fixture
+def make_status(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[Loop, Status]]]:
+    """A loop with a status in it, for these settings and variables of systemd."""
+    made: list[tuple[Loop, Status]] = []
+
+    def make(graceful_timeout: float = 25.0, **environ: str) -> tuple[Loop, Status]:
+        for name, value in {"NOTIFY_SOCKET": listener.getsockname(), **environ}.items():
+            monkeypatch.setenv(name, value)
+        loop = Loop()
+        status = Status(
+            loop,
+            Settings(modules=("flows",), graceful_timeout=graceful_timeout),
+            None,
+            describe=lambda: "0/2 busy",
+            describe_health=lambda: WorkerHealth(os.getpid(), "0/2 busy", True, 2, (), "s"),
+            on_parent_closed=lambda: None,
+        )
+        made.append((loop, status))
+        return loop, status
+
+    yield make
+    for loop, status in made:
+        status.close()
+        loop.close()
+
+
+@pytest.fixture
+def manager(listener: socket.socket) -> Manager:
+    return Manager(listener)
+
+
 def test_systemd_is_notified_of_start_status_and_stop(
-    begin: Begin, listener: socket.socket
+    begin: Begin, listener: socket.socket, manager: Manager
 ) -> None:
     # Read from the beginning: what finds the queue full is dropped, as systemd would not let it be.
     worker = begin(NOTIFY_SOCKET=listener.getsockname(), WATCHDOG_USEC="500000", ready=False)
-    received: list[str] = []
-    while not {"READY=1", "STATUS=0/2 busy", "WATCHDOG=1"} <= set(received):
-        received.append(listener.recv(1000).decode())
+    manager.wait_for("READY=1", "STATUS=0/2 busy", "WATCHDOG=1")
     assert worker.stop() == 0
-    while "STOPPING=1" not in received:
-        received.append(listener.recv(1000).decode())
+    manager.wait_for("STOPPING=1", "EXTEND_TIMEOUT_USEC=15000000")
+    received = manager.received
     assert received.index("READY=1") < received.index("STOPPING=1")
+    assert received.index("STOPPING=1") < received.index("EXTEND_TIMEOUT_USEC=15000000")
+
+
+def test_the_service_is_ready_when_all_its_children_are(
+    begin: Begin, listener: socket.socket, manager: Manager, tmp_path: Path
+) -> None:
+    (tmp_path / "flows.py").write_text(SLOW_SECOND_CHILD + FLOWS)
+    worker = begin(NOTIFY_SOCKET=listener.getsockname(), ready=False)
+    worker.log.wait_for("child ready")
+    manager.forget()
+    (tmp_path / "go").touch()
+    manager.wait_for("READY=1")  # which is sent once, and was not sent before
+    worker.log.wait_for("child ready", count=2)
+
+
+def test_the_status_counts_the_busy_slots(
+    begin: Begin, listener: socket.socket, manager: Manager, tmp_path: Path
+) -> None:
+    worker = begin(NOTIFY_SOCKET=listener.getsockname())
+    worker.start("wait_for_file", path=str(tmp_path / "go"))
+    manager.wait_for("STATUS=1/2 busy")
+    worker.program.terminate()
+    manager.wait_for("STATUS=draining 1/2 busy")
+    (tmp_path / "go").touch()
+    assert worker.program.wait() == 0
+
+
+def test_a_supervisor_that_stands_still_feeds_no_watchdog(
+    begin: Begin, listener: socket.socket, manager: Manager
+) -> None:
+    worker = begin(NOTIFY_SOCKET=listener.getsockname(), WATCHDOG_USEC="100000")
+    manager.wait_for("WATCHDOG=1")
+    worker.program.signal(signal.SIGSTOP)
+    await_stopped(worker.program.pid)
+    manager.forget()
+    assert manager.is_silent_for(0.5)
+    worker.program.signal(signal.SIGCONT)
+    manager.wait_for("WATCHDOG=1")
+
+
+def await_stopped(pid: int) -> None:
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        time.sleep(0.001)
+
+
+# --- what the loop has to do with it --------------------------------------------------------
+
+
+def test_a_loop_that_turns_without_dispatching_feeds_no_watchdog(
+    make_status: Callable[..., tuple[Loop, Status]], manager: Manager
+) -> None:
+    loop, status = make_status(WATCHDOG_USEC="20000")
+    for _ in range(5):
+        loop.turn()
+    manager.forget()
+    for _ in range(5):
+        loop.turn()
+    assert manager.is_silent_for(0.0)
+    status.turned()
+    manager.wait_for("WATCHDOG=1")
+
+
+def test_the_watchdog_is_not_fed_more_often_than_is_due(
+    make_status: Callable[..., tuple[Loop, Status]], manager: Manager
+) -> None:
+    _, status = make_status(WATCHDOG_USEC="3600000000")
+    manager.forget()
+    for _ in range(5):
+        status.turned()
+    assert manager.is_silent_for(0.0)
+
+
+def test_a_stop_asks_for_more_time_until_the_worker_should_have_ended(
+    make_status: Callable[..., tuple[Loop, Status]],
+    manager: Manager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(status_module, "_EXTENSION_PERIOD", 0.01)
+    monkeypatch.setattr(status_module, "_AFTER_GRACEFUL_TIMEOUT", 0.1)
+    loop, status = make_status(graceful_timeout=0.0)
+    manager.forget()
+    status.stopping()
+    status.stopping()  # a second signal prolongs nothing
+    give_up_at = time.monotonic() + 0.3
+    loop.timers.add("tick", lambda: None, period=0.01).start()
+    while time.monotonic() < give_up_at:
+        loop.turn()
+    received = manager.take()
+    assert (received[0], received.count("STOPPING=1")) == ("STOPPING=1", 1)
+    asked = [int(each.partition("=")[2]) for each in received if each.startswith("EXTEND")]
+    assert len(asked) > 1
+    assert max(asked) <= 30_000
+    loop.turn()
+    assert manager.is_silent_for(0.0)

@@ -1,0 +1,139 @@
+"""How a worker of this machine is: what ``owsuper healthcheck`` asks, and what the worker answers.
+
+The supervisor listens on a socket with an abstract address, which Linux has. Whoever connects gets
+one JSON document, written between two turns of the supervisor's loop: an answer proves that the
+loop turns. Nothing happens while nobody asks, no file is written, and no socket is left behind by
+a process that is killed. Abstract addresses belong to the network namespace, which containers may
+share. So the address also names the namespace of the pid: a container sees its own worker only.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+_PID_NAMESPACE: Final = Path("/proc/self/ns/pid")
+_SOCKETS: Final = Path("/proc/self/net/unix")
+_LISTENING: Final = "00010000"  # __SO_ACCEPTCON in the flags of a socket, in that list
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid: struct ucred of SO_PEERCRED, unix(7)
+_LIMIT: Final = 65536  # bytes of an answer
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    """The state of a worker. ``pid`` is the supervisor's, as the worker itself sees it.
+
+    ``status`` is a text such as ``3/8 busy``. ``takes_runs`` is true if at least one child process
+    takes runs, the database is connected, and the worker neither starts nor stops. ``children`` is
+    the number of child processes that take runs. ``schema`` is that of the tables.
+    """
+
+    pid: int
+    status: str
+    takes_runs: bool
+    children: int
+    modules: tuple[str, ...]
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the supervisor ``pid`` answered. ``health`` is None if it did not answer in time."""
+
+    pid: int
+    health: WorkerHealth | None
+
+
+def listen() -> socket.socket | None:
+    """Return a socket to be asked at; None if this platform or the system has none to give."""
+    if sys.platform != "linux":
+        return None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.setblocking(False)
+        sock.bind(f"\0{_prefix()}{os.getpid()}.{secrets.token_hex(4)}")
+        sock.listen()
+    except OSError:
+        sock.close()
+        return None
+    return sock
+
+
+def encode(health: WorkerHealth) -> bytes:
+    """Return the answer of a worker."""
+    return msgspec.json.encode(health)
+
+
+def ask_workers(timeout: float) -> list[Answer]:
+    """Ask the workers of this machine, or of this container, that belong to this user.
+
+    root asks those of all users. Each worker has ``timeout`` seconds to answer.
+    """
+    answers = [_ask(address, timeout) for address in _addresses()]
+    return sorted((each for each in answers if each is not None), key=lambda each: each.pid)
+
+
+def _prefix() -> str:
+    """Return what the addresses of this pid namespace begin with; namespaces(7) has the number."""
+    try:
+        return f"owsuper/{_PID_NAMESPACE.stat().st_ino}/"
+    except OSError:  # there is no /proc
+        return "owsuper/0/"
+
+
+def _addresses() -> list[str]:
+    """Return the addresses at which workers of this pid namespace listen."""
+    try:
+        lines = _SOCKETS.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    prefix = "@" + _prefix()
+    # Num RefCount Protocol Flags Type St Inode Path, as proc(5) has it
+    sockets = (line.split(maxsplit=7) for line in lines[1:])
+    return [
+        "\0" + fields[7][1:]
+        for fields in sockets
+        if len(fields) == 8 and fields[3] == _LISTENING and fields[7].startswith(prefix)
+    ]
+
+
+def _ask(address: str, timeout: float) -> Answer | None:
+    """Ask one worker; None if it has just ended, or is not what its address says, or not ours."""
+    pid = int(address.removeprefix("\0" + _prefix()).partition(".")[0])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(timeout)
+        try:
+            sock.connect(address)
+        except BlockingIOError:  # so many wait for an answer that no more may wait
+            return Answer(pid, None)
+        except OSError:
+            return None
+        peer, uid, _ = _CREDENTIALS.unpack(
+            sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        )
+        if peer != pid or os.geteuid() not in (0, uid):
+            return None
+        return Answer(pid, _read(sock, timeout))
+
+
+def _read(sock: socket.socket, timeout: float) -> WorkerHealth | None:
+    give_up_at = time.monotonic() + timeout
+    received = b""
+    try:
+        while (left := give_up_at - time.monotonic()) > 0 and len(received) < _LIMIT:
+            sock.settimeout(left)
+            if not (data := sock.recv(4096)):
+                return msgspec.json.decode(received, type=WorkerHealth)
+            received += data
+    except (OSError, msgspec.DecodeError):
+        pass
+    return None
