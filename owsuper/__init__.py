@@ -15,7 +15,9 @@ from owsuper.client.models import (
     StepAttempt,
     Unreadable,
 )
+from owsuper.client.why import Reason, ReasonKind
 from owsuper.client.worker import Worker
+from owsuper.client.workers import ExecutingRun, ProcessStatus, WorkerState, WorkerStatus
 from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus
 from owsuper.core.pages import Page
 from owsuper.core.retry import RetryPolicy
@@ -36,10 +38,14 @@ from owsuper.workflow.definition import Workflow
 __all__ = [
     "AsyncStep",
     "ChildFailed",
+    "ExecutingRun",
     "NonRetryableError",
     "OpenWorkflow",
     "OwsuperError",
     "Page",
+    "ProcessStatus",
+    "Reason",
+    "ReasonKind",
     "ResultTimeout",
     "RetryPolicy",
     "Run",
@@ -61,5 +67,7 @@ __all__ = [
     "StoredError",
     "Unreadable",
     "Worker",
+    "WorkerState",
+    "WorkerStatus",
     "Workflow",
 ]

@@ -11,8 +11,12 @@ from owsuper import errors
 
 PUBLIC = {
     "AsyncStep",
+    "ExecutingRun",
     "OpenWorkflow",
     "Page",
+    "ProcessStatus",
+    "Reason",
+    "ReasonKind",
     "RetryPolicy",
     "Run",
     "RunCounts",
@@ -29,6 +33,8 @@ PUBLIC = {
     "StoredError",
     "Unreadable",
     "Worker",
+    "WorkerState",
+    "WorkerStatus",
     "Workflow",
 }
 DAILY = {

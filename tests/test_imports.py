@@ -56,7 +56,7 @@ ROOMS = {
     # messages between processes; no connection to the database
     "ipc": room("core.model errors ipc settings", DRIVERS | {"asyncio"}),
     # the only room that knows SQL; no policy
-    "db": room("core.model core.codec core.durations core.names core.pages db errors ids"),
+    "db": room("core.model core.codec core.durations core.names core.pages db errors ids version"),
     # never user code, never a pool, never a thread
     "supervisor": room(
         "core.model db.claims db.connect db.nonblocking db.listen db.presence db.statement"
@@ -72,7 +72,8 @@ ROOMS = {
     ),
     "client": room(
         "client core db.clients db.connect db.group_commit db.lists db.migrate db.pool"
-        " db.read_only db.timed db.waits embedded errors ids settings step stored_error workflow",
+        " db.read_only db.timed db.waits db.workers embedded errors ids settings step stored_error"
+        " workflow",
         "psycopg_pool multiprocessing",
     ),
     # measures what users see, as a user's program would
@@ -83,6 +84,7 @@ ROOMS = {
     "logs": room("log_stream", DRIVERS),
     "log_stream": room("", DRIVERS),
     "ids": room("", DRIVERS),
+    "version": room("", DRIVERS),
     "shortage": room("", DRIVERS),
     "signal_handlers": room("", DRIVERS),
     # started by itself, with nothing but the standard library

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from owsuper.cli import bench, healthcheck, migrate, runs, signal, start, worker
+from owsuper.cli import bench, healthcheck, migrate, ps, runs, signal, start, why, worker
 from owsuper.cli.arguments import Command, Parser, misspelled_variables
 from owsuper.cli.output import prepare_streams, print_message
 from owsuper.errors import (
@@ -26,6 +26,8 @@ COMMANDS: dict[str, Command] = {
     "start": start.COMMAND,
     "runs": runs.COMMAND,
     **{f"runs {name}": command for name, command in runs.COMMANDS.items()},
+    "why": why.COMMAND,
+    "ps": ps.COMMAND,
     "signal": signal.COMMAND,
     "healthcheck": healthcheck.COMMAND,
     "migrate": migrate.COMMAND,
@@ -44,6 +46,8 @@ examples:
   owsuper start send-welcome-email --input '{{"user_id": 7}}'
   owsuper runs list --status failed                  the latest failed runs
   owsuper runs show 6f1c2ab0-...                     one run, step by step
+  owsuper why 6f1c2ab0-...                           why a run is not running
+  owsuper ps                                         what each worker and its processes do
   owsuper signal expense-7 --data '{{"by": "Ada"}}'    reaches the runs that wait for it
   owsuper migrate                                    create or update the tables
   owsuper migrate --check                            check the tables; exits 1 if incomplete

@@ -34,6 +34,11 @@ _SETTINGS: Final = ("database_url", "schema", "namespace", "call_timeout")
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options that all of these commands have."""
     parser.add_argument("--json", action="store_true", help="print one JSON document, for programs")
+    add_common_settings(parser)
+
+
+def add_common_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the settings of the database."""
     add_settings(parser, _SETTINGS)
 
 

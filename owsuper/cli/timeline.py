@@ -6,18 +6,18 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from typing import Final
 
 from owsuper.cli.formatting import Layout, moment, plain, relative, span, summary
 from owsuper.cli.tables import Column, fitted, with_folds
+from owsuper.client import waiting
 from owsuper.client.models import Run, RunRetry, StepAttempt
-from owsuper.core.durations import parse_iso
+from owsuper.client.waiting import Parked
 from owsuper.core.model import StepKind, StepStatus
 
 _MAX_SIMILAR: Final = 6  # similar attempts in a row; of more, only the first and last are listed
-_ROUNDING: Final = timedelta(milliseconds=10)  # waits are stored in whole milliseconds
 _NUMBER: Final = re.compile(r":\d+\Z")  # of the second, third ... step of one name
 
 
@@ -157,7 +157,7 @@ def _remark(step: StepAttempt, lost: bool, width: int | None) -> str:
     if step.status is StepStatus.RUNNING:
         if lost:
             return "never ended: its process died, or its run ended first"
-        if (awaited := _awaited(step, width)) and (until := _until(step)):
+        if (awaited := _awaited(step, width)) and (until := waiting.until(step)):
             return f"waits for {awaited}, until {moment(until)}"
         return "so far"
     return f"run {plain(step.child_run_id)}" if step.child_run_id else ""
@@ -173,74 +173,45 @@ def _has_lost_process(run: Run, step: StepAttempt) -> bool:
 
 def waits(run: Run, steps: Sequence[StepAttempt], at: datetime, layout: Layout) -> Iterator[str]:
     """Yield notes on the waits of a parked run; of many, only some unless ``layout.full``."""
-    if run.status.is_terminal or run.worker_id is not None or run.available_at is None:
+    parked = waiting.parked(run, steps, at)
+    if parked is None:
         return
-    if run.available_at <= at:
-        return
-    waiting = [step for step in steps if step.status is StepStatus.RUNNING and _awaited(step, None)]
-    few = layout.full or len(waiting) <= _MAX_SIMILAR
+    few = layout.full or len(parked.waits) <= _MAX_SIMILAR
     width = layout.room()
-    for step in waiting if few else waiting[:2]:
-        until = _until(step)
+    for step in parked.waits if few else parked.waits[:2]:
+        until = waiting.until(step)
         limit = "" if until is None else f", until {moment(until)} ({relative(until, at)})"
         yield f"waits for {_awaited(step, width)}{limit}"
     if not few:
-        yield f"... and {len(waiting) - 2} more waits"
-    if waiting:
-        yield from _retries(run.available_at, steps, waiting, at, width)
+        yield f"... and {len(parked.waits) - 2} more waits"
+    if parked.waits:
+        yield from _retries(parked, at, width)
     elif run.error is not None:
-        yield f"retries {relative(run.available_at, at)}"
+        yield f"retries {relative(parked.due, at)}"
     else:
-        yield f"due {relative(run.available_at, at)}"
+        yield f"due {relative(parked.due, at)}"
 
 
-def _retries(
-    due: datetime,
-    steps: Sequence[StepAttempt],
-    waiting: Sequence[StepAttempt],
-    at: datetime,
-    width: int | None,
-) -> Iterator[str]:
-    """Yield notes on steps that have a retry pending beside the waits.
-
-    The time of a retry is stored only in ``due``, and only when it comes before every wait. The
-    rows do not show whether the retries of a step are exhausted: the workflow's code decides.
-    """
-    steps = [step for step in steps if step.retried_at is None]
-    failures = Counter(step.step_name for step in steps if step.status is StepStatus.FAILED)
-    failed = [
-        step
-        for step in {step.step_name: step for step in steps}.values()
-        if step.status is StepStatus.FAILED
-        and step.kind is StepKind.FUNCTION
-        and not (step.error and step.error.final)
-    ]
-    ends = [until for step in waiting if (until := _until(step)) is not None]
-    due_first = not ends or due < min(ends) - _ROUNDING
-    for step in failed:
-        name = f"{plain(step.step_name, width)!r} (failures: {failures[step.step_name]})"
-        if due_first and len(failed) == 1:
-            yield f"retries {name} {relative(due, at)}"
+def _retries(parked: Parked, at: datetime, width: int | None) -> Iterator[str]:
+    """Yield notes on steps that have a retry pending beside the waits."""
+    for retry in parked.retries:
+        name = f"{plain(retry.step_name, width)!r} (failures: {retry.failures})"
+        if parked.retry_due and len(parked.retries) == 1:
+            yield f"retries {name} {relative(parked.due, at)}"
         else:
             yield f"may retry {name}"
-    if due_first and len(failed) > 1:
-        yield f"the first of these retries is due {relative(due, at)}"
+    if parked.retry_due and len(parked.retries) > 1:
+        yield f"the first of these retries is due {relative(parked.due, at)}"
 
 
 def _awaited(step: StepAttempt, width: int | None) -> str:
     """Return a phrase for the object of a running step's wait; empty if it does not wait."""
-    context = step.context if isinstance(step.context, dict) else {}
     match step.kind:
         case StepKind.SLEEP:
             return f"the end of {plain(step.step_name, width)!r}"
         case StepKind.SIGNAL_WAIT:
-            return f"the signal {plain(str(context.get('signal', step.step_name)), width)!r}"
+            return f"the signal {plain(waiting.signal(step), width)!r}"
         case StepKind.WORKFLOW:
             return f"run {plain(step.child_run_id)}" if step.child_run_id else "its child run"
         case _:
             return ""
-
-
-def _until(step: StepAttempt) -> datetime | None:
-    context = step.context if isinstance(step.context, dict) else {}
-    return parse_iso(context.get("resumeAt" if step.kind is StepKind.SLEEP else "timeoutAt"))

@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib import metadata
 from typing import Final
 
 from owsuper import logs, settings
@@ -17,6 +16,7 @@ from owsuper.cli.output import print_data
 from owsuper.errors import ConfigurationError
 from owsuper.settings import SETTING_TYPES
 from owsuper.supervisor import supervisor
+from owsuper.version import own_version
 
 _log = logging.getLogger("owsuper.cli")
 
@@ -73,10 +73,7 @@ def _prepare(url: str, schema: str, *, migrate: bool, give_up: Callable[[], bool
 
 def show_version() -> int:
     """Print the installed version to standard output, and return the exit code."""
-    try:
-        print_data(f"owsuper {metadata.version('owsuper')}")
-    except metadata.PackageNotFoundError:
-        print_data("owsuper (a checkout that is not installed)")
+    print_data(f"owsuper {own_version() or '(a checkout that is not installed)'}")
     return 0
 
 

@@ -9,6 +9,7 @@ from owsuper.client import new_run, signals
 from owsuper.client.database import ClientDatabase, ExplicitSettings
 from owsuper.client.finding import Finding
 from owsuper.client.handle import RunHandle
+from owsuper.client.list_workers import ListsWorkers
 from owsuper.client.listing import Listing
 from owsuper.client.registration import Registration
 from owsuper.client.worker import Worker, WorkerSettings, environment, modules_of
@@ -19,7 +20,7 @@ I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741 - likewise
 
 
-class OpenWorkflow(Registration, Finding, Listing):
+class OpenWorkflow(Registration, Finding, Listing, ListsWorkers):
     """The workflows of a program, and the connection to the database that holds their runs.
 
     A ``database_url``, ``namespace`` or ``schema`` that is not given comes from the environment

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from owsuper.client import models, operations, results
+from owsuper.client import models, operations, results, why
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
 
 if TYPE_CHECKING:
     from owsuper.client.database import ClientDatabase
     from owsuper.client.models import Run
+    from owsuper.client.why import Reason
     from owsuper.db.waits import Progress
 
 O = TypeVar("O", covariant=True)  # noqa: E741 - as in Workflow[I, O]
@@ -88,6 +89,19 @@ class RunHandle(Generic[O]):
         """Awaitable :meth:`details`."""
         session = await self._database.asession()
         return models.run_from_row(await session.arun(session.queries.get_run(self.id).run))
+
+    def why(self) -> list[Reason]:
+        """Return why the run is not running now: each :class:`Reason` that is known, one at least.
+
+        The reasons hold for the moment, and what workers do is known from their announcements of
+        the last seconds.
+        """
+        return why.read(self._database.session(), self.id)
+
+    async def awhy(self) -> list[Reason]:
+        """Awaitable :meth:`why`."""
+        session = await self._database.asession()
+        return await session.acall(partial(why.read, session, self.id))
 
     def cancel(self, *, children: bool = False) -> None:
         """End the run as canceled. Without effect on a canceled run.

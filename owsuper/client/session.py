@@ -29,6 +29,7 @@ from owsuper.db.lists import ListQueries
 from owsuper.db.pool import Pool
 from owsuper.db.timed import TimedConnection
 from owsuper.db.waits import Progress
+from owsuper.db.workers import WorkerQueries
 from owsuper.errors import DatabaseUnreachable
 from owsuper.settings import Settings
 
@@ -74,6 +75,7 @@ class Session:
         self._starts = Starts(self._store)
         self.queries = ClientQueries(settings.schema, settings.namespace)
         self.lists = ListQueries(settings.schema, settings.namespace)
+        self.workers = WorkerQueries(settings.schema, settings.namespace)
         self._waits = NoticingWaits(settings.schema, settings.namespace)
         self.waiter = ResultWaiter(self._read_progress, self._is_outage, self._listener(settings))
         self.reached = False  # a connection was made at least once

@@ -10,12 +10,14 @@ from typing import Any, Final
 import psycopg
 from psycopg import Connection
 
-from owsuper.db.waits import ConnectedWorker, Progress, Served, Waits
+from owsuper.client.worker_texts import MAX_SHOWN, listed, place, title, who_serves_what
+from owsuper.client.workers import worker_from_row
+from owsuper.db.waits import Progress, Served, Waits
+from owsuper.db.workers import WorkerQueries
 
 # Seconds.
 _UNCLAIMED: Final = 5.0  # without an owner after the due time; a shorter delay is normal
 _SILENCE: Final = 600.0  # between two messages about one workflow
-_MAX_SHOWN: Final = 8  # workers, and workflows of each, in a message
 
 _log = logging.getLogger("owsuper.client")
 
@@ -28,6 +30,7 @@ class NoticingWaits(Waits):
 
     def __init__(self, schema: str, namespace: str) -> None:
         super().__init__(schema, namespace)
+        self._workers = WorkerQueries(schema, namespace)
         self._noticed: dict[tuple[str, str | None], float] = {}  # time.monotonic()
 
     def read(self, conn: Connection[Any], run_ids: Collection[str]) -> dict[str, Progress]:
@@ -44,11 +47,16 @@ class NoticingWaits(Waits):
             return
         self._noticed[workflow] = now
         try:
-            workers = self.workers(conn)
-            connected, served = (0, []) if workers else self.serving(conn, _MAX_SHOWN)
+            listed = [worker_from_row(row) for row in self._workers.all().run(conn)]
+            workers = [worker for worker in listed if worker.here]
+            connected, served = (0, []) if workers else self.serving(conn, MAX_SHOWN)
         except psycopg.Error:  # only the message suffers: a broken connection is seen elsewhere
             return
-        known = _connected(workers) if workers else _executed(connected, served)
+        known = (
+            f"Workers of this namespace: {who_serves_what(workers)}."
+            if workers
+            else _executed(connected, served)
+        )
         everyone = [each for worker in workers for each in worker.workflows]
         executed = connected and [(each.workflow_name, each.version) for each in served]
         _log.warning("%s", _message(run, known, busy=workflow in (everyone or executed or ())))
@@ -61,41 +69,19 @@ def _message(run: Progress, known: str, *, busy: bool) -> str:
         else "Check that a worker with this workflow and version runs in this namespace."
     )
     return (
-        f"nobody has claimed run {run.run_id} of {_title(run.workflow_name, run.version)} in the"
+        f"nobody has claimed run {run.run_id} of {title(run.workflow_name, run.version)} in the"
         f" {run.unclaimed:.0f}s since it was due. {known} {advice}"
     )
-
-
-def _connected(workers: Sequence[ConnectedWorker]) -> str:
-    shown = [
-        f"{_place(worker.worker_id)} serves {_listed([_title(*each) for each in worker.workflows])}"
-        for worker in workers
-    ]
-    return f"Workers of this namespace: {_listed(shown, '; ')}."
 
 
 def _executed(connected: int, served: Sequence[Served]) -> str:
     """Return what is known without presence: there is no worker, or all are behind poolers."""
     shown = [
-        f"{_title(each.workflow_name, each.version)} (worker {_place(each.worker_id)},"
+        f"{title(each.workflow_name, each.version)} (worker {place(each.worker_id)},"
         f" {each.ago:.0f}s ago)"
         for each in served
     ]
     return (
         f"Workers connected to this database: {connected}. Last executed in this namespace:"
-        f" {_listed(shown)}."
+        f" {listed(shown)}."
     )
-
-
-def _listed(texts: Sequence[str], separator: str = ", ") -> str:
-    more = [f"{len(texts) - _MAX_SHOWN} more"] if len(texts) > _MAX_SHOWN else []
-    return separator.join([*texts[:_MAX_SHOWN], *more]) or "nothing"
-
-
-def _place(worker_id: str) -> str:
-    """Return host and pid of a worker's id."""
-    return ":".join(worker_id.split(":")[:2])
-
-
-def _title(name: str, version: str | None) -> str:
-    return name if version is None else f"{name} (version {version})"

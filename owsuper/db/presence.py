@@ -8,9 +8,9 @@ block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from psycopg import Connection
@@ -18,6 +18,12 @@ from psycopg import Connection
 from owsuper.db import connect, prepared
 from owsuper.db.claims import Call, Rows
 from owsuper.db.statement import load
+from owsuper.version import own_version
+
+ANNOUNCE_PERIOD: Final = 15.0
+"""The longest time between two announcements of a supervisor, in seconds."""
+STALE: Final = 3 * ANNOUNCE_PERIOD
+"""The age in seconds at which an announcement no longer says what its supervisor does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,8 @@ class PresenceQueries:
         self._namespace = namespace
         self._id = supervisor_id
         self._register = load("register_supervisor", schema)
-        self._record_served = load("record_served", schema)
+        self._announce = load("announce", schema)
+        self._leave = load("leave", schema)
         self._missing = load("missing_supervisors", schema)
         self._release_missing = load("release_missing", schema)
 
@@ -44,9 +51,28 @@ class PresenceQueries:
         """Take the lock of this supervisor, and write its row."""
         return self._register, (self._namespace, self._id, lease_seconds, host, pid)
 
-    def record_served(self, workflows: Sequence[tuple[str, str | None]]) -> Call:
-        """Record the workflows that this supervisor serves, as names and versions."""
-        return self._record_served, (self._namespace, self._id, orjson.dumps(workflows).decode())
+    def announce(
+        self,
+        lease_seconds: float,
+        host: str,
+        pid: int,
+        *,
+        pooled: bool,
+        workflows: Sequence[tuple[str, str | None]],
+        status: Mapping[str, Any],
+    ) -> Call:
+        """Say what this supervisor serves and does, and do as ``missing`` does.
+
+        ``workflows`` are names and versions. A supervisor that is ``pooled`` finds none missing.
+        """
+        documents = (orjson.dumps(workflows).decode(), orjson.dumps(status).decode())
+        place = (0.0 if pooled else lease_seconds, host, pid)
+        about = (str(pooled).lower(), own_version(), *documents)
+        return self._announce, (self._namespace, self._id, *place, *about, STALE)
+
+    def leave(self) -> Call:
+        """Forget this supervisor, which stops; one row: its id."""
+        return self._leave, (self._namespace, self._id)
 
     def missing(self) -> Call:
         """Find the supervisors without a session; see ``parse_missing``."""

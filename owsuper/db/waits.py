@@ -51,14 +51,6 @@ class Served:
     ago: float
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectedWorker:
-    """A supervisor, and the names and versions of its workflows."""
-
-    worker_id: str
-    workflows: tuple[tuple[str, str | None], ...]
-
-
 class Waits:
     """The statements of waiting, for one schema and namespace.
 
@@ -71,7 +63,6 @@ class Waits:
         self._unlock = load("wait_unlock", schema)
         self._look = load("wait_look", schema)
         self._who_serves = load("who_serves", schema)
-        self._supervisors = load("connected_supervisors", schema)
         self.channel = results_channel(schema)
 
     def listen(self, conn: Connection[Any]) -> None:
@@ -96,14 +87,6 @@ class Waits:
     def read(self, conn: Connection[Any], run_ids: Collection[str]) -> dict[str, Progress]:
         """Return the state of these runs by id, without those that do not exist."""
         return {row[0]: Progress(*row) for row in self._execute(conn, self._look, run_ids)}
-
-    def workers(self, conn: Connection[Any]) -> list[ConnectedWorker]:
-        """Return the workers that are connected without a pooler, by their ids."""
-        rows = conn.execute(self._supervisors.query, (self._namespace,)).fetchall()
-        return [
-            ConnectedWorker(worker_id, tuple((name, version) for name, version in served or ()))
-            for worker_id, served in rows
-        ]
 
     def serving(self, conn: Connection[Any], limit: int) -> tuple[int, list[Served]]:
         """Return how many workers are connected, and the last executions of workflows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from psycopg.errors import OperationalError
 
@@ -15,6 +15,7 @@ from owsuper.db.sweeps import SweepQueries
 from owsuper.event_loop import Loop
 from owsuper.ipc.messages import Finished
 from owsuper.settings import Settings
+from owsuper.supervisor import announcement
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.claim_policy import ClaimNow, ClaimPolicy, SleepFor
 from owsuper.supervisor.claims import Claims
@@ -89,6 +90,7 @@ class Dispatch:
             settings,
             template.supervisor_id,
             workflows=lambda: template.loaded.workflows if template.loaded else (),
+            describe=self._describe,
         )
         sweeps = SweepQueries(settings.schema, settings.namespace)
         self._sweeps = Sweeps(self._connection, sweeps, on_released=self._claim_soon)
@@ -154,11 +156,17 @@ class Dispatch:
     @property
     def finished(self) -> bool:
         """Whether a shutdown is complete: no child is left, all is written or abandoned."""
-        return self._shutdown.begun and not len(self.fleet) and self._writes_done
+        stopped = self._shutdown.begun and not len(self.fleet) and self._presence.left
+        return stopped and self._writes_done
 
     @property
     def _writes_done(self) -> bool:
         return self._writes_abandoned or not (self._claims.claiming or self._connection.unanswered)
+
+    def _describe(self) -> dict[str, Any]:
+        state = "draining" if self._shutdown.begun else "serving" if self.ready else "starting"
+        slots = self._settings.processes * self._settings.concurrency
+        return announcement.describe(self.fleet, self._prefetched, state=state, slots=slots)
 
     def __str__(self) -> str:
         slots = self._settings.processes * self._settings.concurrency
@@ -195,6 +203,8 @@ class Dispatch:
         Call this after every turn of the loop.
         """
         if self._shutdown.begun:
+            if not len(self.fleet):
+                self._presence.leave()
             if not len(self.fleet) and not self._writes_done:
                 self._last_writes_timer.at_latest(time.monotonic() + _LAST_WRITES_TIMEOUT)
             return

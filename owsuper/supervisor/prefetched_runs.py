@@ -24,6 +24,11 @@ class PrefetchedRuns:
         yield from self._runs
         yield from self._suspects
 
+    @property
+    def suspects(self) -> Iterable[HeldRun]:
+        """The suspects, which wait for a child of their own."""
+        return self._suspects
+
     def add(self, runs: Iterable[HeldRun]) -> None:
         """Append these runs."""
         for held in runs:

@@ -12,6 +12,9 @@ the database while its children execute their runs. So a run is released early o
   holds its lock, if that lives (``child/orphaned_claims``).
 
 Behind a connection pooler there is no such lock, and runs wait for their leases.
+
+Every few seconds a supervisor also announces what it does, for people. The announcement rides on
+the look for others. Behind a pooler it is sent alone, and its age shows whether it holds.
 """
 
 from __future__ import annotations
@@ -23,20 +26,23 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
 from owsuper.db import presence
-from owsuper.db.presence import MissingSupervisor, PresenceQueries
+from owsuper.db.presence import ANNOUNCE_PERIOD, MissingSupervisor, PresenceQueries
 from owsuper.db.statement import Result
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
+from owsuper.supervisor import announcement
 from owsuper.supervisor.connection import LONGEST_PAUSE, KeptConnection
 
 # Seconds.
 _PERIOD: Final = 1.0
 _ABSENCE: Final = LONGEST_PAUSE + 1.0  # every living supervisor tries to connect within the pause
 _ABSENCE_IF_DEAD: Final = 2.0  # its template needs less than that to connect
+_NEWS: Final = 2.9  # between two announcements; some looks, and not a look more
+_SILENCE: Final = ANNOUNCE_PERIOD - 0.1  # likewise, if there is no news
 
 Workflows: TypeAlias = Sequence[tuple[str, str | None]]
 
@@ -50,7 +56,10 @@ def new_supervisor_id() -> str:
 
 
 class Presence:
-    """The presence of one supervisor, over a shared connection."""
+    """The presence of one supervisor, over a shared connection.
+
+    ``describe`` returns what the supervisor does, as ``announcement.describe`` does.
+    """
 
     def __init__(
         self,
@@ -60,15 +69,19 @@ class Presence:
         supervisor_id: str,
         *,
         workflows: Callable[[], Workflows],
+        describe: Callable[[], dict[str, Any]],
     ) -> None:
         self._connection = connection
         self._queries = PresenceQueries(settings.schema, settings.namespace, supervisor_id)
         self._lease = settings.lease
         self._host = _host()
         self._workflows = workflows
-        self._served: Workflows = ()  # those that the database knows of
+        self._describe = describe
+        self._announced: tuple[Workflows, dict[str, Any]] | None = None  # None: announce soon
+        self._announced_at = 0.0  # time.monotonic()
         self._registered = False
         self._looking = False
+        self.left = False  # ``leave`` was called
         self._missing_since: dict[str, float] = {}  # time.monotonic() by supervisor id
         loop.timers.add("look for missing workers", self.look, period=_PERIOD).start()
 
@@ -80,22 +93,52 @@ class Presence:
     def on_connection_lost(self) -> None:
         """Forget what was seen: a server that was away has ended all sessions."""
         self._registered = self._looking = False
-        self._served = ()
+        self._announced = None
         self._missing_since.clear()
 
     def look(self) -> None:
-        """Look for missing supervisors, and release what they held."""
-        if not self._connection.up or self._connection.pooled or self._looking:
+        """Look for missing supervisors, and release what they held; announce what there is."""
+        if not self._connection.up or self._looking or self.left:
             return
-        if not self._registered:
-            self._register()
-        elif (workflows := self._workflows()) != self._served:
-            statement, params = self._queries.record_served(workflows)
-            self._connection.send(statement, params, partial(self._handle_served, workflows))
-        if self._connection.up:
+        pooled = self._connection.pooled
+        if not pooled and not self._registered:
+            self._register()  # before a row is written: without the lock it would say "dead"
+        elif self._announce():
+            return
+        if not pooled and self._connection.up:
             self._looking = True
             statement, params = self._queries.missing()
             self._connection.send(statement, params, self._handle_missing)
+
+    def leave(self) -> None:
+        """Forget this supervisor, which stops. Without effect if there is no connection."""
+        if not self.left:
+            self.left = True
+            if self._connection.up:
+                statement, params = self._queries.leave()
+                self._connection.send_reliably(statement, params, self._handle_left)
+
+    def _announce(self) -> bool:
+        """Announce what this supervisor does, if it is time; return whether it was."""
+        now = time.monotonic()
+        age = now - self._announced_at
+        if self._announced is not None and age < _NEWS:
+            return False
+        current = (self._workflows(), self._describe())
+        if current == self._announced and age < _SILENCE:
+            return False
+        self._announced, self._announced_at, self._looking = current, now, True
+        workflows, document = current
+        statement, params = self._queries.announce(
+            self._lease,
+            self._host,
+            os.getpid(),
+            pooled=self._connection.pooled,
+            workflows=workflows,
+            status=announcement.complete(document),
+        )
+        self._connection.send(statement, params, self._handle_missing)
+        return True
 
     def _register(self) -> None:
         statement, params = self._queries.register(self._lease, self._host, os.getpid())
@@ -103,10 +146,11 @@ class Presence:
 
     def _handle_registered(self, result: Result) -> None:
         self._registered = not self._connection.refused("note that this worker is there", result)
+        if self._registered and not self._looking and self._connection.up:
+            self._announce()
 
-    def _handle_served(self, workflows: Workflows, result: Result) -> None:
-        if not self._connection.refused("note which workflows this worker serves", result):
-            self._served = workflows
+    def _handle_left(self, result: Result) -> None:
+        self._connection.refused("forget a worker that stops", result)
 
     def _handle_missing(self, result: Result) -> None:
         self._looking = False

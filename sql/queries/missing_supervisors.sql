@@ -1,13 +1,8 @@
--- Find the supervisors whose lock nobody holds: they are dead, or have lost their connection.
+-- Find the supervisors without a session.
 --
 -- Called by: the supervisor, PresenceQueries.missing, on a timer.
 -- $1 namespace, $2 id of the supervisor that asks.
 -- Returns (id, host, pid) of each.
 --
--- Index: owsuper_supervisors_pkey; it reads one row for each supervisor.
--- Locks: the advisory locks of the missing supervisors, until the statement ends. A supervisor that
--- reconnects meanwhile waits for that.
-SELECT id, host, pid::text
-FROM {schema}.owsuper_supervisors
-WHERE namespace_id = $1 AND id <> $2
-    AND pg_try_advisory_xact_lock(hashtextextended('owsuper:supervisor:' || id, 0))
+-- Index: that of the fragment. Locks: those of the fragment.
+{fragments/missing_supervisors}

@@ -15,6 +15,7 @@ from owsuper.db import connect
 from owsuper.db.presence import PresenceQueries
 from tests.client.conftest import eventually
 from tests.client.sync_and_async import Call, sync_and_async
+from tests.db.announcements import announced
 from tests.db.rows import Tables, from_now, perform
 
 Said = Callable[..., list[str]]
@@ -54,7 +55,7 @@ def test_a_run_that_nobody_claims_is_named_with_what_the_connected_workers_serve
         session.execute(b"SELECT pg_advisory_unlock_all()")  # as when its session ends
         here = PresenceQueries(schema, "default", "shop:17:here")
         perform(session, here.register(30, "shop", 17))
-        perform(session, here.record_served([("order", "2"), ("mail", None)]))
+        perform(session, announced(here, "shop", [("order", "2"), ("mail", None)]))
         perform(session, PresenceQueries(schema, "other", "shop:18:x").register(30, "shop", 18))
         message, of_busy = said(run, busy)
     begin = rf"nobody has claimed run {run} of nope \(version 3\) in the \d+s since it was due\. "

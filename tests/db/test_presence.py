@@ -9,7 +9,9 @@ import psycopg
 import pytest
 
 from owsuper.db import connect, presence
-from owsuper.db.presence import PresenceQueries
+from owsuper.db.presence import STALE, PresenceQueries
+from owsuper.db.workers import SupervisorRow, WorkerQueries
+from tests.db.announcements import announced
 from tests.db.rows import Tables, from_now, perform
 
 GONE, HERE = "host:1:gone", "host:2:here"
@@ -146,3 +148,93 @@ def test_orphans_are_the_claims_of_a_supervisor_that_are_not_known(
     assert tables.fetch(orphan)["worker_id"] is None
     assert tables.fetch(known)["worker_id"] is not None
     assert tables.fetch(others)["worker_id"] is not None
+
+
+# --- announcements -----------------------------------------------------------------------------
+
+
+def listed(conn: psycopg.Connection, schema: str) -> dict[str, SupervisorRow]:
+    return {row.id: row for row in WorkerQueries(schema, "default").all().run(conn)}
+
+
+def test_what_a_supervisor_announces_is_listed_and_replaced_by_its_next_announcement(
+    session: Session, conn: psycopg.Connection, schema: str, queries: PresenceQueries
+) -> None:
+    ours = session()
+    register(ours, schema, HERE)
+    before = listed(conn, schema)[HERE]
+    assert (before.connected, before.announced_at, before.status) == (True, None, None)
+    perform(ours, announced(queries, workflows=[("w", "2")], state="starting"))
+    perform(ours, announced(queries, workflows=[("w", "3")], state="serving"))
+    row = listed(conn, schema)[HERE]
+    assert (row.connected, row.workflows, row.pooled) == (True, [["w", "3"]], False)
+    assert row.status["state"] == "serving"
+    assert not row.silent
+    assert row.version is not None
+
+
+@pytest.mark.usefixtures("gone")
+def test_an_announcement_finds_the_missing_as_a_look_does(
+    session: Session, conn: psycopg.Connection, schema: str, queries: PresenceQueries
+) -> None:
+    ours = session()
+    register(ours, schema, HERE)
+    found = presence.parse_missing(perform(ours, announced(queries)))
+    assert [each.supervisor_id for each in found] == [GONE]
+    assert not listed(conn, schema)[GONE].connected
+
+
+def test_a_supervisor_behind_a_pooler_is_never_missing_and_is_forgotten_when_it_is_silent(
+    session: Session,
+    conn: psycopg.Connection,
+    schema: str,
+    queries: PresenceQueries,
+    tables: Tables,
+) -> None:
+    ours = session()
+    pooled = PresenceQueries(schema, "default", GONE)
+    assert perform(conn, announced(pooled, pooled=True)) == []
+    assert missing(ours, queries) == []
+    assert listed(conn, schema)[GONE].connected
+    perform(ours, announced(queries))
+    assert tables.count("owsuper_supervisors") == 2
+    tables.update("owsuper_supervisors", GONE, announced_at=from_now(-STALE - 1))
+    assert not listed(conn, schema)[GONE].connected
+    perform(ours, announced(queries))
+    assert listed(conn, schema).keys() == {HERE}
+
+
+def test_who_takes_a_pooled_supervisor_for_missing_releases_nothing_of_it(
+    session: Session, schema: str, tables: Tables, queries: PresenceQueries
+) -> None:
+    """As workers of earlier versions do, which do not know about poolers."""
+    ours = session()
+    perform(ours, announced(PresenceQueries(schema, "default", GONE), pooled=True))
+    run = just_claimed(tables)
+    assert perform(ours, queries.release_missing(GONE)) == []
+    assert tables.fetch(run)["worker_id"] == THEIR_CLAIM
+
+
+def test_a_supervisor_that_leaves_is_not_listed(
+    session: Session, conn: psycopg.Connection, schema: str, queries: PresenceQueries
+) -> None:
+    ours = session()
+    register(ours, schema, HERE)
+    perform(ours, queries.leave())
+    assert listed(conn, schema) == {}
+
+
+def test_a_supervisor_with_a_session_that_announces_nothing_any_more_is_silent(
+    session: Session,
+    conn: psycopg.Connection,
+    schema: str,
+    queries: PresenceQueries,
+    tables: Tables,
+) -> None:
+    ours = session()
+    register(ours, schema, HERE)
+    perform(ours, announced(queries))
+    tables.update("owsuper_supervisors", HERE, announced_at=from_now(-STALE - 1))
+    row = listed(conn, schema)[HERE]
+    assert row.connected
+    assert row.silent

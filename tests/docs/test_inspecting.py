@@ -47,6 +47,16 @@ def _shape(line: str) -> str:
     return re.sub(r"0(ms|s|m)( 0s)?", "0", re.sub(r" +", " ", line))
 
 
+@INSPECTING.covers("why", "why-program")
+def test_it_is_said_why_a_run_is_not_running(connected: Sandbox) -> None:
+    run_id = begin(connected)
+    said = connected.run(INSPECTING["why"]).splitlines()
+    assert said[0] == f"run {run_id} of order:"
+    assert re.fullmatch(r"  it is failed at [-0-9]+ [:0-9]+Z \(\d+s ago\)", said[1])
+    connected.write("why.py", INSPECTING["why-program"])
+    assert connected.run('python why.py "$RUN"').startswith("ended it is failed at ")
+
+
 @INSPECTING.covers("retry")
 def test_a_run_is_retried_and_goes_on(connected: Sandbox) -> None:
     begin(connected)

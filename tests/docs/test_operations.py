@@ -162,6 +162,21 @@ def test_the_queue_is_shown(connected: Sandbox, conn: psycopg.Connection, schema
     assert [row[:3] for row in rows] == [("send-welcome-email", "pending", 1)]
 
 
+@PAGE.covers("ps")
+def test_the_workers_are_listed(connected: Sandbox) -> None:
+    connected.write("flows.py", README["flows"])
+    worker = connected.worker("owsuper --processes 2 --module flows.py")
+    worker.stderr.wait_for("ready: ")
+    while "serving" not in (listed := connected.run(PAGE["ps"])):
+        pass  # it announces itself every three seconds while it starts
+    lines = listed.splitlines()
+    assert re.match(r"WORKER +PID +STATE +BUSY +RSS +FOR +DOING$", lines[0])
+    assert re.search(rf" {worker.pid} +serving +0/2 .* serves send-welcome-email$", lines[1])
+    assert [re.match(r"  child \d +\d+  ready ", line) is not None for line in lines[2:]] == [
+        True
+    ] * 2
+
+
 def test_the_exit_codes_are_those_of_the_command() -> None:
     section = PAGE.text.partition("| Exit code")[2]
     assert [int(code) for code in re.findall(r"^\| (\d) \|", section, re.M)] == list(ExitCode)

@@ -1,0 +1,308 @@
+"""Says why a run is not running: what it waits for, or which worker does not take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from psycopg import Connection
+
+from owsuper.client import models, waiting
+from owsuper.client.models import Run, StepAttempt
+from owsuper.client.session import Session
+from owsuper.client.waiting import Parked
+from owsuper.client.worker_texts import listed, place, title, who_serves_what
+from owsuper.client.workers import (
+    ExecutingRun,
+    ProcessStatus,
+    WorkerState,
+    WorkerStatus,
+    worker_from_row,
+)
+from owsuper.core.model import StepKind
+from owsuper.core.pages import MAX_PAGE_SIZE, Position, Window
+
+
+class ReasonKind(StrEnum):
+    """Why a run is not running now, or that it is."""
+
+    ENDED = "ended"
+    RUNNING = "running"
+    CLAIMED = "claimed"  # and no child process has it yet, as far as is known
+    SUSPECT = "suspect"  # claimed; waits for a child process of its own
+    WORKER_MISSING = "worker-missing"
+    LEASE_ENDED = "lease-ended"
+    NOT_DUE = "not-due"
+    SLEEP = "sleep"
+    SIGNAL = "signal"
+    CHILD_RUN = "child-run"
+    RETRY = "retry"
+    DEADLINE = "deadline"
+    NO_WORKER = "no-worker"
+    NOT_SERVING = "not-serving"  # the workers with this workflow start or drain
+    SLOTS_BUSY = "slots-busy"
+    QUEUED = "queued"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """A reason why a run is not running, as a sentence in ``message`` and as data.
+
+    ``since`` and ``until`` are when the reason began and when it ends by itself, as far as is
+    known. ``step_name`` is the step that waits or is tried again, ``signal`` the signal and
+    ``child_run_id`` the run that it waits for. ``workers`` are those that the reason is about: the
+    owner of the run, those that serve its workflow, or for ``no-worker`` all others.
+    """
+
+    kind: ReasonKind
+    message: str
+    since: datetime | None = None
+    until: datetime | None = None
+    step_name: str | None = None
+    signal: str | None = None
+    child_run_id: str | None = None
+    workers: tuple[WorkerStatus, ...] = ()
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def read(session: Session, run_id: str) -> list[Reason]:
+    """Return why the run is not running. Raises RunNotFound, and as ``Session.run`` does."""
+
+    def work(conn: Connection[Any]) -> list[Reason]:
+        run = models.run_from_row(session.queries.get_run(run_id).run(conn))
+        at, crashes = session.workers.standing(run_id).run(conn)
+        workers = [worker_from_row(row) for row in session.workers.all().run(conn)]
+        steps = _attempts(session, conn, run_id) if run.worker_id is None else []
+        return [*_reasons(run, steps, workers, at, suspect=crashes > 0)]
+
+    return session.run(work)
+
+
+def _attempts(session: Session, conn: Connection[Any], run_id: str) -> list[StepAttempt]:
+    found: list[StepAttempt] = []
+    while True:
+        last = Position(found[-1].created_at, found[-1].id) if found else None
+        rows = session.lists.attempts(run_id, Window(MAX_PAGE_SIZE, last)).run(conn)
+        found += [models.attempt_from_row(run_id, row) for row in rows[:MAX_PAGE_SIZE]]
+        if len(rows) <= MAX_PAGE_SIZE:
+            return found
+
+
+def _reasons(
+    run: Run,
+    steps: Sequence[StepAttempt],
+    workers: Sequence[WorkerStatus],
+    at: datetime,
+    *,
+    suspect: bool,
+) -> Iterator[Reason]:
+    if run.status.is_terminal:
+        when = "" if run.finished_at is None else f" at {_moment(run.finished_at)}"
+        yield Reason(
+            kind=ReasonKind.ENDED, message=f"it is {run.status}{when}", since=run.finished_at
+        )
+    elif run.deadline_at is not None and run.deadline_at <= at:
+        yield Reason(
+            kind=ReasonKind.DEADLINE,
+            message=f"its deadline passed at {_moment(run.deadline_at)}: a worker of this"
+            " namespace fails it within a second, if one is connected",
+            since=run.deadline_at,
+        )
+    elif run.worker_id is not None and run.available_at is not None and run.available_at > at:
+        yield _claimed(run, run.worker_id, run.available_at, workers)
+    elif (parked := waiting.parked(run, steps, at)) is not None:
+        yield from _parked(run, parked)
+    else:
+        if run.worker_id is not None:
+            yield Reason(
+                kind=ReasonKind.LEASE_ENDED,
+                message=f"the lease of its worker {place(run.worker_id)} ended at"
+                f" {_moment(run.available_at)}: a worker with a free slot takes it over",
+                since=run.available_at,
+            )
+        yield _due(run, workers, suspect=suspect)
+
+
+# --- claimed -----------------------------------------------------------------------------------
+
+
+def _claimed(
+    run: Run, worker_id: str, lease_end: datetime, workers: Sequence[WorkerStatus]
+) -> Reason:
+    """Return the reason about a run that a worker has claimed."""
+    lease = f"its lease ends at {_moment(lease_end)}"
+    owner = next((each for each in workers if worker_id.startswith(f"{each.id}:")), None)
+    if owner is None:
+        return Reason(
+            kind=ReasonKind.CLAIMED,
+            message=f"it is claimed by {place(worker_id)}, which has not announced itself; {lease},"
+            " unless the worker renews it",
+            since=run.updated_at,
+            until=lease_end,
+        )
+    if not owner.here:
+        how = {
+            WorkerState.MISSING: "is dead, or cut off from the database",
+            WorkerState.ORPHANED: "has a supervisor that is dead or hangs, and its child processes"
+            " may still execute the run",
+        }[owner.state]
+        return Reason(
+            kind=ReasonKind.WORKER_MISSING,
+            message=f"its worker {place(worker_id)} {how}; {lease}, and then another worker takes"
+            " it over",
+            since=owner.announced_at,
+            until=lease_end,
+            workers=(owner,),
+        )
+    if (found := _in_process(owner, run.id)) is not None:
+        process, executing = found
+        steps = f", step {executing.steps!r}" if executing.steps else ""
+        return Reason(
+            kind=ReasonKind.RUNNING,
+            message=f"it runs since {_moment(executing.since)}{steps}, in child {process.number}"
+            f" (pid {process.pid}) of {place(worker_id)}",
+            since=executing.since,
+            step_name=executing.steps,
+            workers=(owner,),
+        )
+    if run.id in owner.suspects:
+        return Reason(
+            kind=ReasonKind.SUSPECT,
+            message=f"its process died before, so it waits in {place(worker_id)} for a child"
+            f" process of its own; {_load(owner)}",
+            since=run.updated_at,
+            workers=(owner,),
+        )
+    return Reason(
+        kind=ReasonKind.CLAIMED,
+        message=f"it is claimed by {place(worker_id)}, and was in none of its child processes when"
+        f" the worker last announced itself; {_load(owner)}",
+        since=run.updated_at,
+        until=lease_end,
+        workers=(owner,),
+    )
+
+
+def _in_process(owner: WorkerStatus, run_id: str) -> tuple[ProcessStatus, ExecutingRun] | None:
+    for process in owner.processes:
+        for executing in process.runs:
+            if executing.run_id == run_id:
+                return process, executing
+    return None
+
+
+# --- parked ------------------------------------------------------------------------------------
+
+
+def _parked(run: Run, parked: Parked) -> Iterator[Reason]:
+    for step in parked.waits:
+        yield _wait(step)
+    if parked.waits and not parked.retry_due:
+        return
+    for retry in parked.retries:
+        yield Reason(
+            kind=ReasonKind.RETRY,
+            message=f"the step {retry.step_name!r} has failed {_times(retry.failures)}, and is"
+            f" tried again at {_moment(parked.due)}",
+            until=parked.due,
+            step_name=retry.step_name,
+        )
+    if parked.waits or parked.retries:
+        return
+    if run.error is not None:
+        yield Reason(
+            kind=ReasonKind.RETRY,
+            message=f"it has failed, and is tried again at {_moment(parked.due)}",
+            until=parked.due,
+        )
+    else:
+        yield Reason(
+            kind=ReasonKind.NOT_DUE,
+            message=f"it is not due until {_moment(parked.due)}",
+            until=parked.due,
+        )
+
+
+def _wait(step: StepAttempt) -> Reason:
+    until = waiting.until(step)
+    limit = "" if until is None else f", until {_moment(until)}"
+    began = step.started_at or step.created_at
+    match step.kind:
+        case StepKind.SLEEP:
+            return Reason(
+                kind=ReasonKind.SLEEP,
+                message=f"it sleeps in {step.step_name!r}{limit}",
+                since=began,
+                until=until,
+                step_name=step.step_name,
+            )
+        case StepKind.SIGNAL_WAIT:
+            name = waiting.signal(step)
+            return Reason(
+                kind=ReasonKind.SIGNAL,
+                message=f"it waits for the signal {name!r} in {step.step_name!r}{limit}",
+                since=began,
+                until=until,
+                step_name=step.step_name,
+                signal=name,
+            )
+        case _:
+            return Reason(
+                kind=ReasonKind.CHILD_RUN,
+                message=f"it waits for the child run {step.child_run_id} of {step.step_name!r}"
+                f"{limit}",
+                since=began,
+                until=until,
+                step_name=step.step_name,
+                child_run_id=step.child_run_id,
+            )
+
+
+# --- due, and nobody's -------------------------------------------------------------------------
+
+
+def _due(run: Run, workers: Sequence[WorkerStatus], *, suspect: bool) -> Reason:
+    """Return the reason about a run that is due, and that no worker has claimed."""
+    here = [each for each in workers if each.here]
+    able = [each for each in here if each.serves(run.workflow_name, run.version)]
+    since = run.available_at or run.created_at
+    due = f"it is due since {_moment(since)}"
+    workflow = title(run.workflow_name, run.version)
+    if not able:
+        others = f": {who_serves_what(here)}" if here else ", and no other worker either"
+        return Reason(
+            kind=ReasonKind.NO_WORKER,
+            message=f"{due}, but no worker with {workflow} is connected in this namespace{others}",
+            since=since,
+            workers=tuple(here),
+        )
+    serving = [each for each in able if each.state is WorkerState.SERVING or each.free]
+    places = listed([f"{place(each.id)} ({_load(each)})" for each in able])
+    if not serving:
+        kind, why = ReasonKind.NOT_SERVING, "the workers with this workflow start or drain"
+    elif not any(each.free for each in serving):
+        kind, why = ReasonKind.SLOTS_BUSY, "all slots of the workers with this workflow are busy"
+    else:
+        kind, why = ReasonKind.QUEUED, "there are free slots, so a worker should claim it at once"
+    alone = "; it has lost its process before, so it needs a child of its own" if suspect else ""
+    return Reason(
+        kind=kind, message=f"{due}; {why}: {places}{alone}", since=since, workers=tuple(able)
+    )
+
+
+def _load(worker: WorkerStatus) -> str:
+    state = "" if worker.state is WorkerState.SERVING else f"{worker.state}, "
+    return f"{state}{worker.busy} of {worker.slots} slots busy"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _moment(when: datetime | None) -> str:
+    return "?" if when is None else f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"

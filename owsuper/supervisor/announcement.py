@@ -1,0 +1,81 @@
+"""What a supervisor announces about itself and its children, for ``owsuper ps``.
+
+The document is JSON. Its times are seconds of a clock of this process: they mean something only
+relative to ``at``, the time of the announcement, so a reader needs no synchronized clocks.
+``db/workers.py`` reads the document.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from owsuper.supervisor.child import Child, HeldRun
+from owsuper.supervisor.fleet import Fleet
+from owsuper.supervisor.prefetched_runs import PrefetchedRuns
+
+_MAX_RUNS: Final = 200  # listed runs; of more, only the number is announced
+_PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def describe(fleet: Fleet, prefetched: PrefetchedRuns, *, state: str, slots: int) -> dict[str, Any]:
+    """Return what the supervisor does now. Equal documents say that nothing has happened.
+
+    ``state`` is that of the supervisor, ``slots`` the number of slots when all children are ready.
+    """
+    room = _MAX_RUNS
+    children = []
+    for child in fleet:
+        children.append(_describe_child(child, room))
+        room -= len(children[-1]["runs"])
+    return {
+        "state": state,
+        "slots": slots,
+        "free": max(0, fleet.free - len(prefetched)),
+        "prefetched": len(prefetched),
+        "suspects": [
+            {"id": held.run.run_id, "since": round(held.placed_at, 3)}
+            for held in prefetched.suspects
+        ][:_MAX_RUNS],
+        "children": children,
+    }
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document with what changes all the time: its own time, and memory."""
+    children = [each | {"rss_kb": _rss_kb(each["pid"])} for each in document["children"]]
+    own = {"at": round(time.monotonic(), 3), "rss_kb": _rss_kb(os.getpid())}
+    return document | own | {"children": children}
+
+
+def _describe_child(child: Child, room: int) -> dict[str, Any]:
+    listed = list(child.held.items())[:room]
+    return {
+        "number": child.number,
+        "pid": child.pid,
+        "state": child.state.value,
+        "reserved": child.reserved,
+        "since": None if child.ready_at is None else round(child.ready_at, 3),
+        "held": len(child.held),
+        "runs": [_describe_run(child, slot, held) for slot, held in listed],
+    }
+
+
+def _describe_run(child: Child, slot: int, held: HeldRun) -> dict[str, Any]:
+    return {
+        "id": held.run.run_id,
+        "workflow": held.run.workflow_name,
+        "version": held.run.version,
+        "step": child.steps_in_flight(slot),
+        "since": round(held.placed_at, 3),
+    }
+
+
+def _rss_kb(pid: int | None) -> int | None:
+    """Return the resident memory of a process; None if it is unknown, as on macOS."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_KB
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,169 @@
+"""When a supervisor announces itself, and what that costs: statements over a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from owsuper.db.presence import ANNOUNCE_PERIOD
+from owsuper.db.statement import Param, Result, Statement
+from owsuper.event_loop import Loop
+from owsuper.settings import Settings
+from owsuper.supervisor import presence
+from owsuper.supervisor.connection import KeptConnection
+from owsuper.supervisor.presence import Presence
+
+
+class Connection:
+    """Records the names of the statements that are sent, and answers each with no rows."""
+
+    def __init__(self, *, pooled: bool = False) -> None:
+        self.up = True
+        self.pooled = pooled
+        self.refusing: set[str] = set()
+        self._sent: list[str] = []
+
+    def send(
+        self, statement: Statement, _params: Sequence[Param], on_result: Callable[[Result], None]
+    ) -> None:
+        self._sent.append(statement.name)
+        refused = statement.name in self.refusing
+        on_result(Result([], sqlstate="55P03") if refused else Result([]))
+
+    send_reliably = send
+
+    def refused(self, _action: str, result: Result) -> bool:
+        return result.sqlstate is not None
+
+    def sent(self) -> list[str]:
+        """The statements since the last call."""
+        sent, self._sent = self._sent, []
+        return sent
+
+
+class Worker:
+    """A supervisor's presence, looked at once a second of a clock that stands otherwise."""
+
+    def __init__(self, loop: Loop, monkeypatch: pytest.MonkeyPatch, *, pooled: bool) -> None:
+        self.connection = Connection(pooled=pooled)
+        self.doing: dict[str, Any] = {"children": []}
+        self.workflows: list[tuple[str, str | None]] = [("w", None)]
+        self.now = 100.0
+        monkeypatch.setattr(presence, "time", SimpleNamespace(monotonic=lambda: self.now))
+        self.presence = Presence(
+            loop,
+            cast("KeptConnection", self.connection),
+            Settings(),
+            "host:1:me",
+            workflows=lambda: tuple(self.workflows),
+            describe=lambda: dict(self.doing),
+        )
+
+    def connect(self) -> list[str]:
+        self.presence.on_connection_up()
+        return self.connection.sent()
+
+    def look(self) -> list[str]:
+        """The statements of the next look."""
+        self.now += 1
+        self.presence.look()
+        return self.connection.sent()
+
+    def looks(self, count: int) -> list[str]:
+        return [name for _ in range(count) for name in self.look()]
+
+
+MakeWorker = Callable[..., Worker]
+
+
+@pytest.fixture
+def worker_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWorker]:
+    loop = Loop()
+    yield lambda *, pooled=False: Worker(loop, monkeypatch, pooled=pooled)
+    loop.close()
+
+
+def test_a_supervisor_announces_itself_as_soon_as_it_has_connected(worker_of: MakeWorker) -> None:
+    worker = worker_of()
+    assert worker.connect() == ["register_supervisor", "announce"]
+    assert worker.look() == ["missing_supervisors"]
+
+
+def test_one_that_is_idle_announces_itself_every_fifteen_seconds_and_sends_nothing_more(
+    worker_of: MakeWorker,
+) -> None:
+    worker = worker_of()
+    worker.connect()
+    minute = worker.looks(60)
+    assert len(minute) == 60  # as without announcements
+    assert minute.count("announce") == 60 / ANNOUNCE_PERIOD
+
+
+def test_one_whose_work_changes_all_the_time_announces_itself_every_three_seconds(
+    worker_of: MakeWorker,
+) -> None:
+    worker = worker_of()
+    worker.connect()
+    minute = []
+    for number in range(60):
+        worker.doing["free"] = number
+        minute += worker.look()
+    assert len(minute) == 60
+    assert minute.count("announce") == 20
+
+
+def test_other_workflows_are_news(worker_of: MakeWorker) -> None:
+    worker = worker_of()
+    worker.connect()
+    worker.look()
+    worker.workflows.append(("x", "2"))
+    assert worker.looks(3).count("announce") == 1
+
+
+def test_no_row_is_written_without_the_lock_which_would_say_that_the_supervisor_is_dead(
+    worker_of: MakeWorker,
+) -> None:
+    worker = worker_of()
+    worker.connection.refusing = {"register_supervisor"}
+    worker.connect()
+    assert worker.looks(2) == ["register_supervisor", "missing_supervisors"] * 2
+    worker.connection.refusing.clear()
+    assert worker.look()[:2] == ["register_supervisor", "announce"]
+
+
+def test_after_an_outage_it_announces_itself_at_once(worker_of: MakeWorker) -> None:
+    worker = worker_of()
+    worker.connect()
+    worker.looks(2)
+    worker.presence.on_connection_lost()
+    assert worker.connect() == ["register_supervisor", "announce"]
+
+
+def test_behind_a_pooler_it_takes_no_lock_and_only_announces_itself(
+    worker_of: MakeWorker,
+) -> None:
+    worker = worker_of(pooled=True)
+    assert worker.connect() == []
+    assert worker.looks(60) == ["announce"] * 4
+
+
+def test_one_that_leaves_says_so_once_and_announces_nothing_any_more(
+    worker_of: MakeWorker,
+) -> None:
+    worker = worker_of()
+    worker.connect()
+    worker.presence.leave()
+    worker.presence.leave()
+    assert worker.connection.sent() == ["leave"]
+    assert worker.looks(30) == []
+
+
+def test_without_a_connection_it_leaves_without_a_word(worker_of: MakeWorker) -> None:
+    worker = worker_of()
+    worker.connection.up = False
+    worker.presence.leave()
+    assert worker.presence.left
+    assert worker.connection.sent() == []
