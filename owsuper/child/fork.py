@@ -70,8 +70,8 @@ def _refuse_breakpoint(*_: object, **__: object) -> NoReturn:
 def run_child(forked: ForkedChild) -> NoReturn:
     """Set this process up as a child, and serve runs until the child ends.
 
-    Exits with code 3, after a LoadFailed message, if the application cannot be imported, a function
-    of ``on_process_start`` raises, or what every run needs cannot be had (see ``serve``).
+    Exits with code 3, after a LoadFailed message, if the application cannot be imported, or the
+    child cannot start (see ``serve``).
     """
     process_exit.begin()
     settings = forked.fork.settings
@@ -85,13 +85,18 @@ def run_child(forked: ForkedChild) -> NoReturn:
         if application is None:
             logs.configure(settings.log_level)
             application = loader.load(settings.modules)
-        loader.call_hooks(application)
-        logs.adopt_root()
     except LoadError as exc:
         forked.sock.sendall(encode(LoadFailed(exc.kind, exc.message, exc.traceback)))
         process_exit.leave(CANNOT_START)
     from owsuper.child.main import serve
 
     serve(
-        ChildSpec(forked.fork.child, forked.sock, forked.flight_fd, settings, application.registry)
+        ChildSpec(
+            forked.fork.child,
+            forked.sock,
+            forked.flight_fd,
+            settings,
+            application.registry,
+            application.hooks,
+        )
     )

@@ -6,13 +6,14 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from owsuper import shortage
+from owsuper.child.spec import Hooks
 from owsuper.errors import ConfigurationError, RegistrationError
 from owsuper.ipc.messages import SHORTAGE
 from owsuper.workflow.definition import Workflow
@@ -49,8 +50,7 @@ class Application:
     database_url: str | None
     namespace: str | None
     schema: str | None
-    hooks: tuple[Callable[[], object], ...] = ()
-    """The functions to call at the start of each child process."""
+    hooks: Hooks
 
 
 def load(modules: Sequence[str]) -> Application:
@@ -76,20 +76,6 @@ def load(modules: Sequence[str]) -> Application:
             if not any(instance is known for known in found):
                 found.append(instance)
     return _merge(found, modules)
-
-
-def call_hooks(application: Application) -> None:
-    """Call the functions of ``on_process_start``, in this process. Raises LoadError."""
-    for hook in application.hooks:
-        try:
-            hook()
-        except BaseException as exc:  # as for an import
-            name = f"{hook.__module__}.{getattr(hook, '__qualname__', hook)}"
-            raise LoadError(
-                "hook",
-                f"{name}, which on_process_start calls, raised {type(exc).__name__}: {exc}",
-                traceback=_user_traceback(exc),
-            ) from exc
 
 
 def _instances(spec: str) -> list[OpenWorkflow]:
@@ -124,10 +110,10 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError as exc:
         if exc.name is not None and (name == exc.name or name.startswith(exc.name + ".")):
             raise LoadError("import", _not_found(name, exc.name)) from exc
-        raise LoadError("import", _failed(name, exc), traceback=_user_traceback(exc)) from exc
+        raise LoadError("import", _failed(name, exc), traceback=user_traceback(exc)) from exc
     except BaseException as exc:  # SystemExit too: the module may be a script
-        kind = SHORTAGE if _is_shortage(exc) else "import"
-        raise LoadError(kind, _failed(name, exc), traceback=_user_traceback(exc)) from exc
+        kind = SHORTAGE if is_shortage(exc) else "import"
+        raise LoadError(kind, _failed(name, exc), traceback=user_traceback(exc)) from exc
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -195,7 +181,10 @@ def _merge(found: Sequence[OpenWorkflow], modules: Sequence[str]) -> Application
         database_url=_common("database_url", found, named),
         namespace=_common("namespace", found, named),
         schema=_common("schema", found, named),
-        hooks=tuple(hook for instance in found for hook in instance.process_hooks),
+        hooks=Hooks(
+            start=tuple(hook for instance in found for hook in instance.start_hooks),
+            stop=tuple(hook for instance in found for hook in instance.stop_hooks),
+        ),
     )
 
 
@@ -232,7 +221,7 @@ def _failed(name: str, exc: BaseException) -> str:
     return f"{name} cannot be imported: {type(exc).__name__}: {exc}"
 
 
-def _is_shortage(exc: BaseException | None) -> bool:
+def is_shortage(exc: BaseException | None) -> bool:
     """Whether ``exc``, or an exception that led to it, is a shortage."""
     while exc is not None:
         if shortage.explain(exc) is not None:
@@ -258,7 +247,7 @@ def _prepare_tracebacks() -> None:
         traceback.format_exception(exc)
 
 
-def _user_traceback(exc: BaseException) -> str:
+def user_traceback(exc: BaseException) -> str:
     """Format the traceback from the first frame of the user's code."""
     first: TracebackType | None = exc.__traceback__
     while first is not None and _is_machinery(first.tb_frame.f_code.co_filename):
@@ -268,7 +257,8 @@ def _user_traceback(exc: BaseException) -> str:
 
 def _is_machinery(filename: str) -> bool:
     generated = filename == "<string>"  # the constructor of a dataclass
-    return generated or filename == __file__ or "importlib" in filename
+    ours = Path(filename).parent == Path(__file__).parent
+    return generated or ours or "importlib" in filename
 
 
 def _a(value: object) -> str:

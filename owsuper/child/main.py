@@ -13,14 +13,15 @@ from typing import Any, Final, NoReturn
 
 from setproctitle import setproctitle
 
-from owsuper import signal_handlers
-from owsuper.child import process_exit, services
+from owsuper import logs, signal_handlers
+from owsuper.child import hooks, process_exit, services
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import ChildDatabase
 from owsuper.child.executor import LOST, ExecutionResult, Executor
 from owsuper.child.giving_back import give_back_outcome, log_engine_error
 from owsuper.child.heartbeat import Heartbeat
 from owsuper.child.in_forks import InForks
+from owsuper.child.loader import LoadError
 from owsuper.child.shortage import NoThread, Shortage, SpareDescriptors
 from owsuper.child.spec import CANNOT_START, ChildSpec
 from owsuper.child.supervisor_pipe import SupervisorPipe
@@ -56,8 +57,9 @@ _LAST_WRITES: Final = 2.0  # seconds for the last writes, after the graceful tim
 def serve(spec: ChildSpec) -> NoReturn:
     """Serve runs until the child is told to stop or the supervisor exits; then exit.
 
-    For a process that was just forked. Exits with code 3, after a LoadFailed message, if the
-    threads, descriptors or memory that every run needs cannot be had.
+    For a process that was just forked. Exits with code 3, after a LoadFailed message, if a function
+    of ``on_child_start`` raises, or if the threads, descriptors or memory that every run needs
+    cannot be had.
     """
     faulthandler.enable(2)  # the application may have set sys.stderr to None
     try:
@@ -74,8 +76,12 @@ def _serve(spec: ChildSpec) -> int:
     """Serve, and return the exit code."""
     try:
         server = ChildServer(spec)
+        server.call_start_hooks()
         server.catch_signals()
         server.start()
+    except LoadError as exc:
+        spec.sock.sendall(encode(LoadFailed(exc.kind, exc.message, exc.traceback)))
+        return CANNOT_START
     except Exception as exc:
         missing = PROCESSES if isinstance(exc, NoThread) else explain(exc)
         if missing is None:
@@ -83,6 +89,7 @@ def _serve(spec: ChildSpec) -> int:
         spec.sock.sendall(encode(LoadFailed(SHORTAGE, f"child {spec.index}: {missing}")))
         return CANNOT_START
     server.serve()
+    server.call_stop_hooks(0)
     return 0
 
 
@@ -132,6 +139,21 @@ class ChildServer:
             self._services.leases,
             lambda worker_ids: self._pipe.send(LeasesRenewed(worker_ids)),
         )
+
+    def call_start_hooks(self) -> None:
+        """Call the functions of ``on_child_start``. Main thread only. Raises LoadError, NoThread.
+
+        Call this before ``catch_signals``: they may set handlers of their own.
+        """
+        hooks.start(self._spec.hooks, self._services.loop_thread)
+        logs.adopt_root()  # which they may have configured
+
+    def call_stop_hooks(self, exit_code: int) -> None:
+        """Call the functions of ``on_child_stop``. Main thread only.
+
+        They end the process with ``exit_code`` if they take too long.
+        """
+        hooks.stop(self._spec.hooks, self._services.loop_thread, exit_code)
 
     def catch_signals(self) -> None:
         """Make TERM stop runs at their next step. The supervisor handles INT and HUP."""

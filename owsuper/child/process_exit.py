@@ -51,6 +51,16 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
+def leave_beside_main(code: int) -> None:
+    """End this process as ``leave`` does, from a thread, while user code holds the main thread."""
+    global _code
+    _code = code
+    with suppress(RuntimeError):  # no thread can be started: nothing would bound the handlers
+        threading.Thread(target=_end_in_time, name="owsuper-exit", daemon=True).start()
+        atexit._run_exitfuncs()
+    _leave_now()
+
+
 def leave_copy(exc: BaseException | None) -> NoReturn:
     """End a copy of the process that user code made with os.fork(), and that raised ``exc``."""
     code: object = 0

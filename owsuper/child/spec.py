@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,14 @@ from owsuper.workflow.registry import Registry
 
 # The exit code of a child that sent LoadFailed, as in supervisor/exit_status.py.
 CANNOT_START: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The functions of ``on_child_start`` and of ``on_child_stop``, in the order of definition."""
+
+    start: tuple[Callable[[], object], ...] = ()
+    stop: tuple[Callable[[], object], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +37,4 @@ class ChildSpec:
     flight_fd: int
     settings: Settings
     registry: Registry
+    hooks: Hooks = Hooks()

@@ -61,10 +61,10 @@ def run(settings: Settings) -> int:
             settings = supervisor.complete_settings(settings, loaded, url)
             os.environ.update(supervisor.client_environment(settings))
             database.prepare(url, settings.schema, migrate=settings.migrate)
-            loader.call_hooks(application)
-            logs.adopt_root()
             worker = ForegroundWorker(settings, application, loaded)
-            process_exit.leave(worker.serve())
+            code = worker.serve()
+            worker.call_stop_hooks(code)
+            process_exit.leave(code)
     except LoadError as exc:
         print_message(f"error: {exc.message}", before=exc.traceback or "")
         return ExitCode.IMPORT_ERROR
@@ -112,6 +112,11 @@ class ForegroundWorker:
         _log.info("stopped")
         return ExitCode.ERROR if self._child_status == _THREAD_FAILED else ExitCode.CLEAN
 
+    def call_stop_hooks(self, exit_code: int) -> None:
+        """Call the functions of ``on_child_stop``; see ``ChildServer``."""
+        if self._child is not None:
+            self._child.call_stop_hooks(exit_code)
+
     # --- the template, for the fleet ---------------------------------------------------------
 
     @property
@@ -124,8 +129,10 @@ class ForegroundWorker:
         pipe_fd, flight_fd = descriptors
         sock = socket.socket(fileno=pipe_fd)
         registry = self._application.registry
-        spec = ChildSpec(request.child, sock, flight_fd, self._settings, registry)
+        hooks = self._application.hooks
+        spec = ChildSpec(request.child, sock, flight_fd, self._settings, registry, hooks)
         self._child = ChildServer(spec)
+        self._child.call_start_hooks()
         threading.Thread(
             target=self._serve_child, args=(self._child,), name="owsuper-child", daemon=True
         ).start()

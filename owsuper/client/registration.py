@@ -40,7 +40,8 @@ class Registration(Starter):
 
     def __init__(self) -> None:
         self.registry = Registry()
-        self.process_hooks: list[Callable[[], object]] = []
+        self.start_hooks: list[Callable[[], object]] = []
+        self.stop_hooks: list[Callable[[], object]] = []
 
     @overload
     def workflow(
@@ -107,20 +108,47 @@ class Registration(Starter):
 
         return define(bare) if bare else define
 
-    def on_process_start(self, fn: Hook, /) -> Hook:
+    def on_child_start(self, fn: Hook, /) -> Hook:
         """Call ``fn()`` once in each child process of a worker, before the process takes runs.
 
-        Use it as a decorator, for what child processes must not share or inherit: random
-        generators, exporters of telemetry, caches, handlers of signals. It is called in the main
-        thread, after the fork and after the application was imported. If it raises, the process
-        ends, as if the application could not be imported.
+        Use it as a decorator, for what child processes open for themselves or must not share:
+        clients and connection pools, random generators, exporters of telemetry, handlers of
+        signals. It is called after the fork and after the application was imported: a ``def``
+        function in the main thread, and an ``async def`` function on the event loop of async
+        workflows. If it raises, the process ends, as if the application could not be imported.
 
-        Raises ConfigurationError for a coroutine function.
+        Raises ConfigurationError for a function that cannot be called without arguments, or that
+        yields.
         """
-        if inspect.iscoroutinefunction(fn):
-            raise ConfigurationError(
-                f"on_process_start calls {fn.__qualname__} outside of any event loop: make it a"
-                " def function"
-            )
-        self.process_hooks.append(fn)
+        _check_hook("on_child_start", fn)
+        self.start_hooks.append(fn)
         return fn
+
+    def on_child_stop(self, fn: Hook, /) -> Hook:
+        """Call ``fn()`` once in each child process of a worker, when its last run is over.
+
+        Use it as a decorator, to close what ``on_child_start`` has opened. Functions are called
+        in the reverse order of their definition, where those of ``on_child_start`` are called.
+        They have five seconds together. An exception is logged, and the next function is called.
+        A process that is killed calls none of them.
+
+        Raises ConfigurationError as ``on_child_start`` does.
+        """
+        _check_hook("on_child_stop", fn)
+        self.stop_hooks.append(fn)
+        return fn
+
+
+def _check_hook(decorator: str, fn: Callable[[], object]) -> None:
+    name = getattr(fn, "__qualname__", repr(fn))
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise ConfigurationError(
+            f"{decorator} calls {name} and does not iterate: put what follows the yield into a"
+            " function of on_child_stop"
+        )
+    try:
+        inspect.signature(fn).bind()
+    except TypeError as exc:
+        raise ConfigurationError(
+            f"{decorator} calls {name} without arguments: {exc}. Mark a function that needs none."
+        ) from None

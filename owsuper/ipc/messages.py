@@ -82,7 +82,7 @@ class LoadFailed:
 
     ``kind``: ``"import"``, ``"empty"`` (no workflows), ``"duplicate"`` (two workflows of one
     name and version), ``"types"`` (an annotation that cannot be used), ``"modules"`` (no module
-    to import, or no such name in it), ``"hook"`` (a function of on_process_start raised) or
+    to import, or no such name in it), ``"hook"`` (a function of on_child_start raised) or
     SHORTAGE. ``traceback`` is None where it would distract from ``message``. Children send this
     message on their own pipes: for a hook, for an import without preloading, and if they get no
     threads.

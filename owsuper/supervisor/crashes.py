@@ -88,7 +88,8 @@ def _log_death(child: Child, evidence: Evidence) -> None:
         extra=child.log_fields() | {"max_rss_kb": evidence.max_rss_kb},
     )
     if failure is not None:
-        _log.log(level, "the child could not start: %s", failure.message)
+        details = "" if failure.traceback is None else f"\n{failure.traceback.rstrip()}"
+        _log.log(level, "the child could not start: %s%s", failure.message, details)
     for slot, held in child.held.items():
         fields = {"step": child.steps_in_flight(slot), "cause": str(evidence)}
         _log.error("run lost its process", extra=child.log_fields(held) | fields)

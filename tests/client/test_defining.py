@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,18 +43,34 @@ def test_a_called_decorator_without_a_name_takes_it_too(ow: OpenWorkflow) -> Non
     assert ow.workflow()(plain).name == "plain"
 
 
-def test_a_function_for_the_start_of_processes_stays_what_it_was(ow: OpenWorkflow) -> None:
+def test_a_function_for_the_start_or_end_of_children_stays_what_it_was(ow: OpenWorkflow) -> None:
     def prepare() -> None: ...
 
-    assert ow.on_process_start(prepare) is prepare
-    assert ow.process_hooks == [prepare]
+    async def close() -> None: ...
+
+    assert ow.on_child_start(prepare) is prepare
+    assert ow.on_child_stop(close) is close
+    assert (ow.start_hooks, ow.stop_hooks) == ([prepare], [close])
 
 
-def test_a_coroutine_function_is_none_for_the_start_of_processes(ow: OpenWorkflow) -> None:
-    async def prepare() -> None: ...
+@pytest.mark.parametrize("decorator", ["on_child_start", "on_child_stop"])
+def test_a_function_for_children_takes_no_arguments_and_does_not_yield(
+    ow: OpenWorkflow, decorator: str
+) -> None:
+    def prepare(app: object) -> None: ...
 
-    with pytest.raises(ConfigurationError, match=r"prepare .* make it a def function"):
-        ow.on_process_start(prepare)
+    def sync_lifespan() -> Iterator[None]:
+        yield
+
+    async def async_lifespan() -> AsyncIterator[None]:
+        yield
+
+    decorate = getattr(ow, decorator)
+    with pytest.raises(ConfigurationError, match=rf"{decorator} .*prepare without .*: .*app"):
+        decorate(prepare)
+    for lifespan in (sync_lifespan, async_lifespan):
+        with pytest.raises(ConfigurationError, match="put what follows the yield into a function"):
+            decorate(lifespan)
 
 
 def test_name_version_and_retry_are_kept(ow: OpenWorkflow) -> None:

@@ -37,13 +37,29 @@ def two_processes_roll(sandbox: Sandbox, text: str) -> str:
     return sandbox.run(f"python -c {shlex.quote(ROLL_TWICE)}")
 
 
+@PAGE.covers("pool")
+def test_a_pool_is_open_in_the_workflows_of_the_process_and_closed_at_its_end(
+    connected: Sandbox,
+) -> None:
+    url = connected.env["OWSUPER_DATABASE_URL"]
+    text = PAGE["pool"].replace("dbname=shop", url).replace("FROM orders", "FROM (VALUES (1)) _")
+    closed = text.replace("await shop.close()\n", "await shop.close()\n    print('closed')\n")
+    connected.write("shop.py", closed)
+    worker = connected.worker("owsuper --processes 1 --module shop.py")
+    program = "from shop import count_orders; print(count_orders.run().result(timeout=30))"
+    assert connected.run(f"python -c {shlex.quote(program)}") == "1\n"
+    worker.terminate()
+    assert worker.wait() == 0
+    worker.stdout.wait_for("closed")
+
+
 @PAGE.covers("hook")
 def test_the_hook_gives_every_process_numbers_of_its_own(connected: Sandbox) -> None:
     assert two_processes_roll(connected, PAGE["hook"]) == "different\n"
 
 
 def test_without_the_hook_all_processes_draw_the_same_numbers(connected: Sandbox) -> None:
-    text = PAGE["hook"].replace("@ow.on_process_start\n", "")
+    text = PAGE["hook"].replace("@ow.on_child_start\n", "")
     assert two_processes_roll(connected, text) == "same\n"
 
 

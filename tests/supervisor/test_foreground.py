@@ -170,7 +170,7 @@ def test_a_process_that_a_step_forks_has_default_signals_and_no_descriptor_of_ou
 
 
 def test_exit_handlers_and_hooks_run(begin: Begin, tmp_path: Path) -> None:
-    hook = "\n@ow.on_process_start\ndef hook():\n    note('hook')\n"
+    hook = "\n@ow.on_child_start\ndef hook():\n    note('hook')\n"
     (tmp_path / "flows.py").write_text(test_exit_handlers.FLOWS + hook)
     worker = begin("--foreground")
     worker.await_outcome(worker.start("act", how="register"))

@@ -44,7 +44,7 @@ threading.Thread.start = start
 
 # While the file "no-descriptors" exists, children have no free descriptor when they begin.
 NO_DESCRIPTORS = """
-@ow.on_process_start
+@ow.on_child_start
 def take_all_descriptors():
     while Path("no-descriptors").exists():
         try:

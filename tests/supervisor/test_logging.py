@@ -43,7 +43,7 @@ def doomed(step):
 if "import" in WHEN:
     configure()
 if "hook" in WHEN:
-    ow.on_process_start(configure)
+    ow.on_child_start(configure)
 """
 
 BASIC = "logging.basicConfig(format='APP %(name)s %(levelname)s %(message)s', stream=sys.stderr)"

@@ -55,6 +55,14 @@ def named(step: Step, input: Welcome) -> Receipt:
     return {"user": str(input.user_id)}
 
 
+@ow.on_child_start
+def start_child() -> None: ...
+
+
+@ow.on_child_stop
+async def stop_child() -> None: ...
+
+
 @ow.workflow("full", version="2", retry=RetryPolicy(maximum_attempts=5), step_limit=5000)
 def full(step: Step, input: Welcome) -> Receipt:
     return {"user": str(input.user_id)}
