@@ -117,6 +117,12 @@ class Settings:
             types.duration("0s", "1d"), "time for runs to finish when the worker stops"
         ),
     )
+    burst: bool = field(
+        default=False,
+        metadata=types.described(
+            types.switch, "stop, with exit code 0, once no run is due: for cron jobs and tests"
+        ),
+    )
     max_crashes: int = field(
         default=3,
         metadata=types.described(

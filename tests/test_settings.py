@@ -33,6 +33,7 @@ TEXTS = {
     "call_timeout": ("5s", 5.0),
     "lease": ("1m", 60.0),
     "graceful_timeout": ("0", 0.0),
+    "burst": ("true", True),
     "max_crashes": ("5", 5),
     "log_level": ("WARNING", "warning"),
     "listen": ("false", False),

@@ -82,6 +82,10 @@ class Claims:
         """Whether a claim is in flight."""
         return bool(self._limit)
 
+    def scan_all(self) -> None:
+        """Let the next claims look through the whole queue, not only from the watermark on."""
+        self._workflows = ()
+
     def claim(self, limit: int, workflows: Sequence[tuple[str, str | None]]) -> None:
         """Claim up to ``limit`` due runs of these (name, version) pairs.
 

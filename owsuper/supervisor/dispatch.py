@@ -16,6 +16,7 @@ from owsuper.event_loop import Loop
 from owsuper.ipc.messages import Finished
 from owsuper.settings import Settings
 from owsuper.supervisor import announcement
+from owsuper.supervisor.burst import Burst
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.claim_policy import ClaimNow, ClaimPolicy, SleepFor
 from owsuper.supervisor.claims import Claims
@@ -109,6 +110,9 @@ class Dispatch:
                 sender=self._connection,
                 queries=queries,
             )
+        self._burst: Burst | None = None
+        if settings.burst:
+            self._burst = Burst(self._claims, self._sweeps, self._claim_soon)
         self._add_timers(loop)
 
     def _add_timers(self, loop: Loop) -> None:
@@ -210,6 +214,10 @@ class Dispatch:
             return
         if len(self._prefetched):
             self._prefetched.assign_to(self.fleet)
+        if self._nothing_left:
+            _log.info("no run is due: stopping, because of --burst")
+            self.drain()
+            return
         if not self._connection.up:
             self._claim_timer.cancel()
             return
@@ -223,6 +231,13 @@ class Dispatch:
                 self._claim_timer.cancel()
             case SleepFor(seconds):
                 self._claim_timer.after(seconds)
+
+    @property
+    def _nothing_left(self) -> bool:
+        if self._burst is None or self._template.loaded is None:
+            return False
+        idle = self.ready and not self.fleet.busy and not len(self._prefetched)
+        return self._burst.is_over(idle=idle, workflows=self._template.loaded.workflows)
 
     def _claim_soon(self) -> None:
         """Let the policy claim soon, because runs may be due."""
@@ -267,6 +282,8 @@ class Dispatch:
         """Prefetch the runs of a claim; once a shutdown has begun, release them."""
         now, count = time.monotonic(), len(claimed.runs)
         self._claim_policy.on_claimed(now, count, limit=limit, next_due=claimed.next_due)
+        if self._burst is not None:
+            self._burst.on_claimed(count, claimed.next_due)
         held = [HeldRun(run, renewed_at=now, placed_at=now) for run in claimed.runs]
         if self._shutdown.begun:
             self._claims.release(held)

@@ -44,6 +44,19 @@ class Sweeps:
         """Forget the sweeps in flight; their answers never come."""
         self._in_flight.clear()
 
+    @property
+    def in_flight(self) -> bool:
+        """Whether a sweep is waiting for its answer. False while the connection is down."""
+        return bool(self._in_flight)
+
+    def sweep_all(self, workflows: Sequence[tuple[str, str | None]]) -> None:
+        """Sweep for these workflows now, and look for lapsed claims back to the first."""
+        self._workflows = ()
+        self.release_lapsed(workflows)
+        self.release_bounced(workflows)
+        self.wake_missed_parents()
+        self.expire_deadlines()
+
     def release_lapsed(self, workflows: Sequence[tuple[str, str | None]]) -> None:
         """Release the runs of these workflows whose leases have expired."""
         if workflows != self._workflows:

@@ -1,0 +1,136 @@
+"""``--burst``: the worker serves until no run is due, and then exits with code 0."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from owsuper.db.clients import ClientQueries, NewRun, RunRow
+from tests.supervisor.worker import FLOWS, Begin
+
+TREE = """
+@ow.workflow
+def leaf(step, input: dict):
+    step.run("leaf", note, "leaf")
+
+@ow.workflow
+def trunk(step, input: dict):
+    for number in range(3):
+        step.run_workflow(f"leaf {number}", leaf, {})
+    step.run("trunk", note, "trunk")
+
+@ow.workflow
+def nap(step, input: dict):
+    step.run("before", note, "before the nap")
+    step.sleep("nap", "1h")
+    step.run("later", note, "after the nap")
+"""
+
+Start = Callable[..., str]
+
+
+@pytest.fixture
+def start(conn: psycopg.Connection, schema: str) -> Start:
+    """Start a run, without a worker."""
+
+    def start(workflow: str, **input: Any) -> str:
+        new = NewRun(workflow_name=workflow, input_json=json.dumps(input).encode())
+        return ClientQueries(schema, "default").start(new).run(conn)
+
+    return start
+
+
+@pytest.fixture
+def change(conn: psycopg.Connection, schema: str) -> Callable[[str, str], None]:
+    """Change columns of a run."""
+
+    def change(run: str, columns: str) -> None:
+        update = f'UPDATE "{schema}".workflow_runs SET {columns} WHERE id = $1'
+        conn.execute(update.encode(), [run])
+
+    return change
+
+
+@pytest.fixture
+def get(conn: psycopg.Connection, schema: str) -> Callable[[str], RunRow]:
+    return lambda run: ClientQueries(schema, "default").get_run(run).run(conn)
+
+
+@pytest.mark.parametrize("mode", ["--processes=2", "--foreground"])
+def test_without_a_run_the_worker_exits_as_soon_as_it_is_ready(begin: Begin, mode: str) -> None:
+    worker = begin(mode, "--burst", ready=False)
+    assert worker.program.wait() == 0
+    text = worker.log.text
+    assert text.index(": ready: ") < text.index("no run is due: stopping, because of --burst")
+
+
+@pytest.mark.parametrize("options", [[], ["--no-listen", "--poll-interval=1h"], ["--foreground"]])
+def test_all_due_runs_end_first_also_those_that_they_start_or_wake(
+    begin: Begin, tmp_path: Path, start: Start, get: Callable[[str], RunRow], options: list[str]
+) -> None:
+    runs = [start("record", text="run") for _ in range(20)] + [start("trunk")]
+    (tmp_path / "flows.py").write_text(FLOWS + TREE)
+    worker = begin(*options, "--burst", ready=False)
+    assert worker.program.wait() == 0
+    assert {get(run).status for run in runs} == {"completed"}
+    effects = worker.effects()
+    assert (effects.count("run"), effects.count("leaf"), effects[-1]) == (20, 3, "trunk")
+
+
+def test_a_run_that_waits_until_later_stays(
+    begin: Begin, tmp_path: Path, start: Start, get: Callable[[str], RunRow]
+) -> None:
+    run = start("nap")
+    (tmp_path / "flows.py").write_text(FLOWS + TREE)
+    worker = begin("--burst", ready=False)
+    assert worker.program.wait() == 0
+    assert worker.effects() == ["before the nap"]
+    assert (get(run).status, get(run).worker_id) == ("running", None)
+
+
+def test_a_run_whose_process_dies_is_tried_again_first(
+    begin: Begin, start: Start, get: Callable[[str], RunRow]
+) -> None:
+    run = start("die_once", how="os._exit(7)")
+    worker = begin("--burst", ready=False)
+    assert worker.program.wait() == 0
+    assert worker.effects() == ["before", "survived"]
+    assert get(run).status == "completed"
+
+
+def test_a_run_that_a_dead_worker_holds_is_due(
+    begin: Begin, start: Start, change: Callable[[str, str], None]
+) -> None:
+    run = start("record", text="lapsed")
+    lapsed = "status = 'running', worker_id = 'gone:1', available_at = now() - interval '1 day'"
+    change(run, lapsed)
+    worker = begin("--burst", ready=False)
+    assert worker.program.wait() == 0
+    assert worker.effects() == ["lapsed"]
+
+
+def test_a_run_that_turns_up_far_back_in_the_queue_is_due(
+    begin: Begin, tmp_path: Path, start: Start, change: Callable[[str, str], None]
+) -> None:
+    start("wait_for_file", path=str(tmp_path / "go"))
+    worker = begin("--burst", "--no-listen", "--poll-interval=1h", "--processes=1", ready=False)
+    worker.await_effect("waiting")
+    change(start("record", text="old"), "available_at = now() - interval '1 day'")
+    (tmp_path / "go").touch()
+    assert worker.program.wait() == 0
+    assert worker.effects() == ["waiting", "after", "old"]
+
+
+def test_runs_past_their_deadline_are_failed_first(
+    begin: Begin, start: Start, change: Callable[[str, str], None], get: Callable[[str], RunRow]
+) -> None:
+    run = start("record", text="late")
+    change(run, "deadline_at = now() - interval '1 s'")
+    worker = begin("--burst", ready=False)
+    assert worker.program.wait() == 0
+    assert get(run).status == "failed"
