@@ -339,7 +339,12 @@ class ChildServer:
         self._database.closing.set()
         self._spare_descriptors.free()
         submit = self._services.write_threads.submit
-        releases = [submit(self._release, run) for run, _ in list(self._busy.values())]
+        releases = []
+        for slot, (run, _) in list(self._busy.items()):
+            step = self._services.flight_recorder.read(slot)
+            fields = {"run_id": run.run_id, "workflow": run.workflow_name, "step": step}
+            _log.warning("run did not reach another step; it is released", extra=fields)
+            releases.append(submit(self._release, run))
         wait(releases, timeout=_LAST_WRITES)
         self._released_all = True
         self._waker.wake()  # if another thread has called this

@@ -45,11 +45,10 @@ class Burst:
             if not self._claims.claiming and not self._sweeps.in_flight:
                 self._sweeps.sweep_all(workflows)
                 self._stage = _Stage.SWEEPING
-        elif self._stage is _Stage.SWEEPING:
-            if not self._sweeps.in_flight:
-                self._claims.scan_all()
-                self._claim_soon()
-                self._stage = _Stage.LOOKING
+        elif self._stage is _Stage.SWEEPING and not self._sweeps.in_flight:
+            self._claims.scan_all()
+            self._claim_soon()
+            self._stage = _Stage.LOOKING
         return self._stage is _Stage.NOTHING_DUE
 
     def on_claimed(self, count: int, next_due: float | None) -> None:

@@ -282,6 +282,11 @@ class Fleet:
             if child.state is ChildState.DRAINING:
                 child.stop()
 
+    def abandon(self) -> None:
+        """Treat children that were killed, and have not ended, as dead."""
+        for child in self:
+            self._reap(child, Evidence(child.pid))
+
     def close(self) -> None:
         """Close the pipes of the children that are left, which makes them exit."""
         self._spawn_timer.cancel()

@@ -1,4 +1,8 @@
-"""Shutdown in stages: drain, stop, TERM, KILL."""
+"""Shutdown in stages: drain, stop, TERM, KILL, give up.
+
+Each stage has a time-out, so that a shutdown always ends. What still runs at the end of the first
+stage is logged by name, and again if it ends with its process.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,11 @@ _log = logging.getLogger("owsuper.supervisor")
 _STOP_TIMEOUT: Final = 2.0  # children reach a step boundary and release their runs
 _STOP_NOW_TIMEOUT: Final = 0.5
 _TERM_TIMEOUT: Final = 0.5
+_KILL_TIMEOUT: Final = 5.0  # a killed process frees its memory before it is gone
 
 
 class Shutdown:
-    """Four stages: drain, stop, TERM, KILL.
+    """Five stages: drain, stop, TERM, KILL, give up.
 
     A stage begins when the time-out of the stage before has passed and children are left.
     The time-out of the first stage is ``graceful_timeout`` seconds.
@@ -31,7 +36,8 @@ class Shutdown:
             (self._drain, graceful_timeout),
             (self._stop, _STOP_TIMEOUT),
             (self._terminate, _TERM_TIMEOUT),
-            (self._kill, _TERM_TIMEOUT),
+            (self._kill, _KILL_TIMEOUT),
+            (self._give_up, 0.0),
         ]
         self._begun_stages = 0
         self._timer = loop.timers.add("next stage of shutdown", self._begin_next)
@@ -67,6 +73,7 @@ class Shutdown:
     def _stop(self) -> None:
         if self._fleet.busy:
             _log.warning("stopping at the next step; runs: %d", self._fleet.busy)
+        self._log_runs(logging.WARNING, "run is not finished; it stops at its next step")
         self._fleet.stop()
 
     def _terminate(self) -> None:
@@ -77,4 +84,20 @@ class Shutdown:
     def _kill(self) -> None:
         if len(self._fleet):
             _log.warning("killing children that do not terminate: %d", len(self._fleet))
+        self._log_runs(logging.WARNING, "run did not reach another step; it is killed and released")
         self._fleet.kill(signal.SIGKILL)
+
+    def _give_up(self) -> None:
+        """Leave processes that the kernel does not end, for example in a lost file system.
+
+        They end without executing another instruction, so their runs may be released.
+        """
+        for child in self._fleet:
+            _log.error("child does not end although it was killed", extra=child.log_fields())
+        self._fleet.abandon()
+
+    def _log_runs(self, level: int, message: str) -> None:
+        for child in self._fleet:
+            for slot, held in child.held.items():
+                fields = child.log_fields(held) | {"step": child.steps_in_flight(slot)}
+                _log.log(level, message, extra=fields)

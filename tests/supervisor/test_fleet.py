@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
+from owsuper.supervisor import shutdown
+from owsuper.supervisor.child import Child
 from owsuper.supervisor.child_state import ChildState
 from owsuper.supervisor.spawn import become_subreaper
 from tests.supervisor.conftest import World, run_that
@@ -342,3 +344,26 @@ def _finished(run_id: str):
     from owsuper.ipc.messages import Finished
 
     return Finished(0, run_id, "completed")
+
+
+def test_a_shutdown_ends_even_if_a_killed_child_does_not(
+    make_world: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for timeout in ("_STOP_TIMEOUT", "_TERM_TIMEOUT", "_KILL_TIMEOUT"):
+        monkeypatch.setattr(shutdown, timeout, 0.01)
+    monkeypatch.setattr(Child, "kill", lambda *_: None)  # as if it hung in the kernel
+    world = make_world(processes=1)
+    world.begin()
+    held = run_that("time.sleep(600)")
+    world.fleet.assign(held)
+    [child] = world.fleet
+    assert child.pid is not None
+    try:
+        shutdown.Shutdown(world.loop, world.fleet, graceful_timeout=0.0).begin()
+        world.until(lambda: not len(world.fleet))
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+    [(died, _, runs, _)] = world.died
+    assert died.killed_by_supervisor
+    assert list(runs.values()) == [held]
+    assert "child does not end although it was killed" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import time
@@ -80,14 +81,65 @@ def test_a_second_int_or_a_quit_stops_now_and_releases_runs(
     released_uncharged(worker, run)
 
 
+NOT_FINISHED = "run is not finished; it stops at its next step"
+KILLED = "run did not reach another step; it is killed and released"
+
+
+MANY_STEPS = """
+@ow.workflow
+def many_steps(step, input: dict):
+    step.run("wait", note, "waiting")
+    for number in range(900):
+        step.run(f"tick {number}", time.sleep, 0.1)
+"""
+
+
+def named(worker: Worker, message: str, run: str, workflow: str, step: str = "wait") -> bool:
+    """Whether the log says ``message`` of the run, in this step."""
+    pattern = rf"WARNING .*: {message} .*run_id={run} workflow={workflow} attempt=1 step={step}$"
+    return re.search(pattern, worker.log.text, re.M) is not None
+
+
 @pytest.mark.slow
-def test_after_the_graceful_time_out_children_are_killed_and_runs_released(begin: Begin) -> None:
+def test_after_the_graceful_time_out_children_are_killed_and_runs_released_and_named(
+    begin: Begin,
+) -> None:
     worker = begin("--graceful-timeout=500ms")
     run = worker.start("wait_for_file", path="/nowhere")
     worker.await_effect("waiting")
     worker.program.terminate()
     assert worker.program.wait() == 0
     released_uncharged(worker, run)
+    assert named(worker, NOT_FINISHED, run, "wait_for_file")
+    assert named(worker, KILLED, run, "wait_for_file")
+
+
+def test_after_the_graceful_time_out_a_run_stops_at_its_next_step_and_is_named(
+    begin: Begin, tmp_path: Path
+) -> None:
+    (tmp_path / "flows.py").write_text(FLOWS + MANY_STEPS)
+    worker = begin("--graceful-timeout=0")
+    stopped, cancelled = worker.start("many_steps"), worker.start("wait_for_ever")
+    worker.await_effect("waiting", count=2)
+    assert worker.stop() == 0
+    for run, workflow, step in (
+        (stopped, "many_steps", r"\"tick \d+\""),
+        (cancelled, "wait_for_ever", "wait"),
+    ):
+        released_uncharged(worker, run)
+        assert named(worker, NOT_FINISHED, run, workflow, step)
+    assert KILLED not in worker.log.text
+
+
+def test_runs_that_finish_in_time_are_not_named(begin: Begin, tmp_path: Path) -> None:
+    worker = begin("--graceful-timeout=1h")
+    worker.start("wait_for_file", path=str(tmp_path / "go"))
+    worker.await_effect("waiting")
+    worker.program.terminate()
+    worker.log.wait_for("draining; runs to finish: 1")
+    (tmp_path / "go").touch()
+    assert worker.program.wait() == 0
+    assert NOT_FINISHED not in worker.log.text
 
 
 def released_uncharged(worker: Worker, run: str) -> None:
@@ -132,13 +184,15 @@ def test_orphans_do_not_wait_for_a_database_that_does_not_answer(
     begin: Begin, conn: psycopg.Connection, schema: str
 ) -> None:
     worker = begin("--graceful-timeout=200ms")
-    worker.start("wait_for_file", path="/nowhere")
+    run = worker.start("wait_for_file", path="/nowhere")
     worker.await_effect("waiting")
     with conn.transaction():
         conn.execute(f'LOCK TABLE "{schema}".workflow_runs IN ACCESS EXCLUSIVE MODE'.encode())
         worker.program.kill()
         worker.await_no_descendants()
     assert worker.program.descendants() == []
+    released = "run did not reach another step; it is released"
+    assert f"{released} run_id={run} workflow=wait_for_file step=wait" in worker.log.text
 
 
 def test_a_supervisor_that_is_killed_leaves_no_orphans_and_loses_nothing(
