@@ -13,7 +13,10 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Final
+
+DUMP_SIGNAL: Final = signal.SIGURG
+"""With it the supervisor asks a child for its stacks. Without a handler, it has no effect."""
 
 Handler = Callable[[int, FrameType | None], Any]
 

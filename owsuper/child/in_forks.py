@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from owsuper.child import stacks
 from owsuper.child.services import Services
 from owsuper.child.spec import ChildSpec
 from owsuper.client import fork_safety
@@ -33,6 +34,7 @@ class InForks:
     def forget_connections(self) -> tuple[object, Iterable[int]]:
         """Return what a forked process must close."""
         self.services.flight_recorder.detach()
+        stacks.forget_signals()
         ours = (self.spec.flight_fd, *self.loop.descriptors(), self.waker.signal_fd)
         asyncio_loop = self.services.loop_thread.descriptors()
         return self, (*ours, *asyncio_loop, *self.services.database.sockets())

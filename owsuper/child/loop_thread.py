@@ -96,6 +96,10 @@ class LoopThread:
             self._thread.join()
             self._loop.close()
 
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """Return the event loop, if it has started."""
+        return [] if self._loop is None else [self._loop]
+
     def descriptors(self) -> list[int]:
         """Return the descriptors of the loop itself: of its selector, and of what wakes it.
 

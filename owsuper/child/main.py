@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 from setproctitle import setproctitle
 
 from owsuper import logs, signal_handlers
-from owsuper.child import hooks, process_exit, services
+from owsuper.child import hooks, process_exit, services, stacks
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import ChildDatabase
 from owsuper.child.executor import LOST, ExecutionResult, Executor
@@ -40,6 +40,8 @@ from owsuper.ipc.messages import (
     Message,
     Ready,
     RenewLeases,
+    SendStacks,
+    Stacks,
     Stop,
     StopSignaled,
     encode,
@@ -62,6 +64,7 @@ def serve(spec: ChildSpec) -> NoReturn:
     cannot be had.
     """
     faulthandler.enable(2)  # the application may have set sys.stderr to None
+    stacks.dump_at_signals()
     try:
         exit_code = _serve(spec)
     except BaseException:
@@ -225,12 +228,20 @@ class ChildServer:
                 self._assign(slot, run)
             case RenewLeases():
                 self._heartbeat.renew_now()
+            case SendStacks():
+                self._pipe.send(Stacks(self._describe_stacks()))
             case Drain():
                 self._draining = True
             case Stop():
                 self._stop()
             case _:
                 _log.error("unexpected message %r", message)
+
+    def _describe_stacks(self) -> str:
+        try:
+            return stacks.describe(self._services.loop_thread.loops())
+        except Exception as exc:  # whoever looks must not disturb
+            return f"The stacks cannot be read: {exc!r}"
 
     def _tick(self) -> None:
         busy = sorted(self._busy.copy().values(), key=lambda each: each[1])

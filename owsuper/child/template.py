@@ -230,6 +230,12 @@ class Template:
                 self._orphaned_claims.on_reaped(pid)
 
 
+def _survive_usr1() -> None:
+    """Ignore SIGUSR1, unless the application handles it: children write their stacks at it."""
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+        signal_handlers.install(signal.SIGUSR1, do_nothing)
+
+
 def _describe(loaded: Application, *, warnings: Sequence[str] = ()) -> ApplicationLoaded:
     return ApplicationLoaded(
         workflows=tuple(loaded.registry.names()),
@@ -265,6 +271,7 @@ def main() -> int:
     """Run the template in a fresh interpreter. The argument is the control socket's number."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
+    _survive_usr1()
     forked = Template(control).run()
     if forked is not None:
         run_child(forked)

@@ -85,7 +85,7 @@ class ForegroundWorker:
         self._stopping = False
         self._loop = Loop()
         self._waker = Waker(self._reap)
-        signals = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT]
+        signals = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1]
         self._inbox = SignalInbox(signals, self._on_signal)
         self._dispatch = Dispatch(self._loop, self._settings, self, environment={})
         fork_safety.forget_in_children(self)
@@ -167,6 +167,9 @@ class ForegroundWorker:
         return any(child.killed_by_supervisor for child in self._dispatch.fleet)
 
     def _on_signal(self, number: signal.Signals) -> None:
+        if number is signal.SIGUSR1:
+            self._dispatch.log_stacks()
+            return
         if self._time_is_up:
             return
         if self._stopping or number is signal.SIGQUIT:

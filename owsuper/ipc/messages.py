@@ -145,6 +145,11 @@ class Stop:
     """Stop all runs at the next step boundary, release them, exit with code 0."""
 
 
+@dataclass(frozen=True, slots=True)
+class SendStacks:
+    """Answer with ``Stacks``."""
+
+
 # --- child → supervisor ----------------------------------------------------------------------
 
 
@@ -185,6 +190,13 @@ class StopSignaled:
     """
 
 
+@dataclass(frozen=True, slots=True)
+class Stacks:
+    """The Python stacks of the threads and tasks of the child, as text."""
+
+    text: str
+
+
 Message = (
     Load
     | Fork
@@ -202,6 +214,8 @@ Message = (
     | LeasesRenewed
     | StopSignaled
     | ForkFailed
+    | SendStacks
+    | Stacks
 )
 
 _KINDS: Final[tuple[type[Message], ...]] = (
@@ -221,6 +235,8 @@ _KINDS: Final[tuple[type[Message], ...]] = (
     LeasesRenewed,
     StopSignaled,
     ForkFailed,
+    SendStacks,
+    Stacks,
 )
 _KIND_OF: Final = {kind: number for number, kind in enumerate(_KINDS)}
 _ENCODER: Final = msgspec.msgpack.Encoder()

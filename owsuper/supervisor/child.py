@@ -22,10 +22,13 @@ from owsuper.ipc.messages import (
     Message,
     Ready,
     RenewLeases,
+    SendStacks,
+    Stacks,
     Stop,
     StopSignaled,
 )
 from owsuper.ipc.pipe import Pipe
+from owsuper.signal_handlers import DUMP_SIGNAL
 from owsuper.supervisor.child_state import ChildEvent, ChildState, next_state
 
 
@@ -56,6 +59,7 @@ class Child:
         *,
         on_ready: Callable[[Child], None],
         on_finished: Callable[[Child, HeldRun, Finished], None],
+        on_stacks: Callable[[Child, str], None],
         on_lost: Callable[[Child], None],
     ) -> None:
         self.number = number
@@ -72,6 +76,7 @@ class Child:
         self._free = list(range(slots - 1, -1, -1))
         self._on_ready = on_ready
         self._on_finished = on_finished
+        self._on_stacks = on_stacks
         self._on_lost = on_lost
         ours, self.descriptors, self._flight = _open_descriptors(slots)
         self.pipe = Pipe(ours, on_message=self._handle_message, on_eof=self._handle_eof)
@@ -129,6 +134,14 @@ class Child:
         """Ask the child to renew its leases now; the child stops runs whose leases are lost."""
         self.pipe.send(RenewLeases())
 
+    def ask_for_stacks(self) -> None:
+        """Ask the child for its Python stacks."""
+        self.pipe.send(SendStacks())
+
+    def dump_stacks(self) -> None:
+        """Have the child write its Python stacks to standard error, even if it cannot answer."""
+        self.kill(DUMP_SIGNAL)
+
     def drain(self) -> None:
         """Ask the child to finish its runs and exit."""
         self.state = next_state(self.state, ChildEvent.DRAIN)
@@ -184,6 +197,8 @@ class Child:
                 self.stop_signaled = True
                 if self.state is ChildState.READY:
                     self.state = next_state(self.state, ChildEvent.DRAIN)
+            case Stacks(text):
+                self._on_stacks(self, text)
             case LoadFailed():
                 self.load_failure = message
             case _:

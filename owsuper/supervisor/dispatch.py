@@ -29,6 +29,7 @@ from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.prefetched_runs import PrefetchedRuns
 from owsuper.supervisor.presence import Presence
 from owsuper.supervisor.shutdown import Shutdown
+from owsuper.supervisor.stacks import Stacks
 from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import StartsChildren
 
@@ -68,6 +69,7 @@ class Dispatch:
         self._settings = settings
         self._template = template
         self.fleet = Fleet(loop, settings, template, self, environment=environment)
+        self._stacks = Stacks(loop, self.fleet)
         self._shutdown = Shutdown(loop, self.fleet, settings.graceful_timeout)
         self._claim_policy = ClaimPolicy(
             slots=settings.processes * settings.concurrency, poll_interval=settings.poll_interval
@@ -309,6 +311,14 @@ class Dispatch:
         if _log.isEnabledFor(logging.DEBUG):
             fields = {"outcome": finished.outcome, "seconds": round(now - held.placed_at, 4)}
             _log.debug("run finished in the child", extra=child.log_fields(held) | fields)
+
+    def log_stacks(self) -> None:
+        """Log the Python stacks of all children, which go on with their work."""
+        self._stacks.collect()
+
+    def on_stacks(self, child: Child, text: str) -> None:
+        """Log the answer of a child."""
+        self._stacks.on_stacks(child, text)
 
     def on_child_died(self, child: Child, evidence: Evidence) -> None:
         """Release the child's runs; count a crash unless the child was asked to stop."""

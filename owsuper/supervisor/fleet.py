@@ -34,6 +34,10 @@ class FleetObserver(Protocol):
         """A child has finished its execution of a run."""
         ...
 
+    def on_stacks(self, child: Child, text: str) -> None:
+        """A child that was asked for its Python stacks has answered."""
+        ...
+
     def on_child_died(self, child: Child, evidence: Evidence) -> None:
         """A child is dead; its runs are in ``child.held``."""
         ...
@@ -107,6 +111,7 @@ class Fleet:
             self._settings.concurrency,
             on_ready=self._on_child_ready,
             on_finished=self._observer.on_run_finished,
+            on_stacks=self._observer.on_stacks,
             on_lost=self._on_child_lost,
         )
         self._children[child.number] = child

@@ -65,7 +65,8 @@ class SignalInbox:
 
         For callers that keep the loop from turning.
         """
-        return any(number is not signal.SIGCHLD for number in self._received)
+        others = (signal.SIGCHLD, signal.SIGUSR1)
+        return any(number not in others for number in self._received)
 
     def close(self) -> None:
         """Restore the previous handlers and the previous mask."""

@@ -113,7 +113,14 @@ class Supervisor:
         )
         self._environment = dict(os.environ)
         self._inbox = SignalInbox(
-            [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD],
+            [
+                signal.SIGTERM,
+                signal.SIGHUP,
+                signal.SIGINT,
+                signal.SIGQUIT,
+                signal.SIGUSR1,
+                signal.SIGCHLD,
+            ],
             self._on_signal,
         )
         self._loop.add(self._inbox)
@@ -207,6 +214,9 @@ class Supervisor:
         match number:
             case signal.SIGCHLD:
                 self._reap()
+            case signal.SIGUSR1:
+                if self._dispatch is not None:
+                    self._dispatch.log_stacks()
             case signal.SIGTERM | signal.SIGHUP:
                 self._stop()
             case signal.SIGINT if not self._stop_requested:

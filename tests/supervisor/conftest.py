@@ -107,6 +107,7 @@ class World:
         self.failed: list[LoadFailed] = []
         self.finished: list[tuple[HeldRun, Finished]] = []
         self.died: list[tuple[Child, Evidence, dict[int, HeldRun], dict[int, str | None]]] = []
+        self.stacks: list[tuple[Child, str]] = []
         self.boot_failures: list[tuple[Child, Evidence, int]] = []
         self.template = TemplateProcess(
             self.loop,
@@ -132,6 +133,9 @@ class World:
     def on_child_died(self, child: Child, evidence: Evidence) -> None:
         steps = {slot: child.steps_in_flight(slot) for slot in child.held}
         self.died.append((child, evidence, dict(child.held), steps))
+
+    def on_stacks(self, child: Child, text: str) -> None:
+        self.stacks.append((child, text))
 
     def on_boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
         self.boot_failures.append((child, evidence, failures))

@@ -15,7 +15,7 @@ START = """
 @ow.on_child_start
 def first():
     main = threading.current_thread() is threading.main_thread()
-    signal.signal(signal.SIGUSR2, lambda *_: note("usr2"))
+    signal.signal(signal.SIGUSR1, lambda *_: note("usr1"))
     note(f"first in {os.getpid()}, main thread: {main}")
 
 @ow.on_child_start
@@ -67,8 +67,8 @@ def test_each_child_calls_them_once_in_order_in_its_main_thread(
     )
     order = [line for line in worker.effects() if str(one) in line]
     assert order[0].startswith("first")
-    os.kill(one, signal.SIGUSR2)
-    worker.await_effect("usr2")
+    os.kill(one, signal.SIGUSR1)
+    worker.await_effect("usr1")
     assert worker.stop() == 0
 
 

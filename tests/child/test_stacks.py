@@ -1,0 +1,126 @@
+"""The stacks of the threads and asyncio tasks of this process, as text."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from owsuper.child import stacks
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What the code of a test waits for, and finds set at the end."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+def in_thread(name: str, target: Callable[..., object], *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def part(text: str, heading: str) -> str:
+    """The part of ``text`` under a heading that begins so."""
+    lines = text.splitlines()
+    [start] = [n for n, line in enumerate(lines) if line.startswith(heading)]
+    end = next((n for n in range(start + 1, len(lines)) if lines[n][0] != " "), len(lines))
+    return "\n".join(lines[start:end])
+
+
+def charge(began: threading.Event, gate: threading.Event) -> None:
+    began.set()
+    gate.wait()
+
+
+def test_a_thread_is_shown_with_its_name_from_the_first_frame_of_user_code_on(
+    gate: threading.Event,
+) -> None:
+    began = threading.Event()
+    in_thread("charging", charge, began, gate)
+    began.wait()
+    lines = part(stacks.describe(), "thread charging").splitlines()
+    assert lines[0] == "thread charging:"
+    assert lines[1].startswith(f'  File "{__file__}", line')
+    assert lines[1].endswith("in charge")
+    assert lines[2] == "    gate.wait()"
+
+
+def test_threads_that_are_alike_are_shown_once(gate: threading.Event) -> None:
+    for number in range(3):
+        began = threading.Event()
+        in_thread(f"alike {number}", charge, began, gate)
+        began.wait()
+    assert "thread alike 0 and 2 more:" in stacks.describe()
+
+
+def test_the_thread_that_looks_is_not_shown() -> None:
+    assert "describe" not in stacks.describe()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_task_is_shown_with_all_that_it_awaits(known: bool) -> None:
+    async def inner() -> None:
+        await asyncio.sleep(3600)
+
+    async def outer() -> None:
+        async with asyncio.timeout(3600):
+            await inner()
+
+    async def main() -> str:
+        task = asyncio.create_task(outer(), name="waiting")
+        await asyncio.sleep(0)
+        loops = [asyncio.get_running_loop()] if known else []
+        described = await asyncio.to_thread(stacks.describe, loops)
+        task.cancel()
+        return described
+
+    shown = part(asyncio.run(main()), "task waiting")
+    assert re.findall(r", in (\w+)\n", shown) == ["outer", "inner", "sleep"]
+
+
+def test_a_loop_that_is_blocked_is_read_too(gate: threading.Event) -> None:
+    began = threading.Event()
+
+    async def waits() -> None:
+        await asyncio.sleep(3600)
+
+    async def blocks() -> None:
+        task = asyncio.create_task(waits(), name="starving")
+        await asyncio.sleep(0)
+        charge(began, gate)
+        task.cancel()
+
+    in_thread("blocked loop", lambda: asyncio.run(blocks()))
+    began.wait()
+    text = stacks.describe()
+    assert "in charge" in part(text, "thread blocked loop")
+    assert "in waits" in part(text, "task starving")
+
+
+def test_it_can_be_read_while_threads_and_tasks_come_and_go() -> None:
+    over = threading.Event()
+
+    async def churn() -> None:
+        while not over.is_set():
+            await asyncio.gather(*(asyncio.sleep(0) for _ in range(50)))
+
+    def churn_threads() -> None:
+        while not over.is_set():
+            threading.Thread(target=int).start()
+
+    threads = [
+        in_thread("tasks", lambda: asyncio.run(churn())),
+        in_thread("threads", churn_threads),
+    ]
+    for _ in range(200):
+        assert "thread threads" in stacks.describe()
+    over.set()
+    for thread in threads:
+        thread.join()
