@@ -74,6 +74,21 @@ def duration(low: str, high: str) -> Reader:
     return read
 
 
+def or_off(reader: Reader) -> Reader:
+    """Return a reader of what ``reader`` reads, or "off": None."""
+
+    def read(value: Any) -> object:
+        if value is None or value is False or value in ("off", "0", 0):
+            return None
+        try:
+            return reader(value)
+        except ConfigurationError as error:
+            allowed, separator, rest = str(error).partition(", not ")
+            raise ConfigurationError(f"{allowed}, or off{separator}{rest}") from None
+
+    return read
+
+
 _SWITCH = {"1": True, "true": True, "yes": True, "on": True}
 _SWITCH |= {"0": False, "false": False, "no": False, "off": False}
 

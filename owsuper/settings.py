@@ -129,6 +129,14 @@ class Settings:
             types.whole(1, 1000), "number of crashes of its process after which a run fails"
         ),
     )
+    hang_timeout: float | None = field(
+        default=None,
+        metadata=types.described(
+            types.or_off(types.duration("2s", "1d")),
+            "time without a sign of life after which a child process is killed and replaced; a step"
+            " that holds the GIL gives none",
+        ),
+    )
     log_level: str = field(
         default="info",
         metadata=types.described(

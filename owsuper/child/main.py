@@ -33,6 +33,7 @@ from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.ipc.messages import (
     SHORTAGE,
     Assign,
+    Beat,
     Drain,
     Finished,
     LeasesRenewed,
@@ -53,6 +54,7 @@ from owsuper.workflow.definition import Workflow
 _log = logging.getLogger("owsuper.child")
 
 _TICK: Final = 1.0  # seconds between two updates of the process title
+_BEATS: Final = 5  # in the time after which a child without them is killed
 _LAST_WRITES: Final = 2.0  # seconds for the last writes, after the graceful time-out
 
 
@@ -171,6 +173,9 @@ class ChildServer:
         self._loop.add(self._pipe)
         self._loop.timers.add("tick", self._tick, period=_TICK).start()
         self._tick()
+        if self._spec.settings.hang_timeout is not None:
+            period = self._spec.settings.hang_timeout / _BEATS
+            self._loop.timers.add("beat", lambda: self._pipe.send(Beat()), period=period).start()
         self._start_threads()
 
     def serve(self) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
+import selectors
 import signal
 import sys
 import threading
@@ -20,10 +22,15 @@ from typing import Any, Final
 from owsuper.signal_handlers import DUMP_SIGNAL
 
 _STDERR: Final = 2  # the application may have set sys.stderr to None
-_ENGINE: Final = (str(Path(__file__).resolve().parents[1]), threading.__file__, asyncio.__path__[0])
+_ENGINE: Final = (
+    str(Path(__file__).resolve().parents[1]),
+    threading.__file__,
+    asyncio.__path__[0],
+    selectors.__file__,
+)
 _INNER: Final = ("cr_await", "gi_yieldfrom", "ag_await")  # of coroutines and generators
 _FRAME: Final = ("cr_frame", "gi_frame", "ag_frame")
-_RUNNING: Final = ("cr_running", "gi_running", "ag_running")
+_RUNNING: Final = ("cr_running", "gi_running")  # ag_running is true while it waits, too
 _MAX_TASKS: Final = 1000
 
 
@@ -80,7 +87,12 @@ def _inwards(awaited: Any) -> Iterator[FrameType]:
             yield frame
         if _first(awaited, _RUNNING):
             return  # the rest is the stack of the thread
-        awaited = _first(awaited, _INNER)
+        inner = _first(awaited, _INNER)
+        if inner is None and frame is None:
+            # What __await__ or __anext__ returned: a wrapper that names its coroutine nowhere.
+            referents = gc.get_referents(awaited)
+            inner = next((each for each in referents if _first(each, _FRAME) is not None), None)
+        awaited = inner
 
 
 def _first(owner: Any, attributes: Iterable[str]) -> Any:

@@ -40,6 +40,7 @@ class WorkerSettings(TypedDict, total=False):
     lease: float | timedelta | str
     graceful_timeout: float | timedelta | str
     max_crashes: int
+    hang_timeout: float | timedelta | str | None
     log_level: str
     listen: bool
     migrate: bool

@@ -197,6 +197,11 @@ class Stacks:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The main thread of the child runs. Sent several times in a hang time-out, if there is one."""
+
+
 Message = (
     Load
     | Fork
@@ -216,6 +221,7 @@ Message = (
     | ForkFailed
     | SendStacks
     | Stacks
+    | Beat
 )
 
 _KINDS: Final[tuple[type[Message], ...]] = (
@@ -237,6 +243,7 @@ _KINDS: Final[tuple[type[Message], ...]] = (
     ForkFailed,
     SendStacks,
     Stacks,
+    Beat,
 )
 _KIND_OF: Final = {kind: number for number, kind in enumerate(_KINDS)}
 _ENCODER: Final = msgspec.msgpack.Encoder()

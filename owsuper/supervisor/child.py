@@ -15,6 +15,7 @@ from owsuper.ipc import flight_recorder
 from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.ipc.messages import (
     Assign,
+    Beat,
     Drain,
     Finished,
     LeasesRenewed,
@@ -69,6 +70,8 @@ class Child:
         self.lost_at: float | None = None
         self.held: dict[int, HeldRun] = {}
         self.load_failure: LoadFailed | None = None
+        self.silent = 0.0  # seconds since the last sign of life, in which this process ran
+        self.cause_of_kill: str | None = None  # if the supervisor kills it for what its runs did
         self.killed_by_supervisor = False  # then its death counts no crash against its runs
         self.stop_requested = False  # by the supervisor
         self.stop_signaled = False  # by a signal that the supervisor did not send
@@ -92,6 +95,11 @@ class Child:
         if self.state is not ChildState.READY or self.reserved:
             return 0
         return len(self._free)
+
+    @property
+    def serving(self) -> bool:
+        """Whether the child has started and was not lost."""
+        return self.state in (ChildState.READY, ChildState.DRAINING, ChildState.STOPPING)
 
     @property
     def idle(self) -> bool:
@@ -197,6 +205,8 @@ class Child:
                 self.stop_signaled = True
                 if self.state is ChildState.READY:
                     self.state = next_state(self.state, ChildEvent.DRAIN)
+            case Beat():
+                self.silent = 0.0
             case Stacks(text):
                 self._on_stacks(self, text)
             case LoadFailed():

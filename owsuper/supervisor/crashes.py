@@ -66,7 +66,7 @@ class Crashes:
 def _describe(child: Child, slot: int, evidence: Evidence) -> dict[str, Any]:
     """Return the evidence about the run in ``slot`` as JSON for the database."""
     return {
-        "cause": str(evidence),
+        "cause": _cause(child, evidence),
         "signal": evidence.signal_name,
         "exitCode": evidence.exit_code,
         "step": child.steps_in_flight(slot),
@@ -77,6 +77,10 @@ def _describe(child: Child, slot: int, evidence: Evidence) -> dict[str, Any]:
     }
 
 
+def _cause(child: Child, evidence: Evidence) -> str:
+    return str(evidence) if child.cause_of_kill is None else f"killed: {child.cause_of_kill}"
+
+
 def _log_death(child: Child, evidence: Evidence) -> None:
     failure = child.load_failure
     short = failure is not None and failure.kind == SHORTAGE  # the fleet reports it, once
@@ -84,12 +88,12 @@ def _log_death(child: Child, evidence: Evidence) -> None:
     _log.log(
         level,
         "child died: %s",
-        evidence,
+        _cause(child, evidence),
         extra=child.log_fields() | {"max_rss_kb": evidence.max_rss_kb},
     )
     if failure is not None:
         details = "" if failure.traceback is None else f"\n{failure.traceback.rstrip()}"
         _log.log(level, "the child could not start: %s%s", failure.message, details)
     for slot, held in child.held.items():
-        fields = {"step": child.steps_in_flight(slot), "cause": str(evidence)}
+        fields = {"step": child.steps_in_flight(slot), "cause": _cause(child, evidence)}
         _log.error("run lost its process", extra=child.log_fields(held) | fields)

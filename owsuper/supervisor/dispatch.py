@@ -24,12 +24,13 @@ from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.crashes import Crashes
 from owsuper.supervisor.exit_status import Evidence, ExitCode
 from owsuper.supervisor.fleet import Fleet
+from owsuper.supervisor.hang_watch import HangWatch
 from owsuper.supervisor.lease_renewal import LeaseRenewal
 from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.prefetched_runs import PrefetchedRuns
 from owsuper.supervisor.presence import Presence
 from owsuper.supervisor.shutdown import Shutdown
-from owsuper.supervisor.stacks import Stacks
+from owsuper.supervisor.stacks import StackLog
 from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import StartsChildren
 
@@ -69,7 +70,9 @@ class Dispatch:
         self._settings = settings
         self._template = template
         self.fleet = Fleet(loop, settings, template, self, environment=environment)
-        self._stacks = Stacks(loop, self.fleet)
+        self._stacks = StackLog(loop, self.fleet)
+        if settings.hang_timeout is not None:
+            self._hang_watch = HangWatch(loop, self.fleet, settings.hang_timeout)
         self._shutdown = Shutdown(loop, self.fleet, settings.graceful_timeout)
         self._claim_policy = ClaimPolicy(
             slots=settings.processes * settings.concurrency, poll_interval=settings.poll_interval

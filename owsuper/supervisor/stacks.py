@@ -11,16 +11,14 @@ from typing import Final
 
 from owsuper.event_loop import Loop
 from owsuper.supervisor.child import Child
-from owsuper.supervisor.child_state import ChildState
 from owsuper.supervisor.fleet import Fleet
 
-_PATIENCE: Final = 1.0  # seconds for an answer
-_ASKED: Final = (ChildState.READY, ChildState.DRAINING, ChildState.STOPPING)
+_PATIENCE: Final = 2.0  # seconds for an answer
 
 _log = logging.getLogger("owsuper.supervisor")
 
 
-class Stacks:
+class StackLog:
     """Asks the children of ``fleet`` for their stacks, and logs them."""
 
     def __init__(self, loop: Loop, fleet: Fleet) -> None:
@@ -30,7 +28,7 @@ class Stacks:
 
     def collect(self) -> None:
         """Ask all children for their stacks. They are logged at any log level."""
-        asked = [child for child in self._fleet if child.state in _ASKED and child.pid is not None]
+        asked = [child for child in self._fleet if child.serving and child.pid is not None]
         _report(f"stacks of child processes: {len(asked)}", {})
         for child in asked:
             self._awaited.add(child.number)

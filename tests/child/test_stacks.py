@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -34,18 +36,23 @@ def part(text: str, heading: str) -> str:
     return "\n".join(lines[start:end])
 
 
-def charge(began: threading.Event, gate: threading.Event) -> None:
-    began.set()
+def charge(gate: threading.Event) -> None:
     gate.wait()
+
+
+def await_stacks(pattern: str) -> str:
+    """The stacks, once they match: threads need a moment until they wait."""
+    deadline = time.monotonic() + 30
+    while not re.search(pattern, text := stacks.describe(), re.M):
+        assert time.monotonic() < deadline, text
+    return text
 
 
 def test_a_thread_is_shown_with_its_name_from_the_first_frame_of_user_code_on(
     gate: threading.Event,
 ) -> None:
-    began = threading.Event()
-    in_thread("charging", charge, began, gate)
-    began.wait()
-    lines = part(stacks.describe(), "thread charging").splitlines()
+    in_thread("charging", charge, gate)
+    lines = part(await_stacks(r"^    gate\.wait\(\)$"), "thread charging").splitlines()
     assert lines[0] == "thread charging:"
     assert lines[1].startswith(f'  File "{__file__}", line')
     assert lines[1].endswith("in charge")
@@ -54,10 +61,8 @@ def test_a_thread_is_shown_with_its_name_from_the_first_frame_of_user_code_on(
 
 def test_threads_that_are_alike_are_shown_once(gate: threading.Event) -> None:
     for number in range(3):
-        began = threading.Event()
-        in_thread(f"alike {number}", charge, began, gate)
-        began.wait()
-    assert "thread alike 0 and 2 more:" in stacks.describe()
+        in_thread(f"alike {number}", charge, gate)
+    await_stacks(r"^thread alike \d and 2 more:$")
 
 
 def test_the_thread_that_looks_is_not_shown() -> None:
@@ -69,9 +74,17 @@ def test_a_task_is_shown_with_all_that_it_awaits(known: bool) -> None:
     async def inner() -> None:
         await asyncio.sleep(3600)
 
+    class Wrapped:
+        def __await__(self) -> Generator[Any, Any, None]:
+            return inner().__await__()
+
+    async def items() -> AsyncIterator[int]:
+        await Wrapped()
+        yield 1
+
     async def outer() -> None:
-        async with asyncio.timeout(3600):
-            await inner()
+        async for _ in items():
+            pass
 
     async def main() -> str:
         task = asyncio.create_task(outer(), name="waiting")
@@ -82,24 +95,21 @@ def test_a_task_is_shown_with_all_that_it_awaits(known: bool) -> None:
         return described
 
     shown = part(asyncio.run(main()), "task waiting")
-    assert re.findall(r", in (\w+)\n", shown) == ["outer", "inner", "sleep"]
+    assert re.findall(r", in (\w+)\n", shown) == ["outer", "items", "inner", "sleep"]
 
 
 def test_a_loop_that_is_blocked_is_read_too(gate: threading.Event) -> None:
-    began = threading.Event()
-
     async def waits() -> None:
         await asyncio.sleep(3600)
 
     async def blocks() -> None:
         task = asyncio.create_task(waits(), name="starving")
         await asyncio.sleep(0)
-        charge(began, gate)
+        charge(gate)
         task.cancel()
 
     in_thread("blocked loop", lambda: asyncio.run(blocks()))
-    began.wait()
-    text = stacks.describe()
+    text = await_stacks(r"^  File .*, in charge$")
     assert "in charge" in part(text, "thread blocked loop")
     assert "in waits" in part(text, "task starving")
 

@@ -21,7 +21,7 @@ def leaf(step, input: dict):
 @ow.workflow
 def trunk(step, input: dict):
     for number in range(3):
-        step.run_workflow(f"leaf {number}", leaf, {})
+        step.run_workflow(leaf, {}, name=f"leaf {number}")
     step.run("trunk", note, "trunk")
 
 @ow.workflow

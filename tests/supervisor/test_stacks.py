@@ -50,14 +50,14 @@ def test_the_stacks_of_all_children_are_logged_and_their_runs_go_on(
     worker.log.wait_for("stacks of child processes: 2")
     for run in runs:
         worker.log.wait_for(rf"^run {run} wait_for_\w+: wait$")
-    worker.log.wait_for(rf"stacks of a child process:\n(run .*\n)+{SYNC}", count=2)
-    worker.log.wait_for(ASYNC, count=2)
+    worker.log.wait_for("stacks of a child process:", count=2)
+    worker.log.wait_for(SYNC)
+    worker.log.wait_for(ASYNC)
     (tmp_path / "go").touch()
     worker.await_effect("after", count=2)
     assert worker.crashes() == []
     worker.program.signal(signal.SIGQUIT)
     assert worker.program.wait() == 0
-    assert "does not answer" not in worker.log.text
 
 
 def test_without_runs_nothing_but_idle_threads_is_shown(begin: Begin) -> None:
