@@ -203,5 +203,16 @@ def test_a_second_interrupt_does_not_wait_for_what_runs(connected: Sandbox) -> N
 PAGE.covers("dockerfile", "docker", "compose")
 
 
+@PAGE.covers("burst")
+def test_a_cron_job_executes_what_is_due(connected: Sandbox) -> None:
+    connected.write(
+        "app/workflows.py",
+        "from owsuper import OpenWorkflow\now = OpenWorkflow()\n"
+        "@ow.workflow\ndef greet(step):\n    step.run('print', print, 'hello')\n",
+    )
+    connected.run("owsuper migrate && owsuper start greet")
+    assert connected.run(PAGE["burst"]) == "hello\n"
+
+
 def test_every_block_of_the_document_is_executed() -> None:
     assert PAGE.unexecuted() == []
