@@ -15,6 +15,7 @@ from owsuper.client.models import (
     StepAttempt,
     Unreadable,
 )
+from owsuper.client.post_mortem import PostMortem
 from owsuper.client.why import Reason, ReasonKind
 from owsuper.client.worker import Worker
 from owsuper.client.workers import ExecutingRun, ProcessStatus, WorkerState, WorkerStatus
@@ -43,6 +44,7 @@ __all__ = [
     "OpenWorkflow",
     "OwsuperError",
     "Page",
+    "PostMortem",
     "ProcessStatus",
     "Reason",
     "ReasonKind",

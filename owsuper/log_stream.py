@@ -18,6 +18,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from owsuper import stderr_copy
+
 _STDERR: Final = 2
 _ATOMIC: Final = 4096  # bytes that a pipe has room for when it can be written to; PIPE_BUF
 
@@ -43,12 +45,14 @@ class LogStream:
 
     def write_line(self, line: str) -> None:
         """Write ``line`` and its end, or count it as lost. Raises nothing."""
+        encoded = _encode(line)
+        stderr_copy.note(encoded)  # even if nobody reads the stream
         with self._lock:
             wait_until = 0.0 if self._stalled else time.monotonic() + self._patience
             pending = self._rest
             if self.lost:
                 pending += _encode(self._notice(self.lost))
-            data = pending + _encode(line)
+            data = pending + encoded
             written = self._write(data, wait_until)
             self._stalled = written < len(data)
             if written <= len(self._rest):

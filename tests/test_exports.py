@@ -14,6 +14,7 @@ PUBLIC = {
     "ExecutingRun",
     "OpenWorkflow",
     "Page",
+    "PostMortem",
     "ProcessStatus",
     "Reason",
     "ReasonKind",

@@ -66,8 +66,8 @@ ROOMS = {
     # never claims
     "child": room(
         "child client.app client.fork_safety core db.group_commit db.pool db.presence db.related"
-        " db.runs embedded errors event_loop ids ipc logs settings shortage signal_handlers step"
-        " stored_error workflow",
+        " db.runs embedded errors event_loop ids ipc logs settings shortage signal_handlers"
+        " stderr_copy step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
     "client": room(
@@ -82,7 +82,8 @@ ROOMS = {
     "settings": room("errors setting_types", WITHOUT_IO),
     "setting_types": room("core errors", WITHOUT_IO),
     "logs": room("log_stream", DRIVERS),
-    "log_stream": room("", DRIVERS),
+    "log_stream": room("stderr_copy", DRIVERS),
+    "stderr_copy": room("", DRIVERS),
     "ids": room("", DRIVERS),
     "version": room("", DRIVERS),
     "shortage": room("", DRIVERS),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from owsuper.child import stacks
+from owsuper.child import evidence, stacks
 from owsuper.child.services import Services
 from owsuper.child.spec import ChildSpec
 from owsuper.client import fork_safety
@@ -33,6 +33,7 @@ class InForks:
 
     def forget_connections(self) -> tuple[object, Iterable[int]]:
         """Return what a forked process must close."""
+        evidence.end_in_fork()
         self.services.flight_recorder.detach()
         stacks.forget_signals()
         ours = (self.spec.flight_fd, *self.loop.descriptors(), self.waker.signal_fd)

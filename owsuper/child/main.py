@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 from setproctitle import setproctitle
 
 from owsuper import logs, signal_handlers
-from owsuper.child import hooks, process_exit, services, stacks
+from owsuper.child import evidence, hooks, process_exit, services, stacks
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import ChildDatabase
 from owsuper.child.executor import LOST, ExecutionResult, Executor
@@ -81,6 +81,7 @@ def _serve(spec: ChildSpec) -> int:
     """Serve, and return the exit code."""
     try:
         server = ChildServer(spec)
+        server.keep_evidence()
         server.call_start_hooks()
         server.catch_signals()
         server.start()
@@ -145,6 +146,9 @@ class ChildServer:
             lambda worker_ids: self._pipe.send(LeasesRenewed(worker_ids)),
         )
 
+    def keep_evidence(self) -> None:
+        """Leave evidence of the death of this process, which must be a child alone."""
+        evidence.begin(self._spec.flight_fd, self._services.flight_recorder)
     def call_start_hooks(self) -> None:
         """Call the functions of ``on_child_start``. Main thread only. Raises LoadError, NoThread.
 

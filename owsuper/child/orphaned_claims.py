@@ -45,6 +45,7 @@ class OrphanedClaims:
 
     def __init__(self) -> None:
         self._flight_recorders: dict[int, int] = {}  # descriptors by pid of the child
+        self._slots = 0  # of each child
         self._last_fork: Fork | None = None  # None also if there is nothing to release
         self._thread: threading.Thread | None = None  # while the supervisor is dead
         self._requests: SimpleQueue[list[str] | None] = SimpleQueue()  # known claims; None ends
@@ -58,6 +59,7 @@ class OrphanedClaims:
     def on_forked(self, pid: int, fork: Fork, flight_fd: int) -> None:
         """Note a child; ``flight_fd`` is closed when the child is reaped."""
         self._flight_recorders[pid] = flight_fd
+        self._slots = fork.settings.concurrency
         self._last_fork = fork
 
     def on_reaped(self, pid: int) -> None:
@@ -96,7 +98,8 @@ class OrphanedClaims:
             self._thread.join(_LAST_RELEASE)
 
     def _known(self) -> list[str]:
-        return [claim for fd in self.descriptors for claim in flight_recorder.read_claims(fd)]
+        read = flight_recorder.read_claims
+        return [claim for fd in self.descriptors for claim in read(fd, self._slots)]
 
     def _run(self, settings: Settings, supervisor_id: str) -> None:
         while (known := self._requests.get()) is not None:

@@ -27,7 +27,7 @@ from typing import Final
 
 from setproctitle import setproctitle
 
-from owsuper import logs, shortage, signal_handlers
+from owsuper import logs, shortage, signal_handlers, stderr_copy
 from owsuper.child import fork, loader, unforkable
 from owsuper.child.control_socket import ControlSocket
 from owsuper.child.fork import Closable, ForkedChild, run_child
@@ -226,7 +226,10 @@ class Template:
             reaped, status, usage = os.wait4(pid, os.WNOHANG)
             if reaped:
                 child = self._children.pop(pid)
-                self._control.send(Exited(child, pid, status, _kilobytes(usage.ru_maxrss)))
+                cpu_seconds = usage.ru_utime + usage.ru_stime
+                self._control.send(
+                    Exited(child, pid, status, _kilobytes(usage.ru_maxrss), cpu_seconds)
+                )
                 self._orphaned_claims.on_reaped(pid)
 
 
@@ -269,6 +272,7 @@ def _flush() -> None:
 
 def main() -> int:
     """Run the template in a fresh interpreter. The argument is the control socket's number."""
+    stderr_copy.install()  # before the application is imported, which may keep sys.stderr
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
     _survive_usr1()

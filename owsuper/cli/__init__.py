@@ -76,6 +76,7 @@ _EXIT_CODES = {
     ExitCode.USAGE: "bad options or settings",
     ExitCode.IMPORT_ERROR: "the application cannot be loaded",
     ExitCode.DATABASE_UNREACHABLE: "no database at start (a running worker waits for it)",
+    ExitCode.CHILDREN_FAILED: "at start, the child processes died before they could take a run",
 }
 
 

@@ -39,6 +39,7 @@ examples:
   owsuper runs list --status failed --since 1h
   owsuper runs list --workflow order --since 2026-03-01T00:00:00Z --until 2026-03-02T00:00:00Z
   owsuper runs list --key order:7
+  owsuper runs list --crashed --since 1d
   owsuper runs list --parent 019ac9e1-3b42-7f0e
 """
 
@@ -54,6 +55,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workflow", metavar="NAME", help="only runs of this workflow")
     parser.add_argument("--key", metavar="KEY", help="only runs with this idempotency key")
     parser.add_argument("--parent", metavar="ID", help="only child runs of this run")
+    parser.add_argument(
+        "--crashed",
+        action="store_true",
+        help="only failed runs that were given up because they kept killing their process",
+    )
     for option, side in (("--since", "at this time or later"), ("--until", "before this time")):
         parser.add_argument(
             option,

@@ -55,6 +55,7 @@ def _show(arguments: argparse.Namespace) -> int:
             steps += page.items
         may_skip = any(step.kind is StepKind.SIGNAL_WAIT for step in steps)
         skipped = ow.list_skipped_signals(run.id) if may_skip else []
+        deaths = ow.list_post_mortems(run.id)
     if "json" in arguments:
         print_json(
             {
@@ -62,10 +63,12 @@ def _show(arguments: argparse.Namespace) -> int:
                 "steps": [document_of(step) for step in steps],
                 "retries": [document_of(retry) for retry in retries],
                 "skipped_signals": [asdict(signal) for signal in skipped],
+                "post_mortems": [asdict(death) for death in deaths],
             }
         )
     else:
-        lines = show.details(run, steps, retries, now(), layout(arguments), skipped=skipped)
+        about = (run, steps, retries, now(), layout(arguments))
+        lines = show.details(*about, skipped=skipped, deaths=deaths)
         print_data("\n".join(lines))
     return ExitCode.CLEAN
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
+from owsuper.cli import post_mortems
 from owsuper.cli.formatting import (
     Layout,
     cut,
@@ -23,6 +24,7 @@ from owsuper.cli.output import to_json
 from owsuper.cli.tables import GAP, table
 from owsuper.cli.timeline import timeline, waits
 from owsuper.client.models import Run, RunRetry, SkippedSignal, StepAttempt
+from owsuper.client.post_mortem import PostMortem
 from owsuper.core.model import RunStatus
 from owsuper.errors import StepLimitExceeded
 
@@ -38,10 +40,12 @@ def details(
     layout: Layout = _NO_TERMINAL,
     *,
     skipped: Sequence[SkippedSignal] = (),
+    deaths: Sequence[PostMortem] = (),
 ) -> list[str]:
     """Return the lines about one run: its facts, its waits, its steps in time, its errors.
 
-    ``at`` is the present time, ``skipped`` are the signals that its steps have skipped.
+    ``at`` is the present time, ``skipped`` are the signals that its steps have skipped, ``deaths``
+    those of its processes.
     """
     facts = [(label, str(value)) for label, value in _facts(run, at)]
     room = layout.room(max(len(label) for label, _ in facts) + GAP)
@@ -58,6 +62,7 @@ def details(
             "signals that were skipped, by the same time:",
             *_skipped(run, skipped, layout),
         ]
+    lines += post_mortems.section(run, deaths, layout)
     for heading, text in _long_texts(run, steps, "\n".join(lines)):
         lines += ["", *wrapped(heading, layout.width)]
         lines += [each for line in text for each in wrapped(f"  {line}", layout.width)]

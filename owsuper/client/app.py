@@ -12,6 +12,7 @@ from owsuper.client.handle import RunHandle
 from owsuper.client.list_workers import ListsWorkers
 from owsuper.client.listing import Listing
 from owsuper.client.registration import Registration
+from owsuper.client.run_history import RunHistory
 from owsuper.client.worker import Worker, WorkerSettings, environment, modules_of
 from owsuper.core.durations import Duration
 from owsuper.workflow.definition import Schedule, Start, Workflow
@@ -20,7 +21,7 @@ I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741 - likewise
 
 
-class OpenWorkflow(Registration, Finding, Listing, ListsWorkers):
+class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
     """The workflows of a program, and the connection to the database that holds their runs.
 
     A ``database_url``, ``namespace`` or ``schema`` that is not given comes from the environment

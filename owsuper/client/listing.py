@@ -1,4 +1,4 @@
-"""Listing runs and step attempts, page by page, and counting runs."""
+"""Listing runs, page by page, and counting runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, Unpack
 
 from owsuper.client import models, new_run
-from owsuper.client.models import Run, RunCounts, RunRetry, SkippedSignal, StepAttempt
+from owsuper.client.models import Run, RunCounts, StepAttempt
 from owsuper.core import pages
 from owsuper.core.durations import MIN_TIME, Duration, add_ms, in_utc, milliseconds
 from owsuper.core.model import RunStatus
@@ -26,7 +26,6 @@ _STATUSES: Final = ", ".join(
 )
 
 RunsQuery: TypeAlias = Callable[[ListQueries], Operation[Page[Run]]]
-AttemptsQuery: TypeAlias = Callable[[ListQueries], Operation[Page[StepAttempt]]]
 
 
 class _Conditions(TypedDict, total=False):
@@ -34,6 +33,7 @@ class _Conditions(TypedDict, total=False):
     workflow: Workflow[Any, Any] | str | None
     key: str | None
     parent: str | None
+    crashed: bool
     since: datetime | Duration | None
     until: datetime | Duration | None
 
@@ -43,9 +43,10 @@ class RunFilters(_Conditions, total=False):
 
     ``status`` is compared with the stored status, so ``completed`` does not find runs that an old
     implementation stored as ``succeeded``. ``workflow`` selects all versions of a workflow.
-    ``key`` is the idempotency key, ``parent`` the id of the run that started them. Runs created
-    at ``since`` or later and before ``until`` are listed: aware times, or durations such as
-    ``"1h"`` before now.
+    ``key`` is the idempotency key, ``parent`` the id of the run that started them. ``crashed``
+    selects failed runs that were given up because they kept killing their process; a retry ends
+    that. Runs created at ``since`` or later and before ``until`` are listed: aware times, or
+    durations such as ``"1h"`` before now.
 
     ``limit`` is the most runs on the page, 100 by default. ``after`` and ``before`` are cursors.
     """
@@ -103,77 +104,6 @@ class Listing:
         session = await self._database.asession()
         return await session.arun(session.lists.find_ids(beginning, limit).run)
 
-    def list_step_attempts(
-        self,
-        run_id: str,
-        *,
-        limit: int = pages.PAGE_SIZE,
-        after: str | None = None,
-        before: str | None = None,
-    ) -> Page[StepAttempt]:
-        """Return a page of at most ``limit`` step attempts of a run, the oldest first.
-
-        A function step is listed when it has taken 50 ms, or has ended. Failed attempts that a
-        retry of the run has set aside are listed with their ``retried_at``. Cursors work as in
-        :meth:`list_runs`.
-
-        Raises RunNotFound, ConfigurationError for an argument that cannot be used,
-        DatabaseUnreachable and MigrationError.
-        """
-        query = _attempts(run_id, limit, after, before)
-        session = self._database.session()
-        return session.run(query(session.lists).run)
-
-    async def alist_step_attempts(
-        self,
-        run_id: str,
-        *,
-        limit: int = pages.PAGE_SIZE,
-        after: str | None = None,
-        before: str | None = None,
-    ) -> Page[StepAttempt]:
-        """Awaitable :meth:`list_step_attempts`."""
-        query = _attempts(run_id, limit, after, before)
-        session = await self._database.asession()
-        return await session.arun(query(session.lists).run)
-
-    def list_retries(self, run_id: str) -> list[RunRetry]:
-        """Return the retries of a run by ``retry()``, the oldest first.
-
-        Raises RunNotFound, ConfigurationError if no run can have this id, DatabaseUnreachable and
-        MigrationError.
-        """
-        check_run_id(run_id)
-        session = self._database.session()
-        return [
-            models.retry_from_row(row) for row in session.run(session.lists.retries(run_id).run)
-        ]
-
-    async def alist_retries(self, run_id: str) -> list[RunRetry]:
-        """Awaitable :meth:`list_retries`."""
-        check_run_id(run_id)
-        session = await self._database.asession()
-        rows = await session.arun(session.lists.retries(run_id).run)
-        return [models.retry_from_row(row) for row in rows]
-
-    def list_skipped_signals(self, run_id: str) -> list[SkippedSignal]:
-        """Return the signals that steps of a run have skipped, in the order in which they did.
-
-        Raises RunNotFound, ConfigurationError if no run can have this id, DatabaseUnreachable and
-        MigrationError.
-        """
-        check_run_id(run_id)
-        session = self._database.session()
-        rows = session.run(session.lists.skipped_signals(run_id).run)
-        return [models.skipped_from_row(run_id, row) for row in rows]
-
-    async def alist_skipped_signals(self, run_id: str) -> list[SkippedSignal]:
-        """Awaitable :meth:`list_skipped_signals`."""
-        check_run_id(run_id)
-        session = await self._database.asession()
-        rows = await session.arun(session.lists.skipped_signals(run_id).run)
-        return [models.skipped_from_row(run_id, row) for row in rows]
-
     def count_runs(self) -> RunCounts:
         """Return the number of runs of this namespace, by status.
 
@@ -214,7 +144,7 @@ def _runs(
         return Operation(
             rows.calls,
             lambda results: pages.make_page(
-                window, [models.run_from_row(row) for row in rows.parse(results)], _position
+                window, [models.run_from_row(row) for row in rows.parse(results)], position_of
             ),
         )
 
@@ -227,6 +157,7 @@ def _filter(
     workflow: Workflow[Any, Any] | str | None = None,
     key: str | None = None,
     parent: str | None = None,
+    crashed: bool = False,
     since: datetime | Duration | None = None,
     until: datetime | Duration | None = None,
 ) -> RunFilter:
@@ -239,6 +170,7 @@ def _filter(
         workflow=None if name is None else check_workflow_name(name),
         key=new_run.check_key(key),
         parent=None if parent is None else check_run_id(parent),
+        crashed=bool(crashed),
         since=_past(since, "since"),
         before=_past(until, "until"),
     )
@@ -266,27 +198,6 @@ def _past(when: datetime | Duration | None, parameter: str) -> datetime | None:
         return MIN_TIME
 
 
-def _attempts(run_id: str, limit: int, after: str | None, before: str | None) -> AttemptsQuery:
-    """Check the arguments and make the query for a page of step attempts.
-
-    Raises ConfigurationError.
-    """
-    check_run_id(run_id)
-    window = pages.make_window(limit, after, before)
-
-    def query(lists: ListQueries) -> Operation[Page[StepAttempt]]:
-        rows = lists.attempts(run_id, window)
-        return Operation(
-            rows.calls,
-            lambda results: pages.make_page(
-                window,
-                [models.attempt_from_row(run_id, row) for row in rows.parse(results)],
-                _position,
-            ),
-        )
-
-    return query
-
-
-def _position(item: Run | StepAttempt) -> Position:
+def position_of(item: Run | StepAttempt) -> Position:
+    """Return the place of ``item`` in its list, for cursors."""
     return Position(item.created_at, item.id)

@@ -7,7 +7,7 @@ take its rows. Each operation is one statement.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -76,12 +76,14 @@ class CrashedRun:
     """A claim that a process held when it died.
 
     ``evidence`` is plain JSON. Its members ``cause`` (``"signal SIGKILL"``) and ``step`` (the step
-    in flight, or None) become part of the run's error message.
+    in flight, or None) become part of the run's error message. ``details`` are more of it, which
+    only the post-mortem has.
     """
 
     run_id: str
     worker_id: str
     evidence: Mapping[str, Any]
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class ClaimQueries:
         self._release = load("release", schema)
         self._release_lost = load("release_lost", schema)
         self._record_crash = load("record_crash", schema)
+        self._keep_post_mortems = load("keep_post_mortems", schema)
         self._extend = load("extend", schema)
         self._notify = load("notify", schema)
         self._begun_first = False
@@ -155,10 +158,22 @@ class ClaimQueries:
         ``max_crashes``-th crash) only if it was alone in its process at least once.
         """
         claims = [
-            {"run": each.run_id, "worker": each.worker_id, "evidence": each.evidence}
+            {
+                "run": each.run_id,
+                "worker": each.worker_id,
+                "evidence": each.evidence,
+                "details": each.details,
+            }
             for each in crashed
         ]
         return self._record_crash, (self._namespace, _json(claims), crash_id, max_crashes)
+
+    def keep_post_mortems(self, crash_id: str, crashed: Sequence[CrashedRun]) -> Call:
+        """Keep the evidence of a death that counts as no crash; one row: how many runs exist."""
+        runs = [
+            {"run": each.run_id, "evidence": {**each.evidence, **each.details}} for each in crashed
+        ]
+        return self._keep_post_mortems, (self._namespace, _json(runs), crash_id)
 
     def self_test(self, channel: str) -> Call:
         """Send an empty notification on ``channel``."""

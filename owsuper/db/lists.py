@@ -61,18 +61,29 @@ class SkippedSignalRow:
     skipped_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class PostMortemRow:
+    """A row of ``owsuper_post_mortems``; the evidence as text."""
+
+    died_at: datetime
+    counted: bool
+    evidence: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
     """Which runs to list: those for which all of these hold; None stands for no condition.
 
     ``since`` is the first time of creation, ``before`` is after the last one. ``parent`` is the id
-    of the run that started them.
+    of the run that started them. With ``crashed``, they were given up because they kept killing
+    their process.
     """
 
     status: str | None = None
     workflow: str | None = None
     key: str | None = None
     parent: str | None = None
+    crashed: bool = False
     since: datetime | None = None
     before: datetime | None = None
 
@@ -91,10 +102,12 @@ class ListQueries:
         self._runs_of_workflow = load("list_runs_of_workflow", schema)
         self._runs_with_key = load("list_runs_with_key", schema)
         self._runs_of_parent = load("list_runs_of_parent", schema)
+        self._crashed_runs = load("list_crashed_runs", schema)
         self._run_ids = load("find_run_ids", schema)
         self._attempts = load("list_attempts", schema)
         self._retries = load("list_retries", schema)
         self._skipped_signals = load("list_skipped_signals", schema)
+        self._post_mortems = load("list_post_mortems", schema)
         self._counts = load("count_runs", schema)
 
     def runs(self, window: Window, wanted: RunFilter) -> Operation[list[RunRow]]:
@@ -115,8 +128,10 @@ class ListQueries:
         """Return the statement that an index serves best, with its own parameters."""
         statuses = _EVERY_STATUS if wanted.status is None else [wanted.status]
         if wanted.parent is not None:
-            filters = (wanted.workflow, statuses, wanted.key, wanted.parent)
+            filters = (wanted.workflow, statuses, wanted.key, wanted.parent, wanted.crashed)
             return self._runs_of_parent, filters
+        if wanted.crashed:
+            return self._crashed_runs, (wanted.workflow, statuses, wanted.key)
         if wanted.key is not None:
             return self._runs_with_key, (wanted.workflow, statuses, wanted.key)
         if wanted.workflow is not None:
@@ -173,6 +188,16 @@ class ListQueries:
             return [RetryRow(*row) for row in results[0] if row[0] is not None]
 
         return Operation(((self._retries, (self._namespace, run_id)),), parse)
+
+    def post_mortems(self, run_id: str) -> Operation[list[PostMortemRow]]:
+        """Return how the processes of a run died, the first death first. Raises RunNotFound."""
+
+        def parse(results: list[Rows]) -> list[PostMortemRow]:
+            if not results[0]:
+                raise not_found(run_id)
+            return [PostMortemRow(*row) for row in results[0] if row[0] is not None]
+
+        return Operation(((self._post_mortems, (self._namespace, run_id)),), parse)
 
     def counts(self) -> Operation[list[tuple[str, int]]]:
         """Return the number of runs of each status, legacy statuses included."""

@@ -1,26 +1,37 @@
-"""The flight recorder: what a child process held and executed, for those who outlive others.
+"""The flight recorder: what a child process held, executed and wrote, for those who outlive it.
 
-A small piece of shared memory with two records for each slot. They are plain memory, so writing
-one costs no system call.
+A piece of shared memory. It is plain memory, so writing to it costs no system call, and pages that
+nobody writes to cost nothing.
 
-- The child writes the names of the steps in flight. The supervisor reads them once the child is
-  dead.
-- The supervisor writes the claim that it assigns to the slot. The template reads the claims once
+- The child writes the names of the steps in flight of each slot, and since when the first of them
+  runs. The supervisor reads them once the child is dead.
+- The supervisor writes the claim that it assigns to a slot. The template reads the claims once
   the supervisor is dead, to know which claims no child can hold.
+- The child copies the end of what it writes to standard error.
+- ``faulthandler`` writes the stacks of a process that dies of a fatal signal, through the
+  descriptor, from ``trace_offset`` on.
 
-A record is a length and a text.
+A record of a slot is a length and a text.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import struct
 import tempfile
 import threading
+import time
 from typing import Final
 
 _RECORD: Final = 256  # two bytes of length, then UTF-8
 _TEXT_MAX: Final = _RECORD - 2
+_SINCE: Final = struct.Struct("<d")  # a time.monotonic() moment; 0 if no step runs
+_COUNT: Final = struct.Struct("<Q")  # the bytes that were ever written to standard error
+_STDERR: Final = 8192  # bytes that are kept of it
+# A hundred threads with a hundred frames each, which are the limits of faulthandler, need more; of
+# what it writes, the supervisor keeps less.
+_TRACE: Final = 256 * 1024
 
 
 def create(slots: int) -> int:
@@ -34,17 +45,16 @@ def create(slots: int) -> int:
         fd, path = tempfile.mkstemp(prefix="owsuper-flight")
         os.unlink(path)  # noqa: PTH108 -- mkstemp gives a str
     try:
-        os.ftruncate(fd, 2 * slots * _RECORD)
+        os.ftruncate(fd, _size(slots))
     except OSError:
         os.close(fd)
         raise
     return fd
 
 
-def read_claims(fd: int) -> list[str]:
+def read_claims(fd: int, slots: int) -> list[str]:
     """Return the worker ids of the last claims that were assigned to the slots."""
-    data = os.pread(fd, os.fstat(fd).st_size, 0)
-    claims = data[len(data) // 2 :]
+    claims = os.pread(fd, slots * _RECORD, slots * _RECORD)
     texts = [_text(claims[start : start + _RECORD]) for start in range(0, len(claims), _RECORD)]
     return [text for text in texts if text]
 
@@ -57,14 +67,19 @@ class FlightRecorder:
 
     def __init__(self, fd: int, slots: int) -> None:
         self._slots = slots
-        self._memory = mmap.mmap(fd, 2 * slots * _RECORD)
-        self._steps: list[list[str]] = [[] for _ in range(slots)]
+        self._since = 2 * slots * _RECORD
+        self._stderr = self._since + slots * _SINCE.size
+        self._memory = mmap.mmap(fd, _size(slots))
+        self._steps: list[list[tuple[str, float]]] = [[] for _ in range(slots)]
         self._lock = threading.Lock()
+        self._stderr_lock = threading.RLock()  # a signal handler may write, too
+
+    # --- steps and claims ----------------------------------------------------------------
 
     def enter(self, slot: int, step: str) -> None:
-        """Record that ``step`` runs in ``slot``."""
+        """Record that ``step`` runs in ``slot`` from now on."""
         with self._lock:
-            self._steps[slot].append(step)
+            self._steps[slot].append((step, time.monotonic()))
             self._write(slot)
 
     def leave(self, slot: int, step: str | None = None) -> None:
@@ -73,13 +88,21 @@ class FlightRecorder:
             steps = self._steps[slot]
             if step is None:
                 steps.clear()
-            elif step in steps:
-                steps.remove(step)
+            else:
+                for index, (name, _) in enumerate(steps):
+                    if name == step:
+                        del steps[index]
+                        break
             self._write(slot)
 
     def read(self, slot: int) -> str | None:
         """Return the names of the steps that run in ``slot``, joined by ``", "``; None if none."""
         return _text(self._memory[slot * _RECORD : (slot + 1) * _RECORD]) or None
+
+    def running_since(self, slot: int) -> float | None:
+        """Return the ``time.monotonic`` moment at which the first of these steps began."""
+        [since] = _SINCE.unpack_from(self._memory, self._since + slot * _SINCE.size)
+        return since or None
 
     def assign(self, slot: int, worker_id: str) -> None:
         """Record the claim that is assigned to ``slot``. Call this before the child gets it.
@@ -95,19 +118,67 @@ class FlightRecorder:
         self._memory[start + 2 : start + 2 + len(text)] = text
         self._memory[start : start + 2] = len(text).to_bytes(2, "little")
 
+    def _write(self, slot: int) -> None:
+        steps = self._steps[slot]
+        names = ", ".join([name for name, _ in steps]).encode("utf-8", "replace")[:_TEXT_MAX]
+        record = len(names).to_bytes(2, "little") + names
+        self._memory[slot * _RECORD : slot * _RECORD + len(record)] = record
+        since = steps[0][1] if steps else 0.0
+        _SINCE.pack_into(self._memory, self._since + slot * _SINCE.size, since)
+
+    # --- standard error and stacks -------------------------------------------------------
+
+    def append_stderr(self, data: bytes) -> None:
+        """Record what was written to standard error; the last 8 KiB are kept."""
+        with self._stderr_lock:
+            [count] = _COUNT.unpack_from(self._memory, self._stderr)
+            end = count + len(data)
+            kept = data[-_STDERR:]
+            ring = self._stderr + _COUNT.size
+            place = (end - len(kept)) % _STDERR
+            first = kept[: _STDERR - place]
+            rest = kept[len(first) :]
+            self._memory[ring + place : ring + place + len(first)] = first
+            self._memory[ring : ring + len(rest)] = rest
+            _COUNT.pack_into(self._memory, self._stderr, end)
+
+    def read_stderr(self) -> str | None:
+        """Return the last lines that were written to standard error; None if none were."""
+        [count] = _COUNT.unpack_from(self._memory, self._stderr)
+        ring = self._stderr + _COUNT.size
+        data = self._memory[ring : ring + min(count, _STDERR)]
+        if count > _STDERR:
+            place = count % _STDERR
+            data = data[place:] + data[:place]
+            data = data[data.find(b"\n") + 1 :]  # the first line is torn
+        return data.decode("utf-8", "replace") or None
+
+    @property
+    def trace_offset(self) -> int:
+        """Where in the shared memory faulthandler is to write."""
+        return self._stderr + _COUNT.size + _STDERR
+
+    def read_trace(self) -> str | None:
+        """Return what faulthandler has written; None if nothing."""
+        end = self._memory.find(b"\0", self.trace_offset)
+        data = self._memory[self.trace_offset : None if end < 0 else end]
+        return data.decode("utf-8", "replace") or None
+
+    # --- the end -------------------------------------------------------------------------
+
     def detach(self) -> None:
         """Record for nobody from here on, in a fork of the process that records."""
         self._memory = mmap.mmap(-1, len(self._memory))
         self._lock = threading.Lock()  # a thread that this process does not have may hold it
+        self._stderr_lock = threading.RLock()
 
     def close(self) -> None:
         """Unmap the memory."""
         self._memory.close()
 
-    def _write(self, slot: int) -> None:
-        names = ", ".join(self._steps[slot]).encode("utf-8", "replace")[:_TEXT_MAX]
-        record = len(names).to_bytes(2, "little") + names
-        self._memory[slot * _RECORD : slot * _RECORD + len(record)] = record
+
+def _size(slots: int) -> int:
+    return slots * (2 * _RECORD + _SINCE.size) + _COUNT.size + _STDERR + _TRACE
 
 
 def _text(record: bytes) -> str:

@@ -111,12 +111,16 @@ class ForkFailed:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """Child ``child`` is dead and reaped; ``wait_status`` is that of ``os.waitpid``."""
+    """Child ``child`` is dead and reaped; ``wait_status`` is that of ``os.waitpid``.
+
+    ``cpu_seconds`` is the processor time of the process, in user code and in the kernel.
+    """
 
     child: int
     pid: int
     wait_status: int
     max_rss_kb: int
+    cpu_seconds: float = 0.0
 
 
 # --- supervisor → child ----------------------------------------------------------------------

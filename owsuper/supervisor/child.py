@@ -66,6 +66,7 @@ class Child:
         self.number = number
         self.state = ChildState.FORKING
         self.pid: int | None = None
+        self.requested_at = time.monotonic()
         self.ready_at: float | None = None
         self.lost_at: float | None = None
         self.held: dict[int, HeldRun] = {}
@@ -176,6 +177,18 @@ class Child:
     def steps_in_flight(self, slot: int) -> str | None:
         """Return the names of the steps that run in ``slot``, joined by commas; None if none."""
         return self._flight.read(slot)
+
+    def step_began_at(self, slot: int) -> float | None:
+        """Return the ``time.monotonic`` moment at which the first of these steps began."""
+        return self._flight.running_since(slot)
+
+    def last_stderr(self) -> str | None:
+        """Return the last lines that the process wrote to standard error; None if none."""
+        return self._flight.read_stderr()
+
+    def trace(self) -> str | None:
+        """Return the stacks that the process wrote when it died; None if it did not."""
+        return self._flight.read_trace()
 
     def close(self) -> None:
         """Close the pipe and the flight recorder."""

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 from uuid import uuid4
 
 from owsuper.db import claims
-from owsuper.db.claims import ClaimQueries, CrashedRun
+from owsuper.db.claims import ClaimQueries
 from owsuper.db.statement import Result
 from owsuper.ipc.messages import SHORTAGE
+from owsuper.supervisor import post_mortem
 from owsuper.supervisor.child import Child
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.exit_status import Evidence
+from owsuper.supervisor.out_of_memory import OutOfMemoryKills
 
 _log = logging.getLogger("owsuper.supervisor")
 
 
 class Crashes:
-    """Crash records over a shared connection. A record is sent again after a reconnect.
+    """Deaths of children over a shared connection. A record is sent again after a reconnect.
 
     A run fails, without a further retry, at its crash number ``max_crashes``.
     """
@@ -32,21 +32,36 @@ class Crashes:
         self._connection = connection
         self._queries = queries
         self._max_crashes = max_crashes
+        self._kills = OutOfMemoryKills()
+
+    def look_for_kills(self) -> None:
+        """Call this every ``out_of_memory.PERIOD`` seconds; see ``OutOfMemoryKills``."""
+        self._kills.look()
 
     def record(self, child: Child, evidence: Evidence) -> None:
         """Log the death of ``child``, release its runs, and count a crash against each."""
+        evidence = post_mortem.complete(child, evidence, self._kills)
         _log_death(child, evidence)
         if not child.held:
             return
-        crashed = [
-            CrashedRun(held.run.run_id, held.run.worker_id, _describe(child, slot, evidence))
-            for slot, held in child.held.items()
-        ]
+        crashed = post_mortem.of_runs(child, evidence)
         statement, params = self._queries.record_crash(
             str(uuid4()), crashed, max_crashes=self._max_crashes
         )
         workflows = {held.run.run_id: held.run.workflow_name for held in child.held.values()}
         self._connection.send_reliably(statement, params, partial(self._handle_outcome, workflows))
+
+    def keep_post_mortems(self, child: Child, evidence: Evidence) -> None:
+        """Keep the evidence of a death that is no crash of the child's runs. Releases nothing."""
+        if not child.held:
+            return
+        evidence = post_mortem.complete(child, evidence, self._kills)
+        crashed = post_mortem.of_runs(child, evidence)
+        statement, params = self._queries.keep_post_mortems(str(uuid4()), crashed)
+        self._connection.send_reliably(statement, params, self._handle_kept)
+
+    def _handle_kept(self, result: Result) -> None:
+        self._connection.refused("keep a post-mortem", result)
 
     def _handle_outcome(self, workflows: Mapping[str, str], result: Result) -> None:
         if self._connection.refused("record a crash", result):
@@ -63,37 +78,18 @@ class Crashes:
                 _log.info("run released after a crash", extra=fields)
 
 
-def _describe(child: Child, slot: int, evidence: Evidence) -> dict[str, Any]:
-    """Return the evidence about the run in ``slot`` as JSON for the database."""
-    return {
-        "cause": _cause(child, evidence),
-        "signal": evidence.signal_name,
-        "exitCode": evidence.exit_code,
-        "step": child.steps_in_flight(slot),
-        "maxRssKb": evidence.max_rss_kb,
-        "pid": evidence.pid,
-        "host": socket.gethostname(),
-        "sharedWith": len(child.held) - 1,
-    }
-
-
-def _cause(child: Child, evidence: Evidence) -> str:
-    return str(evidence) if child.cause_of_kill is None else f"killed: {child.cause_of_kill}"
-
-
 def _log_death(child: Child, evidence: Evidence) -> None:
     failure = child.load_failure
     short = failure is not None and failure.kind == SHORTAGE  # the fleet reports it, once
     level = logging.DEBUG if short else logging.ERROR
-    _log.log(
-        level,
-        "child died: %s",
-        _cause(child, evidence),
-        extra=child.log_fields() | {"max_rss_kb": evidence.max_rss_kb},
-    )
+    usage = {"max_rss_kb": evidence.max_rss_kb, "cpu_seconds": evidence.cpu_seconds}
+    cause = post_mortem.cause(child, evidence)
+    _log.log(level, "child died: %s", cause, extra=child.log_fields() | usage)
     if failure is not None:
         details = "" if failure.traceback is None else f"\n{failure.traceback.rstrip()}"
         _log.log(level, "the child could not start: %s%s", failure.message, details)
     for slot, held in child.held.items():
-        fields = {"step": child.steps_in_flight(slot), "cause": _cause(child, evidence)}
+        fields = {"step": child.steps_in_flight(slot), "cause": cause}
         _log.error("run lost its process", extra=child.log_fields(held) | fields)
+    if (trace := post_mortem.trace(child)) is not None:
+        _log.error("stacks of child %d, process %s:\n%s", child.number, child.pid, trace.rstrip())

@@ -15,7 +15,7 @@ from owsuper.db.sweeps import SweepQueries
 from owsuper.event_loop import Loop
 from owsuper.ipc.messages import Finished
 from owsuper.settings import Settings
-from owsuper.supervisor import announcement
+from owsuper.supervisor import announcement, out_of_memory
 from owsuper.supervisor.burst import Burst
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.claim_policy import ClaimNow, ClaimPolicy, SleepFor
@@ -129,6 +129,7 @@ class Dispatch:
         add("release lapsed claims", self._release_lapsed, period=self._leases.period).start()
         add("wake parents", self._sweeps.wake_missed_parents, period=_PARENT_PERIOD).start()
         add("forget ended runs", self._sweeps.forget_ended, period=_FORGET_PERIOD).start()
+        add("kills", self._crashes.look_for_kills, period=out_of_memory.PERIOD).start()
 
     def start(self) -> None:
         """Connect to the database and start the children."""
@@ -181,7 +182,8 @@ class Dispatch:
         slots = self._settings.processes * self._settings.concurrency
         connected = "" if self._connection.up else "no database "
         state = "draining " if self._shutdown.begun else connected
-        return f"{state}{self.fleet.busy}/{slots} busy"
+        failing = f", {failures}" if (failures := str(self.fleet.boot_failures)) else ""
+        return f"{state}{self.fleet.busy}/{slots} busy{failing}"
 
     # --- shutdown ------------------------------------------------------------------------
 
@@ -329,6 +331,7 @@ class Dispatch:
         if child.killed_by_supervisor or (stopped and evidence.exit_code in (0, None)):
             level = logging.INFO if child.stop_signaled else logging.DEBUG  # INFO if unrequested
             _log.log(level, "child stopped: %s", evidence, extra=child.log_fields())
+            self._crashes.keep_post_mortems(child, evidence)
             self._claims.release(list(child.held.values()))
             return
         self._crashes.record(child, evidence)
@@ -341,7 +344,7 @@ class Dispatch:
             self.exit_code = ExitCode.IMPORT_ERROR
             self.fatal_error = f"{failure.traceback or ''}{failure.message}"
         else:
-            self.exit_code = ExitCode.ERROR
+            self.exit_code = ExitCode.CHILDREN_FAILED
             self.fatal_error = (
                 f"{failures} child processes died before they could take a run;"
                 f" the last one: {evidence}."

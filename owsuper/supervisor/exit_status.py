@@ -40,15 +40,21 @@ class ExitCode(IntEnum):
     USAGE = 2  # bad options or settings
     IMPORT_ERROR = 3  # the application cannot be loaded
     DATABASE_UNREACHABLE = 4  # at the start; later outages are waited out
+    CHILDREN_FAILED = 5  # at the start, no child process lived until it could take a run
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """How a process died, as far as is known."""
+    """How a process died, as far as is known.
+
+    ``out_of_memory``: whether the kernel killed it for want of memory; None if that is not known.
+    """
 
     pid: int | None
     wait_status: int | None = None
     max_rss_kb: int | None = None
+    cpu_seconds: float | None = None
+    out_of_memory: bool | None = None
 
     @property
     def signal_name(self) -> str | None:
@@ -69,7 +75,8 @@ class Evidence:
         return os.WEXITSTATUS(self.wait_status)
 
     def __str__(self) -> str:
-        return describe_status(self.wait_status)
+        cause = describe_status(self.wait_status)
+        return f"{cause}, out of memory" if self.out_of_memory else cause
 
 
 def is_exiting(pid: int) -> bool:

@@ -12,6 +12,7 @@ from owsuper import shortage
 from owsuper.event_loop import Backoff, Loop
 from owsuper.ipc.messages import SHORTAGE, Exited, Finished, Fork, Forked, ForkFailed
 from owsuper.settings import Settings
+from owsuper.supervisor.boot_failures import STABLE, BootFailures
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.child_state import ChildState
 from owsuper.supervisor.exit_status import Evidence, is_exiting
@@ -20,8 +21,6 @@ from owsuper.supervisor.template import StartsChildren
 # Seconds from the EOF of a child's pipe until the wait status is no longer expected.
 _EVIDENCE_TIMEOUT: Final = 0.02
 _EVIDENCE_TIMEOUT_IF_EXITING: Final = 0.5
-_STABLE: Final = 5.0  # seconds after which the death of a child is no boot failure
-_MAX_BOOT_FAILURES: Final = 3  # boot failures in a row that end the supervisor, at start-up
 _MAX_FORKING: Final = 8  # requests at a time; Linux limits descriptors in flight (unix(7))
 
 _log = logging.getLogger("owsuper.supervisor")
@@ -71,12 +70,11 @@ class Fleet:
         self._children: dict[int, Child] = {}
         self._last_number = 0
         self._size = settings.processes
-        self._ever_ready = False
-        self._backoff = Backoff(0.1, limit=30.0)
+        self.boot_failures = BootFailures()
         self._shortage = Backoff(0.5, limit=10.0)  # failures since all children were ready
         self._evidence_timer = loop.timers.add("wait for evidence", self._reap_lost)
         self._spawn_timer = loop.timers.add("replace a child", self._fill_after_backoff)
-        self._no_spawn_before = 0.0  # a ``time.monotonic`` moment
+        self._no_spawn_before = 0.0  # a ``time.monotonic`` moment; for want of resources
 
     def __iter__(self) -> Iterator[Child]:
         return iter(list(self._children.values()))
@@ -88,8 +86,9 @@ class Fleet:
 
     def fill(self) -> None:
         """Start the missing children, now or as soon as that is possible."""
-        if time.monotonic() < self._no_spawn_before:
-            self._spawn_timer.at_latest(self._no_spawn_before)
+        wait_until = max(self._no_spawn_before, self.boot_failures.next_start)
+        if time.monotonic() < wait_until:
+            self._spawn_timer.at_latest(wait_until)
             return
         while len(self._children) < self._size and self._template.can_fork:
             if sum(child.state is ChildState.FORKING for child in self) >= _MAX_FORKING:
@@ -101,7 +100,7 @@ class Fleet:
                 return
 
     def _fill_after_backoff(self) -> None:
-        self._no_spawn_before = 0.0
+        self._no_spawn_before = self.boot_failures.next_start = 0.0
         self.fill()
 
     def _spawn(self) -> None:
@@ -120,7 +119,7 @@ class Fleet:
         self._template.fork(request, child.descriptors)
 
     def _on_child_ready(self, child: Child) -> None:
-        self._ever_ready = True
+        self.boot_failures.on_ready(all_ready=self.ready == self._size)
         _log.debug("child ready", extra=child.log_fields())
         if self._shortage.failures and self.ready == self._size:
             self._shortage.reset()
@@ -208,7 +207,8 @@ class Fleet:
     def on_exited(self, message: Exited) -> None:
         """Handle the template's report of a reaped child."""
         if (child := self._children.get(message.child)) is not None:
-            self._reap(child, Evidence(message.pid, message.wait_status, message.max_rss_kb))
+            how = (message.wait_status, message.max_rss_kb, message.cpu_seconds)
+            self._reap(child, Evidence(message.pid, *how))
 
     def on_reaped(self, evidence: Evidence) -> None:
         """Handle a process that the supervisor reaped: perhaps a child of a dead template."""
@@ -259,15 +259,14 @@ class Fleet:
             self._wait_for_resources(child.load_failure.message)
             return
         lived = 0.0 if child.ready_at is None else time.monotonic() - child.ready_at
-        if lived > _STABLE or (lived and child.held):
-            self._backoff.reset()
+        if lived > STABLE or (lived and child.held):
+            self.boot_failures.on_served()
         else:
-            delay = self._backoff.next()
-            if not self._ever_ready and self._backoff.failures >= _MAX_BOOT_FAILURES:
-                self._observer.on_boot_failed(child, evidence, self._backoff.failures)
+            was_ready = child.ready_at is not None
+            self.boot_failures.on_failed(requested_at=child.requested_at, was_ready=was_ready)
+            if self.boot_failures.hopeless:
+                self._observer.on_boot_failed(child, evidence, self.boot_failures.in_a_row)
                 return
-            if self._backoff.failures > 1 or child.ready_at is None:
-                self._no_spawn_before = max(self._no_spawn_before, time.monotonic() + delay)
         self.fill()
 
     # --- stop ----------------------------------------------------------------------------

@@ -245,7 +245,8 @@ class Supervisor:
                 self._template.on_reaped(status)
             elif self._dispatch is not None:
                 kilobytes = usage.ru_maxrss // (1024 if sys.platform == "darwin" else 1)
-                self._dispatch.fleet.on_reaped(Evidence(pid, status, kilobytes))
+                cpu_seconds = usage.ru_utime + usage.ru_stime
+                self._dispatch.fleet.on_reaped(Evidence(pid, status, kilobytes, cpu_seconds))
 
     def _on_loaded(self, loaded: ApplicationLoaded) -> None:
         for warning in loaded.warnings:

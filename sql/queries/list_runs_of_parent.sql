@@ -1,13 +1,14 @@
 -- As list_runs, of the child runs of one run.
 --
 -- Called by: clients, ListQueries.runs, with a parent. $1 to $7 as in list_runs, $8 workflow name
--- or NULL, $9 statuses (array), $10 idempotency key or NULL, $11 id of the parent.
+-- or NULL, $9 statuses (array), $10 idempotency key or NULL, $11 id of the parent, $12 whether only
+-- those that were given up because they kept killing their process.
 --
 -- All step attempts of the parent are read, rarely more than a thousand, and all its child runs,
 -- those of attempts that a retry set aside included. The other filters apply to these.
 --
--- Index: step_attempts_workflow_run_created_at_idx, workflow_runs_pkey, the primary key of our own
--- table; those of fragments/run_links. Locks: none. For the form of the conditions see commit.
+-- Index: step_attempts_workflow_run_created_at_idx, workflow_runs_pkey, the primary keys of our own
+-- tables; those of fragments/run_links. Locks: none. For the form of the conditions see commit.
 WITH few AS (
     SELECT c.*
     FROM (
@@ -32,5 +33,11 @@ WITH few AS (
     ) AS c
     WHERE ($8::text IS NULL OR c.workflow_name = $8)
         AND ($10::text IS NULL OR c.idempotency_key = $10)
+        AND (NOT $12::boolean OR (
+            -- Not in the WHERE, where it would invite the index of all runs that were given up.
+            SELECT bool_or(given_up)
+            FROM {schema}.owsuper_post_mortems
+            WHERE namespace_id = $1 AND workflow_run_id = c.id
+        ))
 )
 {fragments/page_of_few}

@@ -3,13 +3,16 @@
 --
 -- Called by: the supervisor, ClaimQueries.record_crash.
 -- $1 namespace, $2 claims with their evidence (JSON array), $3 id of this crash, $4 how many
--- crashes a run may have.
+-- crashes a run may have. "evidence" becomes part of the error of a run that fails, "details" only
+-- of the post-mortem.
 -- Returns (worker id, run id, crashes so far, whether the run failed) of every claim that was
 -- still good. May be repeated: then no claim is good.
 --
 -- A run fails at its $4-th crash if it was alone in its process at one crash at least: only that
 -- proves the cause. If a run is known to be the cause, because it fails here or was alone now, its
 -- earlier crashes are no longer counted against the other runs.
+--
+-- Every run that exists keeps the post-mortem, whatever has become of its claim.
 --
 -- Index: workflow_runs_pkey, step_attempts_pkey, the primary keys of our own tables. The rows of
 -- owsuper_crashes of this namespace are read once; they are few.
@@ -19,7 +22,7 @@
 -- parents commit_related.
 WITH asked AS MATERIALIZED (
     SELECT *, count(*) OVER () = 1 AS alone
-    FROM json_to_recordset($2::json) AS a (worker text, run text, evidence jsonb)
+    FROM json_to_recordset($2::json) AS a (worker text, run text, evidence jsonb, details jsonb)
     WHERE (SELECT set_config('lock_timeout', '100ms', true)) = '100ms'
 ),
 ending AS (
@@ -30,7 +33,7 @@ locked AS MATERIALIZED (
     SELECT r.*
     FROM (SELECT run AS id FROM asked ORDER BY id) AS k
     CROSS JOIN LATERAL (
-        SELECT id, status, worker_id
+        SELECT id, status, worker_id, created_at
         FROM {schema}.workflow_runs
         WHERE namespace_id = $1 AND id >= k.id AND id <= k.id
         ORDER BY id
@@ -123,6 +126,19 @@ crash_recorded AS (
     SELECT $1, run, $3, alone, evidence
     FROM mine
     WHERE NOT EXISTS (SELECT FROM ended)
+),
+post_mortem_kept AS (
+    INSERT INTO {schema}.owsuper_post_mortems (
+        namespace_id, workflow_run_id, crash_id, run_created_at, counted, given_up, evidence
+    )
+    SELECT
+        $1, a.run, $3, l.created_at, m.run IS NOT NULL, v.failed IS TRUE,
+        a.evidence || coalesce(a.details, '{}')
+    FROM asked AS a
+    JOIN locked AS l ON l.id = a.run
+    LEFT JOIN mine AS m ON m.run = a.run
+    LEFT JOIN verdict AS v ON v.run = a.run
+    ON CONFLICT DO NOTHING
 ),
 crashes_forgotten AS (
     DELETE FROM {schema}.owsuper_crashes

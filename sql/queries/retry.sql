@@ -71,6 +71,11 @@ run_written AS (
         finished_at = NULL,
         updated_at = now()
 ),
+given_up_no_longer AS (
+    UPDATE {schema}.owsuper_post_mortems
+    SET given_up = false
+    WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(SELECT id FROM open))
+),
 failures_forgotten AS (
     DELETE FROM {schema}.owsuper_failures
     WHERE namespace_id = $1 AND workflow_run_id IN (SELECT id FROM open)

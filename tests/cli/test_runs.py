@@ -14,8 +14,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from owsuper.db.claims import ClaimQueries, CrashedRun
 from tests.cli.running import Result, Run, port
-from tests.db.rows import Tables, from_now
+from tests.db.rows import Tables, from_now, perform
 from tests.fixtures.processes import Spawn, owsuper_command
 
 Command = Callable[..., Result]
@@ -292,6 +293,45 @@ def test_signals_that_a_step_has_skipped_are_shown_with_the_reason(
     [skipped] = json.loads(runs("show", run, "--json").stdout)["skipped_signals"]
     assert (skipped["step_name"], skipped["data"]) == ("s", {"by": 1})
     assert skipped["skipped_at"] == "2026-01-02T12:00:05Z"
+
+
+def test_deaths_of_its_processes_are_shown_the_last_one_with_what_it_left(
+    runs: Command, tables: Tables
+) -> None:
+    run = tables.run(created_at=from_now(-60))
+    queries = ClaimQueries(tables.schema, "default")
+    for number, cause in enumerate(("exit code 7", "signal SIGKILL, out of memory")):
+        evidence = {
+            "cause": cause, "step": "resize", "stepSeconds": 2.5, "runSeconds": 3, "pid": 4711,
+            "host": "web-1", "sharedWith": number, "processSeconds": 61, "cpuSeconds": 4.2,
+            "maxRssKb": 2_000_000, "trace": f"Fatal {number}\n\x1b[2J\n",
+            "stderr": "".join(f"line {number}.{n}\n" for n in range(20)),
+        }  # fmt: skip
+        dead = [CrashedRun(run, "worker", evidence)]
+        perform(tables.conn, queries.keep_post_mortems(cause, dead))
+    shown = runs("show", run).stdout
+    section = shown[shown.index("deaths") :].splitlines()
+    assert section[0] == "deaths of its process, by the same time:"
+    what = "in step 'resize' after 2.50s, 3.00s into the run; not counted as a crash"
+    assert section[1].endswith(f"  exit code 7 {what}")
+    process = "    process 4711 on web-1, lived 1m 1s, CPU 4.20s, peak memory 1,953 MiB"
+    assert section[2] == process
+    assert section[3].endswith(f"  signal SIGKILL, out of memory {what}")
+    assert section[4] == f"{process}, other runs in it: 1"
+    assert section[5:8] == [
+        "    the end of its standard error:",
+        "      ... 8 more (--full) ...",
+        "      line 1.8",
+    ]
+    assert section[-3:] == ["    its stacks:", "      Fatal 1", r"      \x1b[2J"]
+    full = runs("show", run, "--full").stdout
+    assert "line 0.0\n" in full
+    assert "line 1.0\n" in full
+    document = json.loads(runs("show", run, "--json").stdout)
+    assert [death["cause"] for death in document["post_mortems"]] == [
+        "exit code 7",
+        "signal SIGKILL, out of memory",
+    ]
 
 
 def test_long_names_of_signals_and_steps_are_shown_whole_with_full(

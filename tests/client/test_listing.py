@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from owsuper import (
     OpenWorkflow,
     Page,
+    PostMortem,
     Run,
     RunCounts,
     RunNotFound,
@@ -24,9 +26,10 @@ from owsuper import (
     StepStatus,
 )
 from owsuper.client import models
+from owsuper.db.claims import ClaimQueries, CrashedRun
 from owsuper.errors import ConfigurationError, MigrationError
 from tests.client.sync_and_async import Call, sync_and_async
-from tests.db.rows import Tables, from_now
+from tests.db.rows import ME, Tables, from_now, perform
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -188,6 +191,114 @@ def test_unusable_arguments_are_refused_without_asking_the_database(
     unreachable = OpenWorkflow("postgresql://127.0.0.1:1/none")
     with pytest.raises(ConfigurationError, match=complaint):
         call(unreachable, "list_runs", **asked)
+
+
+# --- crashes ---------------------------------------------------------------------------------
+
+
+def crash(tables: Tables, run: str, *, most: int = 1, **evidence: Any) -> None:
+    """The process of a run dies. With ``most``, this is how many crashes the run may have."""
+    worker = tables.fetch(run)["worker_id"]
+    dead = CrashedRun(run, worker, {"cause": "signal SIGKILL", **evidence})
+    queries = ClaimQueries(tables.schema, "default")
+    perform(tables.conn, queries.record_crash(str(uuid4()), [dead], max_crashes=most))
+
+
+@sync_and_async
+def test_crashed_selects_runs_that_were_given_up_until_a_retry(
+    ow: OpenWorkflow, tables: Tables, call: Call
+) -> None:
+    for name in ("b", "a", "c", "d"):
+        crash(tables, tables.run(id=name, created_at=at(ord(name))))
+    crash(tables, tables.run(id="survived"), most=2)
+    tables.run(id="failed", status="failed", worker_id=None, available_at=None)
+    first = call(ow, "list_runs", crashed=True, limit=2)
+    assert ids(first) == ["d", "c"]
+    rest = call(ow, "list_runs", crashed=True, limit=2, after=first.next_cursor)
+    assert ids(rest) == ["b", "a"]
+    assert rest.next_cursor is None
+    assert call(ow, "list_runs", crashed=True, limit=2, before=rest.previous_cursor) == first
+    call(ow.get_run("c"), "retry")
+    assert ids(call(ow, "list_runs", crashed=True)) == ["d", "b", "a"]
+
+
+@sync_and_async
+def test_crashed_goes_with_all_other_filters(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
+    parent = tables.run(id="parent")
+    crash(tables, tables.child(parent, id="child", idempotency_key="k", workflow_name="v"))
+    tables.child(parent, id="fine", workflow_name="v")
+    crash(tables, tables.run(id="other", created_at=NOON))
+
+    def found(**filters: Any) -> list[str]:
+        return ids(call(ow, "list_runs", crashed=True, **filters))
+
+    assert found(parent="parent") == found(key="k") == found(workflow="v") == ["child"]
+    assert found(since="1h") == ["child"]
+    assert found(until=at(1)) == ["other"]
+    assert found(status="failed") == ["child", "other"]
+    assert found(status="completed") == []
+
+
+@sync_and_async
+def test_a_post_mortem_has_all_that_is_known(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
+    run = tables.run()
+    evidence = {
+        "signal": "SIGKILL",
+        "exitCode": None,
+        "step": "resize",
+        "maxRssKb": 2_000,
+        "pid": 4711,
+        "host": "web-1",
+        "sharedWith": 1,
+        "outOfMemory": True,
+        "cpuSeconds": 1.5,
+        "runSeconds": 3,
+        "stepSeconds": 2.5,
+        "processSeconds": 60.25,
+        "stderr": "ouch\n",
+        "trace": "Fatal",
+    }
+    crash(tables, run, **evidence)
+    [row] = tables.rows("owsuper_post_mortems")
+    assert call(ow, "list_post_mortems", run) == [
+        PostMortem(
+            run_id=run,
+            died_at=row["died_at"],
+            cause="signal SIGKILL",
+            signal="SIGKILL",
+            exit_code=None,
+            out_of_memory=True,
+            counted=True,
+            shared_with=1,
+            step="resize",
+            step_seconds=2.5,
+            run_seconds=3,
+            process_seconds=60.25,
+            cpu_seconds=1.5,
+            peak_memory_bytes=2_048_000,
+            host="web-1",
+            pid=4711,
+            stderr="ouch\n",
+            trace="Fatal",
+        )
+    ]
+
+
+@sync_and_async
+def test_post_mortems_come_in_the_order_of_time_and_nothing_is_guessed(
+    ow: OpenWorkflow, tables: Tables, call: Call
+) -> None:
+    run = tables.run()
+    assert call(ow, "list_post_mortems", run) == []
+    for number in (1, 2):
+        tables.update("workflow_runs", run, worker_id=ME)
+        crash(tables, run, most=9, step=f"step {number}")
+    first, second = call(ow, "list_post_mortems", run)
+    assert (first.step, second.step) == ("step 1", "step 2")
+    assert first.died_at < second.died_at
+    assert (first.out_of_memory, first.pid, first.stderr, first.cpu_seconds) == (None,) * 4
+    with pytest.raises(RunNotFound):
+        call(ow, "list_post_mortems", "unknown")
 
 
 # --- step attempts ---------------------------------------------------------------------------

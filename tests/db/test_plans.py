@@ -27,7 +27,8 @@ OBSOLETE = 20_000  # and of a version of ours that we do not know
 OURS = 20_000  # due runs of ours, half of them new
 FINISHED = 60_000
 PARKED = 20_000  # due later
-BIG = ("workflow_runs", "step_attempts")
+OPENWORKFLOW = ("workflow_runs", "step_attempts")
+BIG = (*OPENWORKFLOW, "owsuper_post_mortems")
 TIED = 50  # runs that were started in one transaction
 DIRECTLY = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Tid Scan")
 
@@ -121,6 +122,8 @@ USES = [
     Use("claim", ("default", NONE, 10, "", 30, "false", "false", *FULL), 0, "of nothing"),
     Use("claim", ("default", KNOWN, 1_000, "host:", 30, "false", "false", *FULL), 3_002, "of many"),
     Use("record_crash", ("default", json.dumps([{**CLAIM, "evidence": {}}]), "crash", 3), 2),
+    Use("keep_post_mortems", ("default", json.dumps([{"run": RUN, "evidence": {}}]), "death"), 1),
+    Use("list_post_mortems", ("default", RUN), 1),
     Use("expire_deadlines", ("default", 10, "-infinity", 0), 2),
     Use("wake_missed_parents", ("default", "", "", 1000), 2),
     Use("forget_ended", ("default",), 0),
@@ -153,7 +156,11 @@ USES = [
     Use("list_runs_of_workflow", ("default", *OF_DAY, "w", EVERY), 30, "of a day"),
     Use("list_runs_with_key", ("default", *FIRST, None, EVERY, "key 5"), 4),
     Use("list_runs_with_key", ("default", *FIRST, "w", EVERY, "key 5"), 2, "in one"),
-    Use("list_runs_of_parent", ("default", *FIRST, None, EVERY, None, PARENT), 5),
+    Use("list_runs_of_parent", ("default", *FIRST, None, EVERY, None, PARENT, "false"), 5),
+    Use("list_runs_of_parent", ("default", *FIRST, None, EVERY, None, PARENT, "true"), 5, "dead"),
+    Use("list_crashed_runs", ("default", *FIRST, None, EVERY, None), 24),
+    Use("list_crashed_runs", ("default", *NEWER, None, EVERY, None), 24, "that are newer"),
+    Use("list_crashed_runs", ("default", *OF_DAY, None, EVERY, None), 0, "of a day"),
     Use("find_run_ids", ("default", "own 7", "own 7", "own 7\U0010ffff", 5), 7),
     Use("who_serves", ("default", 5), 12),
     Use("list_retries", ("default", FAILED), 1),
@@ -227,6 +234,12 @@ def fill(conn: psycopg.Connection) -> None:
          available_at="now() + interval '1 hour'")  # fmt: skip
     runs(1, id=f"'{LATE}'", deadline_at="now()", available_at="now()")
     runs(1, id=f"'{FAILED}'", status="'failed'")
+    conn.execute(
+        b"INSERT INTO owsuper_post_mortems (namespace_id, workflow_run_id, crash_id,"
+        b" run_created_at, counted, given_up, evidence) SELECT 'default', r.id, n, r.created_at,"
+        b" true, n = 1, '{}' FROM workflow_runs AS r, generate_series(1, 3) AS n"
+        b" WHERE r.id LIKE 'finished 1%'"
+    )
     conn.execute(
         "INSERT INTO owsuper_supervisors (namespace_id, id, lease_seconds, host, pid)"
         f" VALUES ('default', '{GONE}', 3700, 'host', 9)".encode()
@@ -302,7 +315,7 @@ def test_a_plan_made_with_statistics_is_good(use: Use, big: psycopg.Connection) 
     """Runs after the test above, whose plans end with the first ANALYZE."""
     analyzed = "SELECT reltuples > 0 FROM pg_class WHERE oid = 'workflow_runs'::regclass"
     if big.execute(analyzed.encode()).fetchone() == (False,):
-        big.execute("ANALYZE workflow_runs, step_attempts")
+        big.execute("ANALYZE workflow_runs, step_attempts, owsuper_post_mortems")
     check(explained(big, use), use)
 
 
@@ -372,7 +385,7 @@ def test_the_first_foreign_key_checks_use_the_primary_key(
 ) -> None:
     """They are PostgreSQL's own statements, and their plans are kept, too."""
     conn.execute("SET plan_cache_mode = force_generic_plan")
-    for table in BIG:
+    for table in OPENWORKFLOW:
         check = (
             f'SELECT 1 FROM "{schema}".{table} WHERE namespace_id = $1 AND id = $2 FOR KEY SHARE'
         )

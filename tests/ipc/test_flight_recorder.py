@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -96,17 +98,17 @@ def test_the_record_outlives_a_child_that_was_killed(fd: int, recorder: FlightRe
 def test_the_last_claim_of_each_slot_is_known_to_all_who_have_the_descriptor(
     fd: int, recorder: FlightRecorder
 ) -> None:
-    assert read_claims(fd) == []
+    assert read_claims(fd, 3) == []
     recorder.assign(2, "host:1:a:one")
     recorder.assign(0, "host:1:a:two")
     recorder.assign(2, "host:1:a:3")
-    assert read_claims(fd) == ["host:1:a:two", "host:1:a:3"]
+    assert read_claims(fd, 3) == ["host:1:a:two", "host:1:a:3"]
 
 
 def test_claims_and_steps_do_not_touch_each_other(fd: int, recorder: FlightRecorder) -> None:
     recorder.assign(0, "w" * 254)
     recorder.enter(2, "s" * 254)
-    assert read_claims(fd) == ["w" * 254]
+    assert read_claims(fd, 3) == ["w" * 254]
     assert recorder.read(2) == "s" * 254
     assert recorder.read(0) is None
 
@@ -114,3 +116,75 @@ def test_claims_and_steps_do_not_touch_each_other(fd: int, recorder: FlightRecor
 def test_a_claim_that_does_not_fit_is_refused_rather_than_cut(recorder: FlightRecorder) -> None:
     with pytest.raises(ValueError, match="at most 254 bytes, not 255"):
         recorder.assign(0, "w" * 255)
+
+
+# --- since when, standard error, stacks ----------------------------------------------------------
+
+
+def test_a_slot_says_since_when_its_oldest_step_runs(recorder: FlightRecorder) -> None:
+    assert recorder.running_since(1) is None
+    before = time.monotonic()
+    recorder.enter(1, "first")
+    between = time.monotonic()
+    recorder.enter(1, "second")
+    assert before <= (recorder.running_since(1) or 0) <= between
+    recorder.leave(1, "first")
+    assert between <= (recorder.running_since(1) or 0) <= time.monotonic()
+    recorder.leave(1)
+    assert recorder.running_since(1) is None
+
+
+def test_a_short_standard_error_is_kept_whole(recorder: FlightRecorder) -> None:
+    assert recorder.read_stderr() is None
+    recorder.append_stderr(b"one\ntw")
+    recorder.append_stderr(b"o\n")
+    assert recorder.read_stderr() == "one\ntwo\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 8192, 20_000])
+def test_of_a_long_standard_error_the_last_whole_lines_are_kept(
+    recorder: FlightRecorder, size: int
+) -> None:
+    written = "".join(f"line {n} äöü\n" for n in range(3_000)).encode()
+    for start in range(0, len(written), size):
+        recorder.append_stderr(written[start : start + size])
+    kept = (recorder.read_stderr() or "").encode()
+    assert written.endswith(b"\n" + kept)
+    assert 8192 - 20 <= len(kept) <= 8192
+
+
+def test_one_endless_line_is_kept_in_part(recorder: FlightRecorder) -> None:
+    recorder.append_stderr(b"x" * 10_000)
+    assert recorder.read_stderr() == "x" * 8192
+
+
+def test_what_was_written_by_a_child_that_was_killed_is_read_by_others(
+    fd: int, recorder: FlightRecorder
+) -> None:
+    pid = os.fork()
+    if pid == 0:
+        FlightRecorder(fd, slots=3).append_stderr(b"last words\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert recorder.read_stderr() == "last words\n"
+
+
+def test_stacks_are_written_through_the_descriptor(fd: int, recorder: FlightRecorder) -> None:
+    assert recorder.read_trace() is None
+    os.lseek(fd, recorder.trace_offset, os.SEEK_SET)
+    recorder.assign(2, "w" * 254)
+    recorder.append_stderr(b"x" * 10_000)
+    faulthandler.dump_traceback(fd)
+    assert "test_stacks_are_written_through_the_descriptor" in (recorder.read_trace() or "")
+    assert read_claims(fd, 3) == ["w" * 254]
+    assert recorder.read_stderr() == "x" * 8192
+
+
+def test_a_fork_that_is_detached_records_nothing(fd: int, recorder: FlightRecorder) -> None:
+    recorder.append_stderr(b"mine\n")
+    copy = FlightRecorder(fd, slots=3)
+    copy.detach()
+    copy.append_stderr(b"of a fork\n")
+    copy.enter(0, "of a fork")
+    assert recorder.read_stderr() == "mine\n"
+    assert recorder.read(0) is None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from owsuper.supervisor.exit_status import ExitCode
 from tests.supervisor.worker import FLOWS, Begin
 
 
@@ -85,6 +86,6 @@ def test_children_that_cannot_start_end_the_worker_with_the_evidence(
         FLOWS + "\nos.register_at_fork(after_in_child=lambda: os._exit(9))\n"
     )
     worker = begin(ready=False)
-    assert worker.program.wait() == 1
+    assert worker.program.wait() == ExitCode.CHILDREN_FAILED
     assert "3 child processes died before they could take a run" in worker.log.text
     assert "exit code 9" in worker.log.text

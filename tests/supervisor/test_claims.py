@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -157,11 +158,23 @@ def test_a_refusal_that_repeats_is_logged_once(
 # --- crashes -------------------------------------------------------------------------------------
 
 
+def dead_child(**held: Any) -> Mock:
+    """A child as the supervisor sees it, which held these runs by slot."""
+    child = Mock(held={int(slot[-1]): run for slot, run in held.items()}, load_failure=None)
+    child.number, child.pid = 3, 4711
+    child.killed_by_supervisor = False
+    child.requested_at = 0.0
+    child.log_fields.return_value = {"child": 3, "pid": 4711}
+    child.steps_in_flight.return_value = "charge"
+    child.step_began_at.return_value = None
+    child.last_stderr.return_value = child.trace.return_value = None
+    return child
+
+
 def test_a_child_that_died_idle_is_logged_and_not_recorded(
     connection: FakeConnection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    child = Mock(held={}, load_failure=None)
-    child.log_fields.return_value = {"child": 3, "pid": 4711}
+    child = dead_child()
     with caplog.at_level(logging.ERROR):
         Crashes(connection, QUERIES, max_crashes=3).record(child, Evidence(4711, 9, 1234))
     assert connection.sent == []
@@ -181,9 +194,7 @@ def test_the_outcome_of_a_crash_is_logged(
     connection: FakeConnection, caplog: pytest.LogCaptureFixture, failed: bytes, message: str
 ) -> None:
     held = run_that("hold")
-    child = Mock(held={0: held}, load_failure=None)
-    child.log_fields.return_value = {"child": 3}
-    child.steps_in_flight.return_value = "charge"
+    child = dead_child(slot0=held)
     Crashes(connection, QUERIES, max_crashes=3).record(child, Evidence(4711, 9, 1234))
     [(name, params)] = connection.sent
     assert name == "record_crash"
@@ -195,3 +206,44 @@ def test_the_outcome_of_a_crash_is_logged(
     record = caplog.records[-1]
     assert record.getMessage() == message
     assert (vars(record)["workflow"], vars(record)["crashes"]) == ("obey", 2)
+
+
+def test_the_stacks_of_a_dead_child_are_logged(
+    connection: FakeConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    child = dead_child()
+    child.trace.return_value = "Fatal Python error: Aborted\n\nCurrent thread 0x1:\n  File"
+    with caplog.at_level(logging.ERROR):
+        Crashes(connection, QUERIES, max_crashes=3).record(child, Evidence(4711, 6, 1234))
+    assert caplog.messages[-1].splitlines() == [
+        "stacks of child 3, process 4711:",
+        *child.trace.return_value.splitlines(),
+    ]
+
+
+def test_of_long_stacks_those_of_the_thread_that_died_are_kept(connection: FakeConnection) -> None:
+    threads = [f"Thread {n}:" + "\n  File x" * 300 for n in range(30)]
+    threads.insert(20, "Current thread 0x1:\n  File culprit")
+    child = dead_child(slot0=run_that("hold"))
+    child.trace.return_value = "Fatal Python error: Aborted\n\n" + "\n\n".join(threads)
+    Crashes(connection, QUERIES, max_crashes=3).record(child, Evidence(4711, 6))
+    [(_, params)] = connection.sent
+    [claim] = json.loads(params[1])
+    kept = claim["details"]["trace"]
+    assert kept.startswith("Fatal Python error: Aborted\n\nCurrent thread 0x1:\n  File culprit\n")
+    assert len(kept) < 17_000
+    assert "Thread 0:" in kept
+
+
+def test_what_jsonb_does_not_take_is_replaced(connection: FakeConnection) -> None:
+    child = dead_child(slot0=run_that("hold"))
+    child.last_stderr.return_value = "a\0b"
+    Crashes(connection, QUERIES, max_crashes=3).keep_post_mortems(child, Evidence(4711, 9))
+    [(name, params)] = connection.sent
+    assert name == "keep_post_mortems"
+    assert json.loads(params[1])[0]["evidence"]["stderr"] == "a\ufffdb"
+
+
+def test_a_child_that_held_nothing_leaves_no_post_mortem(connection: FakeConnection) -> None:
+    Crashes(connection, QUERIES, max_crashes=3).keep_post_mortems(dead_child(), Evidence(4711, 9))
+    assert connection.sent == []

@@ -167,6 +167,14 @@ class Worker:
             assert time.monotonic() < deadline, self.program.descendants()
             time.sleep(0.01)  # orphans can only be polled
 
+    def await_title(self, pattern: str) -> None:
+        """Wait until the title of the supervisor has a match of ``pattern``."""
+        path = Path(f"/proc/{self.program.pid}/cmdline")
+        deadline = time.monotonic() + 30
+        while not re.search(pattern, title := path.read_text().rstrip("\0 ")):
+            assert time.monotonic() < deadline, title
+            time.sleep(0.02)  # a title can only be polled
+
     def stop(self) -> int:
         self.program.terminate()
         return self.program.wait()

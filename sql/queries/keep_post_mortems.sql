@@ -1,0 +1,35 @@
+-- Keep how a process died that executed runs, when its death counts as no crash of theirs.
+--
+-- Called by: the supervisor, ClaimQueries.keep_post_mortems.
+-- $1 namespace, $2 runs with their evidence (JSON array), $3 id of this death.
+-- Returns one row: how many of the runs exist. May be repeated: then nothing changes.
+--
+-- Index: workflow_runs_pkey, the primary key of our own table.
+-- Locks: the runs, FOR KEY SHARE, which only a deletion disturbs. Fails if one does so for longer
+-- than 100 ms, so that claims are not delayed; to be repeated. For the form of the conditions see
+-- commit.
+WITH asked AS MATERIALIZED (
+    SELECT *
+    FROM json_to_recordset($2::json) AS a (run text, evidence jsonb)
+    WHERE (SELECT set_config('lock_timeout', '100ms', true)) = '100ms'
+),
+known AS MATERIALIZED (
+    SELECT a.*, r.created_at
+    FROM (SELECT * FROM asked ORDER BY run) AS a
+    CROSS JOIN LATERAL (
+        SELECT created_at
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= a.run AND id <= a.run
+        ORDER BY id
+        LIMIT 1
+        FOR KEY SHARE
+    ) AS r
+),
+kept AS (
+    INSERT INTO {schema}.owsuper_post_mortems (
+        namespace_id, workflow_run_id, crash_id, run_created_at, counted, evidence
+    )
+    SELECT $1, run, $3, created_at, false, evidence FROM known
+    ON CONFLICT DO NOTHING
+)
+SELECT count(*) FROM known

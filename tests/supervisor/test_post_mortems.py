@@ -1,0 +1,185 @@
+"""What a real worker keeps of the deaths of its children."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from tests.fixtures.processes import Program
+from tests.supervisor.worker import FLOWS, Begin, Worker
+
+SEGFAULT = "import ctypes; ctypes.string_at(0)"
+
+
+@pytest.fixture
+def deaths(conn: psycopg.Connection, schema: str) -> Any:
+    def read() -> list[dict[str, Any]]:
+        with conn.cursor(row_factory=dict_row) as cursor:
+            cursor.execute(
+                f'SELECT * FROM "{schema}".owsuper_post_mortems ORDER BY died_at'.encode()
+            )
+            return [{**row.pop("evidence"), **row} for row in cursor.fetchall()]
+
+    return read
+
+
+def traced(worker: Worker) -> None:
+    worker.log.wait_for(r"stacks of child \d+, process \d+:\nFatal Python error: ")
+
+
+def test_a_run_that_survived_a_segmentation_fault_keeps_all_that_is_known(
+    begin: Begin, deaths: Any
+) -> None:
+    worker = begin("--processes=1")
+    how = "print('last words', file=__import__('sys').stderr);" + SEGFAULT
+    run = worker.start("die_once", how=how)
+    worker.await_outcome(run)
+    [death] = deaths()
+    assert worker.crashes() == [], "the count is forgotten when the run ends"
+    known = {name: death[name] for name in ("workflow_run_id", "cause", "signal", "exitCode")}
+    assert known == {
+        "workflow_run_id": run,
+        "cause": "signal SIGSEGV",
+        "signal": "SIGSEGV",
+        "exitCode": None,
+    }
+    assert (death["step"], death["pid"], death["sharedWith"]) == ("die", worker.children()[0], 0)
+    assert (death["counted"], death["given_up"]) == (True, False)
+    assert death["stderr"].splitlines()[-1] == "last words"
+    assert death["trace"].startswith("Fatal Python error: Segmentation fault\n")
+    assert "<string>" in death["trace"], "where the code of the step was"
+    assert 0 <= death["stepSeconds"] <= death["runSeconds"] <= death["processSeconds"] < 60
+    assert 0 < death["cpuSeconds"] < 60
+    assert death["maxRssKb"] > 10_000
+
+
+def test_standard_error_and_stacks_still_reach_the_log(begin: Begin) -> None:
+    worker = begin("--processes=1")
+    worker.start(
+        "die_once",
+        how="os.write(2, b'from C\\n'); print('hello', file=__import__('sys').stderr); os.abort()",
+    )
+    worker.log.wait_for(r"^from C$")
+    worker.log.wait_for(r"^hello$")
+    traced(worker)
+    assert "Fatal Python error: Aborted" in worker.log.text
+
+
+def test_lines_of_the_log_and_of_logging_are_in_the_post_mortem(
+    begin: Begin, deaths: Any, tmp_path: Any
+) -> None:
+    setup = "import logging\nlogging.basicConfig(format='app: %(message)s')\n"
+    (tmp_path / "flows.py").write_text(setup + FLOWS)
+    worker = begin("--processes=1")
+    how = "import logging; logging.getLogger('shop').warning('out of stock'); os._exit(7)"
+    worker.await_outcome(worker.start("die_once", how=how))
+    [death] = deaths()
+    assert (death["cause"], death["exitCode"], death["trace"]) == ("exit code 7", 7, None)
+    assert "app: out of stock\n" in death["stderr"]
+
+
+def test_a_process_that_a_step_forked_is_not_the_child(begin: Begin, deaths: Any) -> None:
+    worker = begin("--processes=1")
+    how = (
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    print('of the fork', file=__import__('sys').stderr)\n"
+        "    os.abort()\n"
+        "os.waitpid(pid, 0)\n"
+        "print('of the child', file=__import__('sys').stderr)\n"
+        "os._exit(7)\n"
+    )
+    worker.await_outcome(worker.start("die_once", how=how))
+    [death] = deaths()
+    assert death["trace"] is None
+    assert death["stderr"].endswith("of the child\n")
+    assert "of the fork" not in death["stderr"]
+    worker.log.wait_for(r"^of the fork$")
+    worker.log.wait_for(r"^Fatal Python error: Aborted$")
+
+
+@pytest.mark.slow
+def test_children_that_import_for_themselves_leave_the_same(begin: Begin, deaths: Any) -> None:
+    worker = begin("--processes=1", "--no-preload")
+    how = "print('last words', file=__import__('sys').stderr);" + SEGFAULT
+    worker.await_outcome(worker.start("die_once", how=how))
+    [death] = deaths()
+    assert death["stderr"].endswith("last words\n")
+    assert "Segmentation fault" in death["trace"]
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_the_worker_kills_at_its_end_keeps_it_uncounted(
+    begin: Begin, deaths: Any, tmp_path: Any
+) -> None:
+    worker = begin("--processes=1", "--graceful-timeout=0.1s")
+    run = worker.start("wait_for_file", path=str(tmp_path / "never"))
+    worker.await_effect("waiting")
+    assert worker.stop() == 0
+    [death] = deaths()
+    assert (death["workflow_run_id"], death["counted"]) == (run, False)
+    assert (death["signal"], death["outOfMemory"]) == ("SIGKILL", False)
+    assert death["step"] == "wait"
+    assert worker.crashes() == []
+
+
+def test_a_worker_that_writes_nothing_keeps_nothing(begin: Begin, deaths: Any) -> None:
+    worker = begin("--processes=1", "--log-level=error", ready=False)
+    worker.start("die_once", how="os._exit(7)")
+    worker.log.wait_for("run lost its process")
+    worker.await_effect("survived")
+    [death] = deaths()
+    assert death["stderr"] is None
+
+
+def test_a_run_that_was_given_up_is_listed_shown_retried_and_no_longer_listed(
+    begin: Begin, spawn_owsuper: Any, database_url: str, schema: str, tmp_path: Any
+) -> None:
+    def owsuper(*argv: str) -> str:
+        env = {"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema}
+        program: Program = spawn_owsuper(*argv, env=env, cwd=tmp_path)
+        assert program.wait() == 0
+        program.end()
+        return program.stdout.text
+
+    worker = begin("--max-crashes=2")
+    how = "if os.path.exists('mended'): raise SystemExit\n" + SEGFAULT
+    crashing = worker.start("die", how=how)
+    worker.await_outcome(worker.start("record", text="fine"))
+    worker.log.wait_for(rf"it keeps killing its process run_id={crashing}")
+
+    def listed() -> list[str]:
+        return [
+            run["id"] for run in json.loads(owsuper("runs", "list", "--crashed", "--json"))["runs"]
+        ]
+
+    assert listed() == [crashing]
+    shown = owsuper("runs", "show", crashing)
+    assert shown.count("signal SIGSEGV in step 'die'") >= 2
+    assert "Fatal Python error: Segmentation fault" in shown
+    owsuper("runs", "retry", crashing)
+    worker.log.wait_for(rf"it keeps killing its process run_id={crashing}", count=2)
+    assert listed() == [crashing], "it was given up again"
+    document = json.loads(owsuper("runs", "show", crashing, "--json"))
+    assert [death["signal"] for death in document["post_mortems"]] == ["SIGSEGV"] * 4
+    assert [death["counted"] for death in document["post_mortems"]] == [True] * 4
+
+
+def test_a_child_that_is_killed_from_outside_leaves_what_it_wrote(
+    begin: Begin, deaths: Any, tmp_path: Any
+) -> None:
+    worker = begin("--processes=1")
+    run = worker.start("wait_for_file", path=str(tmp_path / "go"))
+    worker.await_effect("waiting")
+    os.kill(worker.children()[0], signal.SIGKILL)
+    (tmp_path / "go").touch()
+    worker.await_outcome(run)
+    [death] = deaths()
+    assert (death["signal"], death["trace"], death["counted"]) == ("SIGKILL", None, True)
+    assert death["outOfMemory"] in (False, None)
