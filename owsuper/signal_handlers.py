@@ -18,6 +18,10 @@ from typing import Any, Final
 DUMP_SIGNAL: Final = signal.SIGURG
 """With it the supervisor asks a child for its stacks. Without a handler, it has no effect."""
 
+KEEP_SIGNAL: Final = signal.SIGWINCH
+"""With it the supervisor has a child keep its stacks for the post-mortem. Likewise without effect
+elsewhere."""
+
 Handler = Callable[[int, FrameType | None], Any]
 
 _ours: dict[signal.Signals, Handler] = {}

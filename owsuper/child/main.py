@@ -149,6 +149,7 @@ class ChildServer:
     def keep_evidence(self) -> None:
         """Leave evidence of the death of this process, which must be a child alone."""
         evidence.begin(self._spec.flight_fd, self._services.flight_recorder)
+
     def call_start_hooks(self) -> None:
         """Call the functions of ``on_child_start``. Main thread only. Raises LoadError, NoThread.
 

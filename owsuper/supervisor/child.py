@@ -29,7 +29,7 @@ from owsuper.ipc.messages import (
     StopSignaled,
 )
 from owsuper.ipc.pipe import Pipe
-from owsuper.signal_handlers import DUMP_SIGNAL
+from owsuper.signal_handlers import DUMP_SIGNAL, KEEP_SIGNAL
 from owsuper.supervisor.child_state import ChildEvent, ChildState, next_state
 
 
@@ -150,6 +150,13 @@ class Child:
     def dump_stacks(self) -> None:
         """Have the child write its Python stacks to standard error, even if it cannot answer."""
         self.kill(DUMP_SIGNAL)
+
+    def keep_stacks(self) -> None:
+        """Have the child write its stacks where ``trace`` finds them, even if it cannot answer.
+
+        Call this before the child is killed for what its code does.
+        """
+        self.kill(KEEP_SIGNAL)
 
     def drain(self) -> None:
         """Ask the child to finish its runs and exit."""

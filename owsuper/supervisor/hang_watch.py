@@ -51,13 +51,12 @@ class HangWatch:
 
     def _dump(self, child: Child) -> None:
         _log.error(
-            "child has given no sign of life for %g s; its stacks follow on standard error, then"
-            " it is killed",
+            "child has given no sign of life for %g s; it is killed, and its stacks follow",
             self._timeout,
             extra=child.log_fields(),
         )
         self._hung.append(child)
-        child.dump_stacks()
+        child.keep_stacks()
         self._kill_timer.at_latest(time.monotonic() + _DUMP_TIME)
 
     def _kill(self) -> None:

@@ -55,6 +55,7 @@ def test_exit_codes_are_part_of_the_command_line_and_do_not_change() -> None:
         "USAGE": 2,
         "IMPORT_ERROR": 3,
         "DATABASE_UNREACHABLE": 4,
+        "CHILDREN_FAILED": 5,
     }
 
 

@@ -7,9 +7,7 @@ import os
 import signal
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from tests.fixtures.processes import Program
 from tests.supervisor.worker import FLOWS, Begin, Worker
@@ -17,30 +15,16 @@ from tests.supervisor.worker import FLOWS, Begin, Worker
 SEGFAULT = "import ctypes; ctypes.string_at(0)"
 
 
-@pytest.fixture
-def deaths(conn: psycopg.Connection, schema: str) -> Any:
-    def read() -> list[dict[str, Any]]:
-        with conn.cursor(row_factory=dict_row) as cursor:
-            cursor.execute(
-                f'SELECT * FROM "{schema}".owsuper_post_mortems ORDER BY died_at'.encode()
-            )
-            return [{**row.pop("evidence"), **row} for row in cursor.fetchall()]
-
-    return read
-
-
 def traced(worker: Worker) -> None:
     worker.log.wait_for(r"stacks of child \d+, process \d+:\nFatal Python error: ")
 
 
-def test_a_run_that_survived_a_segmentation_fault_keeps_all_that_is_known(
-    begin: Begin, deaths: Any
-) -> None:
+def test_a_run_that_survived_a_segmentation_fault_keeps_all_that_is_known(begin: Begin) -> None:
     worker = begin("--processes=1")
     how = "print('last words', file=__import__('sys').stderr);" + SEGFAULT
     run = worker.start("die_once", how=how)
     worker.await_outcome(run)
-    [death] = deaths()
+    [death] = worker.post_mortems()
     assert worker.crashes() == [], "the count is forgotten when the run ends"
     known = {name: death[name] for name in ("workflow_run_id", "cause", "signal", "exitCode")}
     assert known == {
@@ -72,19 +56,19 @@ def test_standard_error_and_stacks_still_reach_the_log(begin: Begin) -> None:
 
 
 def test_lines_of_the_log_and_of_logging_are_in_the_post_mortem(
-    begin: Begin, deaths: Any, tmp_path: Any
+    begin: Begin, tmp_path: Any
 ) -> None:
     setup = "import logging\nlogging.basicConfig(format='app: %(message)s')\n"
     (tmp_path / "flows.py").write_text(setup + FLOWS)
     worker = begin("--processes=1")
     how = "import logging; logging.getLogger('shop').warning('out of stock'); os._exit(7)"
     worker.await_outcome(worker.start("die_once", how=how))
-    [death] = deaths()
+    [death] = worker.post_mortems()
     assert (death["cause"], death["exitCode"], death["trace"]) == ("exit code 7", 7, None)
     assert "app: out of stock\n" in death["stderr"]
 
 
-def test_a_process_that_a_step_forked_is_not_the_child(begin: Begin, deaths: Any) -> None:
+def test_a_process_that_a_step_forked_is_not_the_child(begin: Begin) -> None:
     worker = begin("--processes=1")
     how = (
         "pid = os.fork()\n"
@@ -96,7 +80,7 @@ def test_a_process_that_a_step_forked_is_not_the_child(begin: Begin, deaths: Any
         "os._exit(7)\n"
     )
     worker.await_outcome(worker.start("die_once", how=how))
-    [death] = deaths()
+    [death] = worker.post_mortems()
     assert death["trace"] is None
     assert death["stderr"].endswith("of the child\n")
     assert "of the fork" not in death["stderr"]
@@ -105,36 +89,36 @@ def test_a_process_that_a_step_forked_is_not_the_child(begin: Begin, deaths: Any
 
 
 @pytest.mark.slow
-def test_children_that_import_for_themselves_leave_the_same(begin: Begin, deaths: Any) -> None:
+def test_children_that_import_for_themselves_leave_the_same(begin: Begin) -> None:
     worker = begin("--processes=1", "--no-preload")
     how = "print('last words', file=__import__('sys').stderr);" + SEGFAULT
     worker.await_outcome(worker.start("die_once", how=how))
-    [death] = deaths()
+    [death] = worker.post_mortems()
     assert death["stderr"].endswith("last words\n")
     assert "Segmentation fault" in death["trace"]
 
 
 @pytest.mark.slow
 def test_a_run_whose_process_the_worker_kills_at_its_end_keeps_it_uncounted(
-    begin: Begin, deaths: Any, tmp_path: Any
+    begin: Begin, tmp_path: Any
 ) -> None:
     worker = begin("--processes=1", "--graceful-timeout=0.1s")
     run = worker.start("wait_for_file", path=str(tmp_path / "never"))
     worker.await_effect("waiting")
     assert worker.stop() == 0
-    [death] = deaths()
+    [death] = worker.post_mortems()
     assert (death["workflow_run_id"], death["counted"]) == (run, False)
     assert (death["signal"], death["outOfMemory"]) == ("SIGKILL", False)
     assert death["step"] == "wait"
     assert worker.crashes() == []
 
 
-def test_a_worker_that_writes_nothing_keeps_nothing(begin: Begin, deaths: Any) -> None:
+def test_a_worker_that_writes_nothing_keeps_nothing(begin: Begin) -> None:
     worker = begin("--processes=1", "--log-level=error", ready=False)
     worker.start("die_once", how="os._exit(7)")
     worker.log.wait_for("run lost its process")
     worker.await_effect("survived")
-    [death] = deaths()
+    [death] = worker.post_mortems()
     assert death["stderr"] is None
 
 
@@ -172,7 +156,7 @@ def test_a_run_that_was_given_up_is_listed_shown_retried_and_no_longer_listed(
 
 
 def test_a_child_that_is_killed_from_outside_leaves_what_it_wrote(
-    begin: Begin, deaths: Any, tmp_path: Any
+    begin: Begin, tmp_path: Any
 ) -> None:
     worker = begin("--processes=1")
     run = worker.start("wait_for_file", path=str(tmp_path / "go"))
@@ -180,6 +164,6 @@ def test_a_child_that_is_killed_from_outside_leaves_what_it_wrote(
     os.kill(worker.children()[0], signal.SIGKILL)
     (tmp_path / "go").touch()
     worker.await_outcome(run)
-    [death] = deaths()
+    [death] = worker.post_mortems()
     assert (death["signal"], death["trace"], death["counted"]) == ("SIGKILL", None, True)
     assert death["outOfMemory"] in (False, None)

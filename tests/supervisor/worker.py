@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.rows import dict_row
 
 from owsuper.db.clients import ClientQueries, NewRun, RunRow
 from tests.fixtures.processes import Program
@@ -140,6 +141,13 @@ class Worker:
             " ORDER BY at"
         ).fetchall()
         return [{"run": run, "alone": alone, **evidence} for run, alone, evidence in rows]
+
+    def post_mortems(self) -> list[dict[str, Any]]:
+        """Return the rows with their evidence, the first death first."""
+        with self._conn.cursor(row_factory=dict_row) as cursor:
+            table = f'"{self.schema}".owsuper_post_mortems'
+            cursor.execute(f"SELECT * FROM {table} ORDER BY died_at".encode())
+            return [{**row.pop("evidence"), **row} for row in cursor.fetchall()]
 
     def effects(self) -> list[str]:
         path = self._directory / "effects"
