@@ -20,7 +20,8 @@ def complete(child: Child, evidence: Evidence, kills: OutOfMemoryKills) -> Evide
     """Return ``evidence`` with whether the kernel killed the child for want of memory."""
     if evidence.wait_status is None:
         return evidence
-    killed = evidence.signal_name == "SIGKILL" and not child.killed_by_supervisor
+    by_us = child.killed_by_supervisor or child.cause_of_kill is not None
+    killed = evidence.signal_name == "SIGKILL" and not by_us
     return replace(evidence, out_of_memory=kills.explain() if killed else False)
 
 

@@ -162,7 +162,7 @@ def dead_child(**held: Any) -> Mock:
     """A child as the supervisor sees it, which held these runs by slot."""
     child = Mock(held={int(slot[-1]): run for slot, run in held.items()}, load_failure=None)
     child.number, child.pid = 3, 4711
-    child.killed_by_supervisor = False
+    child.killed_by_supervisor, child.cause_of_kill = False, None
     child.requested_at = 0.0
     child.log_fields.return_value = {"child": 3, "pid": 4711}
     child.steps_in_flight.return_value = "charge"
