@@ -2,39 +2,46 @@
 
 These names, and those of ``owsuper.errors``, are what applications use. All other modules may
 change without notice.
+
+A name is imported when it is first used. The ``owsuper`` command imports this package before it
+knows what it is asked for, and a health check or a supervisor needs none of these names.
 """
 
-from owsuper.client.app import OpenWorkflow
-from owsuper.client.handle import RunHandle
-from owsuper.client.models import (
-    Run,
-    RunCounts,
-    RunParent,
-    RunRetry,
-    SkippedSignal,
-    StepAttempt,
-    Unreadable,
-)
-from owsuper.client.post_mortem import PostMortem
-from owsuper.client.why import Reason, ReasonKind
-from owsuper.client.worker import Worker
-from owsuper.client.workers import ExecutingRun, ProcessStatus, WorkerState, WorkerStatus
-from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus
-from owsuper.core.pages import Page
-from owsuper.core.retry import RetryPolicy
-from owsuper.errors import (
-    ChildFailed,
-    NonRetryableError,
-    OwsuperError,
-    ResultTimeout,
-    RunCanceled,
-    RunFailed,
-    RunNotFound,
-    StepFailed,
-)
-from owsuper.step import AsyncStep, Step
-from owsuper.stored_error import StoredError
-from owsuper.workflow.definition import Workflow
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from owsuper.client.app import OpenWorkflow
+    from owsuper.client.handle import RunHandle
+    from owsuper.client.models import (
+        Run,
+        RunCounts,
+        RunParent,
+        RunRetry,
+        SkippedSignal,
+        StepAttempt,
+        Unreadable,
+    )
+    from owsuper.client.post_mortem import PostMortem
+    from owsuper.client.why import Reason, ReasonKind
+    from owsuper.client.worker import Worker
+    from owsuper.client.workers import ExecutingRun, ProcessStatus, WorkerState, WorkerStatus
+    from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus
+    from owsuper.core.pages import Page
+    from owsuper.core.retry import RetryPolicy
+    from owsuper.errors import (
+        ChildFailed,
+        NonRetryableError,
+        OwsuperError,
+        ResultTimeout,
+        RunCanceled,
+        RunFailed,
+        RunNotFound,
+        StepFailed,
+    )
+    from owsuper.step import AsyncStep, Step
+    from owsuper.stored_error import StoredError
+    from owsuper.workflow.definition import Workflow
 
 __all__ = [
     "AsyncStep",
@@ -73,3 +80,55 @@ __all__ = [
     "WorkerStatus",
     "Workflow",
 ]
+
+_MODULES = {
+    "AsyncStep": "owsuper.step",
+    "ChildFailed": "owsuper.errors",
+    "ExecutingRun": "owsuper.client.workers",
+    "NonRetryableError": "owsuper.errors",
+    "OpenWorkflow": "owsuper.client.app",
+    "OwsuperError": "owsuper.errors",
+    "Page": "owsuper.core.pages",
+    "PostMortem": "owsuper.client.post_mortem",
+    "ProcessStatus": "owsuper.client.workers",
+    "Reason": "owsuper.client.why",
+    "ReasonKind": "owsuper.client.why",
+    "ResultTimeout": "owsuper.errors",
+    "RetryPolicy": "owsuper.core.retry",
+    "Run": "owsuper.client.models",
+    "RunCanceled": "owsuper.errors",
+    "RunCounts": "owsuper.client.models",
+    "RunFailed": "owsuper.errors",
+    "RunHandle": "owsuper.client.handle",
+    "RunNotFound": "owsuper.errors",
+    "RunParent": "owsuper.client.models",
+    "RunRetry": "owsuper.client.models",
+    "RunStatus": "owsuper.core.model",
+    "Signal": "owsuper.core.model",
+    "SkippedSignal": "owsuper.client.models",
+    "Step": "owsuper.step",
+    "StepAttempt": "owsuper.client.models",
+    "StepFailed": "owsuper.errors",
+    "StepKind": "owsuper.core.model",
+    "StepStatus": "owsuper.core.model",
+    "StoredError": "owsuper.stored_error",
+    "Unreadable": "owsuper.client.models",
+    "Worker": "owsuper.client.worker",
+    "WorkerState": "owsuper.client.workers",
+    "WorkerStatus": "owsuper.client.workers",
+    "Workflow": "owsuper.workflow.definition",
+}
+
+if not TYPE_CHECKING:  # type checkers would take any name for one of these
+
+    def __getattr__(name: str) -> object:
+        """Import a public name, or the module of errors, and keep it."""
+        if name == "errors":
+            return import_module("owsuper.errors")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'owsuper' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

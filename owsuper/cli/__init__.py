@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Final
 
-from owsuper.cli import bench, healthcheck, migrate, ps, runs, signal, start, why, worker
 from owsuper.cli.arguments import Command, Parser, misspelled_variables
 from owsuper.cli.output import prepare_streams, print_message
 from owsuper.errors import (
@@ -21,18 +22,37 @@ from owsuper.errors import (
 )
 from owsuper.supervisor.exit_status import ExitCode
 
-COMMANDS: dict[str, Command] = {
-    "worker": worker.COMMAND,
-    "start": start.COMMAND,
-    "runs": runs.COMMAND,
-    **{f"runs {name}": command for name, command in runs.COMMANDS.items()},
-    "why": why.COMMAND,
-    "ps": ps.COMMAND,
-    "signal": signal.COMMAND,
-    "healthcheck": healthcheck.COMMAND,
-    "migrate": migrate.COMMAND,
-    "bench": bench.COMMAND,
-}
+_MODULES: Final = (
+    *("worker", "start", "runs", "why", "ps", "signal"),
+    *("healthcheck", "migrate", "bench"),
+)
+
+
+class _Commands(Mapping[str, Command]):
+    """The commands by name, such as ``runs list``; each is imported when it is used.
+
+    Importing all takes half a second of processor time, and memory that a supervisor would keep.
+    """
+
+    def __getitem__(self, name: str) -> Command:
+        first, _, second = name.partition(" ")
+        if first not in _MODULES:
+            raise KeyError(name)
+        module = import_module(f"owsuper.cli.{first}")
+        command: Command = getattr(module, "COMMANDS", {})[second] if second else module.COMMAND
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        for first in _MODULES:
+            yield first
+            more = getattr(import_module(f"owsuper.cli.{first}"), "COMMANDS", {})
+            yield from (f"{first} {second}" for second in more)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+COMMANDS: Final = _Commands()
 
 _EXAMPLES = """\
 commands:
@@ -110,11 +130,13 @@ def _run(argv: Sequence[str]) -> int:
             parser = Parser(f"owsuper {name}", description=f"{command.summary}.")
             break
     else:
-        command, parser = COMMANDS["worker"], _top()
+        command, parser = COMMANDS["worker"], _top(help_wanted=bool({"-h", "--help"} & set(argv)))
     command.add_options(parser)
     arguments = parser.parse(argv)
     if "version" in arguments:
-        return worker.show_version()
+        from owsuper.cli.worker import show_version
+
+        return show_version()
     for variable, meant in misspelled_variables(os.environ):
         print_message(f"warning: {variable}: there is no such setting; did you mean {meant}?")
     return command.run(arguments)
@@ -132,14 +154,18 @@ def _with_help(argv: Sequence[str]) -> Sequence[str]:
     return [*argv[1:], "--help"]
 
 
-def _top() -> Parser:
-    commands = [f"  {name:<12} {command.summary}" for name, command in COMMANDS.items()]
-    codes = [f"  {code.value}  {meaning}" for code, meaning in _EXIT_CODES.items()]
+def _top(*, help_wanted: bool) -> Parser:
     parser = Parser(
         "owsuper",
         usage="owsuper [worker] --module MODULE [options]\n       owsuper COMMAND [options]",
         description="Run durable workflows: a supervisor and its child processes.",
-        epilog=_EXAMPLES.format(commands="\n".join(commands), exit_codes="\n".join(codes)),
+        epilog=_epilog() if help_wanted else None,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     return parser
+
+
+def _epilog() -> str:
+    commands = [f"  {name:<12} {command.summary}" for name, command in COMMANDS.items()]
+    codes = [f"  {code.value}  {meaning}" for code, meaning in _EXIT_CODES.items()]
+    return _EXAMPLES.format(commands="\n".join(commands), exit_codes="\n".join(codes))

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Final
 
 from owsuper import settings
-from owsuper.cli import database, forked_call
 from owsuper.cli.arguments import Command, add_settings, flags, typed_as
 from owsuper.cli.output import print_data, print_json
 from owsuper.errors import MigrationError, OwsuperError
@@ -74,9 +73,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     timeout = getattr(arguments, "timeout", _TIMEOUT)
-    answers = health.ask_workers(timeout)
-    if "pid" in arguments:
-        answers = [answer for answer in answers if answer.pid == arguments.pid]
+    answers = health.ask_workers(timeout, getattr(arguments, "pid", None))
     checks = _check_workers(answers, getattr(arguments, "pid", None), live="live" in arguments)
     if not ("live" in arguments or "ready" in arguments):
         checks += _check_database(settings.load(flags(arguments)), answers, timeout)
@@ -124,6 +121,8 @@ def _check_database(chosen: Settings, answers: Sequence[Answer], timeout: float)
 
 
 def _look_for_tables(url: str, schemas: Collection[str]) -> None:
+    from owsuper.cli import database  # loads the driver, which probes need not pay for
+
     for schema in sorted(schemas):
         database.prepare(url, schema, migrate=False)
 
@@ -140,6 +139,8 @@ def _within(timeout: float, function: Callable[[], None]) -> bool:
         nonlocal given_up
         given_up = time.monotonic() > give_up_at
         return given_up
+
+    from owsuper.cli import forked_call
 
     forked_call.call(function, give_up=give_up)
     return not given_up

@@ -9,13 +9,15 @@ import shutil
 import signal
 import sys
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from owsuper.client.models import Run, RunCounts, RunRetry, StepAttempt
 from owsuper.errors import OwsuperError
 from owsuper.log_stream import write_once
+
+if TYPE_CHECKING:
+    from owsuper.client.models import Run, RunCounts, RunRetry, StepAttempt
 
 
 def prepare_streams() -> None:

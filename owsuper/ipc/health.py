@@ -34,7 +34,8 @@ class WorkerHealth:
 
     ``status`` is a text such as ``3/8 busy``. ``takes_runs`` is true if at least one child process
     takes runs, the database is connected, and the worker neither starts nor stops. ``children`` is
-    the number of child processes that take runs. ``schema`` is that of the tables.
+    the number of child processes that take runs. ``schema`` is that of the tables. ``reloads`` is
+    the number of reloads that have begun, ``reload_failure`` why the latest has failed, or None.
     """
 
     pid: int
@@ -43,6 +44,9 @@ class WorkerHealth:
     children: int
     modules: tuple[str, ...]
     schema: str
+    reloads: int = 0
+    reloading: bool = False
+    reload_failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,13 @@ def encode(health: WorkerHealth) -> bytes:
     return msgspec.json.encode(health)
 
 
-def ask_workers(timeout: float) -> list[Answer]:
+def ask_workers(timeout: float, pid: int | None = None) -> list[Answer]:
     """Ask the workers of this machine, or of this container, that belong to this user.
 
-    root asks those of all users. Each worker has ``timeout`` seconds to answer.
+    root asks those of all users. Each worker has ``timeout`` seconds to answer. With ``pid``, only
+    that worker is asked.
     """
-    answers = [_ask(address, timeout) for address in _addresses()]
+    answers = [_ask(address, timeout) for address in _addresses(pid)]
     return sorted((each for each in answers if each is not None), key=lambda each: each.pid)
 
 
@@ -90,13 +95,13 @@ def _prefix() -> str:
         return "owsuper/0/"
 
 
-def _addresses() -> list[str]:
-    """Return the addresses at which workers of this pid namespace listen."""
+def _addresses(pid: int | None) -> list[str]:
+    """Return the addresses at which workers of this pid namespace listen, or that of one."""
     try:
         lines = _SOCKETS.read_text(errors="replace").splitlines()
     except OSError:
         return []
-    prefix = "@" + _prefix()
+    prefix = f"@{_prefix()}" + ("" if pid is None else f"{pid}.")
     # Num RefCount Protocol Flags Type St Inode Path, as proc(5) has it
     sockets = (line.split(maxsplit=7) for line in lines[1:])
     return [

@@ -88,6 +88,9 @@ def test_programs_get_one_document(begin: Begin, check: Check, schema: str) -> N
             "children": 2,
             "modules": ["flows"],
             "schema": schema,
+            "reloads": 0,
+            "reloading": False,
+            "reload_failure": None,
         },
     }
 
