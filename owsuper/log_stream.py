@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import stat
 import sys
@@ -98,7 +99,14 @@ class LogStream:
 
     def _write_own(self, data: bytes) -> int:
         assert self._own is not None
-        return os.write(self._own, data)
+        if not os.isatty(self._own):
+            return os.write(self._own, data)
+        # After ``stty tostop``, a process in the background must block TTOU, or it gets one.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+        try:
+            return os.write(self._own, data)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _reset(self) -> None:
         """Keep no descriptor of the parent process in a fork, and no lock of its threads."""

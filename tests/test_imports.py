@@ -88,6 +88,7 @@ ROOMS = {
     "version": room("", DRIVERS),
     "shortage": room("", DRIVERS),
     "signal_handlers": room("", DRIVERS),
+    "watch": room("", DRIVERS),
     # started by itself, with nothing but the standard library
     "embedded": room("embedded errors", DRIVERS),
 }

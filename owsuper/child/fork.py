@@ -98,5 +98,6 @@ def run_child(forked: ForkedChild) -> NoReturn:
             settings,
             application.registry,
             application.hooks,
+            forked.fork.connect,
         )
     )

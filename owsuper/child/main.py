@@ -16,7 +16,7 @@ from setproctitle import setproctitle
 from owsuper import logs, signal_handlers
 from owsuper.child import evidence, hooks, process_exit, services, stacks
 from owsuper.child.committer import LeaseLost
-from owsuper.child.database import ChildDatabase
+from owsuper.child.database import ChildDatabase, Unavailable
 from owsuper.child.executor import LOST, ExecutionResult, Executor
 from owsuper.child.giving_back import give_back_outcome, log_engine_error
 from owsuper.child.heartbeat import Heartbeat
@@ -85,8 +85,14 @@ def _serve(spec: ChildSpec) -> int:
         server.call_start_hooks()
         server.catch_signals()
         server.start()
+        if spec.connect:
+            server.connect()
     except LoadError as exc:
         spec.sock.sendall(encode(LoadFailed(exc.kind, exc.message, exc.traceback)))
+        return CANNOT_START
+    except Unavailable as exc:
+        message = f"The database cannot be reached: {' '.join(str(exc).split())}"
+        spec.sock.sendall(encode(LoadFailed("database", message)))
         return CANNOT_START
     except Exception as exc:
         missing = PROCESSES if isinstance(exc, NoThread) else explain(exc)
@@ -182,6 +188,10 @@ class ChildServer:
             period = self._spec.settings.hang_timeout / _BEATS
             self._loop.timers.add("beat", lambda: self._pipe.send(Beat()), period=period).start()
         self._start_threads()
+
+    def connect(self) -> None:
+        """Connect to the database, and keep the connection. Raises Unavailable."""
+        self._database.release(self._database.acquire())
 
     def serve(self) -> None:
         """Serve until the child is told to stop and no run is left.

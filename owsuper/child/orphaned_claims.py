@@ -46,7 +46,8 @@ class OrphanedClaims:
     def __init__(self) -> None:
         self._flight_recorders: dict[int, int] = {}  # descriptors by pid of the child
         self._slots = 0  # of each child
-        self._last_fork: Fork | None = None  # None also if there is nothing to release
+        self._last_fork: Fork | None = None
+        self._supervisor_id: str | None = None  # None if there is nothing to release
         self._thread: threading.Thread | None = None  # while the supervisor is dead
         self._requests: SimpleQueue[list[str] | None] = SimpleQueue()  # known claims; None ends
         self._conn: psycopg.Connection | None = None
@@ -69,18 +70,18 @@ class OrphanedClaims:
             if self._thread is not None:
                 self._requests.put(self._known())
 
-    def on_supervisor_stopped(self) -> None:
-        """The supervisor leaves no run behind."""
-        self._last_fork = None
+    def on_release_orphans(self, supervisor_id: str | None) -> None:
+        """Release the claims of this supervisor when it is dead; None: release nothing."""
+        self._supervisor_id = supervisor_id
 
     def on_supervisor_exited(self) -> None:
         """Release the claims that no child got."""
         fork = self._last_fork
-        if fork is not None and fork.supervisor_id is not None:
+        if fork is not None and self._supervisor_id is not None:
             self._requests.put(self._known())
             thread = threading.Thread(
                 target=self._run,
-                args=(fork.settings, fork.supervisor_id),
+                args=(fork.settings, self._supervisor_id),
                 name="owsuper-orphans",
                 daemon=True,
             )

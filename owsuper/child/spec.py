@@ -29,7 +29,8 @@ class ChildSpec:
     ``index`` is the child's number, ``sock`` its end of the pipe to the supervisor (a blocking
     Unix stream socket), ``flight_fd`` the shared memory of its flight recorder with
     ``settings.concurrency`` records, ``registry`` the application's workflows. ``settings`` must
-    be complete: ``database_url`` is set.
+    be complete: ``database_url`` is set. With ``connect``, the child connects to the database
+    before it is ready.
     """
 
     index: int
@@ -38,3 +39,4 @@ class ChildSpec:
     settings: Settings
     registry: Registry
     hooks: Hooks = Hooks()
+    connect: bool = False

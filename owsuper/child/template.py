@@ -35,7 +35,9 @@ from owsuper.child.import_watch import ImportWatch
 from owsuper.child.loader import Application, LoadError
 from owsuper.child.orphaned_claims import OrphanedClaims
 from owsuper.ipc.messages import (
+    OTHER_PROTOCOL,
     PROBE,
+    PROTOCOL,
     SHORTAGE,
     ApplicationLoaded,
     Exited,
@@ -45,7 +47,7 @@ from owsuper.ipc.messages import (
     Load,
     LoadFailed,
     Message,
-    Stopped,
+    ReleaseOrphans,
 )
 from owsuper.settings import Settings
 from owsuper.signal_handlers import do_nothing
@@ -118,8 +120,8 @@ class Template:
                     self._probe(settings)
             case Fork():
                 return self._fork(message)
-            case Stopped():
-                self._orphaned_claims.on_supervisor_stopped()
+            case ReleaseOrphans(supervisor_id):
+                self._orphaned_claims.on_release_orphans(supervisor_id)
             case _:
                 _log.error("unexpected message %s", type(message).__name__)
         return None
@@ -271,7 +273,13 @@ def _flush() -> None:
 
 
 def main() -> int:
-    """Run the template in a fresh interpreter. The argument is the control socket's number."""
+    """Run the template in a fresh interpreter.
+
+    The arguments are the number of the control socket and the PROTOCOL of the supervisor. Returns
+    OTHER_PROTOCOL if that differs.
+    """
+    if sys.argv[2] != PROTOCOL:
+        return OTHER_PROTOCOL
     stderr_copy.install()  # before the application is imported, which may keep sys.stderr
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)

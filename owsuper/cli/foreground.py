@@ -78,6 +78,7 @@ class ForegroundWorker:
     ) -> None:
         self.loaded: ApplicationLoaded | None = loaded
         self.supervisor_id = new_supervisor_id()
+        self.pid: int | None = None
         self._settings = replace(settings, processes=1, concurrency=1)
         self._application = application
         self._child: ChildServer | None = None
@@ -104,7 +105,7 @@ class ForegroundWorker:
                 _log.info(
                     "ready: workflows=%d, one run at a time; Ctrl-C finishes the run and stops, and"
                     " a second Ctrl-C gives the run back",
-                    self._dispatch.workflow_count,
+                    len(self._dispatch.workflows),
                 )
         if self._child is not None:
             self._child.release_all()
@@ -136,6 +137,9 @@ class ForegroundWorker:
         threading.Thread(
             target=self._serve_child, args=(self._child,), name="owsuper-child", daemon=True
         ).start()
+
+    def release_orphans(self, wanted: bool) -> None:
+        """Do nothing: no process survives this one."""
 
     def kill(self) -> None:
         """Do nothing: there is no other process."""

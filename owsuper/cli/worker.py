@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import Final
 
 from owsuper import logs, settings
@@ -29,6 +30,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     # For programs that start a worker: the supervisor writes a line when all children take runs.
     parser.add_argument("--ready-fd", type=_descriptor, help=argparse.SUPPRESS)
     parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="reload the code when Python files change, in development (needs watchfiles)",
+    )
+    parser.add_argument(
         "--foreground",
         action="store_true",
         help="execute one run at a time in this process, for breakpoint() and debuggers",
@@ -50,6 +56,13 @@ def _run(arguments: argparse.Namespace) -> int:
             "no module: name the module with your workflows by --module app.workflows"
             " (or by OWSUPER_MODULE, or by module in pyproject.toml)"
         )
+    watch = "watch" in arguments
+    if watch and find_spec("watchfiles") is None:
+        raise ConfigurationError(
+            "--watch needs the library watchfiles: pip install 'owsuper[watch]'"
+        )
+    if watch and "foreground" in arguments:
+        raise ConfigurationError("--foreground cannot reload: leave out --watch")
     if "foreground" in arguments:
         from owsuper.cli import foreground  # loads the modules of a child
 
@@ -63,6 +76,7 @@ def _run(arguments: argparse.Namespace) -> int:
             resolve_database=lambda application: database.choose(chosen, application, stack),
             migrate=_prepare,
             ready_fd=getattr(arguments, "ready_fd", None),
+            watch=watch,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import selectors
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -64,6 +66,7 @@ class Worker:
         self._directory = directory
         self._process: subprocess.Popen[str] | None = None
         self._ready_socket: socket.socket | None = None
+        self._received = b""  # from the supervisor, and not a whole line yet
         self._copier: threading.Thread | None = None
         self._stderr: deque[str] = deque(maxlen=_QUOTED_LINES)
 
@@ -90,7 +93,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = self._spawn(theirs.fileno())
-        self._ready_socket = ours
+        self._ready_socket, self._received = ours, b""
         self._end = weakref.finalize(self, _end, self._process, ours, os.getpid())
         self._copier = threading.Thread(
             target=_copy_stderr,
@@ -110,6 +113,30 @@ class Worker:
                 embedded.ENVIRONMENT, str((self._directory / ".owsuper").resolve())
             )
         return self
+
+    def reload(self, timeout: float = 60.0) -> None:
+        """Replace the worker's code by what is on disk now, and wait until only that takes runs.
+
+        Runs in progress finish in the old code, or move to the new code at a step boundary after
+        the graceful time-out. No run is lost, and runs are picked up meanwhile.
+
+        Raises WorkerError if the worker is not running, if the new code cannot be loaded, which
+        leaves the old code in place, or after ``timeout`` seconds.
+        """
+        if not self.running or self._ready_socket is None:
+            raise WorkerError("this worker is not running")
+        while self._read_line(0):
+            pass  # outcomes of reloads by signal, or of one that took too long
+        with contextlib.suppress(ConnectionError):  # it ends: ``_read_line`` finds that out
+            self._ready_socket.sendall(b"reload\n")
+        line = self._read_line(timeout)
+        if line is None:
+            raise WorkerError(f"the worker has not reloaded within {timeout:g} s")
+        if not line:
+            raise WorkerError("the worker ended while it reloaded its code")
+        outcome, _, reason = line.partition(": ")
+        if outcome != "reloaded":
+            raise WorkerError(f"the reload failed, the old code serves on: {json.loads(reason)}")
 
     def stop(self) -> None:
         """Stop the worker and wait for its end.
@@ -146,18 +173,33 @@ class Worker:
 
     def _await_ready(self, timeout: float) -> None:
         assert self._process
-        assert self._ready_socket
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._ready_socket, selectors.EVENT_READ)
-            if not selector.select(timeout):
-                raise WorkerError(f"the worker was not ready within {timeout:g} s{self._quote()}")
-        with contextlib.suppress(ConnectionError):
-            if self._ready_socket.recv(64):
-                return
+        line = self._read_line(timeout)
+        if line is None:
+            raise WorkerError(f"the worker was not ready within {timeout:g} s{self._quote()}")
+        if line:
+            return
         code = self._process.wait()
         assert self._copier
         self._copier.join()
         raise WorkerError(f"the worker ended with exit code {code} while starting{self._quote()}")
+
+    def _read_line(self, timeout: float) -> str | None:
+        """Return the next line from the supervisor; "" at its end, None after ``timeout``."""
+        assert self._ready_socket
+        give_up_at = time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._ready_socket, selectors.EVENT_READ)
+            while b"\n" not in self._received:
+                if not selector.select(max(0.0, give_up_at - time.monotonic())):
+                    return None
+                data = b""
+                with contextlib.suppress(ConnectionError):
+                    data = self._ready_socket.recv(4096)
+                if not data:
+                    return ""
+                self._received += data
+        line, _, self._received = self._received.partition(b"\n")
+        return line.decode()
 
     def _quote(self) -> str:
         text = "".join(self._stderr).strip()

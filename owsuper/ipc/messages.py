@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from inspect import get_annotations
 from typing import Final
+from zlib import crc32
 
 import msgspec
 
@@ -21,6 +23,7 @@ from owsuper.settings import Settings
 
 _HEADER: Final = struct.Struct(">IB")
 PROBE: Final = -1  # the "child number" of the process that only imports and reports
+OTHER_PROTOCOL: Final = 70  # a template's exit code: not of the supervisor's PROTOCOL; EX_SOFTWARE
 SHORTAGE: Final = "shortage"  # a LoadFailed that may pass: no memory, descriptors or threads
 _MAX_BODY: Final = 256 * 1024 * 1024  # bytes; a longer frame means that the stream is torn
 
@@ -43,19 +46,24 @@ class Load:
 class Fork:
     """Fork child ``child``. The descriptors of its pipe and its flight recorder come along.
 
-    ``environment`` is added to the template's environment. ``supervisor_id`` begins the worker ids
-    of the supervisor's claims.
+    ``environment`` is added to the template's environment. With ``connect``, the child connects to
+    the database before it is ready.
     """
 
     child: int
     settings: Settings
     environment: dict[str, str] = field(default_factory=dict)
-    supervisor_id: str | None = None
+    connect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
-    """The supervisor is about to exit, and has left no run behind."""
+class ReleaseOrphans:
+    """If the supervisor dies, release its claims that no child of this template holds.
+
+    ``supervisor_id`` begins the worker ids of the claims. None: release nothing.
+    """
+
+    supervisor_id: str | None
 
 
 # --- template → supervisor -------------------------------------------------------------------
@@ -82,10 +90,10 @@ class LoadFailed:
 
     ``kind``: ``"import"``, ``"empty"`` (no workflows), ``"duplicate"`` (two workflows of one
     name and version), ``"types"`` (an annotation that cannot be used), ``"modules"`` (no module
-    to import, or no such name in it), ``"hook"`` (a function of on_child_start raised) or
-    SHORTAGE. ``traceback`` is None where it would distract from ``message``. Children send this
-    message on their own pipes: for a hook, for an import without preloading, and if they get no
-    threads.
+    to import, or no such name in it), ``"hook"`` (a function of on_child_start raised),
+    ``"database"`` (it cannot be reached) or SHORTAGE. ``traceback`` is None where it would
+    distract from ``message``. Children send this message on their own pipes: for a hook, for an
+    import without preloading, for the database, and if they get no threads.
     """
 
     kind: str
@@ -209,7 +217,7 @@ class Beat:
 Message = (
     Load
     | Fork
-    | Stopped
+    | ReleaseOrphans
     | ApplicationLoaded
     | LoadFailed
     | Forked
@@ -231,7 +239,7 @@ Message = (
 _KINDS: Final[tuple[type[Message], ...]] = (
     Load,
     Fork,
-    Stopped,
+    ReleaseOrphans,
     ApplicationLoaded,
     LoadFailed,
     Forked,
@@ -249,6 +257,15 @@ _KINDS: Final[tuple[type[Message], ...]] = (
     Stacks,
     Beat,
 )
+PROTOCOL: Final = str(
+    crc32(
+        repr(
+            [(kind.__name__, get_annotations(kind)) for kind in (*_KINDS, ClaimedRun, Settings)]
+        ).encode()
+    )
+)
+"""Differs between two installations of owsuper whose processes cannot understand each other."""
+
 _KIND_OF: Final = {kind: number for number, kind in enumerate(_KINDS)}
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODERS: Final = tuple(msgspec.msgpack.Decoder(kind) for kind in _KINDS)

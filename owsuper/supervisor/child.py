@@ -76,6 +76,14 @@ class Child:
         self.killed_by_supervisor = False  # then its death counts no crash against its runs
         self.stop_requested = False  # by the supervisor
         self.stop_signaled = False  # by a signal that the supervisor did not send
+        self.workflows: frozenset[tuple[str, str | None]] = frozenset()  # that its code knows
+        self.template_pid: int | None = None  # of the process that was asked to fork it
+        self.on_trial = False  # the first child of new code, until it is ready
+        self.outdated = False  # to be replaced
+        self.superseded = False  # it leaves, and needs no replacement
+        self.stop_at: float | None = (
+            None  # when to stop its runs, if it drains while others serve on
+        )
         self.reserved = False  # kept free for a suspect: takes no other run
         self._free = list(range(slots - 1, -1, -1))
         self._on_ready = on_ready
@@ -101,6 +109,11 @@ class Child:
     def serving(self) -> bool:
         """Whether the child has started and was not lost."""
         return self.state in (ChildState.READY, ChildState.DRAINING, ChildState.STOPPING)
+
+    @property
+    def staying(self) -> bool:
+        """Whether the child takes runs, or soon will, and was not asked to leave."""
+        return self.state in (ChildState.FORKING, ChildState.STARTING, ChildState.READY)
 
     @property
     def idle(self) -> bool:

@@ -66,6 +66,10 @@ class ClaimPolicy:
         self._next_due_unseen = _NEVER  # the earliest that the claim in flight may have missed
         self._run_seconds: float | None = None  # moving average
 
+    def resize(self, slots: int) -> None:
+        """There are ``slots`` slots now."""
+        self._slots = slots
+
     # --- what happened -------------------------------------------------------------------
 
     def on_runs_due(self, now: float) -> None:

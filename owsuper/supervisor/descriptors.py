@@ -18,8 +18,9 @@ def reserve(processes: int) -> None:
     may not raise the limit so far.
     """
     needed = _OTHERS + _FOR_EACH_CHILD * processes
+    wanted = needed + _FOR_EACH_CHILD * (processes + 1)  # for twice as many, during a reload
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise ConfigurationError(
@@ -27,4 +28,5 @@ def reserve(processes: int) -> None:
             f" have {hard}: raise the limit (ulimit -n, or LimitNOFILE= of a systemd service), or"
             " set fewer processes"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit, soft), hard))

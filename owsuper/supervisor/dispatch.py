@@ -28,7 +28,7 @@ from owsuper.supervisor.hang_watch import HangWatch
 from owsuper.supervisor.lease_renewal import LeaseRenewal
 from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.prefetched_runs import PrefetchedRuns
-from owsuper.supervisor.presence import Presence
+from owsuper.supervisor.presence import Presence, Workflows
 from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.stacks import StackLog
 from owsuper.supervisor.sweeps import Sweeps
@@ -68,7 +68,6 @@ class Dispatch:
         self.exit_code = ExitCode.CLEAN
         self._url = settings.database_url
         self._settings = settings
-        self._template = template
         self.fleet = Fleet(loop, settings, template, self, environment=environment)
         self._stacks = StackLog(loop, self.fleet)
         if settings.hang_timeout is not None:
@@ -95,7 +94,7 @@ class Dispatch:
             self._connection,
             settings,
             template.supervisor_id,
-            workflows=lambda: template.loaded.workflows if template.loaded else (),
+            workflows=lambda: self.workflows,
             describe=self._describe,
         )
         sweeps = SweepQueries(settings.schema, settings.namespace)
@@ -148,15 +147,16 @@ class Dispatch:
     # --- state ---------------------------------------------------------------------------
 
     @property
-    def workflow_count(self) -> int:
-        """The number of registered workflows."""
-        return 0 if self._template.loaded is None else len(self._template.loaded.workflows)
+    def workflows(self) -> Workflows:
+        """The registered workflows, by name and version."""
+        loaded = self.fleet.template.loaded
+        return () if loaded is None else loaded.workflows
 
     @property
     def ready(self) -> bool:
         """Whether all children take runs, the database is connected, and listening was tried."""
         listened = self._listener is None or self._listener.attempted
-        return self.fleet.ready == self._settings.processes and self._connection.up and listened
+        return self.fleet.ready >= self.fleet.size and self._connection.up and listened
 
     @property
     def takes_runs(self) -> bool:
@@ -175,11 +175,11 @@ class Dispatch:
 
     def _describe(self) -> dict[str, Any]:
         state = "draining" if self._shutdown.begun else "serving" if self.ready else "starting"
-        slots = self._settings.processes * self._settings.concurrency
+        slots = self.fleet.size * self._settings.concurrency
         return announcement.describe(self.fleet, self._prefetched, state=state, slots=slots)
 
     def __str__(self) -> str:
-        slots = self._settings.processes * self._settings.concurrency
+        slots = self.fleet.size * self._settings.concurrency
         connected = "" if self._connection.up else "no database "
         state = "draining " if self._shutdown.begun else connected
         failing = f", {failures}" if (failures := str(self.fleet.boot_failures)) else ""
@@ -198,6 +198,12 @@ class Dispatch:
         """Stop without waiting for runs to finish."""
         self.drain()
         self._shutdown.stop_now()
+
+    def resize(self, processes: int) -> None:
+        """Have so many processes, at least one, unless a shutdown has begun."""
+        if not self._shutdown.begun:
+            self.fleet.resize(processes)
+            self._claim_policy.resize(processes * self._settings.concurrency)
 
     def _abandon_writes(self) -> None:
         _log.error(
@@ -233,8 +239,7 @@ class Dispatch:
         )
         match decision:
             case ClaimNow(count):
-                assert self._template.loaded is not None
-                self._claims.claim(count, self._template.loaded.workflows)
+                self._claims.claim(count, self.workflows)
                 self._claim_timer.cancel()
             case SleepFor(seconds):
                 self._claim_timer.after(seconds)
@@ -261,9 +266,9 @@ class Dispatch:
         Without one, other workers may release them, or their owner may renew after an outage.
         """
         room = self.fleet.free > len(self._prefetched) and not self._shutdown.begun
-        if self._template.loaded is not None and room:
-            self._sweeps.release_lapsed(self._template.loaded.workflows)
-            self._sweeps.release_bounced(self._template.loaded.workflows)
+        if self.workflows and room:
+            self._sweeps.release_lapsed(self.workflows)
+            self._sweeps.release_bounced(self.workflows)
 
     # --- the database --------------------------------------------------------------------
 
@@ -328,6 +333,8 @@ class Dispatch:
     def on_child_died(self, child: Child, evidence: Evidence) -> None:
         """Release the child's runs; count a crash unless the child was asked to stop."""
         stopped = child.stop_requested or child.stop_signaled
+        if child.stop_at is not None and evidence.signal_name:
+            stopped = False  # it was asked to finish its runs, and has not
         if child.killed_by_supervisor or (stopped and evidence.exit_code in (0, None)):
             level = logging.INFO if child.stop_signaled else logging.DEBUG  # INFO if unrequested
             _log.log(level, "child stopped: %s", evidence, extra=child.log_fields())

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 from owsuper import shortage
 from owsuper.event_loop import Backoff, Loop
-from owsuper.ipc.messages import SHORTAGE, Exited, Finished, Fork, Forked, ForkFailed
+from owsuper.ipc.messages import SHORTAGE, Exited, Finished, Fork, Forked, ForkFailed, LoadFailed
 from owsuper.settings import Settings
+from owsuper.supervisor import assignment
 from owsuper.supervisor.boot_failures import STABLE, BootFailures
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.child_state import ChildState
 from owsuper.supervisor.exit_status import Evidence, is_exiting
+from owsuper.supervisor.rollover import Rollover
 from owsuper.supervisor.template import StartsChildren
 
 # Seconds from the EOF of a child's pipe until the wait status is no longer expected.
@@ -64,13 +66,18 @@ class Fleet:
     ) -> None:
         self._loop = loop
         self._settings = settings
-        self._template = template
+        self.template = template
+        self.size = settings.processes
         self._observer = observer
         self._environment = dict(environment)
         self._children: dict[int, Child] = {}
         self._last_number = 0
-        self._size = settings.processes
         self.boot_failures = BootFailures()
+        self._rollover = Rollover(loop, self._children, graceful_timeout=settings.graceful_timeout)
+        self._mixed = False  # whether children know different workflows
+        self._trial: Child | None = None
+        self._on_tried: Callable[[LoadFailed | None], None] | None = None
+        self._on_rolled_over: Callable[[], None] | None = None
         self._shortage = Backoff(0.5, limit=10.0)  # failures since all children were ready
         self._evidence_timer = loop.timers.add("wait for evidence", self._reap_lost)
         self._spawn_timer = loop.timers.add("replace a child", self._fill_after_backoff)
@@ -90,11 +97,11 @@ class Fleet:
         if time.monotonic() < wait_until:
             self._spawn_timer.at_latest(wait_until)
             return
-        while len(self._children) < self._size and self._template.can_fork:
+        while self.size and self.template.can_fork and self._rollover.missing(self.size):
             if sum(child.state is ChildState.FORKING for child in self) >= _MAX_FORKING:
                 return  # ``on_forked`` continues
             try:
-                self._spawn()
+                self._spawn(self.template)
             except OSError as exc:
                 self._wait_for_resources(shortage.describe(exc))
                 return
@@ -103,7 +110,7 @@ class Fleet:
         self._no_spawn_before = self.boot_failures.next_start = 0.0
         self.fill()
 
-    def _spawn(self) -> None:
+    def _spawn(self, template: StartsChildren, *, on_trial: bool = False) -> Child:
         self._last_number += 1
         child = Child(
             self._last_number,
@@ -113,28 +120,41 @@ class Fleet:
             on_stacks=self._observer.on_stacks,
             on_lost=self._on_child_lost,
         )
+        assert template.loaded is not None
+        child.workflows = frozenset(template.loaded.workflows)
+        child.template_pid = template.pid
+        child.on_trial = on_trial
         self._children[child.number] = child
         self._loop.add(child.pipe)
-        request = Fork(child.number, self._settings, self._environment)
-        self._template.fork(request, child.descriptors)
+        self._on_changed()  # before the request, since it may end the duty of another template
+        request = Fork(child.number, self._settings, self._environment, connect=on_trial)
+        template.fork(request, child.descriptors)
+        return child
 
     def _on_child_ready(self, child: Child) -> None:
-        self.boot_failures.on_ready(all_ready=self.ready == self._size)
+        self.boot_failures.on_ready(all_ready=self.ready >= self.size)
         _log.debug("child ready", extra=child.log_fields())
-        if self._shortage.failures and self.ready == self._size:
+        if child is self._trial:
+            child.on_trial = False
+            self._end_trial(child, None)
+        elif self.size:
+            self._rollover.let_go(self.size)
+            self.fill()
+            self._on_changed()
+        if self._shortage.failures and self.ready >= self.size:
             self._shortage.reset()
             _log.info("all child processes are ready again")
 
     def _wait_for_resources(self, reason: str) -> None:
         """Serve on with the children that there are, and start the others later."""
-        if not self._size:
+        if not self.size:
             return
         self._no_spawn_before = time.monotonic() + self._shortage.next()
         if self._shortage.failures == 1:
             _log.error(
                 "child processes cannot be started; trying again, and serving with %d of %d: %s",
                 self.ready,
-                self._size,
+                self.size,
                 reason,
             )
         self.fill()
@@ -157,37 +177,12 @@ class Fleet:
         return sum(child.state is ChildState.READY for child in self._children.values())
 
     def assign(self, held: HeldRun) -> bool:
-        """Give the run to the child with the most free slots; return False if none is free.
-
-        A suspect, a run that may have killed its process, goes to an idle child and stays alone
-        there. If no child is idle, one is reserved: it takes no more runs until it is idle.
-        """
-        if held.run.suspect:
-            return self._assign_alone(held)
-        child = max(self._children.values(), key=lambda each: each.free, default=None)
-        if child is None or not child.free:
-            return False
-        child.assign(held)
-        return True
-
-    def _assign_alone(self, held: HeldRun) -> bool:
-        ready = [each for each in self._children.values() if each.state is ChildState.READY]
-        idle = [each for each in ready if each.idle]
-        if idle:  # even if another child is reserved
-            chosen = max(idle, key=lambda each: each.reserved)
-            chosen.reserved = True
-            chosen.assign(held)
-            return True
-        unreserved = [each for each in ready if not each.reserved]
-        if unreserved and not any(each.reserved_but_busy for each in ready):
-            min(unreserved, key=lambda each: len(each.held)).reserved = True
-        return False
+        """Give the run to a child; return False if none is free for it. See ``assignment``."""
+        return assignment.assign(self._children.values(), held, mixed=self._mixed)
 
     def release_reservations(self) -> None:
         """End reservations for suspects; call this when no suspect waits."""
-        for child in self._children.values():
-            if child.reserved and (child.idle or child.reserved_but_busy):
-                child.reserved = False
+        assignment.release_reservations(self._children.values())
 
     # --- reap ----------------------------------------------------------------------------
 
@@ -202,6 +197,9 @@ class Fleet:
         if (child := self._children.get(message.child)) is not None:
             self._remove(child)
             child.close()
+            if child.on_trial:
+                self._end_trial(child, LoadFailed(SHORTAGE, message.reason))
+                return
         self._wait_for_resources(message.reason)
 
     def on_exited(self, message: Exited) -> None:
@@ -239,12 +237,17 @@ class Fleet:
 
     def _reap(self, child: Child, evidence: Evidence) -> None:
         self._remove(child)
-        if child.pid is None and evidence.pid is None:  # it was never forked
-            if self._template.can_fork:
+        if child.on_trial:
+            ended = LoadFailed("import", f"The first process of the new code ended: {evidence}.")
+            self._end_trial(child, child.load_failure or ended)
+        elif child.pid is None and evidence.pid is None:  # it was never forked
+            if self.template.can_fork:
                 self._wait_for_resources("the template did not get the request")
         else:
             self._observer.on_child_died(child, evidence)
-            if len(self._children) < self._size:
+            if child.superseded:
+                self.fill()
+            elif self.size:
                 self._replace(child, evidence)
         child.close()
 
@@ -252,11 +255,15 @@ class Fleet:
         child.on_exited()
         del self._children[child.number]
         self._loop.remove(child.pipe)
+        self._on_changed()
 
     def _replace(self, child: Child, evidence: Evidence) -> None:
         """Replace a dead child: at once, or after a back-off if children keep failing to boot."""
         if child.load_failure is not None and child.load_failure.kind == SHORTAGE:
             self._wait_for_resources(child.load_failure.message)
+            return
+        if child.stop_requested:
+            self.fill()
             return
         lived = 0.0 if child.ready_at is None else time.monotonic() - child.ready_at
         if lived > STABLE or (lived and child.held):
@@ -269,14 +276,78 @@ class Fleet:
                 return
         self.fill()
 
+    # --- other code, other size --------------------------------------------------------------
+
+    def try_out(
+        self, template: StartsChildren, on_tried: Callable[[LoadFailed | None], None]
+    ) -> None:
+        """Start a child of ``template`` that connects to the database, beside the others.
+
+        ``on_tried`` is called when it is ready, or with the reason why it cannot be. It gets no
+        runs before ``follow``.
+        """
+        try:
+            self._trial = self._spawn(template, on_trial=True)
+        except OSError as exc:
+            on_tried(LoadFailed(SHORTAGE, shortage.describe(exc)))
+        else:
+            self._on_tried = on_tried
+
+    def abandon_trial(self) -> None:
+        """Let go the child of ``try_out``, if there is one."""
+        trial, self._trial = self._trial, None
+        if trial is not None:
+            if trial.staying:
+                trial.drain()  # it may not have been forked
+            trial.kill(signal.SIGKILL)
+
+    def _end_trial(self, child: Child, failure: LoadFailed | None) -> None:
+        if child is self._trial:
+            self._trial = None
+            assert self._on_tried is not None
+            self._on_tried(failure)
+
+    def follow(self, template: StartsChildren, on_rolled_over: Callable[[], None]) -> None:
+        """Replace all children, one by one, by children of ``template``, which was tried out.
+
+        ``on_rolled_over`` is called when only children of ``template`` take runs.
+        """
+        self.template = template
+        self._on_rolled_over = on_rolled_over
+        for child in self:
+            child.outdated = child.template_pid != template.pid
+        self._rollover.let_go(self.size)
+        self._fill_after_backoff()
+        self._on_changed()
+
+    def resize(self, size: int) -> None:
+        """Have ``size`` children, at least one. Those that are too many finish their runs."""
+        self.size = size
+        self._rollover.shrink(size)
+        self.fill()
+        self._on_changed()
+
+    def _on_changed(self) -> None:
+        """Draw conclusions from which children there are."""
+        children = self._children.values()
+        self._mixed = len({child.workflows for child in children}) > 1
+        # A template knows what its own children hold. While there are others, it would take their
+        # runs for orphans.
+        templates = {child.template_pid for child in children}
+        self.template.release_orphans(templates <= {self.template.pid})
+        if self._on_rolled_over is not None and self._rollover.complete:
+            on_rolled_over, self._on_rolled_over = self._on_rolled_over, None
+            on_rolled_over()
+
     # --- stop ----------------------------------------------------------------------------
 
     def drain(self) -> None:
         """Start no more children; ask all children to finish their runs and exit."""
-        self._size = 0
+        self.size = 0
+        self._trial = self._on_rolled_over = None
         self._spawn_timer.cancel()
         for child in self:
-            if child.state in (ChildState.FORKING, ChildState.STARTING, ChildState.READY):
+            if child.staying:
                 child.drain()
 
     def stop(self) -> None:
@@ -295,6 +366,7 @@ class Fleet:
         """Close the pipes of the children that are left, which makes them exit."""
         self._spawn_timer.cancel()
         self._evidence_timer.cancel()
+        self._rollover.close()
         for child in self:
             self._loop.remove(child.pipe)
             child.close()
@@ -306,4 +378,4 @@ class Fleet:
             child.killed_by_supervisor = True
             child.kill(number)
         if number is signal.SIGKILL and any(child.pid is None for child in self):
-            self._template.kill()  # it has not forked them; its death closes their pipes
+            self.template.kill()  # it has not forked them; its death closes their pipes

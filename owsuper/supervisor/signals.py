@@ -11,9 +11,11 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from owsuper import signal_handlers
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class SignalInbox:
@@ -65,8 +67,7 @@ class SignalInbox:
 
         For callers that keep the loop from turning.
         """
-        others = (signal.SIGCHLD, signal.SIGUSR1)
-        return any(number not in others for number in self._received)
+        return any(number in STOP_SIGNALS for number in self._received)
 
     def close(self) -> None:
         """Restore the previous handlers and the previous mask."""

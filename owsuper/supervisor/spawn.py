@@ -1,4 +1,4 @@
-"""Start the template process: a fresh interpreter, by exec, not a fork of this process.
+"""Start other processes: a fresh interpreter, by exec, not a fork of this process.
 
 This process holds database connections. When the copy of a connection in a forked process is
 collected, libpq ends the session of the original.
@@ -15,6 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from owsuper.ipc.messages import PROTOCOL
+
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _IMPORT_ROOT: Final = Path(__file__).resolve().parents[2]  # owsuper is imported from here
 
@@ -23,8 +25,17 @@ def start_template() -> tuple[int, socket.socket]:
     """Start a template; return its pid and this end of its control socket.
 
     Raises OSError if there are no processes or descriptors left.
+    """
+    return start_module("owsuper.child.template", PROTOCOL)
 
-    The template gets a process group of its own, so that a Ctrl-C in the terminal signals the
+
+def start_module(module: str, *arguments: str) -> tuple[int, socket.socket]:
+    """Run ``module`` as a process; return its pid and this end of a socket to it.
+
+    The number of the other end is its first argument. Raises OSError if there are no processes or
+    descriptors left.
+
+    The process gets a process group of its own, so that a Ctrl-C in the terminal signals the
     supervisor alone, and an empty standard input.
     """
     ours, theirs = socket.socketpair()
@@ -36,10 +47,10 @@ def start_template() -> tuple[int, socket.socket]:
             # Keep the application's directory off the path until the application is imported:
             # our own imports must not find a queue.py there.
             options.append("-P")
-        module = ["-m", "owsuper.child.template", str(theirs.fileno())]
+        command = [*options, "-m", module, str(theirs.fileno()), *arguments]
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, *options, *module],
+            [sys.executable, *command],
             os.environ,
             file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
             setpgroup=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import selectors
@@ -15,6 +16,7 @@ from setproctitle import setproctitle
 
 from owsuper.event_loop import NEVER, Loop
 from owsuper.ipc.health import WorkerHealth
+from owsuper.ipc.messages import LoadFailed
 from owsuper.settings import Settings
 from owsuper.supervisor.health_socket import HealthSocket
 from owsuper.supervisor.systemd import Systemd
@@ -31,7 +33,9 @@ class Status:
     """Reports the status until ``close``.
 
     ``describe`` returns a few words for the title, and ``describe_health`` the answer to a health
-    check. ``on_parent_closed`` is called when the other end of ``ready_fd``, a socket, is closed.
+    check. ``ready_fd`` is of the program that started the supervisor. If it is a socket,
+    ``on_parent_closed`` is called when the other end is closed, and ``on_reload_wanted`` when the
+    program writes the line "reload".
 
     The watchdog of systemd is fed by ``turned``, which the loop that dispatches runs calls after
     each of its turns: a loop that hangs, or one that turns without dispatching, feeds it no more.
@@ -46,11 +50,13 @@ class Status:
         describe: Callable[[], str],
         describe_health: Callable[[], WorkerHealth],
         on_parent_closed: Callable[[], None],
+        on_reload_wanted: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._settings = settings
         self._describe = describe
         self._shown = ""
+        self._reloading = ""  # what the title says about reloads
         self.ready_reported = False
         self._systemd = Systemd()
         self._watchdog_due = False
@@ -59,7 +65,7 @@ class Status:
         self._health = HealthSocket(loop, describe_health)
         self._ready_descriptor: ReadyDescriptor | None = None
         if ready_fd is not None:
-            self._ready_descriptor = ReadyDescriptor(ready_fd, on_parent_closed)
+            self._ready_descriptor = ReadyDescriptor(ready_fd, on_parent_closed, on_reload_wanted)
             loop.add(self._ready_descriptor)
         loop.timers.add("update the title", self.update, period=_PERIOD).start()
         if (period := self._systemd.watchdog_seconds) is not None:
@@ -67,7 +73,7 @@ class Status:
 
     def update(self) -> None:
         """Update the process title and the status line of systemd."""
-        text = self._describe()
+        text = f"{self._describe()}{self._reloading}"
         if text != self._shown:
             self._shown = text
             setproctitle(f"owsuper: supervisor {' '.join(self._settings.modules)} {text}")
@@ -85,7 +91,31 @@ class Status:
         )
         self._systemd.ready()
         if self._ready_descriptor is not None:
-            self._ready_descriptor.write_line()
+            self._ready_descriptor.write_line("ready")
+
+    def on_reloading(self) -> None:
+        """Report that a reload begins; ``on_reloaded`` or ``on_reload_failed`` follows."""
+        _log.info("reloading: importing %s", " ".join(self._settings.modules))
+        self._show_reload(" reloading")
+
+    def on_reloaded(self, workflow_count: int) -> None:
+        """Report that only the new code takes runs now."""
+        _log.info("reloaded: workflows=%d", workflow_count)
+        self._show_reload("")
+        if self._ready_descriptor is not None:
+            self._ready_descriptor.write_line("reloaded")
+
+    def on_reload_failed(self, failure: LoadFailed) -> None:
+        """Report that the old code serves on, until a later reload succeeds."""
+        details = "" if failure.traceback is None else f"\n{failure.traceback.rstrip()}"
+        _log.error("the reload failed, the old code serves on: %s%s", failure.message, details)
+        self._show_reload(" last reload failed")
+        if self._ready_descriptor is not None:
+            self._ready_descriptor.write_line(f"reload failed: {json.dumps(failure.message)}")
+
+    def _show_reload(self, words: str) -> None:
+        self._reloading = words and f",{words}"
+        self.update()
 
     def turned(self) -> None:
         """Note that runs were dispatched, and feed the watchdog if that is due."""
@@ -123,14 +153,21 @@ class ReadyDescriptor:
     """The descriptor ``fd`` of the program that started the supervisor. A Loop watches it.
 
     The line "ready" is written to the descriptor. A socket stays open then: ``on_closed`` is called
-    when its other end is closed. A descriptor of another kind is closed after the line.
+    when its other end is closed, ``on_reload`` when the line "reload" arrives, and a line says how
+    each reload has ended. A descriptor of another kind is closed after the first line.
     """
 
-    def __init__(self, fd: int, on_closed: Callable[[], None]) -> None:
+    def __init__(
+        self, fd: int, on_closed: Callable[[], None], on_reload: Callable[[], None]
+    ) -> None:
         os.set_inheritable(fd, False)
         self._on_closed = on_closed
+        self._on_reload = on_reload
         self._fd = fd
         self._is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
+        if self._is_socket:
+            os.set_blocking(fd, False)  # the program may never read
+        self._received = b""
 
     @property
     def events(self) -> int:
@@ -144,19 +181,26 @@ class ReadyDescriptor:
     def on_ready(self, _mask: int) -> None:
         """Read what has arrived, and notice the end of the connection."""
         try:
-            ended = not os.read(self._fd, 512)
+            data = os.read(self._fd, 512)
+        except BlockingIOError:
+            return
         except ConnectionError:
-            ended = True
-        if ended:
+            data = b""
+        if not data:
             self.close()
             self._on_closed()
+            return
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            if line == b"reload":
+                self._on_reload()
 
-    def write_line(self) -> None:
-        """Write the line "ready", unless the descriptor is closed."""
+    def write_line(self, line: str) -> None:
+        """Write ``line``, unless the descriptor is closed."""
         if self._fd < 0:
             return
         with contextlib.suppress(OSError):  # the other end is closed: ``on_ready`` notices it
-            os.write(self._fd, b"ready\n")
+            os.write(self._fd, f"{line}\n".encode())
         if not self._is_socket:
             self.close()
 

@@ -3,7 +3,7 @@
 It never runs the application's code, so the application can neither crash nor block it, and it
 waits in one place only (``Loop.turn``).
 
-    template                       loads the application and forks the children
+    generations, template          load the application, fork the children; replace the code
     dispatch                       wires everything below together
         listener, claim_policy     when to claim, and how many runs
         claims, leases             claim, renew, release; over one ``connection``
@@ -12,9 +12,12 @@ waits in one place only (``Loop.turn``).
         watermark                  how far back to scan for runs
         prefetch                   claimed runs that wait for a slot
         fleet, child               the child processes
+        assignment, rollover       which child gets a run, or is replaced
         shutdown                   drain, stop, TERM, KILL
     descriptors                    the limit of open files
-    signals, status, systemd       signals in; title, log and notifications out
+    signals, terminal              signals in
+    status, systemd                title, log and notifications out
+    watcher                        reloads when files change
 """
 
 from __future__ import annotations
@@ -29,19 +32,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
+from owsuper.errors import ConfigurationError
 from owsuper.event_loop import Loop
 from owsuper.ipc.health import WorkerHealth
-from owsuper.ipc.messages import ApplicationLoaded, Exited, Forked, ForkFailed, LoadFailed
+from owsuper.ipc.messages import ApplicationLoaded
 from owsuper.log_stream import write_once
 from owsuper.settings import Settings, variable_name
 from owsuper.supervisor import descriptors, leftovers
 from owsuper.supervisor.dispatch import Dispatch
 from owsuper.supervisor.exit_status import Evidence, ExitCode
+from owsuper.supervisor.generations import Generations
 from owsuper.supervisor.presence import new_supervisor_id
-from owsuper.supervisor.signals import SignalInbox
+from owsuper.supervisor.signals import STOP_SIGNALS, SignalInbox
 from owsuper.supervisor.spawn import become_subreaper
 from owsuper.supervisor.status import Status
-from owsuper.supervisor.template import TemplateProcess
+from owsuper.supervisor.terminal import Terminal
+from owsuper.supervisor.watcher import Watcher
 
 _TEMPLATE_TIMEOUT: Final = 1.0  # seconds for the template to exit once it has no children
 
@@ -75,19 +81,21 @@ def run(
     resolve_database: ResolveDatabase,
     migrate: Migrate,
     ready_fd: int | None = None,
+    watch: bool = False,
 ) -> int:
     """Execute runs until a signal stops the supervisor; return the exit code.
 
     Call this in the main thread. The two callables are called once, after the application is
     loaded. They may block, and their exceptions are raised here. The line "ready" is written to
     ``ready_fd`` when all children take runs. If ``ready_fd`` is a socket, the end of its
-    connection has the effect of a TERM.
+    connection has the effect of a TERM, and the line "reload" that of a HUP. With ``watch``, the
+    code is reloaded when its files change.
 
     Raises DatabaseUnreachable if the first connection fails, and ConfigurationError if the limit
     of open file descriptors is too low.
     """
     descriptors.reserve(settings.processes)
-    supervisor = Supervisor(settings, ready_fd)
+    supervisor = Supervisor(settings, ready_fd, watch=watch)
     try:
         return supervisor.run(resolve_database, migrate)
     finally:
@@ -97,12 +105,13 @@ def run(
 class Supervisor:
     """One supervisor; call ``run`` once, then ``close``."""
 
-    def __init__(self, settings: Settings, ready_fd: int | None) -> None:
+    def __init__(self, settings: Settings, ready_fd: int | None, *, watch: bool) -> None:
         self._settings = settings
+        self._watch = watch
+        self._watcher: Watcher | None = None
         self._loop = Loop()
         self._dispatch: Dispatch | None = None
         self._stop_requested = False
-        self._failure: LoadFailed | None = None
         self._status = Status(
             self._loop,
             settings,
@@ -110,29 +119,24 @@ class Supervisor:
             describe=self._describe,
             describe_health=self._describe_health,
             on_parent_closed=self._stop,
+            on_reload_wanted=self._reload,
         )
         self._environment = dict(os.environ)
         self._inbox = SignalInbox(
             [
-                signal.SIGTERM,
+                *STOP_SIGNALS,
                 signal.SIGHUP,
-                signal.SIGINT,
-                signal.SIGQUIT,
+                signal.SIGTTIN,
+                signal.SIGTTOU,
                 signal.SIGUSR1,
                 signal.SIGCHLD,
             ],
             self._on_signal,
         )
+        self._terminal = Terminal(self._loop)
         self._loop.add(self._inbox)
-        self._template = TemplateProcess(
-            self._loop,
-            settings,
-            on_loaded=self._on_loaded,
-            on_failed=self._on_load_failed,
-            on_forked=self._on_forked,
-            on_fork_failed=self._on_fork_failed,
-            on_exited=self._on_exited,
-            supervisor_id=new_supervisor_id(),
+        self._generations = Generations(
+            self._loop, settings, self._status, supervisor_id=new_supervisor_id()
         )
 
     def run(self, resolve_database: ResolveDatabase, migrate: Migrate) -> int:
@@ -148,22 +152,31 @@ class Supervisor:
             settings.database_url,
             settings.schema,
             migrate=settings.migrate,
-            give_up=self._inbox.stop_pending,
+            give_up=lambda: self._inbox.stop_pending() or self._terminal.was_closed,
         )
         return self._serve(settings)
 
     # --- load ----------------------------------------------------------------------------
 
+    def _start_watcher(self) -> None:
+        """Before the import: what changes meanwhile needs another."""
+        if self._watch:
+            self._watcher = Watcher(self._settings.modules, self._reload)
+            self._loop.add(self._watcher)
+
     def _load(self) -> ApplicationLoaded | None:
-        self._template.start()
-        while self._template.loaded is None and self._failure is None and not self._stop_requested:
+        generations = self._generations
+        self._start_watcher()
+        generations.start()
+        while not (generations.current.loaded or generations.failure or self._stop_requested):
             self._loop.turn()
-        return None if self._stop_requested else self._template.loaded
+        return None if self._stop_requested else generations.current.loaded
 
     def _exit_without_application(self) -> int:
-        if self._failure is None:
+        failure = self._generations.failure
+        if failure is None:
             return ExitCode.CLEAN  # stopped before the application was loaded
-        _print_error(f"{self._failure.traceback or ''}", self._failure.message)
+        _print_error(f"{failure.traceback or ''}", failure.message)
         return ExitCode.IMPORT_ERROR
 
     # --- serve ---------------------------------------------------------------------------
@@ -171,9 +184,13 @@ class Supervisor:
     def _serve(self, settings: Settings) -> int:
         become_subreaper()
         dispatch = Dispatch(
-            self._loop, settings, self._template, environment=self._child_environment(settings)
+            self._loop,
+            settings,
+            self._generations.current,
+            environment=self._child_environment(settings),
         )
         self._dispatch = dispatch
+        self._generations.attach(dispatch.fleet)
         dispatch.start()
         if self._stop_requested:
             dispatch.drain()
@@ -182,10 +199,10 @@ class Supervisor:
             self._status.turned()
             self._loop.turn()
             if not self._status.ready_reported and dispatch.ready:
-                self._status.ready(dispatch.workflow_count)
+                self._status.ready(len(dispatch.workflows))
         if dispatch.fatal_error is not None:
             _print_error("", dispatch.fatal_error)
-        self._template.on_stopped()
+        self._generations.on_stopped()
         _log.info("stopped")
         return dispatch.exit_code
 
@@ -217,6 +234,12 @@ class Supervisor:
             case signal.SIGUSR1:
                 if self._dispatch is not None:
                     self._dispatch.log_stacks()
+            case signal.SIGHUP if not self._terminal.was_closed:
+                self._reload()
+            case signal.SIGTTIN:
+                self._resize(1)
+            case signal.SIGTTOU:
+                self._resize(-1)
             case signal.SIGTERM | signal.SIGHUP:
                 self._stop()
             case signal.SIGINT if not self._stop_requested:
@@ -229,8 +252,28 @@ class Supervisor:
     def _stop(self) -> None:
         self._stop_requested = True
         self._status.stopping()
+        self._generations.abandon()
         if self._dispatch is not None:
             self._dispatch.drain()
+
+    def _reload(self) -> None:
+        if not self._stop_requested:
+            self._generations.reload()
+
+    def _resize(self, change: int) -> None:
+        if self._dispatch is None or self._stop_requested:
+            return
+        processes = self._dispatch.fleet.size + change
+        if not processes:
+            _log.warning("one process is the least")
+            return
+        try:
+            descriptors.reserve(processes)
+        except ConfigurationError as exc:
+            _log.warning("there are as many processes as can be: %s", exc)
+            return
+        self._dispatch.resize(processes)
+        _log.info("processes=%d", processes)
 
     def _reap(self) -> None:
         """Reap the template, and on Linux the children of a template that is dead."""
@@ -241,33 +284,10 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            if pid == self._template.pid:
-                self._template.on_reaped(status)
-            elif self._dispatch is not None:
+            if not self._generations.on_reaped(pid, status) and self._dispatch is not None:
                 kilobytes = usage.ru_maxrss // (1024 if sys.platform == "darwin" else 1)
                 cpu_seconds = usage.ru_utime + usage.ru_stime
                 self._dispatch.fleet.on_reaped(Evidence(pid, status, kilobytes, cpu_seconds))
-
-    def _on_loaded(self, loaded: ApplicationLoaded) -> None:
-        for warning in loaded.warnings:
-            _log.warning("%s", warning)
-        if self._dispatch is not None:
-            self._dispatch.fleet.fill()
-
-    def _on_load_failed(self, failure: LoadFailed) -> None:
-        self._failure = failure
-
-    def _on_forked(self, message: Forked) -> None:
-        if self._dispatch is not None:
-            self._dispatch.fleet.on_forked(message)
-
-    def _on_fork_failed(self, message: ForkFailed) -> None:
-        if self._dispatch is not None:
-            self._dispatch.fleet.on_fork_failed(message)
-
-    def _on_exited(self, message: Exited) -> None:
-        if self._dispatch is not None:
-            self._dispatch.fleet.on_exited(message)
 
     # --- close ---------------------------------------------------------------------------
 
@@ -275,10 +295,13 @@ class Supervisor:
         """Close everything. Children that still run see EOF on their pipes and exit."""
         if self._dispatch is not None:
             self._dispatch.close()
-        self._template.close()
-        self._loop.timers.add("kill the template", self._template.kill).after(_TEMPLATE_TIMEOUT)
+        if self._watcher is not None:
+            self._loop.remove(self._watcher)
+            self._watcher.close()
+        self._generations.close()
+        self._loop.timers.add("kill templates", self._generations.kill).after(_TEMPLATE_TIMEOUT)
         give_up_at = time.monotonic() + 2 * _TEMPLATE_TIMEOUT
-        while self._template.pid is not None and time.monotonic() < give_up_at:
+        while self._generations.running and time.monotonic() < give_up_at:
             self._loop.turn()
         leftovers.await_end(self._loop)
         self._loop.remove(self._inbox)

@@ -8,12 +8,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final, Protocol
 
 from owsuper import shortage
 from owsuper.event_loop import Backoff, Loop
 from owsuper.ipc.messages import (
+    OTHER_PROTOCOL,
     PROBE,
     SHORTAGE,
     ApplicationLoaded,
@@ -24,7 +24,7 @@ from owsuper.ipc.messages import (
     Load,
     LoadFailed,
     Message,
-    Stopped,
+    ReleaseOrphans,
 )
 from owsuper.ipc.pipe import Pipe
 from owsuper.settings import Settings
@@ -38,10 +38,14 @@ _log = logging.getLogger("owsuper.supervisor")
 
 
 class StartsChildren(Protocol):
-    """Starts children of the application that is ``loaded``. ``supervisor_id`` is new."""
+    """Starts children of the application that is ``loaded``. ``supervisor_id`` is new.
+
+    ``pid`` is that of the process which starts them; another takes its place if it dies.
+    """
 
     loaded: ApplicationLoaded | None
     supervisor_id: str
+    pid: int | None
 
     @property
     def can_fork(self) -> bool:
@@ -54,17 +58,25 @@ class StartsChildren(Protocol):
         """
         ...
 
+    def release_orphans(self, wanted: bool) -> None:
+        """Have claims that no child holds released if this process dies, or not.
+
+        Wanted only while all children are of the process ``pid``: it knows of no others.
+        """
+        ...
+
     def kill(self) -> None:
         """Give up on the children that were requested and not started yet."""
         ...
 
 
 class TemplateProcess:
-    """A template process, replaced when it dies.
+    """A template process, replaced when it dies, unless it is on trial or retired.
 
     ``on_loaded`` is called when children may be forked, for every template. ``on_failed`` is
     called when the application cannot be loaded and never was: its import failed by itself. A
-    template that was killed, or that lacks memory or descriptors, is replaced instead.
+    template that was killed, or that lacks memory or descriptors, is replaced instead. On trial,
+    whatever ends the process is a failure.
     ``on_forked``, ``on_fork_failed`` and ``on_exited`` are called with the template's reports
     about children. ``loaded`` is the latest ApplicationLoaded.
     """
@@ -80,8 +92,10 @@ class TemplateProcess:
         on_fork_failed: Callable[[ForkFailed], None],
         on_exited: Callable[[Exited], None],
         supervisor_id: str,
+        trial: bool = False,
     ) -> None:
         self.supervisor_id = supervisor_id
+        self.trial = trial
         self.loaded: ApplicationLoaded | None = None
         self.pid: int | None = None
         self._loop = loop
@@ -92,7 +106,7 @@ class TemplateProcess:
         self._on_fork_failed = on_fork_failed
         self._on_exited = on_exited
         self._pipe: Pipe | None = None
-        self._first_to_fork: int | None = None  # the pid of a template
+        self._releases_orphans = False
         self._ready = False  # this template has loaded the application
         self._failed = False  # this template cannot load the application
         self._disconnected = False  # this template has closed its pipe, but lives on
@@ -108,10 +122,13 @@ class TemplateProcess:
 
         Try again later if there are no processes or descriptors left.
         """
-        self._failed = self._disconnected = False
+        self._failed = self._disconnected = self._releases_orphans = False
         try:
             self.pid, control = spawn.start_template()
         except OSError as exc:
+            if self.trial:
+                self._fail(LoadFailed(SHORTAGE, shortage.describe(exc)))
+                return
             _log.error("the template cannot be started; trying again: %s", shortage.describe(exc))
             self._restart.after(self._backoff.next())
             return
@@ -128,12 +145,6 @@ class TemplateProcess:
     def fork(self, request: Fork, descriptors: Sequence[int]) -> None:
         """Ask for a child; ``on_forked`` follows, unless the template dies."""
         assert self._pipe is not None
-        if self._first_to_fork is None:
-            self._first_to_fork = self.pid
-        if self.pid == self._first_to_fork:
-            # Children of an earlier template may outlive it. Another template does not know what
-            # they hold, so it must not release the claims of this supervisor.
-            request = replace(request, supervisor_id=self.supervisor_id)
         self._pipe.send(request, fds=descriptors)
         self._fork_timer.at_latest(time.monotonic() + _FORK_TIMEOUT)
 
@@ -146,24 +157,38 @@ class TemplateProcess:
         if self._closing:
             return
         by_itself = self._disconnected or not was_killed(status)
+        if self.trial:
+            self._fail(LoadFailed("import", self._why_import_ended(status)))
+            return
         if self.loaded is None and not self._failed and by_itself:
             self._fail(LoadFailed("import", self._why_import_ended(status)))
         if not self._given_up:
             _log.error("the template died, starting another: %s", describe_status(status))
             self._restart.after(self._backoff.next())
 
-    def on_stopped(self) -> None:
-        """Tell the template that this supervisor leaves no run behind."""
-        if self._pipe is not None:
-            self._pipe.send(Stopped())
+    def release_orphans(self, wanted: bool) -> None:
+        """Have claims that no child holds released if this supervisor dies, or not."""
+        if self._pipe is not None and wanted != self._releases_orphans:
+            self._releases_orphans = wanted
+            self._pipe.send(ReleaseOrphans(self.supervisor_id if wanted else None))
+
+    def retire(self) -> None:
+        """Start no more children. The template still reports how its children end."""
+        self._closing = True
+        self._restart.cancel()
 
     def close(self) -> None:
         """Close the pipe: the template exits after its last child."""
-        self._closing = True
-        self._restart.cancel()
+        self.retire()
         if self.loaded is None:
             self.kill()  # the import may never end
         self._drop_pipe()
+
+    def forget(self) -> None:
+        """Leave nothing in the loop; the process is gone, and no other takes its place."""
+        self._drop_pipe()
+        for timer in (self._restart, self._fork_timer, self._slow_timer):
+            self._loop.timers.drop(timer)
 
     def kill(self) -> None:
         """Kill the template; its children keep running."""
@@ -220,9 +245,11 @@ class TemplateProcess:
         self.kill()
 
     def _fail(self, failure: LoadFailed) -> None:
+        if self._given_up:
+            return
         self._failed = True
         self._slow_timer.cancel()
-        if self.loaded is None and failure.kind != SHORTAGE:
+        if self.trial or (self.loaded is None and failure.kind != SHORTAGE):
             self._given_up = True
             self._on_failed(failure)
             return
@@ -240,5 +267,9 @@ class TemplateProcess:
                 "The process closed its connection to the supervisor while it imported the"
                 " application. Do not close file descriptors that the application did not open."
             )
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == OTHER_PROTOCOL:
+            return "Another version of owsuper is installed now. Restart the worker."
         how = describe_status(status)
+        if self.loaded is not None:
+            return f"The process that had imported the application ended: {how}."
         return f"The process ended while it imported the application: {how}."

@@ -231,6 +231,55 @@ def test_stopping_lets_runs_finish(
     assert program.stdout.text.split() == ["completed", "waited"]
 
 
+def test_a_program_reloads_the_code_of_its_worker(
+    start: Callable[[Path], Program], write: Write
+) -> None:
+    write(FLOWS, "flows.py")
+    program = start(
+        write(
+            """
+            from flows import *
+            from owsuper.errors import WorkerError
+            file = Path("flows.py")
+            code = file.read_text()
+            worker = ow.new_worker(processes=1).start()
+            before = worker.pid, double.run(21).result(30)
+            file.write_text(code.replace("* 2", "* 200"))
+            worker.reload()
+            print(before == (worker.pid, 42), double.run(21).result(30))
+            file.write_text("1 / 0")
+            try:
+                worker.reload()
+            except WorkerError as error:
+                print(error)
+            file.write_text("import time; time.sleep(3600)")
+            try:
+                worker.reload(timeout=0.5)
+            except WorkerError as error:
+                print(error)
+            file.write_text(code.replace("* 2", "* 20000"))
+            worker.reload()
+            print(double.run(21).result(30))
+            worker.stop()
+            try:
+                worker.reload()
+            except WorkerError as error:
+                print(error)
+            """
+        )
+    )
+    assert program.wait(60) == 0, program.stderr.text
+    program.stdout.join()
+    assert program.stdout.text.splitlines() == [
+        "True 4200",
+        "the reload failed, the old code serves on: flows cannot be imported: ZeroDivisionError:"
+        " division by zero",
+        "the worker has not reloaded within 0.5 s",
+        "420000",
+        "this worker is not running",
+    ]
+
+
 def test_a_program_that_ends_stops_its_worker(
     start: Callable[[Path], Program], write: Write
 ) -> None:

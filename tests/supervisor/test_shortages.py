@@ -295,7 +295,7 @@ def test_a_look_up_of_hosts_without_threads_is_a_failed_attempt(
 def test_without_descriptors_the_program_that_started_the_worker_is_still_there() -> None:
     ours, theirs = socket.socketpair()
     closed: list[bool] = []
-    descriptor = ReadyDescriptor(theirs.detach(), lambda: closed.append(True))
+    descriptor = ReadyDescriptor(theirs.detach(), lambda: closed.append(True), lambda: None)
     with ours, no_descriptors():
         ours.send(b"hello")
         descriptor.on_ready(0)

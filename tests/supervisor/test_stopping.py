@@ -17,14 +17,11 @@ from tests.fixtures.processes import Spawn, owsuper_command
 from tests.supervisor.worker import FLOWS, Begin, Worker
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_after_term_or_hup_runs_finish_and_no_more_are_claimed(
-    begin: Begin, tmp_path: Path, number: int
-) -> None:
+def test_after_term_runs_finish_and_no_more_are_claimed(begin: Begin, tmp_path: Path) -> None:
     worker = begin()
     run = worker.start("wait_for_file", path=str(tmp_path / "go"))
     worker.await_effect("waiting")
-    worker.program.signal(number)
+    worker.program.terminate()
     worker.log.wait_for("draining; runs to finish: 1")
     late = worker.start("record", text="late")
     (tmp_path / "go").touch()

@@ -169,6 +169,20 @@ class Worker:
             assert time.monotonic() < deadline, (self.effects(), self.log.text)
             time.sleep(0.005)  # a file can only be polled
 
+    def await_completed(self, run_id: str) -> None:
+        """Wait until the run is completed, in whichever worker."""
+        deadline = time.monotonic() + 30
+        while (status := self.get(run_id).status) != "completed":
+            assert time.monotonic() < deadline, (status, self.log.text)
+            time.sleep(0.005)  # the log may be of another worker, or without these lines
+
+    def await_descendants(self, count: int) -> None:
+        """Wait until so many processes are left below the supervisor."""
+        deadline = time.monotonic() + 30
+        while len(self.program.descendants()) != count:
+            assert time.monotonic() < deadline, (self.program.descendants(), self.log.text)
+            time.sleep(0.01)  # processes can only be polled
+
     def await_no_descendants(self) -> None:
         deadline = time.monotonic() + 30
         while self.program.descendants():

@@ -1,0 +1,112 @@
+"""Replacing children that work: another is started first, and the old one drains when it is ready.
+
+A child that is ``outdated`` is to be replaced. It takes runs until another child is ready. Then it
+is ``superseded``: it finishes its runs and exits, and no longer counts as one of the fleet's
+processes. After the graceful time-out its runs stop at their next step boundary, and continue in
+other children. It is never killed: a step may take as long as it takes.
+
+So there may be more processes than were asked for, but no more than twice as many, and one. Beyond
+that, outdated children drain before others are started.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from owsuper.event_loop import Loop
+from owsuper.supervisor.child import Child
+from owsuper.supervisor.child_state import ChildState
+
+_log = logging.getLogger("owsuper.supervisor")
+
+
+class Rollover:
+    """Decides which of the ``children`` are let go, and when others must be started."""
+
+    def __init__(
+        self, loop: Loop, children: Mapping[int, Child], *, graceful_timeout: float
+    ) -> None:
+        self._children = children
+        self._graceful_timeout = graceful_timeout
+        self._stop_timer = loop.timers.add("stop replaced children", self._stop_overdue)
+
+    @property
+    def present(self) -> list[Child]:
+        """The children that count as the fleet's processes."""
+        return [
+            child
+            for child in self._children.values()
+            if not (child.superseded or child.on_trial or child.state is ChildState.EXITED)
+        ]
+
+    @property
+    def complete(self) -> bool:
+        """Whether no child waits for its replacement."""
+        return not any(child.outdated for child in self.present)
+
+    def missing(self, size: int) -> int:
+        """Return how many children to start now, so that ``size`` of the latest code are there.
+
+        While all are there, outdated ones are replaced one by one.
+        """
+        present = self.present
+        outdated = [child for child in present if child.outdated]
+        if len(present) != size or not outdated:
+            return max(size - len(present), 0)
+        if sum(child.superseded for child in self._children.values()) < size:
+            return 1
+        for child in outdated:
+            self._drain(child)
+        return 0
+
+    def let_go(self, size: int) -> None:
+        """Supersede outdated children, if more than ``size`` children are ready."""
+        ready = [child for child in self.present if child.state is ChildState.READY]
+        outdated = sorted(
+            (child for child in ready if child.outdated), key=lambda child: len(child.held)
+        )
+        for child in outdated[: max(len(ready) - size, 0)]:
+            self._supersede(child)
+
+    def shrink(self, size: int) -> None:
+        """Supersede children beyond ``size``, those first that are not missed."""
+        present = sorted(
+            self.present,
+            key=lambda child: (
+                not child.outdated,
+                child.state is ChildState.READY,
+                len(child.held),
+            ),
+        )
+        for child in present[: max(len(present) - size, 0)]:
+            self._supersede(child)
+
+    def close(self) -> None:
+        """Stop no more children."""
+        self._stop_timer.cancel()
+
+    def _supersede(self, child: Child) -> None:
+        child.superseded = True
+        self._drain(child)
+
+    def _drain(self, child: Child) -> None:
+        if child.staying:
+            child.drain()
+            child.stop_at = time.monotonic() + self._graceful_timeout
+            self._stop_timer.at_latest(child.stop_at)
+
+    def _stop_overdue(self) -> None:
+        now = time.monotonic()
+        for child in list(self._children.values()):
+            if child.stop_at is None or child.state is not ChildState.DRAINING:
+                continue
+            if now < child.stop_at:
+                self._stop_timer.at_latest(child.stop_at)
+                continue
+            for held in child.held.values():
+                _log.info(
+                    "moving a run to another process at its next step", extra=child.log_fields(held)
+                )
+            child.stop()
