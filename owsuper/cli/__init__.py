@@ -82,7 +82,8 @@ settings:
   Durations are text such as 500ms, 30s, 5m, 1h; a bare number is seconds.
 
 signals:
-  TERM, INT or HUP: finish the runs in progress, then exit. A second INT, or QUIT: stop now.
+  TERM, INT: finish the runs in progress, then exit. A second INT, or QUIT: stop now.
+  HUP: replace the code by what is on disk now. TTIN, TTOU: one process more, one less.
 
 exit codes:
 {exit_codes}

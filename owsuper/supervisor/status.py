@@ -96,12 +96,14 @@ class Status:
     def on_reloading(self) -> None:
         """Report that a reload begins; ``on_reloaded`` or ``on_reload_failed`` follows."""
         _log.info("reloading: importing %s", " ".join(self._settings.modules))
+        self._systemd.reloading()
         self._show_reload(" reloading")
 
     def on_reloaded(self, workflow_count: int) -> None:
         """Report that only the new code takes runs now."""
         _log.info("reloaded: workflows=%d", workflow_count)
         self._show_reload("")
+        self._systemd.ready()
         if self._ready_descriptor is not None:
             self._ready_descriptor.write_line("reloaded")
 
@@ -110,6 +112,7 @@ class Status:
         details = "" if failure.traceback is None else f"\n{failure.traceback.rstrip()}"
         _log.error("the reload failed, the old code serves on: %s%s", failure.message, details)
         self._show_reload(" last reload failed")
+        self._systemd.ready()  # systemd knows no other end of a reload: the status says how it went
         if self._ready_descriptor is not None:
             self._ready_descriptor.write_line(f"reload failed: {json.dumps(failure.message)}")
 

@@ -220,9 +220,9 @@ def test_a_low_limit_of_descriptors_is_raised_as_far_as_is_allowed() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
     try:
         descriptors.reserve(40)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (154, hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (277, hard)
         descriptors.reserve(2)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (154, hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (277, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

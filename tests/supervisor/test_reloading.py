@@ -113,11 +113,13 @@ BROKEN = [
     ("@ow.on_process_start\ndef fail(): raise ValueError('no token')", "ValueError: no token"),
     ("@ow.on_process_start\ndef fail(): os._exit(7)", "exit code 7"),
     ("@ow.on_process_start\ndef fail(): os.abort()", "signal SIGABRT"),
-    ("os.environ['PGSSLMODE'] = 'require'", "The database cannot be reached"),
+    ("os.environ['PGOPTIONS'] = '-c no_such=1'", "The database cannot be reached"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
+@pytest.mark.parametrize(
+    "preload", ["--preload", pytest.param("--no-preload", marks=pytest.mark.slow)]
+)
 def test_if_the_new_code_cannot_serve_the_old_code_serves_on_until_it_is_mended(
     begin: Begin, tmp_path: Path, preload: str
 ) -> None:
