@@ -182,6 +182,7 @@ def make_status(
             describe=lambda: "0/2 busy",
             describe_health=lambda: WorkerHealth(os.getpid(), "0/2 busy", True, 2, (), "s"),
             on_parent_closed=lambda: None,
+            on_reload_wanted=lambda: None,
         )
         made.append((loop, status))
         return loop, status
