@@ -74,6 +74,7 @@ class Fleet:
         self._last_number = 0
         self.boot_failures = BootFailures()
         self._rollover = Rollover(loop, self._children, graceful_timeout=settings.graceful_timeout)
+        self._draining = False
         self._mixed = False  # whether children know different workflows
         self._trial: Child | None = None
         self._on_tried: Callable[[LoadFailed | None], None] | None = None
@@ -97,7 +98,7 @@ class Fleet:
         if time.monotonic() < wait_until:
             self._spawn_timer.at_latest(wait_until)
             return
-        while self.size and self.template.can_fork and self._rollover.missing(self.size):
+        while self._may_spawn and self._rollover.missing(self.size):
             if sum(child.state is ChildState.FORKING for child in self) >= _MAX_FORKING:
                 return  # ``on_forked`` continues
             try:
@@ -105,6 +106,10 @@ class Fleet:
             except OSError as exc:
                 self._wait_for_resources(shortage.describe(exc))
                 return
+
+    @property
+    def _may_spawn(self) -> bool:
+        return self.template.can_fork and not self._draining
 
     def _fill_after_backoff(self) -> None:
         self._no_spawn_before = self.boot_failures.next_start = 0.0
@@ -137,7 +142,7 @@ class Fleet:
         if child is self._trial:
             child.on_trial = False
             self._end_trial(child, None)
-        elif self.size:
+        elif not self._draining:
             self._rollover.let_go(self.size)
             self.fill()
             self._on_changed()
@@ -147,7 +152,7 @@ class Fleet:
 
     def _wait_for_resources(self, reason: str) -> None:
         """Serve on with the children that there are, and start the others later."""
-        if not self.size:
+        if self._draining:
             return
         self._no_spawn_before = time.monotonic() + self._shortage.next()
         if self._shortage.failures == 1:
@@ -247,7 +252,7 @@ class Fleet:
             self._observer.on_child_died(child, evidence)
             if child.superseded:
                 self.fill()
-            elif self.size:
+            elif not self._draining:
                 self._replace(child, evidence)
         child.close()
 
@@ -343,7 +348,7 @@ class Fleet:
 
     def drain(self) -> None:
         """Start no more children; ask all children to finish their runs and exit."""
-        self.size = 0
+        self._draining = True
         self._trial = self._on_rolled_over = None
         self._spawn_timer.cancel()
         for child in self:
