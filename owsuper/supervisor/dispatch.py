@@ -246,10 +246,10 @@ class Dispatch:
 
     @property
     def _nothing_left(self) -> bool:
-        if self._burst is None or self._template.loaded is None:
+        if self._burst is None:
             return False
         idle = self.ready and not self.fleet.busy and not len(self._prefetched)
-        return self._burst.is_over(idle=idle, workflows=self._template.loaded.workflows)
+        return self._burst.is_over(idle=idle, workflows=self.workflows)
 
     def _claim_soon(self) -> None:
         """Let the policy claim soon, because runs may be due."""

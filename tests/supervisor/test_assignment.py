@@ -26,6 +26,7 @@ def make() -> Iterator[Make]:
             on_ready=lambda _: None,
             on_finished=lambda *_: None,
             on_lost=lambda _: None,
+            on_stacks=lambda *_: None,
         )
         child.state = ChildState.READY
         child.workflows = frozenset(workflows)

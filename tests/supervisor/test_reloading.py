@@ -110,9 +110,9 @@ BROKEN = [
      "    if type(globals()[n]).__name__ == 'Workflow': del globals()[n]", "No workflow"),
     ("os.kill(os.getpid(), signal.SIGKILL)", "signal SIGKILL"),
     ("another = OpenWorkflow(schema='other')", "another schema.* Restart the worker"),
-    ("@ow.on_process_start\ndef fail(): raise ValueError('no token')", "ValueError: no token"),
-    ("@ow.on_process_start\ndef fail(): os._exit(7)", "exit code 7"),
-    ("@ow.on_process_start\ndef fail(): os.abort()", "signal SIGABRT"),
+    ("@ow.on_child_start\ndef fail(): raise ValueError('no token')", "ValueError: no token"),
+    ("@ow.on_child_start\ndef fail(): os._exit(7)", "exit code 7"),
+    ("@ow.on_child_start\ndef fail(): os.abort()", "signal SIGABRT"),
     ("os.environ['PGOPTIONS'] = '-c no_such=1'", "The database cannot be reached"),
 ]  # fmt: skip
 
