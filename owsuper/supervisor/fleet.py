@@ -321,6 +321,7 @@ class Fleet:
         self._on_rolled_over = on_rolled_over
         for child in self:
             child.outdated = child.template_pid != template.pid
+        self.boot_failures.on_served()
         self._rollover.let_go(self.size)
         self._fill_after_backoff()
         self._on_changed()
