@@ -78,6 +78,8 @@ ROOMS = {
     ),
     # measures what users see, as a user's program would
     "bench": room("bench db errors settings OpenWorkflow Step Worker"),
+    # examines a database; knows SQL about the server and the catalogue, and none about runs
+    "doctor": room("doctor db errors settings", "psycopg_pool"),
     # what all processes need
     "settings": room("errors setting_types", WITHOUT_IO),
     "setting_types": room("core errors", WITHOUT_IO),

@@ -23,8 +23,8 @@ from owsuper.errors import (
 from owsuper.supervisor.exit_status import ExitCode
 
 _MODULES: Final = (
-    *("worker", "start", "runs", "why", "ps", "signal"),
-    *("healthcheck", "migrate", "bench"),
+    *("worker", "start", "runs", "why", "ps", "top", "signal"),
+    *("healthcheck", "migrate", "doctor", "bench"),
 )
 
 
@@ -73,6 +73,7 @@ examples:
   owsuper migrate --check                            check the tables; exits 1 if incomplete
   owsuper migrate --sql | psql mydb                  print the SQL, to read it before it runs
   owsuper healthcheck                                check the workers of this machine
+  owsuper doctor                                     check database, tables and settings
   owsuper bench pickup throughput                    measure this database
 
 settings:
@@ -92,7 +93,7 @@ exit codes:
 _EXIT_CODES = {
     ExitCode.CLEAN: "done, or stopped on request",
     ExitCode.ERROR: "any other error; migrate --check: the tables are incomplete;\n"
-    "     healthcheck: something is not well;\n"
+    "     healthcheck and doctor: something is not well;\n"
     "     start --wait and runs wait: the run failed, was canceled, or has not ended",
     ExitCode.USAGE: "bad options or settings",
     ExitCode.IMPORT_ERROR: "the application cannot be loaded",

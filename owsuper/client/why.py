@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -274,10 +274,12 @@ def _due(run: Run, workers: Sequence[WorkerStatus], *, suspect: bool) -> Reason:
     due = f"it is due since {_moment(since)}"
     workflow = title(run.workflow_name, run.version)
     if not able:
-        others = f": {who_serves_what(here)}" if here else ", and no other worker either"
+        if run.version is None:
+            workflow += " (without a version)"
         return Reason(
             kind=ReasonKind.NO_WORKER,
-            message=f"{due}, but no worker with {workflow} is connected in this namespace{others}",
+            message=f"{due}, but no worker with {workflow} is connected in this namespace"
+            f"{_others(run, here)}",
             since=since,
             workers=tuple(here),
         )
@@ -293,6 +295,18 @@ def _due(run: Run, workers: Sequence[WorkerStatus], *, suspect: bool) -> Reason:
     return Reason(
         kind=kind, message=f"{due}; {why}: {places}{alone}", since=since, workers=tuple(able)
     )
+
+
+def _others(run: Run, here: Sequence[WorkerStatus]) -> str:
+    """Return which workers have other versions of the run's workflow, or else what they have."""
+    if not here:
+        return ", and no other worker either"
+    similar = [
+        replace(worker, workflows=versions)
+        for worker in here
+        if (versions := tuple(each for each in worker.workflows if each[0] == run.workflow_name))
+    ]
+    return f": {who_serves_what(similar or here)}"
 
 
 def _load(worker: WorkerStatus) -> str:

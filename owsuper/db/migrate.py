@@ -112,6 +112,21 @@ def check(conn: Connection[Any], schema: str) -> list[str]:
     return pending or _lost_objects(conn, schema)
 
 
+def newer(conn: Connection[Any], schema: str) -> list[str]:
+    """Return descriptions of applied migrations that this version does not know."""
+    known = {each.series: each.version for each in migrations()}  # the last of each series
+    levels = {series: _level(conn, schema, series) for series in known}
+    return [
+        f"{series} migration {levels[series]}" for series in known if levels[series] > known[series]
+    ]
+
+
+def tables() -> list[str]:
+    """Return the names of all tables."""
+    made = (made for migration in migrations() for made in _MAKES.findall(migration.text))
+    return sorted({name for kind, name in made if kind == "TABLE"})
+
+
 def sql(schema: str) -> str:
     """Return a script for psql that does the same as ``migrate``; harmless when run again."""
     parts = [

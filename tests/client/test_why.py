@@ -229,7 +229,10 @@ def test_without_a_worker_of_its_version_the_others_are_named_with_what_they_hav
     announce(("order", "2"), ("mail", None))
     reason = only(tables.pending(workflow_name="order", version="3"))
     assert reason.kind is ReasonKind.NO_WORKER
-    assert reason.message.endswith(": shop:17 serves order (version 2), mail")
+    assert reason.message.endswith(": shop:17 serves order (version 2)")
+    of_another = only(tables.pending(workflow_name="nope"))
+    assert "no worker with nope (without a version) is connected" in of_another.message
+    assert of_another.message.endswith(": shop:17 serves order (version 2), mail")
     assert [worker.workflows for worker in reason.workers] == [(("order", "2"), ("mail", None))]
 
 

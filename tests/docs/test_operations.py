@@ -177,6 +177,14 @@ def test_the_workers_are_listed(connected: Sandbox) -> None:
     ] * 2
 
 
+@PAGE.covers("doctor")
+def test_the_doctor_checks_what_the_page_lists(connected: Sandbox) -> None:
+    picture = PAGE.text.partition("# --json for programs; exits with 1")[2].partition("```text")[2]
+    subjects = re.findall(r"^(?:ok|problem) +(\w+) ", picture.partition("```")[0], re.M)
+    found = connected.run(PAGE["doctor"].replace("owsuper doctor", "owsuper doctor --processes 1"))
+    assert list(dict.fromkeys(re.findall(r"^\w+ +(\w+) ", found, re.M))) == subjects
+
+
 def test_the_exit_codes_are_those_of_the_command() -> None:
     section = PAGE.text.partition("| Exit code")[2]
     assert [int(code) for code in re.findall(r"^\| (\d) \|", section, re.M)] == list(ExitCode)

@@ -1,0 +1,1 @@
+"""Examines a database, its tables and the settings for ``owsuper doctor``."""
