@@ -96,3 +96,49 @@ def test_a_run_is_canceled(connected: Sandbox) -> None:
 
 def test_every_block_of_the_document_is_executed() -> None:
     assert INSPECTING.unexecuted() == []
+
+
+DEADLY = """
+import ctypes, sys
+from pathlib import Path
+
+from owsuper import OpenWorkflow, Step
+
+ow = OpenWorkflow()
+
+
+@ow.workflow("resize")
+def resize(step: Step) -> str:
+    return step.run("resize", segfault)
+
+
+def segfault() -> str:
+    if Path("mended").exists():
+        return "small"
+    print("resizing photo 7", file=sys.stderr)
+    ctypes.string_at(0)
+    raise AssertionError
+"""
+
+
+@INSPECTING.covers("post-mortems", "retry-crashed")
+def test_a_run_that_was_given_up_is_looked_at_and_retried(connected: Sandbox) -> None:
+    connected.write("deadly.py", DEADLY)
+    worker = connected.worker("owsuper --processes 1 --module deadly.py").stderr
+    worker.wait_for("ready: ")
+    run_id = connected.env["RUN"] = connected.run("owsuper start resize").strip()
+    worker.wait_for("it keeps killing its process")
+    shown = connected.run(INSPECTING["show"])
+    assert re.search(r"^deaths of its process, by the same time:$", shown, re.M)
+    assert shown.count("  signal SIGSEGV in step 'resize' after ") == 3
+    assert "      Fatal Python error: Segmentation fault\n" in shown
+    connected.write("post_mortems.py", INSPECTING["post-mortems"])
+    printed = connected.run("python post_mortems.py")
+    assert printed.count("signal SIGSEGV resize True\n") == 3
+    assert printed.count("resizing photo 7\n") == 3
+    connected.write("mended", "")
+    connected.run(INSPECTING["retry-crashed"])
+    assert connected.run(f"owsuper runs wait {run_id}") == '"small"\n'
+    assert connected.run("owsuper runs list --crashed") == ""
+    assert len(connected.run("python post_mortems.py")) == 0
+    assert "signal SIGSEGV in step 'resize'" in connected.run(INSPECTING["show"])
