@@ -46,6 +46,7 @@ class OrphanedClaims:
     def __init__(self) -> None:
         self._flight_recorders: dict[int, int] = {}  # descriptors by pid of the child
         self._slots = 0  # of each child
+        self._supervisor_exited = False
         self._last_fork: Fork | None = None
         self._supervisor_id: str | None = None  # None if there is nothing to release
         self._thread: threading.Thread | None = None  # while the supervisor is dead
@@ -66,9 +67,16 @@ class OrphanedClaims:
     def on_reaped(self, pid: int) -> None:
         """Forget a child. If the supervisor is dead, release what the child held."""
         if (flight_fd := self._flight_recorders.pop(pid, None)) is not None:
+            if self._supervisor_exited:
+                self._log_stacks(pid, flight_recorder.read_trace(flight_fd, self._slots))
             os.close(flight_fd)
             if self._thread is not None:
                 self._requests.put(self._known())
+
+    def _log_stacks(self, pid: int, trace: bytes) -> None:
+        """Log the stacks of a child that died of a signal, as its supervisor would have done."""
+        if trace:
+            _log.error("stacks of process %d:\n%s", pid, trace.decode("utf-8", "replace").rstrip())
 
     def on_release_orphans(self, supervisor_id: str | None) -> None:
         """Release the claims of this supervisor when it is dead; None: release nothing."""
@@ -76,6 +84,7 @@ class OrphanedClaims:
 
     def on_supervisor_exited(self) -> None:
         """Release the claims that no child got."""
+        self._supervisor_exited = True
         fork = self._last_fork
         if fork is not None and self._supervisor_id is not None:
             self._requests.put(self._known())

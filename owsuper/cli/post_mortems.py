@@ -61,11 +61,11 @@ def _texts(death: PostMortem, layout: Layout) -> Iterator[str]:
         yield "    the end of its standard error:"
         if len(shown) < len(lines):
             yield f"      ... {len(lines) - len(shown)} more (--full) ..."
-        yield from (f"      {printable(line)}" for line in shown)
+        yield from (f"      {printable(line)}".rstrip() for line in shown)
     if death.trace:
         lines = death.trace.rstrip().splitlines()
         shown = lines if layout.full else lines[:_TRACE_LINES]
         yield "    its stacks:"
-        yield from (f"      {printable(line)}" for line in shown)
+        yield from (f"      {printable(line)}".rstrip() for line in shown)
         if len(shown) < len(lines):
             yield f"      ... {len(lines) - len(shown)} more (--full) ..."

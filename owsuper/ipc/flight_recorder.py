@@ -59,6 +59,11 @@ def read_claims(fd: int, slots: int) -> list[str]:
     return [text for text in texts if text]
 
 
+def read_trace(fd: int, slots: int) -> bytes:
+    """Return what faulthandler has written."""
+    return os.pread(fd, _TRACE, _size(slots) - _TRACE).partition(b"\0")[0]
+
+
 class FlightRecorder:
     """The records in the shared memory ``fd``. The caller may close ``fd`` at once.
 

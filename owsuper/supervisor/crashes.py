@@ -92,4 +92,4 @@ def _log_death(child: Child, evidence: Evidence) -> None:
         fields = {"step": child.steps_in_flight(slot), "cause": cause}
         _log.error("run lost its process", extra=child.log_fields(held) | fields)
     if (trace := post_mortem.trace(child)) is not None:
-        _log.error("stacks of child %d, process %s:\n%s", child.number, child.pid, trace.rstrip())
+        _log.error("stacks of child %d, process %s:\n%s", child.number, child.pid, trace)

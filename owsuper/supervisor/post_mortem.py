@@ -13,7 +13,8 @@ from owsuper.supervisor.exit_status import Evidence
 from owsuper.supervisor.out_of_memory import OutOfMemoryKills
 
 _TRACE_LIMIT: Final = 16 * 1024  # characters; of a process with many threads, not all are kept
-_DYING: Final = "Current thread"  # how faulthandler begins with the thread that caused the signal
+# How faulthandler begins what comes first here: the cause, and the thread that brought it about.
+_FIRST: Final = ("Fatal Python error", "Current thread")
 
 
 def complete(child: Child, evidence: Evidence, kills: OutOfMemoryKills) -> Evidence:
@@ -70,13 +71,16 @@ def _details(child: Child, evidence: Evidence) -> dict[str, Any]:
 
 
 def trace(child: Child) -> str | None:
-    """Return the stacks that a child has left, those of the thread that died first."""
-    text = child.trace()
-    if text is None or len(text) <= _TRACE_LIMIT:
-        return text
-    heading, *threads = text.split("\n\n")
-    threads.sort(key=lambda each: not each.startswith(_DYING))  # sorting keeps the other order
-    return "\n\n".join([heading, *threads])[:_TRACE_LIMIT] + "\n..."
+    """Return the stacks that a child has left, first those of the thread that died."""
+    if (text := child.trace()) is None:
+        return None
+    parts = sorted(text.rstrip().split("\n\n"), key=_place)  # sorting keeps the order otherwise
+    text = "\n\n".join(parts)
+    return text if len(text) <= _TRACE_LIMIT else text[:_TRACE_LIMIT] + "\n..."
+
+
+def _place(part: str) -> int:
+    return next((n for n, begins in enumerate(_FIRST) if part.startswith(begins)), len(_FIRST))
 
 
 def _storable(text: str | None) -> str | None:

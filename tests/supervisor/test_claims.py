@@ -15,6 +15,7 @@ from owsuper.db.statement import Result
 from owsuper.db.sweeps import SweepQueries
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
+from owsuper.supervisor import post_mortem
 from owsuper.supervisor.claims import Claims
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.crashes import Crashes
@@ -233,6 +234,17 @@ def test_of_long_stacks_those_of_the_thread_that_died_are_kept(connection: FakeC
     assert kept.startswith("Fatal Python error: Aborted\n\nCurrent thread 0x1:\n  File culprit\n")
     assert len(kept) < 17_000
     assert "Thread 0:" in kept
+
+
+@pytest.mark.parametrize("heading", ["Fatal Python error: Aborted\n\n", ""])
+def test_the_thread_that_died_comes_first(heading: str) -> None:
+    child = dead_child()
+    threads = ["Thread 0x1:\n  File a", "Current thread 0x2:\n  File b", "Thread 0x3:\n  File c"]
+    child.trace.return_value = heading + "\n\n".join(threads) + "\n\nExtension modules: d\n"
+    assert post_mortem.trace(child) == heading + (
+        "Current thread 0x2:\n  File b\n\nThread 0x1:\n  File a\n\nThread 0x3:\n  File c\n\n"
+        "Extension modules: d"
+    )
 
 
 def test_what_jsonb_does_not_take_is_replaced(connection: FakeConnection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ def test_standard_error_and_stacks_still_reach_the_log(begin: Begin) -> None:
 
 
 def test_lines_of_the_log_and_of_logging_are_in_the_post_mortem(
-    begin: Begin, tmp_path: Any
+    begin: Begin, tmp_path: Path
 ) -> None:
     setup = "import logging\nlogging.basicConfig(format='app: %(message)s')\n"
     (tmp_path / "flows.py").write_text(setup + FLOWS)
@@ -100,7 +101,7 @@ def test_children_that_import_for_themselves_leave_the_same(begin: Begin) -> Non
 
 @pytest.mark.slow
 def test_a_run_whose_process_the_worker_kills_at_its_end_keeps_it_uncounted(
-    begin: Begin, tmp_path: Any
+    begin: Begin, tmp_path: Path
 ) -> None:
     worker = begin("--processes=1", "--graceful-timeout=0.1s")
     run = worker.start("wait_for_file", path=str(tmp_path / "never"))
@@ -123,7 +124,7 @@ def test_a_worker_that_writes_nothing_keeps_nothing(begin: Begin) -> None:
 
 
 def test_a_run_that_was_given_up_is_listed_shown_retried_and_no_longer_listed(
-    begin: Begin, spawn_owsuper: Any, database_url: str, schema: str, tmp_path: Any
+    begin: Begin, spawn_owsuper: Any, database_url: str, schema: str, tmp_path: Path
 ) -> None:
     def owsuper(*argv: str) -> str:
         env = {"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema}
@@ -156,7 +157,7 @@ def test_a_run_that_was_given_up_is_listed_shown_retried_and_no_longer_listed(
 
 
 def test_a_child_that_is_killed_from_outside_leaves_what_it_wrote(
-    begin: Begin, tmp_path: Any
+    begin: Begin, tmp_path: Path
 ) -> None:
     worker = begin("--processes=1")
     run = worker.start("wait_for_file", path=str(tmp_path / "go"))
@@ -167,3 +168,17 @@ def test_a_child_that_is_killed_from_outside_leaves_what_it_wrote(
     [death] = worker.post_mortems()
     assert (death["signal"], death["trace"], death["counted"]) == ("SIGKILL", None, True)
     assert death["outOfMemory"] in (False, None)
+
+
+def test_the_stacks_of_a_child_that_outlives_the_supervisor_reach_the_log(
+    begin: Begin, tmp_path: Path
+) -> None:
+    worker = begin("--processes=1", "--graceful-timeout=1m")
+    wait = "note('waits')\nwhile not os.path.exists('go'): time.sleep(0.01)\n"
+    worker.start("die", how=wait + SEGFAULT)
+    worker.await_effect("waits")
+    worker.program.signal(signal.SIGKILL)
+    worker.log.wait_for("the supervisor has exited")
+    (tmp_path / "go").touch()
+    worker.log.wait_for(r"stacks of process \d+:\nFatal Python error: Segmentation fault")
+    worker.await_no_descendants()
