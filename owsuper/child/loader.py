@@ -86,7 +86,7 @@ def call_hooks(application: Application) -> None:
         except BaseException as exc:  # as for an import
             name = f"{hook.__module__}.{getattr(hook, '__qualname__', hook)}"
             raise LoadError(
-                "hook",
+                SHORTAGE if _is_shortage(exc) else "hook",
                 f"{name}, which on_process_start calls, raised {type(exc).__name__}: {exc}",
                 traceback=_user_traceback(exc),
             ) from exc
