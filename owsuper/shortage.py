@@ -9,13 +9,17 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-PROCESSES: Final = (
+_PROCESSES: Final = (
     "no more processes and threads are allowed here (raise ulimit -u, or the limit of the"
     " container or the service)"
 )
+THREADS: Final = (
+    "no more threads can be started here (raise ulimit -u or ulimit -v, or the limits of processes"
+    " and of memory of the container or the service)"
+)
 _MEMORY: Final = "there is not enough memory"
 _BY_ERRNO: Final = {
-    errno.EAGAIN: PROCESSES,
+    errno.EAGAIN: _PROCESSES,
     errno.EMFILE: "this process has no more file descriptors (raise ulimit -n)",
     errno.ENFILE: "this machine has no more file descriptors (raise fs.file-max)",
     errno.ENOMEM: _MEMORY,
@@ -30,7 +34,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return _MEMORY
     if is_thread_error(error):
-        return PROCESSES
+        return THREADS
     return None
 
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -34,6 +34,14 @@ from owsuper import embedded
 lease = embedded.acquire(Path(sys.argv[1]))
 print("url", lease.url, flush=True)
 time.sleep(1000)
+"""
+
+ACQUIRE = """
+import sys
+from pathlib import Path
+from owsuper import embedded
+with embedded.acquire(Path(sys.argv[1])):
+    print("acquired")
 """
 
 LEAVES_A_FORK = """
@@ -408,6 +416,26 @@ def test_the_server_is_announced_once_in_a_tree_of_processes(spawn: Spawn, home:
         f"owsuper: using the embedded PostgreSQL in {home}, for development; "
         "in production, set OWSUPER_DATABASE_URL to a real server.\n"
     )
+
+
+@pytest.mark.parametrize("stderr", ["full pipe", "closed"])
+def test_a_program_goes_on_if_the_announcement_cannot_be_read(home: Path, stderr: str) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    command = [sys.executable, "-c", ACQUIRE, str(home)]
+    if stderr == "closed":
+        command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
+    program = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=writer, timeout=60, check=False, text=True
+    )
+    os.close(reader)
+    os.close(writer)
+    assert (program.returncode, program.stdout) == (0, "acquired\n")
+    wait_until_stopped(home)
 
 
 def test_a_directory_that_cannot_be_created_is_one_message(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ from owsuper.ipc.messages import (
     StopSignaled,
     encode,
 )
-from owsuper.shortage import PROCESSES, explain
+from owsuper.shortage import THREADS, explain
 from owsuper.stored_error import EngineError
 from owsuper.workflow.definition import Workflow
 
@@ -95,7 +95,7 @@ def _serve(spec: ChildSpec) -> int:
         spec.sock.sendall(encode(LoadFailed("database", message)))
         return CANNOT_START
     except Exception as exc:
-        missing = PROCESSES if isinstance(exc, NoThread) else explain(exc)
+        missing = THREADS if isinstance(exc, NoThread) else explain(exc)
         if missing is None:
             raise
         spec.sock.sendall(encode(LoadFailed(SHORTAGE, f"child {spec.index}: {missing}")))

@@ -33,13 +33,13 @@ def send(
     queries = session.queries
     operation = queries.send_signal(signal, data, sender_key, keep=keep)
     reached = session.run(operation.run, again=sender_key is not None, give_up_at=limit)
-    if any(may_park for _, may_park in reached):
+    if any(may_park for _, may_park, _ in reached):
         wake = partial(queries.signals.wake_unaware, signal=signal, reached=reached)
         try:
             session.run(wake, give_up_at=limit)
         except DatabaseError as exc:  # the signal is sent: an error would say that it is not
             _log.warning("signal %r was sent, and perhaps did not wake its runs: %s", signal, exc)
-    return [run_id for run_id, _ in reached]
+    return [run_id for run_id, *_ in reached]
 
 
 async def asend(

@@ -91,7 +91,7 @@ class RelatedStore:
             *_, sent = [conn.execute(statement.query, params) for statement, params in calls]
             reached = sent.fetchall()
         self._signals.wake_unaware(conn, signal, reached)
-        return [run_id for run_id, _ in reached]
+        return [run_id for run_id, *_ in reached]
 
     def skip(
         self,

@@ -12,8 +12,9 @@ from owsuper.db.statement import Statement, load
 from owsuper.ids import new_id
 
 Call: TypeAlias = tuple[Statement, tuple[Any, ...]]
-Reached: TypeAlias = tuple[str, bool]
-"""A run that a signal reached: its id, and whether it may have parked without seeing the signal."""
+Reached: TypeAlias = tuple[str, bool, bool]
+"""A run that a signal reached: its id, whether it may have parked without seeing the signal, and
+whether this sender has reached it, not an earlier one with the same key."""
 
 _LOCK_TIMEOUT: Final = "30s"  # a sender that waits for a lock delays no other run
 
@@ -53,9 +54,11 @@ class SignalQueries:
 
         Executes each statement in a transaction of its own. May be repeated. Raises psycopg.Error.
         """
-        may_park = [run_id for run_id, may_park in reached if may_park]
+        may_park = [(run_id, is_new) for run_id, may_park, is_new in reached if may_park]
         if not may_park:
             return
-        params = (self._namespace, signal, orjson.dumps(may_park).decode())
+        run_ids = orjson.dumps([run_id for run_id, _ in may_park]).decode()
+        new_ids = orjson.dumps([run_id for run_id, is_new in may_park if is_new]).decode()
+        params = (self._namespace, signal, run_ids, new_ids)
         for (run_id,) in conn.execute(self._parked_unaware.query, params).fetchall():
             conn.execute(self._wake_signaled.query, (self._namespace, run_id, _LOCK_TIMEOUT))

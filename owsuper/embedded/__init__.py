@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from owsuper.embedded.directory import ServerDirectory
 from owsuper.errors import EmbeddedUnavailable
@@ -233,9 +235,21 @@ def _announce(directory: Path) -> None:
     if os.environ.get(ENVIRONMENT) == str(directory):
         return
     os.environ[ENVIRONMENT] = str(directory)
+    if not _takes_a_line(sys.stderr):
+        return
     print(
         f"owsuper: using the embedded PostgreSQL in {directory}, for development; "
         "in production, set OWSUPER_DATABASE_URL to a real server.",
         file=sys.stderr,
         flush=True,
     )
+
+
+def _takes_a_line(stream: TextIO | None) -> bool:
+    """Whether ``stream`` is open, and not a full pipe that nobody reads."""
+    if stream is None:
+        return False
+    try:
+        return bool(select.select([], [stream], [], 0)[1])
+    except (OSError, ValueError):  # not a descriptor, or one that select does not take
+        return True

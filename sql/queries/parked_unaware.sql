@@ -2,11 +2,13 @@
 -- TypeScript parks a run, and then looks for signals; it does not see one that is not committed.
 --
 -- Called by: children and clients, after the transaction of send_signal.
--- $1 namespace, $2 signal, $3 ids of runs that had an owner when the signal was sent (JSON array).
+-- $1 namespace, $2 signal, $3 ids of runs that had an owner when the signal was sent (JSON array),
+-- $4 those of them that this sender, and no earlier one, has reached.
 -- Returns the ids of the runs to wake, by wake_signaled.
 --
--- A run that parks later sees the signal. A run that was written long after the signal was sent has
--- seen it: its code may wait for it no more, so that it must not be executed again and again.
+-- A run that parks later sees the signal. A run that was written long after another sender began
+-- to send the signal has seen it: its code may wait for it no more, so that it must not be executed
+-- again and again.
 --
 -- Index: step_attempts_signal_wait_idx, workflow_signals_step_attempt_idx, workflow_runs_pkey.
 -- Locks: none.
@@ -39,5 +41,8 @@ CROSS JOIN LATERAL (
     ORDER BY id
     LIMIT 1
 ) AS r
-WHERE r.status IN ('running', 'sleeping') AND r.worker_id IS NULL AND r.available_at > now()
-    AND r.updated_at <= s.at + interval '1 min'
+WHERE r.status IN ('pending', 'running', 'sleeping') AND r.worker_id IS NULL
+    AND r.available_at > now() AND (
+        r.updated_at <= s.at + interval '1 min'
+        OR (r.id IN (SELECT json_array_elements_text($4::json))) IS TRUE
+    )

@@ -3,8 +3,9 @@
 -- Called by: children and clients, in one transaction with signal_lock and lock_signal_waits.
 -- $1 namespace, $2 signal, $3 data (JSON or NULL), $4 sender's idempotency key or NULL, $5 whether
 -- to keep a signal that reaches no run for the next wait, $6 id of the kept signal.
--- Returns the runs that it reached, now or when it was sent with this key before: id, and whether
--- the run may park before this transaction commits, and not see the signal (see parked_unaware).
+-- Returns the runs that it reached, now or when it was sent with this key before: id, whether the
+-- run may park before this transaction commits, and not see the signal (see parked_unaware), and
+-- whether it reached the run now.
 --
 -- A step whose earlier signal was not read yet gets no other, unless it may skip that one: then the
 -- signal waits its turn (owsuper_further_signals), or is kept if it is to be. Ended runs get no
@@ -46,9 +47,14 @@ seen AS MATERIALIZED (
 ),
 locked AS MATERIALIZED (
     -- Not owned runs: the owner may have locked the run, and be about to lock the steps that this
-    -- transaction has locked.
+    -- transaction has locked. Not ended ones: they are perhaps being deleted, with their steps.
     SELECT r.*
-    FROM (SELECT id FROM seen WHERE worker_id IS NULL ORDER BY id) AS s
+    FROM (
+        SELECT id
+        FROM seen
+        WHERE worker_id IS NULL AND status IN ('pending', 'running', 'sleeping')
+        ORDER BY id
+    ) AS s
     CROSS JOIN LATERAL (
         SELECT id, status, worker_id
         FROM {schema}.workflow_runs
@@ -102,13 +108,37 @@ waiting AS (
     )
     SELECT $1, run, step, id FROM sent WHERE place = 'waiting' AND NOT $5::boolean
 ),
+missed AS MATERIALIZED (
+    -- The sender of a signal that was not read yet may have died before it woke the run.
+    SELECT o.run
+    FROM open AS o
+    CROSS JOIN LATERAL (
+        SELECT created_at
+        FROM {schema}.workflow_signals
+        WHERE namespace_id = $1 AND step_attempt_id >= o.step AND step_attempt_id <= o.step
+        ORDER BY step_attempt_id
+        LIMIT 1
+    ) AS s
+    CROSS JOIN LATERAL (
+        SELECT worker_id, available_at, updated_at
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= o.run AND id <= o.run
+        ORDER BY id
+        LIMIT 1
+    ) AS r
+    WHERE (o.run IN (SELECT run FROM delivered)) IS NOT TRUE
+        AND r.worker_id IS NULL AND r.available_at > now()
+        AND r.updated_at <= s.created_at + interval '1 min'
+),
 woken AS (
     INSERT INTO {schema}.workflow_runs AS r (
         namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at
     )
     SELECT $1, id, '', '', '{}'::jsonb, 0, now(), now()
     FROM reachable
-    WHERE worker_id IS NULL AND (id IN (SELECT run FROM delivered)) IS TRUE
+    WHERE worker_id IS NULL AND (
+        (id IN (SELECT run FROM delivered)) IS TRUE OR (id IN (SELECT run FROM missed)) IS TRUE
+    )
     ON CONFLICT (namespace_id, id) DO UPDATE
     SET available_at = least(r.available_at, now()), updated_at = now()
 ),
@@ -121,11 +151,11 @@ kept AS (
         AND NOT EXISTS (SELECT FROM before) AND NOT EXISTS (SELECT FROM kept_before)
     ON CONFLICT DO NOTHING
 )
-SELECT run, bool_or(may_park)
+SELECT run, bool_or(may_park), bool_or(is_new)
 FROM (
     -- The sender that used this key before may have died before it woke the runs.
-    SELECT run, true AS may_park FROM before
+    SELECT run, true AS may_park, false AS is_new FROM before
     UNION ALL
-    SELECT run, run IN (SELECT id FROM reachable WHERE worker_id IS NOT NULL) FROM delivered
+    SELECT run, run IN (SELECT id FROM reachable WHERE worker_id IS NOT NULL), true FROM delivered
 ) AS reached
 GROUP BY run

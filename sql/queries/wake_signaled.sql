@@ -22,7 +22,8 @@ woken AS (
     )
     SELECT $1, id, '', '', '{}', 0, now(), now()
     FROM parked
-    WHERE status IN ('running', 'sleeping') AND worker_id IS NULL AND available_at > now()
+    WHERE status IN ('pending', 'running', 'sleeping') AND worker_id IS NULL
+        AND available_at > now()
     ON CONFLICT (namespace_id, id) DO UPDATE
     SET available_at = now(), updated_at = now()
     RETURNING id

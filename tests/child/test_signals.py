@@ -42,7 +42,7 @@ def send_within(sender: psycopg.Connection, engine: Engine, data: bytes) -> list
     """Send ``go``, to be kept if need be, in the transaction that ``sender`` is in."""
     operation = ClientQueries(engine.schema, "default").send_signal("go", data, None, keep=True)
     rows = [sender.execute(call.query, params).fetchall() for call, params in operation.calls]
-    return [run for run, _ in operation.parse(rows)]
+    return [run for run, *_ in operation.parse(rows)]
 
 
 def wait_until_blocked(conn: psycopg.Connection, ended: Future[Any], *, so: bool = True) -> None:

@@ -254,8 +254,15 @@ def test_a_field_that_may_be_missing_and_was_written_under_another_name_is_refus
 
     with pytest.raises(NotSerializable, match=r"^Cannot store input\.full of w: "):
         encode_as(Optional(name="Ada"), Optional, path="input", owner="w")
-    with pytest.raises(InvalidData, match=r"^input\.name of w: Field required"):
+    reason = r"the field 'full' of Inward is written as 'full' and read as 'name' or 'fullName'\."
+    with pytest.raises(NotSerializable, match=rf"^Cannot store input of w: {reason}"):
         encode_as(Inward(name="Ada"), Inward, path="input", owner="w")
+
+
+def test_json_that_does_not_fit_such_a_class_is_the_callers_mistake() -> None:
+    with pytest.raises(InvalidData, match=r"^input\.name of w: Field required"):
+        encode_as({"full": "Ada"}, Inward, path="input", owner="w")
+    assert back({"name": "Ada"}, Inward) == Inward(name="Ada")
 
 
 BERLIN = ZoneInfo("Europe/Berlin")

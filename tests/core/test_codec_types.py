@@ -21,6 +21,7 @@ from typing import (
     TypeVar,
 )
 
+import attrs
 import msgspec
 import pydantic
 import pydantic.dataclasses
@@ -52,6 +53,13 @@ class Model(pydantic.BaseModel):
 @pydantic.dataclasses.dataclass
 class Positive:
     n: Annotated[int, pydantic.Field(gt=0)]
+
+
+@attrs.define
+class Attrs:
+    inner: "Inner"
+    _private: int
+    computed: int = attrs.field(init=False, default=3)
 
 
 class Struct(msgspec.Struct, rename="camel", tag=True):
@@ -175,6 +183,7 @@ def stored(value):
         (Movie, {"title": "M", "year": 1931}),
         (Movie, {"title": "M"}),
         (Point, Point(1, 2.5)),
+        (list[Attrs], [Attrs(Inner(1), private=2)]),
         (Struct, Struct("Ada", 36)),
         (Struct | Other, Other(3)),
         (list[Row], [Row(1), Row(2, "c")]),

@@ -71,6 +71,11 @@ class Tables:
         }
         return self._insert("step_attempts", {**defaults, **columns})
 
+    def signal_wait(self, run_id: str, signal: str = "go", **columns: Any) -> str:
+        """Insert a step attempt that waits for a signal; its id."""
+        context = {"kind": "signal-wait", "signal": signal}
+        return self.step(run_id, kind="signal-wait", context=context, **columns)
+
     def child(self, parent_id: str, *, linked: bool = True, **columns: Any) -> str:
         """Insert a child run of a parent's running workflow step; its id."""
         step = self.step(parent_id, kind="workflow", context={"kind": "workflow"})

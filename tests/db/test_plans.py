@@ -92,7 +92,7 @@ USES = [
     Use("adopt_child", ("default", RUN, "me", "wait", json.dumps([NEW_CHILD]), "key"), 3),
     Use("open_children", ("default", f"{{{PARENT}}}"), 2),
     Use("send_signal", ("default", "go", None, "key", "false", "kept"), 0),
-    Use("parked_unaware", ("default", "go", json.dumps([RUN])), 0),
+    Use("parked_unaware", ("default", "go", json.dumps([RUN]), "[]"), 0),
     Use("wake_signaled", ("default", RUN, "30s"), 1),
     Use("skip_signal", ("default", RUN, "me", f"{RUN}/10", "sent", "why"), 3),
     Use("next_signal", ("default", RUN, f"{RUN}/10", "go"), 0),
@@ -344,20 +344,23 @@ def test_a_signal_to_many_waits_costs_no_more_for_each_than_one_to_few(
     def cost(conn: psycopg.Connection, signal: str, count: int) -> list[float]:
         runs = [tables.run(worker_id=owner) for _ in range(count)]
         for run in runs:
-            context = {"kind": "signal-wait", "signal": signal}
-            tables.step(run, kind="signal-wait", context=context)
+            tables.signal_wait(run, signal)
         send = ("default", signal, "1", None, "false", "kept")
-        unaware = ("default", signal, json.dumps(runs))
-        uses = (Use("send_signal", send, 0), Use("parked_unaware", unaware, 0))
+        unaware = ("default", signal, json.dumps(runs), json.dumps(runs))
+        uses = (
+            Use("lock_signal_waits", ("default", signal), 0),
+            Use("send_signal", send, 0),
+            Use("parked_unaware", unaware, 0),
+        )
         return [rows_of(explained(conn, use)) for use in uses]
 
     with connect.connect(database_url, application_name="owsuper test") as conn:
         conn.execute(b"SET plan_cache_mode = force_generic_plan")
-        for name in ("send_signal", "parked_unaware"):
+        for name in ("lock_signal_waits", "send_signal", "parked_unaware"):
             conn.execute(f"PREPARE {name} AS {load(name, schema).text}".encode())
         few, many = cost(conn, "few", 50), cost(conn, "many", 400)
-    assert many[0] <= 12 * few[0]
-    assert many[1] <= 12 * few[1]
+    for of_many, of_few in zip(many, few, strict=True):
+        assert of_many <= 12 * of_few
 
 
 @pytest.mark.parametrize("ended", [False, True])

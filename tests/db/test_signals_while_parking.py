@@ -7,47 +7,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import psycopg
 import pytest
 
 from owsuper import OpenWorkflow
-from owsuper.db import connect
-from owsuper.db.related import RelatedStore
+from tests.db.conftest import Send
 from tests.db.rows import Tables, from_now
 from tests.fixtures.postgres import connect as plain_connect
 
 COMMITS = 4_711  # the advisory lock that a sender needs to commit
-
-Send = Callable[[str | None], list[str]]
-
-
-@pytest.fixture
-def client(database_url: str, schema: str) -> Iterator[OpenWorkflow]:
-    ow = OpenWorkflow(database_url, schema=schema, call_timeout="30s")
-    yield ow
-    ow.close()
-
-
-@pytest.fixture(params=["a client", "a step"])
-def send(
-    request: pytest.FixtureRequest, database_url: str, schema: str, client: OpenWorkflow
-) -> Iterator[Send]:
-    if request.param == "a client":
-        yield lambda key: client.send_signal("go", 1, idempotency_key=key)
-        return
-    store = RelatedStore(schema, "default")
-    with connect.connect(database_url, application_name="owsuper test") as conn:
-        yield lambda key: store.send(conn, "go", b"1", key, keep=False)
-
-
-def wait_for_signal(tables: Tables, run: str) -> str:
-    context = {"kind": "signal-wait", "signal": "go"}
-    return tables.step(run, kind="signal-wait", context=context)
 
 
 def park_as_there(tables: Tables, run: str) -> bool:
@@ -106,13 +79,28 @@ def roll_back_once_awaited(other: psycopg.Connection[Any]) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "key"])
+@pytest.mark.parametrize("status", ["running", "sleeping", "pending"])
 def test_a_run_that_parks_before_the_signal_is_committed_is_due(
-    key: str | None, send: Send, tables: Tables, database_url: str
+    key: str | None, status: str, send: Send, tables: Tables, database_url: str
 ) -> None:
     run = tables.run()
-    wait_for_signal(tables, run)
+    tables.signal_wait(run)
     with sending(tables, database_url, send, key) as reached:
+        tables.update("workflow_runs", run, status=status)
         assert not park_as_there(tables, run)
+    assert reached == [run]
+    assert due(tables, run)
+
+
+def test_a_run_that_parks_long_after_the_sender_began_is_due(
+    send: Send, tables: Tables, database_url: str
+) -> None:
+    """A commit may wait for minutes, for a standby server for example."""
+    run = tables.run()
+    tables.signal_wait(run)
+    with sending(tables, database_url, send, None) as reached:
+        assert not park_as_there(tables, run)
+        tables.update("workflow_runs", run, updated_at=from_now(120))
     assert reached == [run]
     assert due(tables, run)
 
@@ -122,7 +110,7 @@ def test_a_run_that_is_locked_meanwhile_is_due_when_it_is_free(
 ) -> None:
     """A second sender of the signal locks it, for example, and changes nothing."""
     run = tables.run()
-    wait_for_signal(tables, run)
+    tables.signal_wait(run)
     lock = f'SELECT FROM "{tables.schema}".workflow_runs WHERE id = $1 FOR NO KEY UPDATE'
     with plain_connect(database_url) as other:
         with sending(tables, database_url, send, None) as reached:
@@ -139,7 +127,7 @@ def test_a_run_that_is_locked_meanwhile_is_due_when_it_is_free(
 def test_a_run_that_parks_later_finds_the_signal_itself(send: Send, tables: Tables) -> None:
     run = tables.run()
     before = tables.fetch(run)
-    wait_for_signal(tables, run)
+    tables.signal_wait(run)
     assert send(None) == [run]
     assert tables.fetch(run) == before
     assert park_as_there(tables, run)
@@ -149,7 +137,7 @@ def test_a_sender_that_died_before_it_woke_the_run_does_it_when_it_sends_again(
     send: Send, tables: Tables
 ) -> None:
     run = tables.run()
-    wait_for_signal(tables, run)
+    tables.signal_wait(run)
     assert send("key") == [run]
     tables.update("workflow_runs", run, worker_id=None, available_at=from_now(3600))
     assert send("key") == [run]
@@ -157,16 +145,30 @@ def test_a_sender_that_died_before_it_woke_the_run_does_it_when_it_sends_again(
     assert tables.count("workflow_signals") == 1
 
 
-def test_a_run_that_parked_long_after_the_signal_came_has_seen_it_and_sleeps_on(
-    send: Send, tables: Tables
+@pytest.mark.parametrize("key", [None, "another key"])
+def test_a_sender_that_died_before_it_woke_the_run_is_made_up_for_by_the_next_signal(
+    key: str | None, send: Send, tables: Tables
 ) -> None:
     run = tables.run()
-    wait_for_signal(tables, run)
+    tables.signal_wait(run)
     assert send("key") == [run]
-    later = from_now(0) + timedelta(minutes=2)
-    parked = {"worker_id": None, "available_at": from_now(3600), "updated_at": later}
+    park = {"worker_id": None, "available_at": from_now(3600), "updated_at": from_now(0)}
+    tables.update("workflow_runs", run, **park)
+    assert send(key) == []
+    assert due(tables, run)
+    assert tables.count("workflow_signals") == 1
+
+
+@pytest.mark.parametrize(("key", "reaches"), [("key", True), ("another key", False)])
+def test_a_run_that_parked_long_after_the_signal_came_has_seen_it_and_sleeps_on(
+    key: str, reaches: bool, send: Send, tables: Tables
+) -> None:
+    run = tables.run()
+    tables.signal_wait(run)
+    assert send("key") == [run]
+    parked = {"worker_id": None, "available_at": from_now(3600), "updated_at": from_now(120)}
     tables.update("workflow_runs", run, **parked)
-    assert send("key") == [run]
+    assert send(key) == ([run] if reaches else [])
     assert not due(tables, run)
 
 
@@ -174,7 +176,7 @@ def test_a_signal_that_is_sent_is_no_error_if_its_run_cannot_be_woken(
     tables: Tables, database_url: str, schema: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = tables.run()
-    wait_for_signal(tables, run)
+    tables.signal_wait(run)
     ow = OpenWorkflow(database_url, schema=schema, call_timeout="1s")
     assert ow.send_signal("go", 1, idempotency_key="key") == [run]
     tables.update("workflow_runs", run, worker_id=None, available_at=from_now(3600))

@@ -42,6 +42,14 @@ def start(thread):
 threading.Thread.start = start
 """
 
+# While the file "no-hook-threads" exists, a hook of the application cannot start its thread.
+NO_HOOK_THREADS = """
+@ow.on_child_start
+def start_a_thread():
+    if Path("no-hook-threads").exists():
+        raise RuntimeError("can't start new thread")
+"""
+
 # While the file "no-descriptors" exists, children have no free descriptor when they begin.
 NO_DESCRIPTORS = """
 @ow.on_child_start
@@ -127,9 +135,10 @@ def test_a_supervisor_without_descriptors_serves_on_and_is_whole_again_later(
     ("missing", "before", "after", "advice"),
     [
         ("no-threads", NO_THREADS, "", "ulimit -u"),
+        ("no-hook-threads", "", NO_HOOK_THREADS, "can't start new thread"),
         ("no-descriptors", "", NO_DESCRIPTORS, "ulimit -n"),
     ],
-    ids=["threads", "descriptors"],
+    ids=["threads", "threads of a hook", "descriptors"],
 )
 def test_children_that_lack_something_at_the_start_do_not_end_the_worker(
     begin: Begin, tmp_path: Path, missing: str, before: str, after: str, advice: str

@@ -59,12 +59,17 @@ def check_type(type_: Any, subject: str, *, stored: bool = False) -> None:
         converter = _cached(_build, type_)
     except _UnsupportedError as error:
         raise ConfigurationError(f"{subject}: {error}") from None
-    if stored and converter is not None and (reason := _cached(_loss, type_)) is not None:
+    if stored and converter is not None and (reason := loss(type_)) is not None:
         raise ConfigurationError(f"{subject}: unsupported type {_name(type_)}: {reason}")
 
 
+def loss(type_: Any) -> str | None:
+    """Return why a value of ``type_`` would not come back from the store as it was, or None."""
+    reason: str | None = _cached(_loss, type_)
+    return reason
+
+
 def _loss(type_: Any) -> str | None:
-    """Return why a value of ``type_`` would not come back as it was, or None."""
     if (kind := unstorable(type_)) is not None:
         return f"{kind} cannot be stored as JSON. Use lists, text, and dicts with str keys."
     faults = (fault for part in pydantic_parts(type_) if (fault := unfaithful(part)) is not None)

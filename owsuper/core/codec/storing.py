@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from owsuper.core.codec.changes import Change, find_change
-from owsuper.core.codec.conversion import convert
+from owsuper.core.codec.conversion import convert, loss
 from owsuper.core.codec.diagnose import Fault
 from owsuper.core.codec.encoding import decode, encode
 from owsuper.core.codec.jsonb import as_stored
-from owsuper.errors import NotSerializable
+from owsuper.errors import InvalidData, NotSerializable
+
+_PLAIN = (dict, str, int, float, type(None))  # what does not fit a type is the caller's mistake
 
 
 def encode_as(value: Any, type_: Any, *, path: str, owner: str = "") -> tuple[bytes | None, Any]:
@@ -21,12 +23,20 @@ def encode_as(value: Any, type_: Any, *, path: str, owner: str = "") -> tuple[by
     """
     raw = encode(value, path=path, owner=owner)
     stored = as_stored(decode(raw))
-    back = convert(stored, type_, path=path, owner=owner)
+    try:
+        back = convert(stored, type_, path=path, owner=owner)
+    except InvalidData as exc:
+        if isinstance(value, _PLAIN) or (reason := loss(type_)) is None:
+            raise
+        raise NotSerializable(f"Cannot store {path}{_of(owner)}: {reason}", path=path) from exc
     if back is not stored and (change := find_change(value, back, type_)) is not None:
         path = Fault("", change.keys).path(path)
-        of_owner = f" of {owner}" if owner else ""
-        raise NotSerializable(f"Cannot store {path}{of_owner}: {_explain(change)}", path=path)
+        raise NotSerializable(f"Cannot store {path}{_of(owner)}: {_explain(change)}", path=path)
     return raw, stored
+
+
+def _of(owner: str) -> str:
+    return f" of {owner}" if owner else ""
 
 
 def _explain(change: Change) -> str:
