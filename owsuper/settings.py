@@ -129,6 +129,14 @@ class Settings:
             types.whole(1, 1000), "number of crashes of its process after which a run fails"
         ),
     )
+    max_runs_per_child: int | None = field(
+        default=None,
+        metadata=types.described(
+            types.or_off(types.whole(1, 1_000_000_000)),
+            "number of runs after which a child process is replaced, for code that leaks; up to a"
+            " tenth less",
+        ),
+    )
     hang_timeout: float | None = field(
         default=None,
         metadata=types.described(

@@ -35,6 +35,7 @@ TEXTS = {
     "graceful_timeout": ("0", 0.0),
     "burst": ("true", True),
     "max_crashes": ("5", 5),
+    "max_runs_per_child": ("1000", 1000),
     "hang_timeout": ("1m", 60.0),
     "log_level": ("WARNING", "warning"),
     "listen": ("false", False),

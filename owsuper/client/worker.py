@@ -42,6 +42,7 @@ class WorkerSettings(TypedDict, total=False):
     lease: float | timedelta | str
     graceful_timeout: float | timedelta | str
     max_crashes: int
+    max_runs_per_child: int | None
     hang_timeout: float | timedelta | str | None
     log_level: str
     listen: bool

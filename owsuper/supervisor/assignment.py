@@ -11,6 +11,8 @@ from owsuper.supervisor.child_state import ChildState
 def assign(children: Collection[Child], held: HeldRun, *, mixed: bool) -> bool:
     """Give the run to the child with the most free slots; return False if none is free.
 
+    A child that has taken its number of runs gets it only if no other child has a free slot.
+
     A suspect, a run that may have killed its process, goes to an idle child and stays alone
     there. If no child is idle, one is reserved: it takes no more runs until it is idle.
 
@@ -20,11 +22,16 @@ def assign(children: Collection[Child], held: HeldRun, *, mixed: bool) -> bool:
         children = _children_for(children, held)
     if held.run.suspect:
         return _assign_alone(children, held)
-    child = max(children, key=lambda each: each.free, default=None)
+    child = max(children, key=_preference, default=None)
     if child is None or not child.free:
         return False
     child.assign(held)
     return True
+
+
+def _preference(child: Child) -> tuple[bool, int]:
+    free = child.free
+    return free > 0 and not child.used_up, free
 
 
 def release_reservations(children: Collection[Child]) -> None:

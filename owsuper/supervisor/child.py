@@ -79,7 +79,9 @@ class Child:
         self.workflows: frozenset[tuple[str, str | None]] = frozenset()  # that its code knows
         self.template_pid: int | None = None  # of the process that was asked to fork it
         self.on_trial = False  # the first child of new code, until it is ready
-        self.outdated = False  # to be replaced
+        self.outdated = False  # to be replaced, because there is newer code
+        self.max_runs: int | None = None  # after which it is to be replaced
+        self.runs_taken = 0
         self.superseded = False  # it leaves, and needs no replacement
         self.stop_at: float | None = (
             None  # when to stop its runs, if it drains while others serve on
@@ -109,6 +111,16 @@ class Child:
     def serving(self) -> bool:
         """Whether the child has started and was not lost."""
         return self.state in (ChildState.READY, ChildState.DRAINING, ChildState.STOPPING)
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the child has taken its number of runs."""
+        return self.max_runs is not None and self.runs_taken >= self.max_runs
+
+    @property
+    def replaceable(self) -> bool:
+        """Whether the child is to be replaced. It takes runs until another child is ready."""
+        return self.outdated or self.used_up
 
     @property
     def staying(self) -> bool:
@@ -149,6 +161,7 @@ class Child:
         slot = self._free.pop()
         held.placed_at = time.monotonic()
         self.held[slot] = held
+        self.runs_taken += 1
         self._flight.assign(slot, held.run.worker_id)
         self.pipe.send(Assign(slot, held.run))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from owsuper.supervisor.template import StartsChildren
 # Seconds from the EOF of a child's pipe until the wait status is no longer expected.
 _EVIDENCE_TIMEOUT: Final = 0.02
 _EVIDENCE_TIMEOUT_IF_EXITING: Final = 0.5
+_JITTER: Final = 0.1  # of the number of runs after which a child is replaced
 _MAX_FORKING: Final = 8  # requests at a time; Linux limits descriptors in flight (unix(7))
 
 _log = logging.getLogger("owsuper.supervisor")
@@ -129,6 +131,9 @@ class Fleet:
         child.workflows = frozenset(template.loaded.workflows)
         child.template_pid = template.pid
         child.on_trial = on_trial
+        if (most := self._settings.max_runs_per_child) is not None:
+            # Not the same for all, so that they are not replaced at the same time.
+            child.max_runs = random.randint(most - int(most * _JITTER), most)
         self._children[child.number] = child
         self._loop.add(child.pipe)
         self._on_changed()  # before the request, since it may end the duty of another template
@@ -183,7 +188,10 @@ class Fleet:
 
     def assign(self, held: HeldRun) -> bool:
         """Give the run to a child; return False if none is free for it. See ``assignment``."""
-        return assignment.assign(self._children.values(), held, mixed=self._mixed)
+        assigned = assignment.assign(self._children.values(), held, mixed=self._mixed)
+        if assigned and self._settings.max_runs_per_child is not None:
+            self.fill()
+        return assigned
 
     def release_reservations(self) -> None:
         """End reservations for suspects; call this when no suspect waits."""

@@ -1,12 +1,13 @@
 """Replacing children that work: another is started first, and the old one drains when it is ready.
 
-A child that is ``outdated`` is to be replaced. It takes runs until another child is ready. Then it
-is ``superseded``: it finishes its runs and exits, and no longer counts as one of the fleet's
+A child is to be replaced if it is ``outdated``, because there is newer code, or ``used_up``,
+because it has taken its number of runs. It takes runs until another child is ready. Then it is
+``superseded``: it finishes its runs and exits, and no longer counts as one of the fleet's
 processes. After the graceful time-out its runs stop at their next step boundary, and continue in
 other children. It is never killed: a step may take as long as it takes.
 
 So there may be more processes than were asked for, but no more than twice as many, and one. Beyond
-that, outdated children drain before others are started.
+that, outdated children drain before others are started, and used up ones serve on.
 """
 
 from __future__ import annotations
@@ -43,31 +44,33 @@ class Rollover:
 
     @property
     def complete(self) -> bool:
-        """Whether no child waits for its replacement."""
+        """Whether no child has outdated code."""
         return not any(child.outdated for child in self.present)
 
     def missing(self, size: int) -> int:
-        """Return how many children to start now, so that ``size`` of the latest code are there.
+        """Return how many children to start now, so that ``size`` are there.
 
-        While all are there, outdated ones are replaced one by one.
+        While all are there, those that are to be replaced are, one by one.
         """
         present = self.present
-        outdated = [child for child in present if child.outdated]
-        if len(present) != size or not outdated:
+        replaceable = [child for child in present if child.replaceable]
+        if len(present) != size or not replaceable:
             return max(size - len(present), 0)
         if sum(child.superseded for child in self._children.values()) < size:
             return 1
-        for child in outdated:
-            self._drain(child)
+        for child in replaceable:
+            if child.outdated:
+                self._drain(child)
         return 0
 
     def let_go(self, size: int) -> None:
-        """Supersede outdated children, if more than ``size`` children are ready."""
+        """Supersede children that are to be replaced, if more than ``size`` are ready."""
         ready = [child for child in self.present if child.state is ChildState.READY]
-        outdated = sorted(
-            (child for child in ready if child.outdated), key=lambda child: len(child.held)
+        replaceable = sorted(
+            (child for child in ready if child.replaceable),
+            key=lambda child: (not child.outdated, len(child.held)),
         )
-        for child in outdated[: max(len(ready) - size, 0)]:
+        for child in replaceable[: max(len(ready) - size, 0)]:
             self._supersede(child)
 
     def shrink(self, size: int) -> None:
@@ -75,7 +78,7 @@ class Rollover:
         present = sorted(
             self.present,
             key=lambda child: (
-                not child.outdated,
+                not child.replaceable,
                 child.state is ChildState.READY,
                 len(child.held),
             ),
