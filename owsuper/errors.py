@@ -15,6 +15,7 @@ OwsuperError
 ├── NonRetryableError           raised by applications: a failure that must not be retried
 ├── StepError
 │   ├── StepFailed              a step without further retries
+│   │   ├── StepTimedOut        a step whose function did not end within its timeout
 │   │   └── ChildFailed         a child run that failed
 │   │       ├── ChildCanceled   a child run that was canceled
 │   │       └── ChildTimedOut   a child run that did not end in time
@@ -68,6 +69,7 @@ __all__ = [
     "StepError",
     "StepFailed",
     "StepLimitExceeded",
+    "StepTimedOut",
     "StepUsageError",
     "WorkerError",
 ]
@@ -152,6 +154,14 @@ class StepFailed(StepError):
         super().__init__(error.message or error.name or "")
         self.step = step
         self.error = error
+
+
+class StepTimedOut(StepFailed):
+    """The function of a step did not end within the step's ``timeout``.
+
+    A retry policy's ``retry_on`` and ``never_retry`` get this error for each such attempt. Steps
+    raise it when the last attempt has timed out.
+    """
 
 
 class ChildFailed(StepFailed):

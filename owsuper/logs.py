@@ -137,4 +137,16 @@ def adopt_root() -> None:
         root.addHandler(_handler)
 
 
+def warn_with_stack(
+    log: logging.Logger, message: str, *args: object, stack: str, extra: dict[str, object]
+) -> None:
+    """Log a warning, and after its line the ``stack`` of some other thread or task."""
+    if log.isEnabledFor(logging.WARNING):
+        log.handle(
+            log.makeRecord(
+                log.name, logging.WARNING, "", 0, message, args, None, None, extra, stack or None
+            )
+        )
+
+
 _handler: logging.Handler = logging.NullHandler()

@@ -89,6 +89,21 @@ def or_off(reader: Reader) -> Reader:
     return read
 
 
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt])(?:i?b)?", re.IGNORECASE)
+
+
+def size(value: Any) -> int | None:
+    """Read a number of bytes: text with a unit, in powers of 1024, or a whole number."""
+    number: object = value
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        number = int(float(match[1]) * 1024 ** ("kmgt".index(match[2].lower()) + 1))
+    if value is None:
+        return None
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1 << 20:
+        raise _refuse("at least 1M, such as '500M' or '2G'", value)
+    return number
+
+
 _SWITCH = {"1": True, "true": True, "yes": True, "on": True}
 _SWITCH |= {"0": False, "false": False, "no": False, "off": False}
 

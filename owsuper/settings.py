@@ -123,6 +123,14 @@ class Settings:
             types.switch, "stop, with exit code 0, once no run is due: for cron jobs and tests"
         ),
     )
+    kill_grace: float = field(
+        default=5.0,
+        metadata=types.described(
+            types.duration("100ms", "1h"),
+            "time for code to stop after a step's timeout, a deadline or a cancellation, before its"
+            " process is killed",
+        ),
+    )
     max_crashes: int = field(
         default=3,
         metadata=types.described(
@@ -143,6 +151,14 @@ class Settings:
             types.or_off(types.duration("2s", "1d")),
             "time without a sign of life after which a child process is killed and replaced; a step"
             " that holds the GIL gives none",
+        ),
+    )
+    max_memory_per_child: int | None = field(
+        default=None,
+        metadata=types.described(
+            types.size,
+            "resident memory of a child process, such as 500M, above which it is replaced, and"
+            " killed if a run makes it grow; default: no limit",
         ),
     )
     log_level: str = field(

@@ -34,8 +34,10 @@ TEXTS = {
     "lease": ("1m", 60.0),
     "graceful_timeout": ("0", 0.0),
     "burst": ("true", True),
+    "kill_grace": ("500ms", 0.5),
     "max_crashes": ("5", 5),
     "max_runs_per_child": ("1000", 1000),
+    "max_memory_per_child": ("500M", 500 << 20),
     "hang_timeout": ("1m", 60.0),
     "log_level": ("WARNING", "warning"),
     "listen": ("false", False),
@@ -136,6 +138,22 @@ def test_a_bare_number_is_seconds(text: object, seconds: float, tmp_path: Path) 
     assert load({"lease": text}, {}, tmp_path).lease == seconds
 
 
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("500M", 500 << 20),
+        ("500 MB", 500 << 20),
+        ("1.5GiB", 3 << 29),
+        ("2g", 2 << 30),
+        ("4096k", 4 << 20),
+        (1 << 20, 1 << 20),
+        (None, None),
+    ],
+)
+def test_sizes_have_units_in_powers_of_1024(text: object, count: int | None) -> None:
+    assert load({"max_memory_per_child": text}, {}).max_memory_per_child == count
+
+
 WHOLE = "must be a whole number from 1 to 1000"
 DURATION = "such as '30s', '5m' or a number of seconds"
 REFUSED = [
@@ -164,6 +182,11 @@ REFUSED = [
     ("lease", ["30s"], DURATION),
     ("graceful_timeout", "-0.001", "must be a duration from 0s to 1d"),
     ("graceful_timeout", "inf", DURATION),
+    ("kill_grace", "0", "must be a duration from 100ms to 1h"),
+    ("max_memory_per_child", "500", "must be at least 1M, such as '500M' or '2G', not '500'"),
+    ("max_memory_per_child", "1K", "must be at least 1M"),
+    ("max_memory_per_child", "-5M", "must be at least 1M"),
+    ("max_memory_per_child", True, "must be at least 1M"),
     ("log_level", "loud", "must be one of debug, info, warning, error, critical, not 'loud'"),
     ("log_level", 10, "must be one of"),
     ("listen", "maybe", "must be true or false, not 'maybe'"),

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import threading
-import time
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Protocol
 
-from owsuper.child.timers import DelayedCalls
+from owsuper.child.timers import Alarms, DelayedCalls
 from owsuper.core.model import ClaimedRun
-
-_LONGEST_PAUSE: Final = 3600.0  # seconds between two checks; a timer cannot wait for millennia
 
 
 class HasDeadline(Protocol):
@@ -32,17 +27,10 @@ class HasDeadline(Protocol):
 
 
 class Deadlines:
-    """The executions in this child whose runs have a deadline.
-
-    A delayed call cannot be canceled, and most runs end long before their deadlines. So there
-    is one delayed call for the earliest deadline, and no call refers to an execution.
-    """
+    """The executions in this child whose runs have a deadline."""
 
     def __init__(self, timers: DelayedCalls) -> None:
-        self._timers = timers
-        self._lock = threading.Lock()
-        self._watched: dict[HasDeadline, float] = {}  # time.monotonic() of the deadline
-        self._next_check = math.inf
+        self._alarms = Alarms(timers)
 
     def watch(self, execution: HasDeadline) -> None:
         """Stop ``execution`` when its deadline passes; at once if it has passed already."""
@@ -52,35 +40,10 @@ class Deadlines:
         left = (deadline - execution.now()).total_seconds()
         if left <= 0:
             execution.fail_at_deadline()
-            return
-        with self._lock:
-            self._watched[execution] = time.monotonic() + left
-            self._schedule_check()
+        else:
+            self._alarms.set(execution, left, execution.fail_at_deadline)
 
     def forget(self, execution: HasDeadline) -> None:
         """Stop watching an execution that has ended."""
         if execution.run.deadline_at is not None:
-            with self._lock:
-                self._watched.pop(execution, None)
-
-    def _schedule_check(self) -> None:
-        """Schedule a check at the earliest deadline, unless one comes before it."""
-        if not self._watched:
-            return
-        now = time.monotonic()
-        when = min(now + _LONGEST_PAUSE, *self._watched.values())
-        if when < self._next_check:
-            self._next_check = when
-            self._timers.call_later(when - now, self._check)
-
-    def _check(self) -> None:
-        now = time.monotonic()
-        with self._lock:
-            due = [execution for execution, when in self._watched.items() if when <= now]
-            for execution in due:
-                del self._watched[execution]
-            if self._next_check <= now:
-                self._next_check = math.inf
-            self._schedule_check()
-        for execution in due:
-            execution.fail_at_deadline()
+            self._alarms.cancel(execution)

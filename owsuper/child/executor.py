@@ -108,7 +108,12 @@ class Executor:
             load = partial(self._load, workflow, run)
             loaded = yield partial(execution_type.load, self._services, load)
         execution = execution_type(
-            run, self._replay(workflow, run, loaded), self._services, slot, workflow.strict
+            run,
+            self._replay(workflow, run, loaded),
+            self._services,
+            slot,
+            strict=workflow.strict,
+            step_timeout=workflow.step_timeout,
         )
         self.executions[run.worker_id] = execution
         self._services.deadlines.watch(execution)
@@ -144,6 +149,7 @@ class Executor:
             return LOST
         finally:
             self._services.deadlines.forget(execution)
+            self._services.overdue_watch.forget(execution)
             del self.executions[run.worker_id]
 
     def _load(self, workflow: Workflow[Any, Any], run: ClaimedRun) -> LoadedExecution:

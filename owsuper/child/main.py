@@ -130,6 +130,8 @@ class ChildServer:
             namespace=settings.namespace,
             lease=settings.lease,
             concurrency=settings.concurrency,
+            kill_grace=settings.kill_grace,
+            on_overdue=self._pipe.send,
             on_thread_died=self._on_thread_died,
         )
         self._executor = Executor(spec.registry, self._services)

@@ -11,6 +11,7 @@ from owsuper.child.committer import Committer
 from owsuper.child.database import ChildDatabase, RelatedRuns
 from owsuper.child.deadlines import Deadlines
 from owsuper.child.deferred_writes import DeferredWrites
+from owsuper.child.hard_stops import OverdueWatch
 from owsuper.child.heartbeat import Leases
 from owsuper.child.loop_thread import LoopThread
 from owsuper.child.running_rows import RunningRows
@@ -20,6 +21,7 @@ from owsuper.child.timers import DelayedCalls
 from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
 from owsuper.ipc.flight_recorder import FlightRecorder
+from owsuper.ipc.messages import Overdue
 
 _STEP_THREADS: Final = 32  # threads for submitted steps, and sync steps of async workflows
 
@@ -38,6 +40,7 @@ class Services:
     flight_recorder: FlightRecorder
     timers: DelayedCalls
     deadlines: Deadlines
+    overdue_watch: OverdueWatch
     shortage: Shortage
     step_threads: ThreadPool
     """For user code."""
@@ -66,10 +69,14 @@ def create(
     namespace: str,
     lease: float,
     concurrency: int,
+    kill_grace: float,
+    on_overdue: Callable[[Overdue], object],
     on_thread_died: Callable[[BaseException], object],
 ) -> Services:
-    """Create the services of a child with ``concurrency`` slots; ``lease`` is in seconds.
+    """Create the services of a child with ``concurrency`` slots.
 
+    ``lease`` and ``kill_grace`` are in seconds.
+    ``on_overdue`` is called with code that did not stop.
     ``on_thread_died`` is called with the error that ended a thread of the services.
     """
     store = RunStore(schema, namespace)
@@ -92,6 +99,7 @@ def create(
         flight_recorder=flight_recorder,
         timers=timers,
         deadlines=Deadlines(timers),
+        overdue_watch=OverdueWatch(timers, flight_recorder, kill_grace, on_overdue),
         shortage=shortage,
         step_threads=step_threads,
         write_threads=write_threads,

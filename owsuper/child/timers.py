@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from owsuper.event_loop import NEVER, Loop, Waker
 
 _log = logging.getLogger("owsuper.child")
 
+_LONGEST_PAUSE: Final = 3600.0  # seconds between two checks; a timer cannot wait for millennia
 _IDLE_PERIODS: Final = 16  # a sweep stops after this many periods without work
 
 
@@ -55,6 +57,56 @@ class DelayedCalls:
                 return heapq.heappop(self._due)[2]
             self._timer.due = when
         return None
+
+
+class Alarms:
+    """Calls at a later time that can be canceled, as most of them are, long before they are due.
+
+    A delayed call cannot be canceled. So there is one delayed call, for the earliest alarm, and no
+    call refers to what is canceled.
+    """
+
+    def __init__(self, calls: DelayedCalls) -> None:
+        self._calls = calls
+        self._lock = threading.Lock()
+        self._alarms: dict[object, tuple[float, Callable[[], object]]] = {}
+        self._next_check = math.inf  # time.monotonic(), as in the alarms
+
+    def set(self, key: object, seconds: float, function: Callable[[], object]) -> None:
+        """Call ``function`` in ``seconds``, in place of an earlier alarm of this ``key``.
+
+        Safe from any thread. The function must not block.
+        """
+        when = time.monotonic() + seconds
+        with self._lock:
+            self._alarms[key] = (when, function)
+            self._schedule_check(when)
+
+    def cancel(self, key: object) -> None:
+        """Cancel the alarm of this key, if there is one."""
+        with self._lock:
+            self._alarms.pop(key, None)
+
+    def _schedule_check(self, when: float) -> None:
+        """Schedule a check for an alarm, unless one comes before it. The caller holds the lock."""
+        now = time.monotonic()
+        when = min(when, now + _LONGEST_PAUSE)
+        if when < self._next_check:
+            self._next_check = when
+            self._calls.call_later(when - now, self._check)
+
+    def _check(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            due = [(key, call) for key, (when, call) in self._alarms.items() if when <= now]
+            for key, _ in due:
+                del self._alarms[key]
+            if self._next_check <= now:
+                self._next_check = math.inf
+            if self._alarms:
+                self._schedule_check(min(when for when, _ in self._alarms.values()))
+        for _, function in due:
+            function()
 
 
 class Sweep:

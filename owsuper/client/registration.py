@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, overload
 
+from owsuper.core.durations import Duration
 from owsuper.core.replay import STEP_LIMIT
 from owsuper.core.retry import RetryPolicy
 from owsuper.errors import ConfigurationError
@@ -63,6 +64,7 @@ class Registration(Starter):
         *,
         version: str | None = None,
         retry: RetryPolicy | None = None,
+        step_timeout: Duration | None = None,
         step_limit: int = STEP_LIMIT,
         strict: bool = False,
     ) -> Decorator: ...
@@ -73,6 +75,7 @@ class Registration(Starter):
         *,
         version: str | None = None,
         retry: RetryPolicy | None = None,
+        step_timeout: Duration | None = None,
         step_limit: int = STEP_LIMIT,
         strict: bool = False,
     ) -> Any:
@@ -83,6 +86,7 @@ class Registration(Starter):
         a name is given. A run keeps the ``version`` with which it was started, and only a worker
         that has a workflow of exactly this name and version executes the run. ``retry`` is the
         policy for a function that raises; without a policy, the run fails at once.
+        ``step_timeout`` is the ``timeout`` of steps that have none of their own.
         ``step_limit`` is the number of step attempts that a run may have, including failed ones.
         ``strict`` fails a run with NonDeterminismError whose code begins a new step, or returns,
         without having called the steps that are recorded; otherwise the log warns.
@@ -100,6 +104,7 @@ class Registration(Starter):
                 name=given_name,
                 version=version,
                 retry=retry,
+                step_timeout=step_timeout,
                 step_limit=step_limit,
                 strict=strict,
             )

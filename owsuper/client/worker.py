@@ -41,8 +41,10 @@ class WorkerSettings(TypedDict, total=False):
     poll_interval: float | timedelta | str
     lease: float | timedelta | str
     graceful_timeout: float | timedelta | str
+    kill_grace: float | timedelta | str
     max_crashes: int
     max_runs_per_child: int | None
+    max_memory_per_child: int | str | None
     hang_timeout: float | timedelta | str | None
     log_level: str
     listen: bool

@@ -44,7 +44,14 @@ from owsuper.core.model import (
 )
 from owsuper.core.names import StepNames
 from owsuper.core.purpose import Purpose
-from owsuper.core.retry import WORKFLOW_DEFAULT, RetryAt, RetryPolicy, decide, pause_ms
+from owsuper.core.retry import (
+    WORKFLOW_DEFAULT,
+    RetryAt,
+    RetryPolicy,
+    decide,
+    pause_ms,
+    refuses_time_out,
+)
 from owsuper.errors import ConfigurationError
 from owsuper.stored_error import StoredError
 
@@ -178,7 +185,8 @@ class Replay:
         if failed:
             last = failed[-1]
             error = StoredError.from_json(last.error)
-            if error.final or 0 < policy.maximum_attempts <= len(failed):
+            exhausted = error.final or 0 < policy.maximum_attempts <= len(failed)
+            if exhausted or refuses_time_out(policy, key, error):
                 return Reject(error)
             pause = pause_ms(policy, len(failed), seed=last.id)
             due = add_ms_clamped(last.finished_at or last.created_at, pause)

@@ -11,7 +11,13 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from owsuper.core.durations import Duration, add_ms, milliseconds
-from owsuper.errors import ConfigurationError, InvalidDuration, NonRetryableError
+from owsuper.core.time_outs import step_failure
+from owsuper.errors import (
+    ConfigurationError,
+    InvalidDuration,
+    NonRetryableError,
+    StepTimedOut,
+)
 from owsuper.stored_error import StoredError
 
 DEADLINE_ERROR = {"message": "Workflow run deadline exceeded"}
@@ -219,6 +225,18 @@ def no_retry_reason(policy: RetryPolicy, exc: BaseException) -> str | None:
     except _InvalidPredicateError as reason:
         return str(reason)
     return None
+
+
+def refuses_time_out(policy: RetryPolicy, step: str, error: StoredError) -> bool:
+    """Whether ``error`` is that of a time-out after which ``policy`` does not retry.
+
+    The supervisor stores the time-out of a step whose process it had to kill, and has no policy to
+    ask. So the filters are applied later, to an exception that is made of what is stored.
+    """
+    if policy.retry_on is None and policy.never_retry is None:
+        return False
+    failure = step_failure(step, error)
+    return isinstance(failure, StepTimedOut) and no_retry_reason(policy, failure) is not None
 
 
 def _matches(

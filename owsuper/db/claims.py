@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -96,6 +97,21 @@ class CrashOutcome:
     failed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt of a function step that failed although its process could not write that.
+
+    ``started_at`` is on the database's clock, ``error`` is plain JSON.
+    """
+
+    run_id: str
+    worker_id: str
+    attempt_id: str
+    step: str
+    started_at: datetime
+    error: Mapping[str, Any]
+
+
 class ClaimQueries:
     """The statements for one schema and namespace."""
 
@@ -103,6 +119,7 @@ class ClaimQueries:
         self._namespace = namespace
         self._claim = load("claim", schema)
         self._release = load("release", schema)
+        self._fail_attempts = load("fail_attempts", schema)
         self._release_lost = load("release_lost", schema)
         self._record_crash = load("record_crash", schema)
         self._keep_post_mortems = load("keep_post_mortems", schema)
@@ -138,6 +155,25 @@ class ClaimQueries:
     def release(self, leases: Sequence[Lease]) -> Call:
         """Release runs: due now, no crash counted; see ``parse_workers``."""
         return self._release, (self._namespace, _leases(leases))
+
+    def fail_attempts(self, failed: Sequence[FailedAttempt]) -> Call:
+        """Record failed attempts, and release their runs as ``release`` does.
+
+        An attempt whose result is stored keeps it. See ``parse_workers``.
+        """
+        leases = {each.worker_id: each.run_id for each in failed}
+        attempts = [
+            {
+                "worker": each.worker_id,
+                "id": each.attempt_id,
+                "name": each.step,
+                "started": each.started_at,
+                "error": each.error,
+            }
+            for each in failed
+        ]
+        claims = _leases([(run, worker) for worker, run in leases.items()])
+        return self._fail_attempts, (self._namespace, claims, _json(attempts))
 
     def release_lost(
         self, known: Sequence[str], *, worker_prefix: str, lease_seconds: float

@@ -7,11 +7,13 @@ nobody writes to cost nothing.
   runs. The supervisor reads them once the child is dead.
 - The supervisor writes the claim that it assigns to a slot. The template reads the claims once
   the supervisor is dead, to know which claims no child can hold.
+- The child writes the step with a time-out that times out first. The supervisor reads it when the
+  child does not stop, or is dead.
 - The child copies the end of what it writes to standard error.
 - ``faulthandler`` writes the stacks of a process that dies of a fatal signal, through the
   descriptor, from ``trace_offset`` on.
 
-A record of a slot is a length and a text.
+A record of a slot is a length and a text, or a MessagePack object.
 """
 
 from __future__ import annotations
@@ -22,7 +24,11 @@ import struct
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
+
+import msgspec
 
 _RECORD: Final = 256  # two bytes of length, then UTF-8
 _TEXT_MAX: Final = _RECORD - 2
@@ -32,6 +38,25 @@ _STDERR: Final = 8192  # bytes that are kept of it
 # A hundred threads with a hundred frames each, which are the limits of faulthandler, need more; of
 # what it writes, the supervisor keeps less.
 _TRACE: Final = 256 * 1024
+_TIMED: Final = 4096  # as above; a key has up to 2,000 bytes, and pages are made when written
+
+
+@dataclass(frozen=True, slots=True)
+class StepInTime:
+    """A running attempt of the step ``key``, which may take ``timeout`` seconds.
+
+    ``started_at`` is on the database's clock, ``due`` is the time.monotonic() of the time-out.
+    """
+
+    attempt_id: str
+    key: str
+    timeout: float
+    started_at: datetime
+    due: float
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(StepInTime)
 
 
 def create(slots: int) -> int:
@@ -73,7 +98,8 @@ class FlightRecorder:
     def __init__(self, fd: int, slots: int) -> None:
         self._slots = slots
         self._since = 2 * slots * _RECORD
-        self._stderr = self._since + slots * _SINCE.size
+        self._timed = self._since + slots * _SINCE.size
+        self._stderr = self._timed + slots * _TIMED
         self._memory = mmap.mmap(fd, _size(slots))
         self._steps: list[list[tuple[str, float]]] = [[] for _ in range(slots)]
         self._lock = threading.Lock()
@@ -131,6 +157,29 @@ class FlightRecorder:
         since = steps[0][1] if steps else 0.0
         _SINCE.pack_into(self._memory, self._since + slot * _SINCE.size, since)
 
+    def write_timed(self, slot: int, step: StepInTime | None) -> None:
+        """Record the step in ``slot`` that times out first; None if none will."""
+        start = self._timed_start(slot)
+        self._memory[start : start + 2] = b"\0\0"  # the length comes last, as above
+        if step is not None:
+            data = _ENCODER.encode(step)
+            self._memory[start + 2 : start + 2 + len(data)] = data
+            self._memory[start : start + 2] = len(data).to_bytes(2, "little")
+
+    def read_timed(self, slot: int) -> StepInTime | None:
+        """Return the step in ``slot`` that times out first; None also while that changes."""
+        start = self._timed_start(slot)
+        length = int.from_bytes(self._memory[start : start + 2], "little")
+        if not length:
+            return None
+        try:
+            return _DECODER.decode(self._memory[start + 2 : start + 2 + length])
+        except (msgspec.DecodeError, ValueError):
+            return None
+
+    def _timed_start(self, slot: int) -> int:
+        return self._timed + slot * _TIMED
+
     # --- standard error and stacks -------------------------------------------------------
 
     def append_stderr(self, data: bytes) -> None:
@@ -183,7 +232,7 @@ class FlightRecorder:
 
 
 def _size(slots: int) -> int:
-    return slots * (2 * _RECORD + _SINCE.size) + _COUNT.size + _STDERR + _TRACE
+    return slots * (2 * _RECORD + _SINCE.size + _TIMED) + _COUNT.size + _STDERR + _TRACE
 
 
 def _text(record: bytes) -> str:

@@ -19,12 +19,16 @@ import msgspec
 
 from owsuper.core.model import ClaimedRun
 from owsuper.errors import OwsuperError
+from owsuper.ipc.flight_recorder import StepInTime
 from owsuper.settings import Settings
 
 _HEADER: Final = struct.Struct(">IB")
 PROBE: Final = -1  # the "child number" of the process that only imports and reports
 OTHER_PROTOCOL: Final = 70  # a template's exit code: not of the supervisor's PROTOCOL; EX_SOFTWARE
 SHORTAGE: Final = "shortage"  # a LoadFailed that may pass: no memory, descriptors or threads
+TIMED_OUT: Final = "timed out"  # the reasons of Overdue
+PAST_DEADLINE: Final = "past its deadline"
+LEASE_LOST: Final = "canceled, or claimed by another worker"
 _MAX_BODY: Final = 256 * 1024 * 1024  # bytes; a longer frame means that the stream is torn
 
 
@@ -214,6 +218,21 @@ class Beat:
     """The main thread of the child runs. Sent several times in a hang time-out, if there is one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """The code in ``slot`` has not stopped in time: this process must be killed.
+
+    ``reason`` is TIMED_OUT, PAST_DEADLINE or LEASE_LOST. ``steps`` are those that are past their
+    time-outs, each with its stack; ``stack`` is that of the code of the run.
+    """
+
+    slot: int
+    worker_id: str
+    reason: str
+    steps: tuple[tuple[StepInTime, str], ...]
+    stack: str
+
+
 Message = (
     Load
     | Fork
@@ -234,6 +253,7 @@ Message = (
     | SendStacks
     | Stacks
     | Beat
+    | Overdue
 )
 
 _KINDS: Final[tuple[type[Message], ...]] = (
@@ -256,6 +276,7 @@ _KINDS: Final[tuple[type[Message], ...]] = (
     SendStacks,
     Stacks,
     Beat,
+    Overdue,
 )
 PROTOCOL: Final = str(
     crc32(

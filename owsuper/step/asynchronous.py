@@ -52,6 +52,7 @@ class AsyncStep(RunInfo):
         fn: Callable[[*Ts], Coroutine[Any, Any, T]],
         *args: *Ts,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Coroutine[Any, Any, T]: ...
@@ -62,6 +63,7 @@ class AsyncStep(RunInfo):
         fn: Callable[[*Ts], T],
         *args: *Ts,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Coroutine[Any, Any, T]: ...
@@ -71,6 +73,7 @@ class AsyncStep(RunInfo):
         fn: Callable[[*Ts], Any],
         *args: *Ts,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Any:
@@ -79,7 +82,7 @@ class AsyncStep(RunInfo):
         An ``async def`` function runs on the event loop, any other function in a thread. All
         else is as in :meth:`Step.run`.
         """
-        return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly))
+        return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly, timeout))
 
     @overload
     def submit(
@@ -88,6 +91,7 @@ class AsyncStep(RunInfo):
         fn: Callable[[*Ts], Coroutine[Any, Any, T]],
         *args: *Ts,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Awaitable[T]: ...
@@ -98,6 +102,7 @@ class AsyncStep(RunInfo):
         fn: Callable[[*Ts], T],
         *args: *Ts,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Awaitable[T]: ...
@@ -107,6 +112,7 @@ class AsyncStep(RunInfo):
         fn: Callable[[*Ts], Any],
         *args: *Ts,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Any:
@@ -114,7 +120,7 @@ class AsyncStep(RunInfo):
 
         The run does not end before the steps that it has submitted.
         """
-        return self._engine.submit(FunctionCall(name, fn, args, retry, type, formerly))
+        return self._engine.submit(FunctionCall(name, fn, args, retry, type, formerly, timeout))
 
     @overload
     def map(
@@ -124,6 +130,7 @@ class AsyncStep(RunInfo):
         items: Iterable[A],
         *,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Awaitable[list[T]]: ...
@@ -135,6 +142,7 @@ class AsyncStep(RunInfo):
         items: Iterable[A],
         *,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Awaitable[list[T]]: ...
@@ -145,6 +153,7 @@ class AsyncStep(RunInfo):
         items: Iterable[Any],
         *,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Any:
@@ -152,7 +161,7 @@ class AsyncStep(RunInfo):
         return asyncio.gather(
             *(
                 self._engine.submit(
-                    FunctionCall(name, fn, (item,), retry, type, formerly), joined=True
+                    FunctionCall(name, fn, (item,), retry, type, formerly, timeout), joined=True
                 )
                 for item in items
             )

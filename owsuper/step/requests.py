@@ -58,7 +58,7 @@ class Startable(ABC, Generic[I, O]):
 
 @dataclass(slots=True)
 class FunctionCall:
-    """Call ``fn(*args)``. ``type`` is the type of the result."""
+    """Call ``fn(*args)``. ``type`` is that of the result, ``timeout`` that of each attempt."""
 
     name: str
     fn: Callable[..., Any]
@@ -66,6 +66,7 @@ class FunctionCall:
     retry: RetryPolicy | None
     type: Any
     formerly: str | None = None
+    timeout: Duration | None = None
 
 
 @dataclass(slots=True)

@@ -54,6 +54,7 @@ class Step(RunInfo):
         fn: Callable[[*Ts], Coroutine[Any, Any, T]],
         *args: *Ts,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> T: ...
@@ -64,6 +65,7 @@ class Step(RunInfo):
         fn: Callable[[*Ts], T],
         *args: *Ts,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> T: ...
@@ -73,6 +75,7 @@ class Step(RunInfo):
         fn: Callable[[*Ts], Any],
         *args: *Ts,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Any:
@@ -86,13 +89,17 @@ class Step(RunInfo):
         with a pause of one second after the first, which doubles with each attempt. This method
         raises only if there is no further attempt.
 
+        An attempt that takes longer than ``timeout`` has failed with StepTimedOut. An async ``fn``
+        is cancelled. Any other ``fn`` gets a few seconds more (``--kill-grace``), and then its
+        process is killed. Without ``timeout``, the workflow's ``step_timeout`` applies.
+
         ``formerly``, here and in all other steps, is the name that the step had before. A run that
         has recorded the step under that name goes on with what is recorded.
 
-        Raises StepFailed, which may be caught, and StepUsageError, StepLimitExceeded,
-        NonDeterminismError.
+        Raises StepFailed or StepTimedOut, which may be caught, and StepUsageError,
+        StepLimitExceeded, NonDeterminismError.
         """
-        return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly))
+        return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly, timeout))
 
     @overload
     def submit(
@@ -101,6 +108,7 @@ class Step(RunInfo):
         fn: Callable[[*Ts], Coroutine[Any, Any, T]],
         *args: *Ts,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Future[T]: ...
@@ -111,6 +119,7 @@ class Step(RunInfo):
         fn: Callable[[*Ts], T],
         *args: *Ts,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Future[T]: ...
@@ -120,6 +129,7 @@ class Step(RunInfo):
         fn: Callable[[*Ts], Any],
         *args: *Ts,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Any:
@@ -127,7 +137,7 @@ class Step(RunInfo):
 
         The run does not end before the steps that it has submitted.
         """
-        return self._engine.submit(FunctionCall(name, fn, args, retry, type, formerly))
+        return self._engine.submit(FunctionCall(name, fn, args, retry, type, formerly, timeout))
 
     @overload
     def map(
@@ -137,6 +147,7 @@ class Step(RunInfo):
         items: Iterable[A],
         *,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> list[T]: ...
@@ -148,6 +159,7 @@ class Step(RunInfo):
         items: Iterable[A],
         *,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> list[T]: ...
@@ -158,6 +170,7 @@ class Step(RunInfo):
         items: Iterable[Any],
         *,
         retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
     ) -> Any:
@@ -166,7 +179,9 @@ class Step(RunInfo):
         The steps are ``name``, ``name:1`` and so on. Raises as :meth:`run` does.
         """
         futures = [
-            self._engine.submit(FunctionCall(name, fn, (item,), retry, type, formerly), joined=True)
+            self._engine.submit(
+                FunctionCall(name, fn, (item,), retry, type, formerly, timeout), joined=True
+            )
             for item in items
         ]
         return [future.result() for future in futures]

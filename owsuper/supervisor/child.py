@@ -9,10 +9,12 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from owsuper.core.model import ClaimedRun
 from owsuper.ipc import flight_recorder
-from owsuper.ipc.flight_recorder import FlightRecorder
+from owsuper.ipc.flight_recorder import FlightRecorder, StepInTime
 from owsuper.ipc.messages import (
     Assign,
     Beat,
@@ -21,6 +23,7 @@ from owsuper.ipc.messages import (
     LeasesRenewed,
     LoadFailed,
     Message,
+    Overdue,
     Ready,
     RenewLeases,
     SendStacks,
@@ -32,6 +35,8 @@ from owsuper.ipc.pipe import Pipe
 from owsuper.signal_handlers import DUMP_SIGNAL, KEEP_SIGNAL
 from owsuper.supervisor.child_state import ChildEvent, ChildState, next_state
 
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
 
 @dataclass(slots=True, eq=False)
 class HeldRun:
@@ -40,6 +45,8 @@ class HeldRun:
     run: ClaimedRun
     renewed_at: float  # the latest known start of the lease
     placed_at: float  # when the run was prefetched, or then put in a slot
+    lost_at: float | None = None  # when a renewal found that the lease is lost
+    began_with: int | None = None  # resident bytes of its child at that time, if that is watched
 
 
 class Child:
@@ -61,6 +68,7 @@ class Child:
         on_ready: Callable[[Child], None],
         on_finished: Callable[[Child, HeldRun, Finished], None],
         on_stacks: Callable[[Child, str], None],
+        on_overdue: Callable[[Child], None],
         on_lost: Callable[[Child], None],
     ) -> None:
         self.number = number
@@ -70,6 +78,10 @@ class Child:
         self.ready_at: float | None = None
         self.lost_at: float | None = None
         self.held: dict[int, HeldRun] = {}
+        self.overdue: dict[int, Overdue] = {}
+        """By slot: what should have stopped, and did not."""
+        self.ready_with = 0  # resident bytes when it became ready
+        self.over_limit: str | None = None  # which limit the supervisor stops it for
         self.load_failure: LoadFailed | None = None
         self.silent = 0.0  # seconds since the last sign of life, in which this process ran
         self.cause_of_kill: str | None = None  # if the supervisor kills it for what its runs did
@@ -91,6 +103,7 @@ class Child:
         self._on_ready = on_ready
         self._on_finished = on_finished
         self._on_stacks = on_stacks
+        self._on_overdue = on_overdue
         self._on_lost = on_lost
         ours, self.descriptors, self._flight = _open_descriptors(slots)
         self.pipe = Pipe(ours, on_message=self._handle_message, on_eof=self._handle_eof)
@@ -223,6 +236,10 @@ class Child:
         """Return the stacks that the process wrote when it died; None if it did not."""
         return self._flight.read_trace()
 
+    def step_in_time(self, slot: int) -> StepInTime | None:
+        """Return the step in ``slot`` that times out first; None if none will."""
+        return self._flight.read_timed(slot)
+
     def close(self) -> None:
         """Close the pipe and the flight recorder."""
         self.pipe.close()
@@ -236,8 +253,10 @@ class Child:
                 self.pid = pid
                 self.state = next_state(self.state, ChildEvent.READY)
                 self.ready_at = time.monotonic()
+                self.ready_with = resident_bytes(pid)
                 self._on_ready(self)
             case Finished(slot):
+                self.overdue.pop(slot, None)
                 if (held := self.held.pop(slot, None)) is not None:
                     self._free.append(slot)
                     self.reserved = self.reserved and not held.run.suspect
@@ -247,6 +266,10 @@ class Child:
                 for held in self.held.values():
                     if held.run.worker_id in renewed:
                         held.renewed_at = time.monotonic()
+            case Overdue(slot, worker_id):
+                if (held := self.held.get(slot)) and held.run.worker_id == worker_id:
+                    self.overdue[slot] = message
+                    self._on_overdue(self)
             case StopSignaled():
                 self.stop_signaled = True
                 if self.state is ChildState.READY:
@@ -265,6 +288,14 @@ class Child:
             self.state = next_state(self.state, ChildEvent.EOF)
             self.lost_at = time.monotonic()
             self._on_lost(self)
+
+
+def resident_bytes(pid: int | None) -> int:
+    """Return the resident memory of a process; 0 if that is unknown, as on other than Linux."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def _open_descriptors(slots: int) -> tuple[socket.socket, tuple[int, int], FlightRecorder]:

@@ -7,15 +7,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
+from owsuper.core.time_outs import time_out_error
 from owsuper.db import claims
-from owsuper.db.claims import Claimed, ClaimQueries
+from owsuper.db.claims import Claimed, ClaimQueries, FailedAttempt
 from owsuper.db.statement import Result
+from owsuper.ipc.flight_recorder import StepInTime
 from owsuper.settings import Settings
 from owsuper.supervisor.child import HeldRun
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.watermark import Watermark
+
+TimedOut: TypeAlias = tuple[HeldRun, Sequence[tuple[StepInTime, str]]]
+"""A run, and its steps that timed out, each with its stack."""
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -160,6 +165,28 @@ class Claims:
             statement, params = self._queries.release(_leases(held))
             self._connection.send_reliably(statement, params, self._handle_release)
 
+    def fail_attempts(self, timed_out: Sequence[TimedOut]) -> None:
+        """Record steps as timed out whose process was killed, and release their runs.
+
+        They are due now, and no crash is counted.
+        """
+        if timed_out:
+            statement, params = self._queries.fail_attempts(
+                [
+                    FailedAttempt(
+                        held.run.run_id,
+                        held.run.worker_id,
+                        step.attempt_id,
+                        step.key,
+                        step.started_at,
+                        _error_of(step, stack),
+                    )
+                    for held, steps in timed_out
+                    for step, stack in steps
+                ]
+            )
+            self._connection.send_reliably(statement, params, self._handle_release)
+
     def _handle_release(self, result: Result) -> None:
         self._connection.refused("release runs", result)
 
@@ -178,6 +205,11 @@ class Claims:
     def _handle_release_lost(self, result: Result) -> None:
         if not self._connection.refused("release lost claims", result) and result.rows:
             _log.info("released claims whose answers were lost: %d", len(result.rows))
+
+
+def _error_of(step: StepInTime, stack: str) -> dict[str, Any]:
+    error = time_out_error(step.key, step.timeout, killed=True, stack=stack or None)
+    return error.to_json()
 
 
 def _leases(held: Sequence[HeldRun]) -> list[tuple[str, str]]:

@@ -25,8 +25,10 @@ from owsuper.supervisor.crashes import Crashes
 from owsuper.supervisor.exit_status import Evidence, ExitCode
 from owsuper.supervisor.fleet import Fleet
 from owsuper.supervisor.hang_watch import HangWatch
+from owsuper.supervisor.hard_stops import HardStops
 from owsuper.supervisor.lease_renewal import LeaseRenewal
 from owsuper.supervisor.listener import Listener
+from owsuper.supervisor.memory_limit import MemoryLimit
 from owsuper.supervisor.prefetched_runs import PrefetchedRuns
 from owsuper.supervisor.presence import Presence, Workflows
 from owsuper.supervisor.shutdown import Shutdown
@@ -99,6 +101,9 @@ class Dispatch:
         )
         sweeps = SweepQueries(settings.schema, settings.namespace)
         self._sweeps = Sweeps(self._connection, sweeps, on_released=self._claim_soon)
+        self._hard_stops = HardStops(loop, self.fleet, self._claims, settings.kill_grace)
+        limit = settings.max_memory_per_child
+        self._memory = MemoryLimit(loop, self.fleet, self._hard_stops, limit)
         self._crashes = Crashes(self._connection, queries, max_crashes=settings.max_crashes)
         self._prefetched = PrefetchedRuns()
         self._leases = LeaseRenewal(
@@ -296,7 +301,8 @@ class Dispatch:
         self._claim_policy.on_claimed(now, count, limit=limit, next_due=claimed.next_due)
         if self._burst is not None:
             self._burst.on_claimed(count, claimed.next_due)
-        held = [HeldRun(run, renewed_at=now, placed_at=now) for run in claimed.runs]
+        runs = map(self._memory.mark, claimed.runs)
+        held = [HeldRun(run, renewed_at=now, placed_at=now) for run in runs]
         if self._shutdown.begun:
             self._claims.release(held)
         else:
@@ -309,6 +315,7 @@ class Dispatch:
     def on_leases_lost(self, worker_ids: frozenset[str]) -> None:
         """Drop prefetched runs whose leases are lost; children find theirs by heartbeats."""
         self._prefetched.discard(worker_ids)
+        self._hard_stops.on_leases_lost(worker_ids)
 
     # --- the fleet -----------------------------------------------------------------------
 
@@ -318,6 +325,8 @@ class Dispatch:
         self._claim_policy.on_run_finished(now - held.placed_at)
         if finished.due_in is not None:
             self._claim_policy.run_due_in(now, finished.due_in)
+        self._hard_stops.on_run_finished(child)
+        self._memory.on_run_finished(child, finished)
         if _log.isEnabledFor(logging.DEBUG):
             fields = {"outcome": finished.outcome, "seconds": round(now - held.placed_at, 4)}
             _log.debug("run finished in the child", extra=child.log_fields(held) | fields)
@@ -330,18 +339,24 @@ class Dispatch:
         """Log the answer of a child."""
         self._stacks.on_stacks(child, text)
 
+    def on_code_overdue(self, child: Child) -> None:
+        """Have the child killed, whose code does not stop."""
+        self._hard_stops.on_overdue(child)
+
     def on_child_died(self, child: Child, evidence: Evidence) -> None:
         """Release the child's runs; count a crash unless the child was asked to stop."""
         stopped = child.stop_requested or child.stop_signaled
         if child.stop_at is not None and evidence.signal_name:
             stopped = False  # it was asked to finish its runs, and has not
-        if child.killed_by_supervisor or (stopped and evidence.exit_code in (0, None)):
+        if child.killed_by_supervisor and self._memory.charges(child):
+            self._crashes.record(child, evidence)
+        elif child.killed_by_supervisor or (stopped and evidence.exit_code in (0, None)):
             level = logging.INFO if child.stop_signaled else logging.DEBUG  # INFO if unrequested
             _log.log(level, "child stopped: %s", evidence, extra=child.log_fields())
             self._crashes.keep_post_mortems(child, evidence)
-            self._claims.release(list(child.held.values()))
-            return
-        self._crashes.record(child, evidence)
+            self._hard_stops.release(child)
+        else:
+            self._crashes.record(child, evidence)
         if child.held:
             self._claim_soon()
 

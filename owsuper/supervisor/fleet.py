@@ -41,6 +41,10 @@ class FleetObserver(Protocol):
         """A child that was asked for its Python stacks has answered."""
         ...
 
+    def on_code_overdue(self, child: Child) -> None:
+        """Code in the child has not stopped in time; see ``child.overdue``."""
+        ...
+
     def on_child_died(self, child: Child, evidence: Evidence) -> None:
         """A child is dead; its runs are in ``child.held``."""
         ...
@@ -125,6 +129,7 @@ class Fleet:
             on_ready=self._on_child_ready,
             on_finished=self._observer.on_run_finished,
             on_stacks=self._observer.on_stacks,
+            on_overdue=self._observer.on_code_overdue,
             on_lost=self._on_child_lost,
         )
         assert template.loaded is not None
@@ -375,6 +380,15 @@ class Fleet:
         """Treat children that were killed, and have not ended, as dead."""
         for child in self:
             self._reap(child, Evidence(child.pid))
+
+    def retire(self, child: Child) -> None:
+        """Have a child replaced: another is started, and this one exits after its current steps."""
+        if child.state in (ChildState.READY, ChildState.DRAINING):
+            child.superseded = child.stop_requested = True
+            child.stop_at = time.monotonic()  # so that a crash counts, meanwhile
+            child.stop()
+            self.fill()
+            self._on_changed()
 
     def close(self) -> None:
         """Close the pipes of the children that are left, which makes them exit."""

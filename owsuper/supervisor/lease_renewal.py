@@ -63,8 +63,9 @@ class LeaseRenewal:
         for child in self._fleet:
             if any(held.run.run_id == run_id for held in child.held.values()):
                 child.renew()
-        prefetched = [held for held in self._prefetched if held.run.run_id == run_id]
-        self._claims.renew(prefetched, time.monotonic())
+        # Here as well: it may be prefetched, or its step holds the GIL, and the child cannot renew.
+        held_here = [held for held in self.held() if held.run.run_id == run_id]
+        self._claims.renew(held_here, time.monotonic())
 
     def _renew(self, renewed_before: float) -> None:
         now = time.monotonic()

@@ -50,6 +50,7 @@ def of_runs(child: Child, evidence: Evidence) -> list[CrashedRun]:
 def _evidence(child: Child, slot: int, evidence: Evidence) -> dict[str, Any]:
     return {
         "cause": cause(child, evidence),
+        "error": "MemoryLimitExceeded" if child.over_limit else None,
         "signal": evidence.signal_name,
         "exitCode": evidence.exit_code,
         "step": child.steps_in_flight(slot),

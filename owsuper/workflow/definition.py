@@ -19,9 +19,11 @@ from typing import (
 )
 
 from owsuper.core import codec
+from owsuper.core.durations import Duration
 from owsuper.core.names import check_version, check_workflow_name
 from owsuper.core.replay import STEP_LIMIT, check_step_limit
 from owsuper.core.retry import RetryPolicy
+from owsuper.core.time_outs import check_timeout
 from owsuper.errors import ConfigurationError
 from owsuper.step.requests import Startable
 from owsuper.workflow import signature
@@ -93,6 +95,7 @@ class Workflow(Startable[I, O]):
         name: str | None = None,
         version: str | None = None,
         retry: RetryPolicy | None = None,
+        step_timeout: Duration | None = None,
         step_limit: int = STEP_LIMIT,
         strict: bool = False,
     ) -> None:
@@ -101,6 +104,7 @@ class Workflow(Startable[I, O]):
         self.name = _name(fn, name)
         self.version = check_version(version)
         self.retry = _retry(retry)
+        self.step_timeout = _step_timeout(step_timeout)
         self.step_limit = check_step_limit(step_limit)
         self.strict = strict
         try:
@@ -245,3 +249,8 @@ def _retry(retry: RetryPolicy | None) -> RetryPolicy | None:
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise ConfigurationError(f"retry: expected a RetryPolicy, not {retry!r:.60}")
     return retry
+
+
+def _step_timeout(value: Duration | None) -> float | None:
+    """Return the seconds that each attempt of a step may take, unless the step says otherwise."""
+    return None if value is None else check_timeout(value, "step_timeout")

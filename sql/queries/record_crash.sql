@@ -65,7 +65,8 @@ verdict AS MATERIALIZED (
         ) AS causes,
         jsonb_agg(
             evidence || jsonb_build_object('alone', alone, 'at', at) ORDER BY at
-        ) AS evidence
+        ) AS evidence,
+        coalesce((array_agg(evidence ->> 'error' ORDER BY at DESC))[1], 'ProcessCrashed') AS name
     FROM crash
     GROUP BY run
 ),
@@ -88,7 +89,7 @@ run_written AS (
         CASE WHEN failed THEN now() END,
         CASE
             WHEN failed THEN jsonb_build_object(
-                'name', 'ProcessCrashed',
+                'name', name,
                 'message', format(
                     CASE crashes
                         WHEN 1 THEN 'The process running this run died (%s)'
@@ -99,7 +100,7 @@ run_written AS (
                 'crashes', evidence
             )
             ELSE jsonb_build_object(
-                'name', 'ProcessCrashed',
+                'name', name,
                 'message', format(
                     'The process running this run died (%s); it will run again', causes
                 )

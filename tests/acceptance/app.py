@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import time
+from functools import partial
 from typing import Any
 
 from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, Step
@@ -58,6 +59,10 @@ def execute_command(word: str) -> None:
             leak_descriptors()
         case ["hog", seconds]:
             hog(float(seconds))
+        case ["spin"]:
+            spin()
+        case ["eat", megabytes]:
+            eat(int(megabytes))
         case _:
             raise ValueError(word)
 
@@ -85,11 +90,41 @@ def hog(seconds: float) -> None:
     ctypes.PyDLL(None).usleep(int(seconds * 1e6))
 
 
+def spin() -> None:
+    """Work for ever, and catch everything that might end it."""
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            continue
+
+
+def eat(megabytes: int) -> None:
+    """Take memory, and keep it for ever."""
+    kept = []
+    while True:
+        if len(kept) < megabytes:
+            kept.append(b"x" * (1 << 20))
+        else:
+            time.sleep(0.01)
+
+
 def report_and_hog(run_id: str, step: str, seconds: float) -> str:
     """Report the execution, then let no other thread of the process run."""
     token = report_execution(run_id, step)
     hog(seconds)
     return token
+
+
+@ow.workflow("leaky")
+def leaky(step: Step, input: Input) -> list[str]:
+    """Leave memory behind in the process, at once."""
+    leaked.append(b"x" * (input["megabytes"] << 20))
+    return [step.run("only", report, step.run_id, "only")]
+
+
+leaked: list[bytes] = []
 
 
 # --- one step after the other ----------------------------------------------------------------
@@ -181,9 +216,10 @@ async def parallel_async(step: AsyncStep, input: Input) -> list[str]:
 @ow.workflow("held")
 def held(step: Step, input: Input) -> list[str]:
     retry = RetryPolicy(initial_interval=input.get("retry_after", "50ms"))
+    timeout = input.get("timeout")
     return [
         step.run("before", report, step.run_id, "before"),
-        step.run("held", report_and_wait, step.run_id, "held", retry=retry),
+        step.run("held", report_and_wait, step.run_id, "held", retry=retry, timeout=timeout),
         step.run("after", report, step.run_id, "after"),
     ]
 
@@ -191,11 +227,31 @@ def held(step: Step, input: Input) -> list[str]:
 @ow.workflow("held-async")
 async def held_async(step: AsyncStep, input: Input) -> list[str]:
     retry = RetryPolicy(initial_interval=input.get("retry_after", "50ms"))
+    timeout = input.get("timeout")
     return [
         await step.run("before", areport, step.run_id, "before"),
-        await step.run("held", report_and_wait, step.run_id, "held", retry=retry),
+        await step.run("held", report_and_wait, step.run_id, "held", retry=retry, timeout=timeout),
         await step.run("after", areport, step.run_id, "after"),
     ]
+
+
+@ow.workflow("held-on-loop")
+async def held_on_loop(step: AsyncStep, input: Input) -> list[str]:
+    """Like ``held-async``, but what the step does blocks the event loop."""
+    retry = RetryPolicy(initial_interval="50ms")
+    held = partial(areport_and_wait, step.run_id, "held")
+    return [
+        await step.run("before", areport, step.run_id, "before"),
+        await step.run("held", held, retry=retry, timeout=input.get("timeout")),
+        await step.run("after", areport, step.run_id, "after"),
+    ]
+
+
+async def areport_and_wait(run_id: str, step: str) -> str:
+    token = report_execution(run_id, step)
+    word = await asyncio.to_thread(wait_for_command, run_id, step, token)
+    execute_command(word)
+    return token
 
 
 @ow.workflow("held-parallel")

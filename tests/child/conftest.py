@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from datetime import datetime
+from queue import SimpleQueue
 from typing import Any
 
 import psycopg
@@ -24,9 +25,11 @@ from owsuper.core.model import ClaimedRun
 from owsuper.event_loop import Loop, Waker
 from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.ipc.flight_recorder import create as create_memory
+from owsuper.ipc.messages import Overdue
 from owsuper.workflow.definition import Workflow
 
 LEASE = 30.0
+KILL_GRACE = 0.1
 
 
 class EventLoopThread:
@@ -71,6 +74,7 @@ class Engine:
         self.conn = conn
         self.thread_errors: list[BaseException] = []
         self.lasting_shortages: list[str] = []
+        self.overdue: SimpleQueue[Overdue] = SimpleQueue()
         shortage = Shortage(self.lasting_shortages.append)
         self.database = ChildDatabase(url, "owsuper test child", shortage)
         self.event_loop = EventLoopThread()
@@ -84,6 +88,8 @@ class Engine:
             namespace="default",
             lease=LEASE,
             concurrency=1,
+            kill_grace=KILL_GRACE,
+            on_overdue=self.overdue.put,
             on_thread_died=self.thread_errors.append,
         )
         self.executor = Executor(self.ow.registry, self.services)

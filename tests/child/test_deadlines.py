@@ -59,7 +59,7 @@ class FakeExecution:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     ours = SimpleNamespace(monotonic=lambda: clock.seconds)
-    monkeypatch.setattr("owsuper.child.deadlines.time", ours)
+    monkeypatch.setattr("owsuper.child.timers.time", ours)
     return clock
 
 

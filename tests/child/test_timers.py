@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from owsuper.child.timers import DelayedCalls, Sweep
+from owsuper.child.timers import Alarms, DelayedCalls, Sweep
 from owsuper.event_loop import Loop, Waker
 
 
@@ -117,3 +117,34 @@ def test_a_sweep_goes_on_while_there_is_something_to_do_and_then_rests(
     while loop.timers.earliest() < time.monotonic() + 10:
         loop.turn()
     assert sweeps == [True] * 3 + [False] * 32
+
+
+def test_an_alarm_that_is_canceled_or_replaced_does_not_ring(
+    loop: Loop, calls: DelayedCalls
+) -> None:
+    alarms = Alarms(calls)
+    rung: list[str] = []
+    alarms.set("a", 0.01, lambda: rung.append("canceled"))
+    alarms.set("b", 0.01, lambda: rung.append("replaced"))
+    alarms.set("b", 0.02, lambda: rung.append("b"))
+    alarms.set("c", 0.03, lambda: rung.append("c"))
+    alarms.cancel("a")
+    alarms.cancel("unknown")
+    while "c" not in rung:
+        loop.turn()
+    assert rung == ["b", "c"]
+
+
+def test_an_alarm_may_set_itself_again(loop: Loop, calls: DelayedCalls) -> None:
+    alarms = Alarms(calls)
+    rung: list[int] = []
+
+    def ring() -> None:
+        rung.append(len(rung))
+        if len(rung) < 3:
+            alarms.set("again", 0.0, ring)
+
+    alarms.set("again", 0.0, ring)
+    while len(rung) < 3:
+        loop.turn()
+    assert rung == [0, 1, 2]

@@ -69,6 +69,7 @@ def commit(*, steps: int = 1, run: str = RUN, child: Any = None, **outcome: Any)
     return "default", json.dumps([claim]), json.dumps(attempts), "false"
 
 
+TIMED_OUT = json.dumps([{**STEP, "id": "new", "error": {"message": "late"}}])
 FULL = ("-infinity", "-infinity", 0)  # a look at everything
 LATER = "2032-01-01T00:00:00Z"
 LONG_AGO = "2020-01-01T00:00:00Z"
@@ -102,6 +103,7 @@ USES = [
     Use("release_bounced", ("default", KNOWN, 100), 0),
     Use("commit_related", commit(run=CHILD, outcome="complete"), 5, "of a child's end"),
     Use("extend", ("default", json.dumps([CLAIM]), 30), 1),
+    Use("fail_attempts", ("default", json.dumps([CLAIM]), TIMED_OUT), 1),
     Use("release", ("default", json.dumps([CLAIM])), 1),
     Use("release_lost", ("default", "me", "[]", 30), 0, "of nothing"),
     Use("release_lost", ("default", "me", "[]", 3700), 201),

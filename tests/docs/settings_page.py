@@ -25,6 +25,7 @@ END = "\n<!-- End of the generated table. -->\n"
 ACCEPTED = {
     setting_types.modules: "a name or a path; in pyproject.toml also a list",
     setting_types.schema: "a PostgreSQL identifier",
+    setting_types.size: "a size of at least 1M, such as 500M or 2G",
     setting_types.switch: "true or false",
     setting_types.url: "a URL or a connection string",
 }

@@ -51,6 +51,15 @@ def test_a_deadline_cancels_what_is_awaited(connected: Sandbox) -> None:
     worker.stdout.wait_for("^cancelled$")
 
 
+@RETRIES.covers("step-timeout")
+def test_a_time_out_fails_each_attempt_of_a_step(connected: Sandbox) -> None:
+    connected.write("flows.py", RETRIES["step-timeout"])
+    connected.worker("owsuper --processes 1 --module flows.py")
+    assert connected.run("python flows.py") == (
+        "no answer: Step 'ask' did not end within its timeout of 0.3 s\n"
+    )
+
+
 @RETRIES.covers("step-limit")
 def test_a_workflow_may_have_more_steps_than_others(connected: Sandbox) -> None:
     squares = sum(n * n for n in range(1200))

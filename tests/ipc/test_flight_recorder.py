@@ -8,10 +8,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
-from owsuper.ipc.flight_recorder import FlightRecorder, create, read_claims
+from owsuper.ipc.flight_recorder import FlightRecorder, StepInTime, create, read_claims
 
 
 @pytest.fixture
@@ -188,3 +189,26 @@ def test_a_fork_that_is_detached_records_nothing(fd: int, recorder: FlightRecord
     copy.enter(0, "of a fork")
     assert recorder.read_stderr() == "mine\n"
     assert recorder.read(0) is None
+
+
+def test_the_step_that_times_out_first_is_kept_beside_the_names_and_the_claims(
+    fd: int, recorder: FlightRecorder
+) -> None:
+    longest = StepInTime("id", "\U0001f642" * 500, 30.0, datetime(2030, 1, 1, tzinfo=UTC), 12.5)
+    for slot in range(3):
+        recorder.enter(slot, f"step {slot}")
+        recorder.assign(slot, f"claim {slot}")
+    recorder.write_timed(0, longest)
+    recorder.write_timed(2, longest)
+    recorder.write_timed(2, None)
+    assert [recorder.read_timed(slot) for slot in range(3)] == [longest, None, None]
+    assert [recorder.read(slot) for slot in range(3)] == ["step 0", "step 1", "step 2"]
+    assert read_claims(fd, 3) == ["claim 0", "claim 1", "claim 2"]
+
+
+def test_a_record_that_is_torn_is_none(fd: int, recorder: FlightRecorder) -> None:
+    step = StepInTime("id", "key", 30.0, datetime(2030, 1, 1, tzinfo=UTC), 12.5)
+    recorder.write_timed(1, step)
+    start = 3 * (2 * 256 + 8) + 4096
+    os.pwrite(fd, b"\x05\x00", start)
+    assert recorder.read_timed(1) is None

@@ -137,6 +137,9 @@ class World:
     def on_stacks(self, child: Child, text: str) -> None:
         self.stacks.append((child, text))
 
+    def on_code_overdue(self, child: Child) -> None:
+        raise AssertionError(child)
+
     def on_boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
         self.boot_failures.append((child, evidence, failures))
 

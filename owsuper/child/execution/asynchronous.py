@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
@@ -20,7 +21,9 @@ from owsuper.child.execution.idle import IdleDetector
 from owsuper.child.execution.operations import Operations, drive_async, perform
 from owsuper.child.execution.step_calls import StepCall, StepCalls, create_task
 from owsuper.child.execution.steps import create_step
+from owsuper.child.hard_stops import TimedCall
 from owsuper.child.services import Services
+from owsuper.child.step_stacks import stack_of_awaitable, stack_of_thread
 from owsuper.core.decisions import Wait
 from owsuper.core.model import ClaimedRun, Fail, Outcome, Release, StepWrite, WriteSet
 from owsuper.core.replay import Replay
@@ -46,10 +49,12 @@ class AsyncExecution(Execution):
     """
 
     def __init__(
-        self, run: ClaimedRun, replay: Replay, services: Services, slot: int, strict: bool = False
+        self, run: ClaimedRun, replay: Replay, services: Services, slot: int, **options: Any
     ) -> None:
-        super().__init__(run, replay, services, slot, strict)
+        super().__init__(run, replay, services, slot, **options)
         self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._step_threads: set[int] = set()  # threads of steps that are not async
         if self._loop.get_task_factory() is None:  # an application may have set one
             self._loop.set_task_factory(create_task)
         self._calls = StepCalls()
@@ -158,7 +163,9 @@ class AsyncExecution(Execution):
             return CallError(error)
         return CallResult(value)
 
-    async def call_function(self, function: Callable[[], Any]) -> CallResult | CallError:
+    async def call_function(
+        self, function: Callable[[], Any], limit: TimedCall | None = None
+    ) -> CallResult | CallError:
         """Call the function of a step: on the loop if it is async, else in a thread."""
         task = asyncio.current_task()
         assert task is not None
@@ -167,14 +174,14 @@ class AsyncExecution(Execution):
         self._idle_detector.begin()
         try:
             if _is_async(function):
-                value = await function()
+                value = function()
             else:
-                answer = await self._in_thread(function)
+                answer = await self._in_thread(function, limit)
                 if isinstance(answer, CallError):
                     return answer
                 value = answer.value
-                if inspect.isawaitable(value):
-                    value = await value
+            if inspect.isawaitable(value):
+                value = await (value if limit is None else limit.await_in_time(value))
             return CallResult(value)
         except (Unwind, EngineError):
             raise
@@ -190,23 +197,32 @@ class AsyncExecution(Execution):
             if asyncio.current_task() is task:
                 self._calls.enter()
 
-    async def _in_thread(self, function: Callable[[], Any]) -> CallResult | CallError:
+    async def _in_thread(
+        self, function: Callable[[], Any], limit: TimedCall | None
+    ) -> CallResult | CallError:
         """Call ``function`` in a thread.
 
         Counts as running until the function returns, even if the awaiting task is cancelled.
         """
-        job = self._services.step_threads.submit(copy_context().run, self._call_in_thread, function)
+        job = self._services.step_threads.submit(
+            copy_context().run, self._call_in_thread, function, limit
+        )
         self._idle_detector.begin()
         job.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._idle_detector.end))
         return await asyncio.wrap_future(job)
 
-    def _call_in_thread(self, function: Callable[[], Any]) -> CallResult | CallError:
+    def _call_in_thread(
+        self, function: Callable[[], Any], limit: TimedCall | None
+    ) -> CallResult | CallError:
         """Return what the function raises: an asyncio future does not take every exception."""
         answer: CallResult | CallError
+        thread = threading.get_ident()
+        self._step_threads.add(thread)
         try:
-            answer = CallResult(function())
+            answer = CallResult(function() if limit is None else limit.call(function))
         except BaseException as exc:
             answer = CallError(exc)
+        self._step_threads.discard(thread)
         self.exit_if_forked(answer)
         return answer
 
@@ -268,6 +284,13 @@ class AsyncExecution(Execution):
         """Stop at the deadline: cancel the body and the running steps."""
         super().fail_at_deadline()
         self._loop.call_soon_threadsafe(self._cancel_all)
+
+    def stack(self) -> str:
+        """Return where the threads of steps are, or where the body waits or blocks the loop."""
+        body = self._body
+        stacks = [stack_of_thread(thread) for thread in self._step_threads.copy()]
+        stacks.append(stack_of_awaitable(body and body.get_coro(), self._loop_thread))
+        return "\n".join(filter(None, stacks))
 
     def interrupt(self) -> None:
         """Release the run as soon as no step is running."""

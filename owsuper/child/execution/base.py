@@ -20,6 +20,7 @@ from owsuper.child.committer import LeaseLost
 from owsuper.child.database import is_refusal
 from owsuper.child.execution.recorded_writes import RecordedWrites
 from owsuper.child.giving_back import database_time, give_back_outcome, log_engine_error
+from owsuper.child.hard_stops import TimedCall
 from owsuper.child.services import Services
 from owsuper.core.decisions import Diverged, OverLimit, Wait
 from owsuper.core.model import (
@@ -37,6 +38,7 @@ from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.steps.effects import Call, CallError, CallResult
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
+from owsuper.ipc.messages import LEASE_LOST, PAST_DEADLINE
 from owsuper.stored_error import StoredError
 
 _log = logging.getLogger("owsuper.child")
@@ -66,7 +68,14 @@ class Execution(ABC):
     """
 
     def __init__(
-        self, run: ClaimedRun, replay: Replay, services: Services, slot: int, strict: bool = False
+        self,
+        run: ClaimedRun,
+        replay: Replay,
+        services: Services,
+        slot: int,
+        *,
+        strict: bool = False,
+        step_timeout: float | None = None,
     ) -> None:
         self.run = run
         self.replay = replay
@@ -82,6 +91,7 @@ class Execution(ABC):
         self._services = services
         self._pid = os.getpid()
         self.strict = strict
+        self.step_timeout = step_timeout
         self._has_warned = False
         self._body_ended = False
         self._recorded = RecordedWrites()
@@ -109,8 +119,11 @@ class Execution(ABC):
         """
 
     @abstractmethod
-    def call_function(self, function: Callable[[], Any]) -> Any:
-        """Call the function of a step; the result is CallResult or CallError."""
+    def call_function(self, function: Callable[[], Any], limit: TimedCall | None = None) -> Any:
+        """Call the function of a step; the result is CallResult or CallError.
+
+        With a ``limit``, async code is cancelled at its end.
+        """
 
     @abstractmethod
     def block(self, wait: Wait) -> Any:
@@ -184,6 +197,14 @@ class Execution(ABC):
         self._services.running_rows.ended(call.attempt_id)
         self._services.flight_recorder.leave(self.slot, call.key)
 
+    def time_call(self, call: Call) -> TimedCall | None:
+        """Return the time limit of a call, which begins with the function; None without one."""
+        if call.timeout is None:
+            return None
+        return TimedCall(
+            self, call.attempt_id, call.key, call.timeout, self._services.overdue_watch
+        )
+
     def _running_row(self, call: Call, started: datetime) -> WriteSet:
         row = StepWrite(call.attempt_id, call.key, call.kind, StepStatus.RUNNING, started)
         return WriteSet(self.run.run_id, self.run.worker_id, (row,))
@@ -256,10 +277,20 @@ class Execution(ABC):
     def abandon(self) -> None:
         """Stop as soon as possible, because the lease is lost. Safe from any thread."""
         self.decide(ABANDON)
+        self._services.overdue_watch.expect_end(self, LEASE_LOST)
 
     def fail_at_deadline(self) -> None:
         """Stop as soon as possible: the run's deadline has passed. Safe from any thread."""
         self.decide(Fail(dict(DEADLINE_ERROR)))
+        self._services.overdue_watch.expect_end(self, PAST_DEADLINE)
+
+    def stop_at_next_step(self) -> None:
+        """Begin no further step: this process is about to be killed. Safe from any thread."""
+        self.decide(Release())
+
+    @abstractmethod
+    def stack(self) -> str:
+        """Return where the code of this execution is, as a traceback shows it."""
 
     @abstractmethod
     def interrupt(self) -> None:

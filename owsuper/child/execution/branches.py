@@ -65,9 +65,9 @@ class BranchingExecution(Execution):
     """
 
     def __init__(
-        self, run: ClaimedRun, replay: Replay, services: Services, slot: int, strict: bool = False
+        self, run: ClaimedRun, replay: Replay, services: Services, slot: int, **options: Any
     ) -> None:
-        super().__init__(run, replay, services, slot, strict)
+        super().__init__(run, replay, services, slot, **options)
         self._changed = threading.Condition()
         self._active = 1  # branches that do not wait; the body is the first
         self._waits: list[Wait] = []  # waits of branches that block their thread
@@ -148,6 +148,12 @@ class BranchingExecution(Execution):
         with self._changed:
             self._changed.notify_all()
         return unwinding
+
+    def stop_at_next_step(self) -> None:
+        """Begin no further step; wake the branches that wait."""
+        super().stop_at_next_step()
+        with self._changed:
+            self._changed.notify_all()
 
     def _suspend(self, branch: Branch, wait: Wait) -> None:
         """Keep a submitted step that waits, without its thread."""

@@ -78,13 +78,16 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
                 raise unwind()
         case Call():
             token = execution.enter_step(effect)
+            limit = execution.time_call(effect)
             try:
                 if effect.kind == StepKind.SIGNAL_SEND:
                     send = partial(_result_or_refusal, effect.function)
                     answer = yield partial(execution.call_database, send)
                 else:
-                    answer = yield partial(execution.call_function, effect.function)
+                    answer = yield partial(execution.call_function, effect.function, limit)
             finally:
+                if limit is not None:
+                    limit.end()
                 execution.leave_step(effect, token)
             execution.exit_if_forked(answer)
         case Record():

@@ -25,6 +25,7 @@ from owsuper.core.steps.function import FunctionStep, function_step
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.steps.signal import SignalStep, signal_step
 from owsuper.core.steps.sleep import sleep_step
+from owsuper.core.time_outs import timeout_of
 from owsuper.errors import ConfigurationError, DataError, InvalidDuration, StepUsageError
 from owsuper.ids import new_id
 from owsuper.step.requests import (
@@ -91,9 +92,12 @@ def _function_step(execution: Execution, call: FunctionCall) -> FunctionStep:
                 f"Step {name!r} was given {argument!r}, which nobody has awaited, as an argument."
                 " Await it, and pass its result."
             )
+    timeout = timeout_of(call.timeout, execution.step_timeout, name)
     key = execution.step_key(name, call.formerly)
     function: Callable[[], Any] = partial(fn, *call.args) if call.args else fn
-    return FunctionStep(key, function, retry or STEP_DEFAULT, _result_type(name, fn, call.type))
+    return FunctionStep(
+        key, function, retry or STEP_DEFAULT, _result_type(name, fn, call.type), timeout=timeout
+    )
 
 
 def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:

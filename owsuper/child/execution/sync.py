@@ -18,9 +18,11 @@ from typing import Any
 from owsuper.child.execution.branches import Branch, BranchingExecution, StepFuture
 from owsuper.child.execution.operations import drive, perform, run_to_pause
 from owsuper.child.execution.steps import create_step
+from owsuper.child.hard_stops import TimedCall
 from owsuper.child.loop_thread import LoopJob
 from owsuper.child.services import Services
 from owsuper.child.shortage import NoThread
+from owsuper.child.step_stacks import stack_of_thread
 from owsuper.child.threads import start_together
 from owsuper.core.model import ClaimedRun, Outcome, StepWrite
 from owsuper.core.replay import Replay
@@ -37,12 +39,13 @@ class SyncExecution(BranchingExecution):
     """One execution of a ``def`` workflow; the engine behind ``Step``."""
 
     def __init__(
-        self, run: ClaimedRun, replay: Replay, services: Services, slot: int, strict: bool = False
+        self, run: ClaimedRun, replay: Replay, services: Services, slot: int, **options: Any
     ) -> None:
-        super().__init__(run, replay, services, slot, strict)
+        super().__init__(run, replay, services, slot, **options)
         self._body_thread = threading.get_ident()
         self._in_order = True
         self._branch_threads = {threading.get_ident()}  # threads of the body and of parallel()
+        self._step_threads: set[int] = set()  # threads of submitted steps
         self._running_jobs: set[LoopJob] = set()  # async functions of running steps
         self._stopped = False
         self._writing = threading.Lock()
@@ -147,6 +150,8 @@ class SyncExecution(BranchingExecution):
 
     def _advance(self, branch: Branch) -> None:
         """Run the operations of a submitted step until it ends or waits."""
+        thread = threading.get_ident()
+        self._step_threads.add(thread)
         try:
             wait = branch.context.run(run_to_pause, branch.operations).wait
         except StopIteration as done:
@@ -157,6 +162,8 @@ class SyncExecution(BranchingExecution):
             self._suspend(branch, wait)
             resume = partial(self._resume, branch)
             self._services.timers.call_later(max(0.0, self.pause_of(wait)), resume)
+        finally:
+            self._step_threads.discard(thread)
 
     def _resume(self, branch: Branch) -> None:
         if self._reactivate(branch):
@@ -170,25 +177,29 @@ class SyncExecution(BranchingExecution):
         """Call the workflow function in this thread."""
         return copy_context().run(_call, fn, arguments)
 
-    def call_function(self, function: Callable[[], Any]) -> CallResult | CallError:
+    def call_function(
+        self, function: Callable[[], Any], limit: TimedCall | None = None
+    ) -> CallResult | CallError:
         """Call the function of a step in this thread; await its return value if possible."""
         try:
-            value = function()
+            value = function() if limit is None else limit.call(function)
             if inspect.isawaitable(value):
-                value = self._await(value)
+                value = self._await(value, limit)
             return CallResult(value)
         except (Unwind, EngineError):
             raise
         except BaseException as exc:  # SystemExit in a step is a failure of that step
             return CallError(exc)
 
-    def _await(self, awaitable: Awaitable[Any]) -> Any:
+    def _await(self, awaitable: Awaitable[Any], limit: TimedCall | None) -> Any:
         """Return the result of ``awaitable``, which is cancelled when the run must stop."""
+        make = awaitable if limit is None else limit.await_in_time(awaitable)
         try:
-            job = self._services.loop_thread.begin(awaitable, is_over=self._must_leave)
+            job = self._services.loop_thread.begin(make, is_over=self._must_leave)
         except NoThread:
-            if inspect.iscoroutine(awaitable):
-                awaitable.close()  # it has not begun, and Python would warn
+            for each in (make, awaitable):
+                if inspect.iscoroutine(each):
+                    each.close()  # it has not begun, and Python would warn
             raise
         with self._changed:
             self._running_jobs.add(job)
@@ -219,6 +230,11 @@ class SyncExecution(BranchingExecution):
         """Stop at the deadline: wake blocked threads, cancel async functions."""
         super().fail_at_deadline()
         self._stop()
+
+    def stack(self) -> str:
+        """Return where the threads of the body, its branches and its steps are."""
+        threads = [*self._branch_threads.copy(), *self._step_threads.copy()]
+        return "\n".join(filter(None, map(stack_of_thread, threads)))
 
     def interrupt(self) -> None:
         """Do nothing: the next step call reads ``services.stopping``."""

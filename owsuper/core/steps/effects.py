@@ -17,12 +17,16 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Call the step's function. The answer is CallResult or CallError."""
+    """Call the step's function. The answer is CallResult or CallError.
+
+    ``timeout`` is in seconds.
+    """
 
     key: str
     attempt_id: str
     function: Callable[[], Any]
     kind: StepKind = StepKind.FUNCTION
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

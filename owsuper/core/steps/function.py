@@ -13,19 +13,24 @@ from owsuper.core.model import StepKind, StepStatus, StepWrite
 from owsuper.core.retry import RetryPolicy, no_retry_reason
 from owsuper.core.steps.effects import Call, CallError, CallResult, Flush, Pause, Record
 from owsuper.core.steps.protocol import Context, StepGenerator
-from owsuper.errors import StepFailed, StepUsageError
+from owsuper.core.time_outs import step_failure
+from owsuper.errors import StepUsageError
 from owsuper.stored_error import StoredError
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionStep:
-    """One call of a function step: ``function`` takes no arguments and returns a ``type``."""
+    """One call of a function step: ``function`` takes no arguments and returns a ``type``.
+
+    ``timeout`` is that of each attempt, in seconds.
+    """
 
     key: str
     function: Callable[[], Any]
     policy: RetryPolicy
     type: Any = None
     kind: StepKind = StepKind.FUNCTION
+    timeout: float | None = None
 
     @property
     def owner(self) -> str:
@@ -36,7 +41,7 @@ class FunctionStep:
 def function_step(context: Context, step: FunctionStep) -> StepGenerator:
     """Return the recorded result, or execute the step until it succeeds.
 
-    Raises StepFailed when the retries are exhausted.
+    Raises StepFailed when the retries are exhausted: StepTimedOut if the last attempt timed out.
     """
     cause: BaseException | None = None
     while True:
@@ -44,7 +49,7 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
             case Recall(output):
                 return codec.convert(output, step.type, path="result", owner=step.owner)
             case Reject(error):
-                raise StepFailed(step.key, error) from cause
+                raise step_failure(step.key, error) from cause
             case Wait() as wait:
                 yield Pause(wait)
             case OverLimit() as over:
@@ -55,7 +60,7 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
                 context.check_passed(step.key)
                 yield Flush()
                 started = context.now()
-                answer = yield Call(step.key, attempt_id, step.function, step.kind)
+                answer = yield Call(step.key, attempt_id, step.function, step.kind, step.timeout)
                 write, output, cause = _write_of(step, attempt_id, started, context.now(), answer)
                 context.replay.record(write, output)
                 yield Record(write)

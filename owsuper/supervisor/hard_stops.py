@@ -1,0 +1,157 @@
+"""Kills children whose code does not stop, so that the other runs in them suffer least.
+
+A child reports code that ran on after a time-out, a deadline or a cancellation. A child whose code
+holds the GIL cannot report anything; the supervisor finds that from what it knows itself: the
+flight recorder, deadlines, and leases that are lost.
+
+The other runs of the child first get the chance to reach a step boundary. They and the run that did
+not stop are released without a crash. A step that timed out is recorded as failed, behind the fence
+of the claim: a result that was committed meanwhile stands.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from typing import Final
+
+from owsuper import logs
+from owsuper.event_loop import Loop
+from owsuper.ipc.flight_recorder import StepInTime
+from owsuper.ipc.messages import LEASE_LOST, PAST_DEADLINE, TIMED_OUT, Overdue
+from owsuper.supervisor import post_mortem
+from owsuper.supervisor.child import Child, HeldRun
+from owsuper.supervisor.claims import Claims
+from owsuper.supervisor.fleet import Fleet
+
+_PERIOD: Final = 1.0  # seconds between two looks for children that report nothing
+_DUMP_TIME: Final = 0.1  # seconds for a child to write its stacks
+_PATIENCE: Final = 2.0  # seconds that a child may be late with its report
+
+_log = logging.getLogger("owsuper.supervisor")
+
+
+class HardStops:
+    """Kills children that hold overdue code; ``grace`` is in seconds."""
+
+    def __init__(self, loop: Loop, fleet: Fleet, claims: Claims, grace: float) -> None:
+        self._fleet = fleet
+        self._claims = claims
+        self._grace = grace
+        self._kill_at: dict[int, float] = {}  # time.monotonic() by child number
+        self._timer = loop.timers.add("kill overdue children", self._kill_due)
+        loop.timers.add("look for overdue code", self._look, period=_PERIOD).start()
+
+    # --- what is overdue -----------------------------------------------------------------
+
+    def on_overdue(self, child: Child) -> None:
+        """Stop a child that holds overdue code; kill it if nothing else is left in it."""
+        _log_overdue(child)
+        if child.pid == os.getpid():
+            _log.error("code cannot be stopped with --foreground", extra=child.log_fields())
+            return
+        self.stop_child(child, now=child.held.keys() <= child.overdue.keys())
+
+    def stop_child(self, child: Child, *, now: bool) -> None:
+        """Have a child exit after its current steps; kill it ``now``, or after the grace.
+
+        Its stacks are kept in the post-mortems of its runs, for which it needs a moment.
+        """
+        if child.number not in self._kill_at:
+            child.keep_stacks()
+            self._fleet.retire(child)
+        when = time.monotonic() + (_DUMP_TIME if now else self._grace)
+        self._kill_at[child.number] = min(when, self._kill_at.get(child.number, when))
+        self._timer.at_latest(when)
+
+    def on_run_finished(self, child: Child) -> None:
+        """Kill the child if all that it still holds is overdue."""
+        if child.overdue and child.held.keys() <= child.overdue.keys():
+            self.stop_child(child, now=True)
+
+    def on_leases_lost(self, worker_ids: frozenset[str]) -> None:
+        """Note when the leases of runs in children were lost."""
+        now = time.monotonic()
+        for child in self._fleet:
+            for held in child.held.values():
+                if held.run.worker_id in worker_ids and held.lost_at is None:
+                    held.lost_at = now
+
+    def _look(self) -> None:
+        """Find overdue code in children that have not reported it."""
+        now = time.monotonic() - self._grace - _PATIENCE
+        for child in self._fleet:
+            for slot, held in child.held.items():
+                if slot not in child.overdue and (found := _overdue(child, slot, held, now)):
+                    child.overdue[slot] = found
+                    self.on_overdue(child)
+
+    # --- the end of the child --------------------------------------------------------------
+
+    def _kill_due(self) -> None:
+        now = time.monotonic()
+        for child in self._fleet:
+            if (when := self._kill_at.get(child.number)) is None:
+                continue
+            if when > now:
+                self._timer.at_latest(when)
+            elif child.overdue or (child.over_limit and child.held):
+                self._kill(child)
+
+    def _kill(self, child: Child) -> None:
+        self._kill_at.pop(child.number, None)
+        if not child.killed_by_supervisor:
+            reasons = sorted({each.reason for each in child.overdue.values()})
+            cause = child.over_limit or f"its code did not stop: {', '.join(reasons)}"
+            _log.warning("killing a child: %s", cause, extra=child.log_fields())
+            child.cause_of_kill = cause
+            child.killed_by_supervisor = True
+            child.kill(signal.SIGKILL)
+
+    def release(self, child: Child) -> None:
+        """Give back the runs of a child that is dead, and record its steps that timed out."""
+        self._kill_at.pop(child.number, None)
+        timed_out, others = [], []
+        for slot, held in child.held.items():
+            if child.killed_by_supervisor and (steps := _timed_out(child, slot)):
+                timed_out.append((held, steps))
+            else:
+                others.append(held)
+        self._claims.fail_attempts(timed_out)
+        self._claims.release(others)
+
+
+def _overdue(child: Child, slot: int, held: HeldRun, now: float) -> Overdue | None:
+    """Return what was overdue in a slot at the time ``now``, by ``time.monotonic``."""
+    run = held.run
+    if held.lost_at is not None and held.lost_at <= now:
+        return Overdue(slot, run.worker_id, LEASE_LOST, (), "")
+    if run.deadline_at is not None:
+        left = (run.deadline_at - run.claimed_at).total_seconds()
+        if run.claim_answered + left <= now:
+            return Overdue(slot, run.worker_id, PAST_DEADLINE, (), "")
+    step = child.step_in_time(slot)
+    if step is not None and step.due <= now:
+        return Overdue(slot, run.worker_id, TIMED_OUT, ((step, ""),), "")
+    return None
+
+
+def _timed_out(child: Child, slot: int) -> list[tuple[StepInTime, str]]:
+    """Return the steps in a slot of a dead child that were past their time-outs, with stacks."""
+    reported = child.overdue.get(slot)
+    found = {step.attempt_id: (step, stack) for step, stack in reported.steps} if reported else {}
+    step = child.step_in_time(slot)
+    if step is not None and step.due <= time.monotonic():
+        found.setdefault(step.attempt_id, (step, ""))
+    return [(step, stack or post_mortem.trace(child) or "") for step, stack in found.values()]
+
+
+def _log_overdue(child: Child) -> None:
+    for slot, overdue in child.overdue.items():
+        fields = child.log_fields(child.held[slot]) | {"step": child.steps_in_flight(slot)}
+        message = "code does not stop: %s"
+        if not overdue.stack:
+            message += "; the child does not answer, and its stacks are kept in the post-mortem"
+        logs.warn_with_stack(_log, message, overdue.reason, stack=overdue.stack, extra=fields)
