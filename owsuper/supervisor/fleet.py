@@ -83,6 +83,7 @@ class Fleet:
         self._draining = False
         self._mixed = False  # whether children know different workflows
         self._trial: Child | None = None
+        self._untried: StartsChildren | None = None  # whose first child has yet to start
         self._on_tried: Callable[[LoadFailed | None], None] | None = None
         self._on_rolled_over: Callable[[], None] | None = None
         self._shortage = Backoff(0.5, limit=10.0)  # failures since all children were ready
@@ -302,18 +303,29 @@ class Fleet:
         """Start a child of ``template`` that connects to the database, beside the others.
 
         ``on_tried`` is called when it is ready, or with the reason why it cannot be. It gets no
-        runs before ``follow``.
+        runs before ``follow``. It starts when fewer children are leaving than there should be.
         """
+        self._untried, self._on_tried = template, on_tried
+        self._start_trial()
+        if self._untried is not None:
+            _log.info(
+                "the reload waits until a process of older code has left; there are %d",
+                self._rollover.leaving,
+            )
+
+    def _start_trial(self) -> None:
+        if self._untried is None or self._rollover.leaving >= self.size:
+            return
+        template, self._untried = self._untried, None
         try:
             self._trial = self._spawn(template, on_trial=True)
         except OSError as exc:
-            on_tried(LoadFailed(SHORTAGE, shortage.describe(exc)))
-        else:
-            self._on_tried = on_tried
+            assert self._on_tried is not None
+            self._on_tried(LoadFailed(SHORTAGE, shortage.describe(exc)))
 
     def abandon_trial(self) -> None:
         """Let go the child of ``try_out``, if there is one."""
-        trial, self._trial = self._trial, None
+        trial, self._trial, self._untried = self._trial, None, None
         if trial is not None:
             if trial.staying:
                 trial.drain()  # it may not have been forked
@@ -357,13 +369,14 @@ class Fleet:
         if self._on_rolled_over is not None and self._rollover.complete:
             on_rolled_over, self._on_rolled_over = self._on_rolled_over, None
             on_rolled_over()
+        self._start_trial()
 
     # --- stop ----------------------------------------------------------------------------
 
     def drain(self) -> None:
         """Start no more children; ask all children to finish their runs and exit."""
         self._draining = True
-        self._trial = self._on_rolled_over = None
+        self._trial = self._untried = self._on_rolled_over = None
         self._spawn_timer.cancel()
         for child in self:
             if child.staying:

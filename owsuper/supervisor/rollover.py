@@ -7,7 +7,8 @@ processes. After the graceful time-out its runs stop at their next step boundary
 other children. It is never killed: a step may take as long as it takes.
 
 So there may be more processes than were asked for, but no more than twice as many, and one. Beyond
-that, outdated children drain before others are started, and used up ones serve on.
+that, outdated children drain before others are started, used up ones serve on, and new code is not
+tried out.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class Rollover:
         """Whether no child has outdated code."""
         return not any(child.outdated for child in self.present)
 
+    @property
+    def leaving(self) -> int:
+        """The number of children that were asked to finish their runs and exit."""
+        return sum(child.stop_at is not None for child in self._children.values())
+
     def missing(self, size: int) -> int:
         """Return how many children to start now, so that ``size`` are there.
 
@@ -56,7 +62,7 @@ class Rollover:
         replaceable = [child for child in present if child.replaceable]
         if len(present) != size or not replaceable:
             return max(size - len(present), 0)
-        if sum(child.superseded for child in self._children.values()) < size:
+        if self.leaving < size:
             return 1
         for child in replaceable:
             if child.outdated:

@@ -85,6 +85,13 @@ def restart_worker(target: Target, rng: random.Random) -> Iterator[None]:
 
 
 @contextmanager
+def reload_worker(target: Target, rng: random.Random) -> Iterator[None]:
+    if worker := choose_worker(target, rng, ready=True):
+        signal_process(worker.pid, signal.SIGHUP)
+    yield
+
+
+@contextmanager
 def stop_child(target: Target, rng: random.Random) -> Iterator[None]:
     """SIGSTOP, and later SIGCONT."""
     pid = choose_process(target, rng, "owsuper: child ")
@@ -356,5 +363,6 @@ FAULTS: dict[str, Fault] = {
         exhaust_connections,
         exhaust_descriptors,
         exhaust_threads,
+        reload_worker,
     )
 }

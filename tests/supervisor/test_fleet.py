@@ -257,6 +257,16 @@ def test_code_that_breaks_after_the_start_does_not_stop_the_fleet(
     assert not world.failed
 
 
+def test_a_template_of_another_version_of_owsuper_is_refused(
+    make_world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("owsuper.supervisor.spawn.PROTOCOL", "another")
+    world = make_world()
+    world.template.start()
+    world.until(lambda: world.failed)
+    assert "Another version of owsuper is installed now" in world.failed[0].message
+
+
 # --- boot failures -------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -222,6 +223,27 @@ def test_a_worker_whose_log_nobody_reads_serves_and_stops(
     program.terminate()
     assert program.wait() == 0
     os.close(reader)
+
+
+def test_a_hup_while_the_terminal_is_open_reloads(
+    spawn: Spawn, serve: Path, env: dict[str, str]
+) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", IN_TERMINAL, os.ttyname(theirs), *shlex.split(COMMAND)]
+    program = spawn(*command, cwd=serve, env=env)
+    read_until(ours, b": ready: ")
+    os.close(theirs)
+    program.signal(signal.SIGHUP)
+    read_until(ours, b": reloaded: ")
+    program.terminate()
+    assert program.wait() == 0
+    os.close(ours)
+
+
+def read_until(descriptor: int, words: bytes) -> None:
+    text = b""
+    while words not in text:
+        text += os.read(descriptor, 4096)
 
 
 def test_a_worker_whose_terminal_is_closed_drains(

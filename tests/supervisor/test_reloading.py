@@ -103,6 +103,26 @@ def test_after_the_graceful_time_out_a_run_moves_to_the_new_code_at_its_next_ste
     worker.await_descendants(3)
 
 
+def test_with_many_old_processes_the_next_reload_waits_until_one_has_left(
+    begin: Begin, tmp_path: Path
+) -> None:
+    write(tmp_path, "old")
+    worker = begin("--processes=1")
+    worker.start("say_late", path=str(tmp_path / "go"))
+    worker.await_effect("began in old")
+    write(tmp_path, "newer")
+    reload(worker)
+    write(tmp_path, "newest")
+    worker.program.signal(signal.SIGHUP)
+    worker.log.wait_for("the reload waits until a process of older code has left; there are 1")
+    assert said(worker) == "newer"
+    assert len(worker.program.descendants()) == 5  # three templates, two children
+    (tmp_path / "go").touch()
+    worker.log.wait_for(": reloaded: ", count=2)
+    assert said(worker) == "newest"
+    worker.await_descendants(2)
+
+
 BROKEN = [
     ("1 / 0", "ZeroDivisionError: division by zero"),
     ("def", "SyntaxError"),
