@@ -303,7 +303,7 @@ class Fleet:
         """Start a child of ``template`` that connects to the database, beside the others.
 
         ``on_tried`` is called when it is ready, or with the reason why it cannot be. It gets no
-        runs before ``follow``. It starts when fewer children are leaving than there should be.
+        runs before ``follow``. It starts when there is room for it.
         """
         self._untried, self._on_tried = template, on_tried
         self._start_trial()
@@ -314,7 +314,7 @@ class Fleet:
             )
 
     def _start_trial(self) -> None:
-        if self._untried is None or self._rollover.leaving >= self.size:
+        if self._untried is None or not self._rollover.has_room(self.size):
             return
         template, self._untried = self._untried, None
         try:

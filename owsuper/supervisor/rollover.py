@@ -6,8 +6,8 @@ because it has taken its number of runs. It takes runs until another child is re
 processes. After the graceful time-out its runs stop at their next step boundary, and continue in
 other children. It is never killed: a step may take as long as it takes.
 
-So there may be more processes than were asked for, but no more than twice as many, and one. Beyond
-that, outdated children drain before others are started, used up ones serve on, and new code is not
+So there may be more processes than were asked for, but no more than twice as many, or five more.
+Beyond that, outdated children drain before others are started, used up ones serve on, and new code is not
 tried out.
 """
 
@@ -16,10 +16,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from typing import Final
 
 from owsuper.event_loop import Loop
 from owsuper.supervisor.child import Child
 from owsuper.supervisor.child_state import ChildState
+
+_ALWAYS_ROOM_FOR: Final = 4  # leaving children, however few there should be
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -53,6 +56,10 @@ class Rollover:
         """The number of children that were asked to finish their runs and exit."""
         return sum(child.stop_at is not None for child in self._children.values())
 
+    def has_room(self, size: int) -> bool:
+        """Whether so few children are leaving that another may be started beyond ``size``."""
+        return self.leaving < max(size, _ALWAYS_ROOM_FOR)
+
     def missing(self, size: int) -> int:
         """Return how many children to start now, so that ``size`` are there.
 
@@ -62,7 +69,7 @@ class Rollover:
         replaceable = [child for child in present if child.replaceable]
         if len(present) != size or not replaceable:
             return max(size - len(present), 0)
-        if self.leaving < size:
+        if self.has_room(size):
             return 1
         for child in replaceable:
             if child.outdated:

@@ -103,24 +103,28 @@ def test_after_the_graceful_time_out_a_run_moves_to_the_new_code_at_its_next_ste
     worker.await_descendants(3)
 
 
+@pytest.mark.slow
 def test_with_many_old_processes_the_next_reload_waits_until_one_has_left(
     begin: Begin, tmp_path: Path
 ) -> None:
-    write(tmp_path, "old")
+    write(tmp_path, "v")
     worker = begin("--processes=1")
-    worker.start("say_late", path=str(tmp_path / "go"))
-    worker.await_effect("began in old")
-    write(tmp_path, "newer")
-    reload(worker)
+    for number in range(1, 5):
+        worker.start("say_late", path=str(tmp_path / f"go {number}"))
+        worker.await_effect(f"began in {'v' * number}")
+        write(tmp_path, "v" * (number + 1))
+        reload(worker, number)
     write(tmp_path, "newest")
     worker.program.signal(signal.SIGHUP)
-    worker.log.wait_for("the reload waits until a process of older code has left; there are 1")
-    assert said(worker) == "newer"
-    assert len(worker.program.descendants()) == 5  # three templates, two children
-    (tmp_path / "go").touch()
-    worker.log.wait_for(": reloaded: ", count=2)
+    worker.log.wait_for("the reload waits until a process of older code has left; there are 4")
+    assert said(worker) == "vvvvv"
+    (tmp_path / "go 2").touch()
+    worker.log.wait_for(": reloaded: ", count=5)
     assert said(worker) == "newest"
+    for number in range(1, 5):
+        (tmp_path / f"go {number}").touch()
     worker.await_descendants(2)
+    assert worker.crashes() == []
 
 
 BROKEN = [
