@@ -24,7 +24,7 @@ from owsuper.supervisor.exit_status import ExitCode
 
 _MODULES: Final = (
     *("worker", "start", "runs", "why", "ps", "top", "signal"),
-    *("healthcheck", "migrate", "doctor", "bench"),
+    *("healthcheck", "reload", "migrate", "doctor", "bench"),
 )
 
 
@@ -73,6 +73,7 @@ examples:
   owsuper migrate --check                            check the tables; exits 1 if incomplete
   owsuper migrate --sql | psql mydb                  print the SQL, to read it before it runs
   owsuper healthcheck                                check the workers of this machine
+  owsuper reload                                     have the worker reload its code
   owsuper doctor                                     check database, tables and settings
   owsuper bench pickup throughput                    measure this database
 

@@ -57,6 +57,9 @@ class Status:
         self._describe = describe
         self._shown = ""
         self._reloading = ""  # what the title says about reloads
+        self.reloads = 0  # that have begun
+        self.reloading = False
+        self.reload_failure: str | None = None  # of the latest
         self.ready_reported = False
         self._systemd = Systemd()
         self._watchdog_due = False
@@ -97,13 +100,15 @@ class Status:
         """Report that a reload begins; ``on_reloaded`` or ``on_reload_failed`` follows."""
         _log.info("reloading: importing %s", " ".join(self._settings.modules))
         self._systemd.reloading()
+        self.reloads += 1
+        self.reloading = True
         self._show_reload(" reloading")
 
     def on_reloaded(self, workflow_count: int) -> None:
         """Report that only the new code takes runs now."""
         _log.info("reloaded: workflows=%d", workflow_count)
         self._show_reload("")
-        self._systemd.ready()
+        self._end_reload(None)
         if self._ready_descriptor is not None:
             self._ready_descriptor.write_line("reloaded")
 
@@ -112,9 +117,25 @@ class Status:
         details = "" if failure.traceback is None else f"\n{failure.traceback.rstrip()}"
         _log.error("the reload failed, the old code serves on: %s%s", failure.message, details)
         self._show_reload(" last reload failed")
-        self._systemd.ready()  # systemd knows no other end of a reload: the status says how it went
+        self._end_reload(failure.message)
         if self._ready_descriptor is not None:
             self._ready_descriptor.write_line(f"reload failed: {json.dumps(failure.message)}")
+
+    def acknowledge_reload_signal(self) -> None:
+        """Answer the signal that systemd sends before or after ExecReload=, which has reloaded.
+
+        systemd waits for this answer (Type=notify-reload). The command alone can say that the
+        reload has failed; see the units.
+        """
+        if self.ready_reported and not self.reloading and self._end_of_extensions == NEVER:
+            self._systemd.reloading()
+            self._systemd.ready()
+
+    def _end_reload(self, failure: str | None) -> None:
+        """Report the end to systemd, which knows one kind; ``owsuper reload`` tells it the rest."""
+        self.reloading = False
+        self.reload_failure = failure
+        self._systemd.ready()
 
     def _show_reload(self, words: str) -> None:
         self._reloading = words and f",{words}"

@@ -128,6 +128,7 @@ class Supervisor:
                 signal.SIGHUP,
                 signal.SIGTTIN,
                 signal.SIGTTOU,
+                signal.SIGCONT,
                 signal.SIGUSR1,
                 signal.SIGCHLD,
             ],
@@ -218,6 +219,9 @@ class Supervisor:
             children=0 if dispatch is None else dispatch.fleet.ready,
             modules=self._settings.modules,
             schema=self._settings.schema,
+            reloads=self._status.reloads,
+            reloading=self._status.reloading,
+            reload_failure=self._status.reload_failure,
         )
 
     def _child_environment(self, settings: Settings) -> dict[str, str]:
@@ -236,6 +240,8 @@ class Supervisor:
                     self._dispatch.log_stacks()
             case signal.SIGHUP if not self._terminal.was_closed:
                 self._reload()
+            case signal.SIGCONT:
+                self._status.acknowledge_reload_signal()
             case signal.SIGTTIN:
                 self._resize(1)
             case signal.SIGTTOU:

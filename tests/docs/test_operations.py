@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from owsuper import settings
-from owsuper.cli import COMMANDS, arguments
+from owsuper.cli import COMMANDS, arguments, reload
 from owsuper.settings import SETTING_TYPES
 from owsuper.supervisor.exit_status import ExitCode
 from tests.docs.conftest import Sandbox
@@ -60,6 +60,17 @@ def test_the_commands_of_the_units_have_options_that_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNITS)
+def test_a_reload_of_the_units_waits_for_its_end(name: str) -> None:
+    """systemd waits for no longer than for a start, so the command must not end before."""
+    service = unit(name)["Service"]
+    command, *options = shlex.split(service["ExecReload"].replace("$MAINPID", "4711"))
+    assert command == shlex.split(service["ExecStart"])[0]
+    assert_is_a_command(["owsuper", *options])
+    assert service["ReloadSignal"] == "SIGCONT"
+    assert float(service["TimeoutStartSec"]) < reload.TIMEOUT
+
+
+@pytest.mark.parametrize("name", UNITS)
 def test_the_units_do_not_restart_what_cannot_work(name: str) -> None:
     codes = [int(code) for code in unit(name)["Service"]["RestartPreventExitStatus"].split()]
     assert codes == [ExitCode.USAGE, ExitCode.IMPORT_ERROR]
@@ -97,6 +108,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path, name: str, o
     text = text.replace(executable, sys.executable).replace("User=app", "User=root")
     if older:  # verify reads no drop-in of a file that it is given
         text = text.replace("Type=notify-reload\n", PAGE["older-systemd"].partition("\n")[2])
+        text = text.replace("ReloadSignal=SIGCONT\n", "")  # a warning, of which the page tells
     path = tmp_path / instance
     path.write_text(text)
     verified = subprocess.run(
@@ -136,10 +148,11 @@ def test_the_commands_for_systemd_are_about_that_unit() -> None:
 # --- health checks -------------------------------------------------------------------------
 
 
-@PAGE.covers("healthcheck")
-def test_the_health_checks_have_options_that_exist() -> None:
-    for line in PAGE["healthcheck"].splitlines():
-        assert_is_a_command(shlex.split(line))
+@PAGE.covers("healthcheck", "reload")
+@pytest.mark.parametrize("block", ["healthcheck", "reload"])
+def test_the_commands_have_options_that_exist(block: str) -> None:
+    for line in PAGE[block].splitlines():
+        assert_is_a_command(shlex.split(line, comments=True))
 
 
 def assert_is_a_command(argv: list[str]) -> None:

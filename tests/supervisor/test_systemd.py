@@ -253,6 +253,31 @@ def await_stopped(pid: int) -> None:
         time.sleep(0.001)
 
 
+def test_a_reload_begins_with_the_time_and_ends_with_ready(
+    begin: Begin, listener: socket.socket, manager: Manager
+) -> None:
+    worker = begin(NOTIFY_SOCKET=listener.getsockname())
+    manager.wait_for("READY=1")
+    manager.forget()
+    worker.program.signal(signal.SIGHUP)
+    manager.wait_for("READY=1")
+    assert manager.received[0].startswith("RELOADING=1\nMONOTONIC_USEC=")
+    worker.log.wait_for("reloaded: workflows")
+
+
+def test_the_reload_signal_of_the_units_is_acknowledged_and_reloads_nothing(
+    begin: Begin, listener: socket.socket, manager: Manager
+) -> None:
+    worker = begin(NOTIFY_SOCKET=listener.getsockname())
+    manager.wait_for("READY=1")
+    manager.forget()
+    worker.program.signal(signal.SIGCONT)
+    manager.wait_for("READY=1")
+    assert manager.received[0].startswith("RELOADING=1\nMONOTONIC_USEC=")
+    assert worker.stop() == 0
+    assert "reloading" not in worker.log.text
+
+
 # --- what the loop has to do with it --------------------------------------------------------
 
 
