@@ -7,8 +7,8 @@ processes. After the graceful time-out its runs stop at their next step boundary
 other children. It is never killed: a step may take as long as it takes.
 
 So there may be more processes than were asked for, but no more than twice as many, or five more.
-Beyond that, outdated children drain before others are started, used up ones serve on, and new code is not
-tried out.
+Beyond that, outdated children drain before others are started, used up ones serve on, and new code
+is not tried out.
 """
 
 from __future__ import annotations
