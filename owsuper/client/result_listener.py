@@ -21,7 +21,10 @@ MAX_LOCKS: Final = 500
 """The most runs watched at once. Each takes a lock in the server's shared memory, which has room
 for some thousands."""
 
-_STALE_LOCKS: Final = 50  # locks without use that are worth a round trip for their release
+# Locks without use that are worth a round trip for their release: so many, or after so many seconds
+# without a new run. They hinder nobody: a run ends once.
+_STALE_LOCKS: Final = 50
+_STALE_SECONDS: Final = 0.5
 _PROBE_SECONDS: Final = 5.0  # how long the probe may take to arrive
 _ANSWER_SECONDS: Final = 10.0  # how long a statement may take; none of them waits for a lock
 _PAUSES: Final = (0.05, 30.0)  # seconds between attempts to connect: the first, the longest
@@ -51,6 +54,7 @@ class ResultListener:
         self._probed_at = 0.0
         self._retry_at = 0.0
         self._pause = _PAUSES[0]
+        self._watched_at = 0.0  # when a run was watched that was not before
         self._conn: TimedConnection | None = None
         self._watched: set[str] = set()
         self.ending: set[str] = set()
@@ -78,7 +82,10 @@ class ResultListener:
         wanted = set(run_ids)
         try:
             stale, new = self._watched - wanted, wanted - self._watched
-            if stale and (not new or len(stale) > _STALE_LOCKS):  # a new run must not wait for it
+            now = time.monotonic()
+            if new:
+                self._watched_at = now
+            if len(stale) > _STALE_LOCKS or (stale and now > self._watched_at + _STALE_SECONDS):
                 self._waits.unlock(self._conn, stale)
                 self._watched -= stale
             allowed = list(new)[: max(0, MAX_LOCKS - len(self._watched))]

@@ -62,12 +62,22 @@ class Claimed:
     """The runs of a claim.
 
     ``next_due`` is the number of seconds until another run of these workflows is due, on the
-    database's clock: 0 if there may be more now, None if no run is waiting. ``unreadable`` holds
-    the ids of claimed runs that cannot be executed, each with the reason.
+    database's clock: 0 if there may be more now, None if no run is waiting. ``due`` is the same
+    moment as a text, which is the same for all supervisors; None if there is no such moment.
+    ``more``: other runs were due, for which the claim had no room.
+
+    A transaction that makes runs due need not notify if another does so at the same time. If the
+    claim is ``complete``, it has seen all such transactions that began before it. If ``quiet``, the
+    next claim has. ``unreadable`` holds the ids of claimed runs that cannot be executed, each with
+    the reason.
     """
 
     runs: list[ClaimedRun]
     next_due: float | None
+    due: str | None
+    more: bool
+    complete: bool
+    quiet: bool
     scan: ScanResult
     unreadable: tuple[tuple[str, str], ...] = ()
 
@@ -211,9 +221,9 @@ class ClaimQueries:
         ]
         return self._keep_post_mortems, (self._namespace, _json(runs), crash_id)
 
-    def self_test(self, channel: str) -> Call:
-        """Send an empty notification on ``channel``."""
-        return self._notify, (channel,)
+    def notify(self, channel: str, payload: str = "") -> Call:
+        """Send a notification on ``channel``."""
+        return self._notify, (channel, payload)
 
 
 def parse_claim(rows: Rows, *, sent: float = 0.0, answered: float = 0.0) -> Claimed:
@@ -236,6 +246,10 @@ def parse_claim(rows: Rows, *, sent: float = 0.0, answered: float = 0.0) -> Clai
     return Claimed(
         runs,
         None if about["next"] is None else max(0.0, about["next"]),
+        about["due"],
+        about["more"],
+        about["complete"],
+        about["quiet"],
         ScanResult((about["new"], about["begun"]), about["took"]),
         tuple(unreadable),
     )

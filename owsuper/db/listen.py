@@ -18,7 +18,8 @@ CANCELED: Final = "canceled:"
 def runs_channel(schema: str, namespace: str) -> str:
     """Return the channel that notifies when a run of this namespace becomes due or gets a due time.
 
-    The payload is empty, or ``CANCELED`` and the id of a canceled run that a worker owns.
+    The payload is the id of the transaction, or ``CANCELED`` and the id of a canceled run that a
+    worker owns.
     """
     return f"owsuper:{_short_hash(f'{schema}/{namespace}')}"
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 from psycopg import Connection
 
 from owsuper.db import connect, prepared
-from owsuper.db.claims import Call, Rows
+from owsuper.db.claims import Call, Rows, text
 from owsuper.db.statement import load
 from owsuper.version import own_version
 
@@ -27,12 +28,18 @@ STALE: Final = 3 * ANNOUNCE_PERIOD
 
 
 @dataclass(frozen=True, slots=True)
-class MissingSupervisor:
-    """A supervisor without a session. ``host`` and ``pid`` are those of its process."""
+class OtherSupervisor:
+    """Another supervisor. ``host`` and ``pid`` are those of its process.
+
+    ``missing``: it has no session. ``answers`` holds the workflows for which it answers
+    notifications: all that it serves, or none if it does not listen or has no free slot.
+    """
 
     supervisor_id: str
     host: str
     pid: int
+    missing: bool
+    answers: frozenset[tuple[str, str | None]]
 
 
 class PresenceQueries:
@@ -44,7 +51,7 @@ class PresenceQueries:
         self._register = load("register_supervisor", schema)
         self._announce = load("announce", schema)
         self._leave = load("leave", schema)
-        self._missing = load("missing_supervisors", schema)
+        self._others = load("other_supervisors", schema)
         self._release_missing = load("release_missing", schema)
 
     def register(self, lease_seconds: float, host: str, pid: int) -> Call:
@@ -61,7 +68,7 @@ class PresenceQueries:
         workflows: Sequence[tuple[str, str | None]],
         status: Mapping[str, Any],
     ) -> Call:
-        """Say what this supervisor serves and does, and do as ``missing`` does.
+        """Say what this supervisor serves and does, and do as ``others`` does.
 
         ``workflows`` are names and versions. A supervisor that is ``pooled`` finds none missing.
         """
@@ -74,19 +81,28 @@ class PresenceQueries:
         """Forget this supervisor, which stops; one row: its id."""
         return self._leave, (self._namespace, self._id)
 
-    def missing(self) -> Call:
-        """Find the supervisors without a session; see ``parse_missing``."""
-        return self._missing, (self._namespace, self._id)
+    def others(self) -> Call:
+        """Find the other supervisors; see ``parse_others``."""
+        return self._others, (self._namespace, self._id)
 
     def release_missing(self, supervisor_id: str) -> Call:
         """Release what a missing supervisor held, and forget the supervisor; one row each: id."""
         return self._release_missing, (self._namespace, supervisor_id)
 
 
-def parse_missing(rows: Rows) -> list[MissingSupervisor]:
-    """Return the result of ``missing``."""
-    texts = [[(column or b"").decode() for column in row] for row in rows]
-    return [MissingSupervisor(found, host, int(pid)) for found, host, pid in texts]
+def parse_others(rows: Rows) -> list[OtherSupervisor]:
+    """Return the result of ``others``."""
+    return [
+        OtherSupervisor(
+            text(found), text(host), int(text(pid)), missing == b"t", _served(workflows)
+        )
+        for found, host, pid, missing, workflows in rows
+    ]
+
+
+@lru_cache(maxsize=256)  # they change with a deploy, and are read every second
+def _served(workflows: bytes | None) -> frozenset[tuple[str, str | None]]:
+    return frozenset((name, version) for name, version in orjson.loads(workflows or b"[]"))
 
 
 def lock_supervisor(url: str, schema: str, supervisor_id: str) -> Connection[Any]:

@@ -20,10 +20,13 @@ _MAX_RUNS: Final = 200  # listed runs; of more, only the number is announced
 _PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
-def describe(fleet: Fleet, prefetched: PrefetchedRuns, *, state: str, slots: int) -> dict[str, Any]:
+def describe(
+    fleet: Fleet, prefetched: PrefetchedRuns, *, state: str, slots: int, listening: bool
+) -> dict[str, Any]:
     """Return what the supervisor does now. Equal documents say that nothing has happened.
 
     ``state`` is that of the supervisor, ``slots`` the number of slots when all children are ready.
+    ``listening``: notifications arrive.
     """
     room = _MAX_RUNS
     children = []
@@ -33,6 +36,7 @@ def describe(fleet: Fleet, prefetched: PrefetchedRuns, *, state: str, slots: int
     return {
         "state": state,
         "slots": slots,
+        "listening": listening,
         "free": max(0, fleet.free - len(prefetched)),
         "prefetched": len(prefetched),
         "suspects": [

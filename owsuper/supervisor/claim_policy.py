@@ -2,13 +2,21 @@
 
 There is a reason to claim when
 
-- runs may be due: a notification arrived, or one may have been missed. A claim follows at once,
-  and again at growing intervals, because a transaction may commit after the notification;
+- runs may be due: a notification arrived, or one may have been missed. If it is this supervisor's
+  turn (``turns``), a claim follows at once, and again at growing intervals, because a transaction
+  may commit after the notification. That ends with a claim that has seen all such transactions:
+  it was *complete*, or the claim before it found *quiet* (``db.claims.Claimed``). If it is the
+  turn of another supervisor, a claim follows after a wait, in case the other is gone or busy. One
+  claim is enough for all notifications before it;
 - a run is known to become due now;
 - the last claim brought as many runs as it asked for;
 - a whole poll interval has passed.
 
 A reason is kept until there is room for runs.
+
+Of several supervisors that know the next due time, one *keeps watch* and claims then: the one that
+saw it while it found runs, or that looked because it was its turn. The others wait as for a
+notification.
 
 Room is the number of free slots and a few runs more, to prefetch: as many as the slots finish
 before another claim can bring more. That is a batch while runs take milliseconds. It is one run
@@ -23,6 +31,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from owsuper.supervisor.turns import LONGEST_WAIT
+
 # Only one of several concurrent transactions notifies; the others may commit after that one:
 # seconds after, where a disk or a synchronous standby is slow.
 RECHECK_DELAYS: Final = (0.001, 0.004, 0.016, 0.064, 0.25, 1.0, 4.0)
@@ -32,6 +42,7 @@ _SOON: Final = 0.15  # seconds until some slot is free; a claim takes a few mill
 _SHORTEST_RUN: Final = 1e-4  # seconds; avoids a division by zero
 _MAX_RUNS: Final = 200  # the most runs in one claim, and the most prefetched runs
 _NEVER: Final = float("inf")
+_EARLY: Final = 0.05  # seconds; a claim this long before a due time was meant for it
 _WEIGHT: Final = 0.2  # the weight of the latest run in the average duration
 
 
@@ -62,6 +73,13 @@ class ClaimPolicy:
         self._claiming = False
         self._next_poll = 0.0
         self._rechecks: list[float] = []  # ascending
+        self._quiet = False  # a claim after the last notification found quiet
+        self._unheard = False  # a notification came after the claim in flight was sent
+        self._in_turn = False  # this supervisor's turn is among the reasons to claim
+        self._claiming_in_turn = False  # was, for the claim in flight
+        self._turn_at = _NEVER  # when to claim although others may have done so
+        self._wait = 0.0  # the wait that led to ``_turn_at``
+        self._claiming_wait = 0.0  # that wait, for the claim in flight
         self._next_due = _NEVER  # the earliest due time that is known
         self._next_due_unseen = _NEVER  # the earliest that the claim in flight may have missed
         self._run_seconds: float | None = None  # moving average
@@ -72,10 +90,18 @@ class ClaimPolicy:
 
     # --- what happened -------------------------------------------------------------------
 
-    def on_runs_due(self, now: float) -> None:
-        """Runs may be due: a notification arrived, or something else made runs due."""
-        self._needs_claim = True
+    def on_runs_due(self, now: float, *, wait: float = 0.0) -> None:
+        """Runs may be due: a notification arrived, or something else made runs due.
+
+        ``wait`` is the number of seconds until it is this supervisor's turn; 0 if it is first.
+        """
+        if wait > 0:
+            if now + wait < self._turn_at:
+                self._turn_at, self._wait = now + wait, wait
+            return
+        self._needs_claim = self._in_turn = True
         self._rechecks = [now + delay for delay in RECHECK_DELAYS]
+        self._quiet, self._unheard = False, self._claiming
 
     def run_due_in(self, now: float, seconds: float) -> None:
         """A run becomes due in ``seconds``."""
@@ -92,18 +118,42 @@ class ClaimPolicy:
         """Prefetched runs found no slot: prefetch none until runs prove short again."""
         self._run_seconds = None
 
-    def on_claimed(self, now: float, count: int, *, limit: int, next_due: float | None) -> None:
+    def on_claimed(
+        self,
+        now: float,
+        count: int,
+        *,
+        limit: int,
+        next_due: float | None,
+        complete: bool = False,
+        quiet: bool = False,
+        due_wait: float = 0.0,
+    ) -> None:
         """A claim of up to ``limit`` runs brought ``count``.
 
-        ``next_due`` is the number of seconds until another run is due, None if there is none.
-        The database knows all due times but those reported while the claim was in flight.
+        ``next_due`` is the number of seconds until another run is due, None if there is none. For
+        that moment, ``due_wait`` is what ``wait`` is for a notification. The database knows all due
+        times but those reported while the claim was in flight. For ``complete`` and ``quiet`` see
+        the module.
         """
         self._claiming = False
         if count >= limit:
             self._needs_claim = True
+        self._look_again(now, complete, quiet)
         self._next_due = self._next_due_unseen
         if next_due is not None:
-            self.run_due_in(now, next_due)
+            keeps_watch = count or self._claiming_in_turn or next_due < _EARLY
+            self.run_due_in(now, next_due if keeps_watch else next_due + due_wait)
+
+    def _look_again(self, now: float, complete: bool, quiet: bool) -> None:
+        """Claim no more for the last notification if all that it stood for has been seen."""
+        if self._unheard:
+            return
+        if complete or (quiet and self._quiet):
+            self._rechecks.clear()
+        elif not quiet and 0 < self._claiming_wait < LONGEST_WAIT:
+            self.on_runs_due(now, wait=2 * self._claiming_wait)
+        self._quiet = self._quiet or quiet
 
     def on_claim_failed(self, now: float) -> None:
         """The claim failed; the next poll claims again."""
@@ -121,10 +171,14 @@ class ClaimPolicy:
         worthwhile = free > prefetched or prefetched <= self.prefetch_target // 2
         if self._needs_claim and room > 0 and worthwhile:
             self._needs_claim, self._claiming = False, True
-            self._next_due_unseen = _NEVER
+            self._claiming_in_turn, self._in_turn = self._in_turn, False
+            self._claiming_wait = 0.0 if self._claiming_in_turn else self._wait
+            self._wait, self._unheard = 0.0, False
+            self._turn_at = self._next_due_unseen = _NEVER
             self._next_poll = now + self._poll_interval
             return ClaimNow(room)
-        return SleepFor(min([self._next_poll, self._next_due, *self._rechecks[:1]]) - now)
+        moments = [self._next_poll, self._next_due, self._turn_at, *self._rechecks[:1]]
+        return SleepFor(min(moments) - now)
 
     @property
     def prefetch_target(self) -> int:
@@ -139,6 +193,9 @@ class ClaimPolicy:
         """Need a claim if one of the moments to claim has come."""
         while self._rechecks and self._rechecks[0] <= now:
             del self._rechecks[0]
+            self._needs_claim = self._in_turn = True
+        if self._turn_at <= now:
+            self._turn_at = _NEVER
             self._needs_claim = True
         if self._next_due <= now:
             self._next_due = _NEVER

@@ -35,6 +35,7 @@ from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.stacks import StackLog
 from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import StartsChildren
+from owsuper.supervisor.turns import PassingOn, SharedDuty, Turns
 
 # Seconds.
 _PREFETCH_PERIOD: Final = 0.25
@@ -78,6 +79,8 @@ class Dispatch:
         self._claim_policy = ClaimPolicy(
             slots=settings.processes * settings.concurrency, poll_interval=settings.poll_interval
         )
+        self._turns = Turns(template.supervisor_id)
+        self._passing_on = PassingOn(self._turns)
         self._ever_connected = False
         self._writes_abandoned = False
         self._connection = KeptConnection(
@@ -98,6 +101,7 @@ class Dispatch:
             template.supervisor_id,
             workflows=lambda: self.workflows,
             describe=self._describe,
+            turns=self._turns,
         )
         sweeps = SweepQueries(settings.schema, settings.namespace)
         self._sweeps = Sweeps(self._connection, sweeps, on_released=self._claim_soon)
@@ -114,7 +118,7 @@ class Dispatch:
             self._listener = Listener(
                 loop,
                 settings,
-                on_runs_due=self._claim_soon,
+                on_runs_due=self._claim_in_turn,
                 on_canceled=self._leases.check,
                 sender=self._connection,
                 queries=queries,
@@ -129,9 +133,12 @@ class Dispatch:
         self._claim_timer = add("claim", lambda: None)  # ``assign_and_claim`` runs on every turn
         self._last_writes_timer = add("abandon last writes", self._abandon_writes)
         add("release overdue", self._release_overdue, period=_PREFETCH_PERIOD).start()
-        add("deadlines", self._sweeps.expire_deadlines, period=_DEADLINE_PERIOD).start()
-        add("release lapsed claims", self._release_lapsed, period=self._leases.period).start()
-        add("wake parents", self._sweeps.wake_missed_parents, period=_PARENT_PERIOD).start()
+        for name, perform, period in (
+            ("deadlines", self._sweeps.expire_deadlines, _DEADLINE_PERIOD),
+            ("release lapsed claims", self._release_lapsed, self._leases.period),
+            ("wake parents", self._sweeps.wake_missed_parents, _PARENT_PERIOD),
+        ):
+            add(name, SharedDuty(self._turns, name, perform), period=period).start()
         add("forget ended runs", self._sweeps.forget_ended, period=_FORGET_PERIOD).start()
         add("kills", self._crashes.look_for_kills, period=out_of_memory.PERIOD).start()
 
@@ -181,7 +188,10 @@ class Dispatch:
     def _describe(self) -> dict[str, Any]:
         state = "draining" if self._shutdown.begun else "serving" if self.ready else "starting"
         slots = self.fleet.size * self._settings.concurrency
-        return announcement.describe(self.fleet, self._prefetched, state=state, slots=slots)
+        listening = self._listener is not None and self._listener.hearing
+        return announcement.describe(
+            self.fleet, self._prefetched, state=state, slots=slots, listening=listening
+        )
 
     def __str__(self) -> str:
         slots = self.fleet.size * self._settings.concurrency
@@ -260,6 +270,11 @@ class Dispatch:
         """Let the policy claim soon, because runs may be due."""
         self._claim_policy.on_runs_due(time.monotonic())
 
+    def _claim_in_turn(self, occasion: str) -> None:
+        """Let the policy claim when it is this supervisor's turn; soon, if others may not know."""
+        wait = self._turns.wait(occasion) if occasion else 0.0
+        self._claim_policy.on_runs_due(time.monotonic(), wait=wait)
+
     def _release_overdue(self) -> None:
         if overdue := self._prefetched.take_overdue(_PREFETCH_TIMEOUT):
             self._claim_policy.on_prefetch_stalled()
@@ -298,7 +313,17 @@ class Dispatch:
     def on_claimed(self, claimed: Claimed, *, limit: int) -> None:
         """Prefetch the runs of a claim; once a shutdown has begun, release them."""
         now, count = time.monotonic(), len(claimed.runs)
-        self._claim_policy.on_claimed(now, count, limit=limit, next_due=claimed.next_due)
+        self._claim_policy.on_claimed(
+            now,
+            count,
+            limit=limit,
+            next_due=claimed.next_due,
+            complete=claimed.complete,
+            quiet=claimed.quiet,
+            due_wait=self._turns.wait(claimed.due) if claimed.due else 0.0,
+        )
+        if (payload := self._passing_on.on_claimed(now, more=claimed.more)) and self._listener:
+            self._listener.pass_on(payload)
         if self._burst is not None:
             self._burst.on_claimed(count, claimed.next_due)
         runs = map(self._memory.mark, claimed.runs)

@@ -29,7 +29,8 @@ _log = logging.getLogger("owsuper.supervisor")
 class Listener:
     """Listens for runs over a connection of its own. ``settings`` must have ``database_url``.
 
-    ``on_runs_due`` is called when runs become due, and when a notification may have been missed.
+    ``on_runs_due`` is called with the payload of a notification when runs become due, and with an
+    empty text when a notification may have been missed.
     ``on_canceled`` is called with the id of a run that was canceled while some worker held it.
     The self-test sends its notifications over ``sender``, another connection.
 
@@ -41,7 +42,7 @@ class Listener:
         loop: Loop,
         settings: Settings,
         *,
-        on_runs_due: Callable[[], None],
+        on_runs_due: Callable[[str], None],
         on_canceled: Callable[[str], None],
         sender: KeptConnection,
         queries: ClaimQueries,
@@ -50,6 +51,7 @@ class Listener:
         self._on_canceled = on_canceled
         self._sender = sender
         self._queries = queries
+        self._channel = runs_channel(settings.schema, settings.namespace)
         self._test_channel = f"owsuper-test:{uuid4().hex[:24]}"
         self._self_test_failed = False
         self._closed = False
@@ -60,13 +62,18 @@ class Listener:
             loop,
             conninfo(url, application_name="owsuper listener"),
             name="listening",
-            listen=[runs_channel(settings.schema, settings.namespace), self._test_channel],
+            listen=[self._channel, self._test_channel],
             on_up=self._handle_up,
             on_down=self._handle_down,
             on_notify=self._handle_notification,
         )
         self._test = loop.timers.add("notification self-test", self.test, period=_SELF_TEST_PERIOD)
         self._test_timeout = loop.timers.add("self-test time-out", self._handle_timeout)
+
+    @property
+    def hearing(self) -> bool:
+        """Whether notifications arrive, as far as is known."""
+        return self._connection.up and not self._connection.pooled and not self._self_test_failed
 
     def start(self) -> None:
         """Begin to connect."""
@@ -84,11 +91,17 @@ class Listener:
         """Send a notification to this listener; the log reports if it does not arrive."""
         if not self._connection.up or not self._sender.up:
             return
-        statement, params = self._queries.self_test(self._test_channel)
+        statement, params = self._queries.notify(self._test_channel)
         self._sender.send(statement, params, lambda result: None)
         if self._sender.up:
             self._test.start()
             self._test_timeout.after(_SELF_TEST_TIMEOUT)
+
+    def pass_on(self, payload: str) -> None:
+        """Notify all supervisors that runs are due, if this one hears of them itself."""
+        if self.hearing:
+            statement, params = self._queries.notify(self._channel, payload)
+            self._connection.send(statement, params, lambda result: None)
 
     def _handle_up(self) -> None:
         self.attempted = True
@@ -100,7 +113,7 @@ class Listener:
             )
             self.close()
             return
-        self._on_runs_due()  # a notification may have been missed
+        self._on_runs_due("")  # a notification may have been missed
         self.test()
 
     def _handle_down(self, _exc: Exception) -> None:
@@ -112,7 +125,7 @@ class Listener:
             if payload.startswith(CANCELED):
                 self._on_canceled(payload.removeprefix(CANCELED))
             else:
-                self._on_runs_due()
+                self._on_runs_due(payload)
             return
         self._test_timeout.cancel()
         if self._self_test_failed:

@@ -13,8 +13,11 @@ the database while its children execute their runs. So a run is released early o
 
 Behind a connection pooler there is no such lock, and runs wait for their leases.
 
-Every few seconds a supervisor also announces what it does, for people. The announcement rides on
-the look for others. Behind a pooler it is sent alone, and its age shows whether it holds.
+The look also finds the supervisors with which this one takes turns (``turns``).
+
+Every few seconds a supervisor also announces what it does, for people and for turns. The
+announcement rides on the look for others. Behind a pooler it is sent alone, and its age shows
+whether it holds.
 """
 
 from __future__ import annotations
@@ -30,15 +33,17 @@ from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
 from owsuper.db import presence
-from owsuper.db.presence import ANNOUNCE_PERIOD, MissingSupervisor, PresenceQueries
+from owsuper.db.presence import ANNOUNCE_PERIOD, OtherSupervisor, PresenceQueries
 from owsuper.db.statement import Result
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
 from owsuper.supervisor import announcement
 from owsuper.supervisor.connection import LONGEST_PAUSE, KeptConnection
+from owsuper.supervisor.turns import Peer, Turns
 
 # Seconds.
 _PERIOD: Final = 1.0
+_RAREST: Final = 4  # the most periods between two looks
 _ABSENCE: Final = LONGEST_PAUSE + 1.0  # every living supervisor tries to connect within the pause
 _ABSENCE_IF_DEAD: Final = 2.0  # its template needs less than that to connect
 _NEWS: Final = 2.9  # between two announcements; some looks, and not a look more
@@ -70,6 +75,7 @@ class Presence:
         *,
         workflows: Callable[[], Workflows],
         describe: Callable[[], dict[str, Any]],
+        turns: Turns,
     ) -> None:
         self._connection = connection
         self._queries = PresenceQueries(settings.schema, settings.namespace, supervisor_id)
@@ -77,6 +83,8 @@ class Presence:
         self._host = _host()
         self._workflows = workflows
         self._describe = describe
+        self._turns = turns
+        self._passed = 0  # timer ticks without a look
         self._announced: tuple[Workflows, dict[str, Any]] | None = None  # None: announce soon
         self._announced_at = 0.0  # time.monotonic()
         self._registered = False
@@ -105,10 +113,19 @@ class Presence:
             self._register()  # before a row is written: without the lock it would say "dead"
         elif self._announce():
             return
-        if not pooled and self._connection.up:
+        if not pooled and self._connection.up and self._is_due():
             self._looking = True
-            statement, params = self._queries.missing()
-            self._connection.send(statement, params, self._handle_missing)
+            statement, params = self._queries.others()
+            self._connection.send(statement, params, self._handle_others)
+
+    def _is_due(self) -> bool:
+        """Return whether to look now; those that others look as well do so less often."""
+        self._passed += 1
+        scale = min(self._turns.scale("look for missing workers"), _RAREST)
+        if self._passed < scale and not self._missing_since:
+            return False
+        self._passed = 0
+        return True
 
     def leave(self) -> None:
         """Forget this supervisor, which stops. Without effect if there is no connection."""
@@ -137,7 +154,7 @@ class Presence:
             workflows=workflows,
             status=announcement.complete(document),
         )
-        self._connection.send(statement, params, self._handle_missing)
+        self._connection.send(statement, params, self._handle_others)
         return True
 
     def _register(self) -> None:
@@ -152,12 +169,17 @@ class Presence:
     def _handle_left(self, result: Result) -> None:
         self._connection.refused("forget a worker that stops", result)
 
-    def _handle_missing(self, result: Result) -> None:
+    def _handle_others(self, result: Result) -> None:
         self._looking = False
         if self._connection.refused("look for missing workers", result):
             return
         now = time.monotonic()
-        missing = presence.parse_missing(result.rows)
+        others = presence.parse_others(result.rows)
+        self._turns.meet(
+            [Peer(each.supervisor_id, each.answers) for each in others if not each.missing],
+            serving=self._workflows(),
+        )
+        missing = [each for each in others if each.missing]
         self._missing_since = {
             each.supervisor_id: self._missing_since.get(each.supervisor_id, now) for each in missing
         }
@@ -177,7 +199,7 @@ class Presence:
             len(result.rows),
         )
 
-    def _is_dead(self, missing: MissingSupervisor) -> bool:
+    def _is_dead(self, missing: OtherSupervisor) -> bool:
         """Return whether the supervisor was a process of this host that is gone."""
         if missing.host != self._host:
             return False

@@ -1,12 +1,12 @@
--- Say what a supervisor is and does, for people, and find the supervisors without a session.
+-- Say what a supervisor is and does, and find the supervisors without a session.
 --
 -- Called by: the supervisor, PresenceQueries.announce, every few seconds in the place of
--- missing_supervisors. $1 namespace, $2 id of the supervisor, $3 its lease in seconds (0 if pooled),
+-- other_supervisors. $1 namespace, $2 id of the supervisor, $3 its lease in seconds (0 if pooled),
 -- $4 its host, $5 its pid, $6 whether it is behind a connection pooler, $7 its version,
 -- $8 workflows (JSON array of [name, version]), $9 status (JSON object), $10 seconds after which the
 -- row of a pooled supervisor is stale.
--- Returns (id, host, pid) of the missing supervisors, as missing_supervisors does; none to a
--- supervisor that is pooled.
+-- Returns (id, host, pid, missing, workflows) of the other supervisors, as other_supervisors does;
+-- for a supervisor that is pooled, none is missing.
 -- Deletes stale rows of pooled supervisors.
 -- The flush to disk is skipped, as for register_supervisor.
 --
@@ -30,8 +30,7 @@ stale AS (
     WHERE namespace_id = $1 AND pooled AND id <> $2
         AND announced_at < now() - $10::double precision * interval '1 second'
 )
-SELECT m.id, m.host, m.pid
+SELECT o.id, o.host, o.pid, o.missing AND NOT $6::boolean, o.workflows
 FROM (
-    {fragments/missing_supervisors}
-) AS m
-WHERE NOT $6::boolean
+    {fragments/other_supervisors}
+) AS o

@@ -6,8 +6,14 @@
 -- comes before a new one, $8 and $9 the due time to scan from, for new runs and for begun runs,
 -- $10 seconds before now to scan from, if that is earlier.
 -- Returns first a row about the claim: a JSON object with the seconds until more is due ("next", 0
--- if there may be more now), where the next scan may begin ("new" and "begun") and the seconds of
--- the scan ("took"). Then a row for each run: a JSON header, and the input unless it is large.
+-- if there may be more now), that due time ("due"), whether runs are due that this claim had no room
+-- for ("more"), where the next scan may begin ("new" and
+-- "begun"), the seconds of the scan ("took"), and what is known about transactions that made runs
+-- due before this claim and did not notify (migration 0018). If the claim is "complete", it has
+-- seen all of them: no transaction was in progress when it began, since none began between its
+-- snapshot and its own id. If it found "quiet", the next claim sees all of them: nobody holds their
+-- mark any more, but one may have committed since the snapshot of this claim. Then a row for each
+-- run: a JSON header, and the input unless it is large.
 --
 -- New runs (pending) and begun runs (woken, released, lost by a dead worker) are claimed in turn,
 -- the oldest first of each kind, so that neither kind starves. There are three scans. The first
@@ -22,9 +28,10 @@
 -- scans that begin earlier, which the caller makes from time to time.
 --
 -- Index: owsuper_runs_queue_idx, in its order; it reads one entry of each queue, and twice $3
--- entries of the queues that matter. (Only this index is ordered NULLS FIRST, so the planner can
+-- entries of the queues that matter, and one more of each. (Only this index is ordered NULLS FIRST, so the planner can
 -- choose no other.) owsuper_crashes by its primary key.
--- Locks: the runs, FOR NO KEY UPDATE; locked rows are skipped.
+-- Locks: the runs, FOR NO KEY UPDATE; locked rows are skipped. The mark of transactions that do not
+-- notify (migration 0018), for an instant.
 -- For ON CONFLICT see commit.
 WITH queue AS MATERIALIZED (
     SELECT
@@ -72,7 +79,7 @@ seen AS MATERIALIZED (
             AND worker_id IS NULL AND status IN ('pending', 'running', 'sleeping')
             AND (deadline_at IS NULL OR deadline_at > now())
         ORDER BY available_at NULLS FIRST
-        LIMIT $3::integer
+        LIMIT $3::integer + 1
     ) AS r
     WHERE h.place <= $3::integer
 ),
@@ -129,13 +136,23 @@ SELECT
             WHEN t.count = $3::integer THEN 0
             -- Another session locks them, perhaps to claim them, perhaps not.
             WHEN t.count < (SELECT count(*) FROM chosen) THEN 0.02
-            ELSE (
-                SELECT extract(epoch FROM min(available_at) - now())
-                FROM (
-                    SELECT available_at FROM head UNION ALL SELECT available_at FROM seen
-                ) AS known
-                WHERE available_at > now() AND available_at < 'infinity'
+            ELSE extract(epoch FROM due.at - now())
+        END,
+        'more', greatest(
+            (SELECT count(*) FROM head WHERE available_at <= now()),
+            (SELECT count(*) FROM seen WHERE available_at <= now())
+        ) > (SELECT count(*) FROM chosen),
+        'due', CASE WHEN t.count = (SELECT count(*) FROM chosen) THEN due.at END,
+        'complete', pg_snapshot_xmin(pg_current_snapshot())
+            = coalesce(pg_current_xact_id_if_assigned(), '0'::xid8),
+        'quiet', CASE
+            WHEN pg_try_advisory_lock(
+                '{schema}.workflow_runs'::regclass::oid::integer, hashtext($1) # 1
             )
+            THEN pg_advisory_unlock(
+                '{schema}.workflow_runs'::regclass::oid::integer, hashtext($1) # 1
+            )
+            ELSE false
         END,
         'new', (
             SELECT least(min(available_at), now() - interval '250 ms') FROM head WHERE NOT begun
@@ -147,6 +164,11 @@ SELECT
     )::text,
     NULL
 FROM (SELECT count(*), clock_timestamp() AS at FROM taken) AS t
+CROSS JOIN (
+    SELECT min(available_at) AS at
+    FROM (SELECT available_at FROM head UNION ALL SELECT available_at FROM seen) AS known
+    WHERE available_at > now() AND available_at < 'infinity'
+) AS due
 UNION ALL
 SELECT
     json_build_object(

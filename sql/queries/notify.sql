@@ -1,6 +1,8 @@
--- Send a notification, to learn whether notifications arrive.
+-- Send a notification: to learn whether notifications arrive, or to pass one on.
 --
--- Called by: the supervisor, ClaimQueries.self_test. $1 channel.
+-- Called by: the supervisor, ClaimQueries.notify. $1 channel, $2 payload.
+-- The flush to disk is skipped, so that other transactions that notify need not wait for it.
 --
 -- Index: none. Locks: none.
-SELECT pg_notify($1, '')
+SELECT pg_notify($1, $2)
+WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'

@@ -4,7 +4,7 @@
 -- $1 namespace, $2 id of the supervisor, $3 its lease in seconds, $4 its host, $5 its pid.
 -- Returns one row: the id.
 -- The lock is shared, because the session before a reconnect may still hold it. It is waited for
--- (see missing_supervisors), but not for long. It is taken before the row is written: a row
+-- (see other_supervisors), but not for long. It is taken before the row is written: a row
 -- without a lock would say that this supervisor is dead.
 -- The flush to disk is skipped: if a server crash loses the row, the connection is lost, too.
 --

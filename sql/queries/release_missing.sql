@@ -1,6 +1,6 @@
 -- Release what a missing supervisor held: the runs that it had claimed and no child has begun.
 --
--- Called by: the supervisor, PresenceQueries.release_missing, some time after missing_supervisors
+-- Called by: the supervisor, PresenceQueries.release_missing, some time after other_supervisors
 -- has found the other supervisor; see supervisor/presence.py for the reasons.
 -- $1 namespace, $2 id of the missing supervisor.
 -- Returns the ids of the runs, which are due now. Deletes the row of the supervisor. Does nothing

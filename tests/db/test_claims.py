@@ -476,7 +476,7 @@ def test_a_claim_travels_over_a_link(database_url: str, schema: str, tables: Tab
 
 def test_the_self_test_notifies(database_url: str, schema: str, conn: psycopg.Connection) -> None:
     conn.execute('LISTEN "owsuper-test:1"')
-    over_link(database_url, *ClaimQueries(schema, "default").self_test("owsuper-test:1"))
+    over_link(database_url, *ClaimQueries(schema, "default").notify("owsuper-test:1"))
     [notify] = conn.notifies(timeout=10, stop_after=1)
     assert (notify.channel, notify.payload) == ("owsuper-test:1", "")
 

@@ -24,7 +24,7 @@ class Listener:
             conn.execute(f'LISTEN "{channel}"')
 
     def heard(self) -> list[tuple[str, str]]:
-        """All that was notified since the last time, as ("run", "") and ("result", run id)."""
+        """All since the last time, as ("run", transaction or run id) and ("result", run id)."""
         self._conn.execute(f'NOTIFY "{self._end}"')  # delivered after all that committed before
         notes = []
         for note in self._conn.notifies(timeout=20):
@@ -36,7 +36,7 @@ class Listener:
     @property
     def notified(self) -> int:
         heard = self.heard()
-        assert all(payload == "" for kind, payload in heard if kind == "run")
+        assert all(payload.isdigit() for kind, payload in heard if kind == "run")
         return sum(kind == "run" for kind, _ in heard)
 
 

@@ -48,7 +48,8 @@ def end(ours: psycopg.Connection, theirs: psycopg.Connection) -> None:
 
 
 def missing(conn: psycopg.Connection, queries: PresenceQueries) -> list[str]:
-    return [each.supervisor_id for each in presence.parse_missing(perform(conn, queries.missing()))]
+    found = presence.parse_others(perform(conn, queries.others()))
+    return [each.supervisor_id for each in found if each.missing]
 
 
 @pytest.fixture
@@ -179,8 +180,8 @@ def test_an_announcement_finds_the_missing_as_a_look_does(
 ) -> None:
     ours = session()
     register(ours, schema, HERE)
-    found = presence.parse_missing(perform(ours, announced(queries)))
-    assert [each.supervisor_id for each in found] == [GONE]
+    [found] = presence.parse_others(perform(ours, announced(queries)))
+    assert (found.supervisor_id, found.missing) == (GONE, True)
     assert not listed(conn, schema)[GONE].connected
 
 
@@ -238,3 +239,34 @@ def test_a_supervisor_with_a_session_that_announces_nothing_any_more_is_silent(
     row = listed(conn, schema)[HERE]
     assert row.connected
     assert row.silent
+
+
+# --- turns -------------------------------------------------------------------------------------
+
+READY = {"state": "serving", "listening": True, "free": 2}
+
+
+@pytest.mark.parametrize(
+    ("status", "answers"),
+    [
+        (READY, True),
+        (READY | {"free": 0}, False),
+        (READY | {"listening": False}, False),
+        (READY | {"state": "draining"}, False),
+        ({"state": "serving", "free": 2}, False),  # an earlier version
+    ],
+)
+def test_a_supervisor_that_listens_and_has_a_free_slot_answers_notifications(
+    session: Session,
+    schema: str,
+    queries: PresenceQueries,
+    status: dict[str, object],
+    answers: bool,
+) -> None:
+    ours, theirs = session(), session()
+    register(theirs, schema, GONE)
+    other = PresenceQueries(schema, "default", GONE)
+    perform(theirs, announced(other, workflows=[("w", None), ("x", "2")], **status))
+    [found] = presence.parse_others(perform(ours, queries.others()))
+    assert not found.missing
+    assert found.answers == (frozenset({("w", None), ("x", "2")}) if answers else frozenset())

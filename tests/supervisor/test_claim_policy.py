@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -50,6 +51,100 @@ def test_a_notification_leads_to_claims_now_and_at_growing_intervals() -> None:
             case SleepFor(seconds):
                 now += seconds
     assert moments == [0.5, *(0.5 + delay for delay in RECHECK_DELAYS)]
+
+
+def moments_of_claims(
+    policy: ClaimPolicy, begin: float, *, complete: bool = False, quiet: bool = False
+) -> list[float]:
+    """When the policy claims in the ten seconds from ``begin``, with claims that bring nothing."""
+    moments, now = [], begin
+    while now < begin + 10:
+        match policy.decide(now, free=2, prefetched=0):
+            case ClaimNow(count):
+                moments.append(now - begin)
+                policy.on_claimed(
+                    now, 0, limit=count, next_due=None, complete=complete, quiet=quiet
+                )
+            case SleepFor(seconds):
+                now += seconds
+    return moments
+
+
+def test_after_a_complete_claim_it_claims_no_more_for_a_notification() -> None:
+    policy = idle_policy(poll_interval=60)
+    policy.on_runs_due(0.5)
+    assert moments_of_claims(policy, 0.5, complete=True) == [0]
+
+
+def test_after_a_claim_that_finds_quiet_it_claims_once_more() -> None:
+    policy = idle_policy(poll_interval=60)
+    policy.on_runs_due(0.5)
+    assert moments_of_claims(policy, 0.5, quiet=True) == pytest.approx([0, RECHECK_DELAYS[0]])
+
+
+def test_what_a_claim_finds_says_nothing_of_a_notification_that_came_after_it_was_sent() -> None:
+    policy = idle_policy(poll_interval=60)
+    policy.on_runs_due(0.5)
+    policy.decide(0.5, free=2, prefetched=0)
+    policy.on_runs_due(0.501)
+    policy.on_claimed(0.501, 1, limit=2, next_due=None, complete=True, quiet=True)
+    assert moments_of_claims(policy, 0.501, quiet=True) == pytest.approx([0, RECHECK_DELAYS[0]])
+
+
+def test_out_of_turn_it_claims_once_after_the_wait() -> None:
+    policy = idle_policy(poll_interval=60)
+    policy.on_runs_due(0.5, wait=0.02)
+    assert moments_of_claims(policy, 0.5, quiet=True) == pytest.approx([0.02])
+
+
+def test_out_of_turn_it_looks_again_while_there_are_transactions_that_did_not_notify() -> None:
+    policy = idle_policy(poll_interval=60)
+    policy.on_runs_due(0.5, wait=0.02)
+    waits = [0.02 * 2**doublings for doublings in range(8)]
+    moments = [sum(waits[: count + 1]) for count in range(8)]
+    assert moments_of_claims(policy, 0.5) == pytest.approx(moments)
+
+
+def test_one_claim_serves_for_all_notifications_before_it() -> None:
+    policy = idle_policy(poll_interval=60)
+    for number in range(10):
+        policy.on_runs_due(0.5 + number / 1000, wait=0.1)
+    policy.on_runs_due(0.55)
+    assert moments_of_claims(policy, 0.55, complete=True) == [0]
+
+
+def test_a_claim_in_flight_does_not_serve_for_a_notification_after_it() -> None:
+    policy = idle_policy(poll_interval=60)
+    policy.on_runs_due(0.5)
+    policy.decide(0.5, free=2, prefetched=0)
+    policy.on_runs_due(0.501, wait=0.02)
+    policy.on_claimed(0.502, 1, limit=2, next_due=None, complete=True)
+    assert moments_of_claims(policy, 0.502, quiet=True) == pytest.approx([0.019])
+
+
+def test_who_finds_runs_keeps_watch_for_the_next_due_time_and_others_wait_for_their_turn() -> None:
+    for count, moment in ((1, 5.0), (0, 5.5)):
+        policy = idle_policy(poll_interval=60)
+        policy.run_due_in(0.0, 1.0)
+        assert policy.decide(1.0, free=2, prefetched=0) == ClaimNow(2)
+        policy.on_claimed(1.0, count, limit=2, next_due=4.0, due_wait=0.5)
+        assert policy.decide(1.0, free=2, prefetched=0) == SleepFor(moment - 1.0)
+
+
+def test_who_looks_because_it_is_its_turn_keeps_watch_for_the_next_due_time() -> None:
+    policy = idle_policy(poll_interval=60)
+    policy.on_runs_due(1.0)
+    policy.decide(1.0, free=2, prefetched=0)
+    policy.on_claimed(1.0, 0, limit=2, next_due=4.0, due_wait=0.5, complete=True)
+    assert policy.decide(1.0, free=2, prefetched=0) == SleepFor(4.0)
+
+
+def test_a_claim_just_before_a_due_time_hands_the_watch_to_nobody() -> None:
+    policy = idle_policy(poll_interval=60)
+    policy.run_due_in(0.0, 1.0)
+    policy.decide(1.0, free=2, prefetched=0)
+    policy.on_claimed(1.0, 0, limit=2, next_due=0.03125, due_wait=0.5)
+    assert policy.decide(1.0, free=2, prefetched=0) == SleepFor(0.03125)
 
 
 def test_it_sleeps_exactly_until_the_next_run_is_due() -> None:
@@ -182,6 +277,10 @@ class Life(RuleBasedStateMachine):
         self.policy.on_runs_due(self.now)
         self.reason = True
 
+    @rule(wait=st.floats(0.001, 2))
+    def a_notification_arrives_out_of_turn(self, wait: float) -> None:
+        self.policy.on_runs_due(self.now, wait=wait)
+
     @rule(seconds=st.floats(0, 3))
     def a_run_will_be_due(self, seconds: float) -> None:
         self.policy.run_due_in(self.now, seconds)
@@ -213,11 +312,32 @@ class Life(RuleBasedStateMachine):
                 )
 
     @precondition(lambda self: self.in_flight is not None)
-    @rule(data=st.data(), next_due=st.none() | st.floats(0.001, 3))
-    def the_claim_returns(self, data: st.DataObject, next_due: float | None) -> None:
+    @rule(
+        data=st.data(),
+        next_due=st.none() | st.floats(0.001, 3),
+        due_wait=st.floats(0, 2),
+        complete=st.booleans(),
+        quiet=st.booleans(),
+    )
+    def the_claim_returns(
+        self,
+        data: st.DataObject,
+        next_due: float | None,
+        due_wait: float,
+        complete: bool,
+        quiet: bool,
+    ) -> None:
         assert self.in_flight is not None
         count = data.draw(st.integers(0, self.in_flight))
-        self.policy.on_claimed(self.now, count, limit=self.in_flight, next_due=next_due)
+        self.policy.on_claimed(
+            self.now,
+            count,
+            limit=self.in_flight,
+            next_due=next_due,
+            due_wait=due_wait,
+            complete=complete,
+            quiet=quiet,
+        )
         self.reason = self.reason or count == self.in_flight
         self.prefetched += count
         self.in_flight = None

@@ -71,7 +71,10 @@ def claims(connection: FakeConnection, observer: Mock) -> Claims:
 def test_a_claimed_run_that_cannot_be_read_is_logged_and_left_alone(
     claims: Claims, connection: FakeConnection, observer: Mock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    about = b'{"next": null, "new": null, "begun": null, "took": 0.0}'
+    about = (
+        b'{"next": null, "due": null, "new": null, "begun": null, "took": 0.0,'
+        b' "more": false, "complete": true, "quiet": true}'
+    )
     claims.claim(5, WORKFLOWS)
     with caplog.at_level(logging.ERROR):
         connection.answer(Result([(about, None), (b'{"run": "odd"}', None)]))

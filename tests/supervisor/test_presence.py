@@ -9,21 +9,23 @@ from typing import Any, cast
 import pytest
 
 from owsuper.db.presence import ANNOUNCE_PERIOD
-from owsuper.db.statement import Param, Result, Statement
+from owsuper.db.statement import Param, Result, Row, Statement
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
 from owsuper.supervisor import presence
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.presence import Presence
+from owsuper.supervisor.turns import Turns
 
 
 class Connection:
-    """Records the names of the statements that are sent, and answers each with no rows."""
+    """Records the names of the statements that are sent, and answers each with ``others``."""
 
     def __init__(self, *, pooled: bool = False) -> None:
         self.up = True
         self.pooled = pooled
         self.refusing: set[str] = set()
+        self.others: list[Row] = []
         self._sent: list[str] = []
 
     def send(
@@ -31,7 +33,7 @@ class Connection:
     ) -> None:
         self._sent.append(statement.name)
         refused = statement.name in self.refusing
-        on_result(Result([], sqlstate="55P03") if refused else Result([]))
+        on_result(Result([], sqlstate="55P03") if refused else Result(self.others))
 
     send_reliably = send
 
@@ -52,6 +54,7 @@ class Worker:
         self.doing: dict[str, Any] = {"children": []}
         self.workflows: list[tuple[str, str | None]] = [("w", None)]
         self.now = 100.0
+        self.turns = Turns("host:1:me")
         monkeypatch.setattr(presence, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.presence = Presence(
             loop,
@@ -60,6 +63,7 @@ class Worker:
             "host:1:me",
             workflows=lambda: tuple(self.workflows),
             describe=lambda: dict(self.doing),
+            turns=self.turns,
         )
 
     def connect(self) -> list[str]:
@@ -89,7 +93,7 @@ def worker_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWorker]:
 def test_a_supervisor_announces_itself_as_soon_as_it_has_connected(worker_of: MakeWorker) -> None:
     worker = worker_of()
     assert worker.connect() == ["register_supervisor", "announce"]
-    assert worker.look() == ["missing_supervisors"]
+    assert worker.look() == ["other_supervisors"]
 
 
 def test_one_that_is_idle_announces_itself_every_fifteen_seconds_and_sends_nothing_more(
@@ -129,7 +133,7 @@ def test_no_row_is_written_without_the_lock_which_would_say_that_the_supervisor_
     worker = worker_of()
     worker.connection.refusing = {"register_supervisor"}
     worker.connect()
-    assert worker.looks(2) == ["register_supervisor", "missing_supervisors"] * 2
+    assert worker.looks(2) == ["register_supervisor", "other_supervisors"] * 2
     worker.connection.refusing.clear()
     assert worker.look()[:2] == ["register_supervisor", "announce"]
 
@@ -167,3 +171,34 @@ def test_without_a_connection_it_leaves_without_a_word(worker_of: MakeWorker) ->
     worker.presence.leave()
     assert worker.presence.left
     assert worker.connection.sent() == []
+
+
+def other(number: int, *, missing: bool = False, workflows: bytes | None = b'[["w", null]]') -> Row:
+    return (b"there:%d:x" % number, b"there", b"1", b"t" if missing else b"f", workflows)
+
+
+def test_it_takes_turns_with_the_others_that_answer_notifications(worker_of: MakeWorker) -> None:
+    worker = worker_of()
+    rings = [str(number) for number in range(200)]
+    worker.connection.others = [other(1, missing=True), other(2, workflows=None)]
+    worker.connect()
+    assert {worker.turns.wait(ring) for ring in rings} == {0.0}
+    worker.connection.others = [other(3), other(4, workflows=b'[["w", null], ["x", "2"]]')]
+    worker.look()
+    assert {worker.turns.wait(ring) for ring in rings} == {0.0, 0.005, 0.02}
+
+
+def test_of_many_supervisors_each_looks_for_the_others_less_often(worker_of: MakeWorker) -> None:
+    worker = worker_of()
+    worker.connection.others = [other(number) for number in range(99)]
+    worker.connect()
+    assert len(worker.looks(60)) < 20
+
+
+def test_while_one_is_missing_it_is_looked_for_every_second(worker_of: MakeWorker) -> None:
+    worker = worker_of()
+    worker.connection.others = [other(number) for number in range(99)]
+    worker.connect()
+    worker.connection.others.append(other(100, missing=True))
+    worker.looks(4)
+    assert worker.looks(3).count("other_supervisors") >= 2

@@ -1,0 +1,168 @@
+"""Which supervisor looks for due runs first, and which later. Pure: no clock, no database.
+
+Every supervisor hears every notification. If all of them looked at once, a run would cost as many
+claims as there are supervisors. So they take turns. A hash of the notification and of each
+supervisor's id puts the supervisors in an order, which all of them know without asking each other.
+The first looks at once. The second looks after 5 ms, the third after 20 ms, and so on; each finds
+nothing, unless those before it are gone, busy, or slower than that. One look serves for all
+notifications before it. So a notification costs a few looks, however many supervisors there are,
+and each supervisor is the first for its share of the notifications.
+
+A supervisor knows the others as of some seconds ago, and two supervisors may know different ones.
+Then two of them look first, or the first to look does so some milliseconds later. No run depends
+on it: every supervisor has its turn at last, and polls.
+
+Only those others count that would take any run that this supervisor would take: they serve all of
+its workflows. So among the supervisors of a workflow, whatever else they serve, one is first: the
+one whose hash is the lowest of all that serve it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import count
+from typing import Final, TypeAlias
+from zlib import crc32
+
+_log = logging.getLogger("owsuper.supervisor")
+
+Workflow: TypeAlias = tuple[str, str | None]  # name, version
+
+# Seconds. A claim takes one or two milliseconds, so the second look mostly finds that the first was
+# made.
+_SECOND_LOOK: Final = 0.005
+_GROWTH: Final = 4
+LONGEST_WAIT: Final = 2.0
+"""The longest wait for a turn, in seconds."""
+_PASSED_ON: Final = "more:"  # begins the payload of a notification that was passed on
+_SHORTEST_PAUSE: Final = 0.1  # between two notifications that pass on, and the longest
+_LONGEST_PAUSE: Final = 1.6
+_ORDERS: Final = 256  # a notification has one of so many orders of the supervisors
+_MOST_DOUBLINGS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another supervisor that is there, listens, and has free slots."""
+
+    supervisor_id: str
+    workflows: frozenset[Workflow]
+
+
+class Turns:
+    """The turns of the supervisor ``supervisor_id``. Until it meets others, it is always first."""
+
+    def __init__(self, supervisor_id: str) -> None:
+        self._id = supervisor_id
+        self._others: frozenset[str] = frozenset()
+        self._ranks: dict[str, int] = {}  # of this supervisor
+
+    def meet(self, peers: Collection[Peer], *, serving: Collection[Workflow]) -> None:
+        """From now on, take turns with those of ``peers`` that serve all that this one does.
+
+        ``serving`` holds the workflows of this supervisor.
+        """
+        own = frozenset(serving)
+        others = frozenset(
+            peer.supervisor_id
+            for peer in peers
+            if own <= peer.workflows and peer.supervisor_id != self._id
+        )
+        if others != self._others:
+            self._others = others
+            self._ranks.clear()
+            _log.debug("takes turns with other workers: %d", len(others))
+
+    @property
+    def with_others(self) -> bool:
+        """Whether there are others to take turns with."""
+        return bool(self._others)
+
+    def wait(self, occasion: str) -> float:
+        """Return how many seconds after this occasion it is this supervisor's turn to look.
+
+        ``occasion`` is a text that all supervisors know: the payload of a notification, a due time.
+        """
+        if not self._others:
+            return 0.0
+        rank = self._rank(str(crc32(occasion.encode()) % _ORDERS))
+        if rank == 0:
+            return 0.0
+        if occasion.startswith(_PASSED_ON):
+            return min(_SECOND_LOOK * rank, LONGEST_WAIT)
+        return min(_SECOND_LOOK * float(_GROWTH) ** (rank - 1), LONGEST_WAIT)
+
+    def scale(self, duty: str) -> int:
+        """Return how much less often than alone this supervisor performs a duty that all share.
+
+        The first performs it as often as alone, the second half as often, and so on, so that the
+        absence of some is made up for.
+        """
+        return int(2 ** min(self._rank(duty), _MOST_DOUBLINGS))
+
+    def _rank(self, order: str) -> int:
+        rank = self._ranks.get(order)
+        if rank is None:
+            own = _hash(order, self._id)
+            rank = sum(_hash(order, other) < own for other in self._others)
+            self._ranks[order] = rank
+        return rank
+
+
+class PassingOn:
+    """Tells the others of runs for which this supervisor has no room.
+
+    A supervisor that finds more due runs than it can take notifies again, and so does each that
+    looks then. After such a notification the next supervisor looks after 5 ms, the next after
+    10 ms, and so on. So a burst of runs reaches all free supervisors within some milliseconds.
+    While the burst goes on, the pauses between the notifications grow.
+    """
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._pause = 0.0
+        self._not_before = 0.0
+
+    def on_claimed(self, now: float, *, more: bool) -> str | None:
+        """Return the payload of a notification to send after a claim; None to send none.
+
+        ``more``: runs were due for which the claim had no room. ``now`` is monotonic.
+        """
+        if not more:
+            self._pause = 0.0
+        if not more or not self._turns.with_others or now < self._not_before:
+            return None
+        self._pause = min(max(2 * self._pause, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+        self._not_before = now + self._pause
+        return next(
+            payload
+            for payload in (f"{_PASSED_ON}{number}" for number in count(int(now * 1000)))
+            if self._turns.wait(payload) > 0
+        )
+
+
+class SharedDuty:
+    """A duty on a timer that any supervisor performs for all.
+
+    ``name`` is the same for all supervisors. Call it as often as one supervisor alone would.
+    """
+
+    def __init__(self, turns: Turns, name: str, perform: Callable[[], None]) -> None:
+        self._turns = turns
+        self._name = name
+        self._perform = perform
+        self._passed = 0
+
+    def __call__(self) -> None:
+        """Perform the duty if it is this supervisor's turn."""
+        self._passed += 1
+        if self._passed >= self._turns.scale(self._name):
+            self._passed = 0
+            self._perform()
+
+
+def _hash(order: str, supervisor_id: str) -> bytes:
+    return blake2b(f"{order}:{supervisor_id}".encode(), digest_size=8).digest()

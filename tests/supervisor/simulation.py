@@ -1,0 +1,208 @@
+"""Supervisors and a database in simulated time: the policy and the turns are the real ones."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+from owsuper.supervisor.claim_policy import ClaimNow, ClaimPolicy, SleepFor
+from owsuper.supervisor.turns import PassingOn, Peer, Turns, Workflow
+
+EVERYTHING: frozenset[Workflow] = frozenset({("w", None)})
+
+# Seconds. The server begins to look, looks for the mark, and has answered.
+SNAPSHOT, MARK, ANSWER = 0.0004, 0.0007, 0.001
+NOTIFICATION = 0.0003
+
+
+@dataclass(slots=True)
+class Run:
+    """``due_at`` is when it could be claimed at the earliest: due, and its insert committed."""
+
+    due_at: float
+    workflow: Workflow
+    claimed_at: float | None = None
+
+    @property
+    def waited(self) -> float:
+        assert self.claimed_at is not None
+        return self.claimed_at - self.due_at
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """``hung``: it is there for the others, and does nothing."""
+
+    name: str
+    policy: ClaimPolicy
+    turns: Turns
+    passing_on: PassingOn
+    slots: int
+    workflows: frozenset[Workflow]
+    hears: bool = True
+    hung: bool = False
+    busy: int = 0
+    claims: int = 0
+    wakes: int = field(default=0, compare=False)  # the number of the latest appointment
+
+
+class Fleet:
+    """Some supervisors of one database. Runs take ``run_seconds``."""
+
+    def __init__(
+        self, *serving: frozenset[Workflow], slots: int = 4, poll: float = 2.0, run: float = 0.003
+    ) -> None:
+        self.now = 0.0
+        self.runs: list[Run] = []
+        self.notifications = 0  # passed on
+        self._run_seconds = run
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self._transactions = count(1000)
+        self._bell_until = 0.0
+        self._marked_until: list[tuple[float, float]] = []  # from and to
+        self.supervisors = [
+            Supervisor(
+                name := f"host-{number}:1:{number:08x}",
+                ClaimPolicy(slots=slots, poll_interval=poll),
+                turns := Turns(name),
+                PassingOn(turns),
+                slots,
+                workflows,
+            )
+            for number, workflows in enumerate(serving)
+        ]
+        self.meet()
+        for number, supervisor in enumerate(self.supervisors):  # polls do not coincide
+            self.at(poll * number / len(serving), lambda s=supervisor: self._turn(s))  # type: ignore[misc]
+
+    def meet(self) -> None:
+        """Let the supervisors know each other, whether they are hung or not."""
+        peers = [Peer(each.name, each.workflows) for each in self.supervisors if each.hears]
+        for each in self.supervisors:
+            each.turns.meet(peers, serving=each.workflows)
+
+    @property
+    def claims(self) -> int:
+        return sum(each.claims for each in self.supervisors)
+
+    # --- time ----------------------------------------------------------------------------
+
+    def at(self, moment: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (moment, next(self._order), action))
+
+    def run_until(self, moment: float) -> None:
+        while self._events and self._events[0][0] <= moment:
+            self.now, _, action = heapq.heappop(self._events)
+            action()
+        self.now = moment
+
+    # --- the database ----------------------------------------------------------------------
+
+    def insert(
+        self,
+        at: float,
+        *,
+        commit_takes: float = 0.001,
+        due_in: float = 0.0,
+        workflow: Workflow = ("w", None),
+        lost: bool = False,
+    ) -> None:
+        """A transaction stores a run; its commit begins at ``at``. ``lost``: nobody hears of it."""
+        self.at(at, lambda: self._ring(commit_takes, due_in, workflow, lost))
+
+    def _ring(self, commit_takes: float, due_in: float, workflow: Workflow, lost: bool) -> None:
+        payload, visible = str(next(self._transactions)), self.now + commit_takes
+        self._marked_until.append((self.now, visible))
+        run = Run(max(visible, self.now + due_in), workflow)
+        self.at(visible, lambda: self.runs.append(run))
+        if self._bell_until <= self.now:
+            self._bell_until = visible
+            if not lost:
+                self.at(visible + NOTIFICATION, lambda: self._notify(payload))
+
+    def _notify(self, payload: str) -> None:
+        for supervisor in self.supervisors:
+            if supervisor.hears and not supervisor.hung:
+                supervisor.policy.on_runs_due(self.now, wait=supervisor.turns.wait(payload))
+                self._turn(supervisor)
+
+    # --- a supervisor ----------------------------------------------------------------------
+
+    def _turn(self, supervisor: Supervisor) -> None:
+        if supervisor.hung:
+            return
+        free = supervisor.slots - supervisor.busy
+        match supervisor.policy.decide(self.now, free=max(0, free), prefetched=max(0, -free)):
+            case ClaimNow(limit):
+                supervisor.claims += 1
+                self.at(self.now + SNAPSHOT, lambda: self._claim(supervisor, limit))
+            case SleepFor(seconds) if seconds < 1e9:
+                supervisor.wakes += 1
+                number = supervisor.wakes
+
+                def wake() -> None:
+                    if supervisor.wakes == number:
+                        self._turn(supervisor)
+
+                self.at(self.now + max(seconds, 1e-6), wake)
+
+    def _claim(self, supervisor: Supervisor, limit: int) -> None:
+        known = [
+            run
+            for run in self.runs
+            if run.claimed_at is None and run.workflow in supervisor.workflows
+        ]
+        due = [run for run in known if run.due_at <= self.now]
+        more, due = len(due) > limit, due[:limit]
+        in_flight = any(begun <= self.now < ended for begun, ended in self._marked_until)
+        complete = bool(due) and not in_flight
+        for run in due:
+            run.claimed_at = self.now
+        later = min((run.due_at for run in known if run not in due), default=None)
+        self.at(
+            self.now - SNAPSHOT + MARK,
+            lambda: self._look_for_marks(supervisor, limit, len(due), later, complete, more),
+        )
+
+    def _look_for_marks(
+        self,
+        supervisor: Supervisor,
+        limit: int,
+        count: int,
+        later: float | None,
+        complete: bool,
+        more: bool,
+    ) -> None:
+        self._marked_until = [each for each in self._marked_until if each[1] > self.now]
+        quiet = all(begun > self.now for begun, _ in self._marked_until)
+
+        def answer() -> None:
+            next_due = 0.0 if count == limit else later and max(0.0, later - self.now)
+            supervisor.policy.on_claimed(
+                self.now,
+                count,
+                limit=limit,
+                next_due=next_due,
+                complete=complete,
+                quiet=quiet,
+                due_wait=0.0 if later is None else supervisor.turns.wait(str(later)),
+            )
+            payload = supervisor.passing_on.on_claimed(self.now, more=more)
+            if payload is not None:
+                self.notifications += 1
+                self.at(self.now + NOTIFICATION, lambda: self._notify(payload))
+            supervisor.busy += count
+            for _ in range(count):
+                self.at(self.now + self._run_seconds, lambda: self._finish(supervisor))
+            self._turn(supervisor)
+
+        self.at(self.now - MARK + ANSWER, answer)
+
+    def _finish(self, supervisor: Supervisor) -> None:
+        supervisor.busy -= 1
+        if not supervisor.hung:
+            supervisor.policy.on_run_finished(self._run_seconds)
+            self._turn(supervisor)

@@ -1,0 +1,205 @@
+"""Which supervisor looks for due runs first, and that none leaves runs to others for ever."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from owsuper.supervisor.turns import LONGEST_WAIT, Peer, Turns, Workflow
+from tests.supervisor.simulation import EVERYTHING, Fleet
+
+RING = [str(number) for number in range(10_000, 14_000, 3)]
+
+
+def fleet(*serving: frozenset[Workflow]) -> list[Turns]:
+    """The turns of supervisors that know each other."""
+    peers = [Peer(f"host-{number}", workflows) for number, workflows in enumerate(serving)]
+    turns = [Turns(peer.supervisor_id) for peer in peers]
+    for each, workflows in zip(turns, serving, strict=True):
+        each.meet(peers, serving=workflows)
+    return turns
+
+
+def test_a_supervisor_that_knows_no_other_is_always_first() -> None:
+    turns = Turns("host")
+    assert {turns.wait(ring) for ring in RING} == {0.0}
+    assert turns.scale("sweep") == 1
+
+
+def test_each_notification_has_one_that_looks_first_and_others_at_growing_waits() -> None:
+    turns = fleet(*[EVERYTHING] * 6)
+    for ring in RING:
+        waits = sorted(each.wait(ring) for each in turns)
+        assert waits == pytest.approx([0.0, 0.005, 0.020, 0.080, 0.320, 1.280])
+
+
+def test_no_wait_is_longer_than_two_seconds() -> None:
+    turns = fleet(*[EVERYTHING] * 60)
+    assert max(each.wait(ring) for each in turns for ring in RING[:50]) == LONGEST_WAIT == 2.0
+
+
+def test_every_supervisor_is_first_for_about_its_share() -> None:
+    turns = fleet(*[EVERYTHING] * 8)
+    firsts = Counter(
+        number for number, each in enumerate(turns) for ring in RING if each.wait(ring) == 0
+    )
+    assert len(firsts) == 8
+    assert max(firsts.values()) < 3 * min(firsts.values())
+
+
+NAMES = st.frozensets(st.sampled_from([("a", None), ("a", "2"), ("b", None), ("c", None)]))
+
+
+@given(serving=st.lists(NAMES.filter(bool), min_size=1, max_size=8), ring=st.text())
+def test_one_of_the_supervisors_of_each_workflow_looks_first(
+    serving: list[frozenset[Workflow]], ring: str
+) -> None:
+    first = [each.wait(ring) == 0 for each in fleet(*serving)]
+    for workflow in frozenset().union(*serving):
+        assert any(
+            is_first
+            for is_first, workflows in zip(first, serving, strict=True)
+            if workflow in workflows
+        )
+
+
+def test_a_supervisor_that_leaves_is_waited_for_no_more() -> None:
+    turns = Turns("host-0")
+    turns.meet([Peer("host-1", EVERYTHING)], serving=EVERYTHING)
+    waits = {turns.wait(ring) for ring in RING}
+    turns.meet([], serving=EVERYTHING)
+    assert waits == {0.0, 0.005}
+    assert {turns.wait(ring) for ring in RING} == {0.0}
+
+
+def test_a_shared_duty_is_done_about_as_often_by_all_together_as_by_one_alone() -> None:
+    for count in (1, 2, 8, 32, 100):
+        scales = sorted(each.scale("sweep") for each in fleet(*[EVERYTHING] * count))
+        assert scales[:2] == [1, 2][:count]
+        assert sum(1 / scale for scale in scales) < 2 + count / 32
+
+
+# --- in simulated time, with the real policy ------------------------------------------------------
+
+
+def steady(fleet: Fleet, runs: int, *, period: float = 0.05) -> float:
+    """Start runs one after the other; return the claims of all supervisors for each."""
+    fleet.run_until(10.0)
+    before = fleet.claims
+    for number in range(runs):
+        fleet.insert(10.0 + number * period)
+    fleet.run_until(10.0 + runs * period)
+    return (fleet.claims - before) / runs
+
+
+@pytest.mark.parametrize(("supervisors", "claims"), [(1, 2.1), (4, 4.5), (32, 6), (100, 8)])
+def test_a_run_costs_a_few_claims_however_many_supervisors_there_are(
+    supervisors: int, claims: float
+) -> None:
+    fleet = Fleet(*[EVERYTHING] * supervisors)
+    assert steady(fleet, 200) <= claims
+    assert max(run.waited for run in fleet.runs) < 0.002
+
+
+def test_the_first_being_gone_costs_milliseconds() -> None:
+    fleet = Fleet(*[EVERYTHING] * 8)
+    fleet.supervisors[0].hung = True
+    steady(fleet, 200)
+    waited = sorted(run.waited for run in fleet.runs)
+    assert waited[100] < 0.002
+    assert waited[-1] < 0.007
+
+
+def test_a_burst_of_runs_reaches_all_free_supervisors_within_milliseconds() -> None:
+    fleet = Fleet(*[EVERYTHING] * 32, slots=4, run=1.0)
+    fleet.run_until(10.0)
+    for _ in range(128):
+        fleet.insert(10.0)
+    fleet.run_until(12.0)
+    assert max(run.waited for run in fleet.runs) < 0.1
+
+
+def test_a_long_backlog_is_not_passed_on_for_ever() -> None:
+    fleet = Fleet(*[EVERYTHING] * 8, slots=4, run=0.01)
+    fleet.run_until(10.0)
+    for _ in range(8000):
+        fleet.insert(10.0)
+    fleet.run_until(13.0)
+    assert all(run.claimed_at is not None for run in fleet.runs)
+    assert fleet.notifications < 8 * 8
+
+
+def test_half_of_the_supervisors_being_gone_costs_less_than_a_poll_interval() -> None:
+    fleet = Fleet(*[EVERYTHING] * 8, poll=60.0)
+    for supervisor in fleet.supervisors[::2]:
+        supervisor.hung = True
+    steady(fleet, 200, period=2.5)  # so that no run is found on the way
+    assert max(run.waited for run in fleet.runs) < 0.35
+
+
+def test_a_supervisor_whose_slots_are_all_busy_costs_milliseconds() -> None:
+    fleet = Fleet(*[EVERYTHING] * 4)
+    fleet.supervisors[0].busy = fleet.supervisors[0].slots
+    steady(fleet, 200, period=2.5)
+    assert max(run.waited for run in fleet.runs) < 0.022
+
+
+def test_timers_are_punctual_and_do_not_wake_all_supervisors() -> None:
+    fleet = Fleet(*[EVERYTHING] * 32)
+    fleet.run_until(10.0)
+    for number in range(200):
+        fleet.insert(10.0 + number * 0.001, due_in=20.0 + number * 0.05)
+    fleet.run_until(29.0)
+    before = fleet.claims
+    fleet.run_until(42.0)
+    assert max(run.waited for run in fleet.runs) < 0.002
+    assert (fleet.claims - before) / 200 < 10
+
+
+def test_a_supervisor_that_keeps_watch_for_a_due_time_and_dies_is_made_up_for() -> None:
+    fleet = Fleet(*[EVERYTHING] * 4, poll=60.0)
+    fleet.run_until(10.0)
+    for number in range(100):
+        fleet.insert(10.0 + number, due_in=50.0)
+    fleet.run_until(59.0)
+    fleet.supervisors[2].hung = True
+    fleet.run_until(170.0)
+    assert max(run.waited for run in fleet.runs) < 0.5
+
+
+TRANSACTIONS = st.lists(
+    st.tuples(
+        st.floats(0.0, 0.2),  # after the one before
+        st.sampled_from([0.0005, 0.001, 0.003, 0.02, 0.3]),  # the commit takes
+        st.sampled_from([0.0, 0.0, 0.0, 0.01, 0.4, 3.0]),  # due in
+        st.booleans(),  # lost
+    ),
+    min_size=1,
+    max_size=25,
+)
+FATES = st.lists(st.sampled_from(["well", "hung", "busy", "deaf"]), min_size=1, max_size=6)
+
+
+@settings(max_examples=300, deadline=None)
+@given(transactions=TRANSACTIONS, fates=FATES, run=st.sampled_from([0.001, 0.05, 1.0]))
+def test_no_due_run_is_left_beyond_a_poll_interval_whatever_is_lost_gone_or_busy(
+    transactions: list[tuple[float, float, float, bool]], fates: list[str], run: float
+) -> None:
+    poll = 5.0
+    fleet = Fleet(*[EVERYTHING] * (len(fates) + 1), slots=50, poll=poll, run=run)
+    for supervisor, fate in zip(fleet.supervisors, fates, strict=False):
+        supervisor.hung = fate == "hung"
+        supervisor.hears = fate != "deaf"
+        supervisor.busy = supervisor.slots if fate == "busy" else 0
+    moment, anything_lost = 10.0, False
+    for pause, takes, due_in, lost in transactions:
+        moment += pause
+        fleet.insert(moment, commit_takes=takes, due_in=due_in, lost=lost)
+        anything_lost = anything_lost or lost
+    fleet.run_until(moment + 30.0)
+    assert all(each.claimed_at is not None for each in fleet.runs)
+    bound = poll if anything_lost else LONGEST_WAIT
+    assert max(each.waited for each in fleet.runs) <= bound + 0.01
