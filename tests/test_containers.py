@@ -25,6 +25,9 @@ PAGE = Document("docs/operations.md")
 AFTER_GRACEFUL_TIMEOUT = 8.0  # seconds: stop, TERM, KILL, last writes, the template
 
 
+SUPERVISOR_AND_TEMPLATE = 150e6  # bytes, for an application that needs 100 MB
+
+
 def instructions(text: str) -> list[tuple[str, str]]:
     """The instructions of a Dockerfile and their arguments."""
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -211,6 +214,10 @@ def test_kubernetes_lets_the_workers_finish(deployment: dict[str, Any]) -> None:
     env = {each["name"]: each["value"] for each in worker["env"] if "value" in each}
     read = read_worker(worker["args"], env)
     assert read.processes == 2
+    limit = worker["resources"]["limits"]["memory"]
+    assert limit == "1Gi"
+    assert read.max_memory_per_child is not None
+    assert read.processes * read.max_memory_per_child < 2**30 - SUPERVISOR_AND_TEMPLATE
     assert pod["terminationGracePeriodSeconds"] >= read.graceful_timeout + AFTER_GRACEFUL_TIMEOUT
 
 
