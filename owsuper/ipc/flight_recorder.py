@@ -13,7 +13,8 @@ nobody writes to cost nothing.
 - ``faulthandler`` writes the stacks of a process that dies of a fatal signal, through the
   descriptor, from ``trace_offset`` on.
 
-A record of a slot is a length and a text, or a MessagePack object.
+A record of a slot is a length and a text, or a MessagePack object. That of the steps in flight
+begins with the time.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ import msgspec
 
 _RECORD: Final = 256  # two bytes of length, then UTF-8
 _TEXT_MAX: Final = _RECORD - 2
-_SINCE: Final = struct.Struct("<d")  # a time.monotonic() moment; 0 if no step runs
+# A time.monotonic() moment and the length of the text that follows; no step, no time.
+_STEPS: Final = struct.Struct("<dH")
+_NO_STEP: Final = bytes(_STEPS.size)
+_STEPS_RECORD: Final = _STEPS.size + _TEXT_MAX
 _COUNT: Final = struct.Struct("<Q")  # the bytes that were ever written to standard error
 _STDERR: Final = 8192  # bytes that are kept of it
 # A hundred threads with a hundred frames each, which are the limits of faulthandler, need more; of
@@ -79,7 +83,7 @@ def create(slots: int) -> int:
 
 def read_claims(fd: int, slots: int) -> list[str]:
     """Return the worker ids of the last claims that were assigned to the slots."""
-    claims = os.pread(fd, slots * _RECORD, slots * _RECORD)
+    claims = os.pread(fd, slots * _RECORD, slots * _STEPS_RECORD)
     texts = [_text(claims[start : start + _RECORD]) for start in range(0, len(claims), _RECORD)]
     return [text for text in texts if text]
 
@@ -96,10 +100,10 @@ class FlightRecorder:
     """
 
     def __init__(self, fd: int, slots: int) -> None:
-        self._slots = slots
-        self._since = 2 * slots * _RECORD
-        self._timed = self._since + slots * _SINCE.size
+        self._claims = slots * _STEPS_RECORD
+        self._timed = self._claims + slots * _RECORD
         self._stderr = self._timed + slots * _TIMED
+        self._stderr_count = 0
         self._memory = mmap.mmap(fd, _size(slots))
         self._steps: list[list[tuple[str, float]]] = [[] for _ in range(slots)]
         self._lock = threading.Lock()
@@ -128,11 +132,12 @@ class FlightRecorder:
 
     def read(self, slot: int) -> str | None:
         """Return the names of the steps that run in ``slot``, joined by ``", "``; None if none."""
-        return _text(self._memory[slot * _RECORD : (slot + 1) * _RECORD]) or None
+        start = slot * _STEPS_RECORD + _STEPS.size - 2
+        return _text(self._memory[start : start + _RECORD]) or None
 
     def running_since(self, slot: int) -> float | None:
         """Return the ``time.monotonic`` moment at which the first of these steps began."""
-        [since] = _SINCE.unpack_from(self._memory, self._since + slot * _SINCE.size)
+        since, _ = _STEPS.unpack_from(self._memory, slot * _STEPS_RECORD)
         return since or None
 
     def assign(self, slot: int, worker_id: str) -> None:
@@ -143,7 +148,7 @@ class FlightRecorder:
         text = worker_id.encode()
         if len(text) > _TEXT_MAX:
             raise ValueError(f"A worker id has at most {_TEXT_MAX} bytes, not {len(text)}.")
-        start = (self._slots + slot) * _RECORD
+        start = self._claims + slot * _RECORD
         # The length comes last. A supervisor that dies before that has not sent the claim, either.
         self._memory[start : start + 2] = b"\0\0"
         self._memory[start + 2 : start + 2 + len(text)] = text
@@ -151,11 +156,14 @@ class FlightRecorder:
 
     def _write(self, slot: int) -> None:
         steps = self._steps[slot]
-        names = ", ".join([name for name, _ in steps]).encode("utf-8", "replace")[:_TEXT_MAX]
-        record = len(names).to_bytes(2, "little") + names
-        self._memory[slot * _RECORD : slot * _RECORD + len(record)] = record
-        since = steps[0][1] if steps else 0.0
-        _SINCE.pack_into(self._memory, self._since + slot * _SINCE.size, since)
+        start = slot * _STEPS_RECORD
+        if not steps:
+            self._memory[start : start + _STEPS.size] = _NO_STEP
+            return
+        text = steps[0][0] if len(steps) == 1 else ", ".join([name for name, _ in steps])
+        names = text.encode("utf-8", "replace")[:_TEXT_MAX]
+        record = _STEPS.pack(steps[0][1], len(names)) + names
+        self._memory[start : start + len(record)] = record
 
     def write_timed(self, slot: int, step: StepInTime | None) -> None:
         """Record the step in ``slot`` that times out first; None if none will."""
@@ -183,18 +191,21 @@ class FlightRecorder:
     # --- standard error and stacks -------------------------------------------------------
 
     def append_stderr(self, data: bytes) -> None:
-        """Record what was written to standard error; the last 8 KiB are kept."""
+        """Record what was written to standard error; the last 8 KiB are kept.
+
+        One process does so.
+        """
+        kept = data[-_STDERR:]
         with self._stderr_lock:
-            [count] = _COUNT.unpack_from(self._memory, self._stderr)
-            end = count + len(data)
-            kept = data[-_STDERR:]
             ring = self._stderr + _COUNT.size
-            place = (end - len(kept)) % _STDERR
-            first = kept[: _STDERR - place]
-            rest = kept[len(first) :]
-            self._memory[ring + place : ring + place + len(first)] = first
-            self._memory[ring : ring + len(rest)] = rest
-            _COUNT.pack_into(self._memory, self._stderr, end)
+            self._stderr_count += len(data)
+            place = (self._stderr_count - len(kept)) % _STDERR
+            if place + len(kept) > _STDERR:
+                first, kept = kept[: _STDERR - place], kept[_STDERR - place :]
+                self._memory[ring + place : ring + _STDERR] = first
+                place = 0
+            self._memory[ring + place : ring + place + len(kept)] = kept
+            _COUNT.pack_into(self._memory, self._stderr, self._stderr_count)
 
     def read_stderr(self) -> str | None:
         """Return the last lines that were written to standard error; None if none were."""
@@ -232,7 +243,7 @@ class FlightRecorder:
 
 
 def _size(slots: int) -> int:
-    return slots * (2 * _RECORD + _SINCE.size + _TIMED) + _COUNT.size + _STDERR + _TRACE
+    return slots * (_STEPS_RECORD + _RECORD + _TIMED) + _COUNT.size + _STDERR + _TRACE
 
 
 def _text(record: bytes) -> str:
