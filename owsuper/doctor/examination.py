@@ -10,7 +10,7 @@ import psycopg
 from psycopg import Connection
 
 from owsuper.db.connect import connect
-from owsuper.doctor import drift, notifications, server, vacuum, values
+from owsuper.doctor import drift, notifications, server, vacuum, values, workers
 from owsuper.doctor.findings import CheckResult, problem
 from owsuper.errors import OwsuperError
 from owsuper.settings import Settings
@@ -37,6 +37,7 @@ _CHECKS: Final[dict[str, Check]] = {
     "privileges": lambda it: drift.check_privileges(it.conn, it.settings.schema),
     "tables": lambda it: drift.check_drift(it.conn, it.settings.schema),
     "notifications": lambda it: notifications.check(it.conn, it.settings, it.url),
+    "workers": lambda it: workers.check(it.conn, it.settings),
     "settings": lambda it: values.check(it.conn, it.settings),
     "vacuum": lambda it: vacuum.check(it.conn, it.settings.schema),
 }

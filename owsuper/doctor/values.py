@@ -17,6 +17,8 @@ _SHORT_LEASE: Final = 15.0
 _IDLE: Final = 60.0  # a connection that only listens is idle for minutes
 _SHORT_STATEMENT: Final = 5.0
 _LONG_POLL: Final = 60.0
+_SHORT_HANG: Final = 10.0
+_LONG_DRAIN: Final = 300.0
 
 # The server's limits in seconds, and what one that is too short does.
 _LIMITS: Final = {
@@ -62,7 +64,14 @@ def _ours(settings: Settings, *, pooled: bool) -> Iterator[CheckResult]:
             " at each poll that finds runs",
             "Set a longer --poll-interval; notifications wake the worker.",
         )
-    if settings.graceful_timeout > settings.lease * 20:
+    if settings.hang_timeout is not None and settings.hang_timeout < _SHORT_HANG:
+        yield warning(
+            _SUBJECT,
+            f"--hang-timeout {settings.hang_timeout:g}s: a child process is killed when a step"
+            " holds the interpreter for longer, as a large JSON document or regular expression may",
+            f"Set --hang-timeout to {_SHORT_HANG:g}s or longer.",
+        )
+    if settings.graceful_timeout > _LONG_DRAIN:
         yield warning(
             _SUBJECT,
             f"--graceful-timeout {settings.graceful_timeout:g}s: systemd and Kubernetes kill a"

@@ -9,9 +9,13 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from owsuper.db import connect
+from owsuper.db.presence import STALE, PresenceQueries
 from owsuper.doctor.examination import examine
 from owsuper.doctor.findings import CheckResult, Level
 from owsuper.settings import Settings
+from tests.db.announcements import announced
+from tests.db.rows import Tables, from_now, perform
 
 Examine = Callable[..., dict[str, list[CheckResult]]]
 
@@ -52,7 +56,7 @@ def bad(findings: list[CheckResult]) -> list[CheckResult]:
 def test_in_a_sound_database_all_that_concerns_owsuper_is_ok(examined: Examine) -> None:
     found = examined()
     subjects = ["server", "clock", "connections", "migrations", "privileges", "tables"]
-    assert list(found) == [*subjects, "notifications", "settings", "vacuum"]
+    assert list(found) == [*subjects, "notifications", "workers", "settings", "vacuum"]
     for subject in ("clock", "migrations", "privileges", "tables", "notifications", "settings"):
         assert [each.level for each in found[subject]] == [Level.OK], found[subject]
     assert "PostgreSQL" in found["server"][0].message
@@ -221,6 +225,7 @@ def test_without_listening_the_path_is_not_tried(examined: Examine) -> None:
         ({"listen": False, "listen_url": "postgresql://x/y"}, "--listen-url has no effect"),
         ({"listen": False, "poll_interval": 120.0}, "workers only poll, every 120 s"),
         ({"durable_claims": True, "poll_interval": 0.05}, "--durable-claims with --poll-interval"),
+        ({"hang_timeout": 5.0}, "--hang-timeout 5s: a child process is killed"),
         ({"graceful_timeout": 3600.0}, "systemd and Kubernetes kill a worker"),
     ],
 )
@@ -258,6 +263,34 @@ def test_a_limit_of_the_role_counts(
     finding = only(examined(make_conninfo(database_url, user=role, password="x"))["connections"])
     assert finding.level is Level.WARNING
     assert finding.message.startswith("2 of ")
+
+
+# --- workers -----------------------------------------------------------------------------------
+
+
+def test_workers_that_are_not_well_are_warned_of(
+    examined: Examine, conn: psycopg.Connection, database_url: str, schema: str
+) -> None:
+    assert only(examined()["workers"]).message == 'none is connected in namespace "default"'
+    with connect.connect(database_url, application_name="test") as session:
+        here, gone, silent = (
+            PresenceQueries(schema, "default", f"shop:{number}:x") for number in (1, 2, 3)
+        )
+        for queries, pid in ((here, 1), (silent, 3)):
+            perform(session, queries.register(30, "shop", pid))
+            perform(session, announced(queries, pid=pid))
+        perform(session, announced(gone, pid=2))  # and holds no lock
+        tables = Tables(conn, schema)
+        tables.update("owsuper_supervisors", "shop:3:x", announced_at=from_now(-STALE - 1))
+        tables.update("owsuper_supervisors", "shop:3:x", version="0.0.1")
+        found = examined()["workers"]
+    assert [(each.level, each.message.split()[0]) for each in found] == [
+        (Level.OK, "1"),
+        (Level.WARNING, "shop:2"),
+        (Level.WARNING, "shop:3"),
+    ]
+    assert "is dead, or cut off from the database" in found[1].message
+    assert "announces nothing any more" in found[2].message
 
 
 # --- vacuum ------------------------------------------------------------------------------------
