@@ -6,9 +6,10 @@ because it has taken its number of runs. It takes runs until another child is re
 processes. After the graceful time-out its runs stop at their next step boundary, and continue in
 other children. It is never killed: a step may take as long as it takes.
 
-So there may be more processes than were asked for, but no more than twice as many, or five more.
-Beyond that, outdated children drain before others are started, used up ones serve on, and new code
-is not tried out.
+So there may be more processes than were asked for, but no more than twice as many and one. For new
+code there may be up to five more, so that a reload need not wait for the only process. Beyond that,
+outdated children drain before others are started, used up ones serve on, and new code is not tried
+out.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Rollover:
         return sum(child.stop_at is not None for child in self._children.values())
 
     def has_room(self, size: int) -> bool:
-        """Whether so few children are leaving that another may be started beyond ``size``."""
+        """Whether so few children are leaving that new code may have one beyond ``size``."""
         return self.leaving < max(size, _ALWAYS_ROOM_FOR)
 
     def missing(self, size: int) -> int:
@@ -69,7 +70,8 @@ class Rollover:
         replaceable = [child for child in present if child.replaceable]
         if len(present) != size or not replaceable:
             return max(size - len(present), 0)
-        if self.has_room(size):
+        new_code = any(child.outdated for child in replaceable)
+        if self.has_room(size) if new_code else self.leaving < size:
             return 1
         for child in replaceable:
             if child.outdated:
