@@ -28,7 +28,9 @@ def complete(child: Child, evidence: Evidence, kills: OutOfMemoryKills) -> Evide
 
 def cause(child: Child, evidence: Evidence) -> str:
     """Return in words how the dead ``child`` died."""
-    return str(evidence) if child.cause_of_kill is None else f"killed: {child.cause_of_kill}"
+    if child.cause_of_kill is not None:
+        return f"killed: {child.cause_of_kill}"
+    return f"{evidence}, as the worker stopped" if child.killed_by_supervisor else str(evidence)
 
 
 def of_runs(child: Child, evidence: Evidence) -> list[CrashedRun]:

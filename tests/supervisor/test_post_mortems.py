@@ -110,6 +110,7 @@ def test_a_run_whose_process_the_worker_kills_at_its_end_keeps_it_uncounted(
     [death] = worker.post_mortems()
     assert (death["workflow_run_id"], death["counted"]) == (run, False)
     assert (death["signal"], death["outOfMemory"]) == ("SIGKILL", False)
+    assert death["cause"] == "signal SIGKILL, as the worker stopped"
     assert death["step"] == "wait"
     assert worker.crashes() == []
 
