@@ -107,8 +107,8 @@ class RunHandle(Generic[O]):
         """End the run as canceled. Without effect on a canceled run.
 
         The worker of the run stops the code: ``async`` code at its next await, other code at its
-        next step. With ``children``, this also cancels the child runs of the run, and their
-        child runs.
+        next step. Code that does not stop is ended with its process. With ``children``, this also
+        cancels the child runs of the run, and their child runs.
 
         Raises RunNotCancelable if the run is completed or failed.
         """
