@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import gc
+import queue
 import selectors
 import signal
 import sys
@@ -19,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+import psycopg
+
 from owsuper.signal_handlers import DUMP_SIGNAL
 
 _STDERR: Final = 2  # the application may have set sys.stderr to None
@@ -27,6 +30,8 @@ _ENGINE: Final = (
     threading.__file__,
     asyncio.__path__[0],
     selectors.__file__,
+    queue.__file__,
+    psycopg.__path__[0],  # and psycopg_pool beside it
 )
 _INNER: Final = ("cr_await", "gi_yieldfrom", "ag_await")  # of coroutines and generators
 _FRAME: Final = ("cr_frame", "gi_frame", "ag_frame")

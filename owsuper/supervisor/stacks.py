@@ -29,7 +29,7 @@ class StackLog:
     def collect(self) -> None:
         """Ask all children for their stacks. They are logged at any log level."""
         asked = [child for child in self._fleet if child.serving and child.pid is not None]
-        _report(f"stacks of child processes: {len(asked)}", {})
+        _report(f"stacks of child processes: {len(asked)}")
         for child in asked:
             self._awaited.add(child.number)
             child.ask_for_stacks()
@@ -38,15 +38,15 @@ class StackLog:
     def on_stacks(self, child: Child, text: str) -> None:
         """Log the answer of a child."""
         self._awaited.discard(child.number)
-        _report(f"stacks of a child process:\n{_runs(child)}{text}", child.log_fields())
+        _report(f"stacks of child {child.number} (pid {child.pid}):\n{_runs(child)}{text}")
 
     def _signal_silent(self) -> None:
         for child in self._fleet:
             if child.number in self._awaited:
                 _report(
-                    "a child process does not answer, perhaps because a step holds the GIL. Its"
-                    f" stacks follow on standard error, the innermost call first:\n{_runs(child)}",
-                    child.log_fields(),
+                    f"child {child.number} (pid {child.pid}) does not answer, perhaps because a"
+                    " step holds the GIL. Its stacks follow on standard error, the innermost call"
+                    f" first:\n{_runs(child)}"
                 )
                 child.dump_stacks()
         self._awaited.clear()
@@ -61,5 +61,5 @@ def _runs(child: Child) -> str:
     return "".join(lines)
 
 
-def _report(text: str, fields: dict[str, object]) -> None:
-    _log.log(max(logging.INFO, _log.getEffectiveLevel()), "%s", text.rstrip(), extra=fields)
+def _report(text: str) -> None:
+    _log.log(max(logging.INFO, _log.getEffectiveLevel()), "%s", text.rstrip())

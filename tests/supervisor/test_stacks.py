@@ -50,7 +50,7 @@ def test_the_stacks_of_all_children_are_logged_and_their_runs_go_on(
     worker.log.wait_for("stacks of child processes: 2")
     for run in runs:
         worker.log.wait_for(rf"^run {run} wait_for_\w+: wait$")
-    worker.log.wait_for("stacks of a child process:", count=2)
+    worker.log.wait_for(r"stacks of child \d \(pid \d+\):", count=2)
     worker.log.wait_for(SYNC)
     worker.log.wait_for(ASYNC)
     (tmp_path / "go").touch()
@@ -73,7 +73,7 @@ def test_in_the_foreground_it_does_the_same(begin: Begin, tmp_path: Path) -> Non
     worker.await_effect("waiting")
     worker.program.signal(signal.SIGUSR1)
     worker.log.wait_for(
-        rf"stacks of a child process:\nrun {run} wait_for_file: wait\n(.*\n)*{SYNC}"
+        rf"stacks of child 1 \(pid \d+\):\nrun {run} wait_for_file: wait\n(.*\n)*{SYNC}"
     )
     (tmp_path / "go").touch()
     worker.await_outcome(run)
@@ -90,7 +90,7 @@ def test_a_child_whose_step_holds_the_gil_is_shown_by_a_handler_in_c(
     worker.await_effect("holding")
     worker.program.signal(signal.SIGUSR1)
     worker.log.wait_for(
-        rf"a child process does not answer.*:\nrun {run} hold_the_gil_for_long: hold"
+        rf"child 1 \(pid \d+\) does not answer.*:\nrun {run} hold_the_gil_for_long: hold"
     )
     worker.log.wait_for(r'  File ".*flows.py", line \d+ in hold\n')
     assert worker.program.running
