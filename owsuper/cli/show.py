@@ -145,5 +145,6 @@ def overdue(run: Run, at: datetime) -> Iterator[str]:
     since = "it was due" if run.worker_id is None else "the lease of its worker ended"
     yield (
         f"no worker has claimed this run since {since}, {rough_span(late)} ago. Check that a"
-        " worker with this workflow and version runs in this namespace and has free slots."
+        " worker with this workflow and version runs in this namespace and has free slots, or ask"
+        " owsuper why."
     )
