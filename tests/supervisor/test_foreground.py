@@ -34,6 +34,10 @@ def stop_here(step, input: dict):
 async def stop_there(step, input: dict):
     return await step.run("inspect", inspect)
 
+@ow.workflow(step_timeout="100ms")
+def stop_long(step, input: dict):
+    return step.run("inspect", inspect)
+
 @ow.workflow
 def call_program(step, input: dict):
     import subprocess
@@ -127,6 +131,20 @@ def test_a_breakpoint_in_a_step_has_the_terminal(
     await_end(worker, run)
     assert output(worker, run) == 42
     terminal.type("\x03")  # Ctrl-C
+    assert worker.program.wait() == 0
+
+
+def test_a_step_that_is_stopped_in_the_debugger_beyond_its_time_out_goes_on(
+    in_terminal: Callable[..., Worker], terminal: Terminal
+) -> None:
+    worker = in_terminal("--kill-grace=100ms")
+    run = worker.start("stop_long")
+    terminal.await_text("(Pdb) ")
+    terminal.await_text("code cannot be stopped with --foreground")
+    terminal.type("continue\n")
+    await_end(worker, run)
+    assert output(worker, run) == 1
+    terminal.type("\x03")
     assert worker.program.wait() == 0
 
 
