@@ -82,6 +82,7 @@ class Dispatch:
         self._turns = Turns(template.supervisor_id)
         self._passing_on = PassingOn(self._turns)
         self._ever_connected = False
+        self._claimed_workflows = self.workflows
         self._writes_abandoned = False
         self._connection = KeptConnection(
             loop,
@@ -249,6 +250,9 @@ class Dispatch:
         if not self._connection.up:
             self._claim_timer.cancel()
             return
+        if self.workflows is not self._claimed_workflows:  # after a reload
+            self._claimed_workflows = self.workflows
+            self._claim_soon()
         decision = self._claim_policy.decide(
             time.monotonic(), free=self.fleet.free, prefetched=len(self._prefetched)
         )

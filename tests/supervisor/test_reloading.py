@@ -180,7 +180,7 @@ def test_the_workflows_that_are_claimed_are_those_of_the_new_code(
     begin: Begin, tmp_path: Path
 ) -> None:
     write(tmp_path, "old")
-    worker = begin()
+    worker = begin("--poll-interval=1h")
     waiting = worker.start("newer")
     worker.await_outcome(worker.start("old"))
     write(tmp_path, "newer")
