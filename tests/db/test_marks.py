@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
@@ -34,14 +34,13 @@ def about_to_commit(conn: psycopg.Connection, schema: str, id_: str) -> Iterator
 def test_quiet_is_found_when_all_that_did_not_notify_have_committed(
     connection: Connect, schema: str, claim: Callable[[], Claimed]
 ) -> None:
-    with about_to_commit(connection(), schema, "notifying"):
-        silent = about_to_commit(connection(), schema, "silent")
-        silent.__enter__()
-    seen = claim()
-    assert [run.run_id for run in seen.runs] == ["notifying"]
-    assert not seen.complete
-    assert not seen.quiet
-    silent.__exit__(None, None, None)
+    with ExitStack() as silent:
+        with about_to_commit(connection(), schema, "notifying"):
+            silent.enter_context(about_to_commit(connection(), schema, "silent"))
+        seen = claim()
+        assert [run.run_id for run in seen.runs] == ["notifying"]
+        assert not seen.complete
+        assert not seen.quiet
     seen = claim()
     assert [run.run_id for run in seen.runs] == ["silent"]
     assert seen.quiet
