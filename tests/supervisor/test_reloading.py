@@ -327,11 +327,12 @@ def test_many_reloads_under_load_lose_no_run_and_leave_nothing_behind(
         resources.append((descriptors(worker.program.pid), memory_kb(worker.program.pid)))
     for run in runs:
         worker.await_completed(run)
+    print(f"{len(runs)} runs; descriptors and private KB: {resources[:: max(1, RELOADS // 10)]}")
     assert len(worker.effects()) == len(runs)
     assert worker.crashes() == []
     assert {worker.get(run).attempts for run in runs[:: max(1, len(runs) // 200)]} == {1}
     assert len({count for count, _ in resources[1:]}) == 1
-    assert resources[-1][1] - resources[RELOADS // 3][1] < 512 + 4 * RELOADS
+    assert resources[-1][1] - resources[RELOADS // 3][1] < 512
     assert worker.stop() == 0
     assert worker.program.descendants() == []
 
