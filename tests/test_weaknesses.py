@@ -85,8 +85,8 @@ SHOWN: dict[int, tuple[str, str, str]] = {
     ),
     13: (
         "canceling does not reach children, and code runs on",
-        "`cancel(children=True)` does; the worker learns at once, and code stops at an await"
-        " or its next step",
+        "`cancel(children=True)` does; the worker learns at once, code stops at an await or"
+        " its next step, and other code is [ended](retries.md#code-that-does-not-stop)",
         f"{CHILDREN}::test_canceling_reaches_children_when_it_is_asked_to",
     ),
     14: (

@@ -35,11 +35,11 @@ class _Commands(Mapping[str, Command]):
     """
 
     def __getitem__(self, name: str) -> Command:
-        first, _, second = name.partition(" ")
+        first, space, second = name.partition(" ")
         if first not in _MODULES:
             raise KeyError(name)
         module = import_module(f"owsuper.cli.{first}")
-        command: Command = getattr(module, "COMMANDS", {})[second] if second else module.COMMAND
+        command: Command = getattr(module, "COMMANDS", {})[second] if space else module.COMMAND
         return command
 
     def __iter__(self) -> Iterator[str]:

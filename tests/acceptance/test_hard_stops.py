@@ -11,6 +11,7 @@ import pytest
 
 from owsuper import OpenWorkflow
 from tests.acceptance.deployment import Deployment, Worker
+from tests.acceptance.tables import eventually
 
 WORKFLOWS = ["held", "held-async", "held-on-loop"]
 GRACE = {"kill_grace": "300ms"}
@@ -169,6 +170,7 @@ def test_a_cancel_ends_code_that_does_not_stop(
     assert deployment.run(run).status == "canceled"
     assert deployment.crashes() == []
     with closing(OpenWorkflow(deployment.url, schema=deployment.schema)) as ow:
+        eventually("a post-mortem is kept", lambda: bool(ow.list_post_mortems(run)))
         [death] = ow.list_post_mortems(run)
     assert death.cause.startswith("killed: its code did not stop: canceled")
     assert "app.py" in (death.trace or "")

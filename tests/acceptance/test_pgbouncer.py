@@ -50,8 +50,8 @@ def test_a_worker_that_does_not_listen_works_through_a_pooler(
     deployment.wait_until_ended(ids)
     deployment.check(ids)
     assert pgbouncer.leftovers() == []
-    rows = deployment.query("SELECT pooled, lease_seconds FROM {schema}.owsuper_supervisors")
-    assert rows == [(True, 0)]
+    query = "SELECT pooled, lease_seconds FROM {schema}.owsuper_supervisors"
+    eventually("the worker is listed", lambda: deployment.query(query) == [(True, 0)])
     worker.stop()
     assert deployment.query("SELECT id FROM {schema}.owsuper_supervisors") == []
     assert "WARNING" not in worker.log

@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from owsuper import AsyncStep, OpenWorkflow, Step
+from owsuper import AsyncStep, OpenWorkflow, Step, logs
 from owsuper.child.main import serve
 from owsuper.child.spec import ChildSpec
 from owsuper.settings import Settings
@@ -139,6 +139,7 @@ async def break_the_loop(step: AsyncStep) -> None:
 
 if __name__ == "__main__":
     sock_fd, flight_fd, url, schema, lease = sys.argv[1:]
+    logs.configure("warning")
     settings = Settings(
         database_url=url,
         schema=schema,

@@ -174,7 +174,8 @@ def test_a_health_check_sees_the_worker_of_its_own_container_alone(
     contain: Contain, begin: Begin, spawn: Spawn, tmp_path: Path
 ) -> None:
     outside, inside = begin(), contain()
-    enter = ("nsenter", "--target", str(process_one(inside.program)), "--pid", "--mount")
+    target = ("--target", str(process_one(inside.program)))
+    enter = ("nsenter", *target, "--pid", "--mount", "--root", "--wd")
     check = spawn(*enter, *owsuper_command(), "healthcheck", "--ready", cwd=tmp_path)
     assert check.wait() == 0
     check.end()
