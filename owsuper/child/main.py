@@ -181,7 +181,7 @@ class ChildServer:
         signal.set_wakeup_fd(self._waker.signal_fd, warn_on_full_buffer=False)
 
     def start(self) -> None:
-        """Start all that runs need, before a run is assigned. Raises NoThread."""
+        """Start all that runs need, before a run is assigned. Raises NoThread and OSError."""
         self._loop.add(self._waker)
         self._loop.add(self._pipe)
         self._loop.timers.add("tick", self._tick, period=_TICK).start()

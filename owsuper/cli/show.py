@@ -73,10 +73,9 @@ def _skipped(run: Run, signals: Sequence[SkippedSignal], layout: Layout) -> Iter
     """Yield lines about each signal: its name and data, and why it was skipped."""
     for each in signals:
         offset = span((each.skipped_at - run.created_at).total_seconds())
+        name = plain(each.signal, layout.room())
         data = plain(to_json(each.data), layout.room())
-        text = (
-            f"  +{offset}  {plain(each.signal, layout.room())}  {data}: {plain(each.reason, None)}"
-        )
+        text = f"  +{offset}  {name}  {data}: {plain(each.reason, None)}"
         yield from wrapped(text, layout.width)
 
 

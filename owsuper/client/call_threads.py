@@ -73,9 +73,14 @@ class CallThreads:
                 thread = threading.Thread(
                     target=self._serve, args=(self._calls,), name="owsuper-call", daemon=True
                 )
-                self._threads.add(thread)
-                self._free += 1
-                thread.start()
+                try:
+                    thread.start()
+                    self._threads.add(thread)
+                    self._free += 1
+                except RuntimeError:  # no memory or process left for a thread
+                    if not self._threads:
+                        self._free += 1
+                        raise
             self._calls.put(perform)
 
     def _serve(self, calls: SimpleQueue[Callable[[], None] | None]) -> None:

@@ -83,20 +83,25 @@ class ResultWaiter:
     def future_of(self, run_id: str) -> ProgressFuture:
         """Return a future of the end of this run, which the caller has just read.
 
-        Cancel the future to stop waiting. Raises DatabaseUnreachable after ``stop``.
+        Cancel the future to stop waiting. Raises DatabaseUnreachable after ``stop``, and as
+        ``Thread.start`` does.
         """
         future: ProgressFuture = Future()
         with self._lock:
             if self._stopped:
                 raise _closed_error()
-            self._arrivals.append((run_id, future))
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._serve, name="owsuper-results", daemon=True
-                )
-                self._thread.start()
+                self._start_thread()
+            self._arrivals.append((run_id, future))
             self._wake()
         return future
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._serve, name="owsuper-results", daemon=True)
+        thread.start()
+        # An interrupt may end ``start`` after the thread began: such a thread finds that it is not
+        # the waiter's, and ends.
+        self._thread = thread
 
     def stop(self, timeout: float) -> None:
         """End the thread; wait ``timeout`` seconds for that, since it may be connecting.
@@ -127,6 +132,9 @@ class ResultWaiter:
     # --- in the thread -------------------------------------------------------------------
 
     def _serve(self) -> None:
+        with self._lock:
+            if self._thread is not threading.current_thread():
+                return
         try:
             last_needed = time.monotonic()
             while True:

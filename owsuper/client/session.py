@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,8 @@ _CONNECTIONS: Final = 10
 _MAX_IDLE: Final = 30.0  # seconds after which the pool closes an idle connection
 _STOP: Final = 1.0  # seconds for all threads to end, before a fork or at the end
 _FIRST_READ: Final = 1.0  # seconds for the first read of a result, even if the timeout is shorter
+# Seconds between looks at signals: Python misses one that arrives just before it blocks.
+_LOOK: Final = 1.0
 _SLACK: Final = 0.5  # seconds for a thread to report that a read has reached its limit
 _SERVER_SHARE: Final = 0.9  # of a time limit; then the server itself cancels, and changes nothing
 _TRIES: Final = 3  # calls of the same work, when its connection breaks
@@ -202,7 +205,10 @@ class Session:
                 raise
         awaited = self.waiter.future_of(run_id)
         try:
-            return awaited.result(_left(give_up))
+            while not futures.wait([awaited], _pause(give_up)).done:
+                if _left(give_up) == 0:
+                    raise TimeoutError
+            return awaited.result()
         finally:
             awaited.cancel()
 
@@ -296,3 +302,8 @@ def _left(give_up: float) -> float: ...
 def _left(give_up: float | None) -> float | None: ...
 def _left(give_up: float | None) -> float | None:
     return None if give_up is None else max(0.0, give_up - time.monotonic())
+
+
+def _pause(give_up: float | None) -> float:
+    left = _left(give_up)
+    return _LOOK if left is None else min(left, _LOOK)

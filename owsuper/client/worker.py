@@ -104,8 +104,8 @@ class Worker:
             name="owsuper-worker",
             daemon=True,
         )
-        self._copier.start()
         try:
+            self._copier.start()
             self._await_ready(timeout)
         except BaseException:
             self.stop()
@@ -149,7 +149,7 @@ class Worker:
         if self._process is None:
             return
         self._end()
-        if self._copier is not None:
+        if self._copier is not None and self._copier.is_alive():
             self._copier.join()
 
     def __enter__(self) -> Worker:

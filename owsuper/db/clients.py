@@ -163,7 +163,10 @@ class ClientQueries:
         Without ``sender_key``, a repeated call sends another signal. See ``RelatedStore.send``.
         """
         calls = self.signals.send(signal, data, sender_key, keep=keep)
-        return Operation(calls, lambda results: [(run, *rest) for run, *rest in results[2]])
+        return Operation(
+            calls,
+            lambda results: [(run, may_park, is_new) for run, may_park, is_new in results[2]],
+        )
 
     def open_children(self, run_ids: Sequence[str]) -> Operation[list[str]]:
         """Return the ids of the child runs of these runs that have not ended."""

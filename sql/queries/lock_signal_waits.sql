@@ -9,8 +9,8 @@
 --
 -- A run may end while it waits, for example when it is canceled. Its wait would stay in the index
 -- for ever, and each send would read it. So a send closes some of these waits: a retry of the run
--- waits anew. A wait that a retry would read a signal for is left. Nothing here waits for a row of
--- an ended run, because whoever deletes such runs locks a run before its steps.
+-- waits anew. A wait with a signal that a retry would read is left open. Nothing here waits for a row
+-- of an ended run, because a deletion of old runs locks a run before its steps.
 --
 -- Index: step_attempts_signal_wait_idx, workflow_signals_step_attempt_idx, the primary keys.
 -- Locks: the step attempts, FOR NO KEY UPDATE; of ended runs, the runs and then the steps, but none
@@ -19,8 +19,7 @@
 WITH wait AS MATERIALIZED (
     SELECT id AS step, workflow_run_id AS run
     FROM {schema}.step_attempts
-    WHERE namespace_id = $1 AND kind = 'signal-wait' AND status = 'running'
-        AND (context ->> 'signal') = $2
+    WHERE {fragments/awaits_signal}
 ),
 ended AS MATERIALIZED (
     SELECT w.step, w.run
@@ -82,8 +81,7 @@ SELECT count(*)
 FROM (
     SELECT id
     FROM {schema}.step_attempts
-    WHERE namespace_id = $1 AND kind = 'signal-wait' AND status = 'running'
-        AND (context ->> 'signal') = $2
+    WHERE {fragments/awaits_signal}
         AND (id IN (SELECT step FROM ended)) IS NOT TRUE
     FOR NO KEY UPDATE
 ) AS waits

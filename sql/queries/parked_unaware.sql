@@ -16,8 +16,7 @@
 WITH wait AS MATERIALIZED (
     SELECT workflow_run_id AS run, id AS step
     FROM {schema}.step_attempts
-    WHERE namespace_id = $1 AND kind = 'signal-wait' AND status = 'running'
-        AND (context ->> 'signal') = $2
+    WHERE {fragments/awaits_signal}
 ),
 signaled AS MATERIALIZED (
     SELECT w.run, max(s.created_at) AS at

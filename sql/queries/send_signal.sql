@@ -30,8 +30,7 @@ kept_before AS MATERIALIZED (
 wait AS MATERIALIZED (
     SELECT id AS step, workflow_run_id AS run, (context ->> 'onInvalid') = 'skip' AS skips
     FROM {schema}.step_attempts
-    WHERE namespace_id = $1 AND kind = 'signal-wait' AND status = 'running'
-        AND (context ->> 'signal') = $2
+    WHERE {fragments/awaits_signal}
         AND NOT EXISTS (SELECT FROM before) AND NOT EXISTS (SELECT FROM kept_before)
 ),
 seen AS MATERIALIZED (

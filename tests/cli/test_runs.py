@@ -345,8 +345,10 @@ def test_long_names_of_signals_and_steps_are_shown_whole_with_full(
     tables.step(run, step_name=step, kind="sleep", context=context)
     assert signal not in runs("show", run).stdout
     shown = runs("show", run, "--full").stdout
-    assert f"waits for the signal '{signal}', until" in shown
-    assert f"waits for the end of '{step}', until" in shown
+    notes, timeline = shown.split("\nsteps, by the time", 1)
+    for text in (notes, timeline):
+        assert f"waits for the signal '{signal}', until" in text
+        assert f"waits for the end of '{step}', until" in text
 
 
 def test_a_retry_beside_other_waits_is_shown(runs: Command, tables: Tables) -> None:

@@ -83,7 +83,8 @@ class Chaos:
             WriteSet(run, worker, (step_write(),), self.random.choice(self.outcomes(run)))
             for run, worker in self.some()
         ]
-        self.committed += len(self.store.commit(self.conn, writes))
+        with suppress(psycopg.errors.LockNotAvailable):  # after a second; children repeat it
+            self.committed += len(self.store.commit(self.conn, writes))
 
     def outcomes(self, run: str) -> list[Outcome | None]:
         waits = self.waits.get(run, ())

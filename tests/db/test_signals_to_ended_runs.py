@@ -82,7 +82,7 @@ def test_a_retry_after_that_waits_anew(send: Send, tables: Tables, client: OpenW
 def test_a_send_waits_for_no_row_of_an_ended_run(
     table: str, send: Send, tables: Tables, database_url: str
 ) -> None:
-    """Who deletes old runs locks the run, and then its steps."""
+    """A deletion of old runs locks a run, and then its steps."""
     run, over = tables.parked(), ended(tables)
     tables.signal_wait(run)
     wait = tables.signal_wait(over)

@@ -76,7 +76,6 @@ def report(step: Step) -> int:
 def test_a_step_with_django_outlives_its_connection(
     connected: Sandbox, conn: psycopg.Connection, schema: str, max_age: int
 ) -> None:
-    pytest.importorskip("django")
     connected.env["CONN_MAX_AGE"] = str(max_age)
     connected.write("orm.py", PAGE["django"])
     connected.write("reports.py", DJANGO)

@@ -16,6 +16,7 @@ from typing import Any, Never, NoReturn, TypeVar, cast
 import msgspec
 import orjson
 
+from owsuper.core.codec.diagnose import named
 from owsuper.core.codec.fields import declared, members_of, uninitialized
 from owsuper.core.codec.pydantic_models import adapter, is_pydantic, unfaithful
 from owsuper.core.codec.type_info import classes_in, foreign, pydantic_parts, unstorable
@@ -45,8 +46,7 @@ def convert(value: Any, type_: Any, *, path: str, owner: str = "") -> Any:
     except Exception as error:
         place, reason = _explain(error)
         path += place
-        of_owner = f" of {owner}" if owner else ""
-        raise InvalidData(f"{path}{of_owner}: {reason}", path=path) from error
+        raise InvalidData(f"{named(path, owner)}: {reason}", path=path) from error
 
 
 def check_type(type_: Any, subject: str, *, stored: bool = False) -> None:

@@ -43,6 +43,11 @@ class Fault:
         return path if len(path) <= 160 else f"{path[:80]} ... {path[-60:]}"
 
 
+def named(path: str, owner: str) -> str:
+    """Return ``path``, and whose it is if ``owner`` is not empty, for a message."""
+    return f"{path} of {owner}" if owner else path
+
+
 def find_fault(value: Any, harmless: frozenset[type] = NONE_HARMLESS) -> Fault | None:
     """Return the first fault in ``value``, or None. Items of ``harmless`` types are skipped."""
     root: Members = iter([("", value)])

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from owsuper.core.codec.diagnose import TEXT_HARMLESS, TOO_DEEP, Fault, find_fault
+from owsuper.core.codec.diagnose import TEXT_HARMLESS, TOO_DEEP, Fault, find_fault, named
 from owsuper.core.codec.expand import expand
 from owsuper.errors import InvalidData, NotSerializable
 
@@ -58,8 +58,8 @@ def decode(raw: bytes | str | None, *, path: str = "value", owner: str = "") -> 
     try:
         return None if raw is None else orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        of_owner = f" of {owner}" if owner else ""
-        raise InvalidData(f"{path}{of_owner}: cannot be read: {error.msg}", path=path) from None
+        place = named(path, owner)
+        raise InvalidData(f"{place}: cannot be read: {error.msg}", path=path) from None
 
 
 def _encode_again(value: Any, path: str, owner: str) -> bytes:
@@ -86,5 +86,5 @@ def _message(error: BaseException) -> str:
 
 def _refuse(fault: Fault, root: str, owner: str, cause: BaseException | None = None) -> NoReturn:
     path = fault.path(root)
-    of_owner = f" of {owner}" if owner else ""
-    raise NotSerializable(f"Cannot store {path}{of_owner}: {fault.reason}", path=path) from cause
+    place = named(path, owner)
+    raise NotSerializable(f"Cannot store {place}: {fault.reason}", path=path) from cause

@@ -6,12 +6,13 @@ from typing import Any
 
 from owsuper.core.codec.changes import Change, find_change
 from owsuper.core.codec.conversion import convert, loss
-from owsuper.core.codec.diagnose import Fault
+from owsuper.core.codec.diagnose import Fault, named
 from owsuper.core.codec.encoding import decode, encode
 from owsuper.core.codec.jsonb import as_stored
 from owsuper.errors import InvalidData, NotSerializable
 
-_PLAIN = (dict, str, int, float, type(None))  # what does not fit a type is the caller's mistake
+# JSON that does not fit a type is the mistake of a caller; an object that does not, of its class.
+_JSON = (dict, str, int, float, type(None))
 
 
 def encode_as(value: Any, type_: Any, *, path: str, owner: str = "") -> tuple[bytes | None, Any]:
@@ -26,17 +27,15 @@ def encode_as(value: Any, type_: Any, *, path: str, owner: str = "") -> tuple[by
     try:
         back = convert(stored, type_, path=path, owner=owner)
     except InvalidData as exc:
-        if isinstance(value, _PLAIN) or (reason := loss(type_)) is None:
+        if isinstance(value, _JSON) or (reason := loss(type_)) is None:
             raise
-        raise NotSerializable(f"Cannot store {path}{_of(owner)}: {reason}", path=path) from exc
+        place = named(path, owner)
+        raise NotSerializable(f"Cannot store {place}: {reason}", path=path) from exc
     if back is not stored and (change := find_change(value, back, type_)) is not None:
         path = Fault("", change.keys).path(path)
-        raise NotSerializable(f"Cannot store {path}{_of(owner)}: {_explain(change)}", path=path)
+        place = named(path, owner)
+        raise NotSerializable(f"Cannot store {place}: {_explain(change)}", path=path)
     return raw, stored
-
-
-def _of(owner: str) -> str:
-    return f" of {owner}" if owner else ""
 
 
 def _explain(change: Change) -> str:
