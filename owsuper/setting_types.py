@@ -23,15 +23,26 @@ Reader = Callable[[Any], object]
 
 @dataclass(frozen=True, slots=True)
 class SettingType:
-    """The reader of a setting, and its help text."""
+    """The reader of a setting, its help text, and what the help calls its value."""
 
     read: Reader
     help: str
+    metavar: str | None = None
+
+    @property
+    def can_be_off(self) -> bool:
+        """Whether the value "off" means None."""
+        try:
+            return self.read("off") is None
+        except ConfigurationError:
+            return False
 
 
-def described(read: Reader, explained: str) -> dict[str, SettingType]:
+def described(
+    read: Reader, explained: str, *, metavar: str | None = None
+) -> dict[str, SettingType]:
     """Return the metadata of a dataclass field for a setting with this reader and help text."""
-    return {"type": SettingType(read, explained)}
+    return {"type": SettingType(read, explained, metavar)}
 
 
 def _refuse(allowed: str, value: object) -> ConfigurationError:
@@ -78,7 +89,8 @@ def or_off(reader: Reader) -> Reader:
     """Return a reader of what ``reader`` reads, or "off": None."""
 
     def read(value: Any) -> object:
-        if value is None or value is False or value in ("off", "0", 0):
+        word = value.strip().lower() if isinstance(value, str) else value
+        if word is None or word is False or word in ("off", "0", 0):
             return None
         try:
             return reader(value)
@@ -92,15 +104,13 @@ def or_off(reader: Reader) -> Reader:
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt])(?:i?b)?", re.IGNORECASE)
 
 
-def size(value: Any) -> int | None:
+def size(value: Any) -> int:
     """Read a number of bytes: text with a unit, in powers of 1024, or a whole number."""
     number: object = value
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         number = int(float(match[1]) * 1024 ** ("kmgt".index(match[2].lower()) + 1))
-    if value is None:
-        return None
     if isinstance(number, bool) or not isinstance(number, int) or number < 1 << 20:
-        raise _refuse("at least 1M, such as '500M' or '2G'", value)
+        raise _refuse("a size of at least 1M, such as '500M' or '2G'", value)
     return number
 
 

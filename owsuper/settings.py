@@ -134,7 +134,9 @@ class Settings:
     max_crashes: int = field(
         default=3,
         metadata=types.described(
-            types.whole(1, 1000), "number of crashes of its process after which a run fails"
+            types.whole(1, 1000),
+            "number of times that a run may kill its process; with the last of them it fails",
+            metavar="NUMBER",
         ),
     )
     max_runs_per_child: int | None = field(
@@ -142,7 +144,8 @@ class Settings:
         metadata=types.described(
             types.or_off(types.whole(1, 1_000_000_000)),
             "number of runs after which a child process is replaced, for code that leaks; up to a"
-            " tenth less",
+            " tenth fewer",
+            metavar="NUMBER",
         ),
     )
     hang_timeout: float | None = field(
@@ -151,14 +154,16 @@ class Settings:
             types.or_off(types.duration("2s", "1d")),
             "time without a sign of life after which a child process is killed and replaced; a step"
             " that holds the GIL gives none",
+            metavar="DURATION",
         ),
     )
     max_memory_per_child: int | None = field(
         default=None,
         metadata=types.described(
-            types.size,
+            types.or_off(types.size),
             "resident memory of a child process, such as 500M, above which it is replaced, and"
-            " killed if a run makes it grow; default: no limit",
+            " killed if a run makes it grow",
+            metavar="SIZE",
         ),
     )
     log_level: str = field(

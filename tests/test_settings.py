@@ -148,6 +148,7 @@ def test_a_bare_number_is_seconds(text: object, seconds: float, tmp_path: Path) 
         ("4096k", 4 << 20),
         (1 << 20, 1 << 20),
         (None, None),
+        ("off", None),
     ],
 )
 def test_sizes_have_units_in_powers_of_1024(text: object, count: int | None) -> None:
@@ -183,10 +184,14 @@ REFUSED = [
     ("graceful_timeout", "-0.001", "must be a duration from 0s to 1d"),
     ("graceful_timeout", "inf", DURATION),
     ("kill_grace", "0", "must be a duration from 100ms to 1h"),
-    ("max_memory_per_child", "500", "must be at least 1M, such as '500M' or '2G', not '500'"),
-    ("max_memory_per_child", "1K", "must be at least 1M"),
-    ("max_memory_per_child", "-5M", "must be at least 1M"),
-    ("max_memory_per_child", True, "must be at least 1M"),
+    (
+        "max_memory_per_child",
+        "500",
+        "must be a size of at least 1M, such as '500M' or '2G', or off, not '500'",
+    ),
+    ("max_memory_per_child", "1K", "must be a size of at least 1M"),
+    ("max_memory_per_child", "-5M", "must be a size of at least 1M"),
+    ("max_memory_per_child", True, "must be a size of at least 1M"),
     ("log_level", "loud", "must be one of debug, info, warning, error, critical, not 'loud'"),
     ("log_level", 10, "must be one of"),
     ("listen", "maybe", "must be true or false, not 'maybe'"),

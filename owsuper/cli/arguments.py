@@ -102,7 +102,8 @@ def add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
 
 def _add_setting(parser: argparse.ArgumentParser, name: str, default: object) -> None:
     flag, metavar = f"--{option_name(name)}", option_name(name).rpartition("-")[2].upper()
-    shown = f"{SETTING_TYPES[name].help} [{variable_name(name)}]"
+    setting = SETTING_TYPES[name]
+    shown = f"{setting.help} [{variable_name(name)}]"
     match default:
         case bool():
             parser.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, help=shown)
@@ -111,6 +112,9 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, default: object) ->
             shown, metavar = f"{shown} (default: {default:g}s)", "DURATION"
         case str() | int():
             shown += f" (default: {default})"
+        case None if setting.can_be_off:
+            shown += " (default: off)"
+    metavar = setting.metavar or metavar
     repeats = "append" if default == () else "store"
     parser.add_argument(flag, dest=name, metavar=metavar, action=repeats, help=shown)
 

@@ -73,14 +73,15 @@ def _await_end(pid: int, before: WorkerHealth, timeout: float) -> WorkerHealth:
 
 def _find(pid: int | None) -> tuple[int, WorkerHealth]:
     """Return the pid and the state of the worker to reload. Raises OwsuperError."""
+    if pid is not None:
+        return pid, _ask(pid)
     pids = [answer.pid for answer in health.ask_workers(_ANSWER_TIMEOUT)]
-    if pid is None and len(pids) > 1:
+    if len(pids) > 1:
         shown = ", ".join(map(str, pids))
         raise ConfigurationError(f"several workers run here ({shown}): choose one by --pid")
-    if pid is None and not pids:
+    if not pids:
         raise OwsuperError("no worker of this user runs here (see owsuper healthcheck)")
-    chosen = pids[0] if pid is None else pid
-    return chosen, _ask(chosen)
+    return pids[0], _ask(pids[0])
 
 
 def _ask(pid: int) -> WorkerHealth:

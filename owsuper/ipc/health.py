@@ -10,11 +10,13 @@ share. So the address also names the namespace of the pid: a container sees its 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import struct
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -80,11 +82,18 @@ def encode(health: WorkerHealth) -> bytes:
 def ask_workers(timeout: float, pid: int | None = None) -> list[Answer]:
     """Ask the workers of this machine, or of this container, that belong to this user.
 
-    root asks those of all users. Each worker has ``timeout`` seconds to answer. With ``pid``, only
-    that worker is asked.
+    root asks those of all users. All are asked at once, and have ``timeout`` seconds to answer.
+    With ``pid``, only that worker is asked.
     """
-    answers = [_ask(address, timeout) for address in _addresses(pid)]
-    return sorted((each for each in answers if each is not None), key=lambda each: each.pid)
+    give_up_at = time.monotonic() + timeout
+    with ExitStack() as stack:
+        asked = [
+            (named, sock)
+            for named, address in _addresses()
+            if pid in (None, named) and (sock := _connect(named, address, stack)) is not None
+        ]
+        answers = [Answer(each, _read(sock, give_up_at)) for each, sock in asked]
+    return sorted(answers, key=lambda each: each.pid)
 
 
 def _prefix() -> str:
@@ -95,47 +104,51 @@ def _prefix() -> str:
         return "owsuper/0/"
 
 
-def _addresses(pid: int | None) -> list[str]:
-    """Return the addresses at which workers of this pid namespace listen, or that of one."""
+def _addresses() -> list[tuple[int, str]]:
+    """Return the addresses at which workers of this pid namespace listen, each with its pid.
+
+    Anybody may listen at an address like these.
+    """
     try:
         lines = _SOCKETS.read_text(errors="replace").splitlines()
     except OSError:
         return []
-    prefix = f"@{_prefix()}" + ("" if pid is None else f"{pid}.")
     # Num RefCount Protocol Flags Type St Inode Path, as proc(5) has it
     sockets = (line.split(maxsplit=7) for line in lines[1:])
-    return [
-        "\0" + fields[7][1:]
+    ours = re.compile(rf"@{_prefix()}(\d+)\.[0-9a-f]+", re.ASCII)
+    found = [
+        ours.fullmatch(fields[7])
         for fields in sockets
-        if len(fields) == 8 and fields[3] == _LISTENING and fields[7].startswith(prefix)
+        if len(fields) == 8 and fields[3] == _LISTENING
     ]
+    return [(int(match[1]), f"\0{match[0][1:]}") for match in found if match is not None]
 
 
-def _ask(address: str, timeout: float) -> Answer | None:
-    """Ask one worker; None if it has just ended, or is not what its address says, or not ours."""
-    pid = int(address.removeprefix("\0" + _prefix()).partition(".")[0])
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(timeout)
-        try:
-            sock.connect(address)
-        except BlockingIOError:  # so many wait for an answer that no more may wait
-            return Answer(pid, None)
-        except OSError:
-            return None
-        peer, uid, _ = _CREDENTIALS.unpack(
-            sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        )
-        if peer != pid or os.geteuid() not in (0, uid):
-            return None
-        return Answer(pid, _read(sock, timeout))
+def _connect(pid: int, address: str, stack: ExitStack) -> socket.socket | None:
+    """Return a connection to the worker, which ``stack`` closes.
+
+    None if the worker has just ended, or is not what its address says, or not ours.
+    """
+    sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+    sock.setblocking(False)
+    try:
+        sock.connect(address)
+    except BlockingIOError:  # so many wait for an answer that no more may wait
+        return sock
+    except OSError:
+        return None
+    peer, uid, _ = _CREDENTIALS.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return sock if peer == pid and os.geteuid() in (0, uid) else None
 
 
-def _read(sock: socket.socket, timeout: float) -> WorkerHealth | None:
-    give_up_at = time.monotonic() + timeout
+def _read(sock: socket.socket, give_up_at: float) -> WorkerHealth | None:
+    """Return the answer; None if none has come at this ``time.monotonic`` moment."""
     received = b""
     try:
-        while (left := give_up_at - time.monotonic()) > 0 and len(received) < _LIMIT:
-            sock.settimeout(left)
+        while len(received) < _LIMIT:
+            sock.settimeout(max(give_up_at - time.monotonic(), 0.0))
             if not (data := sock.recv(4096)):
                 return msgspec.json.decode(received, type=WorkerHealth)
             received += data

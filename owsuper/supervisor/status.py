@@ -24,7 +24,8 @@ from owsuper.supervisor.systemd import Systemd
 # Seconds.
 _PERIOD: Final = 0.5  # between updates of the title
 _EXTENSION_PERIOD: Final = 5.0  # between two requests for more time to stop
-_AFTER_GRACEFUL_TIMEOUT: Final = 15.0  # stop, TERM, KILL, last writes, the template: 8 at most
+_AFTER_GRACEFUL_TIMEOUT: Final = 15.0  # 8 at most, or 13 if the kernel does not end a process
+_LONGEST_FAILURE: Final = 4000  # characters for whoever asks; the log has all of them
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -117,9 +118,10 @@ class Status:
         details = "" if failure.traceback is None else f"\n{failure.traceback.rstrip()}"
         _log.error("the reload failed, the old code serves on: %s%s", failure.message, details)
         self._show_reload(" last reload failed")
-        self._end_reload(failure.message)
+        message = failure.message[:_LONGEST_FAILURE]
+        self._end_reload(message)
         if self._ready_descriptor is not None:
-            self._ready_descriptor.write_line(f"reload failed: {json.dumps(failure.message)}")
+            self._ready_descriptor.write_line(f"reload failed: {json.dumps(message)}")
 
     def acknowledge_reload_signal(self) -> None:
         """Answer the signal that systemd sends before or after ExecReload=, which has reloaded.

@@ -25,7 +25,6 @@ END = "\n<!-- End of the generated table. -->\n"
 ACCEPTED = {
     setting_types.modules: "a name or a path; in pyproject.toml also a list",
     setting_types.schema: "a PostgreSQL identifier",
-    setting_types.size: "a size of at least 1M, such as 500M or 2G",
     setting_types.switch: "true or false",
     setting_types.url: "a URL or a connection string",
 }
@@ -62,6 +61,8 @@ def _default(field: Field[object]) -> str:
             return str(value).lower()
         case float(seconds):
             return f"{seconds:g}s"
+        case None if SETTING_TYPES[field.name].can_be_off:
+            return "off"
         case None | ():
             return "none"
         case value if value is MISSING:
@@ -75,9 +76,9 @@ def _accepted(setting: SettingType) -> str:
         return ACCEPTED[setting.read]
     with pytest.raises(ConfigurationError) as refused:
         setting.read(object())
-    found = re.match(r"must be (.+?)(?:, such as .+|), not ", str(refused.value))
+    found = re.match(r"must be (.+?)(?:, such as .+?)?(, or off)?, not ", str(refused.value))
     assert found, f"the error no longer says what is accepted: {refused.value}"
-    return found[1]
+    return found[1] + (found[2] or "")
 
 
 def generated(text: str) -> str:

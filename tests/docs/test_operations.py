@@ -74,6 +74,14 @@ def test_a_reload_of_the_units_waits_for_its_end(name: str) -> None:
 def test_the_units_do_not_restart_what_cannot_work(name: str) -> None:
     codes = [int(code) for code in unit(name)["Service"]["RestartPreventExitStatus"].split()]
     assert codes == [ExitCode.USAGE, ExitCode.IMPORT_ERROR]
+    assert unit(name)["Unit"]["StartLimitIntervalSec"] == "0"  # else five times, and then never
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_reload_of_the_units_finds_the_directory_by_its_name(name: str) -> None:
+    """systemd sets no PWD, and enters the directory behind a symbolic link."""
+    service = unit(name)["Service"]
+    assert service["Environment"] == f"PWD={service['WorkingDirectory']}"
 
 
 def test_the_template_differs_from_the_unit_in_its_instance_alone() -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -41,8 +42,8 @@ while True:
 
 
 def ours(pid: int = os.getpid(), timeout: float = 30.0) -> list[Answer]:
-    """The answers of ``pid``; other workers of this machine may answer too."""
-    return [answer for answer in health.ask_workers(timeout) if answer.pid == pid]
+    """The answers of ``pid`` alone; other workers of this machine may hang."""
+    return health.ask_workers(timeout, pid)
 
 
 @pytest.fixture
@@ -100,6 +101,30 @@ def test_a_worker_that_lets_all_wait_has_not_answered() -> None:
         waiting.connect(sock.getsockname())
         with closing(waiting):
             assert ours(timeout=0.1) == [Answer(os.getpid(), None)]
+
+
+def test_one_that_says_nothing_does_not_keep_another_from_being_heard(
+    serve: Callable[[bytes], None],
+) -> None:
+    """All are asked at once, and the time-out is that of all together."""
+    silent = [health.listen() for _ in range(20)]
+    serve(health.encode(HEALTH))
+    begun = time.monotonic()
+    answers = ours(timeout=1.0)
+    assert time.monotonic() - begun < 15
+    for sock in silent:
+        assert sock is not None
+        sock.close()
+    assert sorted(answer.health is not None for answer in answers) == [False] * 20 + [True]
+
+
+@pytest.mark.parametrize("name", ["", "one", "1", "-1.0", "\N{DIGIT ONE FULL STOP}.0", "1.x"])
+def test_anybody_may_listen_at_an_odd_address(name: str) -> None:
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.bind(f"\0owsuper/{namespace}/{name}")
+        sock.listen()
+        health.ask_workers(0.1)  # raises nothing
 
 
 @pytest.mark.parametrize("answer", [b"", b"{}", b"owsuper", b'{"pid": "one"}', b"x" * 100_000])

@@ -48,7 +48,7 @@ def connect(answering: HealthSocket) -> socket.socket:
 
 def test_the_loop_answers_whoever_asks(loop: Loop, answering: HealthSocket) -> None:
     answers: list[health.Answer] = []
-    asking = threading.Thread(target=lambda: answers.extend(health.ask_workers(30)))
+    asking = threading.Thread(target=lambda: answers.extend(health.ask_workers(30, os.getpid())))
     asking.start()
     while asking.is_alive():
         loop.turn()
