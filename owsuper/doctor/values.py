@@ -74,10 +74,10 @@ def _ours(settings: Settings, *, pooled: bool) -> Iterator[CheckResult]:
     if settings.graceful_timeout > _LONG_DRAIN:
         yield warning(
             _SUBJECT,
-            f"--graceful-timeout {settings.graceful_timeout:g}s: systemd and Kubernetes kill a"
-            " worker after their own limits, 40 s and 30 s by default",
-            "Set TimeoutStopSec or terminationGracePeriodSeconds to more than --graceful-timeout,"
-            " and ignore this.",
+            f"--graceful-timeout {settings.graceful_timeout:g}s: Kubernetes and Docker kill a"
+            " worker after their own limits, 30 s and 10 s by default",
+            "Set terminationGracePeriodSeconds or --stop-timeout to ten seconds more, and ignore"
+            " this. systemd gives the time that the worker asks for.",
         )
 
 

@@ -226,7 +226,7 @@ def test_without_listening_the_path_is_not_tried(examined: Examine) -> None:
         ({"listen": False, "poll_interval": 120.0}, "workers only poll, every 120 s"),
         ({"durable_claims": True, "poll_interval": 0.05}, "--durable-claims with --poll-interval"),
         ({"hang_timeout": 5.0}, "--hang-timeout 5s: a child process is killed"),
-        ({"graceful_timeout": 3600.0}, "systemd and Kubernetes kill a worker"),
+        ({"graceful_timeout": 3600.0}, "Kubernetes and Docker kill a worker"),
     ],
 )
 def test_settings_that_fight_each_other_are_warned_of(
