@@ -41,6 +41,15 @@ class ControlSocket:
         self.is_open = bool(data)
         return self._frames.feed(data)
 
+    def peer_is_open(self) -> bool:
+        """Whether the supervisor has not closed its end, as far as can be told without waiting."""
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
+
     def take_descriptors(self) -> tuple[int, ...]:
         """Return the descriptors of the next Fork message; none if they could not be received."""
         return self._descriptors.popleft()

@@ -7,7 +7,8 @@ owsuper.child.template FD``). If importing the application starts threads or ope
 template restarts without the application, and every child imports it for itself (as with
 ``--no-preload``).
 
-After the supervisor has exited, the template forks no more, and exits after its last child.
+After the supervisor has exited, the template forks no more, and exits after its last child. It
+kills children that do not exit in time: they may hang.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -34,6 +36,7 @@ from owsuper.child.fork import Closable, ForkedChild, run_child
 from owsuper.child.import_watch import ImportWatch
 from owsuper.child.loader import Application, LoadError
 from owsuper.child.orphaned_claims import OrphanedClaims
+from owsuper.child.parent_death import ends_with_parent
 from owsuper.ipc.messages import (
     OTHER_PROTOCOL,
     PROBE,
@@ -59,6 +62,10 @@ _SIGNALS_CHANGED: Final = (
     " Leave them alone, or change them in a program of their own."
 )
 
+# Seconds that a child needs at most after the graceful time-out: for last writes, functions of
+# on_child_stop, and exit handlers.
+_LAST_SECONDS: Final = 15.0
+
 _log = logging.getLogger("owsuper.template")
 
 
@@ -70,6 +77,8 @@ class Template:
         self._children: dict[int, int] = {}  # child numbers by pid
         self._orphaned_claims = OrphanedClaims()
         self._application: Application | None = None
+        self._graceful_timeout = 0.0  # seconds
+        self._kill_at: float | None = None  # the ``time.monotonic`` moment for what is left
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._control, selectors.EVENT_READ)
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -84,7 +93,7 @@ class Template:
         Also returns in each forked child, with its ForkedChild.
         """
         while self._control.is_open or self._children:
-            ready = [key.fileobj for key, _ in self._selector.select()]
+            ready = [key.fileobj for key, _ in self._selector.select(self._longest_wait())]
             if self._wake_reader in ready:
                 self._reap()
             if self._control in ready:
@@ -93,8 +102,27 @@ class Template:
                         return forked
                 if not self._control.is_open:
                     self._selector.unregister(self._control)
-                    self._orphaned_claims.on_supervisor_exited()
+                    self._on_supervisor_exited()
         self._orphaned_claims.finish()
+        return None
+
+    def _on_supervisor_exited(self) -> None:
+        self._orphaned_claims.on_supervisor_exited()
+        self._kill_at = time.monotonic() + self._graceful_timeout + _LAST_SECONDS
+        for pid, child in self._children.items():
+            if child == PROBE:
+                os.kill(pid, signal.SIGKILL)  # nobody waits for its answer
+
+    def _longest_wait(self) -> float | None:
+        """Return the seconds to wait for an event, None for ever; kill what is due to be killed."""
+        if self._kill_at is None:
+            return None
+        if (seconds := self._kill_at - time.monotonic()) > 0:
+            return seconds
+        self._kill_at = None
+        for pid, child in self._children.items():
+            _log.error("child %d does not end without its supervisor: killing it", child)
+            os.kill(pid, signal.SIGKILL)
         return None
 
     def _catch_signals(self) -> bool:
@@ -133,7 +161,9 @@ class Template:
         _preimport_child_modules()
         before = unforkable.open_sockets()
         try:
-            with ImportWatch(" ".join(settings.modules)) as watch:
+            with ImportWatch(" ".join(settings.modules)) as watch, ends_with_parent():
+                if not self._control.peer_is_open():
+                    return  # the supervisor had ended before
                 loaded = loader.load(settings.modules)
         except LoadError as exc:
             self._control.send(LoadFailed(exc.kind, exc.message, exc.traceback))
@@ -208,6 +238,7 @@ class Template:
             os.close(descriptor)  # with no copy open here, the supervisor reads EOF at its death
         self._catch_signals()  # a function of os.register_at_fork may have changed them
         if pid is not None:
+            self._graceful_timeout = message.settings.graceful_timeout
             self._orphaned_claims.on_forked(pid, message, descriptors[1])
             self._children[pid] = message.child
             self._control.send(Forked(message.child, pid))

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -452,6 +453,18 @@ def test_it_stays_until_its_children_have_left(start: Start) -> None:
     control.sock.shutdown(socket.SHUT_RDWR)
     assert kid.ask("os.getppid()") == str(control.pid)
     kid.sock.shutdown(socket.SHUT_RDWR)
+    assert exit_code_of(control.pid) == 0
+
+
+def test_it_kills_children_that_do_not_leave_in_time(start: Start, app: App) -> None:
+    app("sys.modules['__main__']._LAST_SECONDS = 0.1\n")
+    control = start()
+    control.settings = replace(control.settings, graceful_timeout=0.0)
+    control.load()
+    kid = control.fork()
+    kid.ready()
+    control.sock.shutdown(socket.SHUT_RDWR)
+    assert kid.at_eof()
     assert exit_code_of(control.pid) == 0
 
 
