@@ -177,6 +177,11 @@ class Dispatch:
         return self.fleet.ready > 0 and self._connection.up and not self._shutdown.begun
 
     @property
+    def stopping(self) -> bool:
+        """Whether a shutdown has begun, by request, or because of ``--burst`` or a fatal error."""
+        return self._shutdown.begun
+
+    @property
     def finished(self) -> bool:
         """Whether a shutdown is complete: no child is left, all is written or abandoned."""
         stopped = self._shutdown.begun and not len(self.fleet) and self._presence.left

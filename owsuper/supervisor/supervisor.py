@@ -197,6 +197,8 @@ class Supervisor:
             dispatch.drain()
         while not dispatch.finished:
             dispatch.assign_and_claim()
+            if dispatch.stopping and not self._stop_requested:
+                self._stop()  # it has found a reason of its own
             self._status.turned()
             self._loop.turn()
             if not self._status.ready_reported and dispatch.ready:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,14 @@ def nap(step, input: dict):
     step.run("before", note, "before the nap")
     step.sleep("nap", "1h")
     step.run("later", note, "after the nap")
+"""
+
+STOP_SLOWLY = """
+@ow.on_child_stop
+def wait():
+    note("stopping")
+    while not Path("stopped").exists():
+        time.sleep(0.01)
 """
 
 Start = Callable[..., str]
@@ -134,3 +143,20 @@ def test_runs_past_their_deadline_are_failed_first(
     worker = begin("--burst", ready=False)
     assert worker.program.wait() == 0
     assert get(run).status == "failed"
+
+
+def test_a_reload_is_given_up_when_no_run_is_due(
+    begin: Begin, tmp_path: Path, start: Start
+) -> None:
+    start("wait_for_file", path=str(tmp_path / "go"))
+    (tmp_path / "flows.py").write_text(FLOWS + STOP_SLOWLY)
+    worker = begin("--burst", "--processes=1", ready=False)
+    worker.await_effect("waiting")
+    (tmp_path / "flows.py").write_text(FLOWS + "note('importing')\ntime.sleep(3600)\n")
+    worker.program.signal(signal.SIGHUP)
+    worker.await_effect("importing")
+    (tmp_path / "go").touch()
+    worker.await_effect("stopping")
+    worker.await_descendants(2)
+    (tmp_path / "stopped").touch()
+    assert worker.program.wait() == 0
