@@ -89,12 +89,12 @@ class Rollover:
             self._supersede(child)
 
     def shrink(self, size: int) -> None:
-        """Supersede children beyond ``size``, those first that are not missed."""
+        """Supersede children beyond ``size``, those first that take no runs yet."""
         present = sorted(
             self.present,
             key=lambda child: (
-                not child.replaceable,
                 child.state is ChildState.READY,
+                not child.replaceable,
                 len(child.held),
             ),
         )

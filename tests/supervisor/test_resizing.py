@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.supervisor.conftest import World
 from tests.supervisor.worker import Begin, Worker
 
 
@@ -67,6 +69,23 @@ def test_a_process_that_was_added_is_replaced_when_it_dies(begin: Begin) -> None
     os.kill(worker.children()[1], signal.SIGKILL)
     worker.log.wait_for("child ready", count=3)
     worker.await_descendants(3)
+
+
+def test_fewer_processes_in_the_middle_of_a_reload_leave_one_that_takes_runs(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(processes=2)
+    world.begin()
+    assert world.template.pid is not None
+    os.kill(world.template.pid, signal.SIGSTOP)  # so that the next child is not ready
+    for child in world.fleet:
+        child.outdated = True
+    world.fleet.fill()
+    assert len(world.fleet) == 3
+    world.fleet.resize(1)
+    assert world.fleet.ready == 1
+    os.kill(world.template.pid, signal.SIGCONT)
+    world.until(lambda: [child.outdated for child in world.fleet] == [False])
 
 
 @pytest.mark.slow
