@@ -100,7 +100,8 @@ class Status:
     def on_reloading(self) -> None:
         """Report that a reload begins; ``on_reloaded`` or ``on_reload_failed`` follows."""
         _log.info("reloading: importing %s", " ".join(self._settings.modules))
-        self._systemd.reloading()
+        if self.ready_reported:  # else systemd still waits for the start
+            self._systemd.reloading()
         self.reloads += 1
         self.reloading = True
         self._show_reload(" reloading")
@@ -137,7 +138,8 @@ class Status:
         """Report the end to systemd, which knows one kind; ``owsuper reload`` tells it the rest."""
         self.reloading = False
         self.reload_failure = failure
-        self._systemd.ready()
+        if self.ready_reported:
+            self._systemd.ready()
 
     def _show_reload(self, words: str) -> None:
         self._reloading = words and f",{words}"

@@ -291,6 +291,20 @@ def test_a_long_reason_for_a_failed_reload_is_cut_for_whoever_asks(
     assert len(status.reload_failure) < 10_000
 
 
+def test_a_reload_does_not_make_a_service_ready_that_still_starts(
+    make_status: Callable[..., tuple[Loop, Status]], manager: Manager
+) -> None:
+    _, status = make_status()
+    manager.forget()
+    status.on_reloading()
+    status.on_reload_failed(LoadFailed("import", "no such module"))
+    status.on_reloading()
+    status.on_reloaded(1)
+    received = manager.take()
+    assert received
+    assert not [each for each in received if not each.startswith("STATUS=")]
+
+
 # --- what the loop has to do with it --------------------------------------------------------
 
 
