@@ -209,6 +209,8 @@ class Fleet:
         """Handle the template's report of a fork."""
         if (child := self._children.get(message.child)) is not None:
             child.on_forked(message.pid)
+            if child.on_trial and child is not self._trial:
+                child.kill(signal.SIGKILL)  # it was given up before its pid was known
         self.fill()
 
     def on_fork_failed(self, message: ForkFailed) -> None:

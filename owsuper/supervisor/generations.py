@@ -31,10 +31,10 @@ _log = logging.getLogger("owsuper.supervisor")
 
 
 class ReloadObserver(Protocol):
-    """Receives the progress of reloads. Each one that begins ends in one of two ways."""
+    """Receives the progress of reloads. Each one that begins ends in one of three ways."""
 
     def on_reloading(self) -> None:
-        """A reload begins, perhaps in place of another."""
+        """A reload begins, perhaps in place of another, whose end is not reported then."""
         ...
 
     def on_reloaded(self, workflow_count: int) -> None:
@@ -63,6 +63,7 @@ class Generations:
         self._old: list[TemplateProcess] = []  # retired or given up, until they have exited
         self._closed: dict[TemplateProcess, float] = {}  # of those, with time.monotonic()
         self._trial: TemplateProcess | None = None
+        self._reloading: TemplateProcess | None = None  # of the reload whose end is to be reported
         self._reload_wanted = False
         self._directory = _working_directory()
         self._kill_timer = loop.timers.add("kill old templates", self._kill_old)
@@ -94,10 +95,12 @@ class Generations:
         self._abandon_trial()
         self._observer.on_reloading()
         self._enter_directory()
-        self._trial = self._new(trial=True)
+        self._trial = self._reloading = self._new(trial=True)
         self._trial.start()
 
     def _on_loaded(self, template: TemplateProcess, loaded: ApplicationLoaded) -> None:
+        if template not in (self.current, self._trial):
+            return  # it was killed when it was done
         for warning in loaded.warnings:
             _log.warning("%s", warning)
         if self._fleet is None:
@@ -130,19 +133,24 @@ class Generations:
     def _end_trial(self, failure: LoadFailed | None) -> None:
         if failure is not None:
             self._abandon_trial()
+            self._reloading = None
             self._observer.on_reload_failed(failure)
             return
         assert self._trial is not None
         assert self._fleet is not None
-        loaded = self._trial.loaded
-        assert loaded is not None
         old, self.current, self._trial = self.current, self._trial, None
         self.current.trial = False
         old.retire()
         self._add_old(old)
-        count = len(loaded.workflows)
-        self._fleet.follow(self.current, partial(self._observer.on_reloaded, count))
+        self._fleet.follow(self.current, partial(self._on_rolled_over, self.current))
         self._close_idle(self._fleet)
+
+    def _on_rolled_over(self, template: TemplateProcess) -> None:
+        """Report the end of a reload, unless another has taken its place meanwhile."""
+        if template is self._reloading:
+            assert template.loaded is not None
+            self._reloading = None
+            self._observer.on_reloaded(len(template.loaded.workflows))
 
     def _abandon_trial(self) -> None:
         if self._trial is not None:
@@ -150,8 +158,8 @@ class Generations:
             if self._fleet is not None:
                 self._fleet.abandon_trial()
             self._add_old(trial)
-            self._close(trial)
-            trial.kill()
+            trial.retire()
+            trial.kill()  # its last messages say which child it has forked
 
     def abandon(self) -> None:
         """Give up a reload that is not so far: the worker stops."""
@@ -180,6 +188,7 @@ class Generations:
     def _on_fork_failed(self, message: ForkFailed) -> None:
         if self._fleet is not None:
             self._fleet.on_fork_failed(message)
+            self._close_idle(self._fleet)
 
     def _on_exited(self, message: Exited) -> None:
         if self._fleet is not None:

@@ -206,6 +206,72 @@ def test_a_second_hup_replaces_an_import_that_goes_on(begin: Begin, tmp_path: Pa
     assert "reload failed" not in worker.log.text
 
 
+# The first process with this code is ready at once; the others wait.
+ROLL_SLOWLY = """
+@ow.on_child_start
+def wait():
+    if Path("rolling").exists():
+        note("rolling")
+        while not Path("rolled").exists():
+            time.sleep(0.01)
+    Path("rolling").touch()
+"""
+IMPORT_SLOWLY = """
+note("importing")
+while not Path("importable").exists():
+    time.sleep(0.01)
+"""
+
+
+def test_a_reload_that_replaces_another_ends_by_itself(begin: Begin, tmp_path: Path) -> None:
+    write(tmp_path, "old")
+    worker = begin()
+    write(tmp_path, "newer", ROLL_SLOWLY)
+    worker.program.signal(signal.SIGHUP)
+    worker.await_effect("rolling")
+    write(tmp_path, "newest", IMPORT_SLOWLY)
+    worker.program.signal(signal.SIGHUP)
+    worker.await_effect("importing")
+    (tmp_path / "rolled").touch()
+    worker.log.wait_for("child ready", count=4)
+    assert said(worker) == "newer"
+    worker.await_title("reloading$")
+    (tmp_path / "importable").touch()
+    worker.log.wait_for(": reloaded: ")
+    assert said(worker) == "newest"
+    assert worker.log.text.count(": reloaded: ") == 1
+
+
+def test_a_reload_that_failed_has_failed_though_an_earlier_one_succeeds_later(
+    begin: Begin, tmp_path: Path
+) -> None:
+    write(tmp_path, "old")
+    worker = begin()
+    write(tmp_path, "newer", ROLL_SLOWLY)
+    worker.program.signal(signal.SIGHUP)
+    worker.await_effect("rolling")
+    write(tmp_path, "broken", "\n1 / 0\n")
+    worker.program.signal(signal.SIGHUP)
+    worker.log.wait_for("the reload failed")
+    (tmp_path / "rolled").touch()
+    worker.log.wait_for("child ready", count=4)
+    worker.await_descendants(3)
+    assert said(worker) == "newer"
+    worker.await_title("last reload failed$")
+
+
+@pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
+def test_an_import_that_never_ends_does_not_outlive_the_supervisor(
+    begin: Begin, tmp_path: Path, preload: str
+) -> None:
+    worker = begin(preload)
+    write(tmp_path, "endless", "\nnote('importing')\ntime.sleep(3600)\n")
+    worker.program.signal(signal.SIGHUP)
+    worker.await_effect("importing")
+    worker.program.kill()
+    worker.await_no_descendants()
+
+
 @pytest.mark.slow
 def test_a_hup_during_the_start_reloads_after_it(begin: Begin, tmp_path: Path) -> None:
     write(tmp_path, "old", "\nnote('importing')\ntime.sleep(0.5)\n")
