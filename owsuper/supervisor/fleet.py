@@ -25,6 +25,7 @@ from owsuper.supervisor.template import StartsChildren
 _EVIDENCE_TIMEOUT: Final = 0.02
 _EVIDENCE_TIMEOUT_IF_EXITING: Final = 0.5
 _JITTER: Final = 0.1  # of the number of runs after which a child is replaced
+_SLOW_START: Final = 10.0  # seconds between warnings that a start takes long
 _MAX_FORKING: Final = 8  # requests at a time; Linux limits descriptors in flight (unix(7))
 
 _log = logging.getLogger("owsuper.supervisor")
@@ -89,6 +90,7 @@ class Fleet:
         self._shortage = Backoff(0.5, limit=10.0)  # failures since all children were ready
         self._evidence_timer = loop.timers.add("wait for evidence", self._reap_lost)
         self._spawn_timer = loop.timers.add("replace a child", self._fill_after_backoff)
+        self._slow_timer = loop.timers.add("slow starts", self._warn_slow)
         self._no_spawn_before = 0.0  # a ``time.monotonic`` moment; for want of resources
 
     def __iter__(self) -> Iterator[Child]:
@@ -145,7 +147,22 @@ class Fleet:
         self._on_changed()  # before the request, since it may end the duty of another template
         request = Fork(child.number, self._settings, self._environment, connect=on_trial)
         template.fork(request, child.descriptors)
+        self._slow_timer.at_latest(child.requested_at + _SLOW_START)
         return child
+
+    def _warn_slow(self) -> None:
+        """Name children that do not become ready. Their code may hang, in a hook for example."""
+        now = time.monotonic()
+        for child in self:
+            if child.state not in (ChildState.FORKING, ChildState.STARTING):
+                continue
+            seconds = now - child.requested_at
+            if seconds >= _SLOW_START:
+                _log.warning(
+                    "still starting a child, after %d s", seconds, extra=child.log_fields()
+                )
+                child.dump_stacks()
+            self._slow_timer.at_latest(now + _SLOW_START - seconds % _SLOW_START)
 
     def _on_child_ready(self, child: Child) -> None:
         self.boot_failures.on_ready(all_ready=self.ready >= self.size)
@@ -408,6 +425,7 @@ class Fleet:
     def close(self) -> None:
         """Close the pipes of the children that are left, which makes them exit."""
         self._spawn_timer.cancel()
+        self._slow_timer.cancel()
         self._evidence_timer.cancel()
         self._rollover.close()
         for child in self:

@@ -7,16 +7,31 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from owsuper.supervisor import shutdown
+from owsuper.supervisor import fleet, shutdown
 from owsuper.supervisor.child import Child
 from owsuper.supervisor.child_state import ChildState
 from owsuper.supervisor.spawn import become_subreaper
 from tests.supervisor.conftest import World, run_that
 
 Make = Callable[..., World]
+
+HANG = """
+import time
+from owsuper import OpenWorkflow
+
+ow = OpenWorkflow()
+
+@ow.workflow
+def nothing(step): ...
+
+@ow.on_child_start
+def hang_at_the_start():
+    time.sleep(3600)
+"""
 
 
 def test_the_fleet_has_as_many_children_as_processes(make_world: Make) -> None:
@@ -300,6 +315,31 @@ def test_later_boot_failures_back_off_and_keep_what_works(
     application("")
     world.until(lambda: world.fleet.ready == 2)
     assert not world.boot_failures
+
+
+def test_a_child_whose_start_hangs_is_named_with_its_stacks(
+    make_world: Make,
+    tmp_path: Path,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "obedient.py").write_text(HANG)
+    monkeypatch.setattr(fleet, "_SLOW_START", 0.2)
+    world = make_world(processes=1, database_url=database_url)
+    world.template.start()
+    written: list[str] = []
+
+    def has_written_its_stacks() -> bool:
+        written.append(capfd.readouterr().err)
+        return "in hang_at_the_start" in "".join(written)
+
+    world.until(has_written_its_stacks)
+    [child] = world.fleet
+    warnings = [record for record in caplog.records if "still starting" in record.message]
+    assert child.pid is not None
+    assert vars(warnings[-1])["pid"] == child.pid
 
 
 # --- stop ----------------------------------------------------------------------------------------
