@@ -51,10 +51,14 @@ LOST: Final = ExecutionResult("lost")
 
 @dataclass(frozen=True, slots=True)
 class LoadedExecution:
-    """The start of an execution. ``input`` is CallError if it does not fit the declared type."""
+    """The start of an execution. ``input`` is CallError if it does not fit the declared type.
+
+    ``held``: the claim is good, as far as the database was asked.
+    """
 
     history: list[RecordedAttempt]
     failures: int
+    held: bool
     input: CallResult | CallError
 
 
@@ -107,6 +111,12 @@ class Executor:
         else:
             load = partial(self._load, workflow, run)
             loaded = yield partial(execution_type.load, self._services, load)
+            if not loaded.held:  # lost in a crash of the server, or while this waited for its end
+                _log.warning(
+                    "run %s was canceled, or another worker claimed it; not beginning it",
+                    run.run_id,
+                )
+                return LOST
         execution = execution_type(
             run,
             self._replay(workflow, run, loaded),
@@ -155,17 +165,17 @@ class Executor:
     def _load(self, workflow: Workflow[Any, Any], run: ClaimedRun) -> LoadedExecution:
         database, store = self._services.database, self._services.store
         history: list[RecordedAttempt] = []
-        failures = 0
+        failures, held = 0, True
         if not run.first:
             limit = workflow.step_limit
             stored = database.run_with_retries(
-                lambda conn: store.load(conn, run.run_id, enough=limit)
+                lambda conn: store.load(conn, run.run_id, run.worker_id, enough=limit)
             )
-            history, failures = stored.history, stored.failures
+            history, failures, held = stored.history, stored.failures, stored.held
         raw = run.input_json
         if run.input_stored:
             raw = database.run_with_retries(lambda conn: store.load_input(conn, run.run_id))
-        return LoadedExecution(history, failures, _convert_input(workflow, raw))
+        return LoadedExecution(history, failures, held, _convert_input(workflow, raw))
 
     def _replay(
         self, workflow: Workflow[Any, Any], run: ClaimedRun, loaded: LoadedExecution

@@ -29,10 +29,14 @@ _LOCK_TIMEOUT: Final = "1s"  # the lock on a signal delays the other runs of the
 
 @dataclass(frozen=True, slots=True)
 class LoadedRun:
-    """The history of a run in the order of its attempts, and its retried failures so far."""
+    """The history of a run in the order of its attempts, and its retried failures so far.
+
+    ``held``: the claim for which it was loaded is still good.
+    """
 
     history: list[RecordedAttempt]
     failures: int
+    held: bool
 
 
 class RunStore:
@@ -102,15 +106,21 @@ class RunStore:
         return held
 
     def load(
-        self, conn: Connection[Any], run_id: str, *, enough: int = MOST_ATTEMPTS_LOADED
+        self,
+        conn: Connection[Any],
+        run_id: str,
+        worker_id: str,
+        *,
+        enough: int = MOST_ATTEMPTS_LOADED,
     ) -> LoadedRun:
-        """Return history and failures of a run; one statement for MOST_ATTEMPTS_LOADED attempts.
+        """Return history and failures of a run, and whether the claim ``worker_id`` is still good.
 
+        One statement for MOST_ATTEMPTS_LOADED attempts.
         The history has all attempts that are not abandoned or, if there are more than ``enough``,
         more than ``enough`` of them. Abandoned attempts may be missing.
         """
-        rows = self._execute(conn, self._load, run_id, MOST_ATTEMPTS_LOADED)
-        page = [step_attempt(row[1:]) for row in rows if row[1] is not None]
+        rows = self._execute(conn, self._load, run_id, MOST_ATTEMPTS_LOADED, worker_id)
+        page = [step_attempt(row[2:]) for row in rows if row[2] is not None]
         history = page[:]
         counted = _count(page)
         while len(page) == MOST_ATTEMPTS_LOADED and counted <= enough:
@@ -122,7 +132,8 @@ class RunStore:
             page = [step_attempt(row) for row in more]
             history.extend(page)
             counted += len(page)
-        return LoadedRun(history, failures=rows[0][0])
+        failures, held = rows[0][:2]
+        return LoadedRun(history, failures, held)
 
     def load_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
         """Return the input as JSON; None if it is SQL NULL, or if there is no such run."""

@@ -142,7 +142,10 @@ SELECT
             (SELECT count(*) FROM head WHERE available_at <= now()),
             (SELECT count(*) FROM seen WHERE available_at <= now())
         ) > (SELECT count(*) FROM chosen),
-        'due', CASE WHEN t.count = (SELECT count(*) FROM chosen) THEN due.at END,
+        'due', CASE
+            -- The same text for all workers, whatever the time zones of their sessions.
+            WHEN t.count = (SELECT count(*) FROM chosen) THEN extract(epoch FROM due.at)::text
+        END,
         'complete', pg_snapshot_xmin(pg_current_snapshot())
             = coalesce(pg_current_xact_id_if_assigned(), '0'::xid8),
         'quiet', CASE

@@ -68,6 +68,33 @@ def test_results_outlive_an_outage_and_no_step_runs_twice(
     assert engine.statuses(run_id) == [("cut", "completed"), ("after", "completed")]
 
 
+@sync_and_async
+def test_a_run_that_was_claimed_again_before_its_history_was_read_is_not_begun(
+    engine: Engine, as_workflow: AsWorkflow, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[str] = []
+
+    def body(step: Any) -> Any:
+        yield step.sleep("nap", 0.001)
+        return (yield step.run("only", lambda: made.append("only")))
+
+    engine.workflow(as_workflow(body))
+    run_id = engine.start()
+    assert engine.execute_once(run_id).outcome == "parked"
+    claimed = engine.claim(run_id)
+    proxy.cut()
+    restore_once_noticed(engine, proxy)
+    engine.conn.execute(  # the server crashed and forgot the claim, and another worker was faster
+        f'UPDATE "{engine.schema}".workflow_runs SET worker_id = $2 WHERE id = $1',
+        [run_id, "other"],
+    )
+
+    assert engine.execute_once(run_id, claimed).outcome == "lost"
+    assert made == []
+    assert "another worker claimed it; not beginning it" in caplog.text
+    assert engine.statuses(run_id) == [("nap", "running")]
+
+
 @both_halves
 @sync_and_async
 def test_a_step_whose_answer_was_lost_is_written_once(

@@ -115,7 +115,7 @@ USES = [
     Use("other_supervisors", ("default", "host:1:a"), 0),
     Use("release_missing", ("default", GONE), 202),
     Use("release_lapsed", ("default", KNOWN, 100, "infinity", 60), 62),
-    Use("load", ("default", RUN, 2000), 10),
+    Use("load", ("default", RUN, 2000, "worker"), 11),
     Use("load_more", ("default", RUN, 2000, "-infinity", 0), 10),
     Use("load_input", ("default", RUN), 1),
     Use("outcome", ("default", RUN), 1),

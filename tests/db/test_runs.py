@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -156,7 +157,7 @@ def test_a_failure_that_counts_is_remembered_until_the_run_ends(
     bad = StoredError("bad", "ValueError")
     for counts, expected in ((True, 1), (False, 1), (True, 2)):
         store.commit(session, [WriteSet(run, ME, (), Retry(LATER, bad, counts=counts))])
-        assert store.load(session, run).failures == expected
+        assert store.load(session, run, ME).failures == expected
         tables.update("workflow_runs", run, status="running", worker_id=ME)
     store.commit(session, [WriteSet(other, OTHER, (), Retry(LATER, bad, counts=True))])
     store.commit(session, [WriteSet(run, ME, (), Complete(None))])
@@ -372,7 +373,7 @@ def test_history_comes_oldest_first_and_ties_by_start(
             error={"message": "bad"},
         )
     tables.step(tables.run(worker_id=OTHER))
-    history = store.load(session, run).history
+    history = store.load(session, run, ME).history
     assert [each.step_name for each in history] == ["at 100", "at 300", "at 500", "third"]
     first = history[0]
     assert (first.context, first.output, first.error) == (
@@ -383,11 +384,34 @@ def test_history_comes_oldest_first_and_ties_by_start(
     assert (first.status, first.kind, first.created_at) == ("failed", "function", moment)
 
 
+@pytest.mark.parametrize(
+    ("claim", "held"),
+    [
+        ({"worker_id": ME}, True),
+        ({"worker_id": OTHER}, False),
+        ({"worker_id": None}, False),
+        ({"worker_id": ME, "status": "completed"}, False),
+    ],
+)
+def test_a_history_comes_with_the_state_of_the_claim(
+    session: psycopg.Connection,
+    tables: Tables,
+    store: RunStore,
+    claim: dict[str, Any],
+    held: bool,
+) -> None:
+    run = tables.run(worker_id=ME)
+    tables.step(run)
+    tables.update("workflow_runs", run, **claim)
+    assert store.load(session, run, ME).held is held
+    assert not store.load(session, str(uuid4()), ME).held
+
+
 def test_a_run_without_attempts_has_an_empty_history(
     session: psycopg.Connection, tables: Tables, store: RunStore
 ) -> None:
-    loaded = store.load(session, tables.run())
-    assert (loaded.history, loaded.failures) == ([], 0)
+    loaded = store.load(session, tables.run(), ME)
+    assert (loaded.history, loaded.failures, loaded.held) == ([], 0, True)
 
 
 def add_attempts(
@@ -412,7 +436,7 @@ def test_a_history_is_loaded_whole_and_in_order_however_many_begin_in_one_millis
 ) -> None:
     run = tables.run()
     add_attempts(tables, run, "completed", count, each=each)
-    names = [row.step_name for row in store.load(session, run, enough=10_000).history]
+    names = [row.step_name for row in store.load(session, run, ME, enough=10_000).history]
     assert len(names) == count
     assert sorted(names, key=int) == [str(n) for n in range(count)]
     if each != "0":
@@ -425,9 +449,9 @@ def test_more_history_than_is_enough_is_not_loaded_but_seen_to_be_more(
     run = tables.run()
     add_attempts(tables, run, "failed", 9000)
     assert MOST_ATTEMPTS_LOADED == 2000
-    assert len(store.load(session, run, enough=1000).history) == 2000
-    assert len(store.load(session, run, enough=2000).history) == 4000
-    assert len(store.load(session, run, enough=1_000_000).history) == 9000
+    assert len(store.load(session, run, ME, enough=1000).history) == 2000
+    assert len(store.load(session, run, ME, enough=2000).history) == 4000
+    assert len(store.load(session, run, ME, enough=1_000_000).history) == 9000
 
 
 def test_attempts_that_crashes_abandoned_hide_none_of_the_others(
@@ -439,7 +463,7 @@ def test_attempts_that_crashes_abandoned_hide_none_of_the_others(
         add_attempts(tables, run, "completed", 500, first=first + 2500)
     sleep = tables.step(run, kind="sleep", created_at=datetime(2031, 1, 1, tzinfo=UTC))
 
-    history = store.load(session, run, enough=2000).history
+    history = store.load(session, run, ME, enough=2000).history
 
     kept = [row for row in history if not row.is_abandoned]
     numbers = [n for first in range(0, 9000, 3000) for n in range(first + 2500, first + 3000)]

@@ -136,7 +136,7 @@ def test_a_history_is_loaded_whatever_its_times(
     run = tables.run(worker_id=ME)
     tables.step(run, id="b", created_at="infinity", started_at="infinity", finished_at="infinity")
     tables.step(run, id="a", created_at="-infinity", started_at="-infinity")
-    loaded = RunStore(schema, "default").load(session, run)
+    loaded = RunStore(schema, "default").load(session, run, ME)
     assert [(each.id, each.created_at) for each in loaded.history] == [
         ("a", MIN_TIME),
         ("b", MAX_TIME),
@@ -150,7 +150,7 @@ def test_a_history_that_begins_before_all_times_is_loaded_whole(
     run = tables.run(worker_id=ME)
     for name, created in (("a", "-infinity"), ("b", "-infinity"), ("c", from_now(-9))):
         tables.step(run, id=name, created_at=created, status="completed")
-    loaded = RunStore(schema, "default").load(session, run)
+    loaded = RunStore(schema, "default").load(session, run, ME)
     assert [each.id for each in loaded.history] == ["a", "b", "c"]
 
 
