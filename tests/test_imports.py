@@ -59,9 +59,9 @@ ROOMS = {
     "db": room("core.model core.codec core.durations core.names core.pages db errors ids version"),
     # never user code, never a pool, never a thread
     "supervisor": room(
-        "core.model core.time_outs db.claims db.connect db.nonblocking db.listen db.presence"
-        " db.statement db.sweeps errors event_loop ipc log_stream logs settings shortage"
-        " signal_handlers supervisor",
+        "core.model core.time_outs db.claims db.connect db.crashes db.nonblocking db.listen"
+        " db.presence db.statement db.sweeps errors event_loop ipc log_stream logs settings"
+        " shortage signal_handlers supervisor",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims

@@ -7,7 +7,7 @@ take its rows. Each operation is one statement.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -83,31 +83,6 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class CrashedRun:
-    """A claim that a process held when it died.
-
-    ``evidence`` is plain JSON. Its members ``cause`` (``"signal SIGKILL"``) and ``step`` (the step
-    in flight, or None) become part of the run's error message. ``details`` are more of it, which
-    only the post-mortem has.
-    """
-
-    run_id: str
-    worker_id: str
-    evidence: Mapping[str, Any]
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class CrashOutcome:
-    """The outcome for a CrashedRun: it is due again, or it ``failed``."""
-
-    worker_id: str
-    run_id: str
-    crashes: int
-    failed: bool
-
-
-@dataclass(frozen=True, slots=True)
 class FailedAttempt:
     """An attempt of a function step that failed although its process could not write that.
 
@@ -131,8 +106,6 @@ class ClaimQueries:
         self._release = load("release", schema)
         self._fail_attempts = load("fail_attempts", schema)
         self._release_lost = load("release_lost", schema)
-        self._record_crash = load("record_crash", schema)
-        self._keep_post_mortems = load("keep_post_mortems", schema)
         self._extend = load("extend", schema)
         self._notify = load("notify", schema)
         self._begun_first = False
@@ -155,7 +128,7 @@ class ClaimQueries:
         # In turn, so that neither new runs nor begun runs starve, even with a limit of 1.
         self._begun_first = not self._begun_first
         params = (self._namespace, workflows_json(workflows), limit, worker_prefix, lease_seconds)
-        flags = (_json(durable), _json(self._begun_first))
+        flags = (to_json(durable), to_json(self._begun_first))
         return self._claim, (*params, *flags, *scan_range.params)
 
     def extend(self, leases: Sequence[Lease], lease_seconds: float) -> Call:
@@ -183,7 +156,7 @@ class ClaimQueries:
             for each in failed
         ]
         claims = _leases([(run, worker) for worker, run in leases.items()])
-        return self._fail_attempts, (self._namespace, claims, _json(attempts))
+        return self._fail_attempts, (self._namespace, claims, to_json(attempts))
 
     def release_lost(
         self, known: Sequence[str], *, worker_prefix: str, lease_seconds: float
@@ -192,34 +165,8 @@ class ClaimQueries:
 
         One row for each run. No claim may be in flight.
         """
-        known_json = _json(list(known))
+        known_json = to_json(list(known))
         return self._release_lost, (self._namespace, worker_prefix, known_json, lease_seconds)
-
-    def record_crash(
-        self, crash_id: str, crashed: Sequence[CrashedRun], *, max_crashes: int
-    ) -> Call:
-        """Release the runs of a dead process and count its crash against them; see ``parse_crash``.
-
-        ``crashed`` must hold all runs of the process, because a run fails (at its
-        ``max_crashes``-th crash) only if it was alone in its process at least once.
-        """
-        claims = [
-            {
-                "run": each.run_id,
-                "worker": each.worker_id,
-                "evidence": each.evidence,
-                "details": each.details,
-            }
-            for each in crashed
-        ]
-        return self._record_crash, (self._namespace, _json(claims), crash_id, max_crashes)
-
-    def keep_post_mortems(self, crash_id: str, crashed: Sequence[CrashedRun]) -> Call:
-        """Keep the evidence of a death that counts as no crash; one row: how many runs exist."""
-        runs = [
-            {"run": each.run_id, "evidence": {**each.evidence, **each.details}} for each in crashed
-        ]
-        return self._keep_post_mortems, (self._namespace, _json(runs), crash_id)
 
     def notify(self, channel: str, payload: str = "") -> Call:
         """Send a notification on ``channel``."""
@@ -265,14 +212,6 @@ def parse_workers(rows: Rows) -> set[str]:
     return {text(worker) for (worker,) in rows}
 
 
-def parse_crash(rows: Rows) -> list[CrashOutcome]:
-    """Return the outcome for each crashed run whose claim was still good."""
-    return [
-        CrashOutcome(text(worker), text(run), int(text(crashes)), failed == b"t")
-        for worker, run, crashes, failed in rows
-    ]
-
-
 def _run(header: bytes | None, raw: bytes | None, sent: float, answered: float) -> ClaimedRun:
     assert header is not None
     run = orjson.loads(header)
@@ -306,14 +245,15 @@ def _name(header: bytes | None) -> str:
 
 def workflows_json(workflows: Sequence[Workflow]) -> str:
     """Return the parameter of a statement that is about these workflows."""
-    return _json([{"name": name, "version": version} for name, version in workflows])
+    return to_json([{"name": name, "version": version} for name, version in workflows])
 
 
 def _leases(leases: Sequence[Lease]) -> str:
-    return _json([{"run": run, "worker": worker} for run, worker in leases])
+    return to_json([{"run": run, "worker": worker} for run, worker in leases])
 
 
-def _json(value: Any) -> str:
+def to_json(value: Any) -> str:
+    """Return a parameter that is JSON."""
     return orjson.dumps(value).decode()
 
 

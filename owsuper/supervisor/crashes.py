@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from uuid import uuid4
 
-from owsuper.db import claims
-from owsuper.db.claims import ClaimQueries
+from owsuper.db import crashes
+from owsuper.db.crashes import CrashQueries
 from owsuper.db.statement import Result
 from owsuper.ipc.messages import SHORTAGE
 from owsuper.supervisor import post_mortem
@@ -27,7 +27,7 @@ class Crashes:
     """
 
     def __init__(
-        self, connection: KeptConnection, queries: ClaimQueries, *, max_crashes: int
+        self, connection: KeptConnection, queries: CrashQueries, *, max_crashes: int
     ) -> None:
         self._connection = connection
         self._queries = queries
@@ -66,7 +66,7 @@ class Crashes:
     def _handle_outcome(self, workflows: Mapping[str, str], result: Result) -> None:
         if self._connection.refused("record a crash", result):
             return
-        for outcome in claims.parse_crash(result.rows):
+        for outcome in crashes.parse_crash(result.rows):
             fields = {
                 "run_id": outcome.run_id,
                 "workflow": workflows[outcome.run_id],

@@ -11,6 +11,7 @@ from psycopg.errors import OperationalError
 
 from owsuper.db.claims import Claimed, ClaimQueries
 from owsuper.db.connect import conninfo, explain_failure
+from owsuper.db.crashes import CrashQueries
 from owsuper.db.sweeps import SweepQueries
 from owsuper.event_loop import Loop
 from owsuper.ipc.messages import Finished
@@ -109,7 +110,8 @@ class Dispatch:
         self._hard_stops = HardStops(loop, self.fleet, self._claims, settings.kill_grace)
         limit = settings.max_memory_per_child
         self._memory = MemoryLimit(loop, self.fleet, self._hard_stops, limit)
-        self._crashes = Crashes(self._connection, queries, max_crashes=settings.max_crashes)
+        crashes = CrashQueries(settings.schema, settings.namespace)
+        self._crashes = Crashes(self._connection, crashes, max_crashes=settings.max_crashes)
         self._prefetched = PrefetchedRuns()
         self._leases = LeaseRenewal(
             loop, self._claims, self.fleet, self._prefetched, settings.lease

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any, Final
 
-from owsuper.db.claims import CrashedRun
+from owsuper.db.crashes import CrashedRun
 from owsuper.supervisor.child import Child
 from owsuper.supervisor.exit_status import Evidence
 from owsuper.supervisor.out_of_memory import OutOfMemoryKills

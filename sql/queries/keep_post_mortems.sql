@@ -1,6 +1,6 @@
 -- Keep how a process died that executed runs, when its death counts as no crash of theirs.
 --
--- Called by: the supervisor, ClaimQueries.keep_post_mortems.
+-- Called by: the supervisor, CrashQueries.keep_post_mortems.
 -- $1 namespace, $2 runs with their evidence (JSON array), $3 id of this death.
 -- Returns one row: how many of the runs exist. May be repeated: then nothing changes.
 --

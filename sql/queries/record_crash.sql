@@ -1,7 +1,7 @@
 -- Release the runs of a process that died, count the crash against them, and fail the runs with
 -- too many crashes.
 --
--- Called by: the supervisor, ClaimQueries.record_crash.
+-- Called by: the supervisor, CrashQueries.record_crash.
 -- $1 namespace, $2 claims with their evidence (JSON array), $3 id of this crash, $4 how many
 -- crashes a run may have. "evidence" becomes part of the error of a run that fails, "details" only
 -- of the post-mortem.

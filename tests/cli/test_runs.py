@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from owsuper.db.claims import ClaimQueries, CrashedRun
+from owsuper.db.crashes import CrashedRun, CrashQueries
 from tests.cli.running import Result, Run, port
 from tests.db.rows import Tables, from_now, perform
 from tests.fixtures.processes import Spawn, owsuper_command
@@ -299,7 +299,7 @@ def test_deaths_of_its_processes_are_shown_the_last_one_with_what_it_left(
     runs: Command, tables: Tables
 ) -> None:
     run = tables.run(created_at=from_now(-60))
-    queries = ClaimQueries(tables.schema, "default")
+    queries = CrashQueries(tables.schema, "default")
     for number, cause in enumerate(("exit code 7", "signal SIGKILL, out of memory")):
         evidence = {
             "cause": cause, "step": "resize", "stepSeconds": 2.5, "runSeconds": 3, "pid": 4711,

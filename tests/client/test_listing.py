@@ -26,7 +26,7 @@ from owsuper import (
     StepStatus,
 )
 from owsuper.client import models
-from owsuper.db.claims import ClaimQueries, CrashedRun
+from owsuper.db.crashes import CrashedRun, CrashQueries
 from owsuper.errors import ConfigurationError, MigrationError
 from tests.client.sync_and_async import Call, sync_and_async
 from tests.db.rows import ME, Tables, from_now, perform
@@ -200,7 +200,7 @@ def crash(tables: Tables, run: str, *, most: int = 1, **evidence: Any) -> None:
     """The process of a run dies. With ``most``, this is how many crashes the run may have."""
     worker = tables.fetch(run)["worker_id"]
     dead = CrashedRun(run, worker, {"cause": "signal SIGKILL", **evidence})
-    queries = ClaimQueries(tables.schema, "default")
+    queries = CrashQueries(tables.schema, "default")
     perform(tables.conn, queries.record_crash(str(uuid4()), [dead], max_crashes=most))
 
 

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from owsuper.db import connect
-from owsuper.db.claims import ClaimQueries, CrashedRun, CrashOutcome, parse_claim, parse_crash
+from owsuper.db.claims import ClaimQueries, parse_claim
+from owsuper.db.crashes import CrashedRun, CrashOutcome, CrashQueries, parse_crash
 from tests.db.rows import ME, OTHER, Tables, from_now, perform
 
 KILLED = {"cause": "signal SIGKILL", "step": "resize", "max_rss_kb": 2_000_000}
@@ -21,7 +22,7 @@ class Court:
 
     def __init__(self, conn: psycopg.Connection, schema: str) -> None:
         self.conn = conn
-        self.queries = ClaimQueries(schema, "default")
+        self.queries = CrashQueries(schema, "default")
         self.tables = Tables(conn, schema)
 
     def die(
@@ -141,7 +142,9 @@ def test_to_die_alone_acquits_those_who_were_there_before(court: Court) -> None:
 def test_a_suspect_is_pointed_out_when_it_is_claimed_again(court: Court) -> None:
     charged, innocent = court.tables.run(), court.tables.parked(available_at=from_now(-1))
     court.die(charged)
-    call = court.queries.claim(9, [("w", None)], worker_prefix="", lease_seconds=30)
+    call = ClaimQueries(court.tables.schema, "default").claim(
+        9, [("w", None)], worker_prefix="", lease_seconds=30
+    )
     claimed = parse_claim(perform(court.conn, call)).runs
     assert {run.run_id: run.suspect for run in claimed} == {charged: True, innocent: False}
 

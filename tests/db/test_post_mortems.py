@@ -11,8 +11,8 @@ import pytest
 from psycopg import sql
 
 from owsuper.db import connect
-from owsuper.db.claims import ClaimQueries, CrashedRun
 from owsuper.db.clients import ClientQueries
+from owsuper.db.crashes import CrashedRun, CrashQueries
 from owsuper.db.sweeps import SweepQueries
 from tests.db.rows import ME, OTHER, Tables, perform
 
@@ -28,13 +28,13 @@ def tables(database_url: str, schema: str) -> Iterator[Tables]:
 
 def record(tables: Tables, *runs: str, worker: str = ME, crash: str = "", most: int = 3) -> None:
     crashed = [CrashedRun(run, worker, EVIDENCE, DETAILS) for run in runs]
-    queries = ClaimQueries(tables.schema, "default")
+    queries = CrashQueries(tables.schema, "default")
     perform(tables.conn, queries.record_crash(crash or str(uuid4()), crashed, max_crashes=most))
 
 
 def keep(tables: Tables, *runs: str, death: str = "") -> None:
     crashed = [CrashedRun(run, ME, EVIDENCE, DETAILS) for run in runs]
-    queries = ClaimQueries(tables.schema, "default")
+    queries = CrashQueries(tables.schema, "default")
     perform(tables.conn, queries.keep_post_mortems(death or str(uuid4()), crashed))
 
 

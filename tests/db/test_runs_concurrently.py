@@ -14,8 +14,9 @@ import pytest
 
 from owsuper.core.model import Complete, Fail, Outcome, Park, Release, Retry, WriteSet
 from owsuper.db import connect
-from owsuper.db.claims import Call, ClaimQueries, CrashedRun, parse_claim
+from owsuper.db.claims import Call, ClaimQueries, parse_claim
 from owsuper.db.clients import ClientQueries
+from owsuper.db.crashes import CrashedRun, CrashQueries
 from owsuper.db.runs import RunStore
 from owsuper.db.sweeps import SweepQueries
 from owsuper.errors import RunNotCancelable
@@ -61,6 +62,7 @@ class Chaos:
         self.conn = conn
         self.store = RunStore(schema, "default")
         self.claims = ClaimQueries(schema, "default")
+        self.crashes = CrashQueries(schema, "default")
         self.sweeps = SweepQueries(schema, "default")
         self.clients = ClientQueries(schema, "default")
         self.leases = leases  # shared, and out of date at times: that is what fences are for
@@ -107,7 +109,7 @@ class Chaos:
 
     def crash(self) -> None:
         casualties = [CrashedRun(run, worker, {"cause": "x"}) for run, worker in self.some()[:3]]
-        self.perform_soon(self.claims.record_crash(str(uuid4()), casualties, max_crashes=2))
+        self.perform_soon(self.crashes.record_crash(str(uuid4()), casualties, max_crashes=2))
 
     def perform_soon(self, call: Call) -> None:
         """Perform what gives up after 100 ms without a lock, to be repeated later."""
@@ -176,7 +178,7 @@ def test_a_parent_that_parks_while_its_child_ends_is_woken(
     database_url: str, tables: Tables, how: str
 ) -> None:
     schema = tables.schema
-    store, claims = RunStore(schema, "default"), ClaimQueries(schema, "default")
+    store, crashes = RunStore(schema, "default"), CrashQueries(schema, "default")
     clients = ClientQueries(schema, "default")
     with (
         closing(connect.connect(database_url, application_name="owsuper test")) as one,
@@ -213,7 +215,7 @@ def test_a_parent_that_parks_while_its_child_ends_is_woken(
                             perform(two, SweepQueries(schema, "default").expire_deadlines())
                     case "convict":
                         casualty = CrashedRun(child, ME, {"cause": "x"})
-                        perform(two, claims.record_crash("c", [casualty], max_crashes=1))
+                        perform(two, crashes.record_crash("c", [casualty], max_crashes=1))
 
             together(park, end)
             assert tables.fetch(child)["status"] in ("completed", "failed", "canceled")

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from owsuper.db.claims import ClaimQueries
+from owsuper.db.crashes import CrashQueries
 from owsuper.db.statement import Result
 from owsuper.db.sweeps import SweepQueries
 from owsuper.event_loop import Loop
@@ -24,6 +25,7 @@ from owsuper.supervisor.sweeps import Sweeps
 from tests.supervisor.conftest import run_that
 
 QUERIES = ClaimQueries("openworkflow", "default")
+CRASHES = CrashQueries("openworkflow", "default")
 SWEEPS = SweepQueries("openworkflow", "default")
 WORKFLOWS = [("obey", None)]
 REFUSED = Result([], 0, "42P01", 'relation "workflow_runs" does not exist')
@@ -180,7 +182,7 @@ def test_a_child_that_died_idle_is_logged_and_not_recorded(
 ) -> None:
     child = dead_child()
     with caplog.at_level(logging.ERROR):
-        Crashes(connection, QUERIES, max_crashes=3).record(child, Evidence(4711, 9, 1234))
+        Crashes(connection, CRASHES, max_crashes=3).record(child, Evidence(4711, 9, 1234))
     assert connection.sent == []
     [record] = caplog.records
     assert record.getMessage() == "child died: signal SIGKILL"
@@ -199,7 +201,7 @@ def test_the_outcome_of_a_crash_is_logged(
 ) -> None:
     held = run_that("hold")
     child = dead_child(slot0=held)
-    Crashes(connection, QUERIES, max_crashes=3).record(child, Evidence(4711, 9, 1234))
+    Crashes(connection, CRASHES, max_crashes=3).record(child, Evidence(4711, 9, 1234))
     [(name, params)] = connection.sent
     assert name == "record_crash"
     assert '"cause":"signal SIGKILL"' in params[1]
@@ -218,7 +220,7 @@ def test_the_stacks_of_a_dead_child_are_logged(
     child = dead_child()
     child.trace.return_value = "Fatal Python error: Aborted\n\nCurrent thread 0x1:\n  File"
     with caplog.at_level(logging.ERROR):
-        Crashes(connection, QUERIES, max_crashes=3).record(child, Evidence(4711, 6, 1234))
+        Crashes(connection, CRASHES, max_crashes=3).record(child, Evidence(4711, 6, 1234))
     assert caplog.messages[-1].splitlines() == [
         "stacks of child 3, process 4711:",
         *child.trace.return_value.splitlines(),
@@ -230,7 +232,7 @@ def test_of_long_stacks_those_of_the_thread_that_died_are_kept(connection: FakeC
     threads.insert(20, "Current thread 0x1:\n  File culprit")
     child = dead_child(slot0=run_that("hold"))
     child.trace.return_value = "Fatal Python error: Aborted\n\n" + "\n\n".join(threads)
-    Crashes(connection, QUERIES, max_crashes=3).record(child, Evidence(4711, 6))
+    Crashes(connection, CRASHES, max_crashes=3).record(child, Evidence(4711, 6))
     [(_, params)] = connection.sent
     [claim] = json.loads(params[1])
     kept = claim["details"]["trace"]
@@ -253,12 +255,12 @@ def test_the_thread_that_died_comes_first(heading: str) -> None:
 def test_what_jsonb_does_not_take_is_replaced(connection: FakeConnection) -> None:
     child = dead_child(slot0=run_that("hold"))
     child.last_stderr.return_value = "a\0b"
-    Crashes(connection, QUERIES, max_crashes=3).keep_post_mortems(child, Evidence(4711, 9))
+    Crashes(connection, CRASHES, max_crashes=3).keep_post_mortems(child, Evidence(4711, 9))
     [(name, params)] = connection.sent
     assert name == "keep_post_mortems"
     assert json.loads(params[1])[0]["evidence"]["stderr"] == "a\ufffdb"
 
 
 def test_a_child_that_held_nothing_leaves_no_post_mortem(connection: FakeConnection) -> None:
-    Crashes(connection, QUERIES, max_crashes=3).keep_post_mortems(dead_child(), Evidence(4711, 9))
+    Crashes(connection, CRASHES, max_crashes=3).keep_post_mortems(dead_child(), Evidence(4711, 9))
     assert connection.sent == []
