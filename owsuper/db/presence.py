@@ -102,7 +102,10 @@ def parse_others(rows: Rows) -> list[OtherSupervisor]:
 
 @lru_cache(maxsize=256)  # they change with a deploy, and are read every second
 def _served(workflows: bytes | None) -> frozenset[tuple[str, str | None]]:
-    return frozenset((name, version) for name, version in orjson.loads(workflows or b"[]"))
+    try:
+        return frozenset((name, version) for name, version, *_ in orjson.loads(workflows or b"[]"))
+    except (TypeError, ValueError):  # of another version of owsuper
+        return frozenset()
 
 
 def lock_supervisor(url: str, schema: str, supervisor_id: str) -> Connection[Any]:

@@ -188,6 +188,19 @@ def test_it_takes_turns_with_the_others_that_answer_notifications(worker_of: Mak
     assert {worker.turns.wait(ring) for ring in rings} == {0.0, 0.005, 0.02}
 
 
+@pytest.mark.parametrize("workflows", [b"null", b"1", b'[["w"]]', b'[[["w"], null]]', b'["w"]'])
+def test_what_another_version_says_in_another_form_makes_it_no_companion(
+    worker_of: MakeWorker, workflows: bytes
+) -> None:
+    worker = worker_of()
+    worker.connection.others = [other(1, workflows=workflows)]
+    worker.connect()
+    assert not worker.turns.with_others
+    worker.connection.others = [other(2, workflows=b'[["w", null, "more"]]')]
+    worker.look()
+    assert worker.turns.with_others
+
+
 def test_of_many_supervisors_each_looks_for_the_others_less_often(worker_of: MakeWorker) -> None:
     worker = worker_of()
     worker.connection.others = [other(number) for number in range(99)]
