@@ -141,6 +141,18 @@ def test_only_known_workflows_are_claimed(supervisor: Supervisor, tables: Tables
     assert supervisor.look(10, []).runs == []
 
 
+def test_a_due_time_is_one_text_for_all_workers_whatever_the_time_zones_of_their_sessions(
+    supervisor: Supervisor, tables: Tables
+) -> None:
+    tables.parked(available_at=from_now(600))
+    texts = set()
+    for zone in ("UTC", "Asia/Kathmandu", "America/New_York"):
+        supervisor.conn.execute(f"SET TimeZone = '{zone}'".encode())
+        texts.add(supervisor.look().due)
+    assert len(texts) == 1
+    assert None not in texts
+
+
 def test_runs_of_other_namespaces_are_left_alone(supervisor: Supervisor, tables: Tables) -> None:
     tables.pending(namespace_id="elsewhere")
     assert (supervisor.look().runs, supervisor.look().next_due) == ([], None)
