@@ -167,9 +167,8 @@ class ClaimPolicy:
         self._check_times(now)
         if self._claiming:
             return SleepFor(_NEVER)
-        room = min(free + self.prefetch_target - prefetched, _MAX_RUNS)
-        worthwhile = free > prefetched or prefetched <= self.prefetch_target // 2
-        if self._needs_claim and room > 0 and worthwhile:
+        room = self.room(free=free, prefetched=prefetched)
+        if self._needs_claim and room:
             self._needs_claim, self._claiming = False, True
             self._claiming_in_turn, self._in_turn = self._in_turn, False
             self._claiming_wait = 0.0 if self._claiming_in_turn else self._wait
@@ -179,6 +178,12 @@ class ClaimPolicy:
             return ClaimNow(room)
         moments = [self._next_poll, self._next_due, self._turn_at, *self._rechecks[:1]]
         return SleepFor(min(moments) - now)
+
+    def room(self, *, free: int, prefetched: int) -> int:
+        """Return how many runs a claim may bring now; 0 if a claim is not worthwhile."""
+        worthwhile = free > prefetched or prefetched <= self.prefetch_target // 2
+        room = min(free + self.prefetch_target - prefetched, _MAX_RUNS)
+        return max(0, room) if worthwhile else 0
 
     @property
     def prefetch_target(self) -> int:

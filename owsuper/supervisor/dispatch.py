@@ -283,8 +283,16 @@ class Dispatch:
 
     def _claim_in_turn(self, occasion: str) -> None:
         """Let the policy claim when it is this supervisor's turn; soon, if others may not know."""
-        wait = self._turns.wait(occasion) if occasion else 0.0
-        self._claim_policy.on_runs_due(time.monotonic(), wait=wait)
+        now, wait = time.monotonic(), self._turns.wait(occasion) if occasion else 0.0
+        self._claim_policy.on_runs_due(now, wait=wait)
+        room = self._claim_policy.room(free=self.fleet.free, prefetched=len(self._prefetched))
+        if occasion and not wait and not room:
+            self._pass_on(self._passing_on.on_turn_without_room(now, occasion))
+
+    def _pass_on(self, payload: str | None) -> None:
+        if payload is not None and self._listener is not None:
+            _log.debug("tells other workers that more runs are due than it has room for")
+            self._listener.pass_on(payload)
 
     def _release_overdue(self) -> None:
         if overdue := self._prefetched.take_overdue(_PREFETCH_TIMEOUT):
@@ -333,8 +341,7 @@ class Dispatch:
             quiet=claimed.quiet,
             due_wait=self._turns.wait(claimed.due) if claimed.due else 0.0,
         )
-        if (payload := self._passing_on.on_claimed(now, more=claimed.more)) and self._listener:
-            self._listener.pass_on(payload)
+        self._pass_on(self._passing_on.on_claimed(now, more=claimed.more))
         if self._burst is not None:
             self._burst.on_claimed(count, claimed.next_due)
         runs = map(self._memory.mark, claimed.runs)

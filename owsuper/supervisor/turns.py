@@ -40,6 +40,7 @@ LONGEST_WAIT: Final = 2.0
 _PASSED_ON: Final = "more:"  # begins the payload of a notification that was passed on
 _SHORTEST_PAUSE: Final = 0.1  # between two notifications that pass on, and the longest
 _LONGEST_PAUSE: Final = 1.6
+_NOTICED: Final = 8.0  # until the others have seen an announcement, which takes up to 7 s
 _ORDERS: Final = 256  # a notification has one of so many orders of the supervisors
 _MOST_DOUBLINGS: Final = 5
 
@@ -116,24 +117,41 @@ class PassingOn:
     """Tells the others of runs for which this supervisor has no room.
 
     A supervisor that finds more due runs than it can take notifies again, and so does each that
-    looks then. After such a notification the next supervisor looks after 5 ms, the next after
-    10 ms, and so on. So a burst of runs reaches all free supervisors within some milliseconds.
-    While the burst goes on, the pauses between the notifications grow.
+    looks then, and one whose turn it is while it has no room at all: the others may not know yet
+    how many of them are busy. After such a notification the next supervisor looks after 5 ms, the
+    next after 10 ms, and so on. So a burst of runs reaches all free supervisors within some
+    milliseconds. While the burst goes on, the pauses between the notifications grow.
     """
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._pause = 0.0
         self._not_before = 0.0
+        self._full_since: float | None = None  # the first turn without room since the last claim
 
     def on_claimed(self, now: float, *, more: bool) -> str | None:
         """Return the payload of a notification to send after a claim; None to send none.
 
         ``more``: runs were due for which the claim had no room. ``now`` is monotonic.
         """
-        if not more:
-            self._pause = 0.0
-        if not more or not self._turns.with_others or now < self._not_before:
+        self._full_since = None
+        if more:
+            return self._payload(now)
+        self._pause = 0.0
+        return None
+
+    def on_turn_without_room(self, now: float, occasion: str) -> str | None:
+        """Return such a payload when it is this supervisor's turn and it cannot claim.
+
+        None once the others know that it has no free slot, and look without it.
+        """
+        if self._full_since is None:
+            self._full_since = now
+        known = now - self._full_since > _NOTICED
+        return None if known or occasion.startswith(_PASSED_ON) else self._payload(now)
+
+    def _payload(self, now: float) -> str | None:
+        if not self._turns.with_others or now < self._not_before:
             return None
         self._pause = min(max(2 * self._pause, _SHORTEST_PAUSE), _LONGEST_PAUSE)
         self._not_before = now + self._pause

@@ -52,6 +52,8 @@ def test_runs_of_a_worker_without_a_free_slot_start_on_another(deployment: Deplo
     held = deployment.start("held", {})
     step = deployment.gate.next()
     ids = run_one_after_the_other(deployment, 20)
+    [busy] = [worker for worker in workers if step.pid in worker.children()]
+    busy.wait_for_log("tells other workers that more runs are due")
     step.command("go")
     deployment.wait_until_ended(held)
     deployment.check(ids + held)

@@ -126,8 +126,20 @@ class Fleet:
     def _notify(self, payload: str) -> None:
         for supervisor in self.supervisors:
             if supervisor.hears and not supervisor.hung:
-                supervisor.policy.on_runs_due(self.now, wait=supervisor.turns.wait(payload))
+                self._hear(supervisor, payload)
                 self._turn(supervisor)
+
+    def _hear(self, supervisor: Supervisor, payload: str) -> None:
+        wait = supervisor.turns.wait(payload)
+        supervisor.policy.on_runs_due(self.now, wait=wait)
+        free = supervisor.slots - supervisor.busy
+        if wait == 0 and not supervisor.policy.room(free=max(0, free), prefetched=max(0, -free)):
+            self._pass_on(supervisor.passing_on.on_turn_without_room(self.now, payload))
+
+    def _pass_on(self, payload: str | None) -> None:
+        if payload is not None:
+            self.notifications += 1
+            self.at(self.now + NOTIFICATION, lambda: self._notify(payload))
 
     # --- a supervisor ----------------------------------------------------------------------
 
@@ -190,10 +202,7 @@ class Fleet:
                 quiet=quiet,
                 due_wait=0.0 if later is None else supervisor.turns.wait(str(later)),
             )
-            payload = supervisor.passing_on.on_claimed(self.now, more=more)
-            if payload is not None:
-                self.notifications += 1
-                self.at(self.now + NOTIFICATION, lambda: self._notify(payload))
+            self._pass_on(supervisor.passing_on.on_claimed(self.now, more=more))
             supervisor.busy += count
             for _ in range(count):
                 self.at(self.now + self._run_seconds, lambda: self._finish(supervisor))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from owsuper.supervisor.turns import LONGEST_WAIT, Peer, Turns, Workflow
+from owsuper.supervisor.turns import LONGEST_WAIT, PassingOn, Peer, Turns, Workflow
 from tests.supervisor.simulation import EVERYTHING, Fleet
 
 RING = [str(number) for number in range(10_000, 14_000, 3)]
@@ -122,6 +122,24 @@ def test_a_burst_of_runs_reaches_all_free_supervisors_within_milliseconds() -> N
     assert max(run.waited for run in fleet.runs) < 0.1
 
 
+def test_a_supervisor_without_room_passes_on_until_the_others_know() -> None:
+    turns = fleet(EVERYTHING, EVERYTHING)
+    passing_on = PassingOn(turns[0])
+    assert passing_on.on_turn_without_room(100.0, "ring") is not None
+    assert passing_on.on_turn_without_room(100.05, "ring") is None  # a pause
+    assert passing_on.on_turn_without_room(100.2, "more:1") is None  # all know already
+    assert passing_on.on_turn_without_room(107.0, "ring") is not None
+    assert passing_on.on_turn_without_room(109.0, "ring") is None
+    assert passing_on.on_claimed(110.0, more=False) is None
+    assert passing_on.on_turn_without_room(111.0, "ring") is not None
+
+
+def test_a_supervisor_that_knows_no_other_passes_nothing_on() -> None:
+    passing_on = PassingOn(Turns("host"))
+    assert passing_on.on_turn_without_room(100.0, "ring") is None
+    assert passing_on.on_claimed(100.0, more=True) is None
+
+
 def test_a_long_backlog_is_not_passed_on_for_ever() -> None:
     fleet = Fleet(*[EVERYTHING] * 8, slots=4, run=0.01)
     fleet.run_until(10.0)
@@ -145,6 +163,16 @@ def test_a_supervisor_whose_slots_are_all_busy_costs_milliseconds() -> None:
     fleet.supervisors[0].busy = fleet.supervisors[0].slots
     steady(fleet, 200, period=2.5)
     assert max(run.waited for run in fleet.runs) < 0.022
+
+
+def test_most_supervisors_having_become_busy_unnoticed_costs_milliseconds() -> None:
+    fleet = Fleet(*[EVERYTHING] * 32, slots=1, poll=60.0)
+    for supervisor in fleet.supervisors[:28]:
+        supervisor.busy = supervisor.slots
+    steady(fleet, 60, period=0.1)
+    waited = sorted(run.waited for run in fleet.runs)
+    assert waited[30] < 0.04
+    assert waited[-1] < 0.2
 
 
 def test_timers_are_punctual_and_do_not_wake_all_supervisors() -> None:
