@@ -138,6 +138,8 @@ class Executor:
                 execution.exit_if_forked(called)
                 end = called
             yield partial(execution.join, returned=isinstance(end, CallResult))
+            execution.code_has_ended = True
+            self._services.overdue_watch.forget(execution)
             if isinstance(end, CallResult):
                 execution.check_end()
             outcome = execution.decided_outcome

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from owsuper import logs
-from owsuper.child.step_stacks import stack_of_awaitable, stack_of_thread
+from owsuper.child import stacks
 from owsuper.child.timers import Alarms, DelayedCalls
 from owsuper.core.model import ClaimedRun
 from owsuper.core.time_outs import time_out_error
@@ -43,6 +43,11 @@ class Stoppable(Protocol):
     @property
     def slot(self) -> int:
         """The slot of the execution."""
+        ...
+
+    @property
+    def code_has_ended(self) -> bool:
+        """Whether all user code is over, and only writes are left."""
         ...
 
     def now(self) -> datetime:
@@ -73,6 +78,7 @@ class TimedCall:
         self.key = key
         self.seconds = seconds
         self.record: StepInTime | None = None
+        self.reported = False
         self._attempt_id = attempt_id
         self._watch = watch
         self._thread = 0
@@ -120,8 +126,8 @@ class TimedCall:
     def stack(self) -> str:
         """Return where the code of the function is."""
         if self._awaitable is not None:
-            return stack_of_awaitable(self._awaitable, self._thread)
-        return stack_of_thread(self._thread)
+            return stacks.of_awaitable(self._awaitable, self._thread)
+        return stacks.of_thread(self._thread)
 
     def _begin(self) -> None:
         self.record = StepInTime(
@@ -191,36 +197,44 @@ class OverdueWatch:
             _log,
             "step has used half of its timeout of %g s",
             call.seconds,
-            stack=_shortened(call.stack()),
+            stack=_read(call.stack),
             extra={"run_id": run.run_id, "workflow": run.workflow_name, "step": call.key},
         )
 
     def _on_overdue(self, call: TimedCall) -> None:
         execution, now = call.execution, time.monotonic()
         with self._lock:
-            if call not in self._calls:
+            if call not in self._calls or call.reported:
                 return
-            calls = [each for each in self._calls if each.execution is execution]
+            overdue = [
+                (each, each.record)
+                for each in self._calls
+                if each.execution is execution and each.record and each.record.due <= now
+            ]
+            for each, _ in overdue:
+                each.reported = True  # by one message, and not by as many as there are steps
         execution.stop_at_next_step()
-        steps = tuple(
-            (each.record, _shortened(each.stack()))
-            for each in calls
-            if each.record is not None and each.record.due <= now
-        )
+        steps = tuple((record, _read(each.stack)) for each, record in overdue)
         self._send(execution, TIMED_OUT, steps, "\n".join(stack for _, stack in steps))
 
     # --- runs that must end --------------------------------------------------------------
 
     def expect_end(self, execution: Stoppable, reason: str) -> None:
-        """Report the execution unless it ends soon. The first reason counts."""
+        """Report the execution unless its code ends soon. The first reason counts."""
         with self._lock:
             if execution in self._ending:
                 return
             self._ending[execution] = reason
+        if execution.code_has_ended:  # perhaps just now, in another thread
+            self.forget(execution)
+            return
         self._alarms.set(execution, self._grace, lambda: self._on_not_ended(execution))
 
     def forget(self, execution: Stoppable) -> None:
-        """Stop watching an execution that has ended."""
+        """Stop watching an execution whose code has ended. Its writes may take long.
+
+        They wait while the database is away, and killing this process would lose them.
+        """
         if execution in self._ending:
             self._alarms.cancel(execution)
             with self._lock:
@@ -229,7 +243,7 @@ class OverdueWatch:
     def _on_not_ended(self, execution: Stoppable) -> None:
         reason = self._ending.get(execution)
         if reason is not None:
-            self._send(execution, reason, (), _shortened(execution.stack()))
+            self._send(execution, reason, (), _read(execution.stack))
 
     def _send(
         self,
@@ -240,6 +254,14 @@ class OverdueWatch:
     ) -> None:
         run = execution.run
         self._report(Overdue(execution.slot, run.worker_id, reason, steps, _shortened(stack)))
+
+
+def _read(stack: Callable[[], str]) -> str:
+    """Return a stack, or why there is none: the report about the code matters more."""
+    try:
+        return _shortened(stack()) or "  The code has just ended.\n"
+    except Exception as exc:
+        return f"  The stack cannot be read: {exc!r}\n"
 
 
 def _shortened(text: str) -> str:

@@ -1,7 +1,6 @@
-"""What this process is doing: the Python stacks of its threads and of its asyncio tasks.
+"""Where code is: the Python stacks of threads, of coroutines, and of this whole process.
 
-They are read from outside, by a thread that needs nothing from the code which it looks at. Stacks
-that are alike are shown once: most threads of a child wait for work.
+They are read from outside, by a thread that needs nothing from the code which it looks at.
 """
 
 from __future__ import annotations
@@ -9,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import gc
+import itertools
+import os
 import queue
 import selectors
 import signal
@@ -25,14 +26,18 @@ import psycopg
 from owsuper.signal_handlers import DUMP_SIGNAL
 
 _STDERR: Final = 2  # the application may have set sys.stderr to None
-_ENGINE: Final = (
-    str(Path(__file__).resolve().parents[1]),
+_ENGINE: Final = str(Path(__file__).resolve().parents[1]) + os.sep
+"""The directory of frames that are ours: nobody needs to see them between those of user code."""
+
+_CALLERS: Final = (
     threading.__file__,
-    asyncio.__path__[0],
+    asyncio.__path__[0] + os.sep,
     selectors.__file__,
     queue.__file__,
     psycopg.__path__[0],  # and psycopg_pool beside it
 )
+"""The files of other frames that say nothing, as long as they do not come after user code."""
+
 _INNER: Final = ("cr_await", "gi_yieldfrom", "ag_await")  # of coroutines and generators
 _FRAME: Final = ("cr_frame", "gi_frame", "ag_frame")
 _RUNNING: Final = ("cr_running", "gi_running")  # ag_running is true while it waits, too
@@ -60,35 +65,58 @@ def forget_signals() -> None:
 def describe(loops: Iterable[asyncio.AbstractEventLoop] = ()) -> str:
     """Return the stacks of all threads but this one, and of all tasks of their event loops.
 
-    ``loops`` are event loops that do not show in the frames of their thread, as uvloop's do not.
+    Stacks that are alike are shown once: most threads of a child wait for work. ``loops`` are event
+    loops that do not show in the frames of their thread, as uvloop's do not.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     found = dict.fromkeys(loops)
     threads: list[tuple[str, Sequence[FrameType]]] = []
     for ident, frame in sys._current_frames().items():
         if ident != threading.get_ident():
-            frames = list(_outwards(frame))[::-1]
+            frames = _frames_of(frame)
             found |= dict.fromkeys(_loops_in(frames))
             threads.append((f"thread {names.get(ident, ident)}", frames))
     tasks = [
-        (f"task {task.get_name()}", list(_inwards(task.get_coro())))
+        (f"task {task.get_name()}", list(_inner_frames(task.get_coro())))
         for loop in found
         for task in list(asyncio.all_tasks(loop))[:_MAX_TASKS]
     ]
     return "\n".join([*_together(threads), *_together(tasks)])
 
 
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+def of_thread(ident: int) -> str:
+    """Return the stack of a thread; empty if it is over."""
+    frame = sys._current_frames().get(ident)
+    return "" if frame is None else _format(_frames_of(frame))
+
+
+def of_awaitable(awaitable: Any, loop_thread: int) -> str:
+    """Return where a coroutine waits; empty if it is over.
+
+    A coroutine that runs now blocks the event loop, so the stack is that of ``loop_thread``.
+    """
+    if _first(awaitable, _RUNNING):
+        return of_thread(loop_thread)
+    frames = list(_inner_frames(awaitable))
+    return _format(frames) if frames else ""
+
+
+def _frames_of(frame: FrameType | None) -> list[FrameType]:
+    """Return the frames of a thread, the innermost last, which is ``frame``."""
+    frames = []
     while frame is not None:
-        yield frame
+        frames.append(frame)
         frame = frame.f_back
+    return frames[::-1]
 
 
-def _inwards(awaited: Any) -> Iterator[FrameType]:
+def _inner_frames(awaited: Any) -> Iterator[FrameType]:
     """Yield the frames of a coroutine, then those of what it awaits."""
     while awaited is not None:
         frame = _first(awaited, _FRAME)
         if frame is not None:
+            if not isinstance(frame, FrameType):
+                return  # an object that has every attribute, such as a mock or a proxy
             yield frame
         if _first(awaited, _RUNNING):
             return  # the rest is the stack of the thread
@@ -124,11 +152,15 @@ def _together(stacks: Iterable[tuple[str, Sequence[FrameType]]]) -> Iterator[str
 
 def _format(frames: Sequence[FrameType]) -> str:
     """Return the frames as a traceback shows them, from the first frame of user code on."""
-    first = 0
-    while first < len(frames) and frames[first].f_code.co_filename.startswith(_ENGINE):
-        first += 1
-    if first == len(frames):  # no user code: where it waits says enough
+    others = [each for each in frames if not each.f_code.co_filename.startswith(_ENGINE)]
+    shown = list(itertools.dropwhile(_is_caller, others))
+    if not shown:  # no user code: where it waits says enough
         innermost = frames[-1:]
         return "".join(f"  waits in {each.f_code.co_qualname}" for each in innermost) or "  ended"
-    walked = ((frame, frame.f_lineno) for frame in frames[first:])
-    return "".join(traceback.StackSummary.extract(walked).format())
+    walked = ((frame, frame.f_lineno) for frame in shown)
+    text = "".join(traceback.StackSummary.extract(walked).format())
+    return text.encode("utf-8", "backslashreplace").decode()  # a path may be no UTF-8
+
+
+def _is_caller(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_CALLERS)

@@ -44,7 +44,8 @@ class ProcessStatus:
 
     ``state`` is forking, starting, ready, draining, stopping or lost. ``since`` is when the process
     was first ready. ``held`` is the number of its runs, of which ``runs`` lists the first.
-    ``reserved``: the process is kept for a run that may have killed its process.
+    ``reserved``: the process is kept for a run that may have killed its process. ``stacks`` are
+    those of its threads and asyncio tasks, as text, if ``list_workers`` has asked for them.
     """
 
     number: int
@@ -55,6 +56,7 @@ class ProcessStatus:
     rss_bytes: int | None
     held: int
     runs: tuple[ExecutingRun, ...]
+    stacks: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +104,12 @@ class WorkerStatus:
         return (workflow_name, version) in self.workflows
 
 
-def worker_from_row(row: SupervisorRow) -> WorkerStatus:
-    """Return the worker of a row of ``owsuper_supervisors``."""
+def worker_from_row(row: SupervisorRow, token: str | None = None) -> WorkerStatus:
+    """Return the worker of a row of ``owsuper_supervisors``.
+
+    With the stacks of its processes, if the ``token`` with which they were asked for is given.
+    """
+    stacks = (row.stacks(token) if token else None) or {}
     status: Mapping[str, Any] = row.status if isinstance(row.status, dict) else {}
     clock = _Clock(row.announced_at or MIN_TIME, status.get("at", 0.0))
     return WorkerStatus(
@@ -121,7 +127,7 @@ def worker_from_row(row: SupervisorRow) -> WorkerStatus:
         rss_bytes=_bytes(status.get("rss_kb")),
         connected_at=row.connected_at,
         announced_at=row.announced_at,
-        processes=tuple(_process(each, clock) for each in status.get("children", ())),
+        processes=tuple(_process(each, clock, stacks) for each in status.get("children", ())),
     )
 
 
@@ -145,7 +151,7 @@ class _Clock:
         return self._announced_at - timedelta(seconds=self._at - seconds)
 
 
-def _process(status: Mapping[str, Any], clock: _Clock) -> ProcessStatus:
+def _process(status: Mapping[str, Any], clock: _Clock, stacks: Mapping[str, str]) -> ProcessStatus:
     since = status["since"]
     return ProcessStatus(
         number=status["number"],
@@ -165,6 +171,7 @@ def _process(status: Mapping[str, Any], clock: _Clock) -> ProcessStatus:
             )
             for each in status["runs"]
         ),
+        stacks=stacks.get(str(status["number"])),
     )
 
 

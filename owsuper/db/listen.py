@@ -14,12 +14,15 @@ _HASH_LENGTH: Final = 24
 CANCELED: Final = "canceled:"
 """The prefix of a payload with the id of a run that was canceled while a worker owned it."""
 
+STACKS: Final = "stacks:"
+"""The prefix of a payload with which a client asks all supervisors for the stacks of children."""
+
 
 def runs_channel(schema: str, namespace: str) -> str:
     """Return the channel that notifies when a run of this namespace becomes due or gets a due time.
 
     The payload is the id of the transaction, or ``CANCELED`` and the id of a canceled run that a
-    worker owns.
+    worker owns, or ``STACKS`` and a token, with which the stacks are marked.
     """
     return f"owsuper:{_short_hash(f'{schema}/{namespace}')}"
 

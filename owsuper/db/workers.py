@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from owsuper.db.clients import Operation, Rows
+from owsuper.db.listen import STACKS, runs_channel
 from owsuper.db.presence import STALE
 from owsuper.db.statement import load
 
@@ -32,6 +33,12 @@ class SupervisorRow:
     status: Any
     connected: bool
 
+    def stacks(self, token: str) -> dict[str, str] | None:
+        """Return the stacks for whom asked with ``token``, by number of the child; else None."""
+        status = self.status if isinstance(self.status, dict) else {}
+        answer = status.get("stacks") or {}
+        return answer["of"] if token in answer.get("asked", ()) else None
+
     @property
     def silent(self) -> bool:
         """Whether the supervisor is connected, but does not announce itself any more."""
@@ -45,6 +52,8 @@ class WorkerQueries:
 
     def __init__(self, schema: str, namespace: str) -> None:
         self._namespace = namespace
+        self._channel = runs_channel(schema, namespace)
+        self._notify = load("notify", schema)
         self._list = load("list_supervisors", schema)
         self._standing = load("standing", schema)
 
@@ -54,6 +63,14 @@ class WorkerQueries:
             ((self._list, (self._namespace, STALE)),),
             lambda results: [SupervisorRow(*row) for row in results[0]],
         )
+
+    def ask_for_stacks(self, token: str) -> Operation[None]:
+        """Ask all supervisors that listen to announce the stacks of their children.
+
+        They do so within some seconds, with this ``token``; see ``SupervisorRow.stacks``.
+        """
+        call = (self._notify, (self._channel, f"{STACKS}{token}"))
+        return Operation((call,), lambda _: None)
 
     def standing(self, run_id: str) -> Operation[tuple[datetime, int]]:
         """Return the present time, and the number of crashes that are counted of a run."""

@@ -176,14 +176,18 @@ class FlightRecorder:
 
     def read_timed(self, slot: int) -> StepInTime | None:
         """Return the step in ``slot`` that times out first; None also while that changes."""
-        start = self._timed_start(slot)
-        length = int.from_bytes(self._memory[start : start + 2], "little")
-        if not length:
+        data = self._timed_data(slot)
+        if not data or data != self._timed_data(slot):  # it may be torn, and decodable all the same
             return None
         try:
-            return _DECODER.decode(self._memory[start + 2 : start + 2 + length])
+            return _DECODER.decode(data)
         except (msgspec.DecodeError, ValueError):
             return None
+
+    def _timed_data(self, slot: int) -> bytes:
+        start = self._timed_start(slot)
+        length = int.from_bytes(self._memory[start : start + 2], "little")
+        return self._memory[start + 2 : start + 2 + length]
 
     def _timed_start(self, slot: int) -> int:
         return self._timed + slot * _TIMED

@@ -21,12 +21,18 @@ _PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def describe(
-    fleet: Fleet, prefetched: PrefetchedRuns, *, state: str, slots: int, listening: bool
+    fleet: Fleet,
+    prefetched: PrefetchedRuns,
+    *,
+    state: str,
+    slots: int,
+    listening: bool,
+    stacks: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what the supervisor does now. Equal documents say that nothing has happened.
 
     ``state`` is that of the supervisor, ``slots`` the number of slots when all children are ready.
-    ``listening``: notifications arrive.
+    ``listening``: notifications arrive. ``stacks`` is what ``ChildStacks`` answers.
     """
     room = _MAX_RUNS
     children = []
@@ -34,6 +40,7 @@ def describe(
         children.append(_describe_child(child, room))
         room -= len(children[-1]["runs"])
     return {
+        **({} if stacks is None else {"stacks": stacks}),
         "state": state,
         "slots": slots,
         "listening": listening,

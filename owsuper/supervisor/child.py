@@ -68,7 +68,7 @@ class Child:
         on_ready: Callable[[Child], None],
         on_finished: Callable[[Child, HeldRun, Finished], None],
         on_stacks: Callable[[Child, str], None],
-        on_overdue: Callable[[Child], None],
+        on_overdue: Callable[[Child, Overdue], None],
         on_lost: Callable[[Child], None],
     ) -> None:
         self.number = number
@@ -80,6 +80,8 @@ class Child:
         self.held: dict[int, HeldRun] = {}
         self.overdue: dict[int, Overdue] = {}
         """By slot: what should have stopped, and did not."""
+        self.kill_at: float | None = None  # when to kill it for that
+        self.killed_at: float | None = None
         self.ready_with = 0  # resident bytes when it became ready
         self.over_limit: str | None = None  # which limit the supervisor stops it for
         self.load_failure: LoadFailed | None = None
@@ -213,6 +215,8 @@ class Child:
         if self.pid is not None and self.state is not ChildState.EXITED:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+            if number is signal.SIGKILL and self.killed_at is None:
+                self.killed_at = time.monotonic()
 
     def on_exited(self) -> None:
         """Note that the process is dead, after the messages that it has sent."""
@@ -269,7 +273,7 @@ class Child:
             case Overdue(slot, worker_id):
                 if (held := self.held.get(slot)) and held.run.worker_id == worker_id:
                     self.overdue[slot] = message
-                    self._on_overdue(self)
+                    self._on_overdue(self, message)
             case StopSignaled():
                 self.stop_signaled = True
                 if self.state is ChildState.READY:

@@ -14,7 +14,7 @@ from owsuper.db.connect import conninfo, explain_failure
 from owsuper.db.crashes import CrashQueries
 from owsuper.db.sweeps import SweepQueries
 from owsuper.event_loop import Loop
-from owsuper.ipc.messages import Finished
+from owsuper.ipc.messages import Finished, Overdue
 from owsuper.settings import Settings
 from owsuper.supervisor import announcement, out_of_memory
 from owsuper.supervisor.burst import Burst
@@ -33,7 +33,7 @@ from owsuper.supervisor.memory_limit import MemoryLimit
 from owsuper.supervisor.prefetched_runs import PrefetchedRuns
 from owsuper.supervisor.presence import Presence, Workflows
 from owsuper.supervisor.shutdown import Shutdown
-from owsuper.supervisor.stacks import StackLog
+from owsuper.supervisor.stacks import ChildStacks
 from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import StartsChildren
 from owsuper.supervisor.turns import PassingOn, SharedDuty, Turns
@@ -73,7 +73,7 @@ class Dispatch:
         self._url = settings.database_url
         self._settings = settings
         self.fleet = Fleet(loop, settings, template, self, environment=environment)
-        self._stacks = StackLog(loop, self.fleet)
+        self._stacks = ChildStacks(loop, self.fleet, lambda: self._presence.announce_now())
         if settings.hang_timeout is not None:
             self._hang_watch = HangWatch(loop, self.fleet, settings.hang_timeout)
         self._shutdown = Shutdown(loop, self.fleet, settings.graceful_timeout)
@@ -123,6 +123,7 @@ class Dispatch:
                 settings,
                 on_runs_due=self._claim_in_turn,
                 on_canceled=self._leases.check,
+                on_stacks_asked=self._stacks.ask,
                 sender=self._connection,
                 queries=queries,
             )
@@ -198,7 +199,12 @@ class Dispatch:
         slots = self.fleet.size * self._settings.concurrency
         listening = self._listener is not None and self._listener.hearing
         return announcement.describe(
-            self.fleet, self._prefetched, state=state, slots=slots, listening=listening
+            self.fleet,
+            self._prefetched,
+            state=state,
+            slots=slots,
+            listening=listening,
+            stacks=self._stacks.answer,
         )
 
     def __str__(self) -> str:
@@ -376,15 +382,15 @@ class Dispatch:
 
     def log_stacks(self) -> None:
         """Log the Python stacks of all children, which go on with their work."""
-        self._stacks.collect()
+        self._stacks.log()
 
     def on_stacks(self, child: Child, text: str) -> None:
-        """Log the answer of a child."""
+        """Log the answer of a child, or announce it."""
         self._stacks.on_stacks(child, text)
 
-    def on_code_overdue(self, child: Child) -> None:
+    def on_code_overdue(self, child: Child, overdue: Overdue) -> None:
         """Have the child killed, whose code does not stop."""
-        self._hard_stops.on_overdue(child)
+        self._hard_stops.on_overdue(child, overdue)
 
     def on_child_died(self, child: Child, evidence: Evidence) -> None:
         """Release the child's runs; count a crash unless the child was asked to stop."""

@@ -11,7 +11,16 @@ from typing import Final, Protocol
 
 from owsuper import shortage
 from owsuper.event_loop import Backoff, Loop
-from owsuper.ipc.messages import SHORTAGE, Exited, Finished, Fork, Forked, ForkFailed, LoadFailed
+from owsuper.ipc.messages import (
+    SHORTAGE,
+    Exited,
+    Finished,
+    Fork,
+    Forked,
+    ForkFailed,
+    LoadFailed,
+    Overdue,
+)
 from owsuper.settings import Settings
 from owsuper.supervisor import assignment
 from owsuper.supervisor.boot_failures import STABLE, BootFailures
@@ -42,8 +51,8 @@ class FleetObserver(Protocol):
         """A child that was asked for its Python stacks has answered."""
         ...
 
-    def on_code_overdue(self, child: Child) -> None:
-        """Code in the child has not stopped in time; see ``child.overdue``."""
+    def on_code_overdue(self, child: Child, overdue: Overdue) -> None:
+        """Code in the child has not stopped in time. It is in ``child.overdue``, too."""
         ...
 
     def on_child_died(self, child: Child, evidence: Evidence) -> None:

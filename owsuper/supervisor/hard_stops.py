@@ -27,7 +27,8 @@ from owsuper.supervisor.claims import Claims
 from owsuper.supervisor.fleet import Fleet
 
 _PERIOD: Final = 1.0  # seconds between two looks for children that report nothing
-_DUMP_TIME: Final = 0.1  # seconds for a child to write its stacks
+_DUMP_TIME: Final = 0.1  # seconds for a child to write its stacks, if it has reported one
+_DUMP_TIME_IF_SILENT: Final = 0.5
 _PATIENCE: Final = 2.0  # seconds that a child may be late with its report
 
 _log = logging.getLogger("owsuper.supervisor")
@@ -40,15 +41,15 @@ class HardStops:
         self._fleet = fleet
         self._claims = claims
         self._grace = grace
-        self._kill_at: dict[int, float] = {}  # time.monotonic() by child number
+        self._away_until = 0.0  # when the database was last away, by time.monotonic()
         self._timer = loop.timers.add("kill overdue children", self._kill_due)
         loop.timers.add("look for overdue code", self._look, period=_PERIOD).start()
 
     # --- what is overdue -----------------------------------------------------------------
 
-    def on_overdue(self, child: Child) -> None:
+    def on_overdue(self, child: Child, overdue: Overdue) -> None:
         """Stop a child that holds overdue code; kill it if nothing else is left in it."""
-        _log_overdue(child)
+        _log_overdue(child, overdue)
         if child.pid == os.getpid():
             _log.error("code cannot be stopped with --foreground", extra=child.log_fields())
             return
@@ -59,12 +60,15 @@ class HardStops:
 
         Its stacks are kept in the post-mortems of its runs, for which it needs a moment.
         """
-        if child.number not in self._kill_at:
+        silent = any(not each.stack for each in child.overdue.values())
+        dump_time = _DUMP_TIME_IF_SILENT if silent else _DUMP_TIME
+        when = time.monotonic() + (dump_time if now else self._grace)
+        if child.kill_at is None:
             child.keep_stacks()
             self._fleet.retire(child)
-        when = time.monotonic() + (_DUMP_TIME if now else self._grace)
-        self._kill_at[child.number] = min(when, self._kill_at.get(child.number, when))
-        self._timer.at_latest(when)
+            child.kill_at = when
+        child.kill_at = min(when, child.kill_at)
+        self._timer.at_latest(child.kill_at)
 
     def on_run_finished(self, child: Child) -> None:
         """Kill the child if all that it still holds is overdue."""
@@ -81,27 +85,31 @@ class HardStops:
 
     def _look(self) -> None:
         """Find overdue code in children that have not reported it."""
-        now = time.monotonic() - self._grace - _PATIENCE
+        now = time.monotonic()
+        if not self._claims.connected:
+            self._away_until = now
+        before = now - self._grace - _PATIENCE
         for child in self._fleet:
             for slot, held in child.held.items():
-                if slot not in child.overdue and (found := _overdue(child, slot, held, now)):
+                if slot in child.overdue:
+                    continue
+                if found := _overdue(child, slot, held, before, self._away_until):
                     child.overdue[slot] = found
-                    self.on_overdue(child)
+                    self.on_overdue(child, found)
 
     # --- the end of the child --------------------------------------------------------------
 
     def _kill_due(self) -> None:
         now = time.monotonic()
         for child in self._fleet:
-            if (when := self._kill_at.get(child.number)) is None:
+            if child.kill_at is None or child.killed_at is not None:
                 continue
-            if when > now:
-                self._timer.at_latest(when)
+            if child.kill_at > now:
+                self._timer.at_latest(child.kill_at)
             elif child.overdue or (child.over_limit and child.held):
                 self._kill(child)
 
     def _kill(self, child: Child) -> None:
-        self._kill_at.pop(child.number, None)
         if not child.killed_by_supervisor:
             reasons = sorted({each.reason for each in child.overdue.values()})
             cause = child.over_limit or f"its code did not stop: {', '.join(reasons)}"
@@ -112,7 +120,6 @@ class HardStops:
 
     def release(self, child: Child) -> None:
         """Give back the runs of a child that is dead, and record its steps that timed out."""
-        self._kill_at.pop(child.number, None)
         timed_out, others = [], []
         for slot, held in child.held.items():
             if child.killed_by_supervisor and (steps := _timed_out(child, slot)):
@@ -123,35 +130,42 @@ class HardStops:
         self._claims.release(others)
 
 
-def _overdue(child: Child, slot: int, held: HeldRun, now: float) -> Overdue | None:
-    """Return what was overdue in a slot at the time ``now``, by ``time.monotonic``."""
+def _overdue(
+    child: Child, slot: int, held: HeldRun, before: float, away_until: float
+) -> Overdue | None:
+    """Return what should have stopped in a slot ``before`` that time, by ``time.monotonic``.
+
+    A run whose code has stopped at its deadline is held until the child has written that, for which
+    it needs the database, which was away until ``away_until``.
+    """
     run = held.run
-    if held.lost_at is not None and held.lost_at <= now:
+    if held.lost_at is not None and held.lost_at <= before:
         return Overdue(slot, run.worker_id, LEASE_LOST, (), "")
     if run.deadline_at is not None:
         left = (run.deadline_at - run.claimed_at).total_seconds()
-        if run.claim_answered + left <= now:
+        if max(run.claim_answered + left, away_until) <= before:
             return Overdue(slot, run.worker_id, PAST_DEADLINE, (), "")
     step = child.step_in_time(slot)
-    if step is not None and step.due <= now:
+    if step is not None and step.due <= before:
         return Overdue(slot, run.worker_id, TIMED_OUT, ((step, ""),), "")
     return None
 
 
 def _timed_out(child: Child, slot: int) -> list[tuple[StepInTime, str]]:
-    """Return the steps in a slot of a dead child that were past their time-outs, with stacks."""
+    """Return the steps in a slot that were past their time-outs when it was killed, with stacks."""
     reported = child.overdue.get(slot)
     found = {step.attempt_id: (step, stack) for step, stack in reported.steps} if reported else {}
     step = child.step_in_time(slot)
-    if step is not None and step.due <= time.monotonic():
+    killed_at = time.monotonic() if child.killed_at is None else child.killed_at
+    if step is not None and step.due <= killed_at:
         found.setdefault(step.attempt_id, (step, ""))
     return [(step, stack or post_mortem.trace(child) or "") for step, stack in found.values()]
 
 
-def _log_overdue(child: Child) -> None:
-    for slot, overdue in child.overdue.items():
-        fields = child.log_fields(child.held[slot]) | {"step": child.steps_in_flight(slot)}
-        message = "code does not stop: %s"
-        if not overdue.stack:
-            message += "; the child does not answer, and its stacks are kept in the post-mortem"
-        logs.warn_with_stack(_log, message, overdue.reason, stack=overdue.stack, extra=fields)
+def _log_overdue(child: Child, overdue: Overdue) -> None:
+    held, step = child.held[overdue.slot], child.steps_in_flight(overdue.slot)
+    fields = child.log_fields(held) | {"step": step}
+    message = "code does not stop: %s"
+    if not overdue.stack:
+        message += "; the child does not answer, and its stacks are kept in the post-mortem"
+    logs.warn_with_stack(_log, message, overdue.reason, stack=overdue.stack, extra=fields)

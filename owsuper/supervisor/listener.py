@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from owsuper.db.claims import ClaimQueries
 from owsuper.db.connect import conninfo
-from owsuper.db.listen import CANCELED, runs_channel
+from owsuper.db.listen import CANCELED, STACKS, runs_channel
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
 from owsuper.supervisor.connection import KeptConnection
@@ -32,6 +32,7 @@ class Listener:
     ``on_runs_due`` is called with the payload of a notification when runs become due, and with an
     empty text when a notification may have been missed.
     ``on_canceled`` is called with the id of a run that was canceled while some worker held it.
+    ``on_stacks_asked`` is called with the token of a client that asks for stacks.
     The self-test sends its notifications over ``sender``, another connection.
 
     ``attempted``: connecting has succeeded or failed once.
@@ -44,11 +45,13 @@ class Listener:
         *,
         on_runs_due: Callable[[str], None],
         on_canceled: Callable[[str], None],
+        on_stacks_asked: Callable[[str], None],
         sender: KeptConnection,
         queries: ClaimQueries,
     ) -> None:
         self._on_runs_due = on_runs_due
         self._on_canceled = on_canceled
+        self._on_stacks_asked = on_stacks_asked
         self._sender = sender
         self._queries = queries
         self._channel = runs_channel(settings.schema, settings.namespace)
@@ -124,6 +127,8 @@ class Listener:
         if channel != self._test_channel:
             if payload.startswith(CANCELED):
                 self._on_canceled(payload.removeprefix(CANCELED))
+            elif payload.startswith(STACKS):
+                self._on_stacks_asked(payload.removeprefix(STACKS))
             else:
                 self._on_runs_due(payload)
             return

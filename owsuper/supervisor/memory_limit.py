@@ -85,13 +85,14 @@ class MemoryLimit:
             if held.began_with is None:
                 held.began_with = self._seen.get(child.number, child.ready_with)
         self._seen[child.number] = size
-        if size <= self._limit or child.stop_requested:
+        if size <= self._limit or child.over_limit:
             return
         if child.ready_with > self._limit:
             self._warn_useless(child.ready_with)
         elif not child.held:
-            _log.info("replacing a child that is over the memory limit", extra=_fields(child, size))
-            self._fleet.retire(child)
+            if not child.stop_requested:
+                _log.info("replacing a child over the memory limit", extra=_fields(child, size))
+                self._fleet.retire(child)
         else:
             _log.warning("child is over the memory limit", extra=_fields(child, size))
             limit = f"memory limit of {_megabytes(self._limit)} exceeded"

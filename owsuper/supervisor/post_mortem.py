@@ -74,11 +74,17 @@ def _details(child: Child, evidence: Evidence) -> dict[str, Any]:
 
 
 def trace(child: Child) -> str | None:
-    """Return the stacks that a child has left, first those of the thread that died."""
-    if (text := child.trace()) is None:
+    """Return the stacks that a child has left, first that of the code that brought its death about.
+
+    A child that was killed for its code may have reported where that is. It had little time to
+    write all stacks.
+    """
+    reported = [each.stack.rstrip() for each in child.overdue.values() if each.stack]
+    left = (child.trace() or "").rstrip()
+    parts = sorted(left.split("\n\n"), key=_place)  # sorting keeps the order otherwise
+    text = "\n\n".join(filter(None, reported + parts))
+    if not text:
         return None
-    parts = sorted(text.rstrip().split("\n\n"), key=_place)  # sorting keeps the order otherwise
-    text = "\n\n".join(parts)
     return text if len(text) <= _TRACE_LIMIT else text[:_TRACE_LIMIT] + "\n..."
 
 

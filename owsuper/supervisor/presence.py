@@ -118,6 +118,11 @@ class Presence:
             statement, params = self._queries.others()
             self._connection.send(statement, params, self._handle_others)
 
+    def announce_now(self) -> None:
+        """Announce what this supervisor does without waiting for the time to do so."""
+        self._announced = None
+        self.look()
+
     def _is_due(self) -> bool:
         """Return whether to look now; those that others look as well do so less often."""
         self._passed += 1

@@ -1,6 +1,6 @@
--- Send a notification: to learn whether notifications arrive, or to pass one on.
+-- Send a notification: to learn whether notifications arrive, to pass one on, or to ask for stacks.
 --
--- Called by: the supervisor, ClaimQueries.notify. $1 channel, $2 payload.
+-- Called by: the supervisor, ClaimQueries.notify; clients, WorkerQueries.ask_for_stacks. $1 channel, $2 payload.
 -- The flush to disk is skipped, so that other transactions that notify need not wait for it.
 --
 -- Index: none. Locks: none.

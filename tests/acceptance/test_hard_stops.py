@@ -232,6 +232,19 @@ def test_a_run_that_makes_its_child_grow_is_charged_and_fails_in_the_end(
 
 
 @pytest.mark.slow
+def test_a_run_that_grows_in_a_child_that_drains_is_charged_too(deployment: Deployment) -> None:
+    worker = one_slot(deployment, max_memory_per_child="200M", graceful_timeout="1h")
+    [run] = deployment.start("held", {})
+    held = deployment.gate.next()
+    worker.program.signal(signal.SIGTERM)
+    worker.wait_for_log("draining; runs to finish: 1")
+    held.command("eat 1000")
+    assert worker.program.wait() == 0
+    assert deployment.crashes() == [run]
+    assert "child died: killed: memory limit of 200 MiB exceeded" in worker.log
+
+
+@pytest.mark.slow
 def test_runs_beside_one_that_grows_are_not_charged(deployment: Deployment) -> None:
     deployment.worker(
         processes=1, concurrency=3, max_crashes=2, max_memory_per_child="200M", **GRACE

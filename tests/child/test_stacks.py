@@ -98,6 +98,31 @@ def test_a_task_is_shown_with_all_that_it_awaits(known: bool) -> None:
     assert re.findall(r", in (\w+)\n", shown) == ["outer", "items", "inner", "sleep"]
 
 
+def test_an_awaitable_that_has_every_attribute_ends_the_stack() -> None:
+    async def waits(for_what: Any) -> None:
+        await for_what
+
+    class Everything(asyncio.Future[None]):
+        def __getattr__(self, name: str) -> Any:
+            return Everything()
+
+    async def main() -> str:
+        task = asyncio.create_task(waits(Everything()))
+        await asyncio.sleep(0)
+        shown = stacks.of_awaitable(task.get_coro(), 0)
+        task.cancel()
+        return shown
+
+    assert "await for_what" in asyncio.run(main())
+
+
+def test_the_stack_of_a_thread_that_is_over_is_empty() -> None:
+    thread = in_thread("brief", int)
+    thread.join()
+    assert thread.ident is not None
+    assert stacks.of_thread(thread.ident) == ""
+
+
 def test_a_loop_that_is_blocked_is_read_too(gate: threading.Event) -> None:
     async def waits() -> None:
         await asyncio.sleep(3600)

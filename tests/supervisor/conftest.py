@@ -16,7 +16,7 @@ import pytest
 
 from owsuper.core.model import ClaimedRun
 from owsuper.event_loop import Loop
-from owsuper.ipc.messages import ApplicationLoaded, Finished, LoadFailed
+from owsuper.ipc.messages import ApplicationLoaded, Finished, LoadFailed, Overdue
 from owsuper.settings import Settings
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.exit_status import Evidence
@@ -108,6 +108,7 @@ class World:
         self.finished: list[tuple[HeldRun, Finished]] = []
         self.died: list[tuple[Child, Evidence, dict[int, HeldRun], dict[int, str | None]]] = []
         self.stacks: list[tuple[Child, str]] = []
+        self.overdue: list[tuple[Child, Overdue]] = []
         self.boot_failures: list[tuple[Child, Evidence, int]] = []
         self.template = TemplateProcess(
             self.loop,
@@ -137,8 +138,8 @@ class World:
     def on_stacks(self, child: Child, text: str) -> None:
         self.stacks.append((child, text))
 
-    def on_code_overdue(self, child: Child) -> None:
-        raise AssertionError(child)
+    def on_code_overdue(self, child: Child, overdue: Overdue) -> None:
+        self.overdue.append((child, overdue))
 
     def on_boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
         self.boot_failures.append((child, evidence, failures))

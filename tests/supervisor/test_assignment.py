@@ -27,7 +27,7 @@ def make() -> Iterator[Make]:
             on_finished=lambda *_: None,
             on_lost=lambda _: None,
             on_stacks=lambda *_: None,
-            on_overdue=lambda _: None,
+            on_overdue=lambda *_: None,
         )
         child.state = ChildState.READY
         child.workflows = frozenset(workflows)

@@ -6,10 +6,15 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from owsuper import OpenWorkflow
+from tests.client.sync_and_async import Call, sync_and_async
+from tests.fixtures.processes import Spawn
 from tests.supervisor.worker import FLOWS, Begin, Worker
 
 STUCK = """
@@ -97,6 +102,72 @@ def test_a_child_whose_step_holds_the_gil_is_shown_by_a_handler_in_c(
     assert "child died" not in worker.log.text
     worker.program.signal(signal.SIGQUIT)
     assert worker.program.wait() == 0
+
+
+@pytest.fixture
+def ow(database_url: str, schema: str) -> Iterator[OpenWorkflow]:
+    with closing(OpenWorkflow(database_url, schema=schema)) as ow:
+        yield ow
+
+
+@sync_and_async
+def test_programs_get_the_stacks_of_all_workers_and_the_runs_go_on(
+    begin: Begin, ow: OpenWorkflow, call: Call, tmp_path: Path
+) -> None:
+    workers = [begin("--processes=1") for _ in range(2)]
+    run = workers[0].start("wait_for_file", path=str(tmp_path / "go"))
+    workers[0].await_effect("waiting")
+    listed = call(ow, "list_workers", stacks=True)
+    processes = [process for worker in listed for process in worker.processes]
+    assert len(processes) == 2
+    [busy] = [process for process in processes if process.runs]
+    assert busy.runs[0].run_id == run
+    assert re.search(SYNC, busy.stacks or "")
+    assert all("thread owsuper-slot" in (process.stacks or "") for process in processes)
+    assert "stacks of child" not in "".join(worker.log.text for worker in workers)
+    (tmp_path / "go").touch()
+    for worker in workers:
+        assert worker.stop() == 0
+
+
+def test_people_see_them_below_the_table(
+    begin: Begin, spawn_owsuper: Spawn, tmp_path: Path, database_url: str, schema: str
+) -> None:
+    worker = begin("--processes=1")
+    run = worker.start("wait_for_file", path=str(tmp_path / "go"))
+    worker.await_effect("waiting")
+    env = {"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema}
+    program = spawn_owsuper("ps", "--stacks", env=env, cwd=tmp_path)
+    assert program.wait() == 0
+    program.end()
+    [child] = worker.children()
+    head = rf"^\S+: child 1 \(pid {child}\):\nrun {run} wait_for_file: wait\n"
+    assert re.search(rf"{head}(.*\n)*{SYNC}", program.stdout.text, re.M)
+    (tmp_path / "go").touch()
+    assert worker.stop() == 0
+
+
+@pytest.mark.slow
+def test_whoever_asks_learns_that_a_child_does_not_answer(
+    begin: Begin, ow: OpenWorkflow, tmp_path: Path
+) -> None:
+    (tmp_path / "flows.py").write_text(FLOWS + STUCK)
+    worker = begin("--processes=1")
+    worker.start("hold_the_gil_for_long")
+    worker.await_effect("holding")
+    [listed] = ow.list_workers(stacks=True)
+    assert "holds the GIL. Its stacks are in the worker's log" in (listed.processes[0].stacks or "")
+    worker.log.wait_for(r'  File ".*flows.py", line \d+ in hold\n')
+    worker.program.signal(signal.SIGQUIT)
+    assert worker.program.wait() == 0
+
+
+@pytest.mark.slow
+def test_a_worker_that_hears_no_question_is_listed_without(begin: Begin, ow: OpenWorkflow) -> None:
+    worker = begin("--processes=1", "--no-listen")
+    [listed] = ow.list_workers(stacks=True)
+    assert [process.stacks for process in listed.processes] == [None]
+    assert worker.stop() == 0
 
 
 def test_a_signal_to_every_process_of_the_worker_harms_none(begin: Begin, tmp_path: Path) -> None:

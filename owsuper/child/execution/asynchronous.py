@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, Final, TypeVar
 
+from owsuper.child import stacks
 from owsuper.child.execution.base import Execution
 from owsuper.child.execution.idle import IdleDetector
 from owsuper.child.execution.operations import Operations, drive_async, perform
@@ -23,7 +24,6 @@ from owsuper.child.execution.step_calls import StepCall, StepCalls, create_task
 from owsuper.child.execution.steps import create_step
 from owsuper.child.hard_stops import TimedCall
 from owsuper.child.services import Services
-from owsuper.child.step_stacks import stack_of_awaitable, stack_of_thread
 from owsuper.core.decisions import Wait
 from owsuper.core.model import ClaimedRun, Fail, Outcome, Release, StepWrite, WriteSet
 from owsuper.core.replay import Replay
@@ -288,9 +288,9 @@ class AsyncExecution(Execution):
     def stack(self) -> str:
         """Return where the threads of steps are, or where the body waits or blocks the loop."""
         body = self._body
-        stacks = [stack_of_thread(thread) for thread in self._step_threads.copy()]
-        stacks.append(stack_of_awaitable(body and body.get_coro(), self._loop_thread))
-        return "\n".join(filter(None, stacks))
+        found = [stacks.of_thread(thread) for thread in self._step_threads.copy()]
+        found.append(stacks.of_awaitable(body and body.get_coro(), self._loop_thread))
+        return "\n".join(filter(None, found))
 
     def interrupt(self) -> None:
         """Release the run as soon as no step is running."""

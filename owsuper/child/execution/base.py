@@ -83,6 +83,8 @@ class Execution(ABC):
         self.decided_outcome: Outcome | Abandon | None = None
         self.engine_error: BaseException | None = None
         """Why the run is given back; None if nothing happened to the engine."""
+        self.code_has_ended = False
+        """Whether all user code is over, and only writes are left."""
         self.final_write_sent = False
         """Whether the write that ends the claim was sent. It fails if the lease is lost by then."""
         self.leased_until = run.claim_sent + services.leases.seconds

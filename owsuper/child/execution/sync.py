@@ -15,6 +15,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from owsuper.child import stacks
 from owsuper.child.execution.branches import Branch, BranchingExecution, StepFuture
 from owsuper.child.execution.operations import drive, perform, run_to_pause
 from owsuper.child.execution.steps import create_step
@@ -22,7 +23,6 @@ from owsuper.child.hard_stops import TimedCall
 from owsuper.child.loop_thread import LoopJob
 from owsuper.child.services import Services
 from owsuper.child.shortage import NoThread
-from owsuper.child.step_stacks import stack_of_thread
 from owsuper.child.threads import start_together
 from owsuper.core.model import ClaimedRun, Outcome, StepWrite
 from owsuper.core.replay import Replay
@@ -234,7 +234,7 @@ class SyncExecution(BranchingExecution):
     def stack(self) -> str:
         """Return where the threads of the body, its branches and its steps are."""
         threads = [*self._branch_threads.copy(), *self._step_threads.copy()]
-        return "\n".join(filter(None, map(stack_of_thread, threads)))
+        return "\n".join(filter(None, map(stacks.of_thread, threads)))
 
     def interrupt(self) -> None:
         """Do nothing: the next step call reads ``services.stopping``."""
