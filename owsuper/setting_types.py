@@ -106,12 +106,14 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt])(?:i?b)?", re.IGNORECASE)
 
 def size(value: Any) -> int:
     """Read a number of bytes: text with a unit, in powers of 1024, or a whole number."""
-    number: object = value
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        number = int(float(match[1]) * 1024 ** ("kmgt".index(match[2].lower()) + 1))
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1 << 20:
-        raise _refuse("a size of at least 1M, such as '500M' or '2G'", value)
-    return number
+    number: float | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        number = float(match[1]) * 1024 ** ("kmgt".index(match[2].lower()) + 1)
+    if number is None or not 1 << 20 <= number <= 1 << 50:
+        raise _refuse("a size from 1M to 1024T, such as '500M' or '2G'", value)
+    return int(number)
 
 
 _SWITCH = {"1": True, "true": True, "yes": True, "on": True}
