@@ -107,6 +107,20 @@ def test_a_death_that_counts_as_no_crash_changes_nothing_but_is_kept(tables: Tab
     assert death["evidence"] == EVIDENCE | DETAILS
 
 
+def test_of_deaths_that_count_as_no_crash_the_last_twenty_are_kept(tables: Tables) -> None:
+    run, other = tables.run(), tables.run()
+    record(tables, run)
+    keep(tables, other, death="of another run")
+    for number in range(25):
+        keep(tables, run, death=f"{number:02}")
+    keep(tables, run, death="24")  # again, after a lost answer
+    rows = [row for row in kept(tables) if row["workflow_run_id"] == run]
+    uncounted = sorted(row["crash_id"] for row in rows if not row["counted"])
+    assert uncounted == [f"{number:02}" for number in range(5, 25)]
+    assert len(rows) == 21
+    assert len(kept(tables)) == 22
+
+
 def test_they_are_deleted_with_their_run(tables: Tables) -> None:
     run, other = tables.run(), tables.run()
     record(tables, run)

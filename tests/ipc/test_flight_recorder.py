@@ -66,6 +66,13 @@ def test_a_name_that_is_too_long_is_cut_where_a_character_may_be_torn(
     assert (recorder.read(0) or "").startswith("x" + "ü" * 126)
 
 
+def test_a_name_that_is_half_written_has_no_characters_that_the_database_refuses(
+    fd: int, recorder: FlightRecorder
+) -> None:
+    os.pwrite(fd, b"\x06\x00abc", 8)  # the length, and half of the name
+    assert recorder.read(0) == "abc\ufffd\ufffd\ufffd"
+
+
 def test_leaving_a_step_that_was_never_entered_changes_nothing(recorder: FlightRecorder) -> None:
     recorder.enter(0, "fetch")
     recorder.leave(0, "other")
@@ -157,6 +164,11 @@ def test_of_a_long_standard_error_the_last_whole_lines_are_kept(
 def test_one_endless_line_is_kept_in_part(recorder: FlightRecorder) -> None:
     recorder.append_stderr(b"x" * 10_000)
     assert recorder.read_stderr() == "x" * 8192
+
+
+def test_a_last_line_that_is_too_long_is_kept_in_part(recorder: FlightRecorder) -> None:
+    recorder.append_stderr(b"before\n" + b"x" * 10_000 + b"\n")
+    assert recorder.read_stderr() == "x" * 8191
 
 
 def test_what_was_written_by_a_child_that_was_killed_is_read_by_others(

@@ -69,6 +69,34 @@ def test_lines_of_the_log_and_of_logging_are_in_the_post_mortem(
     assert "app: out of stock\n" in death["stderr"]
 
 
+def test_whatever_a_process_writes_is_kept_and_commands_no_terminal(
+    begin: Begin, spawn_owsuper: Any, database_url: str, schema: str, tmp_path: Path
+) -> None:
+    worker = begin("--processes=1")
+    how = (
+        "import sys; write = sys.stderr.buffer.write\n"
+        "write(b'x' * 3_000_000 + b'\\n')\n"
+        "write(b'NUL \\0 bytes \\xff\\xfe surrogate \\xed\\xa0\\x80 clear \\x1b[2J\\n')\n"
+        "sys.stderr.buffer.flush(); print('lone \\ud800', file=sys.stderr); os._exit(9)"
+    )
+    run = worker.start("die_once", how=how)
+    worker.await_outcome(run)
+    [death] = worker.post_mortems()
+    *_, first, second = death["stderr"].splitlines()
+    assert first.startswith("NUL \ufffd bytes \ufffd\ufffd surrogate \ufffd")
+    assert first.endswith("clear \x1b[2J")
+    assert second == "lone \\ud800"
+    assert len(death["stderr"].encode()) < 9000
+    program: Program = spawn_owsuper(
+        *("runs", "show", run, "--full"),
+        env={"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema},
+        cwd=tmp_path,
+    )
+    assert program.wait() == 0
+    assert "clear \\x1b[2J\n" in program.stdout.text
+    assert "\x1b" not in program.stdout.text
+
+
 def test_a_process_that_a_step_forked_is_not_the_child(begin: Begin) -> None:
     worker = begin("--processes=1")
     how = (
