@@ -93,7 +93,7 @@ def check_privileges(conn: Connection[Any], schema: str) -> Iterator[CheckResult
         yield problem(
             "privileges",
             f'the role "{role}" may not use schema "{schema}"',
-            f'GRANT USAGE ON SCHEMA "{schema}" TO {role}',
+            f'GRANT USAGE ON SCHEMA "{schema}" TO "{role}"',
         )
     lacking = {name: missing for name, missing, _ in tables if missing}
     if lacking:
@@ -101,7 +101,7 @@ def check_privileges(conn: Connection[Any], schema: str) -> Iterator[CheckResult
         yield problem(
             "privileges",
             f'the role "{role}" lacks {what}',
-            f'GRANT {", ".join(_PRIVILEGES)} ON ALL TABLES IN SCHEMA "{schema}" TO {role}',
+            f'GRANT {", ".join(_PRIVILEGES)} ON ALL TABLES IN SCHEMA "{schema}" TO "{role}"',
         )
     if tables and tables[0][2] and not lacking:
         yield ok("privileges", f'the role "{role}" has those that workers and clients need')

@@ -18,13 +18,14 @@ _WRAPAROUND: Final = 1_000_000_000  # transactions; half of what stops a server
 
 _TABLES: Final = """
     SELECT
-        c.relname, pg_table_size(c.oid), pg_indexes_size(c.oid),
+        c.relname, pg_relation_size(c.oid), pg_table_size(c.oid), pg_indexes_size(c.oid),
         coalesce(s.n_live_tup, 0), coalesce(s.n_dead_tup, 0),
         coalesce(s.last_autovacuum, s.last_vacuum) IS NULL
             AND coalesce(s.last_autoanalyze, s.last_analyze) IS NULL,
         coalesce('autovacuum_enabled=false' = ANY (c.reloptions)
             OR 'autovacuum_enabled=off' = ANY (c.reloptions), false),
-        -- 28 bytes of header and pointer; a page is never quite full
+        -- 28 bytes of header and pointer; a page is never quite full. Of a long value, which is
+        -- stored elsewhere, avg_width is the pointer: this is about the table without its TOAST.
         greatest(c.reltuples, 0) * (28 + coalesce((
             SELECT sum(avg_width * (1 - null_frac)) FROM pg_stats AS w
             WHERE w.schemaname = n.nspname AND w.tablename = c.relname
@@ -107,7 +108,7 @@ def _holders(conn: Connection[Any]) -> Iterator[CheckResult]:
 
 def _tables(conn: Connection[Any], schema: str) -> Iterator[CheckResult]:
     for row in conn.execute(_TABLES.encode(), [schema]).fetchall():
-        name, size, index_size, live, dead, never, disabled, needed = row
+        name, heap_size, size, index_size, live, dead, never, disabled, needed = row
         table = f'"{schema}".{name}'
         if disabled:
             yield problem(
@@ -121,11 +122,11 @@ def _tables(conn: Connection[Any], schema: str) -> Iterator[CheckResult]:
                 f"{name} has {dead:,} dead rows beside {live:,} others",
                 f"VACUUM {table}; if they stay, an old transaction holds them",
             )
-        elif size > _LARGE and needed and size > _SPARSE * needed:
+        elif heap_size > _LARGE and needed and heap_size > _SPARSE * needed:
             yield warning(
                 _SUBJECT,
-                f"{name} takes {_mebibytes(size)}, about {size / needed:.0f} times what its rows"
-                " need",
+                f"{name} takes {_mebibytes(heap_size)}, about {heap_size / needed:.0f} times what"
+                " its rows need",
                 f"VACUUM FULL {table} (which locks the table), or pg_repack",
             )
         if index_size > _LARGE and index_size > _SPARSE * size:

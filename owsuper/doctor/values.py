@@ -95,5 +95,5 @@ def _servers(conn: Connection[Any]) -> Iterator[CheckResult]:
             yield warning(
                 _SUBJECT,
                 f"{name} is {seconds:g} s (from {source}): it {consequence}",
-                f"For the role of the workers: ALTER ROLE {conn.info.user} SET {name} = 0",
+                f'For the role of the workers: ALTER ROLE "{conn.info.user}" SET {name} = 0',
             )
