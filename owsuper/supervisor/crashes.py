@@ -10,7 +10,7 @@ from uuid import uuid4
 from owsuper.db import crashes
 from owsuper.db.crashes import CrashQueries
 from owsuper.db.statement import Result
-from owsuper.ipc.messages import SHORTAGE
+from owsuper.ipc.messages import SHORTAGE, LoadFailed
 from owsuper.supervisor import post_mortem
 from owsuper.supervisor.child import Child
 from owsuper.supervisor.connection import KeptConnection
@@ -33,6 +33,7 @@ class Crashes:
         self._queries = queries
         self._max_crashes = max_crashes
         self._kills = OutOfMemoryKills()
+        self._load_failure: LoadFailed | None = None  # the latest
 
     def look_for_kills(self) -> None:
         """Call this every ``out_of_memory.PERIOD`` seconds; see ``OutOfMemoryKills``."""
@@ -41,7 +42,7 @@ class Crashes:
     def record(self, child: Child, evidence: Evidence) -> None:
         """Log the death of ``child``, release its runs, and count a crash against each."""
         evidence = post_mortem.complete(child, evidence, self._kills)
-        _log_death(child, evidence)
+        self._log_death(child, evidence)
         if not child.held:
             return
         crashed = post_mortem.of_runs(child, evidence)
@@ -77,19 +78,20 @@ class Crashes:
             else:
                 _log.info("run released after a crash", extra=fields)
 
-
-def _log_death(child: Child, evidence: Evidence) -> None:
-    failure = child.load_failure
-    short = failure is not None and failure.kind == SHORTAGE  # the fleet reports it, once
-    level = logging.DEBUG if short else logging.ERROR
-    usage = {"max_rss_kb": evidence.max_rss_kb, "cpu_seconds": evidence.cpu_seconds}
-    cause = post_mortem.cause(child, evidence)
-    _log.log(level, "child died: %s", cause, extra=child.log_fields() | usage)
-    if failure is not None:
-        details = "" if failure.traceback is None else f"\n{failure.traceback.rstrip()}"
-        _log.log(level, "the child could not start: %s%s", failure.message, details)
-    for slot, held in child.held.items():
-        fields = {"step": child.steps_in_flight(slot), "cause": cause}
-        _log.error("run lost its process", extra=child.log_fields(held) | fields)
-    if (trace := post_mortem.trace(child)) is not None:
-        _log.error("stacks of child %d, process %s:\n%s", child.number, child.pid, trace)
+    def _log_death(self, child: Child, evidence: Evidence) -> None:
+        failure = child.load_failure
+        short = failure is not None and failure.kind == SHORTAGE  # the fleet reports it, once
+        level = logging.DEBUG if short else logging.ERROR
+        usage = {"max_rss_kb": evidence.max_rss_kb, "cpu_seconds": evidence.cpu_seconds}
+        cause = post_mortem.cause(child, evidence)
+        _log.log(level, "child died: %s", cause, extra=child.log_fields() | usage)
+        if failure is not None:
+            told = failure == self._load_failure  # by the other children, or the one before
+            self._load_failure = failure
+            details = "" if told or not failure.traceback else f"\n{failure.traceback.rstrip()}"
+            _log.log(level, "the child could not start: %s%s", failure.message, details)
+        for slot, held in child.held.items():
+            fields = {"step": child.steps_in_flight(slot), "cause": cause}
+            _log.error("run lost its process", extra=child.log_fields(held) | fields)
+        if (trace := post_mortem.trace(child)) is not None:
+            _log.error("stacks of child %d, process %s:\n%s", child.number, child.pid, trace)

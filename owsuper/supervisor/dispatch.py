@@ -413,7 +413,7 @@ class Dispatch:
         """Stop the supervisor: children keep dying before they are ready."""
         if (failure := child.load_failure) is not None:
             self.exit_code = ExitCode.IMPORT_ERROR
-            self.fatal_error = f"{failure.traceback or ''}{failure.message}"
+            self.fatal_error = failure.message  # its traceback is in the log
         else:
             self.exit_code = ExitCode.CHILDREN_FAILED
             self.fatal_error = (

@@ -110,6 +110,19 @@ def test_one_that_raises_ends_the_worker_as_an_import_does_that_fails(
     assert place[1] == "fetch_token"
 
 
+def test_the_same_traceback_of_many_children_is_logged_once(begin: Begin, tmp_path: Path) -> None:
+    hook = "\n@ow.on_child_start\ndef fetch_token():\n    raise ValueError('no token')\n"
+    (tmp_path / "flows.py").write_text(FLOWS + hook)
+    worker = begin("--processes=3", ready=False)
+    assert worker.program.wait() == 3
+    assert worker.log.text.count("the child could not start: flows.fetch_token") >= 3
+    assert worker.log.text.count("Traceback") == 1
+    last = (
+        "owsuper: error: flows.fetch_token, which on_child_start calls, raised ValueError: no token"
+    )
+    assert last in worker.log.text.splitlines()
+
+
 def test_one_that_raises_in_a_replacement_is_logged_with_its_traceback_until_it_works(
     begin: Begin, tmp_path: Path
 ) -> None:
