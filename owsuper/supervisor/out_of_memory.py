@@ -1,8 +1,8 @@
 """Whether the kernel has killed a process of this worker for want of memory.
 
 The kernel tells nobody which process it killed. But it counts its kills in each control group, in
-``memory.events`` of cgroup v2, and counts before it kills. So a child that was killed when the
-count has grown was killed for want of memory.
+``memory.events`` (in cgroup v1: ``memory.oom_control``), and counts before it kills. So a child
+that was killed when the count has grown was killed for want of memory.
 """
 
 from __future__ import annotations
@@ -57,10 +57,16 @@ class OutOfMemoryKills:
 
 
 def _memory_events() -> Path | None:
-    """Return the file of this process's control group; None without cgroup v2."""
+    """Return the file of this process's control group that counts kills; None without one."""
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
-            if line.startswith("0::"):
-                path = _ROOT / line.removeprefix("0::").lstrip("/") / "memory.events"
-                return path if path.exists() else None
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                file = _ROOT / path.lstrip("/") / "memory.events"
+            elif "memory" in controllers.split(","):
+                file = _ROOT / "memory" / path.lstrip("/") / "memory.oom_control"
+            else:
+                continue
+            if file.exists():
+                return file
     return None

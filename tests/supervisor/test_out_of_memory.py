@@ -54,6 +54,14 @@ def test_a_kill_of_long_ago_was_another_process(events: Path, count: Count) -> N
     assert kills.explain() is False
 
 
+def test_cgroup_v1_counts_in_a_file_of_another_form(events: Path) -> None:
+    events.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+    kills = OutOfMemoryKills(events)
+    assert kills.explain() is False
+    events.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 4\n")
+    assert kills.explain() is True
+
+
 @pytest.mark.parametrize("text", [None, "", "oom 3\n", "oom_kill x\n"])
 def test_without_a_count_nothing_is_known(events: Path, text: str | None) -> None:
     if text is not None:
