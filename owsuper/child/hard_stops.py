@@ -25,7 +25,7 @@ from owsuper.core.model import ClaimedRun
 from owsuper.core.time_outs import time_out_error
 from owsuper.errors import StepTimedOut
 from owsuper.ipc.flight_recorder import FlightRecorder, StepInTime
-from owsuper.ipc.messages import TIMED_OUT, Overdue
+from owsuper.ipc.messages import CAUGHT_UNWIND, TIMED_OUT, Overdue
 
 _MAX_STACK: Final = 16_000  # characters of one stack in a message
 
@@ -56,6 +56,10 @@ class Stoppable(Protocol):
 
     def stop_at_next_step(self) -> None:
         """Begin no further step."""
+        ...
+
+    def catches_unwind(self) -> bool:
+        """Whether code has gone on, since the last look, after it should have ended."""
         ...
 
     def stack(self) -> str:
@@ -220,9 +224,13 @@ class OverdueWatch:
     # --- runs that must end --------------------------------------------------------------
 
     def expect_end(self, execution: Stoppable, reason: str) -> None:
-        """Report the execution unless its code ends soon. The first reason counts."""
+        """Report the execution unless its code ends soon. The first reason counts.
+
+        With CAUGHT_UNWIND, report it only if its code still goes on then; else look again later.
+        Another reason replaces this one.
+        """
         with self._lock:
-            if execution in self._ending:
+            if self._ending.get(execution, CAUGHT_UNWIND) != CAUGHT_UNWIND:
                 return
             self._ending[execution] = reason
         if execution.code_has_ended:  # perhaps just now, in another thread
@@ -242,7 +250,9 @@ class OverdueWatch:
 
     def _on_not_ended(self, execution: Stoppable) -> None:
         reason = self._ending.get(execution)
-        if reason is not None:
+        if reason == CAUGHT_UNWIND and not execution.catches_unwind():
+            self._alarms.set(execution, self._grace, lambda: self._on_not_ended(execution))
+        elif reason is not None:
             self._send(execution, reason, (), _read(execution.stack))
 
     def _send(

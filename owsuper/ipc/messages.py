@@ -29,6 +29,7 @@ SHORTAGE: Final = "shortage"  # a LoadFailed that may pass: no memory, descripto
 TIMED_OUT: Final = "timed out"  # the reasons of Overdue
 PAST_DEADLINE: Final = "past its deadline"
 LEASE_LOST: Final = "canceled, or claimed by another worker"
+CAUGHT_UNWIND: Final = "it catches what ends its execution (BaseException), and goes on"
 _MAX_BODY: Final = 256 * 1024 * 1024  # bytes; a longer frame means that the stream is torn
 
 
@@ -222,8 +223,8 @@ class Beat:
 class Overdue:
     """The code in ``slot`` has not stopped in time: this process must be killed.
 
-    ``reason`` is TIMED_OUT, PAST_DEADLINE or LEASE_LOST. ``steps`` are those that are past their
-    time-outs, each with its stack; ``stack`` is that of the code of the run.
+    ``reason`` is TIMED_OUT, PAST_DEADLINE, LEASE_LOST or CAUGHT_UNWIND. ``steps`` are those that
+    are past their time-outs, each with its stack; ``stack`` is that of the code of the run.
     """
 
     slot: int

@@ -397,7 +397,9 @@ class Dispatch:
         stopped = child.stop_requested or child.stop_signaled
         if child.stop_at is not None and evidence.signal_name:
             stopped = False  # it was asked to finish its runs, and has not
-        if child.killed_by_supervisor and self._memory.charges(child):
+        if child.killed_by_supervisor and (
+            self._memory.charges(child) or self._hard_stops.charges(child)
+        ):
             self._crashes.record(child, evidence)
         elif child.killed_by_supervisor or (stopped and evidence.exit_code in (0, None)):
             level = logging.INFO if child.stop_signaled else logging.DEBUG  # INFO if unrequested

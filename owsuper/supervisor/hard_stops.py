@@ -20,7 +20,7 @@ from typing import Final
 from owsuper import logs
 from owsuper.event_loop import Loop
 from owsuper.ipc.flight_recorder import StepInTime
-from owsuper.ipc.messages import LEASE_LOST, PAST_DEADLINE, TIMED_OUT, Overdue
+from owsuper.ipc.messages import CAUGHT_UNWIND, LEASE_LOST, PAST_DEADLINE, TIMED_OUT, Overdue
 from owsuper.supervisor import post_mortem
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.claims import Claims
@@ -117,6 +117,13 @@ class HardStops:
             child.cause_of_kill = cause
             child.killed_by_supervisor = True
             child.kill(signal.SIGKILL)
+
+    def charges(self, child: Child) -> bool:
+        """Whether the death of a child that was killed for its code counts as a crash.
+
+        It does if the code would do the same in each execution, for ever.
+        """
+        return any(each.reason == CAUGHT_UNWIND for each in child.overdue.values())
 
     def release(self, child: Child) -> None:
         """Give back the runs of a child that is dead, and record its steps that timed out."""

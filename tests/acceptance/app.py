@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import os
-import resource
-import signal
-import socket
 import time
 from functools import partial
 from typing import Any
 
 from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, Step
+from tests.acceptance.commands import execute_command, hog
 from tests.acceptance.step_reports import report_execution, wait_for_command
 
 ow = OpenWorkflow()
@@ -40,74 +35,6 @@ def report_and_wait(run_id: str, step: str) -> str:
     token = report_execution(run_id, step)
     execute_command(wait_for_command(run_id, step, token))
     return token
-
-
-def execute_command(word: str) -> None:
-    match word.split():
-        case ["go"]:
-            pass
-        case ["fail"]:
-            raise RuntimeError("failed by command")
-        case ["exit", code]:
-            os._exit(int(code))
-        case ["segfault"]:
-            ctypes.string_at(0)
-        case ["signal", name]:
-            os.kill(os.getpid(), signal.Signals[name])
-            signal.pause()
-        case ["leak"]:
-            leak_descriptors()
-        case ["hog", seconds]:
-            hog(float(seconds))
-        case ["spin"]:
-            spin()
-        case ["eat", megabytes]:
-            eat(int(megabytes))
-        case _:
-            raise ValueError(word)
-
-
-def leak_descriptors() -> None:
-    """Take all descriptors that this process may have, also those of lost connections."""
-    most = min([fd for fd in range(3, 100) if _is_connected(fd)], default=100)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with contextlib.suppress(OSError):
-        while True:
-            os.dup(1)
-
-
-def _is_connected(fd: int) -> bool:
-    """Whether the descriptor is a connection to a server, and not one end of a pair."""
-    try:
-        with socket.socket(fileno=os.dup(fd)) as sock:
-            return bool(sock.getpeername())
-    except OSError:
-        return False
-
-
-def hog(seconds: float) -> None:
-    """Spend time in C with the interpreter lock, so that no other thread of the process runs."""
-    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
-
-
-def spin() -> None:
-    """Work for ever, and catch everything that might end it."""
-    while True:
-        try:
-            while True:
-                pass
-        except BaseException:
-            continue
-
-
-def eat(megabytes: int) -> None:
-    """Take memory, and keep it for ever."""
-    kept = []
-    while True:
-        if len(kept) < megabytes:
-            kept.append(b"x" * (1 << 20))
-        else:
-            time.sleep(0.01)
 
 
 def report_and_hog(run_id: str, step: str, seconds: float) -> str:
@@ -261,6 +188,52 @@ def held_parallel(step: Step, input: Input) -> list[str]:
     branches = [step.submit(name, report_and_wait, step.run_id, name) for name in names]
     tokens = [branch.result() for branch in branches]
     return [*tokens, step.run("after-branches", report, step.run_id, "after-branches")]
+
+
+# --- code that gets in the way ------------------------------------------------------------------
+
+
+@ow.workflow("stubborn")
+def stubborn(step: Step, input: Input) -> list[str]:
+    """Catch everything, also what ends the execution, and try again for ever."""
+    while True:
+        try:
+            before = step.run("before", report, step.run_id, "before")
+            step.sleep("nap", input["seconds"])
+            return [before]
+        except BaseException:
+            continue
+
+
+@ow.workflow("stubborn-async")
+async def stubborn_async(step: AsyncStep, input: Input) -> list[str]:
+    while True:
+        try:
+            before = await step.run("before", areport, step.run_id, "before")
+            await step.sleep("nap", input["seconds"])
+            return [before]
+        except BaseException:
+            continue
+
+
+@ow.workflow("careless")
+def careless(step: Step, input: Input) -> list[str]:
+    """Catch everything around each step, and go on with the next."""
+    tokens = []
+    for n in range(input["steps"]):
+        try:
+            step.sleep(f"nap-{n}", input["seconds"])
+            tokens.append(step.run(f"link-{n}", report, step.run_id, f"link-{n}"))
+        except:  # noqa: E722 -- what users write
+            continue
+    return tokens
+
+
+@ow.workflow("heavy")
+def heavy(step: Step, input: Input) -> Input:
+    """Return the input, which may be large, through a step."""
+    step.run("begin", report, step.run_id, "begin")
+    return step.run("echo", lambda: {"text": input["text"]})
 
 
 # --- waiting -----------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def wait_for_command(run_id: str, step: str, token: str) -> str:
         gate.connect(os.environ[GATE])
         line = {"run": run_id, "step": step, "token": token, "pid": os.getpid()}
         gate.sendall(json.dumps(line).encode() + b"\n")
-        word = gate.recv(64).decode()
+        word = gate.recv(256).decode()
         if not word:
             raise ConnectionError("the test is over")
         return word

@@ -14,6 +14,8 @@ CAUSES = {
     "exit 7": "exit code 7",
     "exit 0": "exit code 0",
     "signal SIGKILL": "signal SIGKILL",
+    "abort": "signal SIGABRT",
+    "alarm": "signal SIGALRM",
 }
 
 
@@ -34,6 +36,25 @@ def test_a_step_that_killed_its_process_runs_elsewhere(
         deployment.check([run], repeats=1)
         worker.wait_for_log(f"child died: {cause} .*pid={first.pid}")
         worker.wait_for_log(f"run lost its process .*run_id={run} .*step=held")
+
+
+@pytest.mark.parametrize("workflow", ["held", "held-async"])
+def test_a_child_whose_descriptors_a_step_has_closed_is_replaced(
+    deployment: Deployment, workflow: str
+) -> None:
+    """It ends by itself, or it is killed: nobody can reach it any more."""
+    worker = deployment.worker(processes=1)
+    [run] = deployment.start(workflow, {})
+    first = deployment.gate.next()
+    first.command("close 3 1024")
+    second = deployment.gate.next()
+    assert second.pid != first.pid
+    second.command("go")
+    deployment.wait_until_ended([run])
+    deployment.check([run], repeats=1)
+    closed = "exit code 1|killed: it closed its pipe to the supervisor"
+    worker.wait_for_log(f"child died: ({closed}) .*pid={first.pid}")
+    worker.stop()
 
 
 def test_a_run_that_keeps_killing_its_process_fails_and_says_how_and_where(

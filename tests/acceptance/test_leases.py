@@ -22,7 +22,7 @@ def test_a_step_that_holds_the_interpreter_for_longer_than_the_lease_runs_once(
         processes=1, lease="3s", poll_interval="100ms"
     )  # would claim these runs
     for step in steps:
-        step.command("hog 7")
+        step.command("hog 9")
     deployment.wait_until_ended(ids)
     executions = deployment.check(ids)
     assert {each.pid for each in executions} == {each.pid for each in steps}

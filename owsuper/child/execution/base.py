@@ -38,12 +38,13 @@ from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.steps.effects import Call, CallError, CallResult
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
-from owsuper.ipc.messages import LEASE_LOST, PAST_DEADLINE
+from owsuper.ipc.messages import CAUGHT_UNWIND, LEASE_LOST, PAST_DEADLINE
 from owsuper.stored_error import StoredError
 
 _log = logging.getLogger("owsuper.child")
 
 _ANSWER_PERIOD: Final = 1.0  # seconds between two reads of an answer that a step waits for
+_MOST_UNWINDS: Final = 10  # after which it is watched whether the code catches them for ever
 _LONGEST_PAUSE: Final = 3600.0  # seconds; primitives overflow if they wait for thousands of years
 
 _current_step: ContextVar[str | None] = ContextVar("owsuper_step", default=None)
@@ -96,6 +97,8 @@ class Execution(ABC):
         self.step_timeout = step_timeout
         self._has_warned = False
         self._body_ended = False
+        self._unwinds = 0  # how often a step was called after the decision
+        self._unwinds_seen = 0
         self._recorded = RecordedWrites()
 
     def now(self) -> datetime:
@@ -175,6 +178,9 @@ class Execution(ABC):
         if self.decided_outcome is None and self._services.stopping.is_set():
             self.decide(Release())
         if self.decided_outcome is not None:
+            self._unwinds += 1
+            if self._unwinds == _MOST_UNWINDS:
+                self._services.overdue_watch.expect_end(self, CAUGHT_UNWIND)
             raise unwind()
         return self.replay.next_key(name, formerly)
 
@@ -289,6 +295,11 @@ class Execution(ABC):
     def stop_at_next_step(self) -> None:
         """Begin no further step: this process is about to be killed. Safe from any thread."""
         self.decide(Release())
+
+    def catches_unwind(self) -> bool:
+        """Whether code has called more steps since the last look, and none is executed."""
+        seen, self._unwinds_seen = self._unwinds_seen, self._unwinds
+        return self._unwinds > seen and self._services.flight_recorder.read(self.slot) is None
 
     @abstractmethod
     def stack(self) -> str:
