@@ -60,15 +60,15 @@ ROOMS = {
     # never user code, never a pool, never a thread
     "supervisor": room(
         "core.model core.time_outs db.claims db.connect db.crashes db.nonblocking db.listen"
-        " db.presence db.statement db.sweeps errors event_loop ipc log_stream logs settings"
+        " db.presence db.statement db.sweeps errors event_loop ipc log_stream logs sessions settings"
         " shortage signal_handlers supervisor",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims
     "child": room(
         "child client.app client.fork_safety core db.group_commit db.pool db.presence db.related"
-        " db.runs embedded errors event_loop ids ipc logs settings shortage signal_handlers"
-        " stderr_copy step stored_error workflow",
+        " db.runs embedded errors event_loop ids ipc logs sessions settings shortage"
+        " signal_handlers stderr_copy step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
     "client": room(
@@ -89,6 +89,7 @@ ROOMS = {
     "stderr_copy": room("", DRIVERS),
     "ids": room("", DRIVERS),
     "version": room("", DRIVERS),
+    "sessions": room("", DRIVERS),
     "shortage": room("", DRIVERS),
     "signal_handlers": room("", DRIVERS),
     "watch": room("", DRIVERS),

@@ -73,6 +73,7 @@ def run_child(forked: ForkedChild) -> NoReturn:
     Exits with code 3, after a LoadFailed message, if the application cannot be imported, or the
     child cannot start (see ``serve``).
     """
+    os.setsid()  # what steps start ends with this process, as far as it stays in the session
     process_exit.begin()
     settings = forked.fork.settings
     os.environ.update(forked.fork.environment)

@@ -36,6 +36,7 @@ from owsuper.child.fork import Closable, ForkedChild, run_child
 from owsuper.child.import_watch import ImportWatch
 from owsuper.child.loader import Application, LoadError
 from owsuper.child.orphaned_claims import OrphanedClaims
+from owsuper.child.orphaned_processes import OrphanedProcesses
 from owsuper.child.parent_death import ends_with_parent
 from owsuper.ipc.messages import (
     OTHER_PROTOCOL,
@@ -76,6 +77,7 @@ class Template:
         self._control = ControlSocket(control)
         self._children: dict[int, int] = {}  # child numbers by pid
         self._orphaned_claims = OrphanedClaims()
+        self._orphaned_processes = OrphanedProcesses()
         self._application: Application | None = None
         self._graceful_timeout = 0.0  # seconds
         self._kill_at: float | None = None  # the ``time.monotonic`` moment for what is left
@@ -104,6 +106,7 @@ class Template:
                     self._selector.unregister(self._control)
                     self._on_supervisor_exited()
         self._orphaned_claims.finish()
+        self._orphaned_processes.finish()
         return None
 
     def _on_supervisor_exited(self) -> None:
@@ -264,6 +267,8 @@ class Template:
                     Exited(child, pid, status, _kilobytes(usage.ru_maxrss), cpu_seconds)
                 )
                 self._orphaned_claims.on_reaped(pid)
+                if not self._control.is_open:
+                    self._orphaned_processes.end(pid)
 
 
 def _survive_usr1() -> None:

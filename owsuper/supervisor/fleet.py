@@ -27,12 +27,14 @@ from owsuper.supervisor.boot_failures import STABLE, BootFailures
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.child_state import ChildState
 from owsuper.supervisor.exit_status import Evidence, is_exiting
+from owsuper.supervisor.leftovers import Leftovers
 from owsuper.supervisor.rollover import Rollover
 from owsuper.supervisor.template import StartsChildren
 
 # Seconds from the EOF of a child's pipe until the wait status is no longer expected.
 _EVIDENCE_TIMEOUT: Final = 0.02
 _EVIDENCE_TIMEOUT_IF_EXITING: Final = 0.5
+_UNREACHABLE: Final = "it closed its pipe to the supervisor"
 _JITTER: Final = 0.1  # of the number of runs after which a child is replaced
 _SLOW_START: Final = 10.0  # seconds between warnings that a start takes long
 _MAX_FORKING: Final = 8  # requests at a time; Linux limits descriptors in flight (unix(7))
@@ -89,6 +91,7 @@ class Fleet:
         self._children: dict[int, Child] = {}
         self._last_number = 0
         self.boot_failures = BootFailures()
+        self._leftovers = Leftovers(loop)
         self._rollover = Rollover(loop, self._children, graceful_timeout=settings.graceful_timeout)
         self._draining = False
         self._mixed = False  # whether children know different workflows
@@ -279,11 +282,15 @@ class Fleet:
             if now < child.lost_at + timeout:
                 self._evidence_timer.at_latest(now + _EVIDENCE_TIMEOUT)
                 continue
+            if not exiting and child.cause_of_kill is None:
+                child.cause_of_kill = _UNREACHABLE
             child.kill(signal.SIGKILL)
             self._reap(child, Evidence(child.pid))
 
     def _reap(self, child: Child, evidence: Evidence) -> None:
         self._remove(child)
+        if (pid := child.pid or evidence.pid) is not None:
+            self._leftovers.end(pid)  # before the runs are given to others
         if child.on_trial:
             ended = LoadFailed("import", f"The first process of the new code ended: {evidence}.")
             self._end_trial(child, child.load_failure or ended)
