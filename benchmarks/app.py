@@ -6,11 +6,13 @@ The workers load this module.
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
 import time
 from dataclasses import dataclass
 
 from owsuper import AsyncStep, Step
-from owsuper.bench.app import nothing, ow
+from owsuper.bench.app import nothing, ow, report_and_wait
 
 
 @dataclass
@@ -84,3 +86,27 @@ def large(step: Step, text: str) -> str:
 def echo(text: str) -> str:
     """Return the argument."""
     return text
+
+
+@ow.workflow("break-down")
+def break_down(step: Step) -> None:
+    """Run a step that ends its process in the way that it is told, or never ends."""
+    step.run("break-down", break_down_as_told, timeout=TIMEOUT)
+
+
+TIMEOUT = 1.0
+"""Seconds, of the step ``break-down``."""
+
+
+def break_down_as_told() -> None:
+    """Report to REPORT_SOCKET, and do as the answer says."""
+    match report_and_wait():
+        case "segfault":
+            ctypes.string_at(0)
+        case "abort":
+            os.abort()
+        case "exit":
+            os._exit(7)
+        case "spin":
+            while True:
+                pass

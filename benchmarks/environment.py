@@ -39,6 +39,7 @@ class Environment:
         url: str | None = None,
         log_level: str = "warning",
         poll_interval: str = "2s",
+        kill_grace: float = 5.0,
     ) -> Worker:
         """A worker for the measured workflows; not started yet."""
         client = samples.new_client(url, self.schema) if url else self.client
@@ -49,6 +50,7 @@ class Environment:
             module=MODULE,
             log_level=log_level,
             poll_interval=poll_interval,
+            kill_grace=kill_grace,
         )
 
     @property

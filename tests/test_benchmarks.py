@@ -35,6 +35,7 @@ FIRST_FIGURE = {
     "fanout": "fan-out: a parent of 50, beside run_many()",
     "cpu": "CPU-bound 100 ms steps, 2 processes / 1",
     "recovery": "recovery: SIGKILL in a step to that step running elsewhere, p99",
+    "faults": "recovery: SIGSEGV in a step to that step running elsewhere, p50",
     "hosts": "2 workers: round trip: run() to result(), p50",
     "history": "history: waking a run with 30 finished steps, lateness",
     "supervisor": "worker of 2 processes: supervisor, resident",

@@ -35,10 +35,10 @@ def hold(step: Step) -> None:
     step.run("hold", report_and_wait)
 
 
-def report_and_wait() -> None:
-    """Report the time and this process to REPORT_SOCKET, and wait for an answer."""
+def report_and_wait() -> str:
+    """Report the time and this process to REPORT_SOCKET, and return the answer."""
     began = time.monotonic()
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(os.environ[REPORT_SOCKET])
         connection.sendall(f"{began!r} {os.getpid()}\n".encode())
-        connection.recv(16)
+        return connection.recv(16).decode()

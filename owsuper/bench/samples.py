@@ -10,10 +10,11 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeAlias
 from uuid import uuid4
 
 from psycopg import sql
@@ -67,6 +68,7 @@ def new_worker(
     module: str = "owsuper.bench.app",
     log_level: str = "warning",
     poll_interval: str = "2s",
+    kill_grace: float = 5.0,
 ) -> Worker:
     """Return a worker for the workflows of ``module``, with default settings; not started yet."""
     defaults = Settings()
@@ -77,6 +79,7 @@ def new_worker(
         log_level=log_level,
         poll_interval=poll_interval,
         graceful_timeout="5s",
+        kill_grace=kill_grace,
         # Explicit, so that a pyproject.toml in the working directory cannot change them.
         lease=defaults.lease,
         max_crashes=defaults.max_crashes,
@@ -144,8 +147,17 @@ async def task_rate(client: OpenWorkflow, tasks: int, seconds: float) -> float:
     return sum(counts) / (time.perf_counter() - began)
 
 
+BreakDown: TypeAlias = Callable[[socket.socket, int], object]
+"""Ends the process with this pid that executes the step at the other end of the socket."""
+
+
+def kill(_step: socket.socket, pid: int) -> None:
+    """End the process by SIGKILL."""
+    os.kill(pid, signal.SIGKILL)
+
+
 class RecoveryProbe:
-    """Kills the child process that runs a step, and measures until the step runs elsewhere."""
+    """Has the child process die that runs a step, and measures until the step runs elsewhere."""
 
     def __init__(self, socket_path: str) -> None:
         """``socket_path`` is where steps of the workflow ``hold`` report."""
@@ -154,25 +166,27 @@ class RecoveryProbe:
         self._reports.listen()
         self._reports.settimeout(WAIT_SECONDS)
 
-    def seconds(self, client: OpenWorkflow) -> float:
-        """Seconds from SIGKILL to the first line of the step in another process."""
+    def seconds(
+        self, client: OpenWorkflow, break_down: BreakDown = kill, workflow: str = "hold"
+    ) -> float:
+        """Seconds from the death of the process to the step's first line in another process."""
         time.sleep(random.uniform(0.1, 0.2))  # the process killed before is replaced meanwhile
-        handle = client.run_workflow("hold")
-        first, _, pid = self._accept()
+        handle = client.run_workflow(workflow)
+        first, _, pid = self.next_execution()
         with first:
-            killed = time.monotonic()
-            os.kill(pid, signal.SIGKILL)
-            second, began, _ = self._accept()
+            died = time.monotonic()
+            break_down(first, pid)
+            second, began, _ = self.next_execution()
         with second:
             second.sendall(b"end")
             handle.result(timeout=WAIT_SECONDS)
-        return began - killed
+        return began - died
 
     def close(self) -> None:
         """Close the socket."""
         self._reports.close()
 
-    def _accept(self) -> tuple[socket.socket, float, int]:
+    def next_execution(self) -> tuple[socket.socket, float, int]:
         """Return the connection, the begin and the process id of the next execution of the step."""
         try:
             connection, _ = self._reports.accept()
