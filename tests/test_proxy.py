@@ -126,3 +126,13 @@ def test_a_connection_can_break_in_the_middle_of_a_statement(
     proxy.wait_for_drop()
     assert conn.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (0,)
     psycopg.connect(proxy.url).close()
+
+
+def test_an_answer_that_is_cut_off_breaks_off_where_the_test_says(
+    proxy: Proxy, through: psycopg.Connection
+) -> None:
+    proxy.drop_answer_after(5000)
+    with pytest.raises(psycopg.OperationalError):
+        through.execute("SELECT repeat('x', 100000)")
+    proxy.wait_for_drop()
+    psycopg.connect(proxy.url).close()
