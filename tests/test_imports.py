@@ -60,8 +60,8 @@ ROOMS = {
     # never user code, never a pool, never a thread
     "supervisor": room(
         "core.model core.time_outs db.claims db.connect db.crashes db.nonblocking db.listen"
-        " db.presence db.statement db.sweeps errors event_loop ipc log_stream logs sessions settings"
-        " shortage signal_handlers supervisor",
+        " db.presence db.statement db.sweeps errors event_loop ipc log_stream logs sessions"
+        " settings shortage signal_handlers supervisor",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims

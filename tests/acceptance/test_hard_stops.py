@@ -91,7 +91,7 @@ def test_a_step_that_holds_the_interpreter_lock_past_its_time_out_is_killed_too(
     assert [each["status"] for each in attempts(deployment, run)] == ["failed", "completed"]
     assert attempts(deployment, run)[0]["error"]["name"] == "StepTimedOut"
     assert re.search(
-        r'File ".*app.py", line \d+ in hog', attempts(deployment, run)[0]["error"]["stack"]
+        r'File ".*commands.py", line \d+ in hog', attempts(deployment, run)[0]["error"]["stack"]
     )
     assert deployment.crashes() == []
 
