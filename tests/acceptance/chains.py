@@ -9,13 +9,16 @@ from tests.acceptance.deployment import Deployment
 from tests.acceptance.executions import Execution
 
 
-def check_chains(deployment: Deployment, run_ids: Sequence[str]) -> int:
+def check_chains(
+    deployment: Deployment, run_ids: Sequence[str], *, claims_lost: bool = False
+) -> int:
     """Check that runs of ``linked`` and ``linked-async`` are completed and no result was lost.
 
     Once a step has begun with the result of the step before, that result is stored, and the step
-    before is not executed again. Returns the number of executions beyond the first of each step.
+    before is not executed again. For ``claims_lost`` see ``Deployment.check_order``. Returns the
+    number of executions beyond the first of each step.
     """
-    deployment.check(run_ids, repeats=1 << 30)
+    deployment.check(run_ids, repeats=1 << 30, claims_lost=claims_lost)
     recorded = deployment.recorded(run_ids)
     executed: dict[str, list[Execution]] = defaultdict(list)
     for execution in deployment.journal.executions():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import select
 import signal
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -163,12 +164,13 @@ class Deployment(Tables):
 
     # --- what must hold ----------------------------------------------------------------------
 
-    def check(self, run_ids: Sequence[str], *, repeats: int = 0) -> list[Execution]:
+    def check(
+        self, run_ids: Sequence[str], *, repeats: int = 0, claims_lost: bool = False
+    ) -> list[Execution]:
         """These runs are completed, and no step ran again once its result was committed.
 
-        A step returns the token of its execution, so its committed result must be that of its
-        last execution. Executions whose results were never committed may number ``repeats``.
-        Returns all executions.
+        Executions whose results were never committed may number ``repeats``. For ``claims_lost``
+        see ``check_order``. Returns all executions.
         """
         unfinished = [run for run in self.runs(run_ids) if run.status != "completed"]
         assert not unfinished
@@ -176,9 +178,7 @@ class Deployment(Tables):
         executed = self.journal.by_step()
         ours = {key: each for key, each in executed.items() if key[0] in set(run_ids)}
         assert recorded.keys() == ours.keys()
-        for key, executions in ours.items():
-            tokens = [each.token for each in executions]
-            assert recorded[key] == tokens[-1], f"{key} ran again after it was committed: {tokens}"
+        self.check_order(ours, recorded, claims_lost=claims_lost)
         for run in self.runs(run_ids):
             steps = {token for (run_id, _), token in recorded.items() if run_id == run.id}
             assert set(run.output) == steps
@@ -186,3 +186,28 @@ class Deployment(Tables):
         again = {key: len(each) - 1 for key, each in ours.items() if len(each) > 1}
         assert sum(again.values()) <= repeats, again
         return [each for executions in ours.values() for each in executions]
+
+    def check_order(
+        self,
+        executed: Mapping[tuple[str, str], Sequence[Execution]],
+        recorded: Mapping[tuple[str, str], str],
+        *,
+        claims_lost: bool,
+    ) -> None:
+        """No step ran again once its result was committed. All arguments are by (run, step).
+
+        A step returns the token of its execution, so its committed result must be that of its last
+        execution. If a crash of the server may have lost claims (``claims_lost``), the worker of
+        such a claim may begin a step late, while another worker executes it. Or a crash may lose
+        the end of one claim and the whole of the next, so that the first holds again. Then an
+        execution after that of the result must at least have begun before the commit.
+        """
+        committed = self.committed({run for run, _ in executed}) if claims_lost else {}
+        for key, executions in executed.items():
+            tokens = [each.token for each in executions]
+            place = tokens.index(recorded[key]) if recorded[key] in tokens else -1
+            late = [
+                each for each in executions[place + 1 :] if each.at > committed.get(key, -math.inf)
+            ]
+            assert place >= 0, f"{key} ran again after it was committed: {tokens}"
+            assert not late, f"{key} ran again after it was committed: {executions}"

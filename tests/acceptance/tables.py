@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import uuid4
@@ -13,6 +13,8 @@ from uuid import uuid4
 import psycopg
 
 from tests.acceptance.executions import TIMEOUT
+
+COMMIT = 1.0  # seconds from the beginning of a transaction to its commit, on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,19 @@ class Tables:
         found = {(run, step): output for run, step, output in rows}
         assert len(found) == len(rows), "a step was completed twice"
         return found
+
+    def committed(self, run_ids: Collection[str]) -> dict[tuple[str, str], float]:
+        """When at the latest each completed step was committed, on ``time.monotonic``."""
+        rows = self.query(
+            """
+            SELECT workflow_run_id, step_name, extract(epoch FROM updated_at)::float8
+            FROM {schema}.step_attempts
+            WHERE status = 'completed' AND kind = 'function' AND workflow_run_id = ANY ($1)
+            """,
+            list(run_ids),
+        )
+        clock = time.time() - time.monotonic()
+        return {(run, step): began + COMMIT - clock for run, step, began in rows}
 
     def leased(self) -> list[str]:
         """The runs that a worker holds."""

@@ -147,7 +147,7 @@ def test_a_database_server_that_crashes_costs_at_most_the_steps_in_flight(
         wait_until_dead([backend])
         wait_until_work_continues(deployment, ids)
     deployment.wait_until_ended(ids)
-    deployment.check(ids, repeats=crashes * 8 * 3)
+    deployment.check(ids, repeats=crashes * 8 * 3, claims_lost=True)
     worker.stop()
     assert "child died" not in worker.log
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tests.acceptance.deployment import Deployment
+from tests.acceptance.executions import Execution
 from tests.acceptance.tables import Tables
 from tests.soak import verdict
 from tests.soak.__main__ import parse_arguments, plan
@@ -32,6 +36,32 @@ def test_an_unknown_fault_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         parse_arguments(["--faults", "kill-child,kill-everything"])
     assert "no such fault: kill-everything" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("begun", "claims_lost", "right"),
+    [
+        ((1.0, 2.0), False, True),
+        ((3.0, 2.0), False, False),
+        ((3.0, 2.0), True, True),
+        ((5.0, 2.0), True, False),
+    ],
+)
+def test_the_verdict_on_two_executions_of_a_step_whose_second_has_the_result(
+    begun: tuple[float, float], claims_lost: bool, right: bool
+) -> None:
+    """The result was committed at 4. The journal has the executions in the order of their times."""
+    other, kept = (
+        Execution("run", "step", token, pid=1, at=at)
+        for token, at in zip(("other", "kept"), begun, strict=True)
+    )
+    key = ("run", "step")
+    executed = {key: sorted([other, kept], key=lambda each: each.at)}
+    tables: Any = SimpleNamespace(committed=lambda _runs: {key: 4.0})
+    with nullcontext() if right else pytest.raises(AssertionError, match="ran again"):
+        Deployment.check_order(tables, executed, {key: "kept"}, claims_lost=claims_lost)
+    with pytest.raises(AssertionError, match="ran again"):
+        Deployment.check_order(tables, executed, {key: "unknown"}, claims_lost=claims_lost)
 
 
 def test_the_verdict_finds_runs_that_are_lost_and_steps_that_are_repeated(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from tests.acceptance.chains import check_chains
@@ -48,9 +49,12 @@ def judge(deployment: Deployment, load: Load) -> list[str]:
 
     others = [name for name in load.runs if name not in (*PARENTS, *LINKED)]
     checks: list[tuple[Callable[[Deployment, Sequence[str]], object], list[str]]] = [
-        (lambda where, runs: where.check(runs, repeats=1 << 30), ids(*others)),
-        (check_chains, ids(*LINKED)),
-        (check_parents, ids(*PARENTS)),
+        (
+            lambda where, runs: where.check(runs, repeats=1 << 30, claims_lost=True),
+            ids(*others),
+        ),
+        (partial(check_chains, claims_lost=True), ids(*LINKED)),
+        (partial(check_parents, claims_lost=True), ids(*PARENTS)),
     ]
     found = []
     for check, runs in checks:
