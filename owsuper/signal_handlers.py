@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -18,9 +19,12 @@ from typing import Any, Final
 DUMP_SIGNAL: Final = signal.SIGURG
 """With it the supervisor asks a child for its stacks. Without a handler, it has no effect."""
 
-KEEP_SIGNAL: Final = signal.SIGWINCH
-"""With it the supervisor has a child keep its stacks for the post-mortem. Likewise without effect
-elsewhere."""
+KEEP_SIGNAL: Final[int] = signal.SIGRTMAX - 3 if sys.platform == "linux" else signal.SIGWINCH
+"""With it the supervisor has a child keep its stacks, which it is about to kill.
+
+Writing them may end the process (see ``child/stacks.py``), so it is no signal that others send:
+terminals send SIGWINCH. macOS has no real-time signals.
+"""
 
 Handler = Callable[[int, FrameType | None], Any]
 

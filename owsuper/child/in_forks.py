@@ -35,7 +35,7 @@ class InForks:
         """Return what a forked process must close."""
         evidence.end_in_fork()
         self.services.flight_recorder.detach()
-        stacks.forget_signals()
+        stacks.forget_signal()
         ours = (self.spec.flight_fd, *self.loop.descriptors(), self.waker.signal_fd)
         asyncio_loop = self.services.loop_thread.descriptors()
         return self, (*ours, *asyncio_loop, *self.services.database.sockets())

@@ -66,7 +66,9 @@ def serve(spec: ChildSpec) -> NoReturn:
     cannot be had.
     """
     faulthandler.enable(2)  # the application may have set sys.stderr to None
-    stacks.dump_at_signals()
+    stacks.dump_at_signal()
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:  # and not the application's
+        signal_handlers.install(signal.SIGUSR1, signal_handlers.do_nothing)
     try:
         exit_code = _serve(spec)
     except BaseException:
@@ -142,6 +144,7 @@ class ChildServer:
         self._busy: dict[int, tuple[ClaimedRun, float]] = {}
         self._draining = False
         self._term_signaled = False
+        self._stacks_wanted = False
         self._cannot_go_on: str | None = None  # why this process must be replaced
         self._thread_error: BaseException | None = None  # which ended a thread of the engine
         self._time_is_up = self._loop.timers.add("graceful time-out", self.release_all)
@@ -174,8 +177,13 @@ class ChildServer:
         hooks.stop(self._spec.hooks, self._services.loop_thread, exit_code)
 
     def catch_signals(self) -> None:
-        """Make TERM stop runs at their next step. The supervisor handles INT and HUP."""
+        """Make TERM stop runs at their next step. The supervisor handles INT and HUP.
+
+        At USR1 this process logs its stacks, unless the application has a handler.
+        """
         signal_handlers.install(signal.SIGTERM, self._on_term)
+        if signal.getsignal(signal.SIGUSR1) is signal_handlers.do_nothing:
+            signal_handlers.install(signal.SIGUSR1, self._on_usr1)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal_handlers.install(number, signal_handlers.do_nothing)
         signal.set_wakeup_fd(self._waker.signal_fd, warn_on_full_buffer=False)
@@ -218,7 +226,14 @@ class ChildServer:
     def _on_term(self, *_: object) -> None:
         self._term_signaled = True  # the loop wakes, since the waker has the signal's descriptor
 
+    def _on_usr1(self, *_: object) -> None:
+        self._stacks_wanted = True
+
     def _on_wake(self) -> None:
+        if self._stacks_wanted:
+            self._stacks_wanted = False
+            level = max(logging.INFO, _log.getEffectiveLevel())
+            _log.log(level, "stacks of child %d:\n%s", self._spec.index, self._describe_stacks())
         if self._thread_error is not None:
             raise RuntimeError("a thread of the engine has ended") from self._thread_error
         if self._term_signaled:

@@ -12,7 +12,6 @@ import itertools
 import os
 import queue
 import selectors
-import signal
 import sys
 import threading
 import traceback
@@ -44,22 +43,19 @@ _RUNNING: Final = ("cr_running", "gi_running")  # ag_running is true while it wa
 _MAX_TASKS: Final = 1000
 
 
-def dump_at_signals() -> None:
-    """From now on, write the stacks of all threads to standard error at DUMP_SIGNAL and SIGUSR1.
+def dump_at_signal() -> None:
+    """From now on, write the stacks of all threads to standard error at DUMP_SIGNAL.
 
-    faulthandler does so in C, even while another thread holds the GIL. A handler of SIGUSR1 that
-    the application has set, or sets later, stays.
+    faulthandler does so in C, even while another thread holds the GIL. It reads the frames of
+    threads that may run meanwhile, and the process has died of that. So this is for a process that
+    does not answer, and everything else reads stacks with the GIL.
     """
     faulthandler.register(DUMP_SIGNAL, file=_STDERR)
-    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
-        faulthandler.register(signal.SIGUSR1, file=_STDERR)
 
 
-def forget_signals() -> None:
-    """Undo ``dump_at_signals``, in a process that user code has forked."""
+def forget_signal() -> None:
+    """Undo ``dump_at_signal``, in a process that user code has forked."""
     faulthandler.unregister(DUMP_SIGNAL)
-    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:  # as far as Python knows
-        faulthandler.unregister(signal.SIGUSR1)
 
 
 def describe(loops: Iterable[asyncio.AbstractEventLoop] = ()) -> str:

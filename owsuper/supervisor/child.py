@@ -195,7 +195,7 @@ class Child:
     def keep_stacks(self) -> None:
         """Have the child write its stacks where ``trace`` finds them, even if it cannot answer.
 
-        Call this before the child is killed for what its code does.
+        The process may die of this, so call it only just before the child is killed.
         """
         self.kill(KEEP_SIGNAL)
 
@@ -210,12 +210,12 @@ class Child:
         self.state = next_state(self.state, ChildEvent.STOP)
         self.pipe.send(Stop())
 
-    def kill(self, number: signal.Signals) -> None:
+    def kill(self, number: int) -> None:
         """Send a signal, unless the child has been reaped."""
         if self.pid is not None and self.state is not ChildState.EXITED:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
-            if number is signal.SIGKILL and self.killed_at is None:
+            if number == signal.SIGKILL and self.killed_at is None:
                 self.killed_at = time.monotonic()
 
     def on_exited(self) -> None:

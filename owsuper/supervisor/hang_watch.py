@@ -56,6 +56,7 @@ class HangWatch:
             extra=child.log_fields(),
         )
         self._hung.append(child)
+        child.cause_of_kill = f"no sign of life for {self._timeout:g} s"
         child.keep_stacks()
         self._kill_timer.at_latest(time.monotonic() + _DUMP_TIME)
 
@@ -63,5 +64,6 @@ class HangWatch:
         hung, self._hung = self._hung, []
         for child in hung:
             if child.silent >= self._timeout:
-                child.cause_of_kill = f"no sign of life for {self._timeout:g} s"
                 child.kill(signal.SIGKILL)
+            else:
+                child.cause_of_kill = None

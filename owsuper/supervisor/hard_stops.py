@@ -27,8 +27,9 @@ from owsuper.supervisor.claims import Claims
 from owsuper.supervisor.fleet import Fleet
 
 _PERIOD: Final = 1.0  # seconds between two looks for children that report nothing
-_DUMP_TIME: Final = 0.1  # seconds for a child to write its stacks, if it has reported one
-_DUMP_TIME_IF_SILENT: Final = 0.5
+_LAST_WRITES: Final = 0.1  # seconds for results of steps that have ended; they wait for 4 ms
+_DUMP_TIME: Final = 0.5  # seconds for a child that reports nothing to write its stacks
+_DUMP_TIME_IF_GROWING: Final = 0.1
 _PATIENCE: Final = 2.0  # seconds that a child may be late with its report
 
 _log = logging.getLogger("owsuper.supervisor")
@@ -56,15 +57,9 @@ class HardStops:
         self.stop_child(child, now=child.held.keys() <= child.overdue.keys())
 
     def stop_child(self, child: Child, *, now: bool) -> None:
-        """Have a child exit after its current steps; kill it ``now``, or after the grace.
-
-        Its stacks are kept in the post-mortems of its runs, for which it needs a moment.
-        """
-        silent = any(not each.stack for each in child.overdue.values())
-        dump_time = _DUMP_TIME_IF_SILENT if silent else _DUMP_TIME
-        when = time.monotonic() + (dump_time if now else self._grace)
+        """Have a child exit after its current steps; kill it ``now``, or after the grace."""
+        when = time.monotonic() + (_LAST_WRITES if now else self._grace)
         if child.kill_at is None:
-            child.keep_stacks()
             self._fleet.retire(child)
             child.kill_at = when
         child.kill_at = min(when, child.kill_at)
@@ -106,16 +101,24 @@ class HardStops:
                 continue
             if child.kill_at > now:
                 self._timer.at_latest(child.kill_at)
+            elif child.cause_of_kill is not None:
+                child.kill(signal.SIGKILL)
             elif child.overdue or (child.over_limit and child.held):
-                self._kill(child)
+                self._begin_kill(child)
 
-    def _kill(self, child: Child) -> None:
-        if not child.killed_by_supervisor:
-            reasons = sorted({each.reason for each in child.overdue.values()})
-            cause = child.over_limit or f"its code did not stop: {', '.join(reasons)}"
-            _log.warning("killing a child: %s", cause, extra=child.log_fields())
-            child.cause_of_kill = cause
-            child.killed_by_supervisor = True
+    def _begin_kill(self, child: Child) -> None:
+        """Kill a child; if it has not reported where its code is, let it write its stacks first."""
+        reasons = sorted({each.reason for each in child.overdue.values()})
+        cause = child.over_limit or f"its code did not stop: {', '.join(reasons)}"
+        _log.warning("killing a child: %s", cause, extra=child.log_fields())
+        child.cause_of_kill = cause
+        child.killed_by_supervisor = True  # also if it dies of writing its stacks
+        if child.over_limit or any(not each.stack for each in child.overdue.values()):
+            child.keep_stacks()
+            dump_time = _DUMP_TIME_IF_GROWING if child.over_limit else _DUMP_TIME
+            child.kill_at = time.monotonic() + dump_time
+            self._timer.at_latest(child.kill_at)
+        else:
             child.kill(signal.SIGKILL)
 
     def charges(self, child: Child) -> bool:

@@ -144,6 +144,24 @@ def test_a_step_past_its_time_out_in_the_flight_recorder_is_found(world: World) 
     assert world.child.overdue[1].reason == TIMED_OUT
 
 
+@pytest.mark.parametrize("reported", [True, False])
+def test_only_a_child_that_has_reported_nothing_writes_its_stacks_and_counts_as_killed_by_then(
+    world: World, monkeypatch: pytest.MonkeyPatch, reported: bool
+) -> None:
+    """A process may die of writing the stacks of threads that run."""
+    asked: list[bool] = []
+    monkeypatch.setattr(
+        world.child, "keep_stacks", lambda: asked.append(world.child.killed_by_supervisor)
+    )
+    held = world.hold(0)
+    stack = "where it is" if reported else ""
+    overdue = Overdue(0, held.run.worker_id, TIMED_OUT, (), stack)
+    world.child.overdue[0] = overdue
+    world.hard_stops.on_overdue(world.child, overdue)
+    world.until(lambda: world.child.killed_by_supervisor)
+    assert asked == ([] if reported else [True])
+
+
 def test_only_steps_that_were_late_when_the_child_was_killed_have_failed(world: World) -> None:
     """The end of a large process takes time, in which time-outs of other steps may pass."""
     now = time.monotonic()

@@ -176,8 +176,8 @@ def test_a_signal_to_every_process_of_the_worker_harms_none(begin: Begin, tmp_pa
     worker.await_effect("waiting")
     for pid in (worker.program.pid, worker.template(), worker.children()[0]):
         os.kill(pid, signal.SIGUSR1)
-    worker.log.wait_for(SYNC)
-    worker.log.wait_for(r'  File ".*flows.py", line \d+ in wait\n')  # of the child by itself
+    worker.log.wait_for(SYNC, count=2)
+    worker.log.wait_for(r"owsuper\.child: stacks of child 1:\n")  # by itself
     (tmp_path / "go").touch()
     worker.await_outcome(run)
     worker.kill_child()
