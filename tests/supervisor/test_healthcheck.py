@@ -17,7 +17,7 @@ from owsuper.supervisor.exit_status import ExitCode
 from tests.cli.running import Result, port
 from tests.fixtures.processes import Spawn
 from tests.fixtures.proxy import Proxy
-from tests.supervisor.worker import FLOWS, Begin, Worker
+from tests.supervisor.worker import FLOWS, SLOW_SECOND_CHILD, Begin, Worker
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers can be asked on Linux")
 
@@ -105,6 +105,18 @@ def test_a_worker_that_starts_is_alive_and_not_ready(
     assert (alive.code, alive.stdout) == (0, f"worker {worker.program.pid}: ok: starting\n")
     assert (ready.code, "it takes no runs: starting" in ready.stdout) == (1, True)
     (tmp_path / "importable").touch()
+    worker.log.wait_for(": ready: ")
+    assert check("--ready", of=worker).code == 0
+
+
+def test_a_worker_with_some_of_its_first_children_is_not_ready(
+    begin: Begin, check: Check, tmp_path: Path
+) -> None:
+    (tmp_path / "flows.py").write_text(SLOW_SECOND_CHILD + FLOWS)
+    worker = begin(ready=False)
+    worker.log.wait_for("child ready")
+    assert check("--ready", of=worker).code == 1
+    (tmp_path / "go").touch()
     worker.log.wait_for(": ready: ")
     assert check("--ready", of=worker).code == 0
 

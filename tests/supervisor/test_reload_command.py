@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from owsuper.cli import reload as reload_command
 from owsuper.ipc import health
+from owsuper.ipc.health import WorkerHealth
 from tests.cli.running import Result
 from tests.fixtures.processes import Program, Spawn
 from tests.supervisor.worker import FLOWS, Begin, Worker
@@ -107,6 +110,18 @@ def test_one_of_several_must_be_chosen(begin: Begin, spawn_owsuper: Spawn, tmp_p
     result = end(spawn_owsuper("reload", cwd=tmp_path))
     assert result.is_one_error(2)
     assert all(str(worker.program.pid) in result.stderr for worker in workers)
+
+
+def test_an_answer_of_before_the_signal_was_handled_is_not_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = WorkerHealth(1, "0/2 busy", True, 2, ("flows",), "s")
+    begun = replace(before, reloads=1, reloading=True)
+    ended = replace(before, reloads=1)
+    answers = iter([before, begun, ended])
+    monkeypatch.setattr(reload_command, "_ask", lambda pid: next(answers))
+    monkeypatch.setattr(reload_command, "_PERIOD", 0.0)
+    assert reload_command._await_end(1, before, timeout=3600.0) == ended
 
 
 def test_the_health_of_a_worker_counts_its_reloads(

@@ -84,6 +84,25 @@ def environment(step):
     return {name: value for name, value in os.environ.items() if name.startswith("OWSUPER_")}
 """
 
+# The second child is not ready before there is a file "go".
+SLOW_SECOND_CHILD = """
+import time
+from pathlib import Path
+import owsuper.child.main
+
+serve = owsuper.child.main.serve
+
+def serve_later(spec):
+    try:
+        Path("first").mkdir()
+    except FileExistsError:
+        while not Path("go").exists():
+            time.sleep(0.01)
+    serve(spec)
+
+owsuper.child.main.serve = serve_later
+"""
+
 # Makes the terminal sys.argv[1] that of this session, which has none, and executes the rest.
 IN_TERMINAL = """
 import os, sys
