@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         Unreadable,
     )
     from owsuper.client.post_mortem import PostMortem
-    from owsuper.client.why import Reason, ReasonKind
+    from owsuper.client.reasons import Reason, ReasonKind
     from owsuper.client.worker import Worker
     from owsuper.client.workers import ExecutingRun, ProcessStatus, WorkerState, WorkerStatus
     from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus
@@ -91,8 +91,8 @@ _MODULES = {
     "Page": "owsuper.core.pages",
     "PostMortem": "owsuper.client.post_mortem",
     "ProcessStatus": "owsuper.client.workers",
-    "Reason": "owsuper.client.why",
-    "ReasonKind": "owsuper.client.why",
+    "Reason": "owsuper.client.reasons",
+    "ReasonKind": "owsuper.client.reasons",
     "ResultTimeout": "owsuper.errors",
     "RetryPolicy": "owsuper.core.retry",
     "Run": "owsuper.client.models",

@@ -31,7 +31,7 @@ class View:
 
     def lines(self, at: datetime, width: int, height: int) -> list[str]:
         """Return the lines of a screen of this size, at the time ``at``."""
-        table = worker_table([self._shown(each) for each in self.workers], at, Layout(width))
+        table = worker_table([self._shown(each) for each in self.workers], Layout(width))
         heading, rows = table[:1], table[1:]
         self.page = max(1, height - 4)
         self.offset = max(0, min(self.offset, len(rows) - self.page))

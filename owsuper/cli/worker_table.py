@@ -25,12 +25,9 @@ class _Line:
     doing: str = ""
 
 
-def worker_table(workers: Sequence[WorkerStatus], at: datetime, layout: Layout) -> list[str]:
-    """Return a heading, and a line for each worker, each of its processes, and further runs.
-
-    ``at`` is the present time.
-    """
-    rows = [row for worker in workers for row in _worker_rows(worker, at)]
+def worker_table(workers: Sequence[WorkerStatus], layout: Layout) -> list[str]:
+    """Return a heading, and a line for each worker, each of its processes, and further runs."""
+    rows = [row for worker in workers for row in _worker_rows(worker)]
     columns = [
         Column(heading="WORKER", cells=[row.who for row in rows], rank=1, least=14, yields=2),
         Column(heading="PID", cells=[row.pid for row in rows], rank=5, least=7, right=True),
@@ -43,24 +40,24 @@ def worker_table(workers: Sequence[WorkerStatus], at: datetime, layout: Layout) 
     return fitted(columns, None if layout.full else layout.width)
 
 
-def _worker_rows(worker: WorkerStatus, at: datetime) -> Iterator[_Line]:
+def _worker_rows(worker: WorkerStatus) -> Iterator[_Line]:
     yield _Line(
         plain(worker.host, None),
         str(worker.pid),
         worker.state,
         f"{worker.busy}/{worker.slots}" if worker.announced_at else "",
         _memory(worker.rss_bytes),
-        _elapsed(worker.connected_at, at),
-        _describe(worker, at),
+        _elapsed(worker.connected_at, worker.read_at),
+        _describe(worker),
     )
     for process in worker.processes:
-        yield from _process_rows(process, at)
+        yield from _process_rows(process, worker.read_at)
 
 
-def _describe(worker: WorkerStatus, at: datetime) -> str:
+def _describe(worker: WorkerStatus) -> str:
     """Return what the worker serves, or since when it is silent."""
     if worker.state in (WorkerState.MISSING, WorkerState.ORPHANED) and worker.announced_at:
-        return f"silent for {_elapsed(worker.announced_at, at)}"
+        return f"silent for {_elapsed(worker.announced_at, worker.read_at)}"
     names = [plain(title(*each), None) for each in worker.workflows]
     return f"serves {listed(names)}" if worker.workflows else ""
 

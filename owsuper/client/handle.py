@@ -12,7 +12,7 @@ from owsuper.core.model import RunStatus
 if TYPE_CHECKING:
     from owsuper.client.database import ClientDatabase
     from owsuper.client.models import Run
-    from owsuper.client.why import Reason
+    from owsuper.client.reasons import Reason
     from owsuper.db.waits import Progress
 
 O = TypeVar("O", covariant=True)  # noqa: E741 - as in Workflow[I, O]

@@ -118,9 +118,7 @@ class RunHistory:
         return [from_row(run_id, row) for row in rows]
 
 
-def _attempts(
-    run_id: str, limit: int, after: str | None, before: str | None
-) -> Callable[[ListQueries], Operation[Page[StepAttempt]]]:
+def _attempts(run_id: str, limit: int, after: str | None, before: str | None) -> AttemptsQuery:
     """Check the arguments and make the query for a page of step attempts.
 
     Raises ConfigurationError.

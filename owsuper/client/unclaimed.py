@@ -47,8 +47,8 @@ class NoticingWaits(Waits):
             return
         self._noticed[workflow] = now
         try:
-            listed = [worker_from_row(row) for row in self._workers.all().run(conn)]
-            workers = [worker for worker in listed if worker.here]
+            everyone = [worker_from_row(row) for row in self._workers.all().run(conn)]
+            workers = [worker for worker in everyone if worker.here]
             connected, served = (0, []) if workers else self.serving(conn, MAX_SHOWN)
         except psycopg.Error:  # only the message suffers: a broken connection is seen elsewhere
             return
@@ -57,9 +57,9 @@ class NoticingWaits(Waits):
             if workers
             else _executed(connected, served)
         )
-        everyone = [each for worker in workers for each in worker.workflows]
+        announced = [each for worker in workers for each in worker.workflows]
         executed = connected and [(each.workflow_name, each.version) for each in served]
-        _log.warning("%s", _message(run, known, busy=workflow in (everyone or executed or ())))
+        _log.warning("%s", _message(run, known, busy=workflow in (announced or executed or ())))
 
 
 def _message(run: Progress, known: str, *, busy: bool) -> str:

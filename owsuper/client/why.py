@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from psycopg import Connection
 
 from owsuper.client import models, waiting
 from owsuper.client.models import Run, StepAttempt
+from owsuper.client.reasons import Reason, ReasonKind
 from owsuper.client.session import Session
 from owsuper.client.waiting import Parked
 from owsuper.client.worker_texts import listed, place, title, who_serves_what
@@ -24,50 +24,6 @@ from owsuper.client.workers import (
 )
 from owsuper.core.model import StepKind
 from owsuper.core.pages import MAX_PAGE_SIZE, Position, Window
-
-
-class ReasonKind(StrEnum):
-    """Why a run is not running now, or that it is."""
-
-    ENDED = "ended"
-    RUNNING = "running"
-    CLAIMED = "claimed"  # and no child process has it yet, as far as is known
-    SUSPECT = "suspect"  # claimed; waits for a child process of its own
-    WORKER_MISSING = "worker-missing"
-    LEASE_ENDED = "lease-ended"
-    NOT_DUE = "not-due"
-    SLEEP = "sleep"
-    SIGNAL = "signal"
-    CHILD_RUN = "child-run"
-    RETRY = "retry"
-    DEADLINE = "deadline"
-    NO_WORKER = "no-worker"
-    NOT_SERVING = "not-serving"  # the workers with this workflow start or drain
-    SLOTS_BUSY = "slots-busy"
-    QUEUED = "queued"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
-    """A reason why a run is not running, as a sentence in ``message`` and as data.
-
-    ``since`` and ``until`` are when the reason began and when it ends by itself, as far as is
-    known. ``step_name`` is the step that waits or is tried again, ``signal`` the signal and
-    ``child_run_id`` the run that it waits for. ``workers`` are those that the reason is about: the
-    owner of the run, those that serve its workflow, or for ``no-worker`` all others.
-    """
-
-    kind: ReasonKind
-    message: str
-    since: datetime | None = None
-    until: datetime | None = None
-    step_name: str | None = None
-    signal: str | None = None
-    child_run_id: str | None = None
-    workers: tuple[WorkerStatus, ...] = ()
-
-    def __str__(self) -> str:
-        return self.message
 
 
 def read(session: Session, run_id: str) -> list[Reason]:
@@ -113,7 +69,12 @@ def _reasons(
             " namespace fails it within a second, if one is connected",
             since=run.deadline_at,
         )
-    elif run.worker_id is not None and run.available_at is not None and run.available_at > at:
+    elif run.available_at is None:
+        yield Reason(
+            kind=ReasonKind.NOT_DUE,
+            message="it has no due time (available_at is NULL), so no worker claims it",
+        )
+    elif run.worker_id is not None and run.available_at > at:
         yield _claimed(run, run.worker_id, run.available_at, workers)
     elif (parked := waiting.parked(run, steps, at)) is not None:
         yield from _parked(run, parked)
@@ -142,9 +103,9 @@ def _claimed(
             kind=ReasonKind.CLAIMED,
             message=f"it is claimed by {place(worker_id)}, which has not announced itself; {lease},"
             " unless the worker renews it",
-            since=run.updated_at,
             until=lease_end,
         )
+    claimed = f"it is claimed since {_moment(run.updated_at)} by {place(worker_id)}"
     if not owner.here:
         how = {
             WorkerState.MISSING: "is dead, or cut off from the database",
@@ -153,19 +114,23 @@ def _claimed(
         }[owner.state]
         return Reason(
             kind=ReasonKind.WORKER_MISSING,
-            message=f"its worker {place(worker_id)} {how}; {lease}, and then another worker takes"
-            " it over",
+            message=f"{claimed}, which {how}; {lease}, and then another worker takes it over",
             since=owner.announced_at,
             until=lease_end,
             workers=(owner,),
         )
+    return _in_worker(run, owner, claimed, lease_end)
+
+
+def _in_worker(run: Run, owner: WorkerStatus, claimed: str, lease_end: datetime) -> Reason:
+    """Return the reason about a run that a connected worker has ``claimed``, in words."""
     if (found := _in_process(owner, run.id)) is not None:
         process, executing = found
         steps = f", step {executing.steps!r}" if executing.steps else ""
         return Reason(
             kind=ReasonKind.RUNNING,
             message=f"it runs since {_moment(executing.since)}{steps}, in child {process.number}"
-            f" (pid {process.pid}) of {place(worker_id)}",
+            f" (pid {process.pid}) of {place(owner.id)}",
             since=executing.since,
             step_name=executing.steps,
             workers=(owner,),
@@ -173,15 +138,15 @@ def _claimed(
     if run.id in owner.suspects:
         return Reason(
             kind=ReasonKind.SUSPECT,
-            message=f"its process died before, so it waits in {place(worker_id)} for a child"
-            f" process of its own; {_load(owner)}",
+            message=f"{claimed}, where it waits for a child process of its own, because its process"
+            f" died before; {_load(owner)}",
             since=run.updated_at,
             workers=(owner,),
         )
     return Reason(
         kind=ReasonKind.CLAIMED,
-        message=f"it is claimed by {place(worker_id)}, and was in none of its child processes when"
-        f" the worker last announced itself; {_load(owner)}",
+        message=f"{claimed}, and was in none of its child processes when the worker last announced"
+        f" itself; {_load(owner)}",
         since=run.updated_at,
         until=lease_end,
         workers=(owner,),
@@ -204,11 +169,12 @@ def _parked(run: Run, parked: Parked) -> Iterator[Reason]:
         yield _wait(step)
     if parked.waits and not parked.retry_due:
         return
+    later = " or later" if len(parked.retries) > 1 else ""  # only the first time is stored
     for retry in parked.retries:
         yield Reason(
             kind=ReasonKind.RETRY,
             message=f"the step {retry.step_name!r} has failed {_times(retry.failures)}, and is"
-            f" tried again at {_moment(parked.due)}",
+            f" tried again at {_moment(parked.due)}{later}",
             until=parked.due,
             step_name=retry.step_name,
         )
@@ -252,10 +218,12 @@ def _wait(step: StepAttempt) -> Reason:
                 signal=name,
             )
         case _:
+            child = "a child run that does not exist (any more)"
+            if step.child_run_id is not None:
+                child = f"the child run {step.child_run_id}"
             return Reason(
                 kind=ReasonKind.CHILD_RUN,
-                message=f"it waits for the child run {step.child_run_id} of {step.step_name!r}"
-                f"{limit}",
+                message=f"it waits for {child} of {step.step_name!r}{limit}",
                 since=began,
                 until=until,
                 step_name=step.step_name,
@@ -270,7 +238,7 @@ def _due(run: Run, workers: Sequence[WorkerStatus], *, suspect: bool) -> Reason:
     """Return the reason about a run that is due, and that no worker has claimed."""
     here = [each for each in workers if each.here]
     able = [each for each in here if each.serves(run.workflow_name, run.version)]
-    since = run.available_at or run.created_at
+    since = run.available_at
     due = f"it is due since {_moment(since)}"
     workflow = title(run.workflow_name, run.version)
     if not able:
@@ -283,9 +251,12 @@ def _due(run: Run, workers: Sequence[WorkerStatus], *, suspect: bool) -> Reason:
             since=since,
             workers=tuple(here),
         )
+    unknown = any(each.state is WorkerState.UNKNOWN for each in able)
     serving = [each for each in able if each.state is WorkerState.SERVING or each.free]
     places = listed([f"{place(each.id)} ({_load(each)})" for each in able])
-    if not serving:
+    if unknown and not any(each.free for each in able):
+        kind, why = ReasonKind.QUEUED, "a worker with this workflow should claim it when it can"
+    elif not serving:
         kind, why = ReasonKind.NOT_SERVING, "the workers with this workflow start or drain"
     elif not any(each.free for each in serving):
         kind, why = ReasonKind.SLOTS_BUSY, "all slots of the workers with this workflow are busy"
@@ -310,6 +281,8 @@ def _others(run: Run, here: Sequence[WorkerStatus]) -> str:
 
 
 def _load(worker: WorkerStatus) -> str:
+    if worker.state is WorkerState.UNKNOWN:
+        return "of another version, so what it does is not known"
     state = "" if worker.state is WorkerState.SERVING else f"{worker.state}, "
     return f"{state}{worker.busy} of {worker.slots} slots busy"
 

@@ -17,7 +17,7 @@ class WorkerState(StrEnum):
 
     ``starting``: not all of its child processes take runs. ``missing``: it is dead, or cut off from
     the database. ``orphaned``: its supervisor is dead, or hangs; its child processes finish their
-    steps.
+    steps. ``unknown``: it is connected, and of a version that announces itself in another way.
     """
 
     STARTING = "starting"
@@ -25,6 +25,7 @@ class WorkerState(StrEnum):
     DRAINING = "draining"
     MISSING = "missing"
     ORPHANED = "orphaned"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +70,9 @@ class WorkerStatus:
     and wait for a child process of their own. ``pooled``: the worker reaches the database through a
     connection pooler, and is missing when it has been silent for 45 s.
 
-    Of a worker that has announced nothing yet, or is of an earlier version, only ``id``, ``host``,
-    ``pid`` and ``connected_at`` are known. Times are aware, by the database's clock.
+    Of a worker that has announced nothing yet, or is of another version, perhaps only ``id``,
+    ``host``, ``pid`` and ``connected_at`` are known. Times are aware, by the database's clock;
+    ``read_at`` is when the worker was listed.
     """
 
     id: str
@@ -87,6 +89,7 @@ class WorkerStatus:
     rss_bytes: int | None
     connected_at: datetime
     announced_at: datetime | None
+    read_at: datetime
     processes: tuple[ProcessStatus, ...]
 
     @property
@@ -109,8 +112,16 @@ def worker_from_row(row: SupervisorRow, token: str | None = None) -> WorkerStatu
 
     With the stacks of its processes, if the ``token`` with which they were asked for is given.
     """
-    stacks = (row.stacks(token) if token else None) or {}
-    status: Mapping[str, Any] = row.status if isinstance(row.status, dict) else {}
+    try:
+        return _worker(row, row.status or {}, (row.stacks(token) if token else None) or {})
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        # A worker of another version has written it. The others must stay visible.
+        return _worker(row, {"state": WorkerState.UNKNOWN}, {})
+
+
+def _worker(
+    row: SupervisorRow, status: Mapping[str, Any], stacks: Mapping[str, str]
+) -> WorkerStatus:
     clock = _Clock(row.announced_at or MIN_TIME, status.get("at", 0.0))
     return WorkerStatus(
         id=row.id,
@@ -119,7 +130,7 @@ def worker_from_row(row: SupervisorRow, token: str | None = None) -> WorkerStatu
         version=row.version,
         state=_state(row, status),
         pooled=row.pooled,
-        workflows=tuple((name, version) for name, version in row.workflows or ()),
+        workflows=_workflows(row.workflows),
         slots=status.get("slots", 0),
         free=status.get("free", 0),
         prefetched=status.get("prefetched", 0),
@@ -127,8 +138,16 @@ def worker_from_row(row: SupervisorRow, token: str | None = None) -> WorkerStatu
         rss_bytes=_bytes(status.get("rss_kb")),
         connected_at=row.connected_at,
         announced_at=row.announced_at,
+        read_at=row.now,
         processes=tuple(_process(each, clock, stacks) for each in status.get("children", ())),
     )
+
+
+def _workflows(listed: Any) -> tuple[tuple[str, str | None], ...]:
+    try:
+        return tuple((name, version) for name, version in listed or ())
+    except (TypeError, ValueError):
+        return ()
 
 
 def _state(row: SupervisorRow, status: Mapping[str, Any]) -> WorkerState:
@@ -136,7 +155,9 @@ def _state(row: SupervisorRow, status: Mapping[str, Any]) -> WorkerState:
         return WorkerState.MISSING
     if row.silent:
         return WorkerState.ORPHANED
-    return WorkerState(status.get("state", WorkerState.STARTING))
+    # Earlier versions say what they serve, and nothing else.
+    default = WorkerState.STARTING if row.workflows is None else WorkerState.UNKNOWN
+    return WorkerState(status.get("state", default))
 
 
 class _Clock:

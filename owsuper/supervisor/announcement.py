@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import Any, Final
 
-from owsuper.supervisor.child import Child, HeldRun
+from owsuper.supervisor.child import Child, HeldRun, resident_bytes
 from owsuper.supervisor.fleet import Fleet
 from owsuper.supervisor.prefetched_runs import PrefetchedRuns
 
 _MAX_RUNS: Final = 200  # listed runs; of more, only the number is announced
-_PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def describe(
@@ -86,7 +84,4 @@ def _describe_run(child: Child, slot: int, held: HeldRun) -> dict[str, Any]:
 
 def _rss_kb(pid: int | None) -> int | None:
     """Return the resident memory of a process; None if it is unknown, as on macOS."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_KB
-    except (OSError, IndexError):
-        return None
+    return resident_bytes(pid) // 1024 or None

@@ -20,7 +20,9 @@ WITH announced AS (
         $1, $2, $3::double precision, $4, $5::integer, $6::boolean, $7, $8::jsonb, $9::jsonb, now()
     WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
     ON CONFLICT (namespace_id, id) DO UPDATE
-    SET version = excluded.version,
+    SET lease_seconds = excluded.lease_seconds,
+        pooled = excluded.pooled,
+        version = excluded.version,
         workflows = excluded.workflows,
         status = excluded.status,
         announced_at = excluded.announced_at

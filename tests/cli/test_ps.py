@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -57,8 +58,8 @@ def worker(session: psycopg.Connection, schema: str) -> None:
 def table(ow: OpenWorkflow, width: int | None) -> list[str]:
     """The table as it is half a minute after the announcement."""
     workers = ow.list_workers()
-    at = max(each.announced_at or datetime.now(UTC) for each in workers) + timedelta(seconds=30)
-    return worker_table(workers, at, Layout(width))
+    at = max(each.announced_at or each.read_at for each in workers) + timedelta(seconds=30)
+    return worker_table([replace(each, read_at=at) for each in workers], Layout(width))
 
 
 @pytest.mark.usefixtures("worker")

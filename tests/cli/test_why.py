@@ -38,6 +38,23 @@ def test_a_run_is_followed_to_the_child_run_that_it_waits_for(
     assert re.search(r", and no other worker either \(\dm \d+s ago\)$", due)
 
 
+def test_a_chain_of_child_runs_and_one_that_is_deleted_are_followed_to_an_end(
+    owsuper: Run, env: dict[str, str], tables: Tables, conn: psycopg.Connection, schema: str
+) -> None:
+    first = last = tables.parked(workflow_name="order")
+    for _ in range(25):
+        last = tables.child(last, worker_id=None, available_at=from_now(600))
+    result = owsuper("why", first, env=env)
+    assert (result.code, result.stderr) == (0, "")
+    assert result.stdout.count("about that run:") == 20
+    alone = tables.parked(workflow_name="order")
+    deleted = tables.child(alone, workflow_name="order")
+    conn.execute(f'DELETE FROM "{schema}".workflow_runs WHERE id = $1'.encode(), [deleted])
+    result = owsuper("why", alone, env=env)
+    assert (result.code, result.stderr) == (0, "")
+    assert "  it waits for a child run that does not exist (any more) of 's' (" in result.stdout
+
+
 def test_programs_get_the_reasons_as_data(
     owsuper: Run, env: dict[str, str], tables: Tables
 ) -> None:

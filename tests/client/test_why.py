@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from owsuper import OpenWorkflow, Reason, ReasonKind, RunNotFound
-from owsuper.client.why import ReasonKind as Kind
+from owsuper.client.reasons import ReasonKind as Kind
 from owsuper.db import connect
 from owsuper.db.presence import STALE, PresenceQueries
 from tests.client.sync_and_async import Call, sync_and_async
@@ -106,7 +106,9 @@ def test_a_run_that_its_worker_has_given_to_no_process_yet_is_claimed(
     announce(free=0, children=[child(1, executing("other"), held=2)])
     reason = only(run)
     assert reason.kind is ReasonKind.CLAIMED
-    assert "it is claimed by shop:17, and was in none of its child processes" in reason.message
+    assert matches(
+        "it is claimed since AT by shop:17, and was in none of its child processes.*", reason
+    )
     assert "2 of 2 slots busy" in reason.message
 
 
@@ -117,7 +119,9 @@ def test_a_suspect_waits_for_a_child_of_its_own(
     announce(suspects=[{"id": run, "since": 995.0}])
     reason = only(run)
     assert reason.kind is ReasonKind.SUSPECT
-    assert "it waits in shop:17 for a child process of its own" in reason.message
+    assert matches(
+        "it is claimed since AT by shop:17, where it waits for a child process of its own.*", reason
+    )
 
 
 def test_a_run_of_a_worker_that_is_unknown_is_claimed_until_its_lease_ends(
@@ -138,7 +142,9 @@ def test_a_run_of_a_worker_that_is_dead_waits_for_its_lease(
     perform(conn, announced(PresenceQueries(schema, "default", WORKER)))  # and holds no lock
     reason = only(run)
     assert reason.kind is ReasonKind.WORKER_MISSING
-    assert "its worker shop:17 is dead, or cut off from the database" in reason.message
+    assert matches(
+        "it is claimed since AT by shop:17, which is dead, or cut off from the database.*", reason
+    )
     assert reason.until == tables.fetch(run)["available_at"]
 
 
@@ -172,6 +178,12 @@ def test_a_run_that_is_scheduled_is_not_due(tables: Tables, only: Only) -> None:
     assert reason.kind is ReasonKind.NOT_DUE
     assert reason.until == tables.fetch(run)["available_at"]
     assert matches("it is not due until AT", reason)
+
+
+def test_a_run_without_a_due_time_is_never_due(tables: Tables, only: Only) -> None:
+    reason = only(tables.pending(available_at=None))
+    assert reason.kind is ReasonKind.NOT_DUE
+    assert "it has no due time (available_at is NULL), so no worker claims it" in reason.message
 
 
 def test_a_run_that_waits_is_said_to_wait_for_each_of_its_waits(
@@ -262,6 +274,16 @@ def test_when_its_workers_stop_they_do_not_take_it(
     reason = only(tables.pending())
     assert reason.kind is ReasonKind.NOT_SERVING
     assert "shop:17 (draining, 2 of 2 slots busy)" in reason.message
+
+
+def test_a_worker_of_an_earlier_version_is_said_to_be_one(
+    tables: Tables, announce: Announce, only: Only
+) -> None:
+    announce(("w", None))
+    tables.update("owsuper_supervisors", WORKER, announced_at=None, status=None)
+    reason = only(tables.pending())
+    assert reason.kind is ReasonKind.QUEUED
+    assert "shop:17 (of another version, so what it does is not known)" in reason.message
 
 
 def test_when_slots_are_free_it_is_about_to_be_claimed(

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from owsuper import OpenWorkflow, WorkerState
-from owsuper.db import connect
+from owsuper.db import connect, presence
 from owsuper.db.presence import PresenceQueries
 from tests.client.sync_and_async import Call, sync_and_async
 from tests.db.announcements import announced, child, executing
@@ -80,6 +80,47 @@ def test_workers_of_other_namespaces_are_not_listed(
     perform(session, announced(PresenceQueries(schema, "other", WORKER), pooled=True))
     assert tables.count("owsuper_supervisors") == 1
     assert ow.list_workers() == []
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        '{"state": "hibernating", "at": 5.0}',
+        '{"state": "serving", "children": [{"name": "one"}]}',
+        '{"state": "serving", "suspects": 3}',
+        '["serving"]',
+    ],
+)
+def test_what_another_version_announces_hides_no_worker(
+    ow: OpenWorkflow, queries: PresenceQueries, session: psycopg.Connection, tables: Tables,
+    status: str,
+) -> None:  # fmt: skip
+    perform(session, announced(queries, workflows=[("order", "2")]))
+    tables.update("owsuper_supervisors", WORKER, status=status)
+    [worker] = ow.list_workers()
+    assert (worker.id, worker.state, worker.here) == (WORKER, WorkerState.UNKNOWN, True)
+    assert worker.serves("order", "2")
+    assert worker.processes == ()
+
+
+def test_a_worker_that_says_only_what_it_serves_is_of_an_earlier_version(
+    ow: OpenWorkflow, queries: PresenceQueries, tables: Tables
+) -> None:
+    tables.update("owsuper_supervisors", WORKER, workflows='[["order", null]]')
+    [worker] = ow.list_workers()
+    assert (worker.state, worker.workflows) == (WorkerState.UNKNOWN, (("order", None),))
+
+
+@pytest.mark.parametrize("workflows", ['[["order"]]', '{"order": 1}', '"order"', "[[1, []]]"])
+def test_workflows_that_cannot_be_read_are_none(
+    ow: OpenWorkflow, queries: PresenceQueries, session: psycopg.Connection, tables: Tables,
+    schema: str, workflows: str,
+) -> None:  # fmt: skip
+    perform(session, announced(queries))
+    tables.update("owsuper_supervisors", WORKER, workflows=workflows)
+    assert [worker.state for worker in ow.list_workers()] == [WorkerState.SERVING]
+    others = perform(session, PresenceQueries(schema, "default", "me").others())
+    assert [each.answers for each in presence.parse_others(others)] == [frozenset()]
 
 
 @pytest.fixture
