@@ -143,7 +143,7 @@ def _together(stacks: Iterable[tuple[str, Sequence[FrameType]]]) -> Iterator[str
         alike.setdefault(_format(frames), []).append(name)
     for stack, names in sorted(alike.items(), key=lambda item: not item[0].startswith("  File")):
         others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        yield f"{names[0]}{others}:\n{stack.rstrip()}"
+        yield f"{_storable(names[0])}{others}:\n{stack.rstrip()}"
 
 
 def _format(frames: Sequence[FrameType]) -> str:
@@ -154,8 +154,12 @@ def _format(frames: Sequence[FrameType]) -> str:
         innermost = frames[-1:]
         return "".join(f"  waits in {each.f_code.co_qualname}" for each in innermost) or "  ended"
     walked = ((frame, frame.f_lineno) for frame in shown)
-    text = "".join(traceback.StackSummary.extract(walked).format())
-    return text.encode("utf-8", "backslashreplace").decode()  # a path may be no UTF-8
+    return _storable("".join(traceback.StackSummary.extract(walked).format()))
+
+
+def _storable(text: str) -> str:
+    """Return ``text`` as messages and jsonb take it: a path, or a name, may be no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\ufffd")
 
 
 def _is_caller(frame: FrameType) -> bool:

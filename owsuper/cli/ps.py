@@ -9,7 +9,7 @@ from dataclasses import asdict
 from owsuper import WorkerStatus
 from owsuper.cli.arguments import Command
 from owsuper.cli.client_command import add_common, add_full, client, layout, searched
-from owsuper.cli.formatting import now, plain, printable
+from owsuper.cli.formatting import plain, printable
 from owsuper.cli.output import print_data, print_json, print_message
 from owsuper.cli.worker_table import worker_table
 from owsuper.client.worker_texts import title
@@ -32,7 +32,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if "json" in arguments:
         print_json({"workers": [asdict(worker) for worker in workers]})
     elif workers:
-        print_data("\n".join(worker_table(workers, now(), layout(arguments))))
+        print_data("\n".join(worker_table(workers, layout(arguments))))
         if "stacks" in arguments:
             print_data("".join(stack for worker in workers for stack in _stacks(worker)).rstrip())
     else:

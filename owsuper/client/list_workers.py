@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # Seconds.
 _PATIENCE: Final = 5.0  # for stacks; a worker waits for its processes for two
-_PERIOD: Final = 0.1
+_PERIOD: Final = 0.1  # between two looks, at first; of many workers, a look reads much
+_LONGEST_PERIOD: Final = 1.0
 
 
 class ListsWorkers:
@@ -30,8 +31,8 @@ class ListsWorkers:
         A worker that was killed is listed as ``missing`` until another worker notices.
 
         With ``stacks``, each process says where its code is; see ``ProcessStatus``. The processes
-        go on meanwhile. This takes a moment, and up to five seconds if a worker does not answer:
-        one that hears no notifications, such as a worker behind a connection pooler, never does.
+        go on meanwhile. This takes a moment, and up to five seconds if a worker does not answer.
+        One that hears no notifications, such as a worker behind a connection pooler, never does.
 
         Raises DatabaseUnreachable and MigrationError.
         """
@@ -40,8 +41,10 @@ class ListsWorkers:
             return [worker_from_row(row) for row in session.run(session.workers.all().run)]
         token, give_up_at = uuid4().hex, time.monotonic() + _PATIENCE
         session.run(session.workers.ask_for_stacks(token).run)
+        pause = _PERIOD
         while not _complete(rows := session.run(session.workers.all().run), token, give_up_at):
-            time.sleep(_PERIOD)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PERIOD)
         return [worker_from_row(row, token) for row in rows]
 
     async def alist_workers(self, *, stacks: bool = False) -> list[WorkerStatus]:
@@ -51,10 +54,12 @@ class ListsWorkers:
             return [worker_from_row(row) for row in await session.arun(session.workers.all().run)]
         token, give_up_at = uuid4().hex, time.monotonic() + _PATIENCE
         await session.arun(session.workers.ask_for_stacks(token).run)
+        pause = _PERIOD
         while not _complete(
             rows := await session.arun(session.workers.all().run), token, give_up_at
         ):
-            await asyncio.sleep(_PERIOD)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PERIOD)
         return [worker_from_row(row, token) for row in rows]
 
 

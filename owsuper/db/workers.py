@@ -35,9 +35,11 @@ class SupervisorRow:
 
     def stacks(self, token: str) -> dict[str, str] | None:
         """Return the stacks for whom asked with ``token``, by number of the child; else None."""
-        status = self.status if isinstance(self.status, dict) else {}
-        answer = status.get("stacks") or {}
-        return answer["of"] if token in answer.get("asked", ()) else None
+        try:
+            answer = self.status["stacks"]
+            return answer["of"] if token in answer["asked"] else None
+        except (LookupError, TypeError):  # nobody has asked, or it is of another version
+            return None
 
     @property
     def silent(self) -> bool:

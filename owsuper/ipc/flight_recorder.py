@@ -106,7 +106,6 @@ class FlightRecorder:
         self._stderr_count = 0
         self._memory = mmap.mmap(fd, _size(slots))
         self._steps: list[list[tuple[str, float]]] = [[] for _ in range(slots)]
-        self._trace_start = self.trace_offset
         self._lock = threading.Lock()
         self._stderr_lock = threading.RLock()  # a signal handler may write, too
 
@@ -230,23 +229,10 @@ class FlightRecorder:
         return self._stderr + _COUNT.size + _STDERR
 
     def read_trace(self) -> str | None:
-        """Return what faulthandler has written since ``skip_trace``; None if nothing."""
-        data = self._memory[self._trace_start : self._trace_end]
+        """Return what faulthandler has written; None if nothing."""
+        end = self._memory.find(b"\0", self.trace_offset)
+        data = self._memory[self.trace_offset : None if end < 0 else end]
         return data.decode("utf-8", "replace") or None
-
-    def skip_trace(self) -> None:
-        """Leave out of ``read_trace`` what is there now."""
-        self._trace_start = self._trace_end
-
-    @property
-    def trace_room(self) -> float:
-        """The share of the room for what faulthandler writes that is free."""
-        return 1 - (self._trace_end - self.trace_offset) / _TRACE
-
-    @property
-    def _trace_end(self) -> int:
-        end = self._memory.find(b"\0", self._trace_start)
-        return len(self._memory) if end < 0 else end
 
     # --- the end -------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from owsuper.supervisor.fleet import Fleet
 _PATIENCE: Final = 2.0  # seconds for an answer
 _KEPT: Final = 10.0  # seconds for which an answer is announced: whoever asked looks all the time
 _LIMIT: Final = 65536  # characters of one child in an announcement
+_MOST_TOKENS: Final = 20  # of those who have asked last
 _SILENT: Final = "does not answer, perhaps because a step holds the GIL"
 
 _log = logging.getLogger("owsuper.supervisor")
@@ -50,7 +51,7 @@ class ChildStacks:
 
     def ask(self, token: str) -> None:
         """Ask all children for their stacks, for the ``answer``, which names the ``token``."""
-        self._tokens.append(token)
+        self._tokens = [*self._tokens, token][-_MOST_TOKENS:]
         self._to_answer |= self._ask()
         if not self._to_answer:
             self._finish()

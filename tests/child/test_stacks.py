@@ -159,3 +159,11 @@ def test_it_can_be_read_while_threads_and_tasks_come_and_go() -> None:
     over.set()
     for thread in threads:
         thread.join()
+
+
+def test_names_that_are_no_text_are_described_as_messages_and_the_database_take_them() -> None:
+    gate = threading.Event()
+    thread = in_thread("caf\udce9 \0", gate.wait)
+    assert "thread caf\\udce9 \ufffd:" in stacks.describe()
+    gate.set()
+    thread.join()

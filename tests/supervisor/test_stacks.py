@@ -162,6 +162,22 @@ def test_whoever_asks_learns_that_a_child_does_not_answer(
     assert worker.program.wait() == 0
 
 
+def test_a_name_that_is_no_text_disturbs_nobody(
+    begin: Begin, ow: OpenWorkflow, tmp_path: Path
+) -> None:
+    named = "    def wait():\n        threading.current_thread().name = os.fsdecode(b'caf\\xe9')\n"
+    (tmp_path / "flows.py").write_text(FLOWS.replace("    def wait():\n", named))
+    worker = begin("--processes=1")
+    run = worker.start("wait_for_file", path=str(tmp_path / "go"))
+    worker.await_effect("waiting")
+    [listed] = ow.list_workers(stacks=True)
+    assert "thread caf\\udce9" in (listed.processes[0].stacks or "")
+    (tmp_path / "go").touch()
+    worker.await_outcome(run)
+    assert worker.crashes() == []
+    assert worker.stop() == 0
+
+
 @pytest.mark.slow
 def test_a_worker_that_hears_no_question_is_listed_without(begin: Begin, ow: OpenWorkflow) -> None:
     worker = begin("--processes=1", "--no-listen")
