@@ -226,8 +226,8 @@ class OverdueWatch:
     def expect_end(self, execution: Stoppable, reason: str) -> None:
         """Report the execution unless its code ends soon. The first reason counts.
 
-        With CAUGHT_UNWIND, report it only if its code still goes on then; else look again later.
-        Another reason replaces this one.
+        With CAUGHT_UNWIND, report it only if its code still goes on between two looks; another
+        reason replaces this one.
         """
         with self._lock:
             if self._ending.get(execution, CAUGHT_UNWIND) != CAUGHT_UNWIND:
@@ -236,7 +236,8 @@ class OverdueWatch:
         if execution.code_has_ended:  # perhaps just now, in another thread
             self.forget(execution)
             return
-        self._alarms.set(execution, self._grace, lambda: self._on_not_ended(execution))
+        grace = self._grace / 2 if reason == CAUGHT_UNWIND else self._grace
+        self._alarms.set(execution, grace, lambda: self._on_not_ended(execution))
 
     def forget(self, execution: Stoppable) -> None:
         """Stop watching an execution whose code has ended. Its writes may take long.
@@ -251,7 +252,7 @@ class OverdueWatch:
     def _on_not_ended(self, execution: Stoppable) -> None:
         reason = self._ending.get(execution)
         if reason == CAUGHT_UNWIND and not execution.catches_unwind():
-            self._alarms.set(execution, self._grace, lambda: self._on_not_ended(execution))
+            self._alarms.set(execution, self._grace / 2, lambda: self._on_not_ended(execution))
         elif reason is not None:
             self._send(execution, reason, (), _read(execution.stack))
 

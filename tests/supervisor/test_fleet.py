@@ -129,7 +129,9 @@ def test_a_child_that_closes_its_pipe_but_lives_is_killed(make_world: Make) -> N
     world.fleet.assign(run_that("spec.sock.close(); time.sleep(60)"))
     world.until(lambda: world.died)
     world.until(lambda: not os.path.exists(f"/proc/{pid}"))  # noqa: PTH110 - one call a turn
-    assert str(world.died[0][1]) == "cause unknown"
+    child, evidence, *_ = world.died[0]
+    assert str(evidence) == "cause unknown"
+    assert child.cause_of_kill == "it closed its pipe to the supervisor"
 
 
 def test_a_process_that_outlives_the_child_and_holds_its_pipe_delays_nothing(

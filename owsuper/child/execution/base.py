@@ -98,7 +98,7 @@ class Execution(ABC):
         self._has_warned = False
         self._body_ended = False
         self._unwinds = 0  # how often a step was called after the decision
-        self._unwinds_seen = 0
+        self._unwinds_seen: int | None = None
         self._recorded = RecordedWrites()
 
     def now(self) -> datetime:
@@ -299,7 +299,8 @@ class Execution(ABC):
     def catches_unwind(self) -> bool:
         """Whether code has called more steps since the last look, and none is executed."""
         seen, self._unwinds_seen = self._unwinds_seen, self._unwinds
-        return self._unwinds > seen and self._services.flight_recorder.read(self.slot) is None
+        goes_on = seen is not None and self._unwinds > seen
+        return goes_on and self._services.flight_recorder.read(self.slot) is None
 
     @abstractmethod
     def stack(self) -> str:
