@@ -110,7 +110,7 @@ class Generations:
         elif (problem := self._describe_conflict(loaded)) is not None:
             self._end_trial(LoadFailed("conflict", problem))
         else:
-            self._fleet.try_out(template, self._end_trial)
+            self._fleet.trial.begin(template, self._end_trial)
 
     def _describe_conflict(self, new: ApplicationLoaded) -> str | None:
         """Return why this supervisor cannot serve the new code; None if it can."""
@@ -156,7 +156,7 @@ class Generations:
         if self._trial is not None:
             trial, self._trial = self._trial, None
             if self._fleet is not None:
-                self._fleet.abandon_trial()
+                self._fleet.trial.abandon()
             self._add_old(trial)
             trial.retire()
             trial.kill()  # its last messages say which child it has forked

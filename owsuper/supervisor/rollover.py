@@ -29,11 +29,15 @@ _log = logging.getLogger("owsuper.supervisor")
 
 
 class Rollover:
-    """Decides which of the ``children`` are let go, and when others must be started."""
+    """Decides which of the ``children`` are let go, and when others must be started.
+
+    ``size`` is the number of those that there should be.
+    """
 
     def __init__(
-        self, loop: Loop, children: Mapping[int, Child], *, graceful_timeout: float
+        self, loop: Loop, children: Mapping[int, Child], *, size: int, graceful_timeout: float
     ) -> None:
+        self.size = size
         self._children = children
         self._graceful_timeout = graceful_timeout
         self._stop_timer = loop.timers.add("stop replaced children", self._stop_overdue)
@@ -48,6 +52,11 @@ class Rollover:
         ]
 
     @property
+    def ready(self) -> int:
+        """The number of children that are ready."""
+        return sum(child.state is ChildState.READY for child in self._children.values())
+
+    @property
     def complete(self) -> bool:
         """Whether no child has outdated code."""
         return not any(child.outdated for child in self.present)
@@ -57,39 +66,42 @@ class Rollover:
         """The number of children that were asked to finish their runs and exit."""
         return sum(child.stop_at is not None for child in self._children.values())
 
-    def has_room(self, size: int) -> bool:
+    @property
+    def has_room(self) -> bool:
         """Whether so few children are leaving that new code may have one beyond ``size``."""
-        return self.leaving < max(size, _ALWAYS_ROOM_FOR)
+        return self.leaving < max(self.size, _ALWAYS_ROOM_FOR)
 
-    def missing(self, size: int) -> int:
+    def missing(self) -> int:
         """Return how many children to start now, so that ``size`` are there.
 
-        While all are there, those that are to be replaced are, one by one.
+        While all are there, those that are to be replaced are, one by one. Without room for more,
+        outdated ones drain instead.
         """
         present = self.present
         replaceable = [child for child in present if child.replaceable]
-        if len(present) != size or not replaceable:
-            return max(size - len(present), 0)
+        if len(present) != self.size or not replaceable:
+            return max(self.size - len(present), 0)
         new_code = any(child.outdated for child in replaceable)
-        if self.has_room(size) if new_code else self.leaving < size:
+        if self.has_room if new_code else self.leaving < self.size:
             return 1
         for child in replaceable:
             if child.outdated:
                 self._drain(child)
         return 0
 
-    def let_go(self, size: int) -> None:
+    def let_go(self) -> None:
         """Supersede children that are to be replaced, if more than ``size`` are ready."""
         ready = [child for child in self.present if child.state is ChildState.READY]
         replaceable = sorted(
             (child for child in ready if child.replaceable),
             key=lambda child: (not child.outdated, len(child.held)),
         )
-        for child in replaceable[: max(len(ready) - size, 0)]:
+        for child in replaceable[: max(len(ready) - self.size, 0)]:
             self._supersede(child)
 
-    def shrink(self, size: int) -> None:
+    def resize(self, size: int) -> None:
         """Supersede children beyond ``size``, those first that take no runs yet."""
+        self.size = size
         present = sorted(
             self.present,
             key=lambda child: (

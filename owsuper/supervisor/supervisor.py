@@ -12,7 +12,9 @@ waits in one place only (``Loop.turn``).
         watermark                  how far back to scan for runs
         prefetch                   claimed runs that wait for a slot
         fleet, child               the child processes
+        starter                    which are missing, and when to start them
         assignment, rollover       which child gets a run, or is replaced
+        trial                      the first child of new code
         shutdown                   drain, stop, TERM, KILL
     descriptors                    the limit of open files
     signals, terminal              signals in

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from owsuper.supervisor import fleet, shutdown
+from owsuper.supervisor import shutdown, starter
 from owsuper.supervisor.child import Child
 from owsuper.supervisor.child_state import ChildState
 from owsuper.supervisor.spawn import become_subreaper
@@ -328,7 +328,7 @@ def test_a_child_whose_start_hangs_is_named_with_its_stacks(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "obedient.py").write_text(HANG)
-    monkeypatch.setattr(fleet, "_SLOW_START", 0.2)
+    monkeypatch.setattr(starter, "_SLOW_START", 0.2)
     world = make_world(processes=1, database_url=database_url)
     world.template.start()
     written: list[str] = []
