@@ -20,7 +20,7 @@ from typing import Final
 from owsuper import logs
 from owsuper.child import loader, process_exit
 from owsuper.child.loader import Application, LoadError
-from owsuper.child.main import ChildServer
+from owsuper.child.server import ChildServer
 from owsuper.child.spec import ChildSpec
 from owsuper.cli import database
 from owsuper.cli.output import print_message
