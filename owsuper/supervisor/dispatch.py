@@ -19,7 +19,6 @@ from owsuper.settings import Settings
 from owsuper.supervisor import announcement, out_of_memory
 from owsuper.supervisor.burst import Burst
 from owsuper.supervisor.child import Child, HeldRun
-from owsuper.supervisor.claim_policy import ClaimNow, ClaimPolicy, SleepFor
 from owsuper.supervisor.claims import Claims
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.crashes import Crashes
@@ -30,17 +29,15 @@ from owsuper.supervisor.hard_stops import HardStops
 from owsuper.supervisor.lease_renewal import LeaseRenewal
 from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.memory_limit import MemoryLimit
-from owsuper.supervisor.prefetched_runs import PrefetchedRuns
+from owsuper.supervisor.pickup import Pickup
 from owsuper.supervisor.presence import Presence, Workflows
 from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.stacks import ChildStacks
 from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import StartsChildren
-from owsuper.supervisor.turns import PassingOn, SharedDuty, Turns
+from owsuper.supervisor.turns import SharedDuty, Turns
 
 # Seconds.
-_PREFETCH_PERIOD: Final = 0.25
-_PREFETCH_TIMEOUT: Final = 0.5  # until a prefetched run is released for other workers
 _DEADLINE_PERIOD: Final = 1.0
 _PARENT_PERIOD: Final = 15.0
 _FORGET_PERIOD: Final = 3600.0
@@ -77,13 +74,8 @@ class Dispatch:
         if settings.hang_timeout is not None:
             self._hang_watch = HangWatch(loop, self.fleet, settings.hang_timeout)
         self._shutdown = Shutdown(loop, self.fleet, settings.graceful_timeout)
-        self._claim_policy = ClaimPolicy(
-            slots=settings.processes * settings.concurrency, poll_interval=settings.poll_interval
-        )
         self._turns = Turns(template.supervisor_id)
-        self._passing_on = PassingOn(self._turns)
         self._ever_connected = False
-        self._claimed_workflows = self.workflows
         self._writes_abandoned = False
         self._connection = KeptConnection(
             loop,
@@ -96,6 +88,12 @@ class Dispatch:
         self._claims = Claims(
             self._connection, queries, settings, self, supervisor_id=template.supervisor_id
         )
+        self._hard_stops = HardStops(loop, self.fleet, self._claims, settings.kill_grace)
+        limit = settings.max_memory_per_child
+        self._memory = MemoryLimit(loop, self.fleet, self._hard_stops, limit)
+        self._pickup = Pickup(
+            loop, self.fleet, self._claims, self._turns, settings, mark=self._memory.mark
+        )
         self._presence = Presence(
             loop,
             self._connection,
@@ -106,37 +104,32 @@ class Dispatch:
             turns=self._turns,
         )
         sweeps = SweepQueries(settings.schema, settings.namespace)
-        self._sweeps = Sweeps(self._connection, sweeps, on_released=self._claim_soon)
-        self._hard_stops = HardStops(loop, self.fleet, self._claims, settings.kill_grace)
-        limit = settings.max_memory_per_child
-        self._memory = MemoryLimit(loop, self.fleet, self._hard_stops, limit)
+        self._sweeps = Sweeps(self._connection, sweeps, on_released=self._pickup.claim_soon)
         crashes = CrashQueries(settings.schema, settings.namespace)
         self._crashes = Crashes(self._connection, crashes, max_crashes=settings.max_crashes)
-        self._prefetched = PrefetchedRuns()
         self._leases = LeaseRenewal(
-            loop, self._claims, self.fleet, self._prefetched, settings.lease
+            loop, self._claims, self.fleet, self._pickup.prefetched, settings.lease
         )
         self._listener: Listener | None = None
         if settings.listen:
             self._listener = Listener(
                 loop,
                 settings,
-                on_runs_due=self._claim_in_turn,
+                on_runs_due=self._pickup.claim_in_turn,
                 on_canceled=self._leases.check,
                 on_stacks_asked=self._stacks.ask,
                 sender=self._connection,
                 queries=queries,
             )
+            self._pickup.notify = self._listener.pass_on
         self._burst: Burst | None = None
         if settings.burst:
-            self._burst = Burst(self._claims, self._sweeps, self._claim_soon)
+            self._burst = Burst(self._claims, self._sweeps, self._pickup.claim_soon)
         self._add_timers(loop)
 
     def _add_timers(self, loop: Loop) -> None:
         add = loop.timers.add
-        self._claim_timer = add("claim", lambda: None)  # ``assign_and_claim`` runs on every turn
         self._last_writes_timer = add("abandon last writes", self._abandon_writes)
-        add("release overdue", self._release_overdue, period=_PREFETCH_PERIOD).start()
         for name, perform, period in (
             ("deadlines", self._sweeps.expire_deadlines, _DEADLINE_PERIOD),
             ("release lapsed claims", self._release_lapsed, self._leases.period),
@@ -200,7 +193,7 @@ class Dispatch:
         listening = self._listener is not None and self._listener.hearing
         return announcement.describe(
             self.fleet,
-            self._prefetched,
+            self._pickup.prefetched,
             state=state,
             slots=slots,
             listening=listening,
@@ -220,8 +213,7 @@ class Dispatch:
         """Stop claiming, release prefetched runs, and let the children finish their runs."""
         if not self._shutdown.begun:
             self._shutdown.begin()
-            self._claim_timer.cancel()
-            self._claims.release(self._prefetched.take_all())
+            self._pickup.stop()
 
     def stop_now(self) -> None:
         """Stop without waiting for runs to finish."""
@@ -232,7 +224,7 @@ class Dispatch:
         """Have so many processes, at least one, unless a shutdown has begun."""
         if not self._shutdown.begun:
             self.fleet.resize(processes)
-            self._claim_policy.resize(processes * self._settings.concurrency)
+            self._pickup.resize(processes * self._settings.concurrency)
 
     def _abandon_writes(self) -> None:
         _log.error(
@@ -254,63 +246,26 @@ class Dispatch:
             if not len(self.fleet) and not self._writes_done:
                 self._last_writes_timer.at_latest(time.monotonic() + _LAST_WRITES_TIMEOUT)
             return
-        if len(self._prefetched):
-            self._prefetched.assign_to(self.fleet)
+        self._pickup.assign()
         if self._nothing_left:
             _log.info("no run is due: stopping, because of --burst")
             self.drain()
-            return
-        if not self._connection.up:
-            self._claim_timer.cancel()
-            return
-        if self.workflows is not self._claimed_workflows:  # after a reload
-            self._claimed_workflows = self.workflows
-            self._claim_soon()
-        decision = self._claim_policy.decide(
-            time.monotonic(), free=self.fleet.free, prefetched=len(self._prefetched)
-        )
-        match decision:
-            case ClaimNow(count):
-                self._claims.claim(count, self.workflows)
-                self._claim_timer.cancel()
-            case SleepFor(seconds):
-                self._claim_timer.after(seconds)
+        else:
+            self._pickup.claim(self.workflows)
 
     @property
     def _nothing_left(self) -> bool:
         if self._burst is None:
             return False
-        idle = self.ready and not self.fleet.busy and not len(self._prefetched)
+        idle = self.ready and not self.fleet.busy and not len(self._pickup.prefetched)
         return self._burst.is_over(idle=idle, workflows=self.workflows)
-
-    def _claim_soon(self) -> None:
-        """Let the policy claim soon, because runs may be due."""
-        self._claim_policy.on_runs_due(time.monotonic())
-
-    def _claim_in_turn(self, occasion: str) -> None:
-        """Let the policy claim when it is this supervisor's turn; soon, if others may not know."""
-        now, wait = time.monotonic(), self._turns.wait(occasion) if occasion else 0.0
-        self._claim_policy.on_runs_due(now, wait=wait)
-        room = self._claim_policy.room(free=self.fleet.free, prefetched=len(self._prefetched))
-        if occasion and not wait and not room:
-            self._pass_on(self._passing_on.on_turn_without_room(now, occasion))
-
-    def _pass_on(self, payload: str | None) -> None:
-        if payload is not None and self._listener is not None:
-            _log.debug("tells other workers that more runs are due than it has room for")
-            self._listener.pass_on(payload)
-
-    def _release_overdue(self) -> None:
-        if overdue := self._prefetched.take_overdue(_PREFETCH_TIMEOUT):
-            self._claim_policy.on_prefetch_stalled()
-            self._claims.release(overdue)
 
     def _release_lapsed(self) -> None:
         """Release runs whose leases have expired, if there is a free slot for them.
 
         Without one, other workers may release them, or their owner may renew after an outage.
         """
-        room = self.fleet.free > len(self._prefetched) and not self._shutdown.begun
+        room = self.fleet.free > len(self._pickup.prefetched) and not self._shutdown.begun
         if self.workflows and room:
             self._sweeps.release_lapsed(self.workflows)
             self._sweeps.release_bounced(self.workflows)
@@ -322,7 +277,7 @@ class Dispatch:
         self._presence.on_connection_up()
         # Before the first claim, because that may claim runs whose leases expired in the outage.
         self._leases.on_connection_up()
-        self._claim_soon()
+        self._pickup.claim_soon()
         if self._listener is not None:
             self._listener.test()
 
@@ -331,53 +286,35 @@ class Dispatch:
         self._sweeps.on_connection_lost()
         self._presence.on_connection_lost()
         # Another supervisor may release them, so none may be handed out from here.
-        self._claims.release(self._prefetched.take_all())
+        self._pickup.release_prefetched()
         if not self._ever_connected:
             raise explain_failure(exc, self._url)
 
     def on_claimed(self, claimed: Claimed, *, limit: int) -> None:
         """Prefetch the runs of a claim; once a shutdown has begun, release them."""
-        now, count = time.monotonic(), len(claimed.runs)
-        self._claim_policy.on_claimed(
-            now,
-            count,
-            limit=limit,
-            next_due=claimed.next_due,
-            complete=claimed.complete,
-            quiet=claimed.quiet,
-            due_wait=self._turns.wait(claimed.due) if claimed.due else 0.0,
-        )
-        self._pass_on(self._passing_on.on_claimed(now, more=claimed.more))
         if self._burst is not None:
-            self._burst.on_claimed(count, claimed.next_due)
-        runs = map(self._memory.mark, claimed.runs)
-        held = [HeldRun(run, renewed_at=now, placed_at=now) for run in runs]
-        if self._shutdown.begun:
-            self._claims.release(held)
-        else:
-            self._prefetched.add(held)
+            self._burst.on_claimed(len(claimed.runs), claimed.next_due)
+        self._pickup.on_claimed(claimed, limit=limit)
 
     def on_claim_failed(self) -> None:
         """Report the failure to the policy, which decides on the next claim."""
-        self._claim_policy.on_claim_failed(time.monotonic())
+        self._pickup.on_claim_failed()
 
     def on_leases_lost(self, worker_ids: frozenset[str]) -> None:
         """Drop prefetched runs whose leases are lost; children find theirs by heartbeats."""
-        self._prefetched.discard(worker_ids)
+        self._pickup.prefetched.discard(worker_ids)
         self._hard_stops.on_leases_lost(worker_ids)
 
     # --- the fleet -----------------------------------------------------------------------
 
     def on_run_finished(self, child: Child, held: HeldRun, finished: Finished) -> None:
         """Report the run's duration and next due time to the policy."""
-        now = time.monotonic()
-        self._claim_policy.on_run_finished(now - held.placed_at)
-        if finished.due_in is not None:
-            self._claim_policy.run_due_in(now, finished.due_in)
+        seconds = time.monotonic() - held.placed_at
+        self._pickup.on_run_finished(seconds, finished)
         self._hard_stops.on_run_finished(child)
         self._memory.on_run_finished(child, finished)
         if _log.isEnabledFor(logging.DEBUG):
-            fields = {"outcome": finished.outcome, "seconds": round(now - held.placed_at, 4)}
+            fields = {"outcome": finished.outcome, "seconds": round(seconds, 4)}
             _log.debug("run finished in the child", extra=child.log_fields(held) | fields)
 
     def log_stacks(self) -> None:
@@ -409,7 +346,7 @@ class Dispatch:
         else:
             self._crashes.record(child, evidence)
         if child.held:
-            self._claim_soon()
+            self._pickup.claim_soon()
 
     def on_boot_failed(self, child: Child, evidence: Evidence, failures: int) -> None:
         """Stop the supervisor: children keep dying before they are ready."""

@@ -5,12 +5,13 @@ waits in one place only (``Loop.turn``).
 
     generations, template          load the application, fork the children; replace the code
     dispatch                       wires everything below together
-        listener, claim_policy     when to claim, and how many runs
-        claims, leases             claim, renew, release; over one ``connection``
+        pickup, prefetched_runs    due runs, until they are in a slot
+        listener, turns            when runs are due, and whose turn it is
+        claim_policy               when to claim, and how many runs
+        claims, lease_renewal      claim, renew, release; over one ``connection``
         sweeps, crashes            expired leases and deadlines; evidence of crashes
         presence                   supervisors that are missing, and what they held
         watermark                  how far back to scan for runs
-        prefetch                   claimed runs that wait for a slot
         fleet, child               the child processes
         starter                    which are missing, and when to start them
         assignment, rollover       which child gets a run, or is replaced

@@ -1,0 +1,158 @@
+"""Picking up due runs: claimed when the policy says so, prefetched, and put in free slots."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from owsuper.core.model import ClaimedRun
+from owsuper.db.claims import Claimed
+from owsuper.event_loop import Loop
+from owsuper.ipc.messages import Finished
+from owsuper.settings import Settings
+from owsuper.supervisor.child import HeldRun
+from owsuper.supervisor.claim_policy import ClaimNow, ClaimPolicy, SleepFor
+from owsuper.supervisor.claims import Claims
+from owsuper.supervisor.fleet import Fleet
+from owsuper.supervisor.prefetched_runs import PrefetchedRuns
+from owsuper.supervisor.presence import Workflows
+from owsuper.supervisor.turns import PassingOn, Turns
+
+# Seconds.
+_PREFETCH_PERIOD: Final = 0.25
+_PREFETCH_TIMEOUT: Final = 0.5  # until a prefetched run is released for other workers
+
+_log = logging.getLogger("owsuper.supervisor")
+
+
+class Pickup:
+    """Claims runs for the ``fleet``, until ``stop``.
+
+    ``notify`` is called with a notification for the other supervisors when more runs are due than
+    this one has room for. ``mark`` returns a claimed run, perhaps as a suspect. ``prefetched`` are
+    the claimed runs that wait for a slot.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        fleet: Fleet,
+        claims: Claims,
+        turns: Turns,
+        settings: Settings,
+        *,
+        mark: Callable[[ClaimedRun], ClaimedRun],
+    ) -> None:
+        self.prefetched = PrefetchedRuns()
+        self.notify: Callable[[str], None] | None = None
+        self._fleet = fleet
+        self._claims = claims
+        self._turns = turns
+        self._mark = mark
+        self._passing_on = PassingOn(turns)
+        self._policy = ClaimPolicy(
+            slots=settings.processes * settings.concurrency, poll_interval=settings.poll_interval
+        )
+        self._workflows: Workflows | None = None  # of the latest decision
+        self._stopped = False
+        self._timer = loop.timers.add("claim", lambda: None)  # ``claim`` is called on every turn
+        loop.timers.add("release overdue", self._release_overdue, period=_PREFETCH_PERIOD).start()
+
+    # --- when ----------------------------------------------------------------------------
+
+    def claim_soon(self) -> None:
+        """Let the policy claim soon, because runs may be due."""
+        self._policy.on_runs_due(time.monotonic())
+
+    def claim_in_turn(self, occasion: str) -> None:
+        """Let the policy claim when it is this supervisor's turn; soon, if others may not know."""
+        now, wait = time.monotonic(), self._turns.wait(occasion) if occasion else 0.0
+        self._policy.on_runs_due(now, wait=wait)
+        room = self._policy.room(free=self._fleet.free, prefetched=len(self.prefetched))
+        if occasion and not wait and not room:
+            self._pass_on(self._passing_on.on_turn_without_room(now, occasion))
+
+    def _pass_on(self, payload: str | None) -> None:
+        if payload is not None and self.notify is not None:
+            _log.debug("tells other workers that more runs are due than it has room for")
+            self.notify(payload)
+
+    def resize(self, slots: int) -> None:
+        """Claim for so many slots."""
+        self._policy.resize(slots)
+
+    def on_run_finished(self, seconds: float, finished: Finished) -> None:
+        """Report to the policy that a run took ``seconds`` of a slot, and when it is due again."""
+        self._policy.on_run_finished(seconds)
+        if finished.due_in is not None:
+            self._policy.run_due_in(time.monotonic(), finished.due_in)
+
+    # --- claim and assign ----------------------------------------------------------------
+
+    def assign(self) -> None:
+        """Put prefetched runs in free slots."""
+        if len(self.prefetched):
+            self.prefetched.assign_to(self._fleet)
+
+    def claim(self, workflows: Workflows) -> None:
+        """Claim runs of these workflows, if the policy says so.
+
+        Call this after every turn of the loop.
+        """
+        if not self._claims.connected:
+            self._timer.cancel()
+            return
+        if workflows is not self._workflows:  # at the start, and after a reload
+            self._workflows = workflows
+            self.claim_soon()
+        decision = self._policy.decide(
+            time.monotonic(), free=self._fleet.free, prefetched=len(self.prefetched)
+        )
+        match decision:
+            case ClaimNow(count):
+                self._claims.claim(count, workflows)
+                self._timer.cancel()
+            case SleepFor(seconds):
+                self._timer.after(seconds)
+
+    def on_claimed(self, claimed: Claimed, *, limit: int) -> None:
+        """Prefetch the runs of a claim; after ``stop``, release them."""
+        now = time.monotonic()
+        self._policy.on_claimed(
+            now,
+            len(claimed.runs),
+            limit=limit,
+            next_due=claimed.next_due,
+            complete=claimed.complete,
+            quiet=claimed.quiet,
+            due_wait=self._turns.wait(claimed.due) if claimed.due else 0.0,
+        )
+        self._pass_on(self._passing_on.on_claimed(now, more=claimed.more))
+        held = [HeldRun(self._mark(run), renewed_at=now, placed_at=now) for run in claimed.runs]
+        if self._stopped:
+            self._claims.release(held)
+        else:
+            self.prefetched.add(held)
+
+    def on_claim_failed(self) -> None:
+        """Report the failure to the policy, which decides on the next claim."""
+        self._policy.on_claim_failed(time.monotonic())
+
+    # --- release -------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Claim no more, and release what is prefetched."""
+        self._stopped = True
+        self._timer.cancel()
+        self.release_prefetched()
+
+    def release_prefetched(self) -> None:
+        """Release the runs that wait for a slot."""
+        self._claims.release(self.prefetched.take_all())
+
+    def _release_overdue(self) -> None:
+        if overdue := self.prefetched.take_overdue(_PREFETCH_TIMEOUT):
+            self._policy.on_prefetch_stalled()
+            self._claims.release(overdue)
