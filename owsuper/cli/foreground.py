@@ -29,7 +29,7 @@ from owsuper.errors import ConfigurationError
 from owsuper.event_loop import Loop, Waker
 from owsuper.ipc.messages import ApplicationLoaded, Exited, Fork
 from owsuper.settings import Settings, log_sources
-from owsuper.supervisor import supervisor
+from owsuper.supervisor.complete_settings import client_environment, complete_settings
 from owsuper.supervisor.dispatch import Dispatch
 from owsuper.supervisor.exit_status import ExitCode
 from owsuper.supervisor.presence import new_supervisor_id
@@ -58,8 +58,8 @@ def run(settings: Settings) -> int:
         with ExitStack() as stack:
             url = database.choose(settings, application.database_url, stack)
             loaded = _describe(application)
-            settings = supervisor.complete_settings(settings, loaded, url)
-            os.environ.update(supervisor.client_environment(settings))
+            settings = complete_settings(settings, loaded, url)
+            os.environ.update(client_environment(settings))
             database.prepare(url, settings.schema, migrate=settings.migrate)
             worker = ForegroundWorker(settings, application, loaded)
             code = worker.serve()

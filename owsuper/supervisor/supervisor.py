@@ -32,7 +32,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, Protocol
 
 from owsuper.errors import ConfigurationError
@@ -40,8 +39,9 @@ from owsuper.event_loop import Loop
 from owsuper.ipc.health import WorkerHealth
 from owsuper.ipc.messages import ApplicationLoaded
 from owsuper.log_stream import write_once
-from owsuper.settings import Settings, variable_name
+from owsuper.settings import Settings
 from owsuper.supervisor import descriptors, leftovers
+from owsuper.supervisor.complete_settings import client_environment, complete_settings
 from owsuper.supervisor.dispatch import Dispatch
 from owsuper.supervisor.exit_status import Evidence, ExitCode
 from owsuper.supervisor.generations import Generations
@@ -319,24 +319,6 @@ class Supervisor:
         self._inbox.close()
         self._status.close()
         self._loop.close()
-
-
-def complete_settings(settings: Settings, loaded: ApplicationLoaded, url: str) -> Settings:
-    """Return ``settings`` with ``url``, and with the application's settings unless flags win."""
-    namespace = None if "namespace" in settings.given else loaded.namespace
-    schema = None if "schema" in settings.given else loaded.schema
-    return replace(
-        settings,
-        database_url=url,
-        namespace=settings.namespace if namespace is None else namespace,
-        schema=settings.schema if schema is None else schema,
-    )
-
-
-def client_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables by which clients in steps use the worker's database."""
-    names = ("database_url", "namespace", "schema", "call_timeout")
-    return {variable_name(name): str(getattr(settings, name)) for name in names}
 
 
 def _print_error(details: str, message: str) -> None:
