@@ -3,9 +3,7 @@
 Forking is unsafe in a process with threads or database connections. The template has neither, so
 the template forks the children. It has one socket to the supervisor, and reports the exit of
 every child. The supervisor starts the template as a fresh interpreter (``python -m
-owsuper.child.template FD``). If importing the application starts threads or opens sockets, the
-template restarts without the application, and every child imports it for itself (as with
-``--no-preload``).
+owsuper.child.template FD``), and ``preload`` has the import.
 
 After the supervisor has exited, the template forks no more, and exits after its last child. It
 kills children that do not exit in time: they may hang.
@@ -15,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import logging
 import os
 import resource  # noqa: F401 -- os.wait4 imports it, perhaps with no descriptors left
@@ -24,26 +21,20 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from typing import Final
 
-from setproctitle import setproctitle
-
 from owsuper import logs, shortage, signal_handlers, stderr_copy
-from owsuper.child import fork, loader, unforkable
+from owsuper.child import fork, loader, preload
 from owsuper.child.control_socket import ControlSocket
 from owsuper.child.fork import Closable, ForkedChild, run_child
-from owsuper.child.import_watch import ImportWatch
 from owsuper.child.loader import Application, LoadError
 from owsuper.child.orphaned_claims import OrphanedClaims
 from owsuper.child.orphaned_processes import OrphanedProcesses
-from owsuper.child.parent_death import ends_with_parent
 from owsuper.ipc.messages import (
     OTHER_PROTOCOL,
     PROBE,
     PROTOCOL,
     SHORTAGE,
-    ApplicationLoaded,
     Exited,
     Fork,
     Forked,
@@ -57,12 +48,6 @@ from owsuper.settings import Settings
 from owsuper.signal_handlers import do_nothing
 
 _HANDLED: Final = (signal.SIGCHLD, signal.SIGINT, signal.SIGHUP)
-_SIGNALS_CHANGED: Final = (
-    "Importing the application changed the handler of SIGCHLD, SIGINT or SIGHUP, blocked SIGCHLD,"
-    " or changed the wake-up descriptor of signals. The template needs them and has set them again."
-    " Leave them alone, or change them in a program of their own."
-)
-
 # Seconds that a child needs at most after the graceful time-out: for last writes, functions of
 # on_child_stop, and exit handlers.
 _LAST_SECONDS: Final = 15.0
@@ -146,7 +131,7 @@ class Template:
             case Load(settings):
                 logs.configure(settings.log_level)
                 if settings.preload:
-                    self._preload(settings)
+                    self._application = preload.load(settings, self._control, self._catch_signals)
                 else:
                     self._probe(settings)
             case Fork():
@@ -159,46 +144,13 @@ class Template:
 
     # --- loading -------------------------------------------------------------------------
 
-    def _preload(self, settings: Settings) -> None:
-        _set_title(settings)
-        _preimport_child_modules()
-        before = unforkable.open_sockets()
-        try:
-            with ImportWatch(" ".join(settings.modules)) as watch, ends_with_parent():
-                if not self._control.peer_is_open():
-                    return  # the supervisor had ended before
-                loaded = loader.load(settings.modules)
-        except LoadError as exc:
-            self._control.send(LoadFailed(exc.kind, exc.message, exc.traceback))
-            return
-        warnings = [_SIGNALS_CHANGED] if self._catch_signals() else []
-        if unforkable.is_blind():
-            warnings.append(unforkable.BLIND)
-        if found := unforkable.find(before, watch.started_by):
-            warnings.append(unforkable.warning(found))
-            self._control.send(_describe(loaded, warnings=warnings))
-            self._restart_without_application()
-        self._application = loaded
-        gc.collect()
-        gc.freeze()  # a collection in a child must not copy the shared pages
-        self._control.send(_describe(loaded, warnings=warnings))
-
-    def _restart_without_application(self) -> None:
-        """Replace this process by exec. Threads and sockets end; the control socket stays open.
-
-        No message is lost: the supervisor requests forks only after ``ApplicationLoaded``, and
-        later messages stay buffered in the socket.
-        """
-        os.set_inheritable(self._control.fileno(), True)
-        os.execv(sys.executable, sys.orig_argv)
-
     def _probe(self, settings: Settings) -> None:
         """Import the application in a separate process, so that this one stays clean.
 
         The separate process answers the supervisor. Its exit is reported as well, because it may
         die without an answer.
         """
-        _set_title(settings)
+        preload.set_title(settings)
         try:
             pid = os.fork()
         except OSError as exc:
@@ -209,7 +161,7 @@ class Template:
             return
         self._reset_process()
         try:
-            answer: Message = _describe(loader.load(settings.modules))
+            answer: Message = preload.describe(loader.load(settings.modules))
         except LoadError as exc:
             answer = LoadFailed(exc.kind, exc.message, exc.traceback)
         self._control.send(answer)
@@ -224,8 +176,8 @@ class Template:
             if not descriptors:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             if self._application is None:
-                _set_title(message.settings)
-                _preimport_child_modules()
+                preload.set_title(message.settings)
+                preload.import_child_modules()
             _flush()
             pid = os.fork()
         except OSError as exc:
@@ -275,26 +227,6 @@ def _survive_usr1() -> None:
     """Ignore SIGUSR1, unless the application handles it: children write their stacks at it."""
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
         signal_handlers.install(signal.SIGUSR1, do_nothing)
-
-
-def _describe(loaded: Application, *, warnings: Sequence[str] = ()) -> ApplicationLoaded:
-    return ApplicationLoaded(
-        workflows=tuple(loaded.registry.names()),
-        database_url=loaded.database_url,
-        namespace=loaded.namespace,
-        schema=loaded.schema,
-        warnings=tuple(warnings),
-    )
-
-
-def _set_title(settings: Settings) -> None:
-    suffix = "" if settings.preload else " (not preloaded)"
-    setproctitle(f"owsuper: template {' '.join(settings.modules)}{suffix}")
-
-
-def _preimport_child_modules() -> None:
-    """Import what every child needs before the fork, so that children share its memory."""
-    import owsuper.child.main  # noqa: F401 -- only to have it in memory
 
 
 def _kilobytes(max_rss: int) -> int:

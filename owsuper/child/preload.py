@@ -1,0 +1,93 @@
+"""Importing the application in the template, so that children share its memory.
+
+If that starts threads or opens sockets, the template restarts without the application, and every
+child imports it for itself (as with ``--no-preload``).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+from setproctitle import setproctitle
+
+from owsuper.child import loader, unforkable
+from owsuper.child.control_socket import ControlSocket
+from owsuper.child.import_watch import ImportWatch
+from owsuper.child.loader import Application, LoadError
+from owsuper.child.parent_death import ends_with_parent
+from owsuper.ipc.messages import ApplicationLoaded, LoadFailed
+from owsuper.settings import Settings
+
+_SIGNALS_CHANGED: Final = (
+    "Importing the application changed the handler of SIGCHLD, SIGINT or SIGHUP, blocked SIGCHLD,"
+    " or changed the wake-up descriptor of signals. The template needs them and has set them again."
+    " Leave them alone, or change them in a program of their own."
+)
+
+
+def load(
+    settings: Settings, control: ControlSocket, catch_signals: Callable[[], bool]
+) -> Application | None:
+    """Import the application and answer the supervisor; return None if that has failed.
+
+    If the application cannot be forked, this process replaces itself and does not return.
+    ``catch_signals`` handles the signals of the template again, and returns whether it had to.
+    """
+    set_title(settings)
+    import_child_modules()
+    before = unforkable.open_sockets()
+    try:
+        with ImportWatch(" ".join(settings.modules)) as watch, ends_with_parent():
+            if not control.peer_is_open():
+                return None  # the supervisor had ended before
+            loaded = loader.load(settings.modules)
+    except LoadError as exc:
+        control.send(LoadFailed(exc.kind, exc.message, exc.traceback))
+        return None
+    warnings = [_SIGNALS_CHANGED] if catch_signals() else []
+    if unforkable.is_blind():
+        warnings.append(unforkable.BLIND)
+    if found := unforkable.find(before, watch.started_by):
+        warnings.append(unforkable.warning(found))
+        control.send(describe(loaded, warnings=warnings))
+        _restart_without_application(control)
+    gc.collect()
+    gc.freeze()  # a collection in a child must not copy the shared pages
+    control.send(describe(loaded, warnings=warnings))
+    return loaded
+
+
+def _restart_without_application(control: ControlSocket) -> NoReturn:
+    """Replace this process by exec. Threads and sockets end; the control socket stays open.
+
+    No message is lost: the supervisor requests forks only after ``ApplicationLoaded``, and
+    later messages stay buffered in the socket.
+    """
+    os.set_inheritable(control.fileno(), True)
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def describe(loaded: Application, *, warnings: Sequence[str] = ()) -> ApplicationLoaded:
+    """Return what the supervisor must know of the application."""
+    return ApplicationLoaded(
+        workflows=tuple(loaded.registry.names()),
+        database_url=loaded.database_url,
+        namespace=loaded.namespace,
+        schema=loaded.schema,
+        warnings=tuple(warnings),
+    )
+
+
+def set_title(settings: Settings) -> None:
+    """Set the title of the template."""
+    suffix = "" if settings.preload else " (not preloaded)"
+    setproctitle(f"owsuper: template {' '.join(settings.modules)}{suffix}")
+
+
+def import_child_modules() -> None:
+    """Import what every child needs before the fork, so that children share its memory."""
+    import owsuper.child.main  # noqa: F401 -- only to have it in memory
