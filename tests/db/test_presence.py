@@ -270,3 +270,23 @@ def test_a_supervisor_that_listens_and_has_a_free_slot_answers_notifications(
     [found] = presence.parse_others(perform(ours, queries.others()))
     assert not found.missing
     assert found.answers == (frozenset({("w", None), ("x", "2")}) if answers else frozenset())
+
+
+@pytest.mark.parametrize(
+    ("age", "answers"), [(presence.STALE - 5, True), (presence.STALE + 1, False)]
+)
+def test_a_supervisor_that_has_said_nothing_for_long_answers_no_notifications(
+    session: Session, schema: str, queries: PresenceQueries, age: float, answers: bool
+) -> None:
+    """It holds its lock, but hangs."""
+    ours, theirs = session(), session()
+    register(theirs, schema, GONE)
+    other = PresenceQueries(schema, "default", GONE)
+    perform(theirs, announced(other, workflows=[("w", None)], **READY))
+    ours.execute(
+        f"""UPDATE "{schema}".owsuper_supervisors
+        SET announced_at = now() - {age} * interval '1 second'""".encode()
+    )
+    [found] = presence.parse_others(perform(ours, queries.others()))
+    assert not found.missing
+    assert bool(found.answers) is answers

@@ -134,6 +134,18 @@ def test_a_supervisor_without_room_passes_on_until_the_others_know() -> None:
     assert passing_on.on_turn_without_room(111.0, "ring") is not None
 
 
+def test_pauses_between_notifications_grow_until_a_claim_leaves_no_run_behind() -> None:
+    def moments(begin: float) -> list[float]:
+        times = [begin + number * 0.05 for number in range(40)]
+        return [now - begin for now in times if passing_on.on_claimed(now, more=True) is not None]
+
+    passing_on = PassingOn(fleet(EVERYTHING, EVERYTHING)[0])
+    growing = pytest.approx([0.0, 0.1, 0.3, 0.7, 1.5], abs=0.051)
+    assert moments(100.0) == growing
+    assert passing_on.on_claimed(110.0, more=False) is None
+    assert moments(120.0) == growing
+
+
 def test_a_supervisor_that_knows_no_other_passes_nothing_on() -> None:
     passing_on = PassingOn(Turns("host"))
     assert passing_on.on_turn_without_room(100.0, "ring") is None
