@@ -152,10 +152,13 @@ class World:
                 return
             if pid == 0:
                 return
-            if pid == self.template.pid:
-                self.template.on_reaped(status)
-            else:
-                self.fleet.on_reaped(Evidence(pid, status, usage.ru_maxrss))
+            self.on_reaped(pid, status, usage.ru_maxrss)
+
+    def on_reaped(self, pid: int, status: int, max_rss_kb: int) -> None:
+        if pid == self.template.pid:
+            self.template.on_reaped(status)
+        else:
+            self.fleet.on_reaped(Evidence(pid, status, max_rss_kb))
 
     def until(self, condition: Callable[[], object], within: float = 60.0) -> None:
         """Turn the loop until ``condition`` is true."""
@@ -185,12 +188,15 @@ class World:
         if len(self.fleet):
             self.until(lambda: not len(self.fleet))
         self.fleet.close()
-        self.template.close()
-        self.template.kill()
-        self.until(lambda: self.template.pid is None)
+        self.end_templates()
         self.loop.remove(self._inbox)
         self._inbox.close()
         self.loop.close()
+
+    def end_templates(self) -> None:
+        self.template.close()
+        self.template.kill()
+        self.until(lambda: self.template.pid is None)
 
 
 @pytest.fixture

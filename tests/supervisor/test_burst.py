@@ -7,11 +7,13 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import psycopg
 import pytest
 
 from owsuper.db.clients import ClientQueries, NewRun, RunRow
+from owsuper.supervisor.burst import Burst
 from tests.supervisor.worker import FLOWS, Begin
 
 TREE = """
@@ -160,3 +162,23 @@ def test_a_reload_is_given_up_when_no_run_is_due(
     worker.await_descendants(2)
     (tmp_path / "stopped").touch()
     assert worker.program.wait() == 0
+
+
+def test_the_worker_sweeps_and_then_looks_through_the_whole_queue_before_it_is_over() -> None:
+    asked = Mock()
+    asked.claims.connected = True
+    asked.claims.claiming = asked.sweeps.in_flight = False
+    burst = Burst(asked.claims, asked.sweeps, asked.claim_soon)
+    burst.on_claimed(0, None)  # of a claim that was sent before
+    assert not burst.is_over(idle=True, workflows=())
+    asked.sweeps.in_flight = True
+    assert not burst.is_over(idle=True, workflows=())
+    assert asked.mock_calls == [call.sweeps.sweep_all(())]
+    asked.sweeps.in_flight = False
+    assert not burst.is_over(idle=True, workflows=())
+    assert asked.mock_calls[1:] == [call.claims.scan_all(), call.claim_soon()]
+    burst.on_claimed(0, 0.02)  # another session has locked a run
+    assert not burst.is_over(idle=True, workflows=())
+    burst.on_claimed(0, 60.0)
+    assert not burst.is_over(idle=False, workflows=())
+    assert not burst.is_over(idle=True, workflows=())  # it begins again

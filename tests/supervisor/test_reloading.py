@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.processes import Spawn, owsuper_command
+from tests.fixtures.proxy import Proxy
 from tests.supervisor.worker import FLOWS, Begin, Worker
 
 # What ``code`` adds to FLOWS: effects that say which code has brought them about.
@@ -410,3 +411,25 @@ def descriptors(pid: int) -> int:
 def memory_kb(pid: int) -> int:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty"))
+
+
+def test_without_a_database_the_old_code_serves_on(
+    begin: Begin, tmp_path: Path, proxy: Proxy
+) -> None:
+    write(tmp_path, "old")
+    worker = begin(url=proxy.url)
+    run = worker.start("say_late", path=str(tmp_path / "go"))
+    worker.await_effect("began in old")
+    proxy.cut()
+    worker.log.wait_for("the claiming connection is down")
+    write(tmp_path, "newer")
+    worker.program.signal(signal.SIGHUP)
+    worker.log.wait_for("the reload failed, .*: The database cannot be reached")
+    proxy.restore()
+    (tmp_path / "go").touch()
+    worker.await_completed(run)
+    assert said(worker) == "old"
+    reload(worker)
+    assert said(worker) == "newer"
+    assert worker.get(run).attempts == 1
+    assert worker.crashes() == []
