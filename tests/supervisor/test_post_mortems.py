@@ -152,6 +152,7 @@ def test_a_worker_that_writes_nothing_keeps_nothing(begin: Begin) -> None:
     assert death["stderr"] is None
 
 
+@pytest.mark.slow
 def test_a_run_that_was_given_up_is_listed_shown_retried_and_no_longer_listed(
     begin: Begin, spawn_owsuper: Any, database_url: str, schema: str, tmp_path: Path
 ) -> None:

@@ -142,9 +142,8 @@ BROKEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "preload", ["--preload", pytest.param("--no-preload", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
 def test_if_the_new_code_cannot_serve_the_old_code_serves_on_until_it_is_mended(
     begin: Begin, tmp_path: Path, preload: str
 ) -> None:
