@@ -205,6 +205,26 @@ def test_a_supervisor_behind_a_pooler_is_never_missing_and_is_forgotten_when_it_
     assert listed(conn, schema).keys() == {HERE}
 
 
+def test_a_supervisor_with_a_session_is_not_forgotten_when_it_is_silent(
+    session: Session, tables: Tables, schema: str, queries: PresenceQueries
+) -> None:
+    ours, theirs = session(), session()
+    register(theirs, schema, GONE)
+    perform(theirs, announced(PresenceQueries(schema, "default", GONE)))
+    tables.update("owsuper_supervisors", GONE, announced_at=from_now(-STALE - 1))
+    perform(ours, announced(queries))
+    assert tables.count("owsuper_supervisors") == 2
+
+
+def test_a_supervisor_that_reconnects_through_a_pooler_is_not_missing(
+    session: Session, schema: str, queries: PresenceQueries, gone: None
+) -> None:
+    ours = session()
+    assert missing(ours, queries) == [GONE]
+    perform(session(), announced(PresenceQueries(schema, "default", GONE), pooled=True))
+    assert missing(ours, queries) == []
+
+
 def test_who_takes_a_pooled_supervisor_for_missing_releases_nothing_of_it(
     session: Session, schema: str, tables: Tables, queries: PresenceQueries
 ) -> None:
