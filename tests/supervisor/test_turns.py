@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from unittest.mock import ANY, Mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from owsuper.db.claims import Claimed, ScanResult
+from owsuper.supervisor.pickup import Pickup
 from owsuper.supervisor.turns import LONGEST_WAIT, PassingOn, Peer, Turns, Workflow
 from tests.supervisor.simulation import EVERYTHING, Fleet
 
@@ -243,3 +246,22 @@ def test_no_due_run_is_left_beyond_a_poll_interval_whatever_is_lost_gone_or_busy
     assert all(each.claimed_at is not None for each in fleet.runs)
     bound = poll if anything_lost else LONGEST_WAIT
     assert max(each.waited for each in fleet.runs) <= bound + 0.01
+
+
+# --- the parts together ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("complete", "quiet", "more"), [(True, False, False), (False, True, True)])
+def test_what_a_claim_says_reaches_the_policy_and_the_other_workers(
+    complete: bool, quiet: bool, more: bool
+) -> None:
+    pickup = Mock(_stopped=False)
+    pickup._turns.wait.side_effect = {"at": 0.08}.get
+    scan = ScanResult(("a", "b"), 0.001)
+    claimed = Claimed([], 4.0, "at", more=more, complete=complete, quiet=quiet, scan=scan)
+    Pickup.on_claimed(pickup, claimed, limit=3)
+    pickup._policy.on_claimed.assert_called_once_with(
+        ANY, 0, limit=3, next_due=4.0, complete=complete, quiet=quiet, due_wait=0.08
+    )
+    pickup._passing_on.on_claimed.assert_called_once_with(ANY, more=more)
+    pickup._pass_on.assert_called_once_with(pickup._passing_on.on_claimed.return_value)
