@@ -213,6 +213,8 @@ class ChildServer:
                 self._heartbeat.renew_now()
             case SendStacks():
                 self._pipe.send(Stacks(self._describe_stacks()))
+            case Beat():
+                self._pipe.send(Beat())
             case Drain():
                 self._draining = True
             case Stop():

@@ -216,7 +216,10 @@ class Stacks:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The main thread of the child runs. Sent several times in a hang time-out, if there is one."""
+    """The main thread of the child runs. From the supervisor: a question, which this answers.
+
+    A child also sends it several times in a hang time-out, if there is one.
+    """
 
 
 @dataclass(frozen=True, slots=True)

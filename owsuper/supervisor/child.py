@@ -80,6 +80,7 @@ class Child:
         self.held: dict[int, HeldRun] = {}
         self.overdue: dict[int, Overdue] = {}
         """By slot: what should have stopped, and did not."""
+        self._asked_at: float | None = None  # for a sign of life that has not come yet
         self.kill_at: float | None = None  # when to kill it for that
         self.killed_at: float | None = None
         self.ready_with = 0  # resident bytes when it became ready
@@ -188,6 +189,17 @@ class Child:
         """Ask the child for its Python stacks."""
         self.pipe.send(SendStacks())
 
+    def answers(self, patience: float) -> bool:
+        """Ask for a sign of life; return False if one has not come within ``patience`` seconds.
+
+        Call this repeatedly.
+        """
+        now = time.monotonic()
+        if self._asked_at is None:
+            self._asked_at = now
+            self.pipe.send(Beat())
+        return now - self._asked_at < patience
+
     def dump_stacks(self) -> None:
         """Have the child write its Python stacks to standard error, even if it cannot answer."""
         self.kill(DUMP_SIGNAL)
@@ -279,7 +291,7 @@ class Child:
                 if self.state is ChildState.READY:
                     self.state = next_state(self.state, ChildEvent.DRAIN)
             case Beat():
-                self.silent = 0.0
+                self.silent, self._asked_at = 0.0, None
             case Stacks(text):
                 self._on_stacks(self, text)
             case LoadFailed():

@@ -42,7 +42,6 @@ class HardStops:
         self._fleet = fleet
         self._claims = claims
         self._grace = grace
-        self._away_until = 0.0  # when the database was last away, by time.monotonic()
         self._timer = loop.timers.add("kill overdue children", self._kill_due)
         loop.timers.add("look for overdue code", self._look, period=_PERIOD).start()
 
@@ -80,15 +79,10 @@ class HardStops:
 
     def _look(self) -> None:
         """Find overdue code in children that have not reported it."""
-        now = time.monotonic()
-        if not self._claims.connected:
-            self._away_until = now
-        before = now - self._grace - _PATIENCE
+        before = time.monotonic() - self._grace
         for child in self._fleet:
             for slot, held in child.held.items():
-                if slot in child.overdue:
-                    continue
-                if found := _overdue(child, slot, held, before, self._away_until):
+                if slot not in child.overdue and (found := _overdue(child, slot, held, before)):
                     child.overdue[slot] = found
                     self.on_overdue(child, found)
 
@@ -140,23 +134,18 @@ class HardStops:
         self._claims.release(others)
 
 
-def _overdue(
-    child: Child, slot: int, held: HeldRun, before: float, away_until: float
-) -> Overdue | None:
-    """Return what should have stopped in a slot ``before`` that time, by ``time.monotonic``.
-
-    A run whose code has stopped at its deadline is held until the child has written that, for which
-    it needs the database, which was away until ``away_until``.
-    """
-    run = held.run
-    if held.lost_at is not None and held.lost_at <= before:
+def _overdue(child: Child, slot: int, held: HeldRun, before: float) -> Overdue | None:
+    """Return what should have stopped in a slot ``before`` that time, by ``time.monotonic``."""
+    run, long_before = held.run, before - _PATIENCE
+    if held.lost_at is not None and held.lost_at <= long_before:
         return Overdue(slot, run.worker_id, LEASE_LOST, (), "")
     if run.deadline_at is not None:
         left = (run.deadline_at - run.claimed_at).total_seconds()
-        if max(run.claim_answered + left, away_until) <= before:
+        # The code may have stopped, and its end wait for the database. Only the child knows.
+        if run.claim_answered + left <= before and not child.answers(_PATIENCE):
             return Overdue(slot, run.worker_id, PAST_DEADLINE, (), "")
     step = child.step_in_time(slot)
-    if step is not None and step.due <= before:
+    if step is not None and step.due <= long_before:
         return Overdue(slot, run.worker_id, TIMED_OUT, ((step, ""),), "")
     return None
 

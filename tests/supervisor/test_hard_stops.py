@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from owsuper.db import connect
 from owsuper.event_loop import Loop
 from owsuper.ipc.flight_recorder import FlightRecorder, StepInTime
 from owsuper.ipc.messages import PAST_DEADLINE, TIMED_OUT, Overdue
@@ -18,6 +19,7 @@ from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.claims import TimedOut
 from owsuper.supervisor.hard_stops import HardStops
 from tests.supervisor.conftest import run_that
+from tests.supervisor.worker import Begin
 
 GRACE = 0.3
 
@@ -26,15 +28,8 @@ class Claims:
     """Records what it is asked to write."""
 
     def __init__(self) -> None:
-        self.looks = 0
-        self.away = False
         self.failed: list[tuple[HeldRun, list[str]]] = []
         self.released: list[HeldRun] = []
-
-    @property
-    def connected(self) -> bool:
-        self.looks += 1
-        return not self.away
 
     def fail_attempts(self, timed_out: Sequence[TimedOut]) -> None:
         self.failed += [(held, [step.key for step, _ in steps]) for held, steps in timed_out]
@@ -113,7 +108,9 @@ def passed(seconds: float) -> dict[str, Any]:
     }
 
 
-def test_a_child_that_reports_nothing_at_a_deadline_is_found_after_the_grace(world: World) -> None:
+def test_a_child_that_gives_no_sign_of_life_at_a_deadline_is_killed_after_the_grace(
+    world: World,
+) -> None:
     world.hold(0, **passed(0))
     began = time.monotonic()
     world.until(lambda: world.child.overdue)
@@ -122,16 +119,22 @@ def test_a_child_that_reports_nothing_at_a_deadline_is_found_after_the_grace(wor
     world.until(lambda: world.child.killed_by_supervisor)
 
 
-def test_a_run_at_its_deadline_may_wait_for_a_database_that_is_away(world: World) -> None:
-    """Its code may have stopped long ago: the child writes that when the database is back."""
+def test_a_child_that_answers_at_a_deadline_is_not_killed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code has stopped, or it would have said so; that end may wait for the database."""
+    asked: list[float] = []
+
+    def answers(patience: float) -> bool:
+        asked.append(patience)
+        return len(asked) < 10
+
+    monkeypatch.setattr(world.child, "answers", answers)
     world.hold(0, **passed(60))
-    world.claims.away = True
-    world.until(lambda: world.claims.looks == 5)
+    world.until(lambda: len(asked) == 9)
     assert world.child.overdue == {}
-    back = time.monotonic()
-    world.claims.away = False
     world.until(lambda: world.child.overdue)
-    assert time.monotonic() - back > GRACE * 0.9
+    assert len(asked) == 10
 
 
 def test_a_step_past_its_time_out_in_the_flight_recorder_is_found(world: World) -> None:
@@ -175,3 +178,26 @@ def test_only_steps_that_were_late_when_the_child_was_killed_have_failed(world: 
     world.hard_stops.release(world.child)
     assert world.claims.failed == [(late, ["late"])]
     assert world.claims.released == [beside]
+
+
+@pytest.mark.slow
+def test_a_child_whose_run_cannot_be_ended_at_its_deadline_serves_on(
+    begin: Begin, database_url: str, schema: str
+) -> None:
+    worker = begin("--kill-grace=100ms", "--processes=1", "--concurrency=2")
+    deadline = datetime.now(UTC) + timedelta(seconds=2)
+    run = worker.start("wait_for_ever", deadline_at=deadline)
+    worker.await_effect("waiting")
+    [child] = worker.children()
+    with connect.connect(database_url, application_name="owsuper test") as other:
+        other.execute("BEGIN")
+        lock = f'SELECT FROM "{schema}".workflow_runs WHERE id = $1 FOR UPDATE'
+        other.execute(lock.encode(), [run])
+        worker.await_effect("cancelled")
+        time.sleep(6)  # the grace, and twice the patience of the supervisor
+        worker.await_outcome(worker.start("record", text="served"))
+        other.execute(b"ROLLBACK")
+    worker.await_outcome(run, "failed")
+    assert "does not stop" not in worker.log.text
+    assert worker.children() == [child]
+    assert worker.stop() == 0
