@@ -224,3 +224,22 @@ def test_a_record_that_is_torn_is_none(fd: int, recorder: FlightRecorder) -> Non
     start = 3 * (2 * 256 + 8) + 4096
     os.pwrite(fd, b"\x05\x00", start)
     assert recorder.read_timed(1) is None
+
+
+def test_a_record_that_is_replaced_while_it_is_read_is_none(
+    fd: int, recorder: FlightRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mixture of two records could be decoded: the id of one attempt, the time of another."""
+    times = (30.0, datetime(2030, 1, 1, tzinfo=UTC), 12.5)
+    reads: list[bytes] = []
+    read = FlightRecorder._timed_data
+
+    def read_and_replace(self: FlightRecorder, slot: int) -> bytes:
+        reads.append(read(self, slot))
+        self.write_timed(slot, StepInTime("other", "key", *times))
+        return reads[-1]
+
+    recorder.write_timed(1, StepInTime("first", "key", *times))
+    monkeypatch.setattr(FlightRecorder, "_timed_data", read_and_replace)
+    assert recorder.read_timed(1) is None
+    assert len(reads) == 2
