@@ -166,7 +166,9 @@ def test_a_refusal_that_repeats_is_logged_once(
 
 def dead_child(**held: Any) -> Mock:
     """A child as the supervisor sees it, which held these runs by slot."""
-    child = Mock(held={int(slot[-1]): run for slot, run in held.items()}, load_failure=None)
+    child = Mock(
+        held={int(slot[-1]): run for slot, run in held.items()}, overdue={}, load_failure=None
+    )
     child.number, child.pid = 3, 4711
     child.killed_by_supervisor, child.cause_of_kill = False, None
     child.requested_at = 0.0
