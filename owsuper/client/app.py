@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
-from owsuper.client import new_run, signals
+from owsuper.client import joining, new_run, signals
 from owsuper.client.database import ClientDatabase, ExplicitSettings
 from owsuper.client.finding import Finding
 from owsuper.client.handle import RunHandle
@@ -78,7 +78,8 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         input: Any = None,
         *,
         version: str | None = None,
-        **start: Unpack[Start],
+        connection: object = None,
+        **start: Any,
     ) -> RunHandle[Any]:
         """Start a run of a workflow, given itself or by name, and return the handle of the run.
 
@@ -88,7 +89,11 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         """
         new = new_run.prepare(workflow, version, input, **start)
         session = self._database.session()
-        run_id = session.start(new)
+        if connection is None:
+            run_id = session.start(new)
+        else:
+            work = joining.once(session.queries.start(new))
+            run_id = joining.perform(session, connection, work)
         return self._handle_of(workflow, run_id)
 
     @overload
@@ -114,12 +119,17 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         input: Any = None,
         *,
         version: str | None = None,
-        **start: Unpack[Start],
+        connection: object = None,
+        **start: Any,
     ) -> RunHandle[Any]:
         """Awaitable :meth:`run_workflow`."""
         new = new_run.prepare(workflow, version, input, **start)
         session = await self._database.asession()
-        run_id = await session.astart(new)
+        if connection is None:
+            run_id = await session.astart(new)
+        else:
+            work = joining.once(session.queries.start(new))
+            run_id = await joining.aperform(session, connection, work)
         return self._handle_of(workflow, run_id)
 
     @overload
@@ -141,7 +151,8 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         inputs: Iterable[Any],
         *,
         version: str | None = None,
-        **schedule: Unpack[Schedule],
+        connection: object = None,
+        **schedule: Any,
     ) -> list[RunHandle[Any]]:
         """Start a run for each input in one transaction, and return the handles in order.
 
@@ -149,7 +160,11 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         """
         new = new_run.prepare_many(workflow, version, inputs, **schedule)
         session = self._database.session()
-        run_ids = session.start_many(new) if new else []
+        if connection is None:
+            run_ids = session.start_many(new) if new else []
+        else:
+            work = joining.once(session.queries.start_many(new))
+            run_ids = joining.perform(session, connection, work)
         return [self._handle_of(workflow, run_id) for run_id in run_ids]
 
     @overload
@@ -171,12 +186,17 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         inputs: Iterable[Any],
         *,
         version: str | None = None,
-        **schedule: Unpack[Schedule],
+        connection: object = None,
+        **schedule: Any,
     ) -> list[RunHandle[Any]]:
         """Awaitable :meth:`run_many`."""
         new = new_run.prepare_many(workflow, version, inputs, **schedule)
         session = await self._database.asession()
-        run_ids = await session.astart_many(new) if new else []
+        if connection is None:
+            run_ids = await session.astart_many(new) if new else []
+        else:
+            work = joining.once(session.queries.start_many(new))
+            run_ids = await joining.aperform(session, connection, work)
         return [self._handle_of(workflow, run_id) for run_id in run_ids]
 
     # --- signals -------------------------------------------------------------------------
@@ -188,12 +208,17 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         *,
         idempotency_key: str | None = None,
         buffer: bool = False,
+        connection: object = None,
     ) -> list[str]:
         """Send ``signal`` to all runs that wait for it now; return the ids of these runs.
 
         Calls with the same ``idempotency_key`` send the signal once and return the ids of the
         first call. If no run waits, a signal with ``buffer`` is kept for the first run that will
         wait for it. Without ``buffer`` the signal is dropped.
+
+        With a ``connection``, the signal is sent in the transaction that is open on it; see
+        :meth:`Workflow.run`. Until its end, other senders of the signal and runs that begin to wait
+        for it have to wait.
 
         Raises NotSerializable if ``data`` cannot be stored, ConfigurationError,
         DatabaseUnreachable and MigrationError. Without a key, a connection that breaks meanwhile
@@ -202,7 +227,10 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         raw = signals.encode(signal, data)
         key = new_run.check_key(idempotency_key)
         session = self._database.session()
-        return signals.send(session, signal, raw, key, keep=buffer)
+        if connection is None:
+            return signals.send(session, signal, raw, key, keep=buffer)
+        work = joining.send_signal(session, signal, raw, key, keep=buffer)
+        return joining.perform(session, connection, work)
 
     async def asend_signal(
         self,
@@ -211,12 +239,16 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         *,
         idempotency_key: str | None = None,
         buffer: bool = False,
+        connection: object = None,
     ) -> list[str]:
         """Awaitable :meth:`send_signal`."""
         raw = signals.encode(signal, data)
         key = new_run.check_key(idempotency_key)
         session = await self._database.asession()
-        return await signals.asend(session, signal, raw, key, keep=buffer)
+        if connection is None:
+            return await signals.asend(session, signal, raw, key, keep=buffer)
+        work = joining.send_signal(session, signal, raw, key, keep=buffer)
+        return await joining.aperform(session, connection, work)
 
     # --- workers and the end -------------------------------------------------------------
 

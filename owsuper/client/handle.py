@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from owsuper.client import models, operations, results, why
+from owsuper.client import joining, models, operations, results, why
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
 
@@ -103,22 +103,32 @@ class RunHandle(Generic[O]):
         session = await self._database.asession()
         return await session.acall(partial(why.read, session, self.id))
 
-    def cancel(self, *, children: bool = False) -> None:
+    def cancel(self, *, children: bool = False, connection: object = None) -> None:
         """End the run as canceled. Without effect on a canceled run.
 
         The worker of the run stops the code: ``async`` code at its next await, other code at its
         next step. Code that does not stop is ended with its process. With ``children``, this also
-        cancels the child runs of the run, and their child runs.
+        cancels the child runs of the run, and their child runs. With a ``connection``, this is part
+        of the transaction that is open on it; see :meth:`Workflow.run`.
 
         Raises RunNotCancelable if the run is completed or failed.
         """
         session = self._database.session()
-        operations.cancel(session, self.id, children=children)
+        if connection is None:
+            operations.cancel(session, self.id, children=children)
+        else:
+            joining.perform(
+                session, connection, joining.cancel(session, self.id, children=children)
+            )
 
-    async def acancel(self, *, children: bool = False) -> None:
+    async def acancel(self, *, children: bool = False, connection: object = None) -> None:
         """Awaitable :meth:`cancel`."""
         session = await self._database.asession()
-        await session.acall(partial(operations.cancel, session, self.id, children=children))
+        if connection is None:
+            await session.acall(partial(operations.cancel, session, self.id, children=children))
+        else:
+            work = joining.cancel(session, self.id, children=children)
+            await joining.aperform(session, connection, work)
 
     def retry(self) -> None:
         """Put the failed run back. The run is due now and goes on where it failed.

@@ -11,7 +11,7 @@ from owsuper.core.names import has_lone_surrogate
 from owsuper.db.clients import NewRun
 from owsuper.errors import ConfigurationError, InvalidDuration
 from owsuper.ids import draw
-from owsuper.workflow.definition import Schedule, When, Workflow
+from owsuper.workflow.definition import Times, When, Workflow
 from owsuper.workflow.input import encode_input, identify
 
 _MAX_KEY_LENGTH: Final = 1000  # characters; entries of the key's index are bounded
@@ -23,7 +23,7 @@ def prepare(
     value: Any,
     *,
     idempotency_key: str | None = None,
-    **schedule: Unpack[Schedule],
+    **schedule: Unpack[Times],
 ) -> NewRun:
     """Return the run that ``Workflow.run`` starts. Raises as ``Workflow.run`` does."""
     name, version = identify(workflow, version)
@@ -42,7 +42,7 @@ def prepare_many(
     workflow: Workflow[Any, Any] | str,
     version: str | None,
     values: Iterable[Any],
-    **schedule: Unpack[Schedule],
+    **schedule: Unpack[Times],
 ) -> list[NewRun]:
     """Return the runs that ``Workflow.run_many`` starts. Raises as ``Workflow.run_many`` does."""
     name, version = identify(workflow, version)

@@ -99,6 +99,14 @@ class RunRow:
     parent_step_name: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class WhichDatabase:
+    """A database. ``identity`` is its own, until its server is restarted."""
+
+    identity: str
+    name: str
+
+
 class ClientQueries:
     """The operations of one schema and namespace."""
 
@@ -114,6 +122,9 @@ class ClientQueries:
         self._open_children = load("open_children", schema)
         self._retry_lock = load("retry_lock", schema)
         self._retry = load("retry", schema)
+        self._which_database = load("which_database", schema)
+        self._lock_timeout = load("lock_timeout", schema)
+        self._set_lock_timeout = load("set_lock_timeout", schema)
 
     def start(self, new: NewRun) -> Operation[str]:
         """Start a run; return its id.
@@ -190,6 +201,20 @@ class ClientQueries:
 
         params = (self._namespace, run_id)
         return Operation(((self._retry_lock, params), (self._retry, params)), parse)
+
+    def which_database(self) -> Operation[WhichDatabase]:
+        """Return which database this is."""
+        return Operation(
+            ((self._which_database, ()),), lambda results: WhichDatabase(*results[0][0])
+        )
+
+    def lock_timeout(self) -> Operation[str]:
+        """Return the lock time-out of the transaction."""
+        return Operation(((self._lock_timeout, ()),), lambda results: str(results[0][0][0]))
+
+    def set_lock_timeout(self, timeout: str) -> Operation[None]:
+        """Set the lock time-out of the transaction to what ``lock_timeout`` has returned."""
+        return Operation(((self._set_lock_timeout, (timeout,)),), lambda _: None)
 
     def _one(
         self, statement: Statement, run_id: str, parse: Callable[[tuple[Any, ...]], T]

@@ -39,11 +39,17 @@ When: TypeAlias = datetime | timedelta | str
 """An aware datetime, or how long from now: a timedelta, or text such as ``"5m"``."""
 
 
-class Schedule(TypedDict, total=False):
+class Times(TypedDict, total=False):
     """The time from which a run may start, and the time at which an unfinished run fails."""
 
     available_at: When | None
     deadline_at: When | None
+
+
+class Schedule(Times, total=False):
+    """The keyword arguments of ``run_many``."""
+
+    connection: object
 
 
 class Start(Schedule, total=False):
@@ -177,6 +183,7 @@ class Workflow(Startable[I, O]):
         idempotency_key: str | None = None,
         available_at: When | None = None,
         deadline_at: When | None = None,
+        connection: object = None,
     ) -> RunHandle[O]:
         """Start a run and return its handle. The run is stored when this returns.
 
@@ -185,6 +192,11 @@ class Workflow(Startable[I, O]):
         The run does not start before ``available_at``. If it has not ended at ``deadline_at``,
         it ends as failed. Both are an aware datetime, or a timedelta or text such as ``"5m"``
         from now.
+
+        With a ``connection``, the run is stored in the transaction that is open on it, and exists
+        if that commits: a connection or cursor of psycopg, a Session or Connection of SQLAlchemy
+        (with psycopg or psycopg2), Django's connection or its alias. It must lead to the database
+        of the workflows. Errors of the statement are those of the connection's library.
 
         Raises InvalidData if the input does not fit the declared type, NotSerializable if it
         cannot be stored, ConfigurationError for a time or key that cannot be used,
@@ -196,6 +208,7 @@ class Workflow(Startable[I, O]):
             idempotency_key=idempotency_key,
             available_at=available_at,
             deadline_at=deadline_at,
+            connection=connection,
         )
 
     @overload
@@ -211,14 +224,20 @@ class Workflow(Startable[I, O]):
         idempotency_key: str | None = None,
         available_at: When | None = None,
         deadline_at: When | None = None,
+        connection: object = None,
     ) -> RunHandle[O]:
-        """Awaitable :meth:`run`."""
+        """Awaitable :meth:`run`.
+
+        The ``connection`` is an async one: of psycopg, of SQLAlchemy (with psycopg or asyncpg) or
+        of asyncpg.
+        """
         return await self.starter.arun_workflow(
             self,
             input,
             idempotency_key=idempotency_key,
             available_at=available_at,
             deadline_at=deadline_at,
+            connection=connection,
         )
 
     def run_many(self, inputs: Iterable[I], **schedule: Unpack[Schedule]) -> list[RunHandle[O]]:

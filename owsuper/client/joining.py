@@ -1,0 +1,118 @@
+"""Operations in the transaction of a caller, on the caller's connection.
+
+What an operation stores is committed or rolled back with the rest of that transaction, and workers
+are notified at its commit. Errors of statements are those of the caller's library, because the
+caller must roll back, and may begin again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import Any, TypeAlias, TypeVar
+
+from owsuper.client.session import Session
+from owsuper.client.transactions import async_transaction, sync_transaction
+from owsuper.client.transactions.transaction import AsyncTransaction, SyncTransaction
+from owsuper.db import connect
+from owsuper.db.clients import Operation, WhichDatabase
+from owsuper.db.signals import Call
+from owsuper.errors import ConfigurationError, RunNotCancelable
+
+T = TypeVar("T")
+
+Work: TypeAlias = Generator[Call, list[tuple[Any, ...]], T]
+"""Yields statements, receives their rows, and returns a result."""
+
+
+def perform(session: Session, connection: object, work: Work[T]) -> T:
+    """Return the result of ``work``, done in the transaction that is open on ``connection``.
+
+    Raises ConfigurationError for a connection that cannot be used, MigrationError, as the work
+    does, and the errors of the connection's library.
+    """
+    transaction, known = sync_transaction(connection), session.known_connections
+    if transaction.identity not in known:
+        which = session.queries.which_database()
+        here = _drive(transaction, once(which))
+        if here.identity != known.database:  # it may be the same, and have been restarted
+            known.database = session.run(which.run).identity
+        _check(here, known.database, session.url)
+        known.add(transaction.identity)
+    return _drive(transaction, work)
+
+
+async def aperform(session: Session, connection: object, work: Work[T]) -> T:
+    """Awaitable ``perform``, for async connections."""
+    transaction, known = await async_transaction(connection), session.known_connections
+    if transaction.identity not in known:
+        which = session.queries.which_database()
+        here = await _adrive(transaction, once(which))
+        if here.identity != known.database:
+            known.database = (await session.arun(which.run)).identity
+        _check(here, known.database, session.url)
+        known.add(transaction.identity)
+    return await _adrive(transaction, work)
+
+
+def once(operation: Operation[T]) -> Work[T]:
+    """The statements of an operation."""
+    results = []
+    for call in operation.calls:
+        results.append((yield call))
+    return operation.parse(results)
+
+
+def cancel(session: Session, run_id: str, *, children: bool) -> Work[None]:
+    """Cancel a run and, with ``children``, its open child runs, as ``operations.cancel`` does."""
+    queries = session.queries
+    yield from once(queries.cancel(run_id))
+    parents = [run_id] if children else []
+    while parents:
+        parents = yield from once(queries.open_children(parents))
+        for child_run_id in parents:
+            with contextlib.suppress(RunNotCancelable):  # it has ended in the meantime
+                yield from once(queries.cancel(child_run_id))
+
+
+def send_signal(
+    session: Session, signal: str, data: bytes | None, sender_key: str | None, *, keep: bool
+) -> Work[list[str]]:
+    """Send a signal; return the ids of the runs that it reached.
+
+    The lock time-out of the transaction is as before afterwards.
+    """
+    queries = session.queries
+    timeout = yield from once(queries.lock_timeout())
+    reached = yield from once(queries.send_signal(signal, data, sender_key, keep=keep))
+    yield from once(queries.set_lock_timeout(timeout))
+    return [run_id for run_id, *_ in reached]
+
+
+def _drive(transaction: SyncTransaction, work: Work[T]) -> T:
+    try:
+        statement, params = next(work)
+        while True:
+            statement, params = work.send(transaction.fetch(statement.text, params))
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+async def _adrive(transaction: AsyncTransaction, work: Work[T]) -> T:
+    try:
+        statement, params = next(work)
+        while True:
+            statement, params = work.send(await transaction.fetch(statement.text, params))
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def _check(here: WhichDatabase, own: str, url: str) -> None:
+    if here.identity != own:
+        raise ConfigurationError(
+            f'connection: it leads to the database "{here.name}" of another server, or to another'
+            f" database than that of the workflows, {connect.place(url)}. Pass a connection to"
+            " that, or leave out connection."
+        )

@@ -1,0 +1,64 @@
+"""Connections of Django, and their aliases."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from owsuper.client.transactions.transaction import (
+    Rows,
+    autocommits,
+    by_name,
+    is_instance,
+    with_named_parameters,
+)
+from owsuper.errors import ConfigurationError
+
+
+class DjangoTransaction:
+    """A transaction on one of Django's connections."""
+
+    def __init__(self, wrapper: Any) -> None:
+        if wrapper.vendor != "postgresql":
+            raise ConfigurationError(
+                f"connection: Django's connection {wrapper.alias!r} is one to {wrapper.vendor};"
+                " pass one to PostgreSQL"
+            )
+        if not wrapper.in_atomic_block and wrapper.get_autocommit():
+            raise autocommits(
+                f"connection {wrapper.alias!r} of Django", "use it within transaction.atomic()"
+            )
+        self._wrapper = wrapper
+
+    @property
+    def identity(self) -> object:
+        """The driver's connection."""
+        return self._wrapper.connection
+
+    def fetch(self, text: str, params: Sequence[Any]) -> Rows:
+        """Execute a statement; return its rows. Raises django.db.Error."""
+        with self._wrapper.cursor() as cursor:
+            cursor.execute(with_named_parameters(text), by_name(params))
+            return cursor.fetchall() if cursor.description else []
+
+
+def sync_transaction(connection: object) -> DjangoTransaction | None:
+    """Return the transaction, unless this is no connection of Django and no alias of one."""
+    if not is_sync(connection):
+        return None
+    connections = sys.modules["django.db"].connections
+    alias = connection if isinstance(connection, str) else getattr(connection, "alias", None)
+    if alias not in connections:
+        known = ", ".join(map(repr, connections))
+        raise ConfigurationError(f"connection: Django has no connection {alias!r}; it has {known}")
+    return DjangoTransaction(connections[alias])
+
+
+def is_sync(connection: object) -> bool:
+    """Whether ``run`` takes this connection."""
+    if "django.db" not in sys.modules:
+        return False
+    return isinstance(connection, str) or is_instance(
+        connection, "django.BaseDatabaseWrapper", "django.ConnectionProxy"
+    )

@@ -1,0 +1,78 @@
+"""Connections and cursors of psycopg."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+
+from owsuper.client.transactions.transaction import Rows, autocommits, closed
+
+_SyncConnection = psycopg.Connection[Any]
+_AsyncConnection = psycopg.AsyncConnection[Any]
+
+
+class PsycopgTransaction:
+    """A transaction on a psycopg Connection."""
+
+    def __init__(self, conn: _SyncConnection) -> None:
+        _check(conn)
+        self.identity = conn
+
+    def fetch(self, text: str, params: Sequence[Any]) -> Rows:
+        """Execute a statement; return its rows. Raises psycopg.Error."""
+        cursor = psycopg.RawCursor(self.identity, row_factory=tuple_row)
+        cursor.execute(text.encode(), params)
+        return cursor.fetchall() if cursor.description else []
+
+
+class AsyncPsycopgTransaction:
+    """A transaction on a psycopg AsyncConnection."""
+
+    def __init__(self, conn: _AsyncConnection) -> None:
+        _check(conn)
+        self.identity = conn
+
+    async def fetch(self, text: str, params: Sequence[Any]) -> Rows:
+        """Execute a statement; return its rows. Raises psycopg.Error."""
+        cursor = psycopg.AsyncRawCursor(self.identity, row_factory=tuple_row)
+        await cursor.execute(text.encode(), params)
+        return await cursor.fetchall() if cursor.description else []
+
+
+def sync_transaction(connection: object) -> PsycopgTransaction | None:
+    """Return the transaction, unless this is not a psycopg connection or cursor."""
+    conn = _connection_of(connection)
+    return PsycopgTransaction(conn) if isinstance(conn, psycopg.Connection) else None
+
+
+async def async_transaction(connection: object) -> AsyncPsycopgTransaction | None:
+    """Return the transaction, unless this is not an async psycopg connection or cursor."""
+    conn = _connection_of(connection)
+    return AsyncPsycopgTransaction(conn) if isinstance(conn, psycopg.AsyncConnection) else None
+
+
+def is_sync(connection: object) -> bool:
+    """Whether ``run`` takes this connection."""
+    return isinstance(_connection_of(connection), psycopg.Connection)
+
+
+def is_async(connection: object) -> bool:
+    """Whether ``arun`` takes this connection."""
+    return isinstance(_connection_of(connection), psycopg.AsyncConnection)
+
+
+def _connection_of(connection: object) -> object:
+    if isinstance(connection, (psycopg.Cursor, psycopg.AsyncCursor)):
+        return connection.connection
+    return connection
+
+
+def _check(conn: _SyncConnection | _AsyncConnection) -> None:
+    if conn.closed:
+        raise closed("psycopg connection")
+    if conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE:
+        raise autocommits("psycopg connection", "use it within `with connection.transaction():`")
