@@ -1,0 +1,281 @@
+"""Runs, signals and cancels that are stored in the caller's transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from owsuper import OpenWorkflow
+from owsuper.db.listen import runs_channel
+from owsuper.errors import ConfigurationError, RunNotCancelable
+from tests.client import callers
+from tests.client.conftest import Rows
+
+HARD = {"text": "100% sure: %s 'quoted' \"twice\" \\ $1 ::json ü\U0001f600"}
+
+
+class Joined:
+    """One library's connection. Its methods await what is async, so that tests read alike."""
+
+    def __init__(self, runner: asyncio.Runner, caller: callers.Caller, *, is_async: bool) -> None:
+        self._runner = runner
+        self._prefix = "a" if is_async else ""
+        self.connection = caller.connection
+        self._caller = caller
+
+    def call(self, owner: object, method: str, *args: Any, **options: Any) -> Any:
+        """Call ``method``, or its async twin, with the connection."""
+        function = getattr(owner, self._prefix + method)
+        return self._await(lambda: function(*args, connection=self.connection, **options))
+
+    def commit(self) -> None:
+        self._await(self._caller.commit)
+
+    def rollback(self) -> None:
+        self._await(self._caller.rollback)
+
+    def fetch(self, query: str) -> Any:
+        """The first value of a query in the transaction."""
+        from owsuper.client import transactions
+
+        if not self._prefix:
+            return transactions.sync_transaction(self.connection).fetch(query, ())[0][0]
+
+        async def fetch() -> Any:
+            transaction = await transactions.async_transaction(self.connection)
+            return (await transaction.fetch(query, ()))[0][0]
+
+        return self._await(fetch)
+
+    def _await(self, call: Callable[[], Any]) -> Any:
+        if not self._prefix:
+            return call()
+
+        async def main() -> Any:
+            value = call()
+            return await value if inspect.isawaitable(value) else value
+
+        return self._runner.run(main())
+
+
+@pytest.fixture(params=[*callers.SYNC, *callers.ASYNC])
+def joined(request: pytest.FixtureRequest, database_url: str, ow: OpenWorkflow) -> Iterator[Joined]:
+    with ExitStack() as stack:
+        runner = stack.enter_context(asyncio.Runner())
+        if (open_sync := callers.SYNC.get(request.param)) is not None:
+            caller = stack.enter_context(open_sync(database_url))
+            yield Joined(runner, caller, is_async=False)
+        else:
+            opening = callers.ASYNC[request.param](database_url)
+            caller = runner.run(opening.__aenter__())
+            yield Joined(runner, caller, is_async=True)
+            runner.run(opening.__aexit__(None, None, None))
+
+
+@contextmanager
+def listening(url: str, schema: str) -> Iterator[Callable[[float], bool]]:
+    """Yield a function that tells whether a notification of due runs comes within some seconds."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(f'LISTEN "{runs_channel(schema, "default")}"')
+        yield lambda seconds: bool(list(conn.notifies(timeout=seconds, stop_after=1)))
+
+
+# --- runs ------------------------------------------------------------------------------------
+
+
+def test_a_run_exists_when_the_transaction_has_committed(
+    joined: Joined, ow: OpenWorkflow, rows: Rows, database_url: str, schema: str
+) -> None:
+    with listening(database_url, schema) as notified:
+        handle = joined.call(ow, "run_workflow", "test", HARD)
+        assert (rows.count(), notified(0)) == (0, False)
+        joined.commit()
+        assert (rows.count(), notified(30)) == (1, True)
+    assert rows.get(handle.id)["input"] == HARD
+
+
+def test_a_transaction_that_is_rolled_back_leaves_no_run(
+    joined: Joined, ow: OpenWorkflow, rows: Rows, database_url: str, schema: str
+) -> None:
+    with listening(database_url, schema) as notified:
+        joined.call(ow, "run_workflow", "test")
+        joined.call(ow, "run_workflow", "test", idempotency_key="key")
+        joined.call(ow, "run_many", "test", [1, 2, 3])
+        joined.rollback()
+        assert (rows.count(), notified(0)) == (0, False)
+
+
+def test_a_key_starts_one_run(joined: Joined, ow: OpenWorkflow, rows: Rows) -> None:
+    first = joined.call(ow, "run_workflow", "test", 1, idempotency_key="key")
+    again = joined.call(ow, "run_workflow", "test", 2, idempotency_key="key")
+    joined.commit()
+    outside = ow.run_workflow("test", 3, idempotency_key="key")
+    assert first.id == again.id == outside.id
+    assert rows.get(first.id)["input"] == 1
+
+
+def test_many_runs_are_one_part_of_the_transaction(
+    joined: Joined, ow: OpenWorkflow, rows: Rows
+) -> None:
+    handles = joined.call(ow, "run_many", "test", range(2500), available_at="1h")
+    assert joined.call(ow, "run_many", "test", []) == []
+    joined.commit()
+    assert rows.count() == len(handles) == 2500
+    assert rows.get(handles[-1].id)["input"] == 2499
+
+
+def test_a_workflow_starts_its_runs_in_the_transaction_too(
+    joined: Joined, ow: OpenWorkflow, rows: Rows
+) -> None:
+    @ow.workflow
+    def double(_: Any, number: int) -> int:
+        return 2 * number
+
+    handle = joined.call(double, "run", 4, deadline_at="1h")
+    joined.call(double, "run_many", [5, 6])
+    joined.commit()
+    assert rows.count() == 3
+    assert rows.get(handle.id)["deadline_at"] is not None
+
+
+# --- signals and cancels ---------------------------------------------------------------------
+
+
+def test_a_signal_is_sent_when_the_transaction_commits(
+    joined: Joined, ow: OpenWorkflow, conn: psycopg.Connection, schema: str
+) -> None:
+    def kept() -> list[tuple[Any]]:
+        return conn.execute(f'SELECT data FROM "{schema}".owsuper_signals').fetchall()
+
+    joined.call(ow, "send_signal", "go", HARD, buffer=True)
+    joined.rollback()
+    assert joined.call(ow, "send_signal", "go", HARD, buffer=True, idempotency_key="key") == []
+    assert kept() == []
+    joined.commit()
+    assert kept() == [(HARD,)]
+    joined.call(ow, "send_signal", "go", 2, buffer=True, idempotency_key="key")
+    joined.commit()
+    assert kept() == [(HARD,)]
+
+
+def test_the_time_limit_of_the_signals_own_locks_is_not_left_behind(
+    joined: Joined, ow: OpenWorkflow
+) -> None:
+    before = joined.fetch("SELECT current_setting('lock_timeout')")
+    joined.call(ow, "send_signal", "go")
+    assert joined.fetch("SELECT current_setting('lock_timeout')") == before
+
+
+def test_a_run_is_canceled_when_the_transaction_commits(
+    joined: Joined, ow: OpenWorkflow, rows: Rows
+) -> None:
+    run, ended = ow.get_run(rows.add()), ow.get_run(rows.add())
+    rows.end(ended.id)
+    joined.call(run, "cancel")
+    joined.rollback()
+    joined.call(run, "cancel", children=True)
+    assert run.status() == "running"
+    joined.commit()
+    assert run.status() == "canceled"
+    with pytest.raises(RunNotCancelable):
+        joined.call(ended, "cancel")
+
+
+# --- connections that cannot be used -----------------------------------------------------------
+
+
+def other_database(url: str) -> psycopg.Connection:
+    return psycopg.connect(url, dbname="template1")
+
+
+def sqlite_engine() -> Any:
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    return sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.NullPool)
+
+
+REFUSED: dict[str, tuple[Callable[[str], Any], str]] = {
+    "autocommit": (
+        lambda url: psycopg.connect(url, autocommit=True),
+        "psycopg connection is in autocommit mode and in no transaction, .*; use it within `with"
+        r" connection\.transaction\(\):`",
+    ),
+    "another database": (other_database, 'leads to the database "template1" of another server, or'),
+    "SQLite": (lambda _: sqlite3.connect(":memory:"), "expected .*, not sqlite3.Connection"),
+    "an engine": (lambda _: sqlite_engine(), "expected .*, not sqlalchemy.engine.base.Engine"),
+    "SQLAlchemy with SQLite": (
+        lambda _: sqlite_engine().connect(),
+        r"sqlite\+pysqlite is not supported; use PostgreSQL with psycopg, psycopg2 or asyncpg",
+    ),
+    "SQLAlchemy in autocommit": (
+        lambda url: callers.open_engine(url, "psycopg", isolation_level="AUTOCOMMIT").connect(),
+        "SQLAlchemy connection is in autocommit mode .*; use another isolation level",
+    ),
+    "Django outside of a transaction": (
+        lambda url: callers.configure_django(url).connection,
+        r"connection 'default' of Django is in autocommit mode .* within transaction\.atomic\(\)",
+    ),
+    "an unknown alias": (
+        lambda url: callers.configure_django(url) and "other",
+        "Django has no connection 'other'; it has 'default', 'lite'",
+    ),
+    "Django with SQLite": (
+        lambda url: callers.configure_django(url) and "lite",
+        "Django's connection 'lite' is one to sqlite; pass one to PostgreSQL",
+    ),
+    "nonsense": (lambda _: 5, "expected a psycopg connection or cursor, .*, not builtins.int"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_connection_that_cannot_be_used_is_named(
+    name: str, ow: OpenWorkflow, rows: Rows, database_url: str
+) -> None:
+    given, message = REFUSED[name]
+    with ExitStack() as stack:
+        connection = given(database_url)
+        if hasattr(connection, "close"):
+            stack.callback(connection.close)
+        with pytest.raises(ConfigurationError, match=f"^connection: .*{message}"):
+            ow.run_workflow("test", connection=connection)
+    assert rows.count() == 0
+
+
+def test_a_closed_connection_is_named(ow: OpenWorkflow, database_url: str) -> None:
+    connection = psycopg.connect(database_url)
+    connection.close()
+    with pytest.raises(ConfigurationError, match="the psycopg connection is closed"):
+        ow.run_workflow("test", connection=connection)
+
+
+def test_sync_and_async_connections_are_told_apart(ow: OpenWorkflow, database_url: str) -> None:
+    async def main() -> None:
+        async with await psycopg.AsyncConnection.connect(database_url) as connection:
+            with pytest.raises(ConfigurationError, match="is async; await the async method"):
+                ow.run_workflow("test", connection=connection)
+        with (
+            psycopg.connect(database_url) as connection,
+            pytest.raises(ConfigurationError, match="is not async; call the method that is not"),
+        ):
+            await ow.arun_workflow("test", connection=connection)
+        with pytest.raises(ConfigurationError, match="expected a psycopg AsyncConnection"):
+            await ow.arun_workflow("test", connection=5)
+
+    asyncio.run(main())
+
+
+def test_a_server_that_was_restarted_is_still_the_workflows_own(
+    ow: OpenWorkflow, rows: Rows, database_url: str
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        ow.run_workflow("test", connection=connection)
+        ow._database.session().known_connections.database = "as before a restart"
+    with psycopg.connect(database_url) as connection:
+        ow.run_workflow("test", connection=connection)
+    assert rows.count() == 2
