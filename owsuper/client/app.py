@@ -92,7 +92,7 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         if connection is None:
             run_id = session.start(new)
         else:
-            work = joining.once(session.queries.start(new))
+            work = joining.start(session, new)
             run_id = joining.perform(session, connection, work)
         return self._handle_of(workflow, run_id)
 
@@ -128,7 +128,7 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         if connection is None:
             run_id = await session.astart(new)
         else:
-            work = joining.once(session.queries.start(new))
+            work = joining.start(session, new)
             run_id = await joining.aperform(session, connection, work)
         return self._handle_of(workflow, run_id)
 

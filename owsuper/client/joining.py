@@ -15,7 +15,7 @@ from owsuper.client.session import Session
 from owsuper.client.transactions import async_transaction, sync_transaction
 from owsuper.client.transactions.transaction import AsyncTransaction, SyncTransaction
 from owsuper.db import connect
-from owsuper.db.clients import Operation, WhichDatabase
+from owsuper.db.clients import NewRun, Operation, WhichDatabase
 from owsuper.db.signals import Call
 from owsuper.errors import ConfigurationError, RunNotCancelable
 
@@ -63,6 +63,15 @@ def once(operation: Operation[T]) -> Work[T]:
     return operation.parse(results)
 
 
+def start(session: Session, new: NewRun) -> Work[str]:
+    """Start a run; return its id."""
+    queries = session.queries
+    if new.idempotency_key is not None:
+        isolation, _ = yield from once(queries.transaction_settings())
+        _check_isolation(isolation, "idempotency_key")
+    return (yield from once(queries.start(new)))
+
+
 def cancel(session: Session, run_id: str, *, children: bool) -> Work[None]:
     """Cancel a run and, with ``children``, its open child runs, as ``operations.cancel`` does."""
     queries = session.queries
@@ -83,7 +92,8 @@ def send_signal(
     The lock time-out of the transaction is as before afterwards.
     """
     queries = session.queries
-    timeout = yield from once(queries.lock_timeout())
+    isolation, timeout = yield from once(queries.transaction_settings())
+    _check_isolation(isolation, "a signal")
     reached = yield from once(queries.send_signal(signal, data, sender_key, keep=keep))
     yield from once(queries.set_lock_timeout(timeout))
     return [run_id for run_id, *_ in reached]
@@ -107,6 +117,15 @@ async def _adrive(transaction: AsyncTransaction, work: Work[T]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
+
+
+def _check_isolation(isolation: str, what: str) -> None:
+    # What others have committed since the transaction began would not be seen.
+    if isolation != "read committed":
+        raise ConfigurationError(
+            f"connection: {what} needs the isolation level READ COMMITTED, and this transaction has"
+            f" {isolation.upper()}. Begin a transaction of that level, or leave out connection."
+        )
 
 
 def _check(here: WhichDatabase, own: str, url: str) -> None:

@@ -123,7 +123,7 @@ class ClientQueries:
         self._retry_lock = load("retry_lock", schema)
         self._retry = load("retry", schema)
         self._which_database = load("which_database", schema)
-        self._lock_timeout = load("lock_timeout", schema)
+        self._transaction_settings = load("transaction_settings", schema)
         self._set_lock_timeout = load("set_lock_timeout", schema)
 
     def start(self, new: NewRun) -> Operation[str]:
@@ -208,12 +208,17 @@ class ClientQueries:
             ((self._which_database, ()),), lambda results: WhichDatabase(*results[0][0])
         )
 
-    def lock_timeout(self) -> Operation[str]:
-        """Return the lock time-out of the transaction."""
-        return Operation(((self._lock_timeout, ()),), lambda results: str(results[0][0][0]))
+    def transaction_settings(self) -> Operation[tuple[str, str]]:
+        """Return the isolation level of the transaction, and its lock time-out."""
+
+        def parse(results: list[Rows]) -> tuple[str, str]:
+            [(isolation, lock_timeout)] = results[0]
+            return isolation, lock_timeout
+
+        return Operation(((self._transaction_settings, ()),), parse)
 
     def set_lock_timeout(self, timeout: str) -> Operation[None]:
-        """Set the lock time-out of the transaction to what ``lock_timeout`` has returned."""
+        """Set the lock time-out of the transaction, as ``transaction_settings`` returned it."""
         return Operation(((self._set_lock_timeout, (timeout,)),), lambda _: None)
 
     def _one(

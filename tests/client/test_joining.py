@@ -188,6 +188,21 @@ def test_a_run_is_canceled_when_the_transaction_commits(
         joined.call(ended, "cancel")
 
 
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_what_must_see_others_needs_read_committed(
+    level: str, ow: OpenWorkflow, rows: Rows, database_url: str
+) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
+        message = f"needs the isolation level READ COMMITTED, and this transaction has {level}"
+        with pytest.raises(ConfigurationError, match=f"idempotency_key {message}"):
+            ow.run_workflow("test", idempotency_key="key", connection=connection)
+        with pytest.raises(ConfigurationError, match=f"a signal {message}"):
+            ow.send_signal("go", connection=connection)
+        ow.run_workflow("test", connection=connection)
+    assert rows.count() == 1
+
+
 # --- connections that cannot be used -----------------------------------------------------------
 
 
