@@ -73,7 +73,7 @@ ROOMS = {
     ),
     "client": room(
         "client core db.clients db.connect db.group_commit db.lists db.migrate db.pool"
-        " db.read_only db.signals db.timed db.waits db.workers embedded errors ids settings step"
+        " db.read_only db.signals db.timed db.transactions db.waits db.workers embedded errors ids settings step"
         " stored_error workflow",
         "psycopg_pool multiprocessing",
     ),

@@ -12,9 +12,11 @@ import psycopg
 from owsuper.child.shortage import DESCRIPTORS, MEMORY, Shortage, lacking
 from owsuper.core.model import ChildRunState, ClaimedRun, DeliveredSignal
 from owsuper.core.steps.effects import EnsureChildRun, SkipSignal
+from owsuper.db import connect
 from owsuper.db.pool import AllBusy, Pool
 from owsuper.db.related import RelatedStore, Skipped
 from owsuper.db.runs import RunStore
+from owsuper.db.transactions.known_connections import KnownConnections
 from owsuper.errors import DatabaseUnreachable
 from owsuper.shortage import is_thread_error
 from owsuper.stored_error import EngineError
@@ -23,6 +25,7 @@ _log = logging.getLogger("owsuper.child")
 _T = TypeVar("_T")
 
 _CONNECTIONS: Final = 2  # one writes, while the other renews leases or loads histories
+_USER_CONNECTIONS: Final = 64  # as many steps as there are threads for them
 _ACQUIRE_TIMEOUT: Final = 2.0  # seconds; the longest wait for a free connection
 _IDLE_SECONDS: Final = 10.0  # all connections are closed after this long without use
 _FIRST_PAUSE: Final = 0.05  # seconds between attempts in an outage; doubles up to the longest
@@ -77,7 +80,8 @@ def is_outage(exc: Exception) -> bool:
 class ChildDatabase:
     """The connections of one child. Once ``closing`` is set, nothing is retried."""
 
-    def __init__(self, url: str, application_name: str, shortage: Shortage) -> None:
+    def __init__(self, url: str, application_name: str, shortage: Shortage, *, schema: str) -> None:
+        self.known_connections = KnownConnections(schema)
         self.closing = threading.Event()
         self._shortage = shortage
         self._in_outage = False
@@ -85,8 +89,16 @@ class ChildDatabase:
         self._all_busy = False  # a caller has waited in vain for a free connection
         # Connections are closed one at a time; the first period may have begun with both in use.
         max_idle = _IDLE_SECONDS / (_CONNECTIONS + 1)
+        self._url, self._application_name = url, application_name
         self._pool = Pool(
             url, application_name=application_name, size=_CONNECTIONS, max_idle=max_idle
+        )
+        self._user_pool = Pool(  # connects when a step has a transaction
+            url,
+            application_name=f"{application_name} steps",
+            size=_USER_CONNECTIONS,
+            max_idle=_IDLE_SECONDS,
+            for_user_code=True,
         )
 
     def acquire(self) -> psycopg.Connection:
@@ -102,9 +114,29 @@ class ChildDatabase:
         """Give a connection back to the pool."""
         self._pool.release(conn)
 
+    def acquire_for_user_code(self) -> psycopg.Connection:
+        """Return a connection with psycopg's defaults, for ``release_from_user_code``.
+
+        Raises Unavailable.
+        """
+        try:
+            return self._user_pool.acquire(_ACQUIRE_TIMEOUT)
+        except Exception as exc:
+            if is_outage(exc):
+                raise Unavailable(exc) from exc
+            raise
+
+    def release_from_user_code(self, conn: psycopg.Connection) -> None:
+        """Give a connection back; it is closed if it is in a transaction."""
+        self._user_pool.release(conn)
+
+    def conninfo_for_user_code(self) -> str:
+        """Return the connection string for connections that are not pooled."""
+        return connect.conninfo(self._url, application_name=self._application_name)
+
     def sockets(self) -> list[int]:
         """Return the sockets of all connections, in use or idle."""
-        return self._pool.sockets()
+        return self._pool.sockets() + self._user_pool.sockets()
 
     def log_unreachable(self, exc: Exception) -> None:
         """Log that the database cannot be used: a warning once per outage."""
@@ -139,6 +171,7 @@ class ChildDatabase:
         """Close all connections."""
         self.closing.set()
         self._pool.close()
+        self._user_pool.close()
 
     def run_with_retries(self, work: Callable[[psycopg.Connection], _T]) -> _T:
         """Return ``work(conn)``; repeat it until the end of an outage.

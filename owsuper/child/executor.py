@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from owsuper.child.execution.asynchronous import AsyncExecution
 from owsuper.child.execution.base import ABANDON, Abandon, Execution
-from owsuper.child.execution.operations import Operations, drive, drive_async
+from owsuper.child.execution.drive import Operations, drive, drive_async
 from owsuper.child.execution.sync import SyncExecution
 from owsuper.child.services import Services
 from owsuper.core import codec

@@ -61,7 +61,10 @@ class ChildServer:
         self._spare_descriptors = SpareDescriptors()
         shortage = Shortage(self._leave)
         self._database = ChildDatabase(
-            settings.database_url, f"owsuper child {spec.index}", shortage
+            settings.database_url,
+            f"owsuper child {spec.index}",
+            shortage,
+            schema=settings.schema,
         )
         delayed_calls = DelayedCalls(self._loop, self._waker)
         self._services = services.create(

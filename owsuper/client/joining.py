@@ -12,11 +12,12 @@ from collections.abc import Generator
 from typing import Any, TypeAlias, TypeVar
 
 from owsuper.client.session import Session
-from owsuper.client.transactions import async_transaction, sync_transaction
-from owsuper.client.transactions.transaction import AsyncTransaction, SyncTransaction
 from owsuper.db import connect
-from owsuper.db.clients import NewRun, Operation, WhichDatabase
+from owsuper.db.clients import NewRun, Operation
 from owsuper.db.signals import Call
+from owsuper.db.transactions import async_transaction, sync_transaction
+from owsuper.db.transactions.known_connections import WhichDatabase
+from owsuper.db.transactions.transaction import AsyncTransaction, SyncTransaction
 from owsuper.errors import ConfigurationError, RunNotCancelable
 
 T = TypeVar("T")

@@ -23,13 +23,13 @@ from owsuper.client.call_threads import CallThreads
 from owsuper.client.result_listener import ResultListener
 from owsuper.client.result_waiter import ResultWaiter
 from owsuper.client.starts import Start, Starts, is_large
-from owsuper.client.transactions.known_connections import KnownConnections
 from owsuper.client.unclaimed import NoticingWaits
 from owsuper.db import connect, migrate
 from owsuper.db.clients import ClientQueries, NewRun
 from owsuper.db.lists import ListQueries
 from owsuper.db.pool import Pool
 from owsuper.db.timed import TimedConnection
+from owsuper.db.transactions.known_connections import KnownConnections
 from owsuper.db.waits import Progress
 from owsuper.db.workers import WorkerQueries
 from owsuper.errors import DatabaseUnreachable
@@ -82,7 +82,7 @@ class Session:
         self.workers = WorkerQueries(settings.schema, settings.namespace)
         self._waits = NoticingWaits(settings.schema, settings.namespace)
         self.waiter = ResultWaiter(self._read_progress, self._is_outage, self._listener(settings))
-        self.known_connections = KnownConnections()
+        self.known_connections = KnownConnections(settings.schema)
         self.reached = False  # a connection was made at least once
         self._migrates = migrates or embedded.serves(self.url)  # on the next call
         self._migrating = threading.Lock()

@@ -18,6 +18,7 @@ from owsuper.db.driver_log import quiet_driver
 from owsuper.db.related import lock_text
 from owsuper.db.signals import Call, Reached, SignalQueries
 from owsuper.db.statement import Statement, load
+from owsuper.db.transactions.known_connections import WhichDatabase, read_identity
 from owsuper.errors import RunNotCancelable, RunNotFound, RunNotRetryable
 from owsuper.ids import new_id
 
@@ -97,14 +98,6 @@ class RunRow:
     began_at: datetime | None
     parent_run_id: str | None
     parent_step_name: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class WhichDatabase:
-    """A database. ``identity`` is its own, until its server is restarted."""
-
-    identity: str
-    name: str
 
 
 class ClientQueries:
@@ -204,9 +197,7 @@ class ClientQueries:
 
     def which_database(self) -> Operation[WhichDatabase]:
         """Return which database this is."""
-        return Operation(
-            ((self._which_database, ()),), lambda results: WhichDatabase(*results[0][0])
-        )
+        return Operation(((self._which_database, ()),), lambda results: read_identity(results[0]))
 
     def transaction_settings(self) -> Operation[tuple[str, str]]:
         """Return the isolation level of the transaction, and its lock time-out."""

@@ -97,8 +97,12 @@ def connect(
     application_name: str,
     give_up_at: float = math.inf,
     statement_timeout: float = math.inf,
+    for_user_code: bool = False,
 ) -> TimedConnection:
     """Open and configure a blocking connection.
+
+    One ``for_user_code`` has psycopg's defaults and none of our settings, and prepares nothing,
+    since a pooler may be in between.
 
     The attempt ends at ``give_up_at``, a time of time.monotonic(); later statements have no such
     limit. Without a pooler in between, the server itself cancels a statement after
@@ -111,7 +115,10 @@ def connect(
     try:
         conn = open_connection(info, give_up_at)
         try:
-            configure(conn, statement_timeout)
+            if for_user_code:
+                conn.prepare_threshold = None
+            else:
+                configure(conn, statement_timeout)
         except BaseException:
             conn.close()
             raise

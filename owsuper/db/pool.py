@@ -42,7 +42,7 @@ class Pool:
     """At most ``size`` blocking connections, shared by the threads of this process.
 
     Every ``max_idle`` seconds, one connection is closed that nothing used in that time. For
-    ``statement_timeout`` see ``connect``.
+    ``statement_timeout`` and ``for_user_code`` see ``connect``.
     """
 
     def __init__(
@@ -53,8 +53,10 @@ class Pool:
         size: int,
         max_idle: float,
         statement_timeout: float = math.inf,
+        for_user_code: bool = False,
     ) -> None:
         self._url = url
+        self._for_user_code = for_user_code
         self._application_name = application_name
         self._statement_timeout = statement_timeout
         self._size = size
@@ -153,6 +155,7 @@ class Pool:
             application_name=self._application_name,
             give_up_at=give_up_at,
             statement_timeout=self._statement_timeout,
+            for_user_code=self._for_user_code,
         )
         self._live.add(conn)
         return conn

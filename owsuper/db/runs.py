@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 from psycopg import Connection
 
-from owsuper.core.model import RecordedAttempt, WriteSet
+from owsuper.core.model import RecordedAttempt, StepStatus, WriteSet
 from owsuper.db import prepared, times, write_documents
 from owsuper.db.related import step_attempt
 from owsuper.db.statement import Param, Statement, load
@@ -54,6 +54,8 @@ class RunStore:
         self._load_input = load("load_input", schema)
         self._extend = load("extend", schema)
         self._outcome = load("outcome", schema)
+        self._lock_claim = load("lock_claim", schema)
+        self._attempt_status = load("attempt_status", schema)
         self._signal_lock = load("signal_lock", schema)
         self._lock_waits = load("lock_waits", schema)
 
@@ -158,6 +160,27 @@ class RunStore:
         """
         rows = self._execute(conn, self._outcome, run_id)
         return (rows[0][0], rows[0][1]) if rows else None
+
+    def completion(self, write: WriteSet) -> tuple[Statement, tuple[Any, ...]]:
+        """Return the statement that stores completed steps, for a transaction of user code.
+
+        It returns a row if the claim is good. Otherwise it has stored nothing.
+        """
+        claims, steps = write_documents.arrays(write_documents.claims([write]), [write])
+        return self._commit, (self._namespace, claims.decode(), steps.decode(), False)
+
+    def has_stored(
+        self, conn: Connection[Any], run_id: str, worker_id: str, attempt_id: str
+    ) -> bool | None:
+        """Whether an attempt was completed by a transaction whose outcome is unknown.
+
+        Waits for the end of that transaction. Returns None if the claim is over.
+        """
+        with prepared.transaction(conn):
+            if not self._execute(conn, self._lock_claim, run_id, worker_id):
+                return None
+            rows = self._execute(conn, self._attempt_status, attempt_id)
+        return bool(rows) and rows[0][0] in (StepStatus.COMPLETED, StepStatus.SUCCEEDED)
 
     def _execute(
         self, conn: Connection[Any], statement: Statement, *params: Any

@@ -18,6 +18,7 @@ from owsuper.step.requests import (
     SleepUntil,
     Startable,
     Timeout,
+    TransactionCall,
 )
 from owsuper.step.run_info import RunInfo
 
@@ -83,6 +84,26 @@ class AsyncStep(RunInfo):
         else is as in :meth:`Step.run`.
         """
         return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly, timeout))
+
+    def transaction(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        *args: Any,
+        session: Callable[[], Any] | None = None,
+        using: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        type: Any = None,
+        formerly: str | None = None,
+    ) -> Any:
+        """Awaitable :meth:`Step.transaction`.
+
+        A function that is not ``async def`` is called in a thread, and gets what is not async.
+        """
+        return self._engine.call(
+            TransactionCall(name, fn, args, retry, type, formerly, timeout, session, using)
+        )
 
     @overload
     def submit(

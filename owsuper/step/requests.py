@@ -70,6 +70,17 @@ class FunctionCall:
 
 
 @dataclass(slots=True)
+class TransactionCall(FunctionCall):
+    """Call ``fn(connection, *args)`` in a transaction that stores the result as well.
+
+    ``session`` makes a session of SQLAlchemy, ``using`` is an alias of Django.
+    """
+
+    session: Callable[[], Any] | None = None
+    using: str | None = None
+
+
+@dataclass(slots=True)
 class Sleep:
     """Wait for ``duration``."""
 

@@ -76,7 +76,7 @@ class Engine:
         self.lasting_shortages: list[str] = []
         self.overdue: SimpleQueue[Overdue] = SimpleQueue()
         shortage = Shortage(self.lasting_shortages.append)
-        self.database = ChildDatabase(url, "owsuper test child", shortage)
+        self.database = ChildDatabase(url, "owsuper test child", shortage, schema=schema)
         self.event_loop = EventLoopThread()
         flight_recorder = FlightRecorder(create_memory(1), 1)
         self.services = services.create(

@@ -43,7 +43,7 @@ class Joined:
 
     def fetch(self, query: str) -> Any:
         """The first value of a query in the transaction."""
-        from owsuper.client import transactions
+        from owsuper.db import transactions
 
         if not self._prefix:
             return transactions.sync_transaction(self.connection).fetch(query, ())[0][0]

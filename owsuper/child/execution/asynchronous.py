@@ -18,10 +18,12 @@ from typing import Any, Final, TypeVar
 
 from owsuper.child import stacks
 from owsuper.child.execution.base import Execution
+from owsuper.child.execution.drive import Operations, drive_async
 from owsuper.child.execution.idle import IdleDetector
-from owsuper.child.execution.operations import Operations, drive_async, perform
+from owsuper.child.execution.operations import perform
 from owsuper.child.execution.step_calls import StepCall, StepCalls, create_task
 from owsuper.child.execution.steps import create_step
+from owsuper.child.execution.transactions import is_async
 from owsuper.child.hard_stops import TimedCall
 from owsuper.child.services import Services
 from owsuper.core.decisions import Wait
@@ -173,7 +175,7 @@ class AsyncExecution(Execution):
         self._calls.leave()
         self._idle_detector.begin()
         try:
-            if _is_async(function):
+            if is_async(function):
                 value = function()
             else:
                 answer = await self._in_thread(function, limit)
@@ -386,11 +388,3 @@ def _is_cancelled() -> bool:
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _is_async(function: Callable[[], Any]) -> bool:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 -- asked of its kind, not whether it is
-    )

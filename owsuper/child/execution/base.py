@@ -19,6 +19,7 @@ from owsuper.child import process_exit
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import is_refusal
 from owsuper.child.execution.recorded_writes import RecordedWrites
+from owsuper.child.execution.transactions import StepTransaction, is_async
 from owsuper.child.giving_back import database_time, give_back_outcome, log_engine_error
 from owsuper.child.hard_stops import TimedCall
 from owsuper.child.services import Services
@@ -35,7 +36,7 @@ from owsuper.core.model import (
 from owsuper.core.names import check_step_name
 from owsuper.core.replay import Replay
 from owsuper.core.retry import DEADLINE_ERROR
-from owsuper.core.steps.effects import Call, CallError, CallResult
+from owsuper.core.steps.effects import Call, CallError, CallResult, Transact
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
 from owsuper.ipc.messages import CAUGHT_UNWIND, LEASE_LOST, PAST_DEADLINE
@@ -212,6 +213,11 @@ class Execution(ABC):
         return TimedCall(
             self, call.attempt_id, call.key, call.timeout, self._services.overdue_watch
         )
+
+    def step_transaction(self, effect: Transact, limit: TimedCall | None) -> Callable[[], Any]:
+        """Return a function that makes the call in a transaction, for ``call_function``."""
+        transaction = StepTransaction(self.run, self._services, effect, limit)
+        return transaction.arun if is_async(effect.call.function) else transaction.run
 
     def _running_row(self, call: Call, started: datetime) -> WriteSet:
         row = StepWrite(call.attempt_id, call.key, call.kind, StepStatus.RUNNING, started)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from owsuper.child.execution.base import Execution
-from owsuper.child.execution.operations import Operations
+from owsuper.child.execution.drive import Operations
 from owsuper.child.services import Services
 from owsuper.core.decisions import Wait
 from owsuper.core.model import ClaimedRun

@@ -1,23 +1,18 @@
-"""Operations: the code that sync and async executions share is a generator of them.
-
-A generator yields operations and receives their results. An operation is a function without
-arguments. In an execution of a ``def`` workflow it blocks; in an execution of an ``async def``
-workflow it returns an awaitable. ``Pause`` stands for blocking the branch, which a submitted
-step does without a thread.
-"""
+"""Performs the effects of steps, as operations that sync and async executions share."""
 
 from __future__ import annotations
 
 import logging
 import time
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from owsuper.child.database import is_refusal
 from owsuper.child.execution.base import Execution
-from owsuper.core.decisions import Wait
+from owsuper.child.execution.drive import Operations
+from owsuper.child.execution.transactions import ClaimOver
 from owsuper.core.model import StepKind, StepStatus, StepWrite
 from owsuper.core.steps.effects import (
     Call,
@@ -31,14 +26,12 @@ from owsuper.core.steps.effects import (
     ReadChildInput,
     Record,
     SkipSignal,
+    Transact,
 )
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import Unwind, unwind
 
 _log = logging.getLogger("owsuper.child")
-
-T = TypeVar("T")
-Operations = Generator[Callable[[], Any] | Pause, Any, T]
 
 
 def perform(execution: Execution, steps: StepGenerator) -> Operations[Any]:
@@ -90,6 +83,23 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
                     limit.end()
                 execution.leave_step(effect, token)
             execution.exit_if_forked(answer)
+        case Transact(call):
+            token = execution.enter_step(call)
+            limit = execution.time_call(call)
+            try:
+                answer = yield partial(
+                    execution.call_function, execution.step_transaction(effect, limit)
+                )
+            finally:
+                if limit is not None:
+                    limit.end()
+                execution.leave_step(call, token)
+            execution.exit_if_forked(answer)
+            if isinstance(answer, CallResult):
+                answer = answer.value
+            if isinstance(answer, ClaimOver):
+                execution.abandon()
+                raise unwind()
         case Record():
             execution.record(effect.write)
             _log_failed_step(execution, effect.write)
@@ -156,70 +166,3 @@ def _result_or_refusal(function: Callable[[], Any]) -> CallResult | CallError:
         if is_refusal(exc):
             return CallError(exc)
         raise
-
-
-def run_to_pause(operations: Operations[Any]) -> Pause:
-    """Run operations up to the next Pause, or on from one.
-
-    Raises StopIteration with the generator's value when there are no more operations.
-    """
-    operation = next(operations)
-    while not isinstance(operation, Pause):
-        try:
-            result = operation()
-        except BaseException as exc:
-            operation = operations.throw(exc)
-        else:
-            operation = operations.send(result)
-    return operation
-
-
-def _no_pause(wait: Wait) -> Any:
-    raise AssertionError(f"only steps pause, not {wait}")
-
-
-def drive(operations: Operations[T], block: Callable[[Wait], object] = _no_pause) -> T:
-    """Run all operations in this thread; ``block`` is called for each Pause.
-
-    Returns the generator's value.
-    """
-    try:
-        operation = next(operations)
-        while True:
-            try:
-                result = block(operation.wait) if isinstance(operation, Pause) else operation()
-            except BaseException as exc:
-                operation = operations.throw(exc)
-            else:
-                operation = operations.send(result)
-    except StopIteration as done:
-        value: T = done.value
-        return value
-    finally:
-        operations.close()
-
-
-async def drive_async(
-    operations: Operations[T], block: Callable[[Wait], Awaitable[object]] = _no_pause
-) -> T:
-    """Await all operations in this task; ``block`` is awaited for each Pause.
-
-    Returns the generator's value.
-    """
-    try:
-        operation = next(operations)
-        while True:
-            try:
-                if isinstance(operation, Pause):
-                    result = await block(operation.wait)
-                else:
-                    result = await operation()
-            except BaseException as exc:
-                operation = operations.throw(exc)
-            else:
-                operation = operations.send(result)
-    except StopIteration as done:
-        value: T = done.value
-        return value
-    finally:
-        operations.close()

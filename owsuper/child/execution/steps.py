@@ -12,7 +12,9 @@ from weakref import WeakKeyDictionary
 
 from owsuper.child.database import RelatedRuns
 from owsuper.child.execution.base import Execution
+from owsuper.child.execution.openers import Opener, opener
 from owsuper.child.execution.step_calls import StepCall
+from owsuper.child.execution.transactions import is_async
 from owsuper.core import codec
 from owsuper.core.annotations import annotations_of, evaluate
 from owsuper.core.durations import add_ms, add_years, in_utc, milliseconds
@@ -37,6 +39,7 @@ from owsuper.step.requests import (
     Sleep,
     SleepUntil,
     Startable,
+    TransactionCall,
 )
 from owsuper.workflow.input import encode_input, identify, reencode_input
 
@@ -52,6 +55,10 @@ def create_step(execution: Execution, request: Request) -> tuple[str, StepGenera
     Raises StepUsageError, ConfigurationError or NotSerializable.
     """
     match request:
+        case TransactionCall(name, session=session, using=using):
+            opened_by = opener(name, session, using)
+            steps = function_step(execution, _function_step(execution, request, opened_by))
+            return f"step.transaction({name!r})", steps
         case FunctionCall(name):
             steps = function_step(execution, _function_step(execution, request))
             return f"step.run({name!r})", steps
@@ -75,7 +82,9 @@ def create_step(execution: Execution, request: Request) -> tuple[str, StepGenera
             return f"step.send_signal({signal!r})", _reached_runs(steps)
 
 
-def _function_step(execution: Execution, call: FunctionCall) -> FunctionStep:
+def _function_step(
+    execution: Execution, call: FunctionCall, opened_by: Opener | None = None
+) -> FunctionStep:
     name, fn, retry = call.name, call.fn, call.retry
     if not callable(fn):
         raise StepUsageError(
@@ -94,10 +103,28 @@ def _function_step(execution: Execution, call: FunctionCall) -> FunctionStep:
             )
     timeout = timeout_of(call.timeout, execution.step_timeout, name)
     key = execution.step_key(name, call.formerly)
-    function: Callable[[], Any] = partial(fn, *call.args) if call.args else fn
+    function: Callable[..., Any] = partial(fn, *call.args) if call.args else fn
+    if opened_by is not None:
+        function = _after_first(fn, call.args)
     return FunctionStep(
-        key, function, retry or STEP_DEFAULT, _result_type(name, fn, call.type), timeout=timeout
+        key,
+        function,
+        retry or STEP_DEFAULT,
+        _result_type(name, fn, call.type),
+        timeout=timeout,
+        opener=opened_by,
     )
+
+
+def _after_first(fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[Any], Any]:
+    """Return a function of what comes before ``args``; async if ``fn`` is."""
+    if is_async(fn):
+
+        async def acall(first: Any) -> Any:
+            return await fn(first, *args)
+
+        return acall
+    return lambda first: fn(first, *args)
 
 
 def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:

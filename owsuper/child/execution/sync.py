@@ -17,7 +17,8 @@ from typing import Any
 
 from owsuper.child import stacks
 from owsuper.child.execution.branches import Branch, BranchingExecution, StepFuture
-from owsuper.child.execution.operations import drive, perform, run_to_pause
+from owsuper.child.execution.drive import drive, run_to_pause
+from owsuper.child.execution.operations import perform
 from owsuper.child.execution.steps import create_step
 from owsuper.child.hard_stops import TimedCall
 from owsuper.child.loop_thread import LoopJob

@@ -24,9 +24,23 @@ class Call:
 
     key: str
     attempt_id: str
-    function: Callable[[], Any]
+    function: Callable[..., Any]
     kind: StepKind = StepKind.FUNCTION
     timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transact:
+    """Make the call in a transaction that stores the write of its result as well.
+
+    The function takes the connection, or what ``opener`` opens in its place. ``complete`` turns the
+    result into its write, and into the output as the database will return it. The answer is Stored.
+    If nothing was stored, it is CallError, or CallResult for a result that ``complete`` refused.
+    """
+
+    call: Call
+    opener: Any
+    complete: Callable[[Any], tuple[StepWrite, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +100,17 @@ class SkipSignal:
     reason: str
 
 
-Effect = Flush | Call | Record | Pause | ReadAnswer | ReadChildInput | EnsureChildRun | SkipSignal
+Effect = (
+    Flush
+    | Call
+    | Transact
+    | Record
+    | Pause
+    | ReadAnswer
+    | ReadChildInput
+    | EnsureChildRun
+    | SkipSignal
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +127,13 @@ class CallError:
     exception: BaseException
 
 
-Answer = CallResult | CallError | ChildRunState | DeliveredSignal | bytes | None
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The function returned, and its transaction is committed."""
+
+    write: StepWrite
+    output: Any
+
+
+Answer = CallResult | CallError | Stored | ChildRunState | DeliveredSignal | bytes | None
 """The answer of a driver: None to an effect whose docstring names no answer."""

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from owsuper.core import codec
 from owsuper.core.decisions import Diverged, Execute, OverLimit, Recall, Reject, Wait
 from owsuper.core.model import StepKind, StepStatus, StepWrite
 from owsuper.core.retry import RetryPolicy, no_retry_reason
-from owsuper.core.steps.effects import Call, CallError, CallResult, Flush, Pause, Record
+from owsuper.core.steps.effects import (
+    Call,
+    CallError,
+    CallResult,
+    Flush,
+    Pause,
+    Record,
+    Stored,
+    Transact,
+)
 from owsuper.core.steps.protocol import Context, StepGenerator
 from owsuper.core.time_outs import step_failure
 from owsuper.errors import StepUsageError
@@ -22,15 +32,17 @@ from owsuper.stored_error import StoredError
 class FunctionStep:
     """One call of a function step: ``function`` takes no arguments and returns a ``type``.
 
-    ``timeout`` is that of each attempt, in seconds.
+    ``timeout`` is that of each attempt, in seconds. With an ``opener``, the function takes what
+    that opens, and its result is stored in the same transaction (see ``effects.Transact``).
     """
 
     key: str
-    function: Callable[[], Any]
+    function: Callable[..., Any]
     policy: RetryPolicy
     type: Any = None
     kind: StepKind = StepKind.FUNCTION
     timeout: float | None = None
+    opener: Any = None
 
     @property
     def owner(self) -> str:
@@ -60,8 +72,16 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
                 context.check_passed(step.key)
                 yield Flush()
                 started = context.now()
-                answer = yield Call(step.key, attempt_id, step.function, step.kind, step.timeout)
-                write, output, cause = _write_of(step, attempt_id, started, context.now(), answer)
+                call = Call(step.key, attempt_id, step.function, step.kind, step.timeout)
+                if step.opener is None:
+                    answer = yield call
+                else:
+                    complete = partial(_completed, step, attempt_id, started, context.now)
+                    answer = yield Transact(call, step.opener, complete)
+                if isinstance(answer, Stored):
+                    context.replay.record(answer.write, answer.output)
+                    continue
+                write, output, cause = _write_of(step, attempt_id, started, context.now, answer)
                 context.replay.record(write, output)
                 yield Record(write)
 
@@ -70,7 +90,7 @@ def _write_of(
     step: FunctionStep,
     attempt_id: str,
     started: datetime,
-    finished: datetime,
+    now: Callable[[], datetime],
     answer: CallResult | CallError,
 ) -> tuple[StepWrite, Any, BaseException | None]:
     """Return the write for a call, its output as the database will return it, and the cause.
@@ -81,29 +101,33 @@ def _write_of(
     reason = None
     if isinstance(answer, CallResult):
         try:
-            encoded, output = codec.encode_as(
-                answer.value, step.type, path="result", owner=step.owner
-            )
+            return *_completed(step, attempt_id, started, now, answer.value), None
         except MemoryError:
             raise
         except BaseException as exc:  # DataError, or what a hook of the type raised
             answer, final = CallError(exc), True
-        else:
-            write = StepWrite(
-                attempt_id,
-                step.key,
-                step.kind,
-                StepStatus.COMPLETED,
-                started,
-                finished,
-                output_json=encoded,
-            )
-            return write, output, None
     else:
         reason = no_retry_reason(step.policy, answer.exception)
         final = reason is not None or isinstance(answer.exception, StepUsageError)
     error = StoredError.from_exception(answer.exception, final=final, no_retry_reason=reason)
     write = StepWrite(
-        attempt_id, step.key, step.kind, StepStatus.FAILED, started, finished, error=error
+        attempt_id, step.key, step.kind, StepStatus.FAILED, started, now(), error=error
     )
     return write, None, answer.exception
+
+
+def _completed(
+    step: FunctionStep, attempt_id: str, started: datetime, now: Callable[[], datetime], value: Any
+) -> tuple[StepWrite, Any]:
+    """Return the write for a result, and its output as the database will return it."""
+    encoded, output = codec.encode_as(value, step.type, path="result", owner=step.owner)
+    write = StepWrite(
+        attempt_id,
+        step.key,
+        step.kind,
+        StepStatus.COMPLETED,
+        started,
+        now(),
+        output_json=encoded,
+    )
+    return write, output

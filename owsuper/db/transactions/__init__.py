@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from owsuper.client.transactions import asyncpg, django, psycopg, sqlalchemy
-from owsuper.client.transactions.transaction import AsyncTransaction, SyncTransaction
+from owsuper.db.transactions import asyncpg, django, psycopg, sqlalchemy
+from owsuper.db.transactions.transaction import AsyncTransaction, SyncTransaction
 from owsuper.errors import ConfigurationError
 
 _KNOWN: Final = (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from owsuper.client.transactions.transaction import (
+from owsuper.db.transactions.transaction import (
     Rows,
     autocommits,
     by_name,
@@ -47,12 +48,29 @@ def sync_transaction(connection: object) -> DjangoTransaction | None:
     """Return the transaction, unless this is no connection of Django and no alias of one."""
     if not is_sync(connection):
         return None
-    connections = sys.modules["django.db"].connections
     alias = connection if isinstance(connection, str) else getattr(connection, "alias", None)
+    return DjangoTransaction(_wrapper(alias))
+
+
+@contextmanager
+def atomic(alias: str) -> Iterator[Any]:
+    """Open a transaction on Django's connection ``alias``, outermost; yield the connection.
+
+    The connection of this thread is closed first if Django finds it unusable or too old.
+    """
+
+    wrapper = _wrapper(alias)
+    wrapper.close_if_unusable_or_obsolete()
+    with sys.modules["django.db.transaction"].atomic(using=alias, durable=True):
+        yield wrapper
+
+
+def _wrapper(alias: Any) -> Any:
+    connections = sys.modules["django.db"].connections
     if alias not in connections:
         known = ", ".join(map(repr, connections))
         raise ConfigurationError(f"connection: Django has no connection {alias!r}; it has {known}")
-    return DjangoTransaction(connections[alias])
+    return connections[alias]
 
 
 def is_sync(connection: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from owsuper.client.transactions.transaction import (
+from owsuper.db.transactions.transaction import (
     Rows,
     autocommits,
     closed,

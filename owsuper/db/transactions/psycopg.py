@@ -9,7 +9,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from owsuper.client.transactions.transaction import Rows, autocommits, closed
+from owsuper.db.transactions.transaction import Rows, autocommits, closed
 
 _SyncConnection = psycopg.Connection[Any]
 _AsyncConnection = psycopg.AsyncConnection[Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from owsuper.client.transactions.transaction import (
+from owsuper.db.transactions.transaction import (
     Rows,
     autocommits,
     by_name,

@@ -1,0 +1,117 @@
+"""What opens the transaction of a step: a connection of psycopg, or a library of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Any, Protocol
+
+import psycopg
+
+from owsuper.child.database import ChildDatabase
+from owsuper.db.transactions import async_transaction, django, sync_transaction
+from owsuper.db.transactions.transaction import AsyncTransaction, SyncTransaction
+from owsuper.errors import StepUsageError
+
+Opened = tuple[Any, SyncTransaction]
+"""What the step's function takes, and its transaction."""
+AsyncOpened = tuple[Any, AsyncTransaction]
+
+
+class Opener(Protocol):
+    """Opens transactions. They are committed at the end of the block, or rolled back."""
+
+    def open(self, database: ChildDatabase) -> AbstractContextManager[Opened]:
+        """Open a transaction for this thread."""
+        ...
+
+    def aopen(self, database: ChildDatabase) -> AbstractAsyncContextManager[AsyncOpened]:
+        """Open a transaction for this task."""
+        ...
+
+
+class OwnConnection:
+    """Opens a transaction on a psycopg connection of this process."""
+
+    @contextmanager
+    def open(self, database: ChildDatabase) -> Iterator[Opened]:
+        """Open a transaction on a Connection. Raises Unavailable."""
+        conn = database.acquire_for_user_code()
+        try:
+            with conn.transaction():
+                yield conn, sync_transaction(conn)
+        finally:
+            database.release_from_user_code(conn)
+
+    @asynccontextmanager
+    async def aopen(self, database: ChildDatabase) -> AsyncIterator[AsyncOpened]:
+        """Open a transaction on an AsyncConnection. Raises psycopg.OperationalError."""
+        conninfo = database.conninfo_for_user_code()
+        connecting = psycopg.AsyncConnection.connect(conninfo, prepare_threshold=None)
+        async with await connecting as conn, conn.transaction():
+            yield conn, await async_transaction(conn)
+
+
+class Session:
+    """Opens a transaction on a session of SQLAlchemy that ``factory`` makes."""
+
+    def __init__(self, factory: Callable[[], Any]) -> None:
+        self._factory = factory
+
+    @contextmanager
+    def open(self, database: ChildDatabase) -> Iterator[Opened]:
+        """Open a transaction on a Session."""
+        with self._factory() as session, session.begin():
+            yield session, sync_transaction(session)
+
+    @asynccontextmanager
+    async def aopen(self, database: ChildDatabase) -> AsyncIterator[AsyncOpened]:
+        """Open a transaction on an AsyncSession."""
+        async with self._factory() as session, session.begin():
+            yield session, await async_transaction(session)
+
+
+class DjangoConnection:
+    """Opens a transaction on Django's connection ``alias``."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+
+    @contextmanager
+    def open(self, database: ChildDatabase) -> Iterator[Opened]:
+        """Open a transaction of ``atomic``, on the connection of this thread."""
+        with django.atomic(self._alias) as wrapper:
+            yield wrapper, sync_transaction(wrapper)
+
+    def aopen(self, database: ChildDatabase) -> AbstractAsyncContextManager[AsyncOpened]:
+        """Raise StepUsageError, because transactions of Django are not async."""
+        raise StepUsageError(
+            "step.transaction(using=...) takes no async function: Django's transactions are not"
+            " async. Pass a function that is not async; it is called in a thread."
+        )
+
+
+def opener(step: str, session: Any, using: Any) -> Opener:
+    """Return what opens the transaction of a step. Raises StepUsageError."""
+    if session is not None and using is not None:
+        raise StepUsageError(f"Step {step!r}: pass session or using, not both")
+    if using is not None:
+        if not isinstance(using, str):
+            raise StepUsageError(
+                f"Step {step!r}: using must be the alias of one of Django's connections, not"
+                f" {using!r:.60}"
+            )
+        return DjangoConnection(using)
+    if session is None:
+        return OwnConnection()
+    if not callable(session) or (hasattr(session, "execute") and not isinstance(session, type)):
+        raise StepUsageError(
+            f"Step {step!r}: session must be what makes a session, such as a sessionmaker, not"
+            f" {session!r:.60}: each attempt has a session of its own"
+        )
+    return Session(session)

@@ -1,0 +1,270 @@
+"""Steps whose function shares its transaction with the write of its result.
+
+Both are committed, or neither. The write is behind the fence of the claim, so a process that has
+lost its lease commits nothing. A commit whose answer is lost is in doubt: then the step's attempt
+is read, once that transaction is over.
+
+The function may be called again after a rollback that it did not cause: when the database was lost
+before the commit, or when the run was locked by others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+from owsuper.child.database import Unavailable, is_outage
+from owsuper.child.execution.drive import Operations, drive, drive_async
+from owsuper.child.execution.openers import Opener, OwnConnection
+from owsuper.child.hard_stops import TimedCall
+from owsuper.child.services import Services
+from owsuper.core.model import ClaimedRun, StepWrite, WriteSet
+from owsuper.core.steps.effects import CallError, CallResult, Stored, Transact
+from owsuper.core.unwind import Unwind
+from owsuper.db.transactions.known_connections import read_identity
+from owsuper.errors import StepUsageError
+from owsuper.stored_error import EngineError
+
+_FIRST_PAUSE: Final = 0.05  # seconds between attempts; doubles up to the longest
+_LONGEST_PAUSE: Final = 1.0
+_DOUBTS: Final = 3  # commits in a row that fail without a word from the server
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+_NO_SERVICE: Final = ("08", "53", "57P")  # SQLSTATEs: no connection, no resources, shutting down
+
+
+class ClaimOver:
+    """The run is no longer this process's; nothing was stored."""
+
+
+class _Again(Exception):
+    """The transaction was rolled back, for a reason that may pass: ``cause``."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
+
+
+class _RollBack(Exception):
+    """Ends a transaction."""
+
+
+Answer: TypeAlias = Stored | CallResult | CallError | ClaimOver
+
+
+class StepTransaction:
+    """One call of a step's function, and its transaction. ``run`` and ``arun`` return the Answer.
+
+    Both raise Unavailable once the database is closing.
+    """
+
+    def __init__(
+        self, run: ClaimedRun, services: Services, effect: Transact, limit: TimedCall | None
+    ) -> None:
+        self._run = run
+        self._services = services
+        self._call = effect.call
+        self._complete = effect.complete
+        self._opener: Opener = effect.opener
+        self._limit = limit
+        self._doubts = 0
+
+    def run(self) -> Answer:
+        """Do it in this thread."""
+        database = self._services.database
+        pause = _FIRST_PAUSE
+        while True:
+            manager = self._opener.open(database)
+
+            def roll_back(exc: BaseException, manager: Any = manager) -> None:
+                with suppress(Exception):  # the server does so when the connection is lost
+                    manager.__exit__(type(exc), exc, exc.__traceback__)
+
+            way = _Way(
+                enter=manager.__enter__,
+                commit=partial(manager.__exit__, None, None, None),
+                roll_back=roll_back,
+                call=self._call_function,
+                elsewhere=lambda work: work(),
+            )
+            try:
+                return drive(self._attempt(way))
+            except _Again as again:
+                database.log_unreachable(again.cause)
+                if database.closing.wait(pause):
+                    raise Unavailable(again.cause) from again.cause
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def arun(self) -> Answer:
+        """Do it in this task."""
+        database = self._services.database
+        pause = _FIRST_PAUSE
+        while True:
+            manager = self._opener.aopen(database)
+
+            async def roll_back(exc: BaseException, manager: Any = manager) -> None:
+                with suppress(Exception):
+                    await manager.__aexit__(type(exc), exc, exc.__traceback__)
+
+            way = _Way(
+                enter=manager.__aenter__,
+                commit=partial(manager.__aexit__, None, None, None),
+                roll_back=roll_back,
+                call=self._acall_function,
+                elsewhere=self._in_thread,
+            )
+            try:
+                return await drive_async(self._attempt(way))
+            except _Again as again:
+                database.log_unreachable(again.cause)
+                await asyncio.sleep(pause)
+                if database.closing.is_set():
+                    raise Unavailable(again.cause) from again.cause
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _call_function(self, handle: Any) -> Any:
+        function = partial(self._call.function, handle)
+        value = function() if self._limit is None else self._limit.call(function)
+        if inspect.isawaitable(value):
+            raise StepUsageError(
+                f"Step {self._call.key!r}: the function returned an awaitable. In a transaction, it"
+                " must be written with async def, or await what it uses."
+            )
+        return value
+
+    async def _acall_function(self, handle: Any) -> Any:
+        value = self._call.function(handle)
+        return await (value if self._limit is None else self._limit.await_in_time(value))
+
+    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.wrap_future(self._services.write_threads.submit(work))
+
+    # --- one attempt -------------------------------------------------------------------------
+
+    def _attempt(self, way: _Way) -> Operations[Answer]:
+        try:
+            handle, transaction = yield way.enter
+        except Unavailable as exc:
+            raise _Again(exc) from exc
+        except Exception as exc:
+            if isinstance(self._opener, OwnConnection) and is_outage(exc):
+                raise _Again(exc) from exc
+            return CallError(exc)
+        try:
+            if not isinstance(self._opener, OwnConnection):
+                yield from self._check_database(way, transaction)
+            value = yield partial(way.call, handle)
+        except BaseException as exc:
+            yield partial(way.roll_back, exc)
+            if isinstance(exc, (Unwind, EngineError, asyncio.CancelledError, GeneratorExit)):
+                raise
+            return CallError(exc)
+        try:
+            write, output = self._complete(value)
+        except BaseException as exc:
+            yield partial(way.roll_back, exc)
+            if isinstance(exc, MemoryError):
+                raise
+            return CallResult(value)
+        return (yield from self._store(way, transaction, write, output))
+
+    def _store(
+        self, way: _Way, transaction: Any, write: StepWrite, output: Any
+    ) -> Operations[Answer]:
+        """Store the write, and commit."""
+        left = False
+        try:
+            statement, params = self._services.store.completion(
+                WriteSet(self._run.run_id, self._run.worker_id, (write,))
+            )
+            held = yield partial(transaction.fetch, statement.text, params)
+            left = True
+            if not held:
+                yield partial(way.roll_back, _RollBack())
+                return ClaimOver()
+            yield way.commit
+        except Exception as exc:
+            if not left:
+                yield partial(way.roll_back, exc)
+            return (yield from self._after_failure(way, exc, write, output))
+        return Stored(write, output)
+
+    def _after_failure(
+        self, way: _Way, exc: Exception, write: StepWrite, output: Any
+    ) -> Operations[Answer]:
+        """Return the answer after an error of the last statement, or of the commit."""
+        state = _sqlstate(exc)
+        if state == _LOCK_NOT_AVAILABLE:
+            raise _Again(exc) from exc
+        if state is not None and not state.startswith(_NO_SERVICE):
+            return CallError(exc)  # the server has rolled it back
+        store, database = self._services.store, self._services.database
+        run_id, worker_id, attempt_id = self._run.run_id, self._run.worker_id, write.attempt_id
+        stored = yield partial(
+            way.elsewhere,
+            lambda: database.run_with_retries(
+                lambda conn: store.has_stored(conn, run_id, worker_id, attempt_id)
+            ),
+        )
+        if stored:
+            return Stored(write, output)
+        if stored is None:
+            return ClaimOver()
+        self._doubts += 1
+        if self._doubts == _DOUBTS:  # perhaps the function closes the connection
+            return CallError(exc)
+        raise _Again(exc) from exc
+
+    def _check_database(self, way: _Way, transaction: Any) -> Operations[None]:
+        """Raise StepUsageError if the user's connection leads to another database."""
+        known = self._services.database.known_connections
+        if transaction.identity in known:
+            return
+        here = read_identity((yield partial(transaction.fetch, known.query.text, ())))
+        if here.identity != known.database:
+            rows = yield partial(
+                way.elsewhere,
+                lambda: self._services.database.run_with_retries(
+                    lambda conn: conn.execute(known.query.query).fetchall()
+                ),
+            )
+            known.database = read_identity(rows).identity
+        if here.identity != known.database:
+            raise StepUsageError(
+                f"Step {self._call.key!r}: its transaction is one of the database {here.name!r},"
+                " which is not that of the worker, so the result cannot be stored with it"
+            )
+        known.add(transaction.identity)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How to do a thing: in a thread, where these block, or on a loop, where they are awaitable."""
+
+    enter: Callable[[], Any]
+    commit: Callable[[], Any]
+    roll_back: Callable[[BaseException], Any]
+    call: Callable[[Any], Any]
+    elsewhere: Callable[[Callable[[], Any]], Any]
+
+
+def _sqlstate(exc: BaseException) -> str | None:
+    """Return the SQLSTATE that the server sent, from a driver's error or from one around it."""
+    for each in (exc, getattr(exc, "orig", None), exc.__cause__):
+        state = getattr(each, "sqlstate", None) or getattr(each, "pgcode", None)
+        if isinstance(state, str):
+            return state
+    return None
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling ``function`` returns a coroutine."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 -- asked of its kind, not whether it is
+    )
