@@ -40,12 +40,14 @@ if TYPE_CHECKING:
         StepFailed,
     )
     from owsuper.step import AsyncStep, Step
+    from owsuper.step.current import Current, current, current_step
     from owsuper.stored_error import StoredError
     from owsuper.workflow.definition import Workflow
 
 __all__ = [
     "AsyncStep",
     "ChildFailed",
+    "Current",
     "ExecutingRun",
     "NonRetryableError",
     "OpenWorkflow",
@@ -79,11 +81,14 @@ __all__ = [
     "WorkerState",
     "WorkerStatus",
     "Workflow",
+    "current",
+    "current_step",
 ]
 
 _MODULES = {
     "AsyncStep": "owsuper.step",
     "ChildFailed": "owsuper.errors",
+    "Current": "owsuper.step.current",
     "ExecutingRun": "owsuper.client.workers",
     "NonRetryableError": "owsuper.errors",
     "OpenWorkflow": "owsuper.client.app",
@@ -117,6 +122,8 @@ _MODULES = {
     "WorkerState": "owsuper.client.workers",
     "WorkerStatus": "owsuper.client.workers",
     "Workflow": "owsuper.workflow.definition",
+    "current": "owsuper.step.current",
+    "current_step": "owsuper.step.current",
 }
 
 if not TYPE_CHECKING:  # type checkers would take any name for one of these

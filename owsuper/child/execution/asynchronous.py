@@ -32,7 +32,7 @@ from owsuper.core.replay import Replay
 from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import StepUsageError
-from owsuper.step import AsyncStep
+from owsuper.step import AsyncStep, current
 from owsuper.step.requests import Request
 from owsuper.stored_error import EngineError, StoredError
 
@@ -152,6 +152,7 @@ class AsyncExecution(Execution):
         self, fn: Callable[..., Any], arguments: tuple[Any, ...]
     ) -> CallResult | CallError:
         self._calls.enter()
+        current.begin_run(arguments[0])
         try:
             value = await fn(*arguments)
         except asyncio.CancelledError:

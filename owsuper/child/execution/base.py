@@ -10,7 +10,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import Token
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -40,6 +40,7 @@ from owsuper.core.steps.effects import Call, CallError, CallResult, Transact
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
 from owsuper.ipc.messages import CAUGHT_UNWIND, LEASE_LOST, PAST_DEADLINE
+from owsuper.step import current
 from owsuper.stored_error import StoredError
 
 _log = logging.getLogger("owsuper.child")
@@ -48,7 +49,6 @@ _ANSWER_PERIOD: Final = 1.0  # seconds between two reads of an answer that a ste
 _MOST_UNWINDS: Final = 10  # after which it is watched whether the code catches them for ever
 _LONGEST_PAUSE: Final = 3600.0  # seconds; primitives overflow if they wait for thousands of years
 
-_current_step: ContextVar[str | None] = ContextVar("owsuper_step", default=None)
 """The key of the step whose function is running in this context."""
 
 
@@ -165,7 +165,7 @@ class Execution(ABC):
 
         Raises StepUsageError for a call in the wrong place, and Unwind once the outcome is decided.
         """
-        if (outer := _current_step.get()) is not None:
+        if (outer := current.called_from()) is not None:
             raise StepUsageError(
                 f"Step {name!r} was called inside the function of step {outer!r}. Steps do not "
                 "nest: call it from the workflow function, or call its function directly."
@@ -193,16 +193,16 @@ class Execution(ABC):
                 " everything that calls steps before the workflow function returns."
             )
 
-    def enter_step(self, call: Call) -> Token[str | None]:
+    def enter_step(self, call: Call) -> Token[Any]:
         """Note that the function of a step is about to be called; for ``leave_step``."""
         self._services.flight_recorder.enter(self.slot, call.key)
         row = partial(self._running_row, call, self.now())
         self._services.running_rows.began(call.attempt_id, row)
-        return _current_step.set(call.key)
+        return current.begin_call(call.key, self.replay)
 
-    def leave_step(self, call: Call, token: Token[str | None]) -> None:
+    def leave_step(self, call: Call, token: Token[Any]) -> None:
         """Note that the function is over; ``token`` is what ``enter_step`` returned."""
-        _current_step.reset(token)
+        current.end_call(token)
         self._services.running_rows.ended(call.attempt_id)
         self._services.flight_recorder.leave(self.slot, call.key)
 

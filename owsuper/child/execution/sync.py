@@ -31,7 +31,7 @@ from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import StepUsageError
-from owsuper.step import Step
+from owsuper.step import Step, current
 from owsuper.step.requests import Request
 from owsuper.stored_error import EngineError
 
@@ -289,6 +289,7 @@ class SyncExecution(BranchingExecution):
 
 
 def _call(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> CallResult | CallError:
+    current.begin_run(arguments[0])
     try:
         return CallResult(fn(*arguments))
     except BaseException as exc:  # SystemExit must not end the slot's thread
