@@ -11,6 +11,7 @@ from owsuper import errors
 
 PUBLIC = {
     "AsyncStep",
+    "Current",
     "ExecutingRun",
     "OpenWorkflow",
     "Page",
@@ -37,6 +38,8 @@ PUBLIC = {
     "WorkerState",
     "WorkerStatus",
     "Workflow",
+    "current",
+    "current_step",
 }
 DAILY = {
     "ChildFailed",

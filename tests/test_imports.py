@@ -49,7 +49,7 @@ ROOMS = {
     # waits for descriptors and times, in supervisor and child
     "event_loop": room("", DRIVERS | {"threading"}),
     # what users write against
-    "step": room("core step", WITHOUT_IO),
+    "step": room("core errors step", WITHOUT_IO),
     # ``run`` of a workflow returns a handle, which is the only name that this package takes from
     # above it, and for annotations alone
     "workflow": room("client.handle core errors step workflow", WITHOUT_IO),
@@ -66,15 +66,15 @@ ROOMS = {
     ),
     # never claims
     "child": room(
-        "child client.app client.fork_safety core db.group_commit db.pool db.presence db.related"
-        " db.runs embedded errors event_loop ids ipc logs sessions settings shortage"
-        " signal_handlers stderr_copy step stored_error workflow",
+        "child client.app client.fork_safety core db.connect db.group_commit db.pool db.presence"
+        " db.related db.runs db.transactions embedded errors event_loop ids ipc logs sessions"
+        " settings shortage signal_handlers stderr_copy step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
     "client": room(
         "client core db.clients db.connect db.group_commit db.lists db.migrate db.pool"
-        " db.read_only db.signals db.timed db.transactions db.waits db.workers embedded errors ids settings step"
-        " stored_error workflow",
+        " db.read_only db.signals db.timed db.transactions db.waits db.workers embedded errors ids"
+        " settings step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
     # measures what users see, as a user's program would

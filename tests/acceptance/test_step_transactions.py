@@ -25,11 +25,8 @@ def table(conn: psycopg.Connection, schema: str) -> None:
 
 
 def start(deployment: Deployment, count: int) -> list[str]:
-    return [
-        id
-        for name in WORKFLOWS
-        for id in deployment.start(name, *[{"schema": deployment.schema}] * count)
-    ]
+    shapes = [{"schema": deployment.schema}] * count
+    return [run_id for name in WORKFLOWS for run_id in deployment.start(name, *shapes)]
 
 
 def check_ledger(deployment: Deployment, conn: psycopg.Connection, ids: Sequence[str]) -> None:

@@ -122,7 +122,7 @@ async def async_psycopg(url: str) -> AsyncIterator[Caller]:
         yield Caller(conn, conn.commit, conn.rollback)
 
 
-def _open_async_engine(url: str, driver: str) -> Any:
+def open_async_engine(url: str, driver: str) -> Any:
     pytest.importorskip("greenlet")
     aio = pytest.importorskip("sqlalchemy.ext.asyncio")
     if driver == "asyncpg":
@@ -135,7 +135,7 @@ def _open_async_engine(url: str, driver: str) -> Any:
 
 @asynccontextmanager
 async def async_sqlalchemy_connection(url: str) -> AsyncIterator[Caller]:
-    engine = _open_async_engine(url, "psycopg")
+    engine = open_async_engine(url, "psycopg")
     async with engine.connect() as conn:
         yield Caller(conn, conn.commit, conn.rollback)
     await engine.dispose()
@@ -144,7 +144,7 @@ async def async_sqlalchemy_connection(url: str) -> AsyncIterator[Caller]:
 def async_sqlalchemy_session(driver: str) -> OpenAsync:
     @asynccontextmanager
     async def session(url: str) -> AsyncIterator[Caller]:
-        engine = _open_async_engine(url, driver)
+        engine = open_async_engine(url, driver)
         aio = pytest.importorskip("sqlalchemy.ext.asyncio")
         async with aio.AsyncSession(engine) as session:
             yield Caller(session, session.commit, session.rollback)

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 
 from owsuper.child.database import RelatedRuns
 from owsuper.child.execution.base import Execution
-from owsuper.child.execution.openers import Opener, opener
 from owsuper.child.execution.step_calls import StepCall
+from owsuper.child.execution.transaction_sources import TransactionSource, source_of
 from owsuper.child.execution.transactions import is_async
 from owsuper.core import codec
 from owsuper.core.annotations import annotations_of, evaluate
@@ -56,8 +56,8 @@ def create_step(execution: Execution, request: Request) -> tuple[str, StepGenera
     """
     match request:
         case TransactionCall(name, session=session, using=using):
-            opened_by = opener(name, session, using)
-            steps = function_step(execution, _function_step(execution, request, opened_by))
+            source = source_of(name, session, using)
+            steps = function_step(execution, _function_step(execution, request, source))
             return f"step.transaction({name!r})", steps
         case FunctionCall(name):
             steps = function_step(execution, _function_step(execution, request))
@@ -83,7 +83,7 @@ def create_step(execution: Execution, request: Request) -> tuple[str, StepGenera
 
 
 def _function_step(
-    execution: Execution, call: FunctionCall, opened_by: Opener | None = None
+    execution: Execution, call: FunctionCall, source: TransactionSource | None = None
 ) -> FunctionStep:
     name, fn, retry = call.name, call.fn, call.retry
     if not callable(fn):
@@ -104,7 +104,7 @@ def _function_step(
     timeout = timeout_of(call.timeout, execution.step_timeout, name)
     key = execution.step_key(name, call.formerly)
     function: Callable[..., Any] = partial(fn, *call.args) if call.args else fn
-    if opened_by is not None:
+    if source is not None:
         function = _after_first(fn, call.args)
     return FunctionStep(
         key,
@@ -112,7 +112,7 @@ def _function_step(
         retry or STEP_DEFAULT,
         _result_type(name, fn, call.type),
         timeout=timeout,
-        opener=opened_by,
+        source=source,
     )
 
 

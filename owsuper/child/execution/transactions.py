@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias
 
 from owsuper.child.database import Unavailable, is_outage
 from owsuper.child.execution.drive import Operations, drive, drive_async
-from owsuper.child.execution.openers import Opener, OwnConnection
+from owsuper.child.execution.transaction_sources import OwnConnection, TransactionSource
 from owsuper.child.hard_stops import TimedCall
 from owsuper.child.services import Services
 from owsuper.core.model import ClaimedRun, StepWrite, WriteSet
@@ -69,7 +69,7 @@ class StepTransaction:
         self._services = services
         self._call = effect.call
         self._complete = effect.complete
-        self._opener: Opener = effect.opener
+        self._source: TransactionSource = effect.source
         self._limit = limit
         self._doubts = 0
 
@@ -78,7 +78,7 @@ class StepTransaction:
         database = self._services.database
         pause = _FIRST_PAUSE
         while True:
-            manager = self._opener.open(database)
+            manager = self._source.open(database)
 
             def roll_back(exc: BaseException, manager: Any = manager) -> None:
                 with suppress(Exception):  # the server does so when the connection is lost
@@ -104,7 +104,7 @@ class StepTransaction:
         database = self._services.database
         pause = _FIRST_PAUSE
         while True:
-            manager = self._opener.aopen(database)
+            manager = self._source.aopen(database)
 
             async def roll_back(exc: BaseException, manager: Any = manager) -> None:
                 with suppress(Exception):
@@ -151,11 +151,11 @@ class StepTransaction:
         except Unavailable as exc:
             raise _Again(exc) from exc
         except Exception as exc:
-            if isinstance(self._opener, OwnConnection) and is_outage(exc):
+            if isinstance(self._source, OwnConnection) and is_outage(exc):
                 raise _Again(exc) from exc
             return CallError(exc)
         try:
-            if not isinstance(self._opener, OwnConnection):
+            if not isinstance(self._source, OwnConnection):
                 yield from self._check_database(way, transaction)
             value = yield partial(way.call, handle)
         except BaseException as exc:

@@ -33,13 +33,13 @@ class Call:
 class Transact:
     """Make the call in a transaction that stores the write of its result as well.
 
-    The function takes the connection, or what ``opener`` opens in its place. ``complete`` turns the
+    The function takes the connection, or what ``source`` opens in its place. ``complete`` turns the
     result into its write, and into the output as the database will return it. The answer is Stored.
     If nothing was stored, it is CallError, or CallResult for a result that ``complete`` refused.
     """
 
     call: Call
-    opener: Any
+    source: Any
     complete: Callable[[Any], tuple[StepWrite, Any]]
 
 

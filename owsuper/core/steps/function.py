@@ -32,7 +32,7 @@ from owsuper.stored_error import StoredError
 class FunctionStep:
     """One call of a function step: ``function`` takes no arguments and returns a ``type``.
 
-    ``timeout`` is that of each attempt, in seconds. With an ``opener``, the function takes what
+    ``timeout`` is that of each attempt, in seconds. With a ``source``, the function takes what
     that opens, and its result is stored in the same transaction (see ``effects.Transact``).
     """
 
@@ -42,7 +42,7 @@ class FunctionStep:
     type: Any = None
     kind: StepKind = StepKind.FUNCTION
     timeout: float | None = None
-    opener: Any = None
+    source: Any = None
 
     @property
     def owner(self) -> str:
@@ -73,11 +73,11 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
                 yield Flush()
                 started = context.now()
                 call = Call(step.key, attempt_id, step.function, step.kind, step.timeout)
-                if step.opener is None:
+                if step.source is None:
                     answer = yield call
                 else:
                     complete = partial(_completed, step, attempt_id, started, context.now)
-                    answer = yield Transact(call, step.opener, complete)
+                    answer = yield Transact(call, step.source, complete)
                 if isinstance(answer, Stored):
                     context.replay.record(answer.write, answer.output)
                     continue

@@ -23,7 +23,7 @@ Opened = tuple[Any, SyncTransaction]
 AsyncOpened = tuple[Any, AsyncTransaction]
 
 
-class Opener(Protocol):
+class TransactionSource(Protocol):
     """Opens transactions. They are committed at the end of the block, or rolled back."""
 
     def open(self, database: ChildDatabase) -> AbstractContextManager[Opened]:
@@ -57,7 +57,7 @@ class OwnConnection:
             yield conn, await async_transaction(conn)
 
 
-class Session:
+class SessionFactory:
     """Opens a transaction on a session of SQLAlchemy that ``factory`` makes."""
 
     def __init__(self, factory: Callable[[], Any]) -> None:
@@ -76,7 +76,7 @@ class Session:
             yield session, await async_transaction(session)
 
 
-class DjangoConnection:
+class DjangoAlias:
     """Opens a transaction on Django's connection ``alias``."""
 
     def __init__(self, alias: str) -> None:
@@ -96,7 +96,7 @@ class DjangoConnection:
         )
 
 
-def opener(step: str, session: Any, using: Any) -> Opener:
+def source_of(step: str, session: Any, using: Any) -> TransactionSource:
     """Return what opens the transaction of a step. Raises StepUsageError."""
     if session is not None and using is not None:
         raise StepUsageError(f"Step {step!r}: pass session or using, not both")
@@ -106,7 +106,7 @@ def opener(step: str, session: Any, using: Any) -> Opener:
                 f"Step {step!r}: using must be the alias of one of Django's connections, not"
                 f" {using!r:.60}"
             )
-        return DjangoConnection(using)
+        return DjangoAlias(using)
     if session is None:
         return OwnConnection()
     if not callable(session) or (hasattr(session, "execute") and not isinstance(session, type)):
@@ -114,4 +114,4 @@ def opener(step: str, session: Any, using: Any) -> Opener:
             f"Step {step!r}: session must be what makes a session, such as a sessionmaker, not"
             f" {session!r:.60}: each attempt has a session of its own"
         )
-    return Session(session)
+    return SessionFactory(session)
