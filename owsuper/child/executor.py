@@ -65,10 +65,16 @@ class LoadedExecution:
 class Executor:
     """Executes the assigned runs of one child.
 
-    ``executions`` maps worker ids to running executions.
+    ``executions`` maps worker ids to running executions. ``types`` are their classes.
     """
 
-    def __init__(self, registry: Registry, services: Services) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        services: Services,
+        types: tuple[type[SyncExecution], type[AsyncExecution]] = (SyncExecution, AsyncExecution),
+    ) -> None:
+        self._sync_type, self._async_type = types
         self.executions: dict[str, Execution] = {}
         self._registry = registry
         self._services = services
@@ -87,7 +93,7 @@ class Executor:
         Return when the run ends, is parked or is released. An exception is the engine's: nothing
         that user code raises gets here.
         """
-        return drive(self._operations(workflow, run, slot, SyncExecution))
+        return drive(self._operations(workflow, run, slot, self._sync_type))
 
     async def execute_async(
         self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int
@@ -96,7 +102,7 @@ class Executor:
 
         Returns and raises as ``execute`` does.
         """
-        return await drive_async(self._operations(workflow, run, slot, AsyncExecution))
+        return await drive_async(self._operations(workflow, run, slot, self._async_type))
 
     def _operations(
         self,

@@ -72,14 +72,16 @@ def create(
     kill_grace: float,
     on_overdue: Callable[[Overdue], object],
     on_thread_died: Callable[[BaseException], object],
+    stores: tuple[RunStore, RelatedStore] | None = None,
 ) -> Services:
     """Create the services of a child with ``concurrency`` slots.
 
     ``lease`` and ``kill_grace`` are in seconds.
     ``on_overdue`` is called with code that did not stop.
-    ``on_thread_died`` is called with the error that ended a thread of the services.
+    ``on_thread_died`` is called with the error that ended a thread of the services. ``stores``
+    take the place of those of the schema.
     """
-    store = RunStore(schema, namespace)
+    store, related = stores or (RunStore(schema, namespace), RelatedStore(schema, namespace))
     busy_slots = min(concurrency, _STEP_THREADS)
 
     def pool(name: str, most: int) -> ThreadPool:
@@ -95,7 +97,7 @@ def create(
         running_rows=RunningRows(database, store, timers, write_threads),
         deferred_writes=DeferredWrites(timers, write_threads),
         leases=Leases(database, store, lease),
-        related_runs=RelatedRuns(database, RelatedStore(schema, namespace), store),
+        related_runs=RelatedRuns(database, related, store),
         flight_recorder=flight_recorder,
         timers=timers,
         deadlines=Deadlines(timers),

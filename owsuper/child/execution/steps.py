@@ -110,7 +110,7 @@ def _function_step(
         key,
         function,
         retry or STEP_DEFAULT,
-        _result_type(name, fn, call.type),
+        result_type(name, fn, call.type),
         timeout=timeout,
         source=source,
     )
@@ -225,7 +225,7 @@ def _until(timeout: Any) -> Callable[[datetime], datetime]:
     return until
 
 
-def _result_type(step: str, fn: Callable[..., Any], given: Any) -> Any:
+def result_type(step: str, fn: Callable[..., Any], given: Any) -> Any:
     """Return the type of the step's result: ``given``, or what ``fn`` is annotated to return.
 
     Returns None, for plain JSON, without an annotation that can be resolved. The type of an

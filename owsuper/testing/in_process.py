@@ -1,0 +1,366 @@
+"""A worker in the process of a test: executes runs as a child process does, on tables in memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from owsuper.child import services
+from owsuper.child.executor import Executor
+from owsuper.child.shortage import Shortage
+from owsuper.child.timers import DelayedCalls
+from owsuper.client.registration import Registration
+from owsuper.core import codec
+from owsuper.core.durations import Duration, milliseconds
+from owsuper.core.model import ClaimedRun, RunStatus, StepKind, StepStatus
+from owsuper.core.retry import DEADLINE_ERROR
+from owsuper.errors import ConfigurationError
+from owsuper.event_loop import Loop, Waker
+from owsuper.ipc import flight_recorder
+from owsuper.stored_error import StoredError
+from owsuper.testing.faults import Fault
+from owsuper.testing.outcome import InProcessRun, InProcessStep
+from owsuper.testing.plan import Plan, execution_types
+from owsuper.testing.stores import MemoryDatabase, MemoryRelatedStore, MemoryRunStore
+from owsuper.testing.tables import BEGINNING, RunRow, Tables
+from owsuper.workflow.definition import Workflow
+from owsuper.workflow.input import encode_input
+from owsuper.workflow.registry import Registry
+
+I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
+O = TypeVar("O")  # noqa: E741 - likewise
+
+Child = Any
+"""What a child run does instead of being executed: a result, an exception, or a function."""
+
+_LEASE: Final = 1e9  # seconds; nobody else claims these runs
+_MOST_EXECUTIONS: Final = 10_000  # of one test; a run that is replayed so often makes no progress
+
+
+class InProcessWorker:
+    """Executes the runs of one application, one execution at a time, in the calling thread.
+
+    Use it as a context manager. ``async def`` workflows run on an event loop in a thread. Runs
+    are executed while ``run_until_idle`` or ``finish`` is called, and time stands still otherwise.
+
+    ``steps`` has functions to call in place of those of steps, by the names of the steps;
+    ``faults`` happen in them. ``children`` has, by the names of workflows, what their child runs do
+    instead of being executed: a result, an exception to fail with, or a function of the input.
+    ``now`` is the time at which the test begins, aware.
+    """
+
+    def __init__(
+        self,
+        application: Registration,
+        *,
+        steps: Mapping[str, Callable[..., Any]] | None = None,
+        children: Mapping[str, Child] | None = None,
+        faults: Iterable[Fault] = (),
+        now: datetime = BEGINNING,
+    ) -> None:
+        if now.utcoffset() is None:
+            raise ConfigurationError(f"now: {now!r} has no time zone; pass an aware datetime")
+        self._registry: Registry = application.registry
+        self._children = dict(children or {})
+        self.plan = Plan(steps or {}, faults)
+        self.tables = Tables(now)
+        self._executions = 0
+        self._loop_thread = _LoopThread()
+        database = MemoryDatabase()
+        shortage = Shortage(lambda _: None)
+        self.store = MemoryRunStore(self.tables)
+        self._died: SimpleQueue[BaseException] = SimpleQueue()
+        self._services = services.create(
+            database,
+            self._loop_thread.calls,
+            flight_recorder.FlightRecorder(flight_recorder.create(1), 1),
+            shortage,
+            schema="memory",
+            namespace="default",
+            lease=_LEASE,
+            concurrency=1,
+            kill_grace=_LEASE,
+            on_overdue=lambda _: None,
+            on_thread_died=self._died.put,
+            stores=(self.store, MemoryRelatedStore(self.tables)),
+        )
+        self._executor = Executor(self._registry, self._services, execution_types(self.plan))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._services.committer.close()
+        self._services.loop_thread.stop()
+        for pool in (self._services.step_threads, self._services.write_threads):
+            pool.close()
+        self._loop_thread.stop()
+
+    # --- time --------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> datetime:
+        """The time of the test."""
+        return self.tables.now
+
+    def advance(self, duration: Duration) -> None:
+        """Let time pass, and execute what becomes due, in order.
+
+        Raises ConfigurationError for a duration that is negative.
+        """
+        ms = milliseconds(duration)
+        if ms < 0:
+            raise ConfigurationError(
+                f"advance({duration!r}): time does not go back; pass a duration that is not"
+                " negative"
+            )
+        end = self.tables.now + timedelta(milliseconds=ms)
+        while (run := self._next(end)) is not None:
+            self._execute(run)
+        self.tables.now = max(self.tables.now, end)
+
+    # --- runs --------------------------------------------------------------------------------
+
+    def start(self, workflow: Workflow[I, O], input: Any = None) -> str:
+        """Start a run; return its id. Raises as ``Workflow.run`` does."""
+        raw = encode_input(workflow, input, "input")
+        return self.tables.start(workflow.name, workflow.version, raw).id
+
+    def send_signal(self, signal: str, data: Any = None, *, buffer: bool = False) -> list[str]:
+        """Send a signal; return the ids of the runs that it reached."""
+        return self.tables.send(signal, codec.decode(codec.encode(data, path="data")), keep=buffer)
+
+    def cancel(self, run_id: str) -> None:
+        """Cancel a run."""
+        self.tables.end(self.tables.runs[run_id], RunStatus.CANCELED)
+
+    def run_until_idle(self) -> None:
+        """Execute runs until none is due now."""
+        while (run := self._next(self.tables.now)) is not None:
+            self._execute(run)
+
+    def finish(self, run_id: str, signals: Iterable[tuple[str, Any]] = ()) -> None:
+        """Execute runs until this one has ended.
+
+        Each of ``signals`` is sent when a run waits for it and nothing is due. Then time passes.
+        Raises AssertionError if the run can never end, or does not use a signal.
+        """
+        left = list(signals)
+        run = self.tables.runs[run_id]
+        while not run.ended:
+            self.run_until_idle()
+            if run.ended:
+                break
+            if self._send_next(left):
+                continue
+            due = self.tables.next_due()
+            if due is None or due.available_at is None:
+                raise AssertionError(f"the run of {run.workflow_name} waits, and nothing is due")
+            self.tables.now = max(self.tables.now, due.available_at)
+        if left:
+            names = ", ".join(repr(name) for name, _ in left)
+            raise AssertionError(f"signals: nothing waited for {names} before the run ended")
+
+    def read(self, workflow: Workflow[Any, O], run_id: str) -> InProcessRun[O]:
+        """Return a run as it is now."""
+        run = self.tables.runs[run_id]
+        output = None
+        if run.status == RunStatus.COMPLETED:
+            output = codec.convert(run.output, workflow.output_type, path="result", owner="run")
+        return InProcessRun(
+            id=run.id,
+            workflow_name=run.workflow_name,
+            status=run.status,
+            steps=self._steps(run_id),
+            slept=self._slept(run_id),
+            claims=run.attempts,
+            error=None if run.error is None else StoredError.from_json(run.error),
+            output=output,
+        )
+
+    def _steps(self, run_id: str) -> dict[str, InProcessStep]:
+        steps: dict[str, InProcessStep] = {}
+        for each in self.tables.history(run_id):
+            before = steps.get(each.step_name)
+            error = None if each.error is None else StoredError.from_json(each.error)
+            steps[each.step_name] = InProcessStep(
+                each.step_name,
+                StepKind(each.kind),
+                StepStatus(each.status),
+                1 if before is None else before.attempts + 1,
+                each.output,
+                error or (before.error if before else None),
+            )
+        return steps
+
+    def _slept(self, run_id: str) -> timedelta:
+        sleeps = [
+            (each.finished_at - each.created_at)
+            for each in self.tables.history(run_id)
+            if each.kind == StepKind.SLEEP and each.finished_at is not None
+        ]
+        return sum(sleeps, timedelta())
+
+    # --- executions --------------------------------------------------------------------------
+
+    def _next(self, until: datetime) -> RunRow | None:
+        """Return the next run to execute, at its time, if that is not after ``until``."""
+        run = self.tables.next_due()
+        if run is None or run.available_at is None or run.available_at > until:
+            return None
+        self.tables.now = max(self.tables.now, run.available_at)
+        return run
+
+    def _send_next(self, signals: list[tuple[str, Any]]) -> bool:
+        for number, (name, data) in enumerate(signals):
+            if any(not each.delivered for each in self.tables.waiting_for(name)):
+                del signals[number]
+                self.send_signal(name, data)
+                return True
+        return False
+
+    def _execute(self, run: RunRow) -> None:
+        self._executions += 1
+        if self._executions > _MOST_EXECUTIONS:
+            raise AssertionError(
+                f"the run of {run.workflow_name} makes no progress: it was executed"
+                f" {run.attempts} times"
+            )
+        if run.deadline_at is not None and self.tables.now >= run.deadline_at:
+            self.tables.end(run, RunStatus.FAILED, error=dict(DEADLINE_ERROR))
+            return
+        if run.parent is not None and run.workflow_name in self._children:
+            self._end_child(run, self._children[run.workflow_name])
+            return
+        workflow = self._registry.get(run.workflow_name, run.version)
+        if workflow is None:
+            raise AssertionError(
+                f"no workflow {run.workflow_name!r} (version: {run.version}) is registered with"
+                " this OpenWorkflow. Import its module, or replace it:"
+                f" children={{{run.workflow_name!r}: result}}"
+            )
+        claimed = self._claim(run)
+        if workflow.is_async:
+            self._await(workflow, claimed)
+        else:
+            self._executor.execute(workflow, claimed, 0)
+
+    def _await(self, workflow: Workflow[Any, Any], run: ClaimedRun) -> None:
+        ended: Future[None] = Future()
+
+        async def execute() -> None:
+            try:
+                await self._executor.execute_async(workflow, run, 0)
+                ended.set_result(None)
+            except BaseException as exc:
+                ended.set_exception(exc)
+
+        self._services.loop_thread.spawn(execute)
+        ended.result()
+
+    def _claim(self, run: RunRow) -> ClaimedRun:
+        worker_id = self.tables.claim(run)
+        now = time.monotonic()
+        assert run.started_at is not None
+        return ClaimedRun(
+            run_id=run.id,
+            workflow_name=run.workflow_name,
+            version=run.version,
+            worker_id=worker_id,
+            attempts=run.attempts,
+            input_json=run.input_json,
+            input_stored=False,
+            created_at=run.created_at,
+            started_at=run.started_at,
+            claimed_at=self.tables.now,
+            claim_sent=now,
+            claim_answered=now,
+            deadline_at=run.deadline_at,
+            first=False,
+            suspect=False,
+        )
+
+    def _end_child(self, run: RunRow, instead: Child) -> None:
+        run.attempts += 1
+        try:
+            value = instead
+            if callable(instead) and not isinstance(instead, type):
+                value = instead(codec.decode(run.input_json))
+            if isinstance(value, BaseException):
+                raise value
+            output = codec.decode(codec.encode(value, path="result"))
+        except BaseException as exc:
+            error = StoredError.from_exception(exc).to_json()
+            self.tables.end(run, RunStatus.FAILED, error=error)
+        else:
+            self.tables.end(run, RunStatus.COMPLETED, output=output)
+
+
+class _LoopThread:
+    """The loop that a child process has in its main thread, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = Loop()
+        self._waker = Waker(lambda: None)
+        self._loop.add(self._waker)
+        self._stopped = False
+        self.calls = DelayedCalls(self._loop, self._waker)
+        self._thread = threading.Thread(target=self._run, name="owsuper-testing", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._waker.wake()
+        self._thread.join()
+        self._loop.close()
+        self._waker.close()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._loop.turn()
+
+
+def run_in_process(
+    workflow: Workflow[I, O],
+    input: Any = None,
+    *,
+    steps: Mapping[str, Callable[..., Any]] | None = None,
+    children: Mapping[str, Child] | None = None,
+    signals: Iterable[tuple[str, Any]] = (),
+    faults: Iterable[Fault] = (),
+    now: datetime = BEGINNING,
+) -> InProcessRun[O]:
+    """Execute a run of ``workflow`` in this process until it ends; return the run.
+
+    Sleeps, pauses before retries and waits take no time. A debugger stops at breakpoints in the
+    workflow and its steps. For the arguments see :class:`InProcessWorker`; ``signals`` are pairs of
+    a name and data, each sent when the run waits for it.
+
+    Raises AssertionError for a replacement, a fault or a signal that nothing used, and for a run
+    that can never end. Raises InvalidData and NotSerializable for an input that does not fit.
+    """
+    application = workflow.starter
+    if not isinstance(application, Registration):
+        raise ConfigurationError(f"{workflow} belongs to no OpenWorkflow")
+    with InProcessWorker(
+        application, steps=steps, children=children, faults=faults, now=now
+    ) as worker:
+        run_id = worker.start(workflow, input)
+        worker.finish(run_id, signals)
+        worker.plan.check_used()
+        return worker.read(workflow, run_id)

@@ -1,0 +1,129 @@
+"""What a test puts in the place of steps and child runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from owsuper.child.execution.asynchronous import AsyncExecution
+from owsuper.child.execution.steps import result_type
+from owsuper.child.execution.sync import SyncExecution
+from owsuper.errors import ConfigurationError
+from owsuper.step.requests import FunctionCall, Request, TransactionCall
+from owsuper.testing.faults import Fault
+
+
+class Plan:
+    """Replacements of functions of steps, and faults in them, by the names of the steps.
+
+    Raises ConfigurationError for a replacement that cannot be called.
+    """
+
+    def __init__(self, steps: Mapping[str, Callable[..., Any]], faults: Iterable[Fault]) -> None:
+        for name, replacement in steps.items():
+            if not callable(replacement):
+                raise ConfigurationError(
+                    f"steps[{name!r}]: expected a function to call in place of the step's, not"
+                    f" {replacement!r:.60}. For a fixed result, pass lambda *args: result."
+                )
+        self._steps = dict(steps)
+        self._faults = list(faults)
+        self.called: set[str] = set()
+
+    def replace(self, request: Request) -> Request:
+        """Return what is called in place of ``request``."""
+        if not isinstance(request, FunctionCall) or not callable(request.fn):
+            return request
+        replacement, fn = self._steps.get(request.name), request.fn
+        if request.type is None:  # the real function's, also for a replacement
+            request.type = result_type(request.name, fn, None)
+        if replacement is not None:
+            if isinstance(request, TransactionCall):
+                request = FunctionCall(
+                    request.name,
+                    replacement,
+                    request.args,
+                    request.retry,
+                    request.type,
+                    request.formerly,
+                    request.timeout,
+                )
+            fn = replacement
+        faults = [fault for fault in self._faults if fault.step == request.name]
+        request.fn = self._watched(request.name, fn, faults)
+        return request
+
+    def check_used(self) -> None:
+        """Raise AssertionError for replacements and faults whose steps were never executed."""
+        unused = [name for name in self._steps if name not in self.called]
+        if unused:
+            raise AssertionError(
+                f"steps: no step with this name was executed: {', '.join(map(repr, unused))}."
+                f" Executed: {', '.join(map(repr, sorted(self.called))) or 'none'}"
+            )
+        missed = [fault.step for fault in self._faults if fault.happened < fault.times]
+        if missed:
+            raise AssertionError(
+                f"faults: the step was not executed as often: {', '.join(map(repr, missed))}"
+            )
+
+    def _watched(
+        self, name: str, fn: Callable[..., Any], faults: list[Fault]
+    ) -> Callable[..., Any]:
+        def note() -> None:
+            self.called.add(name)
+            for fault in faults:
+                if fault.happened < fault.times:
+                    fault.happened += 1
+                    fault.happen()
+
+        if inspect.iscoroutinefunction(fn):
+
+            async def acall(*args: Any) -> Any:
+                note()
+                return await fn(*args)
+
+            return acall
+
+        def call(*args: Any) -> Any:
+            note()
+            return fn(*args)
+
+        return call
+
+
+class PlannedSyncExecution(SyncExecution):
+    """An execution of a ``def`` workflow whose steps are those of ``plan``."""
+
+    plan: Plan
+
+    def call(self, request: Request) -> Any:
+        """Execute or replay a step."""
+        return super().call(self.plan.replace(request))
+
+    def submit(self, request: Request, joined: bool = False) -> Any:
+        """Execute or replay a step in another thread."""
+        return super().submit(self.plan.replace(request), joined)
+
+
+class PlannedAsyncExecution(AsyncExecution):
+    """An execution of an ``async def`` workflow whose steps are those of ``plan``."""
+
+    plan: Plan
+
+    def call(self, request: Request) -> Any:
+        """Execute or replay a step."""
+        return super().call(self.plan.replace(request))
+
+    def submit(self, request: Request, joined: bool = False) -> Any:
+        """Execute or replay a step in a task."""
+        return super().submit(self.plan.replace(request), joined)
+
+
+def execution_types(plan: Plan) -> tuple[type[SyncExecution], type[AsyncExecution]]:
+    """Return the classes of executions that follow ``plan``."""
+    return (
+        type("PlannedSyncExecution", (PlannedSyncExecution,), {"plan": plan}),
+        type("PlannedAsyncExecution", (PlannedAsyncExecution,), {"plan": plan}),
+    )

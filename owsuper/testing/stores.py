@@ -1,0 +1,161 @@
+"""The doors to the database that executions use, on tables in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from psycopg import Connection
+
+from owsuper.child.database import ChildDatabase
+from owsuper.child.shortage import Shortage
+from owsuper.core import codec
+from owsuper.core.model import ChildRunState, DeliveredSignal, NewChildRun, WriteSet
+from owsuper.db.related import RelatedStore, Skipped
+from owsuper.db.runs import MOST_ATTEMPTS_LOADED, LoadedRun, RunStore
+from owsuper.errors import StepUsageError
+from owsuper.testing.tables import Tables
+
+T = TypeVar("T")
+
+_NO_CONNECTION: Final = (
+    "step.transaction() needs a database, and this test has none. Replace the step:"
+    ' steps={"its name": function}; the function gets no connection.'
+)
+
+
+class MemoryDatabase(ChildDatabase):
+    """A database that is always there. What it lends is no connection: the stores need none."""
+
+    def __init__(self) -> None:
+        super().__init__("postgresql:///", "owsuper testing", Shortage(lambda _: None), schema="x")
+
+    def acquire(self) -> Any:
+        """Lend nothing."""
+        return _NOTHING
+
+    def release(self, conn: object) -> None:
+        """Take it back."""
+
+    def acquire_for_user_code(self) -> Any:
+        """Raise StepUsageError, since there is no connection to lend."""
+        raise StepUsageError(_NO_CONNECTION)
+
+    def conninfo_for_user_code(self) -> str:
+        """Raise StepUsageError, since there is no database to connect to."""
+        raise StepUsageError(_NO_CONNECTION)
+
+    def run_once(self, work: Callable[[Any], T]) -> T:
+        """Return what ``work`` returns."""
+        return work(_NOTHING)
+
+
+class _Nothing:
+    def close(self) -> None:
+        """Do nothing."""
+
+
+_NOTHING = _Nothing()
+
+
+class MemoryRunStore(RunStore):
+    """The statements for runs. ``after_commit`` is called with the tables locked by nobody."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__("memory", "default")
+        self._tables = tables
+        self.after_commit: Callable[[Sequence[WriteSet]], object] = lambda _: None
+
+    def commit(self, conn: Connection[Any], writes: Sequence[WriteSet]) -> set[str]:
+        """Write; return the worker ids that still own their runs."""
+        held = self._tables.commit(writes)
+        self.after_commit(writes)
+        return held
+
+    def mark_running(self, conn: Connection[Any], writes: Sequence[WriteSet]) -> set[str]:
+        """Write nothing: steps that are being executed have no row here."""
+        return {write.worker_id for write in writes}
+
+    def load(
+        self,
+        conn: Connection[Any],
+        run_id: str,
+        worker_id: str,
+        *,
+        enough: int = MOST_ATTEMPTS_LOADED,
+    ) -> LoadedRun:
+        """Return the history of a run."""
+        tables = self._tables
+        held = tables.holds(run_id, worker_id)
+        return LoadedRun(tables.history(run_id), tables.runs[run_id].failures, held)
+
+    def load_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
+        """Return the input as JSON."""
+        return self._tables.runs[run_id].input_json
+
+    def extend(
+        self, conn: Connection[Any], leases: Sequence[tuple[str, str]], lease_seconds: float
+    ) -> dict[str, bool]:
+        """Renew the leases of claims that are good."""
+        return {worker: True for run, worker in leases if self._tables.holds(run, worker)}
+
+    def outcome_of(self, conn: Connection[Any], run_id: str) -> tuple[str, str | None] | None:
+        """Return status and worker id of a run."""
+        run = self._tables.runs.get(run_id)
+        return None if run is None else (run.status, run.worker_id)
+
+
+class MemoryRelatedStore(RelatedStore):
+    """The statements for child runs and signals."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__("memory", "default")
+        self._tables = tables
+
+    def look(
+        self, conn: Connection[Any], attempt_id: str
+    ) -> ChildRunState | DeliveredSignal | None:
+        """Return the child run or the signal of a step attempt."""
+        return self._tables.answer(self._tables.attempts[attempt_id])
+
+    def adopt(
+        self,
+        conn: Connection[Any],
+        run_id: str,
+        worker_id: str,
+        attempt_id: str,
+        child: NewChildRun,
+    ) -> ChildRunState | None:
+        """Return the child run of a step attempt; start it if there is none."""
+        if not self._tables.holds(run_id, worker_id):
+            return None
+        attempt = self._tables.attempts[attempt_id]
+        self._tables.adopt(attempt, child)
+        found = self._tables.answer(attempt)
+        return found if isinstance(found, ChildRunState) else None
+
+    def send(
+        self,
+        conn: Connection[Any],
+        signal: str,
+        data: bytes | None,
+        sender_key: str | None,
+        *,
+        keep: bool,
+    ) -> list[str]:
+        """Send a signal; return the ids of the runs that it reached."""
+        return self._tables.send(signal, codec.decode(data), keep=keep)
+
+    def skip(
+        self,
+        conn: Connection[Any],
+        run_id: str,
+        worker_id: str,
+        attempt_id: str,
+        signal: str,
+        delivery: tuple[str, str],
+    ) -> Skipped | None:
+        """Set aside a signal; return what takes its place."""
+        if not self._tables.holds(run_id, worker_id):
+            return None
+        return Skipped(self._tables.skip(self._tables.attempts[attempt_id]))

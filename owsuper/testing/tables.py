@@ -1,0 +1,296 @@
+"""The tables of runs and step attempts in memory, and the rules by which workers write to them.
+
+The rules are those of the SQL statements: every write is behind the fence of its claim.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from owsuper.core import codec
+from owsuper.core.model import (
+    ChildRunState,
+    Complete,
+    DeliveredSignal,
+    Fail,
+    NewChildRun,
+    Outcome,
+    Park,
+    RecordedAttempt,
+    Release,
+    Retry,
+    RunStatus,
+    StepKind,
+    StepStatus,
+    StepWrite,
+    WriteSet,
+)
+from owsuper.ids import new_id
+
+_ENDED = frozenset(status for status in RunStatus if status.is_terminal)
+
+
+@dataclass
+class RunRow:
+    """A run. ``output`` and ``error`` are decoded JSON values; ``parent`` is a step attempt's id."""
+
+    id: str
+    workflow_name: str
+    version: str | None
+    input_json: bytes | None
+    created_at: datetime
+    available_at: datetime | None
+    parent: str | None = None
+    deadline_at: datetime | None = None
+    status: RunStatus = RunStatus.PENDING
+    worker_id: str | None = None
+    attempts: int = 0
+    failures: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    output: Any = None
+    error: Any = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has ended."""
+        return self.status in _ENDED
+
+
+@dataclass
+class AttemptRow:
+    """A step attempt, with what was delivered to it or the child run that it started."""
+
+    run_id: str
+    write: StepWrite
+    delivered: list[DeliveredSignal] = field(default_factory=list)
+    child_run_id: str | None = None
+
+
+class Tables:
+    """Runs, step attempts and signals. Any thread may call the methods.
+
+    ``now`` is the time of the database. It moves only when it is set.
+    """
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self.runs: dict[str, RunRow] = {}
+        self.attempts: dict[str, AttemptRow] = {}  # in the order of their creation
+        self.kept_signals: dict[str, list[Any]] = {}
+        self.commits = 0
+        self._lock = threading.RLock()
+
+    # --- runs --------------------------------------------------------------------------------
+
+    def start(
+        self,
+        name: str,
+        version: str | None,
+        input_json: bytes | None,
+        *,
+        run_id: str | None = None,
+        parent: str | None = None,
+    ) -> RunRow:
+        """Add a run that is due now."""
+        with self._lock:
+            run = RunRow(
+                run_id or new_id(), name, version, input_json, self.now, self.now, parent=parent
+            )
+            self.runs[run.id] = run
+            return run
+
+    def claim(self, run: RunRow) -> str:
+        """Claim a run that is due; return the worker id of the claim."""
+        with self._lock:
+            run.worker_id = new_id()
+            run.status = RunStatus.RUNNING
+            run.attempts += 1
+            run.started_at = run.started_at or self.now
+            return run.worker_id
+
+    def next_due(self) -> RunRow | None:
+        """Return the open run without an owner that is due first; None if there is none."""
+        with self._lock:
+            waiting = [
+                run
+                for run in self.runs.values()
+                if not run.ended and run.worker_id is None and run.available_at is not None
+            ]
+            return min(waiting, key=lambda run: run.available_at or self.now, default=None)
+
+    def lose_claim(self, run_id: str) -> None:
+        """Let the process that owns a run be dead: its claim is over, and the run is due."""
+        with self._lock:
+            run = self.runs[run_id]
+            run.worker_id, run.available_at = None, self.now
+
+    def history(self, run_id: str) -> list[RecordedAttempt]:
+        """Return the step attempts of a run as they are read back."""
+        with self._lock:
+            return [
+                self._recorded(attempt)
+                for attempt in self.attempts.values()
+                if attempt.run_id == run_id
+            ]
+
+    def _recorded(self, attempt: AttemptRow) -> RecordedAttempt:
+        write = attempt.write
+        return RecordedAttempt(
+            write.attempt_id,
+            write.step_name,
+            write.kind,
+            write.status,
+            write.context,
+            codec.decode(write.output_json),
+            None if write.error is None else write.error.to_json(),
+            write.started_at,
+            write.started_at,
+            write.finished_at,
+            self.answer(attempt),
+        )
+
+    def answer(self, attempt: AttemptRow) -> ChildRunState | DeliveredSignal | None:
+        """Return the child run or the signal of a step attempt."""
+        if attempt.child_run_id is not None:
+            child = self.runs[attempt.child_run_id]
+            return ChildRunState(
+                child.id, child.status, child.output, child.error, child.finished_at
+            )
+        return attempt.delivered[0] if attempt.delivered else None
+
+    # --- writes ------------------------------------------------------------------------------
+
+    def commit(self, writes: Sequence[WriteSet]) -> set[str]:
+        """Write what the claims are still good for; return their worker ids."""
+        with self._lock:
+            return {write.worker_id for write in writes if self._write(write)}
+
+    def holds(self, run_id: str, worker_id: str) -> bool:
+        """Whether the claim is good."""
+        run = self.runs.get(run_id)
+        return run is not None and run.status == RunStatus.RUNNING and run.worker_id == worker_id
+
+    def _write(self, write: WriteSet) -> bool:
+        if not self.holds(write.run_id, write.worker_id):
+            return False
+        run = self.runs[write.run_id]
+        self.commits += 1
+        for step in write.steps:
+            self._write_step(run, step)
+        if write.outcome is not None:
+            self._end_claim(run, write.outcome)
+        return True
+
+    def _write_step(self, run: RunRow, step: StepWrite) -> None:
+        attempt = self.attempts.get(step.attempt_id)
+        if attempt is None:
+            attempt = self.attempts[step.attempt_id] = AttemptRow(run.id, step)
+            self._begin(attempt)
+        elif attempt.write.status == StepStatus.RUNNING and step.status != StepStatus.RUNNING:
+            timed_out = step.kind == StepKind.SIGNAL_WAIT and step.output_json is None
+            if not (timed_out and step.status == StepStatus.COMPLETED and attempt.delivered):
+                attempt.write = step
+
+    def _begin(self, attempt: AttemptRow) -> None:
+        step = attempt.write
+        if step.child is not None:
+            self.adopt(attempt, step.child)
+        if step.kind == StepKind.SIGNAL_WAIT and step.status == StepStatus.RUNNING:
+            kept = self.kept_signals.get((step.context or {})["signal"])
+            if kept:
+                attempt.delivered.append(DeliveredSignal(kept.pop(0), new_id()))
+
+    def adopt(self, attempt: AttemptRow, child: NewChildRun) -> None:
+        """Start the child run of an attempt, unless it was started before."""
+        if attempt.child_run_id is None:
+            self.start(
+                child.workflow_name,
+                child.version,
+                child.input_json,
+                run_id=child.run_id,
+                parent=attempt.write.attempt_id,
+            )
+            attempt.child_run_id = child.run_id
+
+    def _end_claim(self, run: RunRow, outcome: Outcome) -> None:
+        run.worker_id = None
+        match outcome:
+            case Complete(output_json):
+                self.end(run, RunStatus.COMPLETED, output=codec.decode(output_json))
+            case Fail(error):
+                self.end(run, RunStatus.FAILED, error=error)
+            case Park(until, awaits):
+                answered = any(self._is_answered(self.attempts[each]) for each in awaits)
+                run.available_at = self.now if answered else until
+            case Retry(at, error, counts):
+                run.status, run.available_at = RunStatus.PENDING, at
+                run.error, run.started_at = error.to_json(), None
+                run.failures += counts
+            case Release():
+                run.available_at = self.now
+
+    def _is_answered(self, attempt: AttemptRow) -> bool:
+        if attempt.child_run_id is not None:
+            return self.runs[attempt.child_run_id].ended
+        return bool(attempt.delivered)
+
+    def end(
+        self, run: RunRow, status: RunStatus, *, output: Any = None, error: Any = None
+    ) -> None:
+        """End a run, and wake its parent."""
+        with self._lock:
+            run.status, run.output, run.error = status, output, error
+            run.worker_id = run.available_at = None
+            run.finished_at = self.now
+            if run.parent is not None:
+                self.wake(self.attempts[run.parent].run_id)
+
+    def wake(self, run_id: str) -> None:
+        """Make a parked run due."""
+        run = self.runs[run_id]
+        if not run.ended and run.worker_id is None:
+            run.available_at = min(run.available_at or self.now, self.now)
+
+    # --- signals -----------------------------------------------------------------------------
+
+    def send(self, signal: str, data: Any, *, keep: bool) -> list[str]:
+        """Send a signal to the steps that wait for it; return the ids of their runs."""
+        with self._lock:
+            waiting = [each for each in self.waiting_for(signal) if not each.delivered]
+            for attempt in waiting:
+                attempt.delivered.append(DeliveredSignal(data, new_id()))
+                self.wake(attempt.run_id)
+            if keep and not waiting:
+                self.kept_signals.setdefault(signal, []).append(data)
+            return list(dict.fromkeys(attempt.run_id for attempt in waiting))
+
+    def waiting_for(self, signal: str) -> list[AttemptRow]:
+        """Return the step attempts of open runs that wait for a signal."""
+        return [
+            each
+            for each in self.attempts.values()
+            if each.write.kind == StepKind.SIGNAL_WAIT
+            and each.write.status == StepStatus.RUNNING
+            and (each.write.context or {}).get("signal") == signal
+            and not self.runs[each.run_id].ended
+        ]
+
+    def skip(self, attempt: AttemptRow) -> DeliveredSignal | None:
+        """Set aside the signal that was delivered to an attempt; return the next, if any."""
+        with self._lock:
+            del attempt.delivered[:1]
+            if not attempt.delivered:
+                kept = self.kept_signals.get((attempt.write.context or {})["signal"])
+                if kept:
+                    attempt.delivered.append(DeliveredSignal(kept.pop(0), new_id()))
+            return attempt.delivered[0] if attempt.delivered else None
+
+
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+"""The time at which tests begin, unless they say otherwise."""
+
