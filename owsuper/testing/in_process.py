@@ -68,8 +68,8 @@ class InProcessWorker:
             raise ConfigurationError(f"now: {now!r} has no time zone; pass an aware datetime")
         self._registry: Registry = application.registry
         self._children = dict(children or {})
-        self.plan = Plan(steps or {}, faults)
         self.tables = Tables(now)
+        self.plan = Plan(steps or {}, faults, lambda: self.tables.now)
         self._executions = 0
         self._loop_thread = _LoopThread()
         database = MemoryDatabase()
@@ -354,13 +354,18 @@ def run_in_process(
     Raises AssertionError for a replacement, a fault or a signal that nothing used, and for a run
     that can never end. Raises InvalidData and NotSerializable for an input that does not fit.
     """
-    application = workflow.starter
-    if not isinstance(application, Registration):
-        raise ConfigurationError(f"{workflow} belongs to no OpenWorkflow")
     with InProcessWorker(
-        application, steps=steps, children=children, faults=faults, now=now
+        application_of(workflow), steps=steps, children=children, faults=faults, now=now
     ) as worker:
         run_id = worker.start(workflow, input)
         worker.finish(run_id, signals)
         worker.plan.check_used()
         return worker.read(workflow, run_id)
+
+
+def application_of(workflow: Workflow[Any, Any]) -> Registration:
+    """Return the OpenWorkflow of a workflow. Raises ConfigurationError if it has none."""
+    application = workflow.starter
+    if not isinstance(application, Registration):
+        raise ConfigurationError(f"{workflow} belongs to no OpenWorkflow")
+    return application

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from owsuper.child.execution.asynchronous import AsyncExecution
@@ -17,10 +18,17 @@ from owsuper.testing.faults import Fault
 class Plan:
     """Replacements of functions of steps, and faults in them, by the names of the steps.
 
-    Raises ConfigurationError for a replacement that cannot be called.
+    ``now`` returns the time of the test. Raises ConfigurationError for a replacement that cannot be
+    called.
     """
 
-    def __init__(self, steps: Mapping[str, Callable[..., Any]], faults: Iterable[Fault]) -> None:
+    def __init__(
+        self,
+        steps: Mapping[str, Callable[..., Any]],
+        faults: Iterable[Fault],
+        now: Callable[[], datetime],
+    ) -> None:
+        self.now = now
         for name, replacement in steps.items():
             if not callable(replacement):
                 raise ConfigurationError(
@@ -98,6 +106,10 @@ class PlannedSyncExecution(SyncExecution):
 
     plan: Plan
 
+    def now(self) -> datetime:
+        """Return the time of the test, which stands still while code is executed."""
+        return self.plan.now()
+
     def call(self, request: Request) -> Any:
         """Execute or replay a step."""
         return super().call(self.plan.replace(request))
@@ -111,6 +123,10 @@ class PlannedAsyncExecution(AsyncExecution):
     """An execution of an ``async def`` workflow whose steps are those of ``plan``."""
 
     plan: Plan
+
+    def now(self) -> datetime:
+        """Return the time of the test, which stands still while code is executed."""
+        return self.plan.now()
 
     def call(self, request: Request) -> Any:
         """Execute or replay a step."""

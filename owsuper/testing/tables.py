@@ -36,7 +36,7 @@ _ENDED = frozenset(status for status in RunStatus if status.is_terminal)
 
 @dataclass
 class RunRow:
-    """A run. ``output`` and ``error`` are decoded JSON values; ``parent`` is a step attempt's id."""
+    """A run. ``output`` and ``error`` are decoded JSON values; ``parent`` is a step's id."""
 
     id: str
     workflow_name: str
@@ -239,9 +239,7 @@ class Tables:
             return self.runs[attempt.child_run_id].ended
         return bool(attempt.delivered)
 
-    def end(
-        self, run: RunRow, status: RunStatus, *, output: Any = None, error: Any = None
-    ) -> None:
+    def end(self, run: RunRow, status: RunStatus, *, output: Any = None, error: Any = None) -> None:
         """End a run, and wake its parent."""
         with self._lock:
             run.status, run.output, run.error = status, output, error
@@ -293,4 +291,3 @@ class Tables:
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 """The time at which tests begin, unless they say otherwise."""
-

@@ -181,6 +181,8 @@ class AsyncExecution(Execution):
             else:
                 answer = await self._in_thread(function, limit)
                 if isinstance(answer, CallError):
+                    if isinstance(answer.exception, (Unwind, EngineError)):
+                        raise answer.exception
                     return answer
                 value = answer.value
             if inspect.isawaitable(value):

@@ -1,0 +1,473 @@
+"""Runs in the process of a test: no worker, no database, no waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, RunStatus, Step, StepFailed
+from owsuper.errors import ChildFailed, ConfigurationError, InvalidData, RunCanceled, RunFailed
+from owsuper.testing import (
+    InProcessWorker,
+    crash_in,
+    fail,
+    fail_once,
+    run_in_process,
+    survives_crashes,
+)
+
+AsWorkflow = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def as_async(body: Callable[..., Any]) -> Callable[..., Any]:
+    """An ``async def`` workflow that awaits what ``body`` yields."""
+
+    async def workflow(step: AsyncStep, input: Any = None) -> Any:
+        calls = body(step, input)
+        try:
+            call = next(calls)
+            while True:
+                try:
+                    value = await call
+                except Exception as exc:
+                    call = calls.throw(exc)
+                else:
+                    call = calls.send(value)
+        except StopIteration as end:
+            return end.value
+
+    return workflow
+
+
+def as_sync(body: Callable[..., Any]) -> Callable[..., Any]:
+    """A ``def`` workflow of the steps that ``body`` calls and yields."""
+
+    def workflow(step: Step, input: Any = None) -> Any:
+        calls = body(_Lazy(step), input)
+        try:
+            call = next(calls)
+            while True:
+                try:
+                    value = call()
+                except Exception as exc:
+                    call = calls.throw(exc)
+                else:
+                    call = calls.send(value)
+        except StopIteration as end:
+            return end.value
+
+    return workflow
+
+
+class _Lazy:
+    """A step object whose methods return what calls them."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._step, name)
+        return lambda *args, **options: lambda: method(*args, **options)
+
+
+both = pytest.mark.parametrize("kind", [as_sync, as_async], ids=["def", "async def"])
+
+
+@pytest.fixture
+def ow() -> OpenWorkflow:
+    return OpenWorkflow("postgresql://nobody@127.0.0.1:1/nowhere")
+
+
+def real(*_: Any) -> Any:
+    raise AssertionError("the real function was called")
+
+
+# --- time ------------------------------------------------------------------------------------
+
+
+@both
+def test_days_of_sleep_take_no_time(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    def body(step: Any, _: Any) -> Any:
+        yield step.sleep("first", "3d")
+        yield step.sleep("second", "12h")
+        return "awake"
+
+    began = time.monotonic()
+    run = run_in_process(ow.workflow("naps")(kind(body)))
+    assert (run.result, run.slept) == ("awake", timedelta(days=3, hours=12))
+    assert (run.claims, list(run.steps)) == (3, ["first", "second"])
+    assert time.monotonic() - began < 30
+
+
+@both
+def test_retries_pass_at_once_and_in_order(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    tries: list[int] = []
+
+    def flaky() -> int:
+        tries.append(1)
+        if len(tries) < 4:
+            raise ValueError(len(tries))
+        return len(tries)
+
+    def body(step: Any, _: Any) -> Any:
+        return (yield step.run("flaky", flaky, retry=RetryPolicy(initial_interval="1h")))
+
+    run = run_in_process(ow.workflow("tries")(kind(body)))
+    assert run.result == 4
+    step = run.steps["flaky"]
+    assert (step.attempts, step.status, step.output) == (4, "completed", 4)
+    assert step.error is not None
+    assert step.error.message == "3"
+
+
+def test_the_clock_moves_by_hand(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def nap(step: Step) -> None:
+        step.sleep("nap", "3d")
+
+    now = datetime(2030, 5, 1, tzinfo=UTC)
+    with InProcessWorker(ow, now=now) as worker:
+        run_id = worker.start(nap)
+        worker.run_until_idle()
+        worker.advance("2d")
+        assert worker.read(nap, run_id).status == RunStatus.RUNNING
+        with pytest.raises(AssertionError, match="has not ended"):
+            _ = worker.read(nap, run_id).result
+        worker.advance("1d")
+        assert worker.read(nap, run_id).status == RunStatus.COMPLETED
+        assert worker.now == now + timedelta(days=3)
+
+
+def test_time_does_not_go_back(ow: OpenWorkflow) -> None:
+    with (
+        InProcessWorker(ow) as worker,
+        pytest.raises(ConfigurationError, match=r"advance\(-1\): time does not go back"),
+    ):
+        worker.advance(-1)
+    with pytest.raises(ConfigurationError, match="has no time zone"):
+        InProcessWorker(ow, now=datetime(2030, 1, 1))
+
+
+# --- steps -----------------------------------------------------------------------------------
+
+
+@both
+def test_a_step_is_replaced_by_name(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    def body(step: Any, amount: Any) -> Any:
+        first = yield step.run("charge", real, amount)
+        second = yield step.run("charge", real, 2 * amount)
+        third = yield step.transaction("store", real, 3)
+        return [first, second, third]
+
+    steps = {"charge": lambda amount: f"charged {amount}", "store": lambda number: number + 1}
+    run = run_in_process(ow.workflow("shop")(kind(body)), 5, steps=steps)
+    assert run.result == ["charged 5", "charged 10", 4]
+    assert list(run.steps) == ["charge", "charge:1", "store"]
+
+
+def test_a_replacement_gives_what_the_real_function_declares(ow: OpenWorkflow) -> None:
+    @dataclass
+    class Receipt:
+        number: int
+
+    def charge() -> Receipt:
+        return real()
+
+    charge.__annotations__["return"] = Receipt
+
+    @ow.workflow
+    def shop(step: Step) -> int:
+        return step.run("charge", charge).number
+
+    assert run_in_process(shop, steps={"charge": lambda: Receipt(7)}).result == 7
+    run = run_in_process(shop, steps={"charge": lambda: "no receipt"})
+    assert run.error is not None
+    assert run.error.name == "InvalidData"
+
+
+@both
+def test_an_async_replacement_is_awaited(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    async def charge(amount: int) -> int:
+        await asyncio.sleep(0)
+        return amount + 1
+
+    def body(step: Any, _: Any) -> Any:
+        return (yield step.run("charge", real, 5))
+
+    assert run_in_process(ow.workflow("shop")(kind(body)), steps={"charge": charge}).result == 6
+
+
+@both
+def test_a_step_fails_once_or_for_good(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    def body(step: Any, _: Any) -> Any:
+        return (yield step.run("charge", lambda: "done"))
+
+    workflow = ow.workflow("shop")(kind(body))
+    run = run_in_process(workflow, faults=[fail_once("charge", TimeoutError("slow"))])
+    assert (run.result, run.steps["charge"].attempts) == ("done", 2)
+
+    run = run_in_process(workflow, faults=[fail("charge", TimeoutError("slow"), times=10)])
+    assert run.steps["charge"].attempts == 10
+    with pytest.raises(RunFailed, match="Workflow shop failed: TimeoutError: slow"):
+        _ = run.result
+
+
+@both
+def test_a_crash_in_a_step_repeats_that_step_alone(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    calls: list[str] = []
+
+    def body(step: Any, _: Any) -> Any:
+        for name in ("pack", "ship", "bill"):
+            yield step.run(name, calls.append, name)
+
+    run = run_in_process(ow.workflow("shop")(kind(body)), faults=[crash_in("ship")])
+    assert run.status == RunStatus.COMPLETED
+    assert calls == ["pack", "ship", "bill"]
+    assert run.claims == 2
+
+
+def test_branches_and_submitted_steps_are_executed(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def main(step: Step) -> Any:
+        future = step.submit("later", lambda: 3)
+        pair = step.parallel(
+            lambda: step.run("a", lambda: 1), lambda: [step.sleep("nap", "1d"), 2][1]
+        )
+        return [*pair, future.result(), step.map("each", lambda n: n * 10, [1, 2])]
+
+    assert run_in_process(main).result == [1, 2, 3, [10, 20]]
+
+
+def test_the_code_runs_in_the_thread_of_the_test(ow: OpenWorkflow) -> None:
+    threads: list[threading.Thread] = []
+
+    @ow.workflow
+    def main(step: Step) -> None:
+        threads.append(threading.current_thread())
+        step.run("look", lambda: threads.append(threading.current_thread()))
+
+    run_in_process(main)
+    assert threads == [threading.current_thread()] * 2
+
+
+def test_no_thread_is_left(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    async def main(step: AsyncStep) -> int:
+        return await step.run("one", lambda: 1)
+
+    before = threading.active_count()
+    for _ in range(5):
+        run_in_process(main)
+    deadline = time.monotonic() + 30
+    while threading.active_count() > before:
+        assert time.monotonic() < deadline, threading.enumerate()
+        time.sleep(0.01)
+
+
+# --- children and signals ------------------------------------------------------------------------
+
+
+@both
+def test_a_child_run_is_executed_too(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    @ow.workflow
+    def ship(step: Step, order: int) -> str:
+        step.sleep("wait for the van", "1d")
+        return step.run("pack", lambda: f"packed {order}")
+
+    def body(step: Any, order: Any) -> Any:
+        return (yield step.run_workflow(ship, order))
+
+    workflow = ow.workflow("shop")(kind(body))
+    assert run_in_process(workflow, 5).result == "packed 5"
+    assert run_in_process(workflow, 5, steps={"pack": lambda: "faked"}).result == "faked"
+
+
+@both
+@pytest.mark.parametrize("instead", ["fixed", lambda order: f"{order}"], ids=["value", "function"])
+def test_a_child_run_is_replaced(ow: OpenWorkflow, kind: AsWorkflow, instead: Any) -> None:
+    def body(step: Any, _: Any) -> Any:
+        return (yield step.run_workflow("elsewhere", "fixed"))
+
+    run = run_in_process(ow.workflow("shop")(kind(body)), children={"elsewhere": instead})
+    assert run.result == "fixed"
+
+
+@both
+def test_a_child_run_fails_as_the_test_says(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    def body(step: Any, _: Any) -> Any:
+        try:
+            yield step.run_workflow("elsewhere")
+        except ChildFailed as exc:
+            return str(exc)
+
+    children = {"elsewhere": ValueError("no van")}
+    assert run_in_process(ow.workflow("shop")(kind(body)), children=children).result == "no van"
+
+
+def test_a_child_run_of_nobody_is_named(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def main(step: Step) -> Any:
+        return step.run_workflow("elsewhere")
+
+    with pytest.raises(AssertionError, match=r"no workflow 'elsewhere' \(version: None\) is reg"):
+        run_in_process(main)
+
+
+@both
+def test_signals_arrive_when_they_are_waited_for(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    def body(step: Any, _: Any) -> Any:
+        first = yield step.wait_for_signal("go")
+        yield step.sleep("nap", "1d")
+        second = yield step.wait_for_signal("go", name="again")
+        third = yield step.wait_for_signal("stop", timeout="1h")
+        return [first.data, second.data, third]
+
+    workflow = ow.workflow("waits")(kind(body))
+    assert run_in_process(workflow, signals=[("go", 1), ("go", {"n": 2})]).result == [
+        1,
+        {"n": 2},
+        None,
+    ]
+
+
+@both
+def test_a_run_sends_a_signal_to_another(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    @ow.workflow
+    def waits(step: Step) -> Any:
+        signal = step.wait_for_signal("go")
+        return signal and signal.data
+
+    def sends(step: Any, _: Any) -> Any:
+        yield step.sleep("nap", "1h")
+        return (yield step.send_signal("go", 7))
+
+    sender = ow.workflow("sends")(kind(sends))
+    with InProcessWorker(ow) as worker:
+        waiting, sending = worker.start(waits), worker.start(sender)
+        worker.finish(sending)
+        worker.finish(waiting)
+        assert worker.read(waits, waiting).result == 7
+        assert worker.read(sender, sending).result == [waiting]
+
+
+def test_a_signal_that_is_kept_waits_for_its_receiver(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def waits(step: Step) -> Any:
+        signal = step.wait_for_signal("go")
+        return signal and signal.data
+
+    with InProcessWorker(ow) as worker:
+        assert worker.send_signal("go", 1) == []
+        assert worker.send_signal("go", 2, buffer=True) == []
+        run_id = worker.start(waits)
+        worker.finish(run_id)
+        assert worker.read(waits, run_id).result == 2
+
+
+def test_a_canceled_run_ends(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def nap(step: Step) -> None:
+        step.sleep("nap", "1d")
+
+    with InProcessWorker(ow) as worker:
+        run_id = worker.start(nap)
+        worker.run_until_idle()
+        worker.cancel(run_id)
+        worker.finish(run_id)
+        with pytest.raises(RunCanceled):
+            _ = worker.read(nap, run_id).result
+
+
+# --- mistakes --------------------------------------------------------------------------------
+
+
+def test_what_is_not_used_is_named(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def main(step: Step) -> int:
+        return step.run("charge", lambda: 1)
+
+    with pytest.raises(AssertionError, match="no step with this name was executed: 'chrage'"):
+        run_in_process(main, steps={"chrage": real})
+    with pytest.raises(AssertionError, match="the step was not executed as often: 'ship'"):
+        run_in_process(main, faults=[crash_in("ship")])
+    with pytest.raises(AssertionError, match="signals: nothing waited for 'go' before the run"):
+        run_in_process(main, signals=[("go", 1)])
+    with pytest.raises(ConfigurationError, match=r"steps\['charge'\]: expected a function to"):
+        run_in_process(main, steps={"charge": 5})  # type: ignore[dict-item]
+
+
+def test_an_input_that_does_not_fit_is_refused(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def main(step: Step, input: int) -> int:
+        return input
+
+    with pytest.raises(InvalidData, match="input"):
+        run_in_process(main, "five")  # type: ignore[arg-type]
+
+
+def test_a_transaction_without_a_replacement_says_what_to_do(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def main(step: Step) -> Any:
+        return step.transaction("store", real)
+
+    run = run_in_process(main)
+    assert run.error is not None
+    assert "needs a database, and this test has none. Replace the step" in run.error.message
+
+
+def test_a_failed_step_is_an_error_of_the_run(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def main(step: Step) -> Any:
+        try:
+            step.run("charge", real, retry=RetryPolicy(maximum_attempts=1))
+        except StepFailed as exc:
+            return str(exc)
+
+    assert run_in_process(main).result == "the real function was called"
+
+
+# --- crashes ---------------------------------------------------------------------------------
+
+
+@both
+def test_a_workflow_survives_crashes_after_each_commit(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    @ow.workflow
+    def ship(step: Step) -> str:
+        return step.run("pack", lambda: "packed")
+
+    def body(step: Any, n: Any) -> Any:
+        first = yield step.run("first", lambda: n)
+        yield step.sleep("nap", "1d")
+        signal = yield step.wait_for_signal("go")
+        return [first, signal.data, (yield step.run_workflow(ship))]
+
+    workflow = ow.workflow("main")(kind(body))
+    run = survives_crashes(workflow, 5, signals=[("go", 1)])
+    assert run.result == [5, 1, "packed"]
+
+
+def test_chance_in_a_workflow_does_not_survive(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def main(step: Step) -> list[float]:
+        chance = random.random()
+        step.run("first", lambda: 1)
+        step.sleep("nap", "1d")
+        return [chance]
+
+    with pytest.raises(AssertionError, match="does not survive a crash after commit 1 of"):
+        survives_crashes(main)
+
+
+def test_every_public_name_is_documented() -> None:
+    from owsuper import testing
+
+    assert all(inspect.getdoc(getattr(testing, name)) for name in testing.__all__)
