@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, overload
 
+from owsuper.client.resources import Resource
 from owsuper.core.durations import Duration
 from owsuper.core.replay import STEP_LIMIT
 from owsuper.core.retry import RetryPolicy
@@ -16,6 +18,7 @@ from owsuper.workflow.registry import Registry
 
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741 - likewise
+R = TypeVar("R")
 Hook = TypeVar("Hook", bound=Callable[[], object])
 
 
@@ -143,6 +146,47 @@ class Registration(Starter):
         self.stop_hooks.append(fn)
         return fn
 
+    @overload
+    def resource(self, factory: Callable[[], AsyncIterator[R]], /) -> Resource[R]: ...
+    @overload
+    def resource(self, factory: Callable[[], Iterator[R]], /) -> Resource[R]: ...
+    @overload
+    def resource(self, factory: Callable[[], Coroutine[Any, Any, R]], /) -> Resource[R]: ...
+    @overload
+    def resource(self, factory: Callable[[], R], /) -> Resource[R]: ...
+    def resource(self, factory: Callable[[], Any], /) -> Resource[Any]:
+        """Make ``factory`` a resource: what it opens is opened once in each process.
+
+        Use it as a decorator, for clients, pools and models that steps share. The factory returns
+        the resource, or yields it and closes it afterwards; it may be async. It is called at the
+        first use, after the fork, and what follows the yield when the child process stops.
+
+        Raises ConfigurationError for a function that cannot be called without arguments.
+        """
+        _check_callable("resource", factory)
+        resource = Resource[Any](factory)
+        self.stop_hooks.append(resource.close)
+        return resource
+
+    @contextmanager
+    def override(self, resource: Resource[R], value: R) -> Iterator[None]:
+        """Use ``value`` in the place of ``resource`` within the block, in this process.
+
+        For tests. A worker in processes of its own does not notice.
+        """
+        with resource.override(value):
+            yield
+
+
+def _check_callable(decorator: str, fn: Callable[[], object]) -> None:
+    try:
+        inspect.signature(fn).bind()
+    except TypeError as exc:
+        name = getattr(fn, "__qualname__", repr(fn))
+        raise ConfigurationError(
+            f"{decorator} calls {name} without arguments: {exc}. Mark a function that needs none."
+        ) from None
+
 
 def _check_hook(decorator: str, fn: Callable[[], object]) -> None:
     name = getattr(fn, "__qualname__", repr(fn))
@@ -151,9 +195,4 @@ def _check_hook(decorator: str, fn: Callable[[], object]) -> None:
             f"{decorator} calls {name} and does not iterate: put what follows the yield into a"
             " function of on_child_stop"
         )
-    try:
-        inspect.signature(fn).bind()
-    except TypeError as exc:
-        raise ConfigurationError(
-            f"{decorator} calls {name} without arguments: {exc}. Mark a function that needs none."
-        ) from None
+    _check_callable(decorator, fn)

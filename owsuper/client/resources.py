@@ -1,0 +1,166 @@
+"""What a process opens once and the steps of all runs share: clients, pools, models.
+
+A resource is opened when it is first needed, after the fork, and closed when its child process
+stops. A forked process does not use what its parent has opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast, overload
+
+from owsuper.errors import ConfigurationError
+
+R = TypeVar("R")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NOT_OPEN: Final = object()
+
+_resources: weakref.WeakSet[Resource[Any]] = weakref.WeakSet()
+
+
+class Resource(Generic[R]):
+    """What ``factory`` opens, once in each process. ``ow.resource`` makes these.
+
+    The factory takes no arguments. It returns the resource, or yields it once and closes it after
+    that. It may be async; then only async functions can use the resource.
+    """
+
+    def __init__(self, factory: Callable[[], Any]) -> None:
+        self._factory = factory
+        self._name = getattr(factory, "__qualname__", repr(factory))
+        self._is_async = inspect.iscoroutinefunction(factory) or inspect.isasyncgenfunction(factory)
+        self._overrides: list[Any] = []
+        self._forget()
+        _resources.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Resource {self._name}>"
+
+    def get(self) -> R:
+        """Return the resource; open it if this is the first use in this process.
+
+        Raises what the factory raises, and ConfigurationError for an async resource.
+        """
+        if self._overrides:
+            return cast(R, self._overrides[-1])
+        if self._is_async:
+            raise ConfigurationError(
+                f"the resource {self._name} is async: use it in an async function, with aget()"
+            )
+        if self._value is _NOT_OPEN:
+            with self._lock:
+                if self._value is _NOT_OPEN:
+                    self._value = self._open()
+        return cast(R, self._value)
+
+    async def aget(self) -> R:
+        """Awaitable :meth:`get`, for any resource. An async one is opened once on each loop."""
+        if self._overrides or not self._is_async:
+            return self.get()
+        loop = asyncio.get_running_loop()
+        opening = self._on_loops.get(loop)
+        if opening is None or (opening.done() and opening.exception() is not None):
+            opening = self._on_loops[loop] = loop.create_task(self._aopen())
+        return cast(R, await asyncio.shield(opening))
+
+    @overload
+    def inject(
+        self, fn: Callable[Concatenate[R, P], Coroutine[Any, Any, T]], /
+    ) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    @overload
+    def inject(self, fn: Callable[Concatenate[R, P], T], /) -> Callable[P, T]: ...
+    def inject(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """Let ``fn`` get the resource as its first argument. Use it as a decorator.
+
+        Raises ConfigurationError for an async resource if ``fn`` is not async.
+        """
+        if inspect.iscoroutinefunction(fn):
+
+            @functools.wraps(fn)
+            async def acall(*args: Any, **kwargs: Any) -> Any:
+                return await fn(await self.aget(), *args, **kwargs)
+
+            return acall
+        if self._is_async:
+            raise ConfigurationError(
+                f"the resource {self._name} is async, so a function that gets it must be async, and"
+                f" {getattr(fn, '__qualname__', fn)} is not"
+            )
+
+        @functools.wraps(fn)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return fn(self.get(), *args, **kwargs)
+
+        return call
+
+    @contextmanager
+    def override(self, value: R) -> Iterator[None]:
+        """Use ``value`` in the place of the resource within the block, in this process."""
+        self._overrides.append(value)
+        try:
+            yield
+        finally:
+            self._overrides.remove(value)
+
+    def close(self) -> Awaitable[None] | None:
+        """Close what is open. Awaitable for an async resource, on the loop that opened it.
+
+        The next use opens the resource again.
+        """
+        if self._is_async:
+            return self._aclose()
+        with self._lock:
+            closing, self._closing = self._closing, ExitStack()
+            self._value = _NOT_OPEN
+        closing.close()
+        return None
+
+    def _open(self) -> Any:
+        if inspect.isgeneratorfunction(self._factory):
+            return self._closing.enter_context(contextmanager(self._factory)())
+        return self._factory()
+
+    async def _aopen(self) -> Any:
+        if not inspect.isasyncgenfunction(self._factory):
+            return await self._factory()
+        stack = self._aclosing.setdefault(asyncio.get_running_loop(), AsyncExitStack())
+        return await stack.enter_async_context(asynccontextmanager(self._factory)())
+
+    async def _aclose(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._on_loops.pop(loop, None)
+        if (stack := self._aclosing.pop(loop, None)) is not None:
+            await stack.aclose()
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._value: Any = _NOT_OPEN
+        self._closing = ExitStack()
+        self._on_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._aclosing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncExitStack] = (
+            weakref.WeakKeyDictionary()
+        )
+
+
+def _forget_in_child() -> None:
+    """Leave what the parent process has opened to the parent."""
+    for resource in list(_resources):
+        _kept.append((resource._closing, resource._aclosing, resource._value))
+        resource._forget()
+
+
+_kept: list[Any] = []
+"""What a parent has opened: its finalizers would close descriptors that the parent uses."""
+
+os.register_at_fork(after_in_child=_forget_in_child)

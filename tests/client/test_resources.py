@@ -1,0 +1,179 @@
+"""Resources: opened once in each process, given to functions, closed at the end, faked in tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from owsuper import AsyncStep, OpenWorkflow, Step
+from owsuper.errors import ConfigurationError
+from owsuper.testing import run_in_process
+
+
+class Client:
+    def __init__(self, name: str = "real") -> None:
+        self.name = name
+        self.open = True
+
+
+@pytest.fixture
+def ow() -> OpenWorkflow:
+    return OpenWorkflow("postgresql://nobody@127.0.0.1:1/nowhere")
+
+
+def test_a_resource_is_opened_once_however_many_threads_use_it(ow: OpenWorkflow) -> None:
+    opened: list[Client] = []
+    gate = threading.Barrier(8)
+
+    @ow.resource
+    def client() -> Client:
+        opened.append(Client())
+        return opened[-1]
+
+    def use() -> Client:
+        gate.wait()
+        return client.get()
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: use(), range(8)))
+    assert len(opened) == 1
+    assert found == opened * 8
+
+
+def test_what_follows_the_yield_closes_it_and_the_next_use_opens_it_again(
+    ow: OpenWorkflow,
+) -> None:
+    @ow.resource
+    def client() -> Iterator[Client]:
+        made = Client()
+        yield made
+        made.open = False
+
+    first = client.get()
+    [stop] = ow.stop_hooks
+    assert first.open
+    assert stop() is None
+    assert not first.open
+    assert client.get() is not first
+    stop()
+    stop()  # nothing is open
+
+
+def test_an_async_resource_is_opened_once_on_its_loop(ow: OpenWorkflow) -> None:
+    opened: list[Client] = []
+
+    @ow.resource
+    async def client() -> AsyncIterator[Client]:
+        await asyncio.sleep(0)
+        opened.append(Client())
+        yield opened[-1]
+        await asyncio.sleep(0)
+        opened[-1].open = False
+
+    async def main() -> None:
+        found = await asyncio.gather(*(client.aget() for _ in range(5)))
+        assert found == opened * 5
+        closing = client.close()
+        assert closing is not None
+        await closing
+        assert not opened[0].open
+
+    asyncio.run(main())
+    assert len(opened) == 1
+
+
+def test_a_factory_that_fails_is_tried_again_at_the_next_use(ow: OpenWorkflow) -> None:
+    tries: list[int] = []
+
+    def flaky() -> int:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("no route")
+        return 5
+
+    async def aflaky() -> int:
+        return flaky()
+
+    client = ow.resource(flaky)
+    with pytest.raises(OSError, match="no route"):
+        client.get()
+    assert client.get() == 5
+
+    tries.clear()
+    aclient = ow.resource(aflaky)
+
+    async def main() -> None:
+        with pytest.raises(OSError, match="no route"):
+            await aclient.aget()
+        assert await aclient.aget() == 5
+
+    asyncio.run(main())
+
+
+def test_steps_get_it_as_their_first_argument(ow: OpenWorkflow) -> None:
+    @ow.resource
+    def client() -> Client:
+        return Client()
+
+    @client.inject
+    def charge(client: Client, amount: int) -> str:
+        return f"{client.name} {amount}"
+
+    @client.inject
+    async def acharge(client: Client, amount: int) -> str:
+        return f"{client.name} {amount}"
+
+    @ow.workflow
+    def order(step: Step) -> list[str]:
+        return [step.run("charge", charge, 5), step.run("acharge", acharge, 6)]
+
+    @ow.workflow
+    async def aorder(step: AsyncStep) -> list[str]:
+        return [await step.run("charge", charge, 5), await step.run("acharge", acharge, 6)]
+
+    for workflow in (order, aorder):
+        assert run_in_process(workflow).result == ["real 5", "real 6"]
+        with ow.override(client, Client("fake")):
+            assert run_in_process(workflow).result == ["fake 5", "fake 6"]
+        assert run_in_process(workflow).result == ["real 5", "real 6"]
+
+
+def test_an_async_resource_is_for_async_functions(ow: OpenWorkflow) -> None:
+    @ow.resource
+    async def client() -> Client:
+        return Client()
+
+    def charge(client: Client) -> str:
+        return client.name
+
+    with pytest.raises(ConfigurationError, match=r"is async, so a function that gets it must be"):
+        client.inject(charge)
+    with pytest.raises(ConfigurationError, match=r"client is async: use it in an async function"):
+        client.get()
+    with ow.override(client, Client("fake")):
+        assert client.get().name == "fake"
+
+
+def test_a_factory_with_arguments_is_refused(ow: OpenWorkflow) -> None:
+    def needs(url: str) -> Any: ...
+
+    with pytest.raises(ConfigurationError, match=r"resource calls .*needs without arguments"):
+        ow.resource(needs)  # type: ignore[arg-type,call-overload]
+
+
+def test_a_forked_process_opens_its_own(ow: OpenWorkflow) -> None:
+    @ow.resource
+    def client() -> Iterator[int]:
+        yield os.getpid()
+
+    assert client.get() == os.getpid()
+    if (child := os.fork()) == 0:
+        os._exit(0 if client.get() == os.getpid() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert client.get() == os.getpid()
