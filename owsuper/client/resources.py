@@ -39,6 +39,8 @@ class Resource(Generic[R]):
         self._name = getattr(factory, "__qualname__", repr(factory))
         self._is_async = inspect.iscoroutinefunction(factory) or inspect.isasyncgenfunction(factory)
         self._overrides: list[Any] = []
+        self._value: Any = _NOT_OPEN
+        self._closing = ExitStack()
         self._forget()
         _resources.add(self)
 
@@ -143,7 +145,7 @@ class Resource(Generic[R]):
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._value: Any = _NOT_OPEN
+        self._value = _NOT_OPEN
         self._closing = ExitStack()
         self._on_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]] = (
             weakref.WeakKeyDictionary()

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
 from datetime import datetime, timedelta
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from owsuper.child import services
-from owsuper.child.executor import Executor
-from owsuper.child.shortage import Shortage
-from owsuper.child.timers import DelayedCalls
 from owsuper.client.registration import Registration
 from owsuper.core import codec
 from owsuper.core.durations import Duration, milliseconds
-from owsuper.core.model import ClaimedRun, RunStatus, StepKind, StepStatus
+from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.errors import ConfigurationError
-from owsuper.event_loop import Loop, Waker
-from owsuper.ipc import flight_recorder
 from owsuper.stored_error import StoredError
+from owsuper.testing.engine import InProcessEngine
 from owsuper.testing.faults import Fault
 from owsuper.testing.outcome import InProcessRun, InProcessStep
 from owsuper.testing.plan import Plan, execution_types
-from owsuper.testing.stores import MemoryDatabase, MemoryRelatedStore, MemoryRunStore
+from owsuper.testing.stores import MemoryRelatedStore, MemoryRunStore
 from owsuper.testing.tables import BEGINNING, RunRow, Tables
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.input import encode_input
@@ -39,7 +30,6 @@ O = TypeVar("O")  # noqa: E741 - likewise
 Child = Any
 """What a child run does instead of being executed: a result, an exception, or a function."""
 
-_LEASE: Final = 1e9  # seconds; nobody else claims these runs
 _MOST_EXECUTIONS: Final = 10_000  # of one test; a run that is replayed so often makes no progress
 
 
@@ -71,26 +61,13 @@ class InProcessWorker:
         self.tables = Tables(now)
         self.plan = Plan(steps or {}, faults, lambda: self.tables.now)
         self._executions = 0
-        self._loop_thread = _LoopThread()
-        database = MemoryDatabase()
-        shortage = Shortage(lambda _: None)
         self.store = MemoryRunStore(self.tables)
-        self._died: SimpleQueue[BaseException] = SimpleQueue()
-        self._services = services.create(
-            database,
-            self._loop_thread.calls,
-            flight_recorder.FlightRecorder(flight_recorder.create(1), 1),
-            shortage,
-            schema="memory",
-            namespace="default",
-            lease=_LEASE,
-            concurrency=1,
-            kill_grace=_LEASE,
-            on_overdue=lambda _: None,
-            on_thread_died=self._died.put,
-            stores=(self.store, MemoryRelatedStore(self.tables)),
+        self._engine = InProcessEngine(
+            self._registry,
+            self.tables,
+            (self.store, MemoryRelatedStore(self.tables)),
+            execution_types(self.plan),
         )
-        self._executor = Executor(self._registry, self._services, execution_types(self.plan))
 
     def __enter__(self) -> Self:
         return self
@@ -105,11 +82,7 @@ class InProcessWorker:
 
     def close(self) -> None:
         """End the threads."""
-        self._services.committer.close()
-        self._services.loop_thread.stop()
-        for pool in (self._services.step_threads, self._services.write_threads):
-            pool.close()
-        self._loop_thread.stop()
+        self._engine.close()
 
     # --- time --------------------------------------------------------------------------------
 
@@ -254,46 +227,7 @@ class InProcessWorker:
                 " this OpenWorkflow. Import its module, or replace it:"
                 f" children={{{run.workflow_name!r}: result}}"
             )
-        claimed = self._claim(run)
-        if workflow.is_async:
-            self._await(workflow, claimed)
-        else:
-            self._executor.execute(workflow, claimed, 0)
-
-    def _await(self, workflow: Workflow[Any, Any], run: ClaimedRun) -> None:
-        ended: Future[None] = Future()
-
-        async def execute() -> None:
-            try:
-                await self._executor.execute_async(workflow, run, 0)
-                ended.set_result(None)
-            except BaseException as exc:
-                ended.set_exception(exc)
-
-        self._services.loop_thread.spawn(execute)
-        ended.result()
-
-    def _claim(self, run: RunRow) -> ClaimedRun:
-        worker_id = self.tables.claim(run)
-        now = time.monotonic()
-        assert run.started_at is not None
-        return ClaimedRun(
-            run_id=run.id,
-            workflow_name=run.workflow_name,
-            version=run.version,
-            worker_id=worker_id,
-            attempts=run.attempts,
-            input_json=run.input_json,
-            input_stored=False,
-            created_at=run.created_at,
-            started_at=run.started_at,
-            claimed_at=self.tables.now,
-            claim_sent=now,
-            claim_answered=now,
-            deadline_at=run.deadline_at,
-            first=False,
-            suspect=False,
-        )
+        self._engine.execute(workflow, run)
 
     def _end_child(self, run: RunRow, instead: Child) -> None:
         run.attempts += 1
@@ -309,30 +243,6 @@ class InProcessWorker:
             self.tables.end(run, RunStatus.FAILED, error=error)
         else:
             self.tables.end(run, RunStatus.COMPLETED, output=output)
-
-
-class _LoopThread:
-    """The loop that a child process has in its main thread, in a thread of its own."""
-
-    def __init__(self) -> None:
-        self._loop = Loop()
-        self._waker = Waker(lambda: None)
-        self._loop.add(self._waker)
-        self._stopped = False
-        self.calls = DelayedCalls(self._loop, self._waker)
-        self._thread = threading.Thread(target=self._run, name="owsuper-testing", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopped = True
-        self._waker.wake()
-        self._thread.join()
-        self._loop.close()
-        self._waker.close()
-
-    def _run(self) -> None:
-        while not self._stopped:
-            self._loop.turn()
 
 
 def run_in_process(

@@ -1,0 +1,134 @@
+"""The engine of a child process in the process of a test: one execution at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future
+from typing import Any, Final
+
+from owsuper.child import services
+from owsuper.child.execution.asynchronous import AsyncExecution
+from owsuper.child.execution.sync import SyncExecution
+from owsuper.child.executor import Executor
+from owsuper.child.shortage import Shortage
+from owsuper.child.timers import DelayedCalls
+from owsuper.core.model import ClaimedRun
+from owsuper.db.related import RelatedStore
+from owsuper.db.runs import RunStore
+from owsuper.event_loop import Loop, Waker
+from owsuper.ipc import flight_recorder
+from owsuper.testing.stores import MemoryDatabase
+from owsuper.testing.tables import RunRow, Tables
+from owsuper.workflow.definition import Workflow
+from owsuper.workflow.registry import Registry
+
+_LEASE: Final = 1e9  # seconds; nobody else claims these runs
+
+
+class InProcessEngine:
+    """Executes runs of ``tables`` in the calling thread, with ``stores`` in place of a database.
+
+    ``types`` are the classes of the executions.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        tables: Tables,
+        stores: tuple[RunStore, RelatedStore],
+        types: tuple[type[SyncExecution], type[AsyncExecution]],
+    ) -> None:
+        self._tables = tables
+        self._loop_thread = _LoopThread()
+        shortage = Shortage(lambda _: None)
+        self._services = services.create(
+            MemoryDatabase(),
+            self._loop_thread.calls,
+            flight_recorder.FlightRecorder(flight_recorder.create(1), 1),
+            shortage,
+            schema="memory",
+            namespace="default",
+            lease=_LEASE,
+            concurrency=1,
+            kill_grace=_LEASE,
+            on_overdue=lambda _: None,
+            on_thread_died=lambda _: None,
+            stores=stores,
+        )
+        self._executor = Executor(registry, self._services, types)
+
+    def execute(self, workflow: Workflow[Any, Any], run: RunRow) -> None:
+        """Claim a run, and execute it until it ends, is parked or is released."""
+        claimed = self._claim(run)
+        if workflow.is_async:
+            self._await(workflow, claimed)
+        else:
+            self._executor.execute(workflow, claimed, 0)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._services.committer.close()
+        self._services.loop_thread.stop()
+        for pool in (self._services.step_threads, self._services.write_threads):
+            pool.close()
+        self._loop_thread.stop()
+
+    def _await(self, workflow: Workflow[Any, Any], run: ClaimedRun) -> None:
+        ended: Future[None] = Future()
+
+        async def execute() -> None:
+            try:
+                await self._executor.execute_async(workflow, run, 0)
+                ended.set_result(None)
+            except BaseException as exc:
+                ended.set_exception(exc)
+
+        self._services.loop_thread.spawn(execute)
+        ended.result()
+
+    def _claim(self, run: RunRow) -> ClaimedRun:
+        worker_id = self._tables.claim(run)
+        now = time.monotonic()
+        assert run.started_at is not None
+        return ClaimedRun(
+            run_id=run.id,
+            workflow_name=run.workflow_name,
+            version=run.version,
+            worker_id=worker_id,
+            attempts=run.attempts,
+            input_json=run.input_json,
+            input_stored=False,
+            created_at=run.created_at,
+            started_at=run.started_at,
+            claimed_at=self._tables.now,
+            claim_sent=now,
+            claim_answered=now,
+            deadline_at=run.deadline_at,
+            first=False,
+            suspect=False,
+        )
+
+
+class _LoopThread:
+    """The loop that a child process has in its main thread, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = Loop()
+        self._waker = Waker(lambda: None)
+        self._loop.add(self._waker)
+        self._stopped = False
+        self.calls = DelayedCalls(self._loop, self._waker)
+        self._thread = threading.Thread(target=self._run, name="owsuper-testing", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._waker.wake()
+        self._thread.join()
+        self._loop.close()
+        self._waker.close()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._loop.turn()

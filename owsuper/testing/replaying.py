@@ -1,0 +1,251 @@
+"""Replays recorded histories by the code of today, and executes no step.
+
+It answers: may this code be deployed while these runs are in progress?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from owsuper.child.execution.asynchronous import AsyncExecution
+from owsuper.child.execution.base import Execution
+from owsuper.child.execution.sync import SyncExecution
+from owsuper.child.hard_stops import TimedCall
+from owsuper.core import codec
+from owsuper.core.decisions import Diverged
+from owsuper.core.model import (
+    ChildRunState,
+    DeliveredSignal,
+    NewChildRun,
+    RecordedAttempt,
+    Release,
+    RunStatus,
+    StepWrite,
+)
+from owsuper.core.unwind import Unwind, unwind
+from owsuper.db.clients import RunRow
+from owsuper.db.related import Skipped
+from owsuper.db.runs import MOST_ATTEMPTS_LOADED, LoadedRun
+from owsuper.errors import NonDeterminismError
+from owsuper.step import current
+from owsuper.stored_error import EngineError, StoredError
+from owsuper.testing.engine import InProcessEngine
+from owsuper.testing.stores import MemoryRelatedStore, MemoryRunStore
+from owsuper.testing.tables import RunRow as MemoryRow
+from owsuper.testing.tables import Tables
+from owsuper.workflow.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A run as it is stored, and its step attempts in the order of their creation."""
+
+    run: RunRow
+    attempts: Sequence[RecordedAttempt]
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """The code does not fit the history of a run. ``step`` is the first step that does not."""
+
+    run_id: str
+    workflow_name: str
+    version: str | None
+    step: str | None
+    reason: str
+
+
+class _BeyondHistory(EngineError):
+    """The code has reached a step that is not in the history."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"step {step!r} is not in the history")
+        self.step = step
+
+
+@dataclass
+class _Observation:
+    """What one execution did."""
+
+    known: frozenset[str]
+    beyond: str | None = None
+    diverged: str | None = None
+
+
+class _Observed(Execution):
+    """An execution that stops where the history ends."""
+
+    observation: _Observation
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{**options, "strict": True})
+
+    def record(self, write: StepWrite) -> None:
+        """Take the write of a recorded attempt; stop at a new one."""
+        if write.attempt_id not in self.observation.known:
+            raise _BeyondHistory(write.step_name)
+        super().record(write)  # type: ignore[safe-super]
+
+    def give_back(self, exc: BaseException) -> Unwind:
+        """Stop at the end of the history; anything else is an error of the replay."""
+        if not isinstance(exc, _BeyondHistory):
+            return super().give_back(exc)
+        self.observation.beyond = self.observation.beyond or exc.step
+        self.decide(Release())
+        return unwind()
+
+    def diverge(self, diverged: Diverged) -> NonDeterminismError:
+        """Note the step, and fail."""
+        self.observation.diverged = self.observation.diverged or diverged.key
+        return super().diverge(diverged)
+
+
+class _ReplaySync(_Observed, SyncExecution):
+    """Executes a ``def`` workflow, and no function of a step."""
+
+    def call_function(self, function: Callable[[], Any], limit: TimedCall | None = None) -> Any:
+        """Stop: the result is not in the history."""
+        raise _BeyondHistory(current.called_from() or "")
+
+
+class _ReplayAsync(_Observed, AsyncExecution):
+    """Executes an ``async def`` workflow, and no function of a step."""
+
+    async def call_function(
+        self, function: Callable[[], Any], limit: TimedCall | None = None
+    ) -> Any:
+        """Stop: the result is not in the history."""
+        raise _BeyondHistory(current.called_from() or "")
+
+
+class _HistoryStore(MemoryRunStore):
+    """Reads one history."""
+
+    def __init__(self, tables: Tables, read_input: Callable[[str], bytes | None]) -> None:
+        super().__init__(tables)
+        self.history: Sequence[RecordedAttempt] = ()
+        self._read_input = read_input
+
+    def load_input(self, conn: Any, run_id: str) -> bytes | None:
+        """Return the input of a child run."""
+        return self._read_input(run_id)
+
+    def load(
+        self, conn: Any, run_id: str, worker_id: str, *, enough: int = MOST_ATTEMPTS_LOADED
+    ) -> LoadedRun:
+        """Return the history."""
+        return LoadedRun(list(self.history), 0, held=True)
+
+
+class _HistoryRelatedStore(MemoryRelatedStore):
+    """Reads the answers of one history, and starts and sends nothing."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables)
+        self.answers: dict[str, ChildRunState | DeliveredSignal | None] = {}
+
+    def look(self, conn: Any, attempt_id: str) -> ChildRunState | DeliveredSignal | None:
+        """Return the recorded answer."""
+        return self.answers.get(attempt_id)
+
+    def adopt(
+        self, conn: Any, run_id: str, worker_id: str, attempt_id: str, child: NewChildRun
+    ) -> ChildRunState | None:
+        """Stop: the child run was not started."""
+        raise _BeyondHistory(child.workflow_name)
+
+    def send(
+        self,
+        conn: Any,
+        signal: str,
+        data: bytes | None,
+        sender_key: str | None,
+        *,
+        keep: bool,
+    ) -> list[str]:
+        """Stop: the signal was not sent."""
+        raise _BeyondHistory(current.called_from() or signal)
+
+    def skip(self, *_: Any) -> Skipped | None:
+        """Stop: no signal was skipped here."""
+        raise _BeyondHistory("")
+
+
+class Replayer:
+    """Replays histories by the workflows of ``registry``. Use it as a context manager.
+
+    ``read_input`` returns the stored input of a child run as JSON, by the id of the child run.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        now: datetime,
+        read_input: Callable[[str], bytes | None] = lambda _: None,
+    ) -> None:
+        self._registry = registry
+        self._tables = Tables(now)
+        self._store = _HistoryStore(self._tables, read_input)
+        self._related = _HistoryRelatedStore(self._tables)
+        self._types: tuple[type[_ReplaySync], type[_ReplayAsync]] = (
+            type("ReplaySync", (_ReplaySync,), {}),
+            type("ReplayAsync", (_ReplayAsync,), {}),
+        )
+        self._engine = InProcessEngine(
+            registry, self._tables, (self._store, self._related), self._types
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.close()
+
+    def replay(self, history: History) -> Misfit | None:
+        """Replay a history; return what does not fit, or None.
+
+        Raises LookupError if the workflow is not registered.
+        """
+        run = history.run
+        workflow = self._registry.get(run.workflow_name, run.version)
+        if workflow is None:
+            raise LookupError(run.workflow_name)
+        observation = _Observation(frozenset(each.id for each in history.attempts))
+        for kind in self._types:
+            kind.observation = observation
+        self._store.history = history.attempts
+        self._related.answers = {each.id: each.answer for each in history.attempts}
+        raw = None if run.input is None else run.input.encode()
+        row = self._tables.start(run.workflow_name, run.version, raw, run_id=run.id)
+        self._engine.execute(workflow, row)
+        found = _misfit(run, row, observation)
+        if found is None:
+            return None
+        step, reason = found
+        return Misfit(run.id, run.workflow_name, run.version, step, reason)
+
+
+def _misfit(run: RunRow, replayed: MemoryRow, seen: _Observation) -> tuple[str | None, str] | None:
+    """Return the step that does not fit and why, or None."""
+    error = StoredError.from_json(replayed.error)
+    if error.name == NonDeterminismError.__name__:
+        return seen.diverged, error.message
+    ended = RunStatus(run.status).is_terminal
+    if seen.beyond is not None:
+        if not ended:
+            return None
+        return seen.beyond, "the code calls this step, and the run ended without it"
+    if replayed.status == RunStatus.FAILED or (replayed.error and not replayed.ended):
+        if run.status == RunStatus.FAILED or run.status == RunStatus.CANCELED:
+            return None
+        return None, f"the code raises {error.summary()}"
+    if replayed.status == RunStatus.COMPLETED and ended:
+        if run.status == RunStatus.FAILED:
+            return None, "the code returns, and the run had failed"
+        if run.status != RunStatus.CANCELED and replayed.output != codec.decode(run.output):
+            return None, "the code returns another result than was stored"
+    return None

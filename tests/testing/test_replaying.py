@@ -1,0 +1,202 @@
+"""Recorded histories are replayed by other code, and the first step that does not fit is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from owsuper import AsyncStep, OpenWorkflow, Step
+from owsuper.db.clients import RunRow
+from owsuper.testing import InProcessWorker
+from owsuper.testing.replaying import History, Misfit, Replayer
+
+Body = Callable[..., Any]
+
+
+def application(body: Body) -> OpenWorkflow:
+    ow = OpenWorkflow("postgresql://nobody@127.0.0.1:1/nowhere")
+    ow.workflow("main")(body)
+    ow.workflow("child")(lambda step: step.run("pack", lambda: "packed"))
+    return ow
+
+
+def record(body: Body, *, finished: bool = True, signals: Any = (("go", 1),)) -> History:
+    """The history of a run by ``body``, which waits for the signal ``go`` if it has not ended."""
+    ow = application(body)
+    workflow = ow.registry.get("main")
+    assert workflow is not None
+    with InProcessWorker(ow) as worker:
+        run_id = worker.start(workflow)
+        if finished:
+            worker.finish(run_id, signals)
+        else:
+            worker.run_until_idle()
+        run = worker.tables.runs[run_id]
+
+        def text(value: Any) -> str | None:
+            return None if value is None else json.dumps(value)
+
+        row = RunRow(
+            id=run.id,
+            workflow_name=run.workflow_name,
+            version=run.version,
+            status=run.status,
+            attempts=run.attempts,
+            idempotency_key=None,
+            input=None,
+            output=text(run.output),
+            error=text(run.error),
+            worker_id=None,
+            available_at=run.available_at,
+            deadline_at=None,
+            created_at=run.created_at,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            updated_at=run.created_at,
+            began_at=None,
+            parent_run_id=None,
+            parent_step_name=None,
+        )
+        return History(row, worker.tables.history(run_id))
+
+
+def replay(history: History, body: Body, *, after: str = "0s") -> Misfit | None:
+    later = history.run.created_at + timedelta(days=400)
+    with Replayer(application(body).registry, now=later) as replayer:
+        found = replayer.replay(history)
+        assert replayer.replay(history) == found  # it leaves nothing behind
+        return found
+
+
+def fit(*_: Any) -> Any:
+    raise AssertionError("a step was executed")
+
+
+def base(step: Step) -> Any:
+    first = step.run("first", lambda: 1)
+    step.sleep("nap", "1h")
+    go = step.wait_for_signal("go")
+    child = step.run_workflow("child")
+    pair = step.parallel(lambda: step.run("a", lambda: 2), lambda: step.run("b", lambda: 3))
+    return [first, go and go.data, child, pair]
+
+
+def same(step: Step) -> Any:
+    """``base``, with functions that must not be called."""
+    first = step.run("first", fit)
+    step.sleep("nap", "1h")
+    go = step.wait_for_signal("go")
+    child = step.run_workflow("child")
+    pair = step.parallel(lambda: step.run("a", fit), lambda: step.run("b", fit))
+    return [first, go and go.data, child, pair]
+
+
+async def asame(step: AsyncStep) -> Any:
+    first = await step.run("first", fit)
+    await step.sleep("nap", "1h")
+    go = await step.wait_for_signal("go")
+    child = await step.run_workflow("child")
+    pair = [await step.run("a", fit), await step.run("b", fit)]
+    return [first, go and go.data, child, pair]
+
+
+@pytest.mark.parametrize("body", [same, asame], ids=["def", "async def"])
+@pytest.mark.parametrize("finished", [True, False], ids=["ended", "in progress"])
+def test_the_same_steps_fit_and_none_is_executed(body: Body, finished: bool) -> None:
+    assert replay(record(base, finished=finished), body) is None
+
+
+def renamed(step: Step) -> Any:
+    step.run("other", fit)
+
+
+def reordered(step: Step) -> Any:
+    step.sleep("nap", "1h")
+    step.run("second", fit)
+    step.run("first", fit)
+
+
+def other_kind(step: Step) -> Any:
+    step.sleep("first", "1h")
+
+
+def shorter(step: Step) -> Any:
+    return step.run("first", fit)
+
+
+def longer(step: Step) -> Any:
+    result = same(step)
+    step.run("new", fit)
+    return result
+
+
+def longer_by_a_sleep(step: Step) -> Any:
+    result = same(step)
+    step.sleep("new", "1h")
+    return result
+
+
+def other_result(step: Step) -> Any:
+    return [*same(step), "more"]
+
+
+def broken(step: Step) -> Any:
+    step.run("first", fit)
+    raise KeyError("oops")
+
+
+MISFITS: dict[str, tuple[Body, str | None, str]] = {
+    "a renamed step": (renamed, "other", "first"),
+    "another order": (reordered, "second", "first"),
+    "another kind": (other_kind, "first", "sleep"),
+    "fewer steps": (shorter, "nap", "nap"),
+    "another result": (other_result, None, "another result than was stored"),
+    "an error": (broken, None, "the code raises KeyError: 'oops'"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_the_first_step_that_does_not_fit_is_named(name: str) -> None:
+    body, step, reason = MISFITS[name]
+    found = replay(record(base), body)
+    assert found is not None
+    assert (found.workflow_name, found.step) == ("main", step)
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize("body", [longer, longer_by_a_sleep])
+def test_a_new_step_at_the_end_fits_runs_in_progress_alone(body: Body) -> None:
+    assert replay(record(base, finished=False), body) is None
+    found = replay(record(base), body)
+    assert found is not None
+    assert found.step == "new"
+    assert "the code calls this step, and the run ended without it" in found.reason
+
+
+def test_a_run_that_failed_fits_code_that_fails() -> None:
+    def fails(step: Step) -> Any:
+        step.run("first", lambda: 1)
+        raise ValueError("no")
+
+    def fails_otherwise(step: Step) -> Any:
+        step.run("first", fit)
+        raise KeyError("no")
+
+    history = record(fails, signals=())
+    assert replay(history, fails_otherwise) is None
+    found = replay(history, shorter)
+    assert found is not None
+    assert found.reason == "the code returns, and the run had failed"
+
+
+def test_a_workflow_that_is_gone_is_an_error() -> None:
+    history = record(base)
+    with (
+        Replayer(OpenWorkflow().registry, now=history.run.created_at) as replayer,
+        pytest.raises(LookupError, match="main"),
+    ):
+        replayer.replay(history)
