@@ -49,6 +49,31 @@ def test_runs_of_a_version_that_no_worker_has_are_left_alone_and_found(
     assert conn.execute(query.encode()).fetchall() == [("order", "3", 1), ("order", None, 1)]
 
 
+@VERSIONS.covers("replay")
+def test_new_code_is_replayed_over_recorded_runs(connected: Sandbox) -> None:
+    def write(step: str) -> None:
+        connected.write(
+            "app/workflows.py",
+            "from owsuper import OpenWorkflow, Step\n"
+            "ow = OpenWorkflow()\n"
+            "@ow.workflow\n"
+            "def order(step: Step) -> str:\n"
+            f"    return step.run({step!r}, lambda: 'charged')\n",
+        )
+
+    write("charge")
+    connected.worker("owsuper --processes 1 --module app.workflows")
+    run_id = connected.run("owsuper start order").strip()
+    connected.run(f"owsuper runs wait {run_id} --timeout 30s")
+    assert connected.run(VERSIONS["replay"]) == ""
+    write("charge-card")
+    program = connected.start(VERSIONS["replay"])
+    assert program.wait() == 1
+    program.end()
+    assert program.stdout.text.startswith(f"{run_id} order: step 'charge-card': Step 'charge-card'")
+    assert program.stderr.text == "owsuper: replayed 1 runs: 0 fit, 1 do not\n"
+
+
 # --- changed code ------------------------------------------------------------------------------
 
 COMMON = """
