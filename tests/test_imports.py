@@ -77,6 +77,12 @@ ROOMS = {
         " settings step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
+    # a child's engine without its process, for tests of users
+    "testing": room(
+        "child client core db embedded errors event_loop ids ipc step stored_error testing workflow"
+        " OpenWorkflow Worker",
+        "multiprocessing",
+    ),
     # measures what users see, as a user's program would
     "bench": room("bench db errors settings OpenWorkflow Step Worker"),
     # examines a database; knows SQL about the server and the catalogue, and none about runs

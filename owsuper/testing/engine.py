@@ -19,7 +19,7 @@ from owsuper.db.runs import RunStore
 from owsuper.event_loop import Loop, Waker
 from owsuper.ipc import flight_recorder
 from owsuper.testing.stores import MemoryDatabase
-from owsuper.testing.tables import RunRow, Tables
+from owsuper.testing.tables import MemoryRun, Tables
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.registry import Registry
 
@@ -40,7 +40,7 @@ class InProcessEngine:
         types: tuple[type[SyncExecution], type[AsyncExecution]],
     ) -> None:
         self._tables = tables
-        self._loop_thread = _LoopThread()
+        self._loop_thread = _MainLoop()
         shortage = Shortage(lambda _: None)
         self._services = services.create(
             MemoryDatabase(),
@@ -58,7 +58,7 @@ class InProcessEngine:
         )
         self._executor = Executor(registry, self._services, types)
 
-    def execute(self, workflow: Workflow[Any, Any], run: RunRow) -> None:
+    def execute(self, workflow: Workflow[Any, Any], run: MemoryRun) -> None:
         """Claim a run, and execute it until it ends, is parked or is released."""
         claimed = self._claim(run)
         if workflow.is_async:
@@ -87,7 +87,7 @@ class InProcessEngine:
         self._services.loop_thread.spawn(execute)
         ended.result()
 
-    def _claim(self, run: RunRow) -> ClaimedRun:
+    def _claim(self, run: MemoryRun) -> ClaimedRun:
         worker_id = self._tables.claim(run)
         now = time.monotonic()
         assert run.started_at is not None
@@ -110,7 +110,7 @@ class InProcessEngine:
         )
 
 
-class _LoopThread:
+class _MainLoop:
     """The loop that a child process has in its main thread, in a thread of its own."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ class Crashed(EngineError):
 
 
 @dataclass
-class Fault:
+class StepFault:
     """Happens in the next ``times`` calls of the function of a step, in place of the call."""
 
     step: str
@@ -23,21 +23,21 @@ class Fault:
     happened: int = field(default=0, init=False)
 
 
-def fail(step: str, error: BaseException, *, times: int) -> Fault:
+def fail(step: str, error: BaseException, *, times: int) -> StepFault:
     """Let the next ``times`` calls of the step's function raise ``error``."""
 
     def happen() -> Any:
         raise error
 
-    return Fault(step, happen, times)
+    return StepFault(step, happen, times)
 
 
-def fail_once(step: str, error: BaseException) -> Fault:
+def fail_once(step: str, error: BaseException) -> StepFault:
     """Let the next call of the step's function raise ``error``."""
     return fail(step, error, times=1)
 
 
-def crash_in(step: str) -> Fault:
+def crash_in(step: str) -> StepFault:
     """Let the process die in the step's function, once. The run goes on in another process.
 
     What the function does before its process dies is up to the function: it is not called.
@@ -46,4 +46,4 @@ def crash_in(step: str) -> Fault:
     def happen() -> Any:
         raise Crashed(f"the test lets the process die in step {step!r}")
 
-    return Fault(step, happen, times=1)
+    return StepFault(step, happen, times=1)

@@ -11,7 +11,7 @@ from owsuper.client.app import OpenWorkflow
 from owsuper.client.listing import RunFilters
 from owsuper.core.pages import MAX_PAGE_SIZE
 from owsuper.db.runs import RunStore
-from owsuper.testing.replaying import History
+from owsuper.testing.replaying import RecordedRun
 
 _ALL: Final = 1 << 60  # step attempts
 
@@ -24,7 +24,7 @@ class Histories:
         chosen = ow._database.settings
         self._store = RunStore(chosen.schema, chosen.namespace)
 
-    def newest(self, count: int, **filters: Unpack[RunFilters]) -> Iterator[History]:
+    def newest(self, count: int, **filters: Unpack[RunFilters]) -> Iterator[RecordedRun]:
         """Yield the histories of at most ``count`` runs, the newest first.
 
         Raises as ``list_runs`` does. A run that is deleted meanwhile is left out.
@@ -44,12 +44,12 @@ class Histories:
         """Return the input of a run as JSON."""
         return self._ow._database.session().run(lambda conn: self._store.load_input(conn, run_id))
 
-    def _read(self, run_id: str) -> History:
+    def _read(self, run_id: str) -> RecordedRun:
         session = self._ow._database.session()
         get = session.queries.get_run(run_id)
 
-        def read(conn: Connection[Any]) -> History:
+        def read(conn: Connection[Any]) -> RecordedRun:
             loaded = self._store.load(conn, run_id, "", enough=_ALL)
-            return History(get.run(conn), loaded.history)
+            return RecordedRun(get.run(conn), loaded.history)
 
         return session.run(read)

@@ -15,11 +15,11 @@ from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.errors import ConfigurationError
 from owsuper.stored_error import StoredError
 from owsuper.testing.engine import InProcessEngine
-from owsuper.testing.faults import Fault
+from owsuper.testing.faults import StepFault
 from owsuper.testing.outcome import InProcessRun, InProcessStep
 from owsuper.testing.plan import Plan, execution_types
 from owsuper.testing.stores import MemoryRelatedStore, MemoryRunStore
-from owsuper.testing.tables import BEGINNING, RunRow, Tables
+from owsuper.testing.tables import BEGINNING, MemoryRun, Tables
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.input import encode_input
 from owsuper.workflow.registry import Registry
@@ -51,7 +51,7 @@ class InProcessWorker:
         *,
         steps: Mapping[str, Callable[..., Any]] | None = None,
         children: Mapping[str, Child] | None = None,
-        faults: Iterable[Fault] = (),
+        faults: Iterable[StepFault] = (),
         now: datetime = BEGINNING,
     ) -> None:
         if now.utcoffset() is None:
@@ -191,7 +191,7 @@ class InProcessWorker:
 
     # --- executions --------------------------------------------------------------------------
 
-    def _next(self, until: datetime) -> RunRow | None:
+    def _next(self, until: datetime) -> MemoryRun | None:
         """Return the next run to execute, at its time, if that is not after ``until``."""
         run = self.tables.next_due()
         if run is None or run.available_at is None or run.available_at > until:
@@ -207,7 +207,7 @@ class InProcessWorker:
                 return True
         return False
 
-    def _execute(self, run: RunRow) -> None:
+    def _execute(self, run: MemoryRun) -> None:
         self._executions += 1
         if self._executions > _MOST_EXECUTIONS:
             raise AssertionError(
@@ -229,7 +229,7 @@ class InProcessWorker:
             )
         self._engine.execute(workflow, run)
 
-    def _end_child(self, run: RunRow, instead: Child) -> None:
+    def _end_child(self, run: MemoryRun, instead: Child) -> None:
         run.attempts += 1
         try:
             value = instead
@@ -252,7 +252,7 @@ def run_in_process(
     steps: Mapping[str, Callable[..., Any]] | None = None,
     children: Mapping[str, Child] | None = None,
     signals: Iterable[tuple[str, Any]] = (),
-    faults: Iterable[Fault] = (),
+    faults: Iterable[StepFault] = (),
     now: datetime = BEGINNING,
 ) -> InProcessRun[O]:
     """Execute a run of ``workflow`` in this process until it ends; return the run.

@@ -12,7 +12,7 @@ from owsuper.child.execution.steps import result_type
 from owsuper.child.execution.sync import SyncExecution
 from owsuper.errors import ConfigurationError
 from owsuper.step.requests import FunctionCall, Request, TransactionCall
-from owsuper.testing.faults import Fault
+from owsuper.testing.faults import StepFault
 
 
 class Plan:
@@ -25,7 +25,7 @@ class Plan:
     def __init__(
         self,
         steps: Mapping[str, Callable[..., Any]],
-        faults: Iterable[Fault],
+        faults: Iterable[StepFault],
         now: Callable[[], datetime],
     ) -> None:
         self.now = now
@@ -77,7 +77,7 @@ class Plan:
             )
 
     def _watched(
-        self, name: str, fn: Callable[..., Any], faults: list[Fault]
+        self, name: str, fn: Callable[..., Any], faults: list[StepFault]
     ) -> Callable[..., Any]:
         def note() -> None:
             self.called.add(name)

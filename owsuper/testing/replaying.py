@@ -34,13 +34,12 @@ from owsuper.step import current
 from owsuper.stored_error import EngineError, StoredError
 from owsuper.testing.engine import InProcessEngine
 from owsuper.testing.stores import MemoryRelatedStore, MemoryRunStore
-from owsuper.testing.tables import RunRow as MemoryRow
-from owsuper.testing.tables import Tables
+from owsuper.testing.tables import MemoryRun, Tables
 from owsuper.workflow.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class RecordedRun:
     """A run as it is stored, and its step attempts in the order of their creation."""
 
     run: RunRow
@@ -205,7 +204,7 @@ class Replayer:
     def __exit__(self, *_: object) -> None:
         self._engine.close()
 
-    def replay(self, history: History) -> Misfit | None:
+    def replay(self, history: RecordedRun) -> Misfit | None:
         """Replay a history; return what does not fit, or None.
 
         Raises LookupError if the workflow is not registered.
@@ -229,7 +228,7 @@ class Replayer:
         return Misfit(run.id, run.workflow_name, run.version, step, reason)
 
 
-def _misfit(run: RunRow, replayed: MemoryRow, seen: _Observation) -> tuple[str | None, str] | None:
+def _misfit(run: RunRow, replayed: MemoryRun, seen: _Observation) -> tuple[str | None, str] | None:
     """Return the step that does not fit and why, or None."""
     error = StoredError.from_json(replayed.error)
     if error.name == NonDeterminismError.__name__:

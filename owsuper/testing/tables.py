@@ -35,7 +35,7 @@ _ENDED = frozenset(status for status in RunStatus if status.is_terminal)
 
 
 @dataclass
-class RunRow:
+class MemoryRun:
     """A run. ``output`` and ``error`` are decoded JSON values; ``parent`` is a step's id."""
 
     id: str
@@ -62,7 +62,7 @@ class RunRow:
 
 
 @dataclass
-class AttemptRow:
+class MemoryAttempt:
     """A step attempt, with what was delivered to it or the child run that it started."""
 
     run_id: str
@@ -79,8 +79,8 @@ class Tables:
 
     def __init__(self, now: datetime) -> None:
         self.now = now
-        self.runs: dict[str, RunRow] = {}
-        self.attempts: dict[str, AttemptRow] = {}  # in the order of their creation
+        self.runs: dict[str, MemoryRun] = {}
+        self.attempts: dict[str, MemoryAttempt] = {}  # in the order of their creation
         self.kept_signals: dict[str, list[Any]] = {}
         self.commits = 0
         self._lock = threading.RLock()
@@ -95,16 +95,16 @@ class Tables:
         *,
         run_id: str | None = None,
         parent: str | None = None,
-    ) -> RunRow:
+    ) -> MemoryRun:
         """Add a run that is due now."""
         with self._lock:
-            run = RunRow(
+            run = MemoryRun(
                 run_id or new_id(), name, version, input_json, self.now, self.now, parent=parent
             )
             self.runs[run.id] = run
             return run
 
-    def claim(self, run: RunRow) -> str:
+    def claim(self, run: MemoryRun) -> str:
         """Claim a run that is due; return the worker id of the claim."""
         with self._lock:
             run.worker_id = new_id()
@@ -113,7 +113,7 @@ class Tables:
             run.started_at = run.started_at or self.now
             return run.worker_id
 
-    def next_due(self) -> RunRow | None:
+    def next_due(self) -> MemoryRun | None:
         """Return the open run without an owner that is due first; None if there is none."""
         with self._lock:
             waiting = [
@@ -138,7 +138,7 @@ class Tables:
                 if attempt.run_id == run_id
             ]
 
-    def _recorded(self, attempt: AttemptRow) -> RecordedAttempt:
+    def _recorded(self, attempt: MemoryAttempt) -> RecordedAttempt:
         write = attempt.write
         return RecordedAttempt(
             write.attempt_id,
@@ -154,7 +154,7 @@ class Tables:
             self.answer(attempt),
         )
 
-    def answer(self, attempt: AttemptRow) -> ChildRunState | DeliveredSignal | None:
+    def answer(self, attempt: MemoryAttempt) -> ChildRunState | DeliveredSignal | None:
         """Return the child run or the signal of a step attempt."""
         if attempt.child_run_id is not None:
             child = self.runs[attempt.child_run_id]
@@ -186,17 +186,17 @@ class Tables:
             self._end_claim(run, write.outcome)
         return True
 
-    def _write_step(self, run: RunRow, step: StepWrite) -> None:
+    def _write_step(self, run: MemoryRun, step: StepWrite) -> None:
         attempt = self.attempts.get(step.attempt_id)
         if attempt is None:
-            attempt = self.attempts[step.attempt_id] = AttemptRow(run.id, step)
+            attempt = self.attempts[step.attempt_id] = MemoryAttempt(run.id, step)
             self._begin(attempt)
         elif attempt.write.status == StepStatus.RUNNING and step.status != StepStatus.RUNNING:
             timed_out = step.kind == StepKind.SIGNAL_WAIT and step.output_json is None
             if not (timed_out and step.status == StepStatus.COMPLETED and attempt.delivered):
                 attempt.write = step
 
-    def _begin(self, attempt: AttemptRow) -> None:
+    def _begin(self, attempt: MemoryAttempt) -> None:
         step = attempt.write
         if step.child is not None:
             self.adopt(attempt, step.child)
@@ -205,7 +205,7 @@ class Tables:
             if kept:
                 attempt.delivered.append(DeliveredSignal(kept.pop(0), new_id()))
 
-    def adopt(self, attempt: AttemptRow, child: NewChildRun) -> None:
+    def adopt(self, attempt: MemoryAttempt, child: NewChildRun) -> None:
         """Start the child run of an attempt, unless it was started before."""
         if attempt.child_run_id is None:
             self.start(
@@ -217,7 +217,7 @@ class Tables:
             )
             attempt.child_run_id = child.run_id
 
-    def _end_claim(self, run: RunRow, outcome: Outcome) -> None:
+    def _end_claim(self, run: MemoryRun, outcome: Outcome) -> None:
         run.worker_id = None
         match outcome:
             case Complete(output_json):
@@ -234,12 +234,14 @@ class Tables:
             case Release():
                 run.available_at = self.now
 
-    def _is_answered(self, attempt: AttemptRow) -> bool:
+    def _is_answered(self, attempt: MemoryAttempt) -> bool:
         if attempt.child_run_id is not None:
             return self.runs[attempt.child_run_id].ended
         return bool(attempt.delivered)
 
-    def end(self, run: RunRow, status: RunStatus, *, output: Any = None, error: Any = None) -> None:
+    def end(
+        self, run: MemoryRun, status: RunStatus, *, output: Any = None, error: Any = None
+    ) -> None:
         """End a run, and wake its parent."""
         with self._lock:
             run.status, run.output, run.error = status, output, error
@@ -267,7 +269,7 @@ class Tables:
                 self.kept_signals.setdefault(signal, []).append(data)
             return list(dict.fromkeys(attempt.run_id for attempt in waiting))
 
-    def waiting_for(self, signal: str) -> list[AttemptRow]:
+    def waiting_for(self, signal: str) -> list[MemoryAttempt]:
         """Return the step attempts of open runs that wait for a signal."""
         return [
             each
@@ -278,7 +280,7 @@ class Tables:
             and not self.runs[each.run_id].ended
         ]
 
-    def skip(self, attempt: AttemptRow) -> DeliveredSignal | None:
+    def skip(self, attempt: MemoryAttempt) -> DeliveredSignal | None:
         """Set aside the signal that was delivered to an attempt; return the next, if any."""
         with self._lock:
             del attempt.delivered[:1]

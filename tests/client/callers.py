@@ -130,7 +130,10 @@ def open_async_engine(url: str, driver: str) -> Any:
         connect = lambda: asyncpg.connect(url)  # noqa: E731
     else:
         connect = lambda: psycopg.AsyncConnection.connect(url)  # noqa: E731
-    return aio.create_async_engine(f"postgresql+{driver}://", async_creator=connect)
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    return aio.create_async_engine(
+        f"postgresql+{driver}://", async_creator=connect, poolclass=sqlalchemy.NullPool
+    )
 
 
 @asynccontextmanager

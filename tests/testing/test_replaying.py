@@ -12,7 +12,7 @@ import pytest
 from owsuper import AsyncStep, OpenWorkflow, Step
 from owsuper.db.clients import RunRow
 from owsuper.testing import InProcessWorker
-from owsuper.testing.replaying import History, Misfit, Replayer
+from owsuper.testing.replaying import Misfit, RecordedRun, Replayer
 
 Body = Callable[..., Any]
 
@@ -24,7 +24,7 @@ def application(body: Body) -> OpenWorkflow:
     return ow
 
 
-def record(body: Body, *, finished: bool = True, signals: Any = (("go", 1),)) -> History:
+def record(body: Body, *, finished: bool = True, signals: Any = (("go", 1),)) -> RecordedRun:
     """The history of a run by ``body``, which waits for the signal ``go`` if it has not ended."""
     ow = application(body)
     workflow = ow.registry.get("main")
@@ -61,10 +61,10 @@ def record(body: Body, *, finished: bool = True, signals: Any = (("go", 1),)) ->
             parent_run_id=None,
             parent_step_name=None,
         )
-        return History(row, worker.tables.history(run_id))
+        return RecordedRun(row, worker.tables.history(run_id))
 
 
-def replay(history: History, body: Body, *, after: str = "0s") -> Misfit | None:
+def replay(history: RecordedRun, body: Body, *, after: str = "0s") -> Misfit | None:
     later = history.run.created_at + timedelta(days=400)
     with Replayer(application(body).registry, now=later) as replayer:
         found = replayer.replay(history)
