@@ -29,6 +29,7 @@ OwsuperError
     ├── RunNotFound
     ├── RunNotCancelable        cancel() of a finished run
     ├── RunNotRetryable         retry() of a run that has not failed, or is past its deadline
+    ├── RunNotWakeable          wake() of a run that does not wait
     └── ResultTimeout           the run did not end within the timeout of result()
 
 Names follow one rule. A name that ends in ``Error`` says what the error is about: the class has
@@ -66,6 +67,7 @@ __all__ = [
     "RunNotCancelable",
     "RunNotFound",
     "RunNotRetryable",
+    "RunNotWakeable",
     "StepError",
     "StepFailed",
     "StepLimitExceeded",
@@ -263,6 +265,14 @@ class RunNotCancelable(RunError):
 
 class RunNotRetryable(RunError):
     """The run has not failed, or its deadline has passed. ``status`` is the run's status."""
+
+    def __init__(self, message: str, *, run_id: str, status: str) -> None:
+        super().__init__(message, run_id=run_id)
+        self.status = status
+
+
+class RunNotWakeable(RunError):
+    """The run does not wait for anything that can be ended. ``status`` is the run's status."""
 
     def __init__(self, message: str, *, run_id: str, status: str) -> None:
         super().__init__(message, run_id=run_id)

@@ -25,13 +25,15 @@ class StoredError:
     ``name`` is the exception's class, ``stack`` its traceback; either may be None. ``final``
     marks a step failure that no retry policy may repeat, for example a result that cannot be
     stored. It is an additional member of the JSON object, which other implementations ignore.
-    ``no_retry_reason`` goes to the log and is not stored.
+    ``retry_at`` ends the pause before the retry of a step earlier; another such member. It is set
+    by who wakes the run (ISO 8601). ``no_retry_reason`` goes to the log and is not stored.
     """
 
     message: str
     name: str | None = None
     stack: str | None = None
     final: bool = False
+    retry_at: str | None = None
     no_retry_reason: str | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -69,12 +71,13 @@ class StoredError:
         if not isinstance(value, dict):
             return cls(message="" if value is None else str(value))
         name, stack = value.get("name"), value.get("stack")
-        message = value.get("message")
+        message, retry_at = value.get("message"), value.get("retryAt")
         return cls(
             message=message if isinstance(message, str) else "",
             name=name if isinstance(name, str) and name else None,
             stack=stack if isinstance(stack, str) and stack else None,
             final=value.get("final") is True,
+            retry_at=retry_at if isinstance(retry_at, str) else None,
         )
 
     def summary(self) -> str:
@@ -92,6 +95,8 @@ class StoredError:
             value["stack"] = _escaped(self.stack)
         if self.final:
             value["final"] = True
+        if self.retry_at is not None:
+            value["retryAt"] = _escaped(self.retry_at)
         return value
 
 

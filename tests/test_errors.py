@@ -33,6 +33,7 @@ _MAKERS: dict[type[BaseException], Callable[..., BaseException]] = {
     errors.NonDeterminismError: lambda kind: kind("charge", "function", "sleep"),
     errors.RunFailed: lambda kind: kind("it failed", run_id="run-1", error=STORED),
     errors.RunNotRetryable: lambda kind: kind("it runs", run_id="run-1", status="running"),
+    errors.RunNotWakeable: lambda kind: kind("it runs", run_id="run-1", status="running"),
     errors.RunError: lambda kind: kind("no such run", run_id="run-1"),
     errors.DataError: lambda kind: kind("cannot store it", path="result.items[0]"),
     CardError: lambda kind: kind("visa", limit=5),

@@ -1,4 +1,4 @@
-"""``owsuper runs ...``: list, show, count, cancel, retry and wait for runs."""
+"""``owsuper runs ...``: list, show, count, cancel, retry, wake and wait for runs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,16 @@ def _show(arguments: argparse.Namespace) -> int:
     return ExitCode.CLEAN
 
 
-# --- cancel, retry ---------------------------------------------------------------------------
+# --- cancel, retry, wake ---------------------------------------------------------------------
+
+_ABOUT_WAKING: Final = """\
+A sleep is over, and a wait for a signal times out. A retry, and a run that is to start later, are
+due at once. A wait for a child run does not end: wake the child run.
+
+examples:
+  owsuper runs wake 0198c2e4
+  owsuper runs wake 0198c2e4 --step cool-off
+"""
 
 
 def _add_ids_options(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +106,17 @@ def _cancel(arguments: argparse.Namespace) -> int:
 
 def _retry(arguments: argparse.Namespace) -> int:
     return _for_each_run(arguments, lambda run: run.retry(), "retried")
+
+
+def _add_wake_options(parser: argparse.ArgumentParser) -> None:
+    _add_ids_options(parser)
+    parser.add_argument("--step", metavar="NAME", help="end only the wait of this step")
+    parser.epilog = _ABOUT_WAKING
+
+
+def _wake(arguments: argparse.Namespace) -> int:
+    step = vars(arguments).get("step")
+    return _for_each_run(arguments, lambda run: run.wake(step), "woken")
 
 
 def _for_each_run(
@@ -153,6 +173,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "show": Command("Show a run and its steps", _add_show_options, _show),
     "cancel": Command("Cancel runs", _add_cancel_options, _cancel),
     "retry": Command("Retry failed runs from the failed step", _add_ids_options, _retry),
+    "wake": Command("End the waits of runs now", _add_wake_options, _wake),
     "wait": Command("Wait for a run to end, and print its result", _add_wait_options, _wait),
     "count": Command("Count the runs of each status", add_common, _count),
 }
@@ -174,5 +195,5 @@ def _reject_late_command(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    "List, show, cancel, retry and wait for runs", _add_group_options, _reject_late_command
+    "List, show, cancel, retry, wake and wait for runs", _add_group_options, _reject_late_command
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from owsuper.client import joining, models, operations, results, why
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
+from owsuper.core.names import is_storable
+from owsuper.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from owsuper.client.database import ClientDatabase
@@ -150,7 +152,35 @@ class RunHandle(Generic[O]):
         session = await self._database.asession()
         await session.acall(partial(operations.retry, session, self.id))
 
+    def wake(self, step: str | None = None) -> None:
+        """End what the run waits for, now, as if the time had come.
+
+        A sleep is over. A wait for a signal times out, unless the signal has arrived. A retry, of a
+        step or of the run, and a run that is to start later are due at once. With ``step``, only
+        the wait of the step with this name ends. A wait for a child run does not end: wake the
+        child run.
+
+        Raises RunNotWakeable if the run waits for nothing of this, or a worker is executing it.
+        """
+        session = self._database.session()
+        operations.wake(session, self.id, _step_name(step))
+
+    async def awake(self, step: str | None = None) -> None:
+        """Awaitable :meth:`wake`."""
+        name = _step_name(step)
+        session = await self._database.asession()
+        await session.acall(partial(operations.wake, session, self.id, name))
+
     def _value(self, end: Progress | None) -> O:
         if end is None:
             raise results.not_found(self.id)
         return cast(O, results.value(end, self._output_type))
+
+
+def _step_name(step: str | None) -> str | None:
+    """Return the durable name of a step. Raises ConfigurationError."""
+    if step is not None and (not isinstance(step, str) or not step or not is_storable(step)):
+        raise ConfigurationError(
+            f"step: {step!r:.60} must be the name of a step, as the list of its attempts shows it"
+        )
+    return step

@@ -9,7 +9,7 @@ from psycopg import Connection
 
 from owsuper.client.session import Session
 from owsuper.core.model import RunStatus
-from owsuper.errors import RunNotCancelable, RunNotRetryable
+from owsuper.errors import RunNotCancelable, RunNotRetryable, RunNotWakeable
 
 _RETRIED: Final = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
 
@@ -49,4 +49,24 @@ def retry(session: Session, run_id: str) -> None:
         session.run(send)
     except RunNotRetryable as refused:
         if sent == 1 or refused.status not in _RETRIED:
+            raise
+
+
+def wake(session: Session, run_id: str, step: str | None) -> None:
+    """End the waits of a run. Raises RunNotFound, RunNotWakeable, and as ``Session.run`` does.
+
+    A repeated statement may find that the first one has woken the run, and a worker executes it.
+    """
+    operation = session.queries.wake(run_id, step)
+    sent = 0
+
+    def send(conn: Connection[Any]) -> None:
+        nonlocal sent
+        sent += 1
+        operation.run(conn)
+
+    try:
+        session.run(send)
+    except RunNotWakeable:
+        if sent == 1:
             raise

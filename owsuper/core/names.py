@@ -80,6 +80,11 @@ def has_lone_surrogate(text: str) -> bool:
     return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
 
 
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can store ``text``: it has no U+0000 and no lone surrogate."""
+    return "\x00" not in text and not has_lone_surrogate(text)
+
+
 def _problem(name: object) -> str | None:
     if not isinstance(name, str):
         return f"a name is text, not {type(name).__name__}. Pass the name first, as a str."

@@ -26,7 +26,7 @@ from owsuper.core.decisions import (
     Returned,
     Wait,
 )
-from owsuper.core.durations import add_ms, add_ms_clamped, ceil_ms, iso_ms
+from owsuper.core.durations import add_ms, add_ms_clamped, ceil_ms, iso_ms, parse_iso
 from owsuper.core.history import History, wake_time
 from owsuper.core.model import (
     ChildRunState,
@@ -190,6 +190,8 @@ class Replay:
                 return Reject(error)
             pause = pause_ms(policy, len(failed), seed=last.id)
             due = add_ms_clamped(last.finished_at or last.created_at, pause)
+            if (woken := parse_iso(error.retry_at)) is not None:
+                due = min(due, woken)
             if self._deadline is not None and due >= self._deadline:
                 return Reject(error)
             if due > now:
@@ -339,7 +341,7 @@ class Replay:
         """Return the outcome of a run whose workflow function returned or raised."""
         if isinstance(end, Returned):
             return Complete(end.output_json)
-        error = replace(end.error, final=False)  # ``final`` is about steps, not runs
+        error = replace(end.error, final=False, retry_at=None)  # these are about steps, not runs
         # WORKFLOW_DEFAULT allows one attempt: a final error is not retried.
         policy = WORKFLOW_DEFAULT if end.final else self._policy
         failures = self._failures + 1

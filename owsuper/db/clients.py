@@ -19,7 +19,7 @@ from owsuper.db.related import lock_text
 from owsuper.db.signals import Call, Reached, SignalQueries
 from owsuper.db.statement import Statement, load
 from owsuper.db.transactions.known_connections import WhichDatabase, read_identity
-from owsuper.errors import RunNotCancelable, RunNotFound, RunNotRetryable
+from owsuper.errors import RunNotCancelable, RunNotFound, RunNotRetryable, RunNotWakeable
 from owsuper.ids import new_id
 
 T = TypeVar("T")
@@ -115,6 +115,8 @@ class ClientQueries:
         self._open_children = load("open_children", schema)
         self._retry_lock = load("retry_lock", schema)
         self._retry = load("retry", schema)
+        self._wake_lock = load("wake_lock", schema)
+        self._wake = load("wake", schema)
         self._which_database = load("which_database", schema)
         self._transaction_settings = load("transaction_settings", schema)
         self._set_lock_timeout = load("set_lock_timeout", schema)
@@ -194,6 +196,20 @@ class ClientQueries:
 
         params = (self._namespace, run_id)
         return Operation(((self._retry_lock, params), (self._retry, params)), parse)
+
+    def wake(self, run_id: str, step: str | None) -> Operation[None]:
+        """End the waits of a run, or that of one step, as if their times had come.
+
+        Raises RunNotFound, and RunNotWakeable for a run that has no wait to end.
+        """
+
+        def parse(results: list[Rows]) -> None:
+            if not results[1]:
+                raise not_found(run_id)
+            _check_woken(run_id, step, results[1][0])
+
+        lock = (self._wake_lock, (self._namespace, run_id))
+        return Operation((lock, (self._wake, (self._namespace, run_id, step))), parse)
 
     def which_database(self) -> Operation[WhichDatabase]:
         """Return which database this is."""
@@ -290,3 +306,27 @@ def _check_retried(run_id: str, status: str, missed: datetime | None) -> None:
             run_id=run_id,
             status=status,
         )
+
+
+def _check_woken(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
+    """Raise for a run with nothing to end. ``row`` is that of the statement ``wake``."""
+    status, owned, due, *names = row
+    ended, waiting, children = (orjson.loads(each) for each in names)
+    if status not in _CANCELABLE:
+        reason = "only a run that waits can be woken"
+    elif owned:
+        reason = "a worker is executing it. Try again when it waits"
+    elif step is not None and step not in ended and step in waiting:
+        reason = f"step {step!r} waits for a child run. Wake or cancel that: {', '.join(children)}"
+    elif step is not None and step not in ended:
+        known = ", ".join(map(repr, dict.fromkeys(waiting))) or "none"
+        reason = f"step {step!r} does not wait, nor pause before a retry. Steps that wait: {known}"
+    elif not ended and children and not due and status != RunStatus.PENDING:
+        reason = f"it waits for its child runs. Wake or cancel those: {', '.join(children)}"
+    else:
+        return
+    raise RunNotWakeable(
+        f"Cannot wake workflow run {run_id} with status {status}: {reason}.",
+        run_id=run_id,
+        status=status,
+    )

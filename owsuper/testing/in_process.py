@@ -14,6 +14,7 @@ from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.errors import ConfigurationError
 from owsuper.stored_error import StoredError
+from owsuper.testing import waking
 from owsuper.testing.engine import InProcessEngine
 from owsuper.testing.faults import StepFault
 from owsuper.testing.outcome import InProcessRun, InProcessStep
@@ -121,6 +122,13 @@ class InProcessWorker:
     def cancel(self, run_id: str) -> None:
         """Cancel a run."""
         self.tables.end(self.tables.runs[run_id], RunStatus.CANCELED)
+
+    def wake(self, run_id: str, step: str | None = None) -> None:
+        """End the waits of a run, or that of one step, as :meth:`RunHandle.wake` does.
+
+        The run is due now. Raises RunNotWakeable.
+        """
+        waking.wake(self.tables, run_id, step)
 
     def run_until_idle(self) -> None:
         """Execute runs until none is due now."""

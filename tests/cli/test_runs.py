@@ -706,3 +706,23 @@ def test_a_full_disk_is_one_error(
     program.end()
     said = "owsuper: error: cannot write to standard output: No space left on device\n"
     assert program.stderr.text == said
+
+
+# --- wake ------------------------------------------------------------------------------------
+
+
+def test_waking_ends_the_waits_and_reports_what_is_refused(runs: Command, tables: Tables) -> None:
+    context = {"kind": "sleep", "resumeAt": "2099-01-01T00:00:00.000Z"}
+    run, done = tables.parked(id="w1"), failed(tables, id="w2")
+    tables.step(run, step_name="nap", kind="sleep", context=context)
+    result = runs("wake", run, done, "--step", "nap")
+    assert (result.code, result.stdout) == (1, "")
+    assert result.stderr.splitlines() == [
+        "owsuper: woken: w1",
+        "owsuper: error: Cannot wake workflow run w2 with status failed: only a run that waits can"
+        " be woken.",
+    ]
+    assert tables.fetch(run)["available_at"] <= from_now(0)
+    refused = json.loads(runs("wake", run, "--step", "nab", "--json").stdout)
+    assert refused["woken"] == []
+    assert "Steps that wait: 'nap'" in refused["refused"]["w1"]

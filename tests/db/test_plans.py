@@ -140,6 +140,8 @@ USES = [
     Use("cancel", ("default", CHILD), 5),
     Use("retry_lock", ("default", FAILED), 12),
     Use("retry", ("default", FAILED), 23),
+    Use("wake_lock", ("default", RUN), 11),
+    Use("wake", ("default", PARENT, None), 2),
     Use("list_runs", ("default", *FIRST), 34),
     Use("list_runs", ("default", *OLDER), 23, "that are older"),
     Use("list_runs", ("default", *NEWER), 23, "that are newer"),

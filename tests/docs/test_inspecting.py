@@ -65,6 +65,20 @@ def test_a_run_is_retried_and_goes_on(connected: Sandbox) -> None:
     assert connected.run(INSPECTING["retry"]) == '"paid"\n'
 
 
+@INSPECTING.covers("wake")
+def test_a_run_that_sleeps_is_woken(connected: Sandbox) -> None:
+    connected.write(
+        "nap.py",
+        "from owsuper import OpenWorkflow\now = OpenWorkflow()\n\n@ow.workflow\n"
+        "def nap(step):\n    step.sleep('first', '3d')\n    step.sleep('cool-off', '3d')\n",
+    )
+    connected.worker("owsuper --processes 1 --module nap.py").stderr.wait_for("ready: ")
+    connected.env["RUN"] = connected.run("owsuper start nap").strip()
+    for line in INSPECTING["wake"].splitlines():
+        connected.run(f"until {line} 2>/dev/null; do sleep 0.05; done")
+    assert connected.run('owsuper runs wait "$RUN"') == "null\n"
+
+
 @INSPECTING.covers("retry-all", "attempts")
 def test_a_program_retries_what_failed_and_lists_attempts(connected: Sandbox) -> None:
     run_id = begin(connected)

@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 
 from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, RunStatus, Step, StepFailed
-from owsuper.errors import ChildFailed, ConfigurationError, InvalidData, RunCanceled, RunFailed
+from owsuper.errors import (
+    ChildFailed,
+    ConfigurationError,
+    InvalidData,
+    RunCanceled,
+    RunFailed,
+    RunNotWakeable,
+)
 from owsuper.testing import (
     InProcessWorker,
     crash_in,
@@ -471,3 +478,33 @@ def test_every_public_name_is_documented() -> None:
     from owsuper import testing
 
     assert all(inspect.getdoc(getattr(testing, name)) for name in testing.__all__)
+
+
+def test_what_a_run_waits_for_is_ended_by_hand() -> None:
+    ow = OpenWorkflow()
+    calls: list[str] = []
+
+    def charge() -> str:
+        calls.append("charge")
+        if len(calls) == 1:
+            raise ValueError("declined")
+        return "paid"
+
+    @ow.workflow
+    def order(step: Step) -> list[Any]:
+        step.sleep("nap", "3d")
+        signal = step.wait_for_signal("go", timeout="3d")
+        hourly = RetryPolicy(initial_interval="1h")
+        return [signal, step.run("charge", charge, retry=hourly)]
+
+    with InProcessWorker(ow) as worker:
+        run_id = worker.start(order)
+        began = worker.now
+        for step in ("nap", "go", None):
+            worker.run_until_idle()
+            worker.wake(run_id, step)
+        worker.run_until_idle()
+        assert worker.read(order, run_id).result == [None, "paid"]
+        assert worker.now == began
+        with pytest.raises(RunNotWakeable, match="no wait to end"):
+            worker.wake(run_id)
