@@ -27,6 +27,7 @@ OwsuperError
     ├── RunFailed               result() of a failed run
     ├── RunCanceled             result() of a canceled run
     ├── RunNotFound
+    ├── RunExists               run(id=...) with the id of another workflow's run
     ├── RunNotCancelable        cancel() of a finished run
     ├── RunNotRetryable         retry() of a run that has not failed, or is past its deadline
     ├── RunNotWakeable          wake() of a run that does not wait
@@ -63,6 +64,7 @@ __all__ = [
     "ResultTimeout",
     "RunCanceled",
     "RunError",
+    "RunExists",
     "RunFailed",
     "RunNotCancelable",
     "RunNotFound",
@@ -257,6 +259,10 @@ class RunCanceled(RunError):
 
 class RunNotFound(RunError):
     """This namespace has no run with this id."""
+
+
+class RunExists(RunError):
+    """A run with the id that the caller chose exists, and its workflow is another one."""
 
 
 class RunNotCancelable(RunError):

@@ -32,6 +32,7 @@ _MAKERS: dict[type[BaseException], Callable[..., BaseException]] = {
     errors.StepLimitExceeded: lambda kind: kind(1000, 1001),
     errors.NonDeterminismError: lambda kind: kind("charge", "function", "sleep"),
     errors.RunFailed: lambda kind: kind("it failed", run_id="run-1", error=STORED),
+    errors.RunExists: lambda kind: kind("it exists", run_id="run-1"),
     errors.RunNotRetryable: lambda kind: kind("it runs", run_id="run-1", status="running"),
     errors.RunNotWakeable: lambda kind: kind("it runs", run_id="run-1", status="running"),
     errors.RunError: lambda kind: kind("no such run", run_id="run-1"),

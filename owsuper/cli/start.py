@@ -45,6 +45,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--key", metavar="KEY", help="idempotency key: within 24 hours, one key starts one run"
     )
     parser.add_argument(
+        "--id",
+        dest="chosen_id",
+        metavar="ID",
+        help="the id of the run; if there is a run with this id, none is started",
+    )
+    parser.add_argument(
         "--at",
         type=typed_as(future),
         metavar="WHEN",
@@ -90,6 +96,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 arguments.name,
                 typed.get("input"),
                 version=typed.get("of_version"),
+                id=typed.get("chosen_id"),
                 idempotency_key=typed.get("key"),
                 available_at=typed.get("at"),
                 deadline_at=typed.get("deadline"),

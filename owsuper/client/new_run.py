@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Unpack
+from uuid import UUID
 
 from owsuper.core import durations
 from owsuper.core.names import has_lone_surrogate
 from owsuper.db.clients import NewRun
 from owsuper.errors import ConfigurationError, InvalidDuration
-from owsuper.ids import draw
+from owsuper.ids import draw, new_id
 from owsuper.workflow.definition import Times, When, Workflow
 from owsuper.workflow.input import encode_input, identify
 
+# Ids stand in index entries, log lines, URLs, commands and titles of processes.
+_MAX_ID_LENGTH: Final = 200
+_CHOSEN_ID: Final = re.compile(rf"[A-Za-z0-9][-A-Za-z0-9_.:@+=~]{{0,{_MAX_ID_LENGTH - 1}}}")
 _MAX_KEY_LENGTH: Final = 1000  # characters; entries of the key's index are bounded
 
 
@@ -22,13 +27,21 @@ def prepare(
     version: str | None,
     value: Any,
     *,
+    id: str | UUID | None = None,
     idempotency_key: str | None = None,
     **schedule: Unpack[Times],
 ) -> NewRun:
     """Return the run that ``Workflow.run`` starts. Raises as ``Workflow.run`` does."""
     name, version = identify(workflow, version)
     start, end = _times(**schedule)
+    if id is not None and idempotency_key is not None:
+        raise ConfigurationError(
+            "id: pass either an id or an idempotency_key. An id starts one run, like a key, and for"
+            " as long as the run is kept."
+        )
     return NewRun(
+        id=new_id() if id is None else check_chosen_id(id),
+        has_chosen_id=id is not None,
         workflow_name=name,
         version=version,
         input_json=encode_input(workflow, value, "input"),
@@ -95,6 +108,18 @@ def _moment(when: When | None, parameter: str) -> datetime | None:
             f" not {when!r}"
         )
     return None
+
+
+def check_chosen_id(run_id: str | UUID) -> str:
+    """Return ``run_id`` as text, if a caller may choose it. Raises ConfigurationError."""
+    if isinstance(run_id, UUID):
+        return str(run_id)
+    if not isinstance(run_id, str) or not _CHOSEN_ID.fullmatch(run_id):
+        raise ConfigurationError(
+            f"id: {run_id!r:.80} must be a UUID, or text of 1 to {_MAX_ID_LENGTH} ASCII letters,"
+            " digits and - _ . : @ + = ~ that begins with a letter or digit"
+        )
+    return run_id
 
 
 def check_key(key: str | None) -> str | None:

@@ -22,7 +22,7 @@ from owsuper.client import failures
 from owsuper.client.call_threads import CallThreads
 from owsuper.client.result_listener import ResultListener
 from owsuper.client.result_waiter import ResultWaiter
-from owsuper.client.starts import Start, Starts, is_large
+from owsuper.client.starts import Start, Starts, is_alone
 from owsuper.client.unclaimed import NoticingWaits
 from owsuper.db import connect, migrate
 from owsuper.db.clients import ClientQueries, NewRun
@@ -164,14 +164,14 @@ class Session:
 
     def start(self, new: NewRun) -> str:
         """Start a run; return its id. Raises as ``run`` does."""
-        if new.idempotency_key is not None or is_large(new):
+        if is_alone(new):
             return self.run(self.queries.start(new).run)
         self._starts.commit((new, self.give_up_at()))
         return new.id
 
     async def astart(self, new: NewRun) -> str:
         """Awaitable ``start``."""
-        if new.idempotency_key is not None or is_large(new):
+        if is_alone(new):
             return await self.arun(self.queries.start(new).run)
         await self._starts.begin((new, self.give_up_at()))
         return new.id

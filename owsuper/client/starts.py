@@ -41,6 +41,8 @@ class Starts(GroupCommit[Start]):
             self._calls = SimpleQueue()
 
 
-def is_large(new: NewRun) -> bool:
+def is_alone(new: NewRun) -> bool:
     """Return whether the run is to be started by a statement of its own."""
+    if new.idempotency_key is not None or new.has_chosen_id:
+        return True
     return new.input_json is not None and len(new.input_json) > _LARGE

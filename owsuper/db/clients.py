@@ -19,7 +19,13 @@ from owsuper.db.related import lock_text
 from owsuper.db.signals import Call, Reached, SignalQueries
 from owsuper.db.statement import Statement, load
 from owsuper.db.transactions.known_connections import WhichDatabase, read_identity
-from owsuper.errors import RunNotCancelable, RunNotFound, RunNotRetryable, RunNotWakeable
+from owsuper.errors import (
+    RunExists,
+    RunNotCancelable,
+    RunNotFound,
+    RunNotRetryable,
+    RunNotWakeable,
+)
 from owsuper.ids import new_id
 
 T = TypeVar("T")
@@ -62,7 +68,8 @@ class NewRun:
     """A run to start.
 
     ``input_json`` is encoded JSON; None and ``b"null"`` are stored as SQL NULL. Times are aware.
-    Without ``available_at``, the run is due at once, by the database's clock.
+    Without ``available_at``, the run is due at once, by the database's clock. With
+    ``has_chosen_id``, a run with this ``id`` may exist.
     """
 
     workflow_name: str
@@ -73,6 +80,7 @@ class NewRun:
     deadline_at: datetime | None = None
     context: dict[str, Any] | None = None
     id: str = field(default_factory=new_id)
+    has_chosen_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,7 @@ class ClientQueries:
     def __init__(self, schema: str, namespace: str) -> None:
         self._namespace = namespace
         self._start = load("start", schema)
+        self._name_of_run = load("name_of_run", schema)
         self._start_lock = load("start_lock", schema)
         self._start_with_key = load("start_with_key", schema)
         self._get_run = load("get_run", schema)
@@ -125,8 +134,13 @@ class ClientQueries:
         """Start a run; return its id.
 
         If a run was started with the same idempotency key in the last 24 hours, return the id of
-        that run. May be repeated with the same ``new`` if the answer is lost.
+        that run. May be repeated with the same ``new`` if the answer is lost. If a run with the
+        chosen id exists, start nothing; raises RunExists if it is one of another workflow.
         """
+        if new.has_chosen_id:
+            call = (self._start, (self._namespace, _runs([new])))
+            name_of_run = (self._name_of_run, (self._namespace, new.id))
+            return Operation((call, name_of_run), lambda results: _check_own(new, results[1]))
         if new.idempotency_key is None:
             return Operation(((self._start, (self._namespace, _runs([new]))),), lambda _: new.id)
         text = lock_text(self._namespace, new.workflow_name, new.idempotency_key)
@@ -279,6 +293,18 @@ def run_row(columns: tuple[Any, ...]) -> RunRow:
 def not_found(run_id: str) -> RunNotFound:
     """Return the error for a run that does not exist."""
     return RunNotFound(f"Workflow run {run_id} does not exist", run_id=run_id)
+
+
+def _check_own(new: NewRun, rows: Rows) -> str:
+    """Return the id of a run that was started, or had been; ``rows`` hold its workflow's name."""
+    for (name,) in rows:
+        if name != new.workflow_name:
+            raise RunExists(
+                f'Cannot start workflow "{new.workflow_name}" with the id {new.id}: a run of'
+                f' workflow "{name}" has this id. Choose another id.',
+                run_id=new.id,
+            )
+    return new.id
 
 
 def _check_canceled(run_id: str, status: str) -> None:

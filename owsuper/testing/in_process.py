@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
+from uuid import UUID
 
+from owsuper.client.new_run import check_chosen_id
 from owsuper.client.registration import Registration
 from owsuper.core import codec
 from owsuper.core.durations import Duration, milliseconds
 from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.core.retry import DEADLINE_ERROR
-from owsuper.errors import ConfigurationError
+from owsuper.errors import ConfigurationError, RunExists
 from owsuper.stored_error import StoredError
 from owsuper.testing import waking
 from owsuper.testing.engine import InProcessEngine
@@ -110,10 +112,17 @@ class InProcessWorker:
 
     # --- runs --------------------------------------------------------------------------------
 
-    def start(self, workflow: Workflow[I, O], input: Any = None) -> str:
+    def start(
+        self, workflow: Workflow[I, O], input: Any = None, *, id: str | UUID | None = None
+    ) -> str:
         """Start a run; return its id. Raises as ``Workflow.run`` does."""
         raw = encode_input(workflow, input, "input")
-        return self.tables.start(workflow.name, workflow.version, raw).id
+        run_id = None if id is None else check_chosen_id(id)
+        if (run := self.tables.runs.get(run_id or "")) is not None:
+            if run.workflow_name != workflow.name:
+                raise RunExists(f"a run of {run.workflow_name} has the id {run.id}", run_id=run.id)
+            return run.id
+        return self.tables.start(workflow.name, workflow.version, raw, run_id=run_id).id
 
     def send_signal(self, signal: str, data: Any = None, *, buffer: bool = False) -> list[str]:
         """Send a signal; return the ids of the runs that it reached."""

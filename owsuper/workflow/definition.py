@@ -17,6 +17,7 @@ from typing import (
     Unpack,
     overload,
 )
+from uuid import UUID
 
 from owsuper.core import codec
 from owsuper.core.durations import Duration
@@ -55,6 +56,7 @@ class Schedule(Times, total=False):
 class Start(Schedule, total=False):
     """The keyword arguments of ``run``."""
 
+    id: str | UUID | None
     idempotency_key: str | None
 
 
@@ -180,6 +182,7 @@ class Workflow(Startable[I, O]):
         self,
         input: Any = None,
         *,
+        id: str | UUID | None = None,
         idempotency_key: str | None = None,
         available_at: When | None = None,
         deadline_at: When | None = None,
@@ -189,6 +192,8 @@ class Workflow(Startable[I, O]):
 
         A worker executes the run. If a run of this workflow was started with the same
         ``idempotency_key`` in the last 24 hours, this returns the handle of that run instead.
+        The run gets the ``id``, if one is given: a UUID, or text such as ``"order-17"``. If a run
+        of this workflow has this id, this returns its handle, and starts nothing.
         The run does not start before ``available_at``. If it has not ended at ``deadline_at``,
         it ends as failed. Both are an aware datetime, or a timedelta or text such as ``"5m"``
         from now.
@@ -199,12 +204,13 @@ class Workflow(Startable[I, O]):
         of the workflows. Errors of the statement are those of the connection's library.
 
         Raises InvalidData if the input does not fit the declared type, NotSerializable if it
-        cannot be stored, ConfigurationError for a time or key that cannot be used,
-        DatabaseUnreachable and MigrationError.
+        cannot be stored, ConfigurationError for a time, key or id that cannot be used, RunExists
+        if a run of another workflow has the id, DatabaseUnreachable and MigrationError.
         """
         return self.starter.run_workflow(
             self,
             input,
+            id=id,
             idempotency_key=idempotency_key,
             available_at=available_at,
             deadline_at=deadline_at,
@@ -221,6 +227,7 @@ class Workflow(Startable[I, O]):
         self,
         input: Any = None,
         *,
+        id: str | UUID | None = None,
         idempotency_key: str | None = None,
         available_at: When | None = None,
         deadline_at: When | None = None,
@@ -234,6 +241,7 @@ class Workflow(Startable[I, O]):
         return await self.starter.arun_workflow(
             self,
             input,
+            id=id,
             idempotency_key=idempotency_key,
             available_at=available_at,
             deadline_at=deadline_at,

@@ -136,6 +136,7 @@ USES = [
         0,
     ),
     Use("start_with_key", ("default", "[]", "w", "key 5"), 1, "that was used"),
+    Use("name_of_run", ("default", RUN), 1),
     Use("get_run", ("default", RUN), 2),
     Use("cancel", ("default", CHILD), 5),
     Use("retry_lock", ("default", FAILED), 12),

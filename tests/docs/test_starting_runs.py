@@ -53,6 +53,14 @@ def test_the_same_key_means_the_same_run(shop: Sandbox) -> None:
     assert shop.run("python key.py") == "True 1\n"
 
 
+@STARTING.covers("id")
+def test_an_id_of_your_own_starts_one_run(shop: Sandbox) -> None:
+    shop.write("chosen_id.py", STARTING["id"])
+    shop.worker("owsuper --processes 1 --module shop.py")
+    assert shop.run("python chosen_id.py") == "order-17 1\n"
+    assert shop.run("owsuper start order --id order-17") == "order-17\n"
+
+
 @pytest.mark.parametrize("end", ["failed", "canceled"])
 def test_a_key_finds_a_run_in_whatever_state(shop: Sandbox, end: str) -> None:
     items = "[]" if end == "failed" else "['tea']"

@@ -20,6 +20,7 @@ from owsuper.errors import (
     ConfigurationError,
     InvalidData,
     RunCanceled,
+    RunExists,
     RunFailed,
     RunNotWakeable,
 )
@@ -508,3 +509,22 @@ def test_what_a_run_waits_for_is_ended_by_hand() -> None:
         assert worker.now == began
         with pytest.raises(RunNotWakeable, match="no wait to end"):
             worker.wake(run_id)
+
+
+def test_the_test_chooses_the_id_of_a_run() -> None:
+    ow = OpenWorkflow()
+
+    @ow.workflow
+    def order(step: Step, input: int) -> str:
+        return step.run_id
+
+    @ow.workflow
+    def ship(step: Step) -> None:
+        pass
+
+    with InProcessWorker(ow) as worker:
+        assert worker.start(order, 1, id="order-1") == worker.start(order, 2, id="order-1")
+        worker.run_until_idle()
+        assert worker.read(order, "order-1").result == "order-1"
+        with pytest.raises(RunExists):
+            worker.start(ship, id="order-1")

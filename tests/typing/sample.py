@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, assert_type
+from uuid import UUID
 
 from owsuper import (
     AsyncStep,
@@ -143,6 +144,8 @@ def start_and_wait() -> None:
     assert_type(optional_input.run(Welcome(7)), RunHandle[int])
     assert_type(without_result.run(["a"]).result(), None)
     bare.run(Welcome(7), available_at=datetime.now(UTC), deadline_at=timedelta(hours=1))
+    bare.run(Welcome(7), id="welcome-7")
+    bare.run(Welcome(7), id=UUID(int=7))
 
     assert_type(bare.run_many([Welcome(1), Welcome(2)]), list[RunHandle[Receipt]])
     assert_type(bare.run_many(Welcome(n) for n in range(9)), list[RunHandle[Receipt]])
