@@ -16,6 +16,7 @@ from owsuper.cli.client_command import (
 )
 from owsuper.cli.output import print_data, print_json, print_message
 from owsuper.errors import ConfigurationError, NotSerializable, OwsuperError
+from owsuper.setting_types import duration
 from owsuper.supervisor.exit_status import ExitCode
 
 _ABOUT = """\
@@ -43,6 +44,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--key", metavar="KEY", help="idempotency key: within 24 hours, one key starts one run"
+    )
+    parser.add_argument(
+        "--key-lifetime",
+        type=typed_as(duration("1d", "100y")),
+        metavar="DURATION",
+        help="how long the key lasts, in place of 24 hours, such as 30d",
     )
     parser.add_argument(
         "--id",
@@ -98,6 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 version=typed.get("of_version"),
                 id=typed.get("chosen_id"),
                 idempotency_key=typed.get("key"),
+                key_lifetime=typed.get("key_lifetime"),
                 available_at=typed.get("at"),
                 deadline_at=typed.get("deadline"),
             )

@@ -9,8 +9,9 @@ from typing import Any, Final, Unpack
 from uuid import UUID
 
 from owsuper.core import durations
+from owsuper.core.durations import Duration
 from owsuper.core.names import has_lone_surrogate
-from owsuper.db.clients import NewRun
+from owsuper.db.clients import KEY_LIFETIME, NewRun
 from owsuper.errors import ConfigurationError, InvalidDuration
 from owsuper.ids import draw, new_id
 from owsuper.workflow.definition import Times, When, Workflow
@@ -19,6 +20,7 @@ from owsuper.workflow.input import encode_input, identify
 # Ids stand in index entries, log lines, URLs, commands and titles of processes.
 _MAX_ID_LENGTH: Final = 200
 _CHOSEN_ID: Final = re.compile(rf"[A-Za-z0-9][-A-Za-z0-9_.:@+=~]{{0,{_MAX_ID_LENGTH - 1}}}")
+_LONGEST_LIFETIME: Final = 100 * 366 * KEY_LIFETIME  # seconds
 _MAX_KEY_LENGTH: Final = 1000  # characters; entries of the key's index are bounded
 
 
@@ -29,6 +31,7 @@ def prepare(
     *,
     id: str | UUID | None = None,
     idempotency_key: str | None = None,
+    key_lifetime: Duration | None = None,
     **schedule: Unpack[Times],
 ) -> NewRun:
     """Return the run that ``Workflow.run`` starts. Raises as ``Workflow.run`` does."""
@@ -46,6 +49,7 @@ def prepare(
         version=version,
         input_json=encode_input(workflow, value, "input"),
         idempotency_key=check_key(idempotency_key),
+        key_lifetime=_check_lifetime(key_lifetime, idempotency_key),
         available_at=start,
         deadline_at=end,
     )
@@ -120,6 +124,27 @@ def check_chosen_id(run_id: str | UUID) -> str:
             " digits and - _ . : @ + = ~ that begins with a letter or digit"
         )
     return run_id
+
+
+def _check_lifetime(lifetime: Duration | None, key: str | None) -> float:
+    """Return the seconds that ``key`` lasts. Raises ConfigurationError and InvalidDuration."""
+    if lifetime is None:
+        return KEY_LIFETIME
+    if key is None:
+        raise ConfigurationError(
+            f"key_lifetime: {lifetime!r:.60} has no effect without an idempotency_key. Pass a key,"
+            " or an id, which lasts for as long as the run."
+        )
+    try:
+        seconds = durations.seconds(lifetime)
+    except InvalidDuration as error:
+        raise InvalidDuration(f"key_lifetime: {error}") from None
+    if not KEY_LIFETIME <= seconds <= _LONGEST_LIFETIME:
+        raise ConfigurationError(
+            f"key_lifetime: {lifetime!r:.60} must be from 24 hours to 100 years. A key lasts 24"
+            " hours at least, because OpenWorkflow for TypeScript shares it."
+        )
+    return seconds
 
 
 def check_key(key: str | None) -> str | None:

@@ -31,6 +31,9 @@ from owsuper.ids import new_id
 T = TypeVar("T")
 Rows: TypeAlias = list[tuple[Any, ...]]
 
+KEY_LIFETIME: Final = 86_400.0
+"""Seconds for which an idempotency key stands for its run, in every implementation."""
+
 # Limits of one statement. More runs would only need more memory; a parameter holds 1 GB at most.
 _CHUNK_RUNS: Final = 2000
 _CHUNK_BYTES: Final = 16 * 1024 * 1024
@@ -67,15 +70,16 @@ class Operation(Generic[T]):
 class NewRun:
     """A run to start.
 
-    ``input_json`` is encoded JSON; None and ``b"null"`` are stored as SQL NULL. Times are aware.
-    Without ``available_at``, the run is due at once, by the database's clock. With
-    ``has_chosen_id``, a run with this ``id`` may exist.
+    ``input_json`` is encoded JSON; None and ``b"null"`` are stored as SQL NULL. ``key_lifetime`` is
+    in seconds. Times are aware. Without ``available_at``, the run is due at once, by the database's
+    clock. With ``has_chosen_id``, a run with this ``id`` may exist.
     """
 
     workflow_name: str
     version: str | None = None
     input_json: bytes | None = None
     idempotency_key: str | None = None
+    key_lifetime: float = KEY_LIFETIME
     available_at: datetime | None = None
     deadline_at: datetime | None = None
     context: dict[str, Any] | None = None
@@ -133,9 +137,9 @@ class ClientQueries:
     def start(self, new: NewRun) -> Operation[str]:
         """Start a run; return its id.
 
-        If a run was started with the same idempotency key in the last 24 hours, return the id of
-        that run. May be repeated with the same ``new`` if the answer is lost. If a run with the
-        chosen id exists, start nothing; raises RunExists if it is one of another workflow.
+        If a run was started with the same idempotency key within the lifetime of the key, return
+        the id of that run. May be repeated with the same ``new`` if the answer is lost. If a run
+        with the chosen id exists, start nothing; raises RunExists if it is another workflow's.
         """
         if new.has_chosen_id:
             call = (self._start, (self._namespace, _runs([new])))
@@ -145,7 +149,13 @@ class ClientQueries:
             return Operation(((self._start, (self._namespace, _runs([new]))),), lambda _: new.id)
         text = lock_text(self._namespace, new.workflow_name, new.idempotency_key)
         key = (self._start_lock, (text,))
-        params = (self._namespace, _runs([new]), new.workflow_name, new.idempotency_key)
+        params = (
+            self._namespace,
+            _runs([new]),
+            new.workflow_name,
+            new.idempotency_key,
+            new.key_lifetime,
+        )
         return Operation(
             (key, (self._start_with_key, params)), lambda results: str(results[1][0][0])
         )

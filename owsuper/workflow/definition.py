@@ -58,6 +58,7 @@ class Start(Schedule, total=False):
 
     id: str | UUID | None
     idempotency_key: str | None
+    key_lifetime: Duration | None
 
 
 class Starter(Protocol):
@@ -184,6 +185,7 @@ class Workflow(Startable[I, O]):
         *,
         id: str | UUID | None = None,
         idempotency_key: str | None = None,
+        key_lifetime: Duration | None = None,
         available_at: When | None = None,
         deadline_at: When | None = None,
         connection: object = None,
@@ -191,7 +193,8 @@ class Workflow(Startable[I, O]):
         """Start a run and return its handle. The run is stored when this returns.
 
         A worker executes the run. If a run of this workflow was started with the same
-        ``idempotency_key`` in the last 24 hours, this returns the handle of that run instead.
+        ``idempotency_key`` in the last 24 hours, or the last ``key_lifetime`` if that is given,
+        this returns the handle of that run instead.
         The run gets the ``id``, if one is given: a UUID, or text such as ``"order-17"``. If a run
         of this workflow has this id, this returns its handle, and starts nothing.
         The run does not start before ``available_at``. If it has not ended at ``deadline_at``,
@@ -212,6 +215,7 @@ class Workflow(Startable[I, O]):
             input,
             id=id,
             idempotency_key=idempotency_key,
+            key_lifetime=key_lifetime,
             available_at=available_at,
             deadline_at=deadline_at,
             connection=connection,
@@ -229,6 +233,7 @@ class Workflow(Startable[I, O]):
         *,
         id: str | UUID | None = None,
         idempotency_key: str | None = None,
+        key_lifetime: Duration | None = None,
         available_at: When | None = None,
         deadline_at: When | None = None,
         connection: object = None,
@@ -243,6 +248,7 @@ class Workflow(Startable[I, O]):
             input,
             id=id,
             idempotency_key=idempotency_key,
+            key_lifetime=key_lifetime,
             available_at=available_at,
             deadline_at=deadline_at,
             connection=connection,

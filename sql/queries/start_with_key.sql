@@ -1,7 +1,8 @@
--- Start a run, unless one was started with the same idempotency key in the last 24 hours.
+-- Start a run, unless one was started with the same idempotency key lately.
 --
 -- Called by: clients, ClientQueries.start, in one transaction with start_lock.
--- $1 namespace, $2 run (JSON array of one), $3 workflow name, $4 idempotency key.
+-- $1 namespace, $2 run (JSON array of one), $3 workflow name, $4 idempotency key, $5 how many seconds
+-- ago a run may have been started: 24 hours, as in every implementation, or more if the caller asks.
 -- Returns the id of the run with this key.
 --
 -- Index: workflow_runs_workflow_name_idempotency_key_created_at_idx. (The condition
@@ -13,7 +14,7 @@ WITH found AS (
         FROM {schema}.workflow_runs
         WHERE namespace_id = $1 AND workflow_name = $3
             AND idempotency_key >= $4 AND idempotency_key <= $4
-            AND created_at >= now() - interval '24 hours'
+            AND created_at >= now() - $5::double precision * interval '1 second'
         ORDER BY idempotency_key, created_at
         OFFSET 0
     ) AS candidates

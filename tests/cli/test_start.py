@@ -254,3 +254,15 @@ def test_missing_tables_are_an_error_that_says_what_to_run(
 def test_the_help_says_that_the_input_is_not_checked(owsuper: Run) -> None:
     said = owsuper("start", "--help").stdout
     assert "knows only the name of the workflow, not its code" in said
+
+
+def test_a_key_lasts_as_long_as_is_asked_and_an_id_is_chosen(
+    start: Command, tables: Tables
+) -> None:
+    old = tables.pending(idempotency_key="k", created_at=from_now(-9 * 24 * 3600))
+    assert start("w", "--key", "k", "--key-lifetime", "10d").stdout.strip() == old
+    refused = start("w", "--key", "k", "--key-lifetime", "1h")
+    assert (refused.code, refused.stdout) == (2, "")
+    assert "--key-lifetime" in refused.stderr
+    assert start("w", "--id", "order-17").stdout == "order-17\n"
+    assert "either an id or" in start("w", "--id", "a", "--key", "k").stderr

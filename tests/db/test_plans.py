@@ -132,10 +132,10 @@ USES = [
     Use("start", ("default", json.dumps([{"id": "x", "name": "w", "input": 1}])), 0),
     Use(
         "start_with_key",
-        ("default", json.dumps([{"id": "x", "name": "w", "key": "k"}]), "w", "k"),
+        ("default", json.dumps([{"id": "x", "name": "w", "key": "k"}]), "w", "k", 86400),
         0,
     ),
-    Use("start_with_key", ("default", "[]", "w", "key 5"), 1, "that was used"),
+    Use("start_with_key", ("default", "[]", "w", "key 5", 86400), 1, "that was used"),
     Use("name_of_run", ("default", RUN), 1),
     Use("get_run", ("default", RUN), 2),
     Use("cancel", ("default", CHILD), 5),
