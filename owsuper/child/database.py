@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from owsuper.child.shortage import DESCRIPTORS, MEMORY, Shortage, lacking
 from owsuper.core.model import ChildRunState, ClaimedRun, DeliveredSignal
@@ -115,7 +116,7 @@ class ChildDatabase:
         self._pool.release(conn)
 
     def acquire_for_user_code(self) -> psycopg.Connection:
-        """Return a connection with psycopg's defaults, for ``release_from_user_code``.
+        """Return a connection that is as new, for ``release_from_user_code``.
 
         Raises Unavailable.
         """
@@ -128,6 +129,11 @@ class ChildDatabase:
 
     def release_from_user_code(self, conn: psycopg.Connection) -> None:
         """Give a connection back; it is closed if it is in a transaction."""
+        if conn.pgconn.transaction_status == TransactionStatus.IDLE:
+            try:
+                connect.clean(conn)
+            except Exception:  # what the server or its network refuses
+                conn.close()
         self._user_pool.release(conn)
 
     def conninfo_for_user_code(self) -> str:

@@ -115,12 +115,16 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     if unknown:
         print_message(
-            f"skipped {unknown.total()} runs of workflows that the modules do not define:"
+            f"skipped {_runs(unknown.total())} of workflows that the modules do not define:"
             f" {list_names(sorted(unknown))}"
         )
     fit = replayed - len(misfits)
-    print_message(f"replayed {replayed} runs: {fit} fit, {len(misfits)} do not")
+    print_message(f"replayed {_runs(replayed)}: {fit} fit, {len(misfits)} do not")
     return ExitCode.ERROR if misfits else ExitCode.CLEAN
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _line(misfit: Any) -> str:

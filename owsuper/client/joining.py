@@ -38,7 +38,7 @@ def perform(session: Session, connection: object, work: Work[T]) -> T:
         here = _drive(transaction, once(which))
         if here.identity != known.database:  # it may be the same, and have been restarted
             known.database = session.run(which.run).identity
-        _check(here, known.database, session.url)
+            _check(here, known.database, session.url)
         known.add(transaction.identity)
     return _drive(transaction, work)
 
@@ -51,7 +51,7 @@ async def aperform(session: Session, connection: object, work: Work[T]) -> T:
         here = await _adrive(transaction, once(which))
         if here.identity != known.database:
             known.database = (await session.arun(which.run)).identity
-        _check(here, known.database, session.url)
+            _check(here, known.database, session.url)
         known.add(transaction.identity)
     return await _adrive(transaction, work)
 

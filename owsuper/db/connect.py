@@ -11,6 +11,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import ProgrammingError
+from psycopg.rows import tuple_row
 
 from owsuper.db import pooler, times
 from owsuper.db.timed import TimedConnection, open_connection
@@ -91,6 +92,24 @@ def is_pooled(conn: Connection[Any]) -> bool:
     return pooler.is_adapted(conn)
 
 
+# What DISCARD ALL does, without its DEALLOCATE: through a pooler, the session may be one in which
+# others have prepared statements.
+_CLEAN_SESSION: Final = (
+    b"RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP;"
+    b" SELECT pg_advisory_unlock_all()"
+)
+
+
+def clean(conn: Connection[Any]) -> None:
+    """Undo what user code has set on an idle connection ``for_user_code``, and in its session."""
+    conn.autocommit = True
+    conn.row_factory = tuple_row
+    conn.cursor_factory = psycopg.Cursor
+    conn.server_cursor_factory = psycopg.ServerCursor
+    conn.prepare_threshold = None
+    conn.execute(_CLEAN_SESSION)
+
+
 def connect(
     url: str,
     *,
@@ -101,8 +120,8 @@ def connect(
 ) -> TimedConnection:
     """Open and configure a blocking connection.
 
-    One ``for_user_code`` has psycopg's defaults and none of our settings, and prepares nothing,
-    since a pooler may be in between.
+    One ``for_user_code`` has none of our settings, and psycopg's defaults, but for autocommit. It
+    prepares nothing, since a pooler may be in between.
 
     The attempt ends at ``give_up_at``, a time of time.monotonic(); later statements have no such
     limit. Without a pooler in between, the server itself cancels a statement after
@@ -116,6 +135,7 @@ def connect(
         conn = open_connection(info, give_up_at)
         try:
             if for_user_code:
+                conn.autocommit = True  # else a COMMIT in the text of a statement begins another
                 conn.prepare_threshold = None
             else:
                 configure(conn, statement_timeout)

@@ -73,10 +73,10 @@ def ow_worker(ow_db: str, _ow_schema: str) -> Iterator[Callable[..., Worker]]:
 
     with ExitStack() as stack:
 
-        def start(ow: OpenWorkflow, **options: Any) -> Worker:
+        def start(ow: OpenWorkflow, *, processes: int = 1, **options: Any) -> Worker:
             check(ow, ow_db, _ow_schema)
             stack.callback(ow.close)
-            return stack.enter_context(ow.new_worker(**{"processes": 1, **options}))
+            return stack.enter_context(ow.new_worker(processes=processes, **options))
 
         yield start
 

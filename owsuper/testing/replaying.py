@@ -168,7 +168,15 @@ class _HistoryRelatedStore(MemoryRelatedStore):
         """Stop: the signal was not sent."""
         raise _BeyondHistory(current.called_from() or signal)
 
-    def skip(self, *_: Any) -> Skipped | None:
+    def skip(
+        self,
+        conn: Any,
+        run_id: str,
+        worker_id: str,
+        attempt_id: str,
+        signal: str,
+        delivery: tuple[str, str],
+    ) -> Skipped | None:
         """Stop: no signal was skipped here."""
         raise _BeyondHistory("")
 

@@ -102,6 +102,8 @@ USES = [
     Use("lock_waits", ("default", json.dumps(["wait"])), 1),
     Use("release_bounced", ("default", KNOWN, 100), 0),
     Use("commit_related", commit(run=CHILD, outcome="complete"), 5, "of a child's end"),
+    Use("lock_claim", ("default", RUN, "me"), 1),
+    Use("attempt_status", ("default", f"{RUN}/10"), 1),
     Use("extend", ("default", json.dumps([CLAIM]), 30), 1),
     Use("fail_attempts", ("default", json.dumps([CLAIM]), TIMED_OUT), 1),
     Use("release", ("default", json.dumps([CLAIM])), 1),
@@ -173,7 +175,15 @@ USES = [
     Use("list_attempts", ("default", RUN, "infinity", "", 3, "true"), 11, "that are older"),
     Use("count_runs", ("default",), FOREIGN + OBSOLETE + OURS + PARKED + FINISHED + TIED + 200),
 ]  # fmt: skip
-NOT_HERE = {"notify", "signal_lock", "start_lock", "lock_supervisor"}  # they read no table
+NOT_HERE = {  # they read no table of ours
+    "lock_supervisor",
+    "notify",
+    "set_lock_timeout",
+    "signal_lock",
+    "start_lock",
+    "transaction_settings",
+    "which_database",
+}
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def test_new_code_is_replayed_over_recorded_runs(connected: Sandbox) -> None:
     assert program.wait() == 1
     program.end()
     assert program.stdout.text.startswith(f"{run_id} order: step 'charge-card': Step 'charge-card'")
-    assert program.stderr.text == "owsuper: replayed 1 runs: 0 fit, 1 do not\n"
+    assert program.stderr.text == "owsuper: replayed 1 run: 0 fit, 1 do not\n"
 
 
 # --- changed code ------------------------------------------------------------------------------

@@ -475,10 +475,11 @@ def test_chance_in_a_workflow_does_not_survive(ow: OpenWorkflow) -> None:
         survives_crashes(main)
 
 
-def test_every_public_name_is_documented() -> None:
+def test_every_public_name_is_documented_and_the_list_is_sorted() -> None:
     from owsuper import testing
 
     assert all(inspect.getdoc(getattr(testing, name)) for name in testing.__all__)
+    assert sorted(set(testing.__all__)) == list(testing.__all__)
 
 
 def test_what_a_run_waits_for_is_ended_by_hand() -> None:

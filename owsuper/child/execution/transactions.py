@@ -33,9 +33,18 @@ from owsuper.stored_error import EngineError
 
 _FIRST_PAUSE: Final = 0.05  # seconds between attempts; doubles up to the longest
 _LONGEST_PAUSE: Final = 1.0
-_DOUBTS: Final = 3  # commits in a row that fail without a word from the server
-_LOCK_NOT_AVAILABLE: Final = "55P03"
+_LOSSES: Final = 3  # connections lost in a row, each after the function has returned
+_CONFLICTS: Final = ("40001", "40P01", "55P03")  # SQLSTATEs: serialization, deadlock, lock time-out
 _NO_SERVICE: Final = ("08", "53", "57P")  # SQLSTATEs: no connection, no resources, shutting down
+_LOST: Final = ("OperationalError", "InterfaceError", "OSError")  # of any library, without SQLSTATE
+_HINTS: Final = {
+    "25P02": "The function of the step has caught the error of a statement, which has failed the"
+    " whole transaction. Put the statement into a savepoint: `with connection.transaction():`,"
+    " `with session.begin_nested():` or `with transaction.atomic():`.",
+    "42501": "The result of the step is stored with the rights of the same transaction. If the"
+    " function has taken another role, let it end with RESET ROLE.",
+}
+"""What helps, by SQLSTATE."""
 
 
 class ClaimOver:
@@ -71,7 +80,7 @@ class StepTransaction:
         self._complete = effect.complete
         self._source: TransactionSource = effect.source
         self._limit = limit
-        self._doubts = 0
+        self._losses = 0
 
     def run(self) -> Answer:
         """Do it in this thread."""
@@ -158,6 +167,12 @@ class StepTransaction:
             if not isinstance(self._source, OwnConnection):
                 yield from self._check_database(way, transaction)
             value = yield partial(way.call, handle)
+            if not (yield transaction.finish):
+                raise StepUsageError(
+                    f"Step {self._call.key!r}: its function has ended the transaction, by a commit"
+                    " or a rollback, so its result cannot be stored with what it wrote. Let owsuper"
+                    " commit, or use step.run."
+                )
         except BaseException as exc:
             yield partial(way.roll_back, exc)
             if isinstance(exc, (Unwind, EngineError, asyncio.CancelledError, GeneratorExit)):
@@ -176,32 +191,46 @@ class StepTransaction:
         self, way: _Way, transaction: Any, write: StepWrite, output: Any
     ) -> Operations[Answer]:
         """Store the write, and commit."""
-        left = False
         try:
             statement, params = self._services.store.completion(
                 WriteSet(self._run.run_id, self._run.worker_id, (write,))
             )
             held = yield partial(transaction.fetch, statement.text, params)
-            left = True
-            if not held:
-                yield partial(way.roll_back, _RollBack())
-                return ClaimOver()
+        except BaseException as exc:
+            yield partial(way.roll_back, exc)
+            if not isinstance(exc, Exception):
+                raise
+            return self._not_stored(exc)
+        if not held:
+            yield partial(way.roll_back, _RollBack())
+            return ClaimOver()
+        try:
             yield way.commit
         except Exception as exc:
-            if not left:
-                yield partial(way.roll_back, exc)
-            return (yield from self._after_failure(way, exc, write, output))
+            if not _is_connection_lost(exc):
+                return self._not_stored(exc)
+            return (yield from self._look(way, exc, write, output))
         return Stored(write, output)
 
-    def _after_failure(
-        self, way: _Way, exc: Exception, write: StepWrite, output: Any
-    ) -> Operations[Answer]:
-        """Return the answer after an error of the last statement, or of the commit."""
+    def _not_stored(self, exc: Exception) -> Answer:
+        """Return the answer after an error by which the transaction is rolled back."""
         state = _sqlstate(exc)
-        if state == _LOCK_NOT_AVAILABLE:
+        if state in _CONFLICTS:
             raise _Again(exc) from exc
-        if state is not None and not state.startswith(_NO_SERVICE):
-            return CallError(exc)  # the server has rolled it back
+        if _is_connection_lost(exc):
+            return self._in_vain(exc)
+        if state in _HINTS:
+            exc.add_note(_HINTS[state])
+        return CallError(exc)
+
+    def _in_vain(self, exc: Exception) -> Answer:
+        self._losses += 1
+        if self._losses == _LOSSES:  # perhaps the function closes the connection
+            return CallError(exc)
+        raise _Again(exc) from exc
+
+    def _look(self, way: _Way, exc: Exception, write: StepWrite, output: Any) -> Operations[Answer]:
+        """Return the answer to a commit that may have taken place."""
         store, database = self._services.store, self._services.database
         run_id, worker_id, attempt_id = self._run.run_id, self._run.worker_id, write.attempt_id
         stored = yield partial(
@@ -210,14 +239,9 @@ class StepTransaction:
                 lambda conn: store.has_stored(conn, run_id, worker_id, attempt_id)
             ),
         )
-        if stored:
-            return Stored(write, output)
         if stored is None:
             return ClaimOver()
-        self._doubts += 1
-        if self._doubts == _DOUBTS:  # perhaps the function closes the connection
-            return CallError(exc)
-        raise _Again(exc) from exc
+        return Stored(write, output) if stored else self._in_vain(exc)
 
     def _check_database(self, way: _Way, transaction: Any) -> Operations[None]:
         """Raise StepUsageError if the user's connection leads to another database."""
@@ -259,6 +283,14 @@ def _sqlstate(exc: BaseException) -> str | None:
         if isinstance(state, str):
             return state
     return None
+
+
+def _is_connection_lost(exc: Exception) -> bool:
+    """Whether an error says that the connection is lost, and nothing of the statement."""
+    state = _sqlstate(exc)
+    if state is not None:
+        return state.startswith(_NO_SERVICE)
+    return any(cls.__name__ in _LOST for cls in type(exc).__mro__)
 
 
 def is_async(function: Callable[..., Any]) -> bool:

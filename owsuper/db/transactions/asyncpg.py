@@ -9,6 +9,7 @@ from owsuper.db.transactions.transaction import (
     Rows,
     autocommits,
     closed,
+    is_idle,
     is_instance,
     with_text_json,
 )
@@ -29,6 +30,10 @@ class AsyncpgTransaction:
     async def fetch(self, text: str, params: Sequence[Any]) -> Rows:
         """Execute a statement; return its rows. Raises asyncpg.PostgresError."""
         return [tuple(row) for row in await self.identity.fetch(with_text_json(text), *params)]
+
+    async def finish(self) -> bool:
+        """Return whether the connection is still in a transaction."""
+        return not is_idle(self.identity)
 
 
 async def async_transaction(connection: object) -> AsyncpgTransaction | None:

@@ -11,6 +11,7 @@ from owsuper.db.transactions.transaction import (
     Rows,
     autocommits,
     by_name,
+    is_idle,
     is_instance,
     with_named_parameters,
 )
@@ -42,6 +43,10 @@ class DjangoTransaction:
         with self._wrapper.cursor() as cursor:
             cursor.execute(with_named_parameters(text), by_name(params))
             return cursor.fetchall() if cursor.description else []
+
+    def finish(self) -> bool:
+        """Return whether the driver's connection is still in a transaction."""
+        return self._wrapper.connection is None or not is_idle(self._wrapper.connection)
 
 
 def sync_transaction(connection: object) -> DjangoTransaction | None:

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from owsuper.db.transactions.transaction import Rows, autocommits, closed
+from owsuper.db.transactions.transaction import Rows, autocommits, closed, is_idle
 
 _SyncConnection = psycopg.Connection[Any]
 _AsyncConnection = psycopg.AsyncConnection[Any]
@@ -28,6 +28,10 @@ class PsycopgTransaction:
         cursor.execute(text.encode(), params)
         return cursor.fetchall() if cursor.description else []
 
+    def finish(self) -> bool:
+        """Return whether the connection is still in a transaction."""
+        return not is_idle(self.identity)
+
 
 class AsyncPsycopgTransaction:
     """A transaction on a psycopg AsyncConnection."""
@@ -41,6 +45,10 @@ class AsyncPsycopgTransaction:
         cursor = psycopg.AsyncRawCursor(self.identity, row_factory=tuple_row)
         await cursor.execute(text.encode(), params)
         return await cursor.fetchall() if cursor.description else []
+
+    async def finish(self) -> bool:
+        """Return whether the connection is still in a transaction."""
+        return not is_idle(self.identity)
 
 
 def sync_transaction(connection: object) -> PsycopgTransaction | None:

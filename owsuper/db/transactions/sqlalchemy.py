@@ -6,7 +6,9 @@ them on the first statement.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from owsuper.db.transactions.transaction import (
@@ -14,11 +16,12 @@ from owsuper.db.transactions.transaction import (
     autocommits,
     by_name,
     closed,
+    is_idle,
     is_instance,
     with_named_parameters,
     with_text_json,
 )
-from owsuper.errors import ConfigurationError
+from owsuper.errors import ConfigurationError, StepUsageError
 
 _SYNC: Final = ("sqlalchemy.Session", "sqlalchemy.scoped_session", "sqlalchemy.Connection")
 _ASYNC: Final = (
@@ -36,11 +39,16 @@ class SqlAlchemyTransaction:
     def __init__(self, conn: Any) -> None:
         _check(conn)
         self.identity = conn.connection.dbapi_connection
+        self._driver_connection = conn.connection.driver_connection
         self._conn = conn
 
     def fetch(self, text: str, params: Sequence[Any]) -> Rows:
         """Execute a statement; return its rows. Raises sqlalchemy.exc.DBAPIError."""
         return _rows(self._conn.exec_driver_sql(*_in_style(self._conn, text, params)))
+
+    def finish(self) -> bool:
+        """Return whether the driver's connection is still in a transaction."""
+        return not is_idle(self._driver_connection)
 
 
 class AsyncSqlAlchemyTransaction:
@@ -49,12 +57,102 @@ class AsyncSqlAlchemyTransaction:
     def __init__(self, conn: Any) -> None:
         _check(conn.sync_connection)
         self.identity = conn.sync_connection.connection.dbapi_connection
+        self._driver_connection = conn.sync_connection.connection.driver_connection
         self._conn = conn
 
     async def fetch(self, text: str, params: Sequence[Any]) -> Rows:
         """Execute a statement; return its rows. Raises sqlalchemy.exc.DBAPIError."""
         statement = _in_style(self._conn.sync_connection, text, params)
         return _rows(await self._conn.exec_driver_sql(*statement))
+
+    async def finish(self) -> bool:
+        """Return whether the driver's connection is still in a transaction."""
+        return not is_idle(self._driver_connection)
+
+
+class SessionTransaction(SqlAlchemyTransaction):
+    """The transaction that a Session has begun, and that only its owner commits."""
+
+    def __init__(self, session: Any) -> None:
+        conn = session.connection()
+        super().__init__(conn)
+        self._session = session
+        self._root = session.get_transaction()
+        self.allow_commit = _refuse_commit(conn)
+
+    def finish(self) -> bool:
+        """Flush the session. Return False if its transaction has been ended."""
+        if self._session.get_transaction() is not self._root or not super().finish():
+            return False
+        self._session.flush()
+        return True
+
+
+class AsyncSessionTransaction(AsyncSqlAlchemyTransaction):
+    """The transaction that an AsyncSession has begun, and that only its owner commits."""
+
+    def __init__(self, session: Any, conn: Any) -> None:
+        super().__init__(conn)
+        self._session = session
+        self._root = session.sync_session.get_transaction()
+        self.allow_commit = _refuse_commit(conn.sync_connection)
+
+    async def finish(self) -> bool:
+        """Flush the session. Return False if its transaction has been ended."""
+        root = self._session.sync_session.get_transaction()
+        if root is not self._root or not await super().finish():
+            return False
+        await self._session.flush()
+        return True
+
+
+@contextmanager
+def atomic(session: Any) -> Iterator[SessionTransaction]:
+    """Keep a Session in one transaction for the block, and commit that at its end."""
+    if not session.in_transaction():
+        session.begin()
+    try:
+        transaction = SessionTransaction(session)
+        yield transaction
+    except BaseException:
+        session.rollback()
+        raise
+    transaction.allow_commit()
+    session.commit()
+
+
+@asynccontextmanager
+async def async_atomic(session: Any) -> AsyncIterator[AsyncSessionTransaction]:
+    """Keep an AsyncSession in one transaction for the block, and commit that at its end."""
+    if not session.in_transaction():
+        await session.begin()
+    try:
+        transaction = AsyncSessionTransaction(session, await session.connection())
+        yield transaction
+    except BaseException:
+        await session.rollback()
+        raise
+    transaction.allow_commit()
+    await session.commit()
+
+
+def _refuse_commit(conn: Any) -> Callable[[], None]:
+    """Let every commit raise StepUsageError; return what allows the next ones."""
+    allowed = False
+
+    def check(conn: Any) -> None:
+        if not allowed:
+            raise StepUsageError(
+                "The function of step.transaction() must not commit: owsuper commits what it wrote"
+                " together with the result of the step."
+            )
+
+    def allow() -> None:
+        nonlocal allowed
+        allowed = True
+
+    sys.modules["sqlalchemy.event"].listen(conn, "commit", check)
+    return allow
 
 
 def sync_transaction(connection: Any) -> SqlAlchemyTransaction | None:

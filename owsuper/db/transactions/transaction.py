@@ -11,6 +11,7 @@ from owsuper.errors import ConfigurationError
 Rows: TypeAlias = list[tuple[Any, ...]]
 
 _PARAMETER: Final = re.compile(r"\$(\d+)(::jsonb?\b)?")
+_IDLE: Final = 0  # libpq's PQTRANS_IDLE
 
 
 class SyncTransaction(Protocol):
@@ -25,6 +26,10 @@ class SyncTransaction(Protocol):
         """Execute a statement with ``$1, $2 …`` parameters; return its rows."""
         ...
 
+    def finish(self) -> bool:
+        """Send what is not sent yet. Return False if the transaction has been ended."""
+        ...
+
 
 class AsyncTransaction(Protocol):
     """The open transaction of a caller on an async connection."""
@@ -37,6 +42,17 @@ class AsyncTransaction(Protocol):
     async def fetch(self, text: str, params: Sequence[Any]) -> Rows:
         """Awaitable ``SyncTransaction.fetch``."""
         ...
+
+    async def finish(self) -> bool:
+        """Awaitable ``SyncTransaction.finish``."""
+        ...
+
+
+def is_idle(driver_connection: Any) -> bool:
+    """Whether a connection of psycopg, psycopg2 or asyncpg is open, and in no transaction."""
+    if hasattr(driver_connection, "is_in_transaction"):  # asyncpg
+        return not (driver_connection.is_closed() or driver_connection.is_in_transaction())
+    return bool(driver_connection.info.transaction_status == _IDLE)
 
 
 def is_instance(value: object, *names: str) -> bool:
