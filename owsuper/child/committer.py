@@ -17,7 +17,7 @@ from psycopg.pq import ConnStatus
 
 from owsuper.child.database import ChildDatabase, Unavailable, is_outage, is_refusal
 from owsuper.child.threads import ThreadPool
-from owsuper.core.model import Complete, RunStatus, WriteSet
+from owsuper.core.model import Complete, ContinueAsNew, RunStatus, WriteSet
 from owsuper.db.group_commit import Caller, GroupCommit, settle
 from owsuper.db.runs import RunStore
 
@@ -135,7 +135,7 @@ class Committer(GroupCommit[WriteSet]):
 
     def _already_completed(self, write: WriteSet) -> bool:
         """Return whether an earlier attempt, whose answer was lost, completed the run."""
-        if not isinstance(write.outcome, Complete):
+        if not isinstance(write.outcome, (Complete, ContinueAsNew)):
             return False
         found = self._database.run_with_retries(
             lambda conn: self._runs.outcome_of(conn, write.run_id)

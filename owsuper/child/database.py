@@ -226,12 +226,12 @@ class RelatedRuns:
         return self._database.run_with_retries(lambda conn: self._store.look(conn, attempt_id))
 
     def input_of(self, attempt_id: str) -> bytes | None:
-        """Return the input of a step attempt's child run as JSON; None if it is null."""
+        """Return the input with which a step attempt began its child run; None if it is null."""
         child = self.look(attempt_id)
         if not isinstance(child, ChildRunState):
             return None
         return self._database.run_with_retries(
-            lambda conn: self._runs.load_input(conn, child.run_id)
+            lambda conn: self._runs.load_first_input(conn, child.run_id)
         )
 
     def adopt(self, run: ClaimedRun, effect: EnsureChildRun) -> ChildRunState | None:

@@ -17,6 +17,7 @@ from owsuper.core.decisions import Raised, Returned
 from owsuper.core.model import (
     ClaimedRun,
     Complete,
+    ContinueAsNew,
     Fail,
     Outcome,
     Park,
@@ -128,8 +129,8 @@ class Executor:
             self._replay(workflow, run, loaded),
             self._services,
             slot,
+            workflow=workflow,
             strict=workflow.strict,
-            step_timeout=workflow.step_timeout,
         )
         self.executions[run.worker_id] = execution
         self._services.deadlines.watch(execution)
@@ -282,6 +283,9 @@ def _log_end(execution: Execution, outcome: Outcome) -> ExecutionResult:
             return ExecutionResult("failed")
         case Release():
             return ExecutionResult("released", 0.0)
+        case ContinueAsNew():
+            _log_unreached(execution)
+            return ExecutionResult("completed")
 
 
 def _log_fields(execution: Execution, error: StoredError) -> dict[str, object]:

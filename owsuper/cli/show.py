@@ -85,6 +85,10 @@ def _facts(run: Run, at: datetime) -> Iterator[tuple[str, object]]:
     yield "workflow", plain(run.workflow_name + version, None)
     if run.parent:
         yield "parent", f"{plain(run.parent.run_id)}, step {plain(run.parent.step_name, None)!r}"
+    if run.continued_from:
+        yield "continues", plain(run.continued_from, None)
+    if run.continued_as:
+        yield "continued as", plain(run.continued_as, None)
     yield "status", run.status
     yield "created", f"{moment(run.created_at)}, {relative(run.created_at, at)}"
     if run.finished_at:

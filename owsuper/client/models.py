@@ -30,7 +30,8 @@ class Run:
     A run that waits for a retry, a sleep, a signal or a child run is ``pending`` or ``running``,
     with ``available_at`` in the future and without a ``worker_id``. ``error`` may belong to an
     earlier failure that was retried. ``attempts`` counts the claims of the run, wake-ups included.
-    ``parent`` is None for a run that no other run started.
+    ``parent`` is None for a run that no other run started. ``continued_from`` and ``continued_as``
+    are the ids of the runs before and after a run in a chain by ``step.continue_as_new``.
 
     ``started_at`` is the first claim since the last retry, and None in most failed runs.
     ``began_at`` is earlier if an earlier step attempt is stored; it is None as long as no execution
@@ -48,6 +49,8 @@ class Run:
     output: Any
     error: StoredError | None
     parent: RunParent | None
+    continued_from: str | None = None
+    continued_as: str | None = None
     worker_id: str | None
     available_at: datetime | None
     deadline_at: datetime | None

@@ -195,8 +195,17 @@ class Session:
     def outcome(self, run_id: str, timeout: float | None) -> Progress | None:
         """Wait for the end of a run and return it; return None if there is no such run.
 
-        Raises TimeoutError after ``timeout`` seconds.
+        The end of a run that continued as new is that of its last successor. Raises TimeoutError
+        after ``timeout`` seconds.
         """
+        give_up = None if timeout is None else time.monotonic() + timeout
+        end = self._end_of(run_id, timeout)
+        while end is not None and end.continued_as is not None:
+            end = self._end_of(end.continued_as, _left(give_up))
+        return end
+
+    def _end_of(self, run_id: str, timeout: float | None) -> Progress | None:
+        """Wait for the end of one run."""
         give_up = None if timeout is None else time.monotonic() + timeout
         try:
             found = self._read_progress([run_id], self._first_read_until(timeout))
@@ -216,6 +225,14 @@ class Session:
 
     async def aoutcome(self, run_id: str, timeout: float | None) -> Progress | None:
         """Awaitable ``outcome``."""
+        give_up = None if timeout is None else time.monotonic() + timeout
+        end = await self._aend_of(run_id, timeout)
+        while end is not None and end.continued_as is not None:
+            end = await self._aend_of(end.continued_as, _left(give_up))
+        return end
+
+    async def _aend_of(self, run_id: str, timeout: float | None) -> Progress | None:
+        """Awaitable ``_end_of``."""
         give_up = None if timeout is None else time.monotonic() + timeout
         until = self._first_read_until(timeout)
         try:

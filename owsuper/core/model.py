@@ -157,7 +157,10 @@ class ClaimedRun:
 
 @dataclass(frozen=True, slots=True)
 class NewChildRun:
-    """A run for a ``workflow`` step to start; ``input_json`` is encoded JSON, None for null."""
+    """A run for a ``workflow`` step to start, or the successor of a run that continues as new.
+
+    ``input_json`` is encoded JSON, None for null.
+    """
 
     run_id: str
     workflow_name: str
@@ -235,7 +238,14 @@ class Release:
     """Release the run, due now, because this process must stop."""
 
 
-Outcome = Complete | Park | Retry | Fail | Release
+@dataclass(frozen=True, slots=True)
+class ContinueAsNew:
+    """The run completes without an output, and ``successor`` begins in the same transaction."""
+
+    successor: NewChildRun
+
+
+Outcome = Complete | Park | Retry | Fail | Release | ContinueAsNew
 
 
 @dataclass(frozen=True, slots=True)

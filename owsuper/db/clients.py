@@ -110,6 +110,8 @@ class RunRow:
     began_at: datetime | None
     parent_run_id: str | None
     parent_step_name: str | None
+    continued_from: str | None = None
+    continued_as: str | None = None
 
 
 class ClientQueries:

@@ -7,7 +7,7 @@ attempts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 from psycopg import Connection
 
-from owsuper.core.model import RecordedAttempt, StepStatus, WriteSet
+from owsuper.core.model import ContinueAsNew, RecordedAttempt, StepStatus, WriteSet
 from owsuper.db import prepared, times, write_documents
 from owsuper.db.related import step_attempt
 from owsuper.db.statement import Param, Statement, load
@@ -52,12 +52,14 @@ class RunStore:
         self._load = load("load", schema)
         self._load_more = load("load_more", schema)
         self._load_input = load("load_input", schema)
+        self._load_first_input = load("load_first_input", schema)
         self._extend = load("extend", schema)
         self._outcome = load("outcome", schema)
         self._lock_claim = load("lock_claim", schema)
         self._attempt_status = load("attempt_status", schema)
         self._signal_lock = load("signal_lock", schema)
         self._lock_waits = load("lock_waits", schema)
+        self._continue_run = load("continue_run", schema)
 
     def commit(self, conn: Connection[Any], writes: Sequence[WriteSet]) -> set[str]:
         """Make ``writes`` durable; return the worker ids that still own their runs.
@@ -73,6 +75,36 @@ class RunStore:
         return self._write(conn, writes, relaxed=True)
 
     def _write(
+        self, conn: Connection[Any], writes: Sequence[WriteSet], *, relaxed: bool
+    ) -> set[str]:
+        if continuing := write_documents.successors(writes):
+            return self._write_apart(conn, writes, continuing, relaxed=relaxed)
+        return self._write_together(conn, writes, relaxed=relaxed)
+
+    def _write_apart(
+        self,
+        conn: Connection[Any],
+        writes: Sequence[WriteSet],
+        continuing: Mapping[str, ContinueAsNew],
+        *,
+        relaxed: bool,
+    ) -> set[str]:
+        """Write each run that continues as new in a transaction with its successor.
+
+        It holds the locks of no other run meanwhile: runs are locked in the order of their ids.
+        """
+        others = [write for write in writes if write.worker_id not in continuing]
+        held = self._write_together(conn, others, relaxed=relaxed) if others else set()
+        for worker_id, outcome in continuing.items():
+            own = [write for write in writes if write.worker_id == worker_id]
+            document = orjson.dumps(write_documents.child_document(outcome.successor)).decode()
+            with prepared.transaction(conn):
+                fence = (own[0].run_id, worker_id)
+                if self._execute(conn, self._continue_run, *fence, document):
+                    held |= self._write_together(conn, own, relaxed=relaxed)
+        return held
+
+    def _write_together(
         self, conn: Connection[Any], writes: Sequence[WriteSet], *, relaxed: bool
     ) -> set[str]:
         signals, waits = (
@@ -140,6 +172,11 @@ class RunStore:
     def load_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
         """Return the input as JSON; None if it is SQL NULL, or if there is no such run."""
         rows = self._execute(conn, self._load_input, run_id)
+        return rows[0][0].encode() if rows and rows[0][0] is not None else None
+
+    def load_first_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
+        """Return the input of the first run of the chain that continued as this run."""
+        rows = self._execute(conn, self._load_first_input, run_id)
         return rows[0][0].encode() if rows and rows[0][0] is not None else None
 
     def extend(

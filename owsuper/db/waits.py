@@ -25,6 +25,7 @@ class Progress:
     """The state of a run; ``output`` and ``error`` are JSON text or None.
 
     ``unclaimed`` is for how many seconds the run has been due without an owner, or None.
+    ``continued_as`` is the id of the successor of a run that continued as new.
     """
 
     run_id: str
@@ -34,6 +35,7 @@ class Progress:
     output: str | None
     error: str | None
     unclaimed: float | None
+    continued_as: str | None = None
 
     @property
     def ended(self) -> bool:

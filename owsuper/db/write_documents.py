@@ -9,6 +9,7 @@ import orjson
 
 from owsuper.core.model import (
     Complete,
+    ContinueAsNew,
     Fail,
     NewChildRun,
     Outcome,
@@ -46,6 +47,8 @@ def _outcome(outcome: Outcome) -> Document:
             return {"outcome": "fail", "error": error}
         case Release():
             return {"outcome": "release"}
+        case ContinueAsNew():
+            return {"outcome": "complete", "output": None}
 
 
 def _step(worker_id: str, step: StepWrite) -> Document:
@@ -71,6 +74,15 @@ def child_document(child: NewChildRun) -> Document:
         "name": child.workflow_name,
         "version": child.version,
         "input": _raw(child.input_json),
+    }
+
+
+def successors(writes: Sequence[WriteSet]) -> dict[str, ContinueAsNew]:
+    """Return the outcomes of claims whose runs continue as new, by worker id."""
+    return {
+        write.worker_id: write.outcome
+        for write in writes
+        if isinstance(write.outcome, ContinueAsNew)
     }
 
 

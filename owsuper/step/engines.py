@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from owsuper.core.model import ClaimedRun
-    from owsuper.step.requests import Request
+    from owsuper.step.requests import Request, Startable
 
 
 class SyncEngine(Protocol):
@@ -27,6 +27,10 @@ class SyncEngine(Protocol):
         """
         ...
 
+    def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:
+        """End the run, and begin its successor."""
+        ...
+
     def parallel(self, branches: tuple[Callable[[], Any], ...]) -> list[Any]:
         """Call each branch in a thread; return their results in order."""
         ...
@@ -43,6 +47,10 @@ class AsyncEngine(Protocol):
 
     def call(self, request: Request) -> Coroutine[Any, Any, Any]:
         """Return a coroutine that executes or recalls the step and returns its result."""
+        ...
+
+    def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:
+        """End the run, and begin its successor."""
         ...
 
     def submit(self, request: Request, joined: bool = False) -> Awaitable[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple, overload
 
 from owsuper.core.durations import Duration
 from owsuper.step.requests import (
@@ -414,3 +414,18 @@ class Step(RunInfo):
         """
         reached: list[str] = self._engine.call(SignalSend(signal, data, name, buffer, formerly))
         return reached
+
+    def continue_as_new(
+        self, input: Any = None, *, workflow: Startable[Any, Any] | None = None
+    ) -> NoReturn:
+        """End this run, and begin a new one with this ``input`` in its place. Does not return.
+
+        The successor begins without a history. It has the workflow of this run, or ``workflow``,
+        its idempotency key, its deadline and its parent: who waits for the result of this run gets
+        that of the last successor. This run ends as completed, without a result, and the successor
+        starts in the same transaction. Steps that still run end first.
+
+        Raises InvalidData if the input does not fit the workflow, NotSerializable, and
+        StepUsageError if the workflow function itself does not call it.
+        """
+        self._engine.continue_as_new(input, workflow)

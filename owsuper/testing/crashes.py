@@ -34,7 +34,7 @@ def survives_crashes(
             if crash_after is not None:
                 worker.store.after_commit = _Crash(worker, crash_after)
             worker.finish(run_id, signals)
-            return worker.read(workflow, run_id), worker.tables.commits
+            return worker.read(workflow, worker.last_of(run_id)), worker.tables.commits
 
     expected, commits = execute(None)
     for number in range(1, commits):

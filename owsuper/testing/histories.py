@@ -41,8 +41,9 @@ class Histories:
             filters["after"] = page.next_cursor
 
     def read_input(self, run_id: str) -> bytes | None:
-        """Return the input of a run as JSON."""
-        return self._ow._database.session().run(lambda conn: self._store.load_input(conn, run_id))
+        """Return the input with which a child run began as JSON."""
+        session = self._ow._database.session()
+        return session.run(lambda conn: self._store.load_first_input(conn, run_id))
 
     def _read(self, run_id: str) -> RecordedRun:
         session = self._ow._database.session()

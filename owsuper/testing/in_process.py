@@ -145,15 +145,15 @@ class InProcessWorker:
             self._execute(run)
 
     def finish(self, run_id: str, signals: Iterable[tuple[str, Any]] = ()) -> None:
-        """Execute runs until this one has ended.
+        """Execute runs until this one has ended, or the last run that it continued as.
 
         Each of ``signals`` is sent when a run waits for it and nothing is due. Then time passes.
         Raises AssertionError if the run can never end, or does not use a signal.
         """
         left = list(signals)
-        run = self.tables.runs[run_id]
-        while not run.ended:
+        while not self.tables.runs[self.last_of(run_id)].ended:
             self.run_until_idle()
+            run = self.tables.runs[self.last_of(run_id)]
             if run.ended:
                 break
             if self._send_next(left):
@@ -166,12 +166,20 @@ class InProcessWorker:
             names = ", ".join(repr(name) for name, _ in left)
             raise AssertionError(f"signals: nothing waited for {names} before the run ended")
 
+    def last_of(self, run_id: str) -> str:
+        """Return the id of the last run of the chain that this run has continued as."""
+        while (after := self.tables.runs[run_id].continued_as) is not None:
+            run_id = after
+        return run_id
+
     def read(self, workflow: Workflow[Any, O], run_id: str) -> InProcessRun[O]:
         """Return a run as it is now."""
         run = self.tables.runs[run_id]
         output = None
         if run.status == RunStatus.COMPLETED:
-            output = codec.convert(run.output, workflow.output_type, path="result", owner="run")
+            own = self._registry.get(run.workflow_name, run.version) or workflow
+            if run.continued_as is None:
+                output = codec.convert(run.output, own.output_type, path="result", owner="run")
         return InProcessRun(
             id=run.id,
             workflow_name=run.workflow_name,
@@ -181,6 +189,8 @@ class InProcessWorker:
             claims=run.attempts,
             error=None if run.error is None else StoredError.from_json(run.error),
             output=output,
+            continued_from=run.continued_from,
+            continued_as=run.continued_as,
         )
 
     def _steps(self, run_id: str) -> dict[str, InProcessStep]:
@@ -274,6 +284,8 @@ def run_in_process(
 ) -> InProcessRun[O]:
     """Execute a run of ``workflow`` in this process until it ends; return the run.
 
+    If it continues as new, that is the last run of the chain.
+
     Sleeps, pauses before retries and waits take no time. A debugger stops at breakpoints in the
     workflow and its steps. For the arguments see :class:`InProcessWorker`; ``signals`` are pairs of
     a name and data, each sent when the run waits for it.
@@ -287,7 +299,7 @@ def run_in_process(
         run_id = worker.start(workflow, input)
         worker.finish(run_id, signals)
         worker.plan.check_used()
-        return worker.read(workflow, run_id)
+        return worker.read(workflow, worker.last_of(run_id))
 
 
 def application_of(workflow: Workflow[Any, Any]) -> Registration:

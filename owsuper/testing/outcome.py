@@ -35,6 +35,7 @@ class InProcessRun(Generic[O]):
     ``steps`` has the steps by name, in the order in which they began; a name that was used more
     than once goes on with ``name:1``. ``slept`` is the time that the run spent in sleeps.
     ``claims`` counts the times that a worker took the run: it is replayed each time.
+    ``continued_from`` and ``continued_as`` are the ids of the runs before and after it in a chain.
     """
 
     id: str
@@ -45,6 +46,8 @@ class InProcessRun(Generic[O]):
     claims: int
     error: StoredError | None
     output: O | None
+    continued_from: str | None = None
+    continued_as: str | None = None
 
     @property
     def result(self) -> O:

@@ -132,6 +132,10 @@ class _HistoryStore(MemoryRunStore):
         """Return the input of a child run."""
         return self._read_input(run_id)
 
+    def load_first_input(self, conn: Any, run_id: str) -> bytes | None:
+        """Return the input with which a child run began."""
+        return self._read_input(run_id)
+
     def load(
         self, conn: Any, run_id: str, worker_id: str, *, enough: int = MOST_ATTEMPTS_LOADED
     ) -> LoadedRun:
@@ -253,6 +257,10 @@ def _misfit(run: RunRow, replayed: MemoryRun, seen: _Observation) -> tuple[str |
     if replayed.status == RunStatus.COMPLETED and ended:
         if run.status == RunStatus.FAILED:
             return None, "the code returns, and the run had failed"
+        if replayed.continued_as and not run.continued_as and run.status != RunStatus.CANCELED:
+            return None, "the code continues as new, and the run had returned"
+        if run.continued_as and not replayed.continued_as:
+            return None, "the code returns, and the run had continued as new"
         if run.status != RunStatus.CANCELED and replayed.output != codec.decode(run.output):
             return None, "the code returns another result than was stored"
     return None

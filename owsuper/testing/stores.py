@@ -93,6 +93,13 @@ class MemoryRunStore(RunStore):
         """Return the input as JSON."""
         return self._tables.runs[run_id].input_json
 
+    def load_first_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
+        """Return the input of the first run of a chain as JSON."""
+        run = self._tables.runs[run_id]
+        while run.continued_from is not None:
+            run = self._tables.runs[run.continued_from]
+        return run.input_json
+
     def extend(
         self, conn: Connection[Any], leases: Sequence[tuple[str, str]], lease_seconds: float
     ) -> dict[str, bool]:

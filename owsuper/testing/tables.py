@@ -15,6 +15,7 @@ from owsuper.core import codec
 from owsuper.core.model import (
     ChildRunState,
     Complete,
+    ContinueAsNew,
     DeliveredSignal,
     Fail,
     NewChildRun,
@@ -54,6 +55,8 @@ class MemoryRun:
     finished_at: datetime | None = None
     output: Any = None
     error: Any = None
+    continued_from: str | None = None
+    continued_as: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -233,6 +236,26 @@ class Tables:
                 run.failures += counts
             case Release():
                 run.available_at = self.now
+            case ContinueAsNew(successor):
+                self._continue(run, successor)
+
+    def _continue(self, run: MemoryRun, successor: NewChildRun) -> None:
+        after = self.start(
+            successor.workflow_name,
+            successor.version,
+            successor.input_json,
+            run_id=successor.run_id,
+            parent=run.parent,
+        )
+        after.deadline_at, after.continued_from, run.continued_as = (
+            run.deadline_at,
+            run.id,
+            after.id,
+        )
+        waiting = None if run.parent is None else self.attempts[run.parent]
+        if waiting is not None and waiting.child_run_id == run.id:
+            waiting.child_run_id = after.id
+        self.end(run, RunStatus.COMPLETED)
 
     def _is_answered(self, attempt: MemoryAttempt) -> bool:
         if attempt.child_run_id is not None:
@@ -247,7 +270,7 @@ class Tables:
             run.status, run.output, run.error = status, output, error
             run.worker_id = run.available_at = None
             run.finished_at = self.now
-            if run.parent is not None:
+            if run.parent is not None and run.continued_as is None:
                 self.wake(self.attempts[run.parent].run_id)
 
     def wake(self, run_id: str) -> None:

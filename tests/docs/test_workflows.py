@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 
 import psycopg
@@ -20,6 +22,22 @@ def test_an_exhausted_step_can_be_caught(connected: Sandbox) -> None:
     program = "from quotes import quote; print(quote.run('1-56').result(timeout=30))"
     printed = connected.run(f"python -c {shlex.quote(program)}")
     assert printed == "1-56: as listed, because the publisher's line is busy\n"
+
+
+@PAGE.covers("endless")
+def test_an_endless_workflow_continues_as_new(connected: Sandbox) -> None:
+    connected.write("monitor.py", PAGE["endless"].replace("range(100)", "range(2)"))
+    connected.worker("owsuper --processes 1 --module monitor.py").stderr.wait_for("ready: ")
+    run_id = connected.run(
+        """owsuper start monitor --input '{"url": "http://localhost/down"}'"""
+    ).strip()
+    waited = connected.run(f"owsuper runs wait {run_id}")
+    assert json.loads(waited) == {"url": "http://localhost/down", "checks": 3, "failures": 3}
+    shown = connected.run(f"owsuper runs show {run_id}")
+    assert (after := re.search(r"^continued as +(\S+)$", shown, re.M))
+    assert re.search(
+        rf"^continues +{run_id}$", connected.run(f"owsuper runs show {after[1]}"), re.M
+    )
 
 
 @PAGE.covers("parallel")

@@ -529,3 +529,53 @@ def test_the_test_chooses_the_id_of_a_run() -> None:
         assert worker.read(order, "order-1").result == "order-1"
         with pytest.raises(RunExists):
             worker.start(ship, id="order-1")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_chain_of_runs_is_executed_to_its_end(is_async: bool) -> None:
+    ow = OpenWorkflow()
+
+    @ow.workflow("down")
+    def down(step: Step, left: int) -> str:
+        step.sleep("nap", "1h")
+        if left:
+            step.continue_as_new(left - 1)
+        return "liftoff"
+
+    @ow.workflow("down", version="async")
+    async def adown(step: AsyncStep, left: int) -> str:
+        await step.sleep("nap", "1h")
+        if left:
+            step.continue_as_new(left - 1)
+        return "liftoff"
+
+    @ow.workflow
+    def parent(step: Step, left: int) -> str:
+        return step.run_workflow(down, left)
+
+    workflow = adown if is_async else down
+    run = run_in_process(workflow, 3)
+    assert (run.result, run.slept) == ("liftoff", timedelta(hours=1))
+    assert run.continued_from is not None
+    assert run_in_process(parent, 3).result == "liftoff"
+    assert survives_crashes(workflow, 2).result == "liftoff"
+    with InProcessWorker(ow) as worker:
+        first = worker.start(workflow, 5)
+        worker.advance("150m")
+        third = worker.last_of(first)
+        assert worker.read(workflow, first).continued_as is not None
+        assert worker.tables.runs[third].input_json == b"3"
+
+
+def test_a_chain_without_an_end_is_given_up() -> None:
+    ow = OpenWorkflow()
+
+    @ow.workflow
+    def endless(step: Step) -> None:
+        step.sleep("nap", "1s")
+        step.continue_as_new()
+
+    with InProcessWorker(ow) as worker:
+        run_id = worker.start(endless)
+        with pytest.raises(AssertionError, match="makes no progress"):
+            worker.finish(run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -200,3 +201,23 @@ def test_a_workflow_that_is_gone_is_an_error() -> None:
         pytest.raises(LookupError, match="main"),
     ):
         replayer.replay(history)
+
+
+def test_a_run_that_continued_as_new_is_replayed() -> None:
+    def continues(step: Step) -> None:
+        step.run("tick", lambda: 1)
+        step.continue_as_new()
+
+    def returns(step: Step) -> None:
+        step.run("tick", lambda: 1)
+
+    continued, returned = record(returns, signals=()), record(returns, signals=())
+    continued = replace(continued, run=replace(continued.run, continued_as="next"))
+    assert replay(continues, continued) is None
+    assert replay(returns, returned) is None
+    misfit = replay(returns, continued)
+    assert misfit is not None
+    assert misfit.reason == "the code returns, and the run had continued as new"
+    misfit = replay(continues, returned)
+    assert misfit is not None
+    assert misfit.reason == "the code continues as new, and the run had returned"

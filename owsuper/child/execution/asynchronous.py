@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from owsuper.child import stacks
 from owsuper.child.execution.base import Execution
@@ -33,7 +33,7 @@ from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import StepUsageError
 from owsuper.step import AsyncStep, current
-from owsuper.step.requests import Request
+from owsuper.step.requests import Request, Startable
 from owsuper.stored_error import EngineError, StoredError
 
 T = TypeVar("T")
@@ -109,6 +109,14 @@ class AsyncExecution(Execution):
         task = asyncio.Task(drive_async(operations, self.block), loop=self._loop)
         self._submitted.add(task)
         return task
+
+    def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:
+        """End the run, unless a step was called that nobody has awaited."""
+        if self.decided_outcome is None and (error := self._calls.forgotten(ended=True)):
+            self._fail(error)
+            self._calls.cancel_unstarted()
+            raise error
+        super().continue_as_new(input, workflow)
 
     def _prepare(self, request: Request) -> tuple[str, Operations[Any]]:
         if self.decided_outcome is None and (error := self._calls.forgotten()) is not None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextvars import Token
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from owsuper.child import process_exit
 from owsuper.child.committer import LeaseLost
@@ -26,7 +26,9 @@ from owsuper.child.services import Services
 from owsuper.core.decisions import Diverged, OverLimit, Wait
 from owsuper.core.model import (
     ClaimedRun,
+    ContinueAsNew,
     Fail,
+    NewChildRun,
     Outcome,
     Release,
     StepStatus,
@@ -39,9 +41,13 @@ from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.steps.effects import Call, CallError, CallResult, Transact
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
+from owsuper.ids import new_id
 from owsuper.ipc.messages import CAUGHT_UNWIND, LEASE_LOST, PAST_DEADLINE
 from owsuper.step import current
+from owsuper.step.requests import Startable
 from owsuper.stored_error import StoredError
+from owsuper.workflow.definition import Workflow
+from owsuper.workflow.input import encode_input
 
 _log = logging.getLogger("owsuper.child")
 
@@ -76,10 +82,11 @@ class Execution(ABC):
         services: Services,
         slot: int,
         *,
+        workflow: Workflow[Any, Any],
         strict: bool = False,
-        step_timeout: float | None = None,
     ) -> None:
         self.run = run
+        self.workflow = workflow
         self.replay = replay
         self.slot = slot
         self.decided_outcome: Outcome | Abandon | None = None
@@ -95,7 +102,7 @@ class Execution(ABC):
         self._services = services
         self._pid = os.getpid()
         self.strict = strict
-        self.step_timeout = step_timeout
+        self.step_timeout = workflow.step_timeout
         self._has_warned = False
         self._body_ended = False
         self._unwinds = 0  # how often a step was called after the decision
@@ -165,15 +172,24 @@ class Execution(ABC):
 
         Raises StepUsageError for a call in the wrong place, and Unwind once the outcome is decided.
         """
-        if (outer := current.called_from()) is not None:
-            raise StepUsageError(
-                f"Step {name!r} was called inside the function of step {outer!r}. Steps do not "
-                "nest: call it from the workflow function, or call its function directly."
-            )
-        self.check_not_ended(f"Step {name!r}")
+        self._check_place(f"Step {name!r}")
         check_step_name(name)
         if formerly is not None and check_step_name(formerly) == name:
             raise StepUsageError(f"Step {name!r}: formerly= is its own name. Pass the old name.")
+        self._check_may_go_on()
+        return self.replay.next_key(name, formerly)
+
+    def _check_place(self, step: str) -> None:
+        """Raise StepUsageError inside the function of a step, and after the end of the run."""
+        if (outer := current.called_from()) is not None:
+            raise StepUsageError(
+                f"{step} was called inside the function of step {outer!r}. Steps do not "
+                "nest: call it from the workflow function, or call its function directly."
+            )
+        self.check_not_ended(step)
+
+    def _check_may_go_on(self) -> None:
+        """Raise Unwind once the outcome is decided, which may be now."""
         if self.run.deadline_at is not None and self.now() >= self.run.deadline_at:
             self.fail_at_deadline()
         if self.decided_outcome is None and self._services.stopping.is_set():
@@ -183,7 +199,32 @@ class Execution(ABC):
             if self._unwinds == _MOST_UNWINDS:
                 self._services.overdue_watch.expect_end(self, CAUGHT_UNWIND)
             raise unwind()
-        return self.replay.next_key(name, formerly)
+
+    def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:
+        """End the run, and begin a successor of it with this input.
+
+        Raises StepUsageError for a call in the wrong place, DataError for an input that cannot be
+        stored, and otherwise Unwind.
+        """
+        self._check_place("continue_as_new()")
+        if workflow is not None and not isinstance(workflow, Startable):
+            raise StepUsageError(
+                f"continue_as_new(workflow={workflow!r:.60}): pass a workflow, or leave it out to"
+                " continue with the workflow of this run"
+            )
+        self._check_may_go_on()
+        if not self.is_body():
+            raise StepUsageError(
+                "continue_as_new() was called in a branch beside the workflow function. Let the"
+                " branch return, and call it from the workflow function itself."
+            )
+        target = workflow or self.workflow
+        successor = NewChildRun(
+            new_id(), target.name, target.version, encode_input(target, input, "input")
+        )
+        self.check_end()
+        self.decide(ContinueAsNew(successor))
+        raise unwind()
 
     def check_not_ended(self, step: str) -> None:
         """Raise StepUsageError for a step after the end of the workflow function."""
