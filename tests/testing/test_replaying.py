@@ -213,11 +213,11 @@ def test_a_run_that_continued_as_new_is_replayed() -> None:
 
     continued, returned = record(returns, signals=()), record(returns, signals=())
     continued = replace(continued, run=replace(continued.run, continued_as="next"))
-    assert replay(continues, continued) is None
-    assert replay(returns, returned) is None
-    misfit = replay(returns, continued)
+    assert replay(continued, continues) is None
+    assert replay(returned, returns) is None
+    misfit = replay(continued, returns)
     assert misfit is not None
     assert misfit.reason == "the code returns, and the run had continued as new"
-    misfit = replay(continues, returned)
+    misfit = replay(returned, continues)
     assert misfit is not None
     assert misfit.reason == "the code continues as new, and the run had returned"
