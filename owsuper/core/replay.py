@@ -43,6 +43,7 @@ from owsuper.core.model import (
     StepWrite,
 )
 from owsuper.core.names import StepNames
+from owsuper.core.patches import PATCH_CONTEXT, is_new_branch, patch_key
 from owsuper.core.purpose import Purpose
 from owsuper.core.retry import (
     WORKFLOW_DEFAULT,
@@ -98,8 +99,14 @@ class Replay:
         self._names = StepNames()
         self._asked: set[str] = set()
         """The keys of the steps that this execution has called."""
-        self._unasked = dict.fromkeys(each.step_name for each in attempts if not each.is_abandoned)
-        """The keys of recorded steps that this execution has not called, oldest first."""
+        self._silent = frozenset(
+            each.step_name for each in attempts if each.is_abandoned or is_new_branch(each)
+        )
+        """The keys of attempts that show where a run has been, and need not be called again."""
+        self._unasked = dict.fromkeys(
+            each.step_name for each in attempts if not (each.is_abandoned or is_new_branch(each))
+        )
+        """The keys of other recorded steps that this execution has not called, oldest first."""
         self._new_id = new_id
         self._failures = failures
         self._policy = policy
@@ -136,7 +143,11 @@ class Replay:
 
     def unreached(self) -> list[str]:
         """Return the keys of completed steps that this execution has not called, oldest first."""
-        return [key for key in self._history.completed if key not in self._names]
+        return [
+            key
+            for key, attempt in self._history.completed.items()
+            if key not in self._names and key not in self._asked and not is_new_branch(attempt)
+        ]
 
     @property
     def is_beyond_history(self) -> bool:
@@ -165,6 +176,41 @@ class Replay:
         """
         count = self._history.counted
         return OverLimit(self._limit, count) if count > self._limit else None
+
+    # --- patches ----------------------------------------------------------------------------
+
+    def has_patch(self, name: str) -> bool:
+        """Whether the answer to ``decide_patch`` is recorded."""
+        return patch_key(name) in self._history.completed
+
+    def decide_patch(self, name: str, now: datetime) -> bool | StepWrite | OverLimit | Diverged:
+        """Decide whether a run takes the new branch of a patch; a write records the answer.
+
+        It does not if an earlier execution has come further than this place: a step is recorded
+        that this execution has not called yet. The answer is recorded when it is first needed, and
+        holds for the whole run.
+        """
+        key = patch_key(name)
+        if diverged := self.check_kind(key, StepKind.FUNCTION):
+            return diverged
+        done = self._history.completed.get(key)
+        was_past = bool(self._unasked) or not self._silent <= self._asked
+        self._asked.add(key)
+        self._unasked.pop(key, None)
+        if done is not None:
+            return bool(done.output)
+        if over := self._at_limit():
+            return over
+        return StepWrite(
+            self._new_id(),
+            key,
+            StepKind.FUNCTION,
+            StepStatus.COMPLETED,
+            now,
+            finished_at=now,
+            context=PATCH_CONTEXT,
+            output_json=b"false" if was_past else b"true",
+        )
 
     # --- function steps ---------------------------------------------------------------------
 

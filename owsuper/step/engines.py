@@ -27,6 +27,10 @@ class SyncEngine(Protocol):
         """
         ...
 
+    def patched(self, name: str) -> bool:
+        """Whether the run takes the new branch of a patch."""
+        ...
+
     def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:
         """End the run, and begin its successor."""
         ...
@@ -47,6 +51,10 @@ class AsyncEngine(Protocol):
 
     def call(self, request: Request) -> Coroutine[Any, Any, Any]:
         """Return a coroutine that executes or recalls the step and returns its result."""
+        ...
+
+    def patched(self, name: str) -> bool:
+        """Whether the run takes the new branch of a patch."""
         ...
 
     def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:

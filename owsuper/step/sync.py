@@ -415,6 +415,18 @@ class Step(RunInfo):
         reached: list[str] = self._engine.call(SignalSend(signal, data, name, buffer, formerly))
         return reached
 
+    def patched(self, name: str) -> bool:
+        """Return whether this run takes the new branch of code that has changed.
+
+        A run whose earlier executions have come further than this place takes the old branch:
+        False. Any other run, new or not yet here, takes the new one: True. The answer is recorded,
+        and is the same at each replay and at each call with this ``name``.
+
+        Raises StepUsageError for a call in the function of a step, or a name that cannot be used,
+        and StepLimitExceeded.
+        """
+        return self._engine.patched(name)
+
     def continue_as_new(
         self, input: Any = None, *, workflow: Startable[Any, Any] | None = None
     ) -> NoReturn:

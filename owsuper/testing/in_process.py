@@ -45,6 +45,7 @@ class InProcessWorker:
     ``steps`` has functions to call in place of those of steps, by the names of the steps;
     ``faults`` happen in them. ``children`` has, by the names of workflows, what their child runs do
     instead of being executed: a result, an exception to fail with, or a function of the input.
+    ``patches`` has, by the names of patches, which branch runs take: False is the old one.
     ``now`` is the time at which the test begins, aware.
     """
 
@@ -55,6 +56,7 @@ class InProcessWorker:
         steps: Mapping[str, Callable[..., Any]] | None = None,
         children: Mapping[str, Child] | None = None,
         faults: Iterable[StepFault] = (),
+        patches: Mapping[str, bool] | None = None,
         now: datetime = BEGINNING,
     ) -> None:
         if now.utcoffset() is None:
@@ -62,7 +64,7 @@ class InProcessWorker:
         self._registry: Registry = application.registry
         self._children = dict(children or {})
         self.tables = Tables(now)
-        self.plan = Plan(steps or {}, faults, lambda: self.tables.now)
+        self.plan = Plan(steps or {}, faults, lambda: self.tables.now, patches)
         self._executions = 0
         self.store = MemoryRunStore(self.tables)
         self._engine = InProcessEngine(
@@ -280,6 +282,7 @@ def run_in_process(
     children: Mapping[str, Child] | None = None,
     signals: Iterable[tuple[str, Any]] = (),
     faults: Iterable[StepFault] = (),
+    patches: Mapping[str, bool] | None = None,
     now: datetime = BEGINNING,
 ) -> InProcessRun[O]:
     """Execute a run of ``workflow`` in this process until it ends; return the run.
@@ -290,11 +293,16 @@ def run_in_process(
     workflow and its steps. For the arguments see :class:`InProcessWorker`; ``signals`` are pairs of
     a name and data, each sent when the run waits for it.
 
-    Raises AssertionError for a replacement, a fault or a signal that nothing used, and for a run
+    Raises AssertionError for a replacement, fault, patch or signal that nothing used, and for a run
     that can never end. Raises InvalidData and NotSerializable for an input that does not fit.
     """
     with InProcessWorker(
-        application_of(workflow), steps=steps, children=children, faults=faults, now=now
+        application_of(workflow),
+        steps=steps,
+        children=children,
+        faults=faults,
+        patches=patches,
+        now=now,
     ) as worker:
         run_id = worker.start(workflow, input)
         worker.finish(run_id, signals)

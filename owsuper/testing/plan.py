@@ -27,8 +27,11 @@ class Plan:
         steps: Mapping[str, Callable[..., Any]],
         faults: Iterable[StepFault],
         now: Callable[[], datetime],
+        patches: Mapping[str, bool] | None = None,
     ) -> None:
         self.now = now
+        self.patches = dict(patches or {})
+        self._patched: set[str] = set()
         for name, replacement in steps.items():
             if not callable(replacement):
                 raise ConfigurationError(
@@ -62,8 +65,17 @@ class Plan:
         request.fn = self._watched(request.name, fn, faults)
         return request
 
+    def patch(self, name: str) -> bool | None:
+        """Return which branch of a patch the test wants; None if it is the engine's to decide."""
+        self._patched.add(name)
+        return self.patches.get(name)
+
     def check_used(self) -> None:
-        """Raise AssertionError for replacements and faults whose steps were never executed."""
+        """Raise AssertionError for what was never needed: replacements, faults and patches."""
+        unneeded = self.patches.keys() - self._patched
+        if unneeded:
+            names = ", ".join(map(repr, sorted(unneeded)))
+            raise AssertionError(f"patches: the code did not ask for {names}")
         unused = [name for name in self._steps if name not in self.called]
         if unused:
             raise AssertionError(
@@ -110,6 +122,11 @@ class PlannedSyncExecution(SyncExecution):
         """Return the time of the test, which stands still while code is executed."""
         return self.plan.now()
 
+    def patched(self, name: str) -> bool:
+        """Return the branch that the test wants, or that of the engine."""
+        recorded, wanted = super().patched(name), self.plan.patch(name)
+        return recorded if wanted is None else wanted
+
     def call(self, request: Request) -> Any:
         """Execute or replay a step."""
         return super().call(self.plan.replace(request))
@@ -127,6 +144,11 @@ class PlannedAsyncExecution(AsyncExecution):
     def now(self) -> datetime:
         """Return the time of the test, which stands still while code is executed."""
         return self.plan.now()
+
+    def patched(self, name: str) -> bool:
+        """Return the branch that the test wants, or that of the engine."""
+        recorded, wanted = super().patched(name), self.plan.patch(name)
+        return recorded if wanted is None else wanted
 
     def call(self, request: Request) -> Any:
         """Execute or replay a step."""

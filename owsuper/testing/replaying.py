@@ -25,6 +25,7 @@ from owsuper.core.model import (
     RunStatus,
     StepWrite,
 )
+from owsuper.core.patches import PATCH_CONTEXT
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.db.clients import RunRow
 from owsuper.db.related import Skipped
@@ -70,6 +71,7 @@ class _Observation:
     """What one execution did."""
 
     known: frozenset[str]
+    ended: bool
     beyond: str | None = None
     diverged: str | None = None
 
@@ -84,9 +86,17 @@ class _Observed(Execution):
 
     def record(self, write: StepWrite) -> None:
         """Take the write of a recorded attempt; stop at a new one."""
+        if write.context == PATCH_CONTEXT:
+            return  # the answer of a patch, which the worker would record
         if write.attempt_id not in self.observation.known:
             raise _BeyondHistory(write.step_name)
         super().record(write)  # type: ignore[safe-super]
+
+    def patched(self, name: str) -> bool:
+        """Return whether the run takes the new branch; one that has ended is past each place."""
+        if self.observation.ended and not self.replay.has_patch(name):
+            return False
+        return super().patched(name)
 
     def give_back(self, exc: BaseException) -> Unwind:
         """Stop at the end of the history; anything else is an error of the replay."""
@@ -225,7 +235,9 @@ class Replayer:
         workflow = self._registry.get(run.workflow_name, run.version)
         if workflow is None:
             raise LookupError(run.workflow_name)
-        observation = _Observation(frozenset(each.id for each in history.attempts))
+        observation = _Observation(
+            frozenset(each.id for each in history.attempts), RunStatus(run.status).is_terminal
+        )
         for kind in self._types:
             kind.observation = observation
         self._store.history = history.attempts

@@ -49,6 +49,36 @@ def test_runs_of_a_version_that_no_worker_has_are_left_alone_and_found(
     assert conn.execute(query.encode()).fetchall() == [("order", "3", 1), ("order", None, 1)]
 
 
+@VERSIONS.covers("patched", "old-branches")
+def test_runs_in_progress_take_the_old_branch_and_new_runs_the_new_one(
+    connected: Sandbox, conn: psycopg.Connection, schema: str
+) -> None:
+    new = VERSIONS["patched"]
+    old = "".join(
+        line
+        for line in new.splitlines(keepends=True)
+        if "patched(" not in line and "add-tax" not in line
+    )
+    connected.write("bills.py", old)
+    worker = connected.worker("owsuper --processes 1 --module bills.py")
+    worker.stderr.wait_for("ready: ")
+    before = connected.run("owsuper start monthly-bill --input 100").strip()
+    naps = f"SELECT count(*) FROM \"{schema}\".step_attempts WHERE kind = 'sleep'".encode()
+    while conn.execute(naps).fetchone() == (0,):
+        sleep(0.01)
+    worker.terminate()
+    assert worker.wait() == 0
+    connected.write("bills.py", new)
+    connected.worker("owsuper --processes 1 --module bills.py").stderr.wait_for("ready: ")
+    after = connected.run("owsuper start monthly-bill --input 100").strip()
+    assert [connected.run(f"owsuper runs wait {each}") for each in (before, after)] == [
+        "100\n",
+        "119\n",
+    ]
+    query = VERSIONS["old-branches"].replace("openworkflow.", f'"{schema}".')
+    assert conn.execute(query.encode()).fetchall() == []
+
+
 @VERSIONS.covers("replay")
 def test_new_code_is_replayed_over_recorded_runs(connected: Sandbox) -> None:
     def write(step: str) -> None:

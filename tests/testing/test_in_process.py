@@ -579,3 +579,23 @@ def test_a_chain_without_an_end_is_given_up() -> None:
         run_id = worker.start(endless)
         with pytest.raises(AssertionError, match="makes no progress"):
             worker.finish(run_id)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_both_branches_of_a_patch_are_tested(is_async: bool) -> None:
+    ow = OpenWorkflow()
+
+    @ow.workflow("bill")
+    def bill(step: Step) -> str:
+        return "taxed" if step.patched("tax") else "not taxed"
+
+    @ow.workflow("bill", version="async")
+    async def abill(step: AsyncStep) -> str:
+        return "taxed" if step.patched("tax") else "not taxed"
+
+    workflow = abill if is_async else bill
+    assert run_in_process(workflow).result == "taxed"
+    assert run_in_process(workflow, patches={"tax": False}).result == "not taxed"
+    with pytest.raises(AssertionError, match="the code did not ask for 'toll'"):
+        run_in_process(workflow, patches={"toll": False})
+    assert survives_crashes(workflow).result == "taxed"

@@ -221,3 +221,48 @@ def test_a_run_that_continued_as_new_is_replayed() -> None:
     misfit = replay(returned, continues)
     assert misfit is not None
     assert misfit.reason == "the code continues as new, and the run had returned"
+
+
+def test_runs_that_were_past_a_patch_replay_its_old_branch() -> None:
+    def patched(step: Step) -> Any:
+        first = step.run("first", fit)
+        if step.patched("more"):
+            step.run("more", fit)
+        step.sleep("nap", "1h")
+        go = step.wait_for_signal("go")
+        child = step.run_workflow("child")
+        pair = step.parallel(lambda: step.run("a", fit), lambda: step.run("b", fit))
+        if step.patched("more"):
+            step.run("more-2", fit)
+        return [first, go and go.data, child, pair]
+
+    for finished in (True, False):
+        assert replay(record(base, finished=finished), patched) is None
+
+
+def test_a_patch_at_the_end_of_runs_that_have_ended_fits() -> None:
+    def patched(step: Step) -> Any:
+        result = same(step)
+        if step.patched("more"):
+            step.run("more", fit)
+        return result
+
+    assert replay(record(base), patched) is None
+
+
+def test_a_run_of_the_new_branch_fits_the_code_without_the_patch_and_no_other() -> None:
+    def patched(step: Step) -> int:
+        return step.run("new", lambda: 2) if step.patched("more") else step.run("old", lambda: 1)
+
+    def cleaned(step: Step) -> int:
+        return step.run("new", fit)
+
+    def old(step: Step) -> int:
+        return step.run("old", fit)
+
+    history = record(patched, signals=())
+    assert replay(history, patched) is None
+    assert replay(history, cleaned) is None
+    misfit = replay(history, old)
+    assert misfit is not None
+    assert misfit.step == "old"

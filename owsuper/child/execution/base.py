@@ -200,6 +200,28 @@ class Execution(ABC):
                 self._services.overdue_watch.expect_end(self, CAUGHT_UNWIND)
             raise unwind()
 
+    def patched(self, name: str) -> bool:
+        """Return whether the run takes the new branch of the patch ``name``.
+
+        Raises StepUsageError for a call in the wrong place or a wrong name, StepLimitExceeded,
+        NonDeterminismError, and Unwind once the outcome is decided.
+        """
+        self._check_place(f"step.patched({name!r})")
+        check_step_name(name)
+        self._check_may_go_on()
+        match self.replay.decide_patch(name, self.now()):
+            case OverLimit() as over:
+                raise self.limit_error(over)
+            case Diverged() as diverged:
+                raise self.diverge(diverged)
+            case StepWrite() as write:
+                answer = write.output_json == b"true"
+                self.replay.record(write, answer)
+                self.record(write)
+                return answer
+            case bool() as recorded:
+                return recorded
+
     def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:
         """End the run, and begin a successor of it with this input.
 
