@@ -5,14 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from owsuper.child.execution.asynchronous import AsyncExecution
+from owsuper.child.execution.base import Execution
 from owsuper.child.execution.steps import result_type
 from owsuper.child.execution.sync import SyncExecution
+from owsuper.core.decisions import Wait
 from owsuper.errors import ConfigurationError
 from owsuper.step.requests import FunctionCall, Request, TransactionCall
 from owsuper.testing.faults import StepFault
+
+_PAUSE: Final = 1.0  # seconds of real time, after which a step looks for an answer
 
 
 class Plan:
@@ -113,19 +117,31 @@ class Plan:
         return call
 
 
-class PlannedSyncExecution(SyncExecution):
-    """An execution of a ``def`` workflow whose steps are those of ``plan``."""
+class _PlannedExecution(Execution):
+    """An execution at the time of the test, which stands still while code is executed."""
 
     plan: Plan
 
     def now(self) -> datetime:
-        """Return the time of the test, which stands still while code is executed."""
+        """Return the time of the test."""
         return self.plan.now()
 
     def patched(self, name: str) -> bool:
         """Return the branch that the test wants, or that of the engine."""
         recorded, wanted = super().patched(name), self.plan.patch(name)
         return recorded if wanted is None else wanted
+
+    def pause_of(self, wait: Wait) -> float:
+        """Return the seconds to block for ``wait``.
+
+        It is never over before the run is parked, so it must not end a little later again and
+        again: a run is parked when nothing happens.
+        """
+        return super().pause_of(wait) if wait.until <= self.now() else _PAUSE
+
+
+class PlannedSyncExecution(_PlannedExecution, SyncExecution):
+    """An execution of a ``def`` workflow whose steps are those of ``plan``."""
 
     def call(self, request: Request) -> Any:
         """Execute or replay a step."""
@@ -136,19 +152,8 @@ class PlannedSyncExecution(SyncExecution):
         return super().submit(self.plan.replace(request), joined)
 
 
-class PlannedAsyncExecution(AsyncExecution):
+class PlannedAsyncExecution(_PlannedExecution, AsyncExecution):
     """An execution of an ``async def`` workflow whose steps are those of ``plan``."""
-
-    plan: Plan
-
-    def now(self) -> datetime:
-        """Return the time of the test, which stands still while code is executed."""
-        return self.plan.now()
-
-    def patched(self, name: str) -> bool:
-        """Return the branch that the test wants, or that of the engine."""
-        recorded, wanted = super().patched(name), self.plan.patch(name)
-        return recorded if wanted is None else wanted
 
     def call(self, request: Request) -> Any:
         """Execute or replay a step."""
