@@ -30,6 +30,7 @@ OwsuperError
     ├── RunExists               run(id=...) with the id of another workflow's run
     ├── RunNotCancelable        cancel() of a finished run
     ├── RunNotRetryable         retry() of a run that has not failed, or is past its deadline
+    ├── RunNotRerunnable        rerun() of a run that has not ended, or has no such step
     ├── RunNotWakeable          wake() of a run that does not wait
     └── ResultTimeout           the run did not end within the timeout of result()
 
@@ -68,6 +69,7 @@ __all__ = [
     "RunFailed",
     "RunNotCancelable",
     "RunNotFound",
+    "RunNotRerunnable",
     "RunNotRetryable",
     "RunNotWakeable",
     "StepError",
@@ -271,6 +273,14 @@ class RunNotCancelable(RunError):
 
 class RunNotRetryable(RunError):
     """The run has not failed, or its deadline has passed. ``status`` is the run's status."""
+
+    def __init__(self, message: str, *, run_id: str, status: str) -> None:
+        super().__init__(message, run_id=run_id)
+        self.status = status
+
+
+class RunNotRerunnable(RunError):
+    """The run has not ended, or has no such step. ``status`` is the run's status."""
 
     def __init__(self, message: str, *, run_id: str, status: str) -> None:
         super().__init__(message, run_id=run_id)

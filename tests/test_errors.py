@@ -34,6 +34,7 @@ _MAKERS: dict[type[BaseException], Callable[..., BaseException]] = {
     errors.RunFailed: lambda kind: kind("it failed", run_id="run-1", error=STORED),
     errors.RunExists: lambda kind: kind("it exists", run_id="run-1"),
     errors.RunNotRetryable: lambda kind: kind("it runs", run_id="run-1", status="running"),
+    errors.RunNotRerunnable: lambda kind: kind("it runs", run_id="run-1", status="running"),
     errors.RunNotWakeable: lambda kind: kind("it runs", run_id="run-1", status="running"),
     errors.RunError: lambda kind: kind("no such run", run_id="run-1"),
     errors.DataError: lambda kind: kind("cannot store it", path="result.items[0]"),

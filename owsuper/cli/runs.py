@@ -1,4 +1,4 @@
-"""``owsuper runs ...``: list, show, count, cancel, retry, wake and wait for runs."""
+"""``owsuper runs ...``: list, show, count, cancel, retry, rerun, wake and wait for runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from owsuper.cli.client_command import (
     client,
     explain,
     find,
+    json_argument,
     layout,
     print_result,
 )
@@ -73,7 +74,17 @@ def _show(arguments: argparse.Namespace) -> int:
     return ExitCode.CLEAN
 
 
-# --- cancel, retry, wake ---------------------------------------------------------------------
+# --- cancel, retry, rerun, wake --------------------------------------------------------------
+
+_ABOUT_RERUNS: Final = """\
+Starts a new run, whose id is printed; the old run stays as it is, and must have ended. Steps that
+began before STEP keep their results and are not called again. Without --from, the new run begins at
+the beginning. The command cannot check that a new input fits the workflow.
+
+examples:
+  owsuper runs rerun 0198c2e4 --from charge
+  owsuper runs rerun 0198c2e4 --from charge --input '{"amount": 7}'
+"""
 
 _ABOUT_WAKING: Final = """\
 A sleep is over, and a wait for a signal times out. A retry, and a run that is to start later, are
@@ -117,6 +128,36 @@ def _add_wake_options(parser: argparse.ArgumentParser) -> None:
 def _wake(arguments: argparse.Namespace) -> int:
     step = vars(arguments).get("step")
     return _for_each_run(arguments, lambda run: run.wake(step), "woken")
+
+
+def _add_rerun_options(parser: argparse.ArgumentParser) -> None:
+    add_id(parser)
+    parser.add_argument(
+        "--from",
+        dest="from_step",
+        metavar="STEP",
+        help="keep the results of the steps before this one",
+    )
+    parser.add_argument(
+        "--input",
+        type=json_argument,
+        metavar="JSON",
+        help="another input; - reads standard input",
+    )
+    add_common(parser)
+    parser.epilog = _ABOUT_RERUNS
+
+
+def _rerun(arguments: argparse.Namespace) -> int:
+    typed = vars(arguments)
+    changed = {"input": typed["input"]} if "input" in typed else {}
+    with client(arguments) as ow:
+        again = find(ow, arguments.id).rerun(typed.get("from_step"), **changed)
+    if "json" in typed:
+        print_json({"id": again.id})
+    else:
+        print_data(again.id)
+    return ExitCode.CLEAN
 
 
 def _for_each_run(
@@ -173,6 +214,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "show": Command("Show a run and its steps", _add_show_options, _show),
     "cancel": Command("Cancel runs", _add_cancel_options, _cancel),
     "retry": Command("Retry failed runs from the failed step", _add_ids_options, _retry),
+    "rerun": Command("Repeat an ended run from a step on", _add_rerun_options, _rerun),
     "wake": Command("End the waits of runs now", _add_wake_options, _wake),
     "wait": Command("Wait for a run to end, and print its result", _add_wait_options, _wait),
     "count": Command("Count the runs of each status", add_common, _count),
@@ -195,5 +237,7 @@ def _reject_late_command(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    "List, show, cancel, retry, wake and wait for runs", _add_group_options, _reject_late_command
+    "List, show, cancel, retry, rerun, wake and wait for runs",
+    _add_group_options,
+    _reject_late_command,
 )

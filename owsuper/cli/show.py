@@ -89,6 +89,10 @@ def _facts(run: Run, at: datetime) -> Iterator[tuple[str, object]]:
         yield "continues", plain(run.continued_from, None)
     if run.continued_as:
         yield "continued as", plain(run.continued_as, None)
+    if run.rerun_of:
+        yield "rerun of", plain(run.rerun_of, None)
+    if run.rerun_as:
+        yield "rerun as", plain(run.rerun_as, None)
     yield "status", run.status
     yield "created", f"{moment(run.created_at)}, {relative(run.created_at, at)}"
     if run.finished_at:

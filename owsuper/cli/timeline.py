@@ -87,7 +87,7 @@ def _entries(
         superseded = last[step.step_name] != step.id
         lost = run.status.is_terminal or superseded or _has_lost_process(run, step)
         cells = (
-            f"  +{span((began - run.created_at).total_seconds())}",
+            _offset(run, began),
             _took(step, at, lost=lost),
             step.kind,
             step.status,
@@ -98,6 +98,12 @@ def _entries(
         error = step.error and (step.error.name, step.error.message)
         entries.append(_Entry(cells, kind, (step.status, error, lost), step.status))
     return [*entries, *(_retry(run, each, width) for each in ahead)]
+
+
+def _offset(run: Run, began: datetime) -> str:
+    """Return when a step began; a rerun has kept steps of the run that it repeats."""
+    seconds = (began - run.created_at).total_seconds()
+    return "  kept" if run.rerun_of and seconds < 0 else f"  +{span(seconds)}"
 
 
 def _retry(run: Run, retry: RunRetry, width: int | None) -> _Entry:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from owsuper.client import joining, models, operations, results, why
+from owsuper.core import codec
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
 from owsuper.core.names import is_storable
+from owsuper.db.clients import Rerun
 from owsuper.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from owsuper.db.waits import Progress
 
 O = TypeVar("O", covariant=True)  # noqa: E741 - as in Workflow[I, O]
+
+_SAME: Final[Any] = object()
+"""Stands for the input that the run had."""
 
 
 class RunHandle(Generic[O]):
@@ -152,6 +157,37 @@ class RunHandle(Generic[O]):
         session = await self._database.asession()
         await session.acall(partial(operations.retry, session, self.id))
 
+    def rerun(self, from_step: str | None = None, *, input: Any = _SAME) -> RunHandle[O]:
+        """Start a run that repeats this run, which has ended, and return its handle.
+
+        With ``from_step``, the steps that began before that step keep their results, and are not
+        called again; ``charge:1`` names the second step ``charge``. Without it, the new run begins
+        at the beginning. ``input`` takes the place of this run's input. It is stored without a
+        check, as by ``run_workflow`` with the name of a workflow.
+
+        This run does not change. The new run has its workflow and version, and no idempotency key,
+        deadline or parent. Child runs of kept steps that still run become those of the new run.
+
+        Raises RunNotRerunnable if the run has not ended or has no such step, and NotSerializable.
+        """
+        step, again = _step_name(from_step, "from_step"), _again(input)
+        session = self._database.session()
+        return self._repeated(session.run(session.queries.rerun(self.id, step, again).run))
+
+    async def arerun(self, from_step: str | None = None, *, input: Any = _SAME) -> RunHandle[O]:
+        """Awaitable :meth:`rerun`."""
+        step, again = _step_name(from_step, "from_step"), _again(input)
+        session = await self._database.asession()
+        return self._repeated(await session.arun(session.queries.rerun(self.id, step, again).run))
+
+    def _repeated(self, run_id: str) -> RunHandle[O]:
+        return RunHandle(
+            self._database,
+            run_id,
+            workflow_name=self.workflow_name,
+            output_type=self._output_type,
+        )
+
     def wake(self, step: str | None = None) -> None:
         """End what the run waits for, now, as if the time had come.
 
@@ -177,10 +213,15 @@ class RunHandle(Generic[O]):
         return cast(O, results.value(end, self._output_type))
 
 
-def _step_name(step: str | None) -> str | None:
+def _again(input: Any) -> Rerun:
+    """Return the run to start. Raises NotSerializable."""
+    return Rerun() if input is _SAME else Rerun(codec.encode(input, path="input", owner="the run"))
+
+
+def _step_name(step: str | None, parameter: str = "step") -> str | None:
     """Return the durable name of a step. Raises ConfigurationError."""
     if step is not None and (not isinstance(step, str) or not step or not is_storable(step)):
         raise ConfigurationError(
-            f"step: {step!r:.60} must be the name of a step, as the list of its attempts shows it"
+            f"{parameter}: {step!r:.60} must be the name of a step, as its attempts are listed"
         )
     return step

@@ -32,6 +32,8 @@ class Run:
     earlier failure that was retried. ``attempts`` counts the claims of the run, wake-ups included.
     ``parent`` is None for a run that no other run started. ``continued_from`` and ``continued_as``
     are the ids of the runs before and after a run in a chain by ``step.continue_as_new``.
+    ``rerun_of`` is the id of the run that this run repeats, ``rerun_as`` that of the last run that
+    repeats this one.
 
     ``started_at`` is the first claim since the last retry, and None in most failed runs.
     ``began_at`` is earlier if an earlier step attempt is stored; it is None as long as no execution
@@ -51,6 +53,8 @@ class Run:
     parent: RunParent | None
     continued_from: str | None = None
     continued_as: str | None = None
+    rerun_of: str | None = None
+    rerun_as: str | None = None
     worker_id: str | None
     available_at: datetime | None
     deadline_at: datetime | None

@@ -23,6 +23,7 @@ from owsuper.errors import (
     RunExists,
     RunNotCancelable,
     RunNotFound,
+    RunNotRerunnable,
     RunNotRetryable,
     RunNotWakeable,
 )
@@ -87,6 +88,18 @@ class NewRun:
     has_chosen_id: bool = False
 
 
+KEPT: Final = b"kept"  # no JSON
+"""Stands for the input of the run that is repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """A run to start that repeats another; ``input_json`` is as in NewRun, or KEPT."""
+
+    input_json: bytes | None = KEPT
+    id: str = field(default_factory=new_id)
+
+
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """A row of ``workflow_runs``; the JSON columns as text."""
@@ -112,6 +125,8 @@ class RunRow:
     parent_step_name: str | None
     continued_from: str | None = None
     continued_as: str | None = None
+    rerun_of: str | None = None
+    rerun_as: str | None = None
 
 
 class ClientQueries:
@@ -130,6 +145,8 @@ class ClientQueries:
         self._open_children = load("open_children", schema)
         self._retry_lock = load("retry_lock", schema)
         self._retry = load("retry", schema)
+        self._rerun_lock = load("rerun_lock", schema)
+        self._rerun = load("rerun", schema)
         self._wake_lock = load("wake_lock", schema)
         self._wake = load("wake", schema)
         self._which_database = load("which_database", schema)
@@ -236,6 +253,27 @@ class ClientQueries:
 
         lock = (self._wake_lock, (self._namespace, run_id))
         return Operation((lock, (self._wake, (self._namespace, run_id, step))), parse)
+
+    def rerun(self, run_id: str, step: str | None, again: Rerun) -> Operation[str]:
+        """Start a run that repeats a run from ``step`` on; return its id.
+
+        May be repeated with the same ``again`` if the answer is lost. Raises RunNotFound, and
+        RunNotRerunnable for a run that has not ended or has no such step.
+        """
+
+        def parse(results: list[Rows]) -> str:
+            if not results[1]:
+                raise not_found(run_id)
+            _check_rerun(run_id, step, results[1][0])
+            return again.id
+
+        given = again.input_json is not KEPT
+        raw = None if again.input_json in (None, KEPT) else orjson.Fragment(again.input_json)
+        document = orjson.dumps({"id": again.id, "given": given, "input": raw}).decode()
+        params = (self._namespace, run_id)
+        return Operation(
+            ((self._rerun_lock, params), (self._rerun, (*params, step, document))), parse
+        )
 
     def which_database(self) -> Operation[WhichDatabase]:
         """Return which database this is."""
@@ -365,6 +403,23 @@ def _check_woken(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
         return
     raise RunNotWakeable(
         f"Cannot wake workflow run {run_id} with status {status}: {reason}.",
+        run_id=run_id,
+        status=status,
+    )
+
+
+def _check_rerun(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
+    """Raise for a run that was not repeated. ``row`` is that of the statement ``rerun``."""
+    status, known, names = row
+    if status in _CANCELABLE:
+        reason = "it has not ended. Cancel it first, or wait for its end"
+    elif not known:
+        steps = ", ".join(map(repr, orjson.loads(names))) or "none"
+        reason = f"it has no step {step!r}. Its steps: {steps}"
+    else:
+        return
+    raise RunNotRerunnable(
+        f"Cannot rerun workflow run {run_id} with status {status}: {reason}.",
         run_id=run_id,
         status=status,
     )

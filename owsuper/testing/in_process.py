@@ -16,7 +16,7 @@ from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.errors import ConfigurationError, RunExists
 from owsuper.stored_error import StoredError
-from owsuper.testing import waking
+from owsuper.testing import rerunning, waking
 from owsuper.testing.engine import InProcessEngine
 from owsuper.testing.faults import StepFault
 from owsuper.testing.outcome import InProcessRun, InProcessStep
@@ -33,6 +33,7 @@ O = TypeVar("O")  # noqa: E741 - likewise
 Child = Any
 """What a child run does instead of being executed: a result, an exception, or a function."""
 
+_SAME: Final[Any] = object()  # the input that the run had
 _MOST_EXECUTIONS: Final = 10_000  # of one test; a run that is replayed so often makes no progress
 
 
@@ -133,6 +134,14 @@ class InProcessWorker:
     def cancel(self, run_id: str) -> None:
         """Cancel a run."""
         self.tables.end(self.tables.runs[run_id], RunStatus.CANCELED)
+
+    def rerun(self, run_id: str, from_step: str | None = None, *, input: Any = _SAME) -> str:
+        """Start a run that repeats a run, as :meth:`RunHandle.rerun` does; return its id.
+
+        Raises RunNotRerunnable and NotSerializable.
+        """
+        given = None if input is _SAME else (codec.encode(input, path="input"),)
+        return rerunning.rerun(self.tables, run_id, from_step, given).id
 
     def wake(self, run_id: str, step: str | None = None) -> None:
         """End the waits of a run, or that of one step, as :meth:`RunHandle.wake` does.

@@ -1,5 +1,7 @@
 -- Joins "p", the step attempt that started a run, and "f", the first step attempt of the run.
 --
+-- A rerun has copies of the attempts of another run, which began before it.
+--
 -- A run whose parent was retried has lost its link to a failed attempt; the attempt set aside
 -- still names it.
 --
@@ -28,6 +30,9 @@ LEFT JOIN LATERAL (
     SELECT coalesce(started_at, created_at) AS began_at
     FROM {schema}.step_attempts
     WHERE namespace_id = $1 AND workflow_run_id = r.id
+        AND created_at >= CASE
+            WHEN r.context ->> 'rerunOf' IS NULL THEN '-infinity' ELSE r.created_at
+        END
     ORDER BY created_at
     LIMIT 1
 ) AS f ON true

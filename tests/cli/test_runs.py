@@ -726,3 +726,27 @@ def test_waking_ends_the_waits_and_reports_what_is_refused(runs: Command, tables
     refused = json.loads(runs("wake", run, "--step", "nab", "--json").stdout)
     assert refused["woken"] == []
     assert "Steps that wait: 'nap'" in refused["refused"]["w1"]
+
+
+# --- rerun -----------------------------------------------------------------------------------
+
+
+def test_a_run_is_repeated_and_both_runs_name_each_other(runs: Command, tables: Tables) -> None:
+    run = failed(tables, id="r1", input={"n": 1})
+    tables.step(run, step_name="a", status="completed", output=1, started_at=from_now(-60),
+                created_at=from_now(-60), finished_at=from_now(-59))  # fmt: skip
+    tables.step(run, step_name="b", status="failed", error={"message": "bad"})
+    result = runs("rerun", run, "--from", "b", "--input", '{"n": 2}')
+    assert (result.code, result.stderr) == (0, "")
+    again = result.stdout.strip()
+    assert tables.fetch(again)["input"] == {"n": 2}
+    shown = runs("show", again).stdout
+    assert re.search(r"^rerun of +r1$", shown, re.M)
+    assert re.search(r"^  kept +1\.00s +function +completed +a$", shown, re.M)
+    assert re.search(rf"^rerun as +{again}$", runs("show", run).stdout, re.M)
+    assert json.loads(runs("rerun", run, "--json").stdout).keys() == {"id"}
+    refused = runs("rerun", run, "--from", "c")
+    assert (refused.code, refused.stdout) == (1, "")
+    assert "it has no step 'c'. Its steps: 'a', 'b'" in refused.stderr
+    refused = runs("rerun", again)
+    assert "with status pending: it has not ended. Cancel it first" in refused.stderr

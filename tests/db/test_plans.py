@@ -145,6 +145,8 @@ USES = [
     Use("cancel", ("default", CHILD), 5),
     Use("retry_lock", ("default", FAILED), 12),
     Use("retry", ("default", FAILED), 23),
+    Use("rerun_lock", ("default", FAILED), 11),
+    Use("rerun", ("default", FAILED, "s", json.dumps({"id": "again", "given": False})), 11),
     Use("wake_lock", ("default", RUN), 11),
     Use("wake", ("default", PARENT, None), 2),
     Use("list_runs", ("default", *FIRST), 34),

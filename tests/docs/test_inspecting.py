@@ -65,6 +65,18 @@ def test_a_run_is_retried_and_goes_on(connected: Sandbox) -> None:
     assert connected.run(INSPECTING["retry"]) == '"paid"\n'
 
 
+@INSPECTING.covers("rerun")
+def test_a_run_is_repeated_from_a_step_on(connected: Sandbox) -> None:
+    begin(connected)
+    connected.write("bank-is-open", "")
+    again = connected.run(INSPECTING["rerun"]).strip()
+    assert connected.run(f"owsuper runs wait {again}") == '"paid"\n'
+    shown = connected.run(f"owsuper runs show {again}")
+    assert re.search(r"^input +\{\"item\": ?8\}$", shown, re.M)
+    assert re.search(r"^ +kept .* reserve", shown, re.M)
+    assert f"rerun as  {again}" in connected.run('owsuper runs show "$RUN"')
+
+
 @INSPECTING.covers("wake")
 def test_a_run_that_sleeps_is_woken(connected: Sandbox) -> None:
     connected.write(

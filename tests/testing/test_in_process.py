@@ -19,9 +19,11 @@ from owsuper.errors import (
     ChildFailed,
     ConfigurationError,
     InvalidData,
+    NonRetryableError,
     RunCanceled,
     RunExists,
     RunFailed,
+    RunNotRerunnable,
     RunNotWakeable,
 )
 from owsuper.testing import (
@@ -599,3 +601,37 @@ def test_both_branches_of_a_patch_are_tested(is_async: bool) -> None:
     with pytest.raises(AssertionError, match="the code did not ask for 'toll'"):
         run_in_process(workflow, patches={"toll": False})
     assert survives_crashes(workflow).result == "taxed"
+
+
+def test_a_run_is_repeated_from_a_step_on_with_another_input() -> None:
+    ow = OpenWorkflow()
+    calls: list[str] = []
+
+    @ow.workflow
+    def child(step: Step, input: int) -> int:
+        return input
+
+    @ow.workflow
+    def order(step: Step, amount: int) -> str:
+        step.run("reserve", calls.append, "reserve")
+        step.run_workflow(child, amount)
+        step.run("check", check, amount)
+        return f"charged {amount}"
+
+    def check(amount: int) -> None:
+        if amount < 0:
+            raise NonRetryableError("bad")
+
+    with InProcessWorker(ow) as worker:
+        run_id = worker.start(order, -7)
+        with pytest.raises(RunNotRerunnable, match="has not ended"):
+            worker.rerun(run_id)
+        worker.finish(run_id)
+        with pytest.raises(RunNotRerunnable, match="no step 'ship'"):
+            worker.rerun(run_id, "ship")
+        again = worker.rerun(run_id, "check", input=7)
+        worker.finish(again)
+        assert worker.read(order, again).result == "charged 7"
+        assert calls == ["reserve"]
+        worker.finish(worker.rerun(run_id))
+        assert calls == ["reserve", "reserve"]

@@ -1,0 +1,143 @@
+-- Start a run that repeats a run that has ended, from one of its steps on.
+--
+-- Called by: clients, ClientQueries.rerun, in one transaction with rerun_lock.
+-- $1 namespace, $2 run id, $3 the step from which to repeat; NULL from the beginning, $4 the new run
+-- (JSON object: id, input, and whether the input is another one).
+-- Returns one row: the status of the run, whether it has such a step, and the names of its steps (JSON
+-- array). If it has not ended, or has no such step, nothing is written. No row if there is no such
+-- run. May be repeated: a new run that exists is left alone.
+--
+-- The steps that began before the first attempt of the step keep their attempts, as copies with
+-- their times. Waits that are open go on: the child run gets the copy as its parent, and a signal
+-- that was not read yet is delivered to the copy. With another input, a copy does not say any more
+-- what its child run was for: nothing is compared then.
+--
+-- A run with a history is no new one for workers: so attempts, the number of claims, begins at 1.
+--
+-- Index: workflow_runs_pkey, step_attempts_workflow_run_created_at_idx,
+-- workflow_signals_step_attempt_idx.
+-- Locks: the run and the child runs that get another parent are locked already.
+-- For the form of the conditions see commit.
+WITH source AS MATERIALIZED (
+    SELECT id, workflow_name, version, status, input, context
+    FROM {schema}.workflow_runs
+    WHERE namespace_id = $1 AND id >= $2 AND id <= $2
+    ORDER BY id
+    LIMIT 1
+),
+attempt AS MATERIALIZED (
+    SELECT s.*, row_number() OVER (ORDER BY s.created_at, s.started_at, s.id) AS place
+    FROM (
+        SELECT *
+        FROM {schema}.step_attempts
+        WHERE namespace_id = $1 AND workflow_run_id = $2
+        ORDER BY created_at
+        OFFSET 0
+    ) AS s
+),
+began AS MATERIALIZED (
+    SELECT step_name, min(place) AS place FROM attempt GROUP BY step_name
+),
+asked AS MATERIALIZED (
+    SELECT n.*
+    FROM json_to_record($4::json) AS n (id text, input jsonb, given boolean)
+    WHERE NOT EXISTS (
+        SELECT
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= n.id AND id <= n.id
+    )
+),
+new AS MATERIALIZED (
+    SELECT
+        a.id, a.given, s.id AS source, s.workflow_name, s.version, s.context,
+        CASE WHEN a.given THEN a.input ELSE s.input END AS input
+    FROM asked AS a
+    CROSS JOIN source AS s
+    WHERE s.status IN ('completed', 'succeeded', 'failed', 'canceled')
+        AND ($3::text IS NULL OR EXISTS (SELECT FROM began WHERE step_name = $3::text))
+),
+kept AS MATERIALIZED (
+    SELECT a.*, n.id AS run, n.given, gen_random_uuid()::text AS copy
+    FROM new AS n
+    CROSS JOIN attempt AS a
+    JOIN began AS b ON b.step_name = a.step_name
+    WHERE b.place < (SELECT place FROM began WHERE step_name = $3::text)
+        AND (
+            a.status IN ('completed', 'succeeded', 'failed')
+            OR a.kind IN ('sleep', 'workflow', 'signal-wait')
+        )
+),
+started AS (
+    INSERT INTO {schema}.workflow_runs (
+        namespace_id, id, workflow_name, version, status, config, context, input,
+        attempts, available_at, created_at, updated_at
+    )
+    SELECT
+        $1, id, workflow_name, version, 'pending', '{}',
+        jsonb_strip_nulls(jsonb_build_object(
+            'traceContext', context -> 'traceContext', 'rerunOf', source
+        )),
+        input, CASE WHEN EXISTS (SELECT FROM kept) THEN 1 ELSE 0 END,
+        now(), date_trunc('milliseconds', now()), now()
+    FROM new
+),
+copied AS (
+    INSERT INTO {schema}.step_attempts (
+        namespace_id, id, workflow_run_id, step_name, kind, status, config, context,
+        output, error, child_workflow_run_namespace_id, child_workflow_run_id,
+        started_at, finished_at, created_at, updated_at
+    )
+    SELECT
+        $1, copy, run, step_name, kind, status, '{}',
+        CASE WHEN given AND kind = 'workflow' THEN context - 'child' ELSE context END,
+        output, error, child_workflow_run_namespace_id, child_workflow_run_id,
+        started_at, finished_at, created_at, now()
+    FROM kept
+),
+delivered AS (
+    INSERT INTO {schema}.workflow_signals (
+        namespace_id, id, signal, data, sender_idempotency_key, workflow_run_id, step_attempt_id,
+        created_at
+    )
+    SELECT
+        $1, gen_random_uuid()::text, d.signal, d.data, d.sender_idempotency_key, k.run, k.copy,
+        d.created_at
+    FROM kept AS k
+    CROSS JOIN LATERAL (
+        SELECT signal, data, sender_idempotency_key, created_at
+        FROM {schema}.workflow_signals
+        WHERE namespace_id = $1 AND step_attempt_id >= k.id AND step_attempt_id <= k.id
+        ORDER BY step_attempt_id
+        LIMIT 1
+    ) AS d
+    WHERE k.kind = 'signal-wait' AND k.status = 'running'
+),
+adopted AS (
+    INSERT INTO {schema}.workflow_runs AS r (
+        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at,
+        parent_step_attempt_namespace_id, parent_step_attempt_id
+    )
+    SELECT $1, child_workflow_run_id, '', '', '{}', 0, now(), now(), $1, copy
+    FROM kept
+    WHERE status = 'running' AND child_workflow_run_id IS NOT NULL
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET parent_step_attempt_namespace_id = excluded.parent_step_attempt_namespace_id,
+        parent_step_attempt_id = excluded.parent_step_attempt_id,
+        updated_at = excluded.updated_at
+),
+named AS (
+    INSERT INTO {schema}.workflow_runs AS r (
+        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at, context
+    )
+    SELECT
+        $1, source, '', '', '{}', 0, now(), now(),
+        CASE WHEN jsonb_typeof(context) = 'object' THEN context ELSE '{}' END
+            || jsonb_build_object('rerunAs', id)
+    FROM new
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET context = excluded.context, updated_at = excluded.updated_at
+)
+SELECT
+    status, $3::text IS NULL OR EXISTS (SELECT FROM began WHERE step_name = $3::text),
+    coalesce((SELECT json_agg(step_name ORDER BY place) FROM began), '[]')::text
+FROM source
