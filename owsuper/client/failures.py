@@ -31,6 +31,8 @@ _NO_TABLES: Final = (
     errors.UndefinedFunction,
     errors.InvalidSchemaName,
 )
+NO_TABLES: Final = frozenset(str(each.sqlstate) for each in _NO_TABLES)
+"""SQLSTATEs, for the errors of other libraries."""
 
 
 def must_close(conn: Connection[Any], error: psycopg.Error) -> bool:
@@ -68,11 +70,7 @@ def explain(conn: Connection[Any], error: psycopg.Error, url: str, schema: str) 
     if _is_lost(conn, error):
         return connect.explain_failure(error, url)
     if isinstance(error, _NO_TABLES):
-        return MigrationError(
-            f'The tables in schema "{schema}" are missing or incomplete ({reason}). Run: owsuper'
-            f" migrate --schema {schema}, or start a worker, which creates them, or use"
-            " OpenWorkflow(migrate=True). Are database and schema the right ones?"
-        )
+        return no_tables(reason, schema)
     if isinstance(error, errors.QueryCanceled):
         return DatabaseError(
             f"PostgreSQL gave up: {reason}. Nothing was changed; try again. Limits are"
@@ -89,6 +87,15 @@ def explain(conn: Connection[Any], error: psycopg.Error, url: str, schema: str) 
             " that a role needs."
         )
     return DatabaseError(f"PostgreSQL refused: {reason}")
+
+
+def no_tables(reason: str, schema: str) -> MigrationError:
+    """Return the error for tables that are missing, or of an earlier version."""
+    return MigrationError(
+        f'The tables in schema "{schema}" are missing or incomplete ({reason}). Run: owsuper'
+        f" migrate --schema {schema}, or start a worker, which creates them, or use"
+        " OpenWorkflow(migrate=True). Are database and schema the right ones?"
+    )
 
 
 def _is_lost(conn: Connection[Any], error: psycopg.Error) -> bool:

@@ -11,13 +11,14 @@ import contextlib
 from collections.abc import Generator
 from typing import Any, TypeAlias, TypeVar
 
+from owsuper.client import failures
 from owsuper.client.session import Session
 from owsuper.db import connect
 from owsuper.db.clients import NewRun, Operation
 from owsuper.db.signals import Call
 from owsuper.db.transactions import async_transaction, sync_transaction
 from owsuper.db.transactions.known_connections import WhichDatabase
-from owsuper.db.transactions.transaction import AsyncTransaction, SyncTransaction
+from owsuper.db.transactions.transaction import AsyncTransaction, SyncTransaction, sqlstate
 from owsuper.errors import ConfigurationError, RunNotCancelable
 
 T = TypeVar("T")
@@ -40,7 +41,11 @@ def perform(session: Session, connection: object, work: Work[T]) -> T:
             known.database = session.run(which.run).identity
             _check(here, known.database, session.url)
         known.add(transaction.identity)
-    return _drive(transaction, work)
+    try:
+        return _drive(transaction, work)
+    except Exception as exc:
+        _check_tables(exc, session)
+        raise
 
 
 async def aperform(session: Session, connection: object, work: Work[T]) -> T:
@@ -53,7 +58,11 @@ async def aperform(session: Session, connection: object, work: Work[T]) -> T:
             known.database = (await session.arun(which.run)).identity
             _check(here, known.database, session.url)
         known.add(transaction.identity)
-    return await _adrive(transaction, work)
+    try:
+        return await _adrive(transaction, work)
+    except Exception as exc:
+        _check_tables(exc, session)
+        raise
 
 
 def once(operation: Operation[T]) -> Work[T]:
@@ -118,6 +127,12 @@ async def _adrive(transaction: AsyncTransaction, work: Work[T]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
+
+
+def _check_tables(exc: Exception, session: Session) -> None:
+    """Raise MigrationError for an error of any library that says that the tables are missing."""
+    if sqlstate(exc) in failures.NO_TABLES:
+        raise failures.no_tables(str(exc).partition("\n")[0], session.schema) from exc
 
 
 def _check_isolation(isolation: str, what: str) -> None:

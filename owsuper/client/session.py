@@ -61,7 +61,7 @@ class Session:
         self, settings: Settings, embedded_directory: Path, *, migrates: bool = False
     ) -> None:
         self._pid = os.getpid()
-        self._schema = settings.schema
+        self.schema = settings.schema
         self._call_timeout = settings.call_timeout
         self._lease = None
         if settings.database_url is None:
@@ -123,7 +123,7 @@ class Session:
                     left -= not rolled_back
                     deadlocks -= rolled_back
                     if not left or not deadlocks or not failures.may_succeed(conn, error):
-                        raise failures.explain(conn, error, self.url, self._schema) from error
+                        raise failures.explain(conn, error, self.url, self.schema) from error
                     if failures.must_close(conn, error):
                         conn.close()
 
@@ -131,13 +131,13 @@ class Session:
         """Create or update the tables, once. Only this may take longer than ``give_up_at``."""
 
         def update(conn: TimedConnection) -> None:
-            if migrate.check(conn, self._schema):
+            if migrate.check(conn, self.schema):
                 conn.give_up_at = math.inf
-                migrate.migrate(conn, self._schema)
+                migrate.migrate(conn, self.schema)
 
         if not self._migrating.acquire(timeout=max(0.0, give_up_at - time.monotonic())):
             raise DatabaseUnreachable(
-                f'Another thread still creates or updates the tables in schema "{self._schema}".'
+                f'Another thread still creates or updates the tables in schema "{self.schema}".'
                 " Try again later."
             )
         try:

@@ -14,7 +14,7 @@ import pytest
 
 from owsuper import OpenWorkflow
 from owsuper.db.listen import runs_channel
-from owsuper.errors import ConfigurationError, RunNotCancelable
+from owsuper.errors import ConfigurationError, MigrationError, RunNotCancelable
 from tests.client import callers
 from tests.client.conftest import Rows
 
@@ -260,6 +260,15 @@ def test_a_connection_that_cannot_be_used_is_named(
         with pytest.raises(ConfigurationError, match=f"^connection: .*{message}"):
             ow.run_workflow("test", connection=connection)
     assert rows.count() == 0
+
+
+def test_tables_that_are_missing_are_named(joined: Joined, database_url: str) -> None:
+    other = OpenWorkflow(database_url, schema="not_there")
+    workflow = other.workflow("main")(lambda step: None)
+    with pytest.raises(MigrationError, match='The tables in schema "not_there" are missing'):
+        joined.call(workflow, "run")
+    joined.rollback()
+    other.close()
 
 
 def test_a_closed_connection_is_named(ow: OpenWorkflow, database_url: str) -> None:

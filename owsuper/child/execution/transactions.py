@@ -28,6 +28,7 @@ from owsuper.core.model import ClaimedRun, StepWrite, WriteSet
 from owsuper.core.steps.effects import CallError, CallResult, Stored, Transact
 from owsuper.core.unwind import Unwind
 from owsuper.db.transactions.known_connections import read_identity
+from owsuper.db.transactions.transaction import sqlstate
 from owsuper.errors import StepUsageError
 from owsuper.stored_error import EngineError
 
@@ -214,7 +215,7 @@ class StepTransaction:
 
     def _not_stored(self, exc: Exception) -> Answer:
         """Return the answer after an error by which the transaction is rolled back."""
-        state = _sqlstate(exc)
+        state = sqlstate(exc)
         if state in _CONFLICTS:
             raise _Again(exc) from exc
         if _is_connection_lost(exc):
@@ -276,18 +277,9 @@ class _Way:
     elsewhere: Callable[[Callable[[], Any]], Any]
 
 
-def _sqlstate(exc: BaseException) -> str | None:
-    """Return the SQLSTATE that the server sent, from a driver's error or from one around it."""
-    for each in (exc, getattr(exc, "orig", None), exc.__cause__):
-        state = getattr(each, "sqlstate", None) or getattr(each, "pgcode", None)
-        if isinstance(state, str):
-            return state
-    return None
-
-
 def _is_connection_lost(exc: Exception) -> bool:
     """Whether an error says that the connection is lost, and nothing of the statement."""
-    state = _sqlstate(exc)
+    state = sqlstate(exc)
     if state is not None:
         return state.startswith(_NO_SERVICE)
     return any(cls.__name__ in _LOST for cls in type(exc).__mro__)

@@ -84,6 +84,15 @@ def by_name(params: Sequence[Any]) -> dict[str, Any]:
     return {f"p{number}": value for number, value in enumerate(params, 1)}
 
 
+def sqlstate(exc: BaseException) -> str | None:
+    """Return the SQLSTATE that the server sent, from a driver's error or from one around it."""
+    for each in (exc, getattr(exc, "orig", None), exc.__cause__):
+        state = getattr(each, "sqlstate", None) or getattr(each, "pgcode", None)
+        if isinstance(state, str):
+            return state
+    return None
+
+
 def closed(what: str) -> ConfigurationError:
     """Return the error for a connection that is closed."""
     return ConfigurationError(f"connection: the {what} is closed; pass one that is open")
