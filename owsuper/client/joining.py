@@ -105,6 +105,8 @@ def send_signal(
     isolation, timeout = yield from once(queries.transaction_settings())
     _check_isolation(isolation, "a signal")
     reached = yield from once(queries.send_signal(signal, data, sender_key, keep=keep))
+    if (note := queries.signals.note_unaware(reached)) is not None:
+        yield note
     yield from once(queries.set_lock_timeout(timeout))
     return [run_id for run_id, *_ in reached]
 

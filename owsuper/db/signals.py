@@ -29,6 +29,7 @@ class SignalQueries:
         self._send = load("send_signal", schema)
         self._parked_unaware = load("parked_unaware", schema)
         self._wake_signaled = load("wake_signaled", schema)
+        self._note_unaware = load("note_unaware", schema)
 
     def lock(self, signal: str) -> Call:
         """Return the statement that keeps others from sending and awaiting the signal.
@@ -62,3 +63,14 @@ class SignalQueries:
         params = (self._namespace, signal, run_ids, new_ids)
         for (run_id,) in conn.execute(self._parked_unaware.query, params).fetchall():
             conn.execute(self._wake_signaled.query, (self._namespace, run_id, _LOCK_TIMEOUT))
+
+    def note_unaware(self, reached: Iterable[Reached]) -> Call | None:
+        """Return the statement that wakes, at the commit of this transaction, the runs that park.
+
+        Return None if none of them may. For the transaction of ``send``, in place of
+        ``wake_unaware``.
+        """
+        run_ids = [run_id for run_id, may_park, is_new in reached if may_park and is_new]
+        if not run_ids:
+            return None
+        return self._note_unaware, (self._namespace, orjson.dumps(run_ids).decode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,7 +18,9 @@ from owsuper.db.listen import runs_channel
 from owsuper.errors import ConfigurationError, MigrationError, RunNotCancelable
 from tests.client import callers
 from tests.client.conftest import Rows
+from tests.fixtures.postgres import connect
 
+WAITS = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = 'COMMIT'"
 HARD = {"text": "100% sure: %s 'quoted' \"twice\" \\ $1 ::json ü\U0001f600"}
 
 
@@ -163,6 +166,104 @@ def test_a_signal_is_sent_when_the_transaction_commits(
     joined.call(ow, "send_signal", "go", 2, buffer=True, idempotency_key="key")
     joined.commit()
     assert kept() == [(HARD,)]
+
+
+class Waiting:
+    """A run that a worker of OpenWorkflow for TypeScript executes, and that waits for ``go``."""
+
+    def __init__(self, conn: psycopg.Connection, schema: str) -> None:
+        self._conn, self._schema = conn, schema
+        (self.id,) = conn.execute(
+            f"""INSERT INTO "{schema}".workflow_runs (namespace_id, id, workflow_name, status,
+                config, attempts, worker_id, available_at, created_at, updated_at)
+            VALUES ('default', gen_random_uuid()::text, 'main', 'running', '{{}}', 1, 'peer',
+                now() + interval '30s', now(), now()) RETURNING id"""
+        ).fetchone() or ("",)
+        conn.execute(
+            f"""INSERT INTO "{schema}".step_attempts (namespace_id, id, workflow_run_id,
+                step_name, kind, status, config, context, started_at, created_at, updated_at)
+            VALUES ('default', gen_random_uuid()::text, $1, 'go', 'signal-wait', 'running', '{{}}',
+                '{{"signal": "go"}}', now(), now(), now())""",
+            [self.id],
+        )
+
+    def park(self, conn: psycopg.Connection | None = None) -> None:
+        (conn or self._conn).execute(
+            f"UPDATE \"{self._schema}\".workflow_runs SET status = 'sleeping', worker_id = NULL,"
+            " available_at = now() + interval '1 year', updated_at = now() WHERE id = $1",
+            [self.id],
+        )
+
+    def state(self) -> tuple[bool, int]:
+        """Whether the run is due, and how many rows are left of the note about it."""
+        row = self._conn.execute(
+            f'SELECT available_at <= now(), (SELECT count(*) FROM "{self._schema}".owsuper_unaware)'
+            f' FROM "{self._schema}".workflow_runs WHERE id = $1',
+            [self.id],
+        ).fetchone()
+        assert row is not None
+        return bool(row[0]), int(row[1])
+
+
+@pytest.fixture
+def waiting(conn: psycopg.Connection, schema: str) -> Waiting:
+    return Waiting(conn, schema)
+
+
+def test_a_run_that_parks_before_the_signal_is_committed_is_woken(
+    joined: Joined, ow: OpenWorkflow, waiting: Waiting
+) -> None:
+    assert joined.call(ow, "send_signal", "go") == [waiting.id]
+    waiting.park()
+    assert waiting.state() == (False, 0)
+    joined.commit()
+    assert waiting.state() == (True, 0)
+
+
+def test_a_run_that_parks_before_the_signal_is_rolled_back_sleeps_on(
+    joined: Joined, ow: OpenWorkflow, waiting: Waiting
+) -> None:
+    joined.call(ow, "send_signal", "go")
+    waiting.park()
+    joined.rollback()
+    assert waiting.state() == (False, 0)
+
+
+def test_a_run_that_parks_as_the_transaction_commits_is_woken(
+    ow: OpenWorkflow, schema: str, database_url: str, conn: psycopg.Connection
+) -> None:
+    """The transaction waits for the worker, which holds the run's lock, but only for 50 ms."""
+    with psycopg.connect(database_url) as caller, connect(database_url) as peer:
+        caller.execute("SET lock_timeout = '7s'")
+        for _ in range(50):
+            conn.execute(f"UPDATE \"{schema}\".step_attempts SET status = 'failed'")
+            waiting = Waiting(conn, schema)
+            assert ow.send_signal("go", connection=caller) == [waiting.id]
+            peer.execute("BEGIN")
+            waiting.park(peer)
+            committing = threading.Thread(target=caller.commit)
+            committing.start()
+            while committing.is_alive() and not conn.execute(WAITS).fetchall():
+                pass
+            peer.execute("COMMIT")
+            committing.join()
+            if waiting.state() == (True, 0):
+                break  # this time, the peer was fast enough
+        else:
+            raise AssertionError("no run was woken")
+        assert caller.execute("SHOW lock_timeout").fetchone() == ("7s",)
+
+
+def test_a_run_whose_lock_is_held_does_not_hold_up_the_commit_for_long(
+    ow: OpenWorkflow, waiting: Waiting, database_url: str
+) -> None:
+    with psycopg.connect(database_url) as caller, connect(database_url) as peer:
+        ow.send_signal("go", connection=caller)
+        peer.execute("BEGIN")
+        waiting.park(peer)
+        caller.commit()
+        peer.execute("ROLLBACK")
+    assert waiting.state() == (False, 0)
 
 
 def test_the_time_limit_of_the_signals_own_locks_is_not_left_behind(

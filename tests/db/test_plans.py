@@ -181,6 +181,7 @@ USES = [
 ]  # fmt: skip
 NOT_HERE = {  # they read no table of ours
     "lock_supervisor",
+    "note_unaware",
     "notify",
     "set_lock_timeout",
     "signal_lock",
