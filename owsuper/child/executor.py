@@ -12,7 +12,7 @@ from owsuper.child.execution.base import ABANDON, Abandon, Execution
 from owsuper.child.execution.drive import Operations, drive, drive_async
 from owsuper.child.execution.sync import SyncExecution
 from owsuper.child.services import Services
-from owsuper.core import codec
+from owsuper.core import codec, upcasts
 from owsuper.core.decisions import Raised, Returned
 from owsuper.core.model import (
     ClaimedRun,
@@ -207,7 +207,8 @@ def _convert_input(workflow: Workflow[Any, Any], raw: bytes | None) -> CallResul
     try:
         owner = str(workflow)
         value = codec.decode(raw, path="input", owner=owner)
-        return CallResult(codec.convert(value, workflow.input_type, path="input", owner=owner))
+        declared, upcast = workflow.input_type, workflow.upcasts.input
+        return CallResult(upcasts.convert(value, declared, upcast, path="input", owner=owner))
     except MemoryError:
         raise
     except BaseException as exc:  # DataError, or what a hook of the type raised

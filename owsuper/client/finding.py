@@ -67,6 +67,7 @@ class Finding:
                 run_id,
                 workflow_name=workflow.name,
                 output_type=workflow.output_type,
+                upcast=workflow.upcasts.result,
             )
         return RunHandle(self._database, run_id, workflow_name=workflow)
 

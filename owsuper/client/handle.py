@@ -10,6 +10,7 @@ from owsuper.core import codec
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
 from owsuper.core.names import is_storable
+from owsuper.core.upcasts import Upcast
 from owsuper.db.clients import Rerun
 from owsuper.errors import ConfigurationError
 
@@ -41,9 +42,11 @@ class RunHandle(Generic[O]):
         *,
         workflow_name: str | None = None,
         output_type: Any = None,
+        upcast: Upcast | None = None,
     ) -> None:
         self._database = database
         self._output_type = output_type
+        self._upcast = upcast
         self.id = run_id
         self.workflow_name = workflow_name
 
@@ -186,6 +189,7 @@ class RunHandle(Generic[O]):
             run_id,
             workflow_name=self.workflow_name,
             output_type=self._output_type,
+            upcast=self._upcast,
         )
 
     def wake(self, step: str | None = None) -> None:
@@ -210,7 +214,7 @@ class RunHandle(Generic[O]):
     def _value(self, end: Progress | None) -> O:
         if end is None:
             raise results.not_found(self.id)
-        return cast(O, results.value(end, self._output_type))
+        return cast(O, results.value(end, self._output_type, self._upcast))
 
 
 def _again(input: Any) -> Rerun:

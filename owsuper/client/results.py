@@ -6,9 +6,10 @@ import threading
 from typing import Any
 
 from owsuper.client import models
-from owsuper.core import codec
+from owsuper.core import codec, upcasts
 from owsuper.core.durations import Duration, seconds
 from owsuper.core.model import RunStatus
+from owsuper.core.upcasts import Upcast
 from owsuper.db.waits import Progress
 from owsuper.errors import ResultTimeout, RunCanceled, RunFailed, RunNotFound, StepLimitExceeded
 
@@ -20,7 +21,7 @@ def limit(timeout: Duration | None) -> float | None:
     return min(max(seconds(timeout), 0.0), threading.TIMEOUT_MAX)
 
 
-def value(end: Progress, output_type: Any) -> Any:
+def value(end: Progress, output_type: Any, upcast: Upcast | None = None) -> Any:
     """Return the run's result as ``output_type``. Raises RunFailed, RunCanceled, InvalidData."""
     if end.status == RunStatus.FAILED:
         raise _failed(end)
@@ -28,7 +29,7 @@ def value(end: Progress, output_type: Any) -> Any:
         raise RunCanceled(f"Workflow {end.workflow_name} was canceled", run_id=end.run_id)
     owner = f'workflow "{end.workflow_name}" (run {end.run_id})'
     output = codec.decode(end.output, path="result", owner=owner)
-    return codec.convert(output, output_type, path="result", owner=owner)
+    return upcasts.convert(output, output_type, upcast, path="result", owner=owner)
 
 
 def not_found(run_id: str) -> RunNotFound:

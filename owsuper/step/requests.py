@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from owsuper.core.durations import Duration
+from owsuper.core.upcasts import Upcasts
 
 if TYPE_CHECKING:
     from owsuper.core.retry import RetryPolicy
@@ -39,6 +40,7 @@ class Startable(ABC, Generic[I, O]):
 
     name: str
     version: str | None
+    upcasts: Upcasts
 
     @property
     @abstractmethod

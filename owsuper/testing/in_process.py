@@ -10,7 +10,7 @@ from uuid import UUID
 
 from owsuper.client.new_run import check_chosen_id
 from owsuper.client.registration import Registration
-from owsuper.core import codec
+from owsuper.core import codec, upcasts
 from owsuper.core.durations import Duration, milliseconds
 from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.core.retry import DEADLINE_ERROR
@@ -190,7 +190,8 @@ class InProcessWorker:
         if run.status == RunStatus.COMPLETED:
             own = self._registry.get(run.workflow_name, run.version) or workflow
             if run.continued_as is None:
-                output = codec.convert(run.output, own.output_type, path="result", owner="run")
+                declared, upcast = own.output_type, own.upcasts.result
+                output = upcasts.convert(run.output, declared, upcast, path="result", owner="run")
         return InProcessRun(
             id=run.id,
             workflow_name=run.workflow_name,

@@ -25,9 +25,10 @@ from owsuper.core.names import check_version, check_workflow_name
 from owsuper.core.replay import STEP_LIMIT, check_step_limit
 from owsuper.core.retry import RetryPolicy
 from owsuper.core.time_outs import check_timeout
+from owsuper.core.upcasts import Upcasts
 from owsuper.errors import ConfigurationError
 from owsuper.step.requests import Startable
-from owsuper.workflow import signature
+from owsuper.workflow import signature, upcasting
 from owsuper.workflow.signature import UnresolvedAnnotation
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 I = TypeVar("I", contravariant=True)  # noqa: E741 - as in Startable[I, O]
 O = TypeVar("O", covariant=True)  # noqa: E741 - likewise
+
+F = TypeVar("F", bound=Callable[[Any], Any])
 
 When: TypeAlias = datetime | timedelta | str
 """An aware datetime, or how long from now: a timedelta, or text such as ``"5m"``."""
@@ -116,6 +119,7 @@ class Workflow(Startable[I, O]):
         self.step_timeout = _step_timeout(step_timeout)
         self.step_limit = check_step_limit(step_limit)
         self.strict = strict
+        self.upcasts = Upcasts()
         try:
             self._signature = signature.read(fn)
         except ConfigurationError as error:
@@ -172,6 +176,32 @@ class Workflow(Startable[I, O]):
     def output_type(self) -> Any:
         """The type of the result."""
         return self.types[1]
+
+    @overload
+    def upcast(self, fn: F, /) -> F: ...
+    @overload
+    def upcast(self, /, *, step: str) -> Callable[[F], F]: ...
+    @overload
+    def upcast(self, /, *, result: bool) -> Callable[[F], F]: ...
+    def upcast(self, fn: Any = None, /, *, step: str | None = None, result: bool = False) -> Any:
+        """Upgrade what older code has stored, by ``fn(stored)``, where it does not fit the types.
+
+        Use it as a decorator: ``@order.upcast`` for the input of runs, ``@order.upcast(step="a")``
+        for the results of the step of this name (or its signal's data, or its child run's result),
+        ``@order.upcast(result=True)`` for the results of runs. ``fn`` takes the stored value as
+        plain JSON and returns what fits, as JSON or as an object of the type. It is not called for
+        a value that fits. What is stored does not change.
+
+        Raises ConfigurationError for a function that cannot be called so, or an input or result
+        without a type, which anything fits; RegistrationError for a second upcast of the same.
+        """
+        upcasting.check(self, step, result=result)
+
+        def register(function: Any) -> Any:
+            upcasting.register(self, function, step, result=result)
+            return function
+
+        return register if fn is None else register(fn)
 
     @overload
     def run(

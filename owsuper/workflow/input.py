@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from owsuper.core import codec
+from owsuper.core import codec, upcasts
 from owsuper.core.names import check_version, check_workflow_name
 from owsuper.errors import ConfigurationError, InvalidData
 from owsuper.step.requests import Startable
@@ -43,5 +43,6 @@ def reencode_input(workflow: Startable[Any, Any] | str, raw: bytes | None) -> by
     """Return a stored input as it would be stored by today's type. Raises DataError."""
     value = codec.decode(raw, path="input", owner=str(workflow))
     if isinstance(workflow, Startable) and workflow.takes_input:
-        value = codec.convert(value, workflow.input_type, path="input", owner=str(workflow))
+        declared, upcast = workflow.input_type, workflow.upcasts.input
+        value = upcasts.convert(value, declared, upcast, path="input", owner=str(workflow))
     return encode_input(workflow, value, "input")

@@ -49,6 +49,43 @@ def test_runs_of_a_version_that_no_worker_has_are_left_alone_and_found(
     assert conn.execute(query.encode()).fetchall() == [("order", "3", 1), ("order", None, 1)]
 
 
+@VERSIONS.covers("upcast")
+def test_stored_values_that_do_not_fit_are_upgraded(
+    connected: Sandbox, conn: psycopg.Connection, schema: str
+) -> None:
+    connected.write(
+        "old.py",
+        "from owsuper import OpenWorkflow, Step\n"
+        "ow = OpenWorkflow()\n\n"
+        '@ow.workflow("invoice")\n'
+        "def invoice(step: Step, price: float) -> float:\n"
+        '    total = step.run("add-tax", lambda: price * 1.19)\n'
+        '    step.sleep("until-due", "2s")\n'
+        "    return total\n",
+    )
+    connected.write("invoices.py", VERSIONS["upcast"])
+    connected.write(
+        "read.py",
+        "import sys\nfrom invoices import Money, invoice\n"
+        "print(invoice.run(Money(1, 'EUR'), id=sys.argv[1]).result('30s'))\n",
+    )
+    worker = connected.worker("owsuper --processes 1 --module old.py")
+    worker.stderr.wait_for("ready: ")
+    connected.run("owsuper start invoice --input 10.0 --id ended")
+    connected.run("owsuper runs wait ended")
+    connected.run("owsuper start invoice --input 10.0 --id open")
+    naps = f"SELECT count(*) FROM \"{schema}\".step_attempts WHERE kind = 'sleep'".encode()
+    while conn.execute(naps).fetchone() == (1,):
+        sleep(0.01)
+    worker.terminate()
+    assert worker.wait() == 0
+    connected.worker("owsuper --processes 1 --module invoices.py").stderr.wait_for("ready: ")
+    for run_id in ("ended", "open"):
+        assert connected.run(f"python read.py {run_id}") == "Money(cents=1190, currency='EUR')\n"
+    connected.run("owsuper start invoice --input 10.0 --id later")
+    assert connected.run("python read.py later") == "Money(cents=1190, currency='EUR')\n"
+
+
 @VERSIONS.covers("patched", "old-branches")
 def test_runs_in_progress_take_the_old_branch_and_new_runs_the_new_one(
     connected: Sandbox, conn: psycopg.Connection, schema: str

@@ -266,3 +266,25 @@ def test_a_run_of_the_new_branch_fits_the_code_without_the_patch_and_no_other() 
     misfit = replay(history, old)
     assert misfit is not None
     assert misfit.step == "old"
+
+
+def test_stored_values_that_are_upgraded_fit() -> None:
+    def old(step: Step) -> int:
+        return step.run("price", lambda: 7)
+
+    history = record(old, signals=())
+    ow = OpenWorkflow("postgresql://nobody@127.0.0.1:1/nowhere")
+
+    @ow.workflow("main")
+    def main(step: Step) -> int:
+        return len(step.run("price", fit, type=str))
+
+    def misfit() -> Misfit | None:
+        with Replayer(ow.registry, now=history.run.created_at + timedelta(days=1)) as replayer:
+            return replayer.replay(history)
+
+    found = misfit()
+    assert found is not None
+    assert "InvalidData" in found.reason
+    main.upcast(step="price")(lambda stored: "x" * stored)
+    assert misfit() is None

@@ -278,3 +278,17 @@ async def async_steps(step: AsyncStep, input: Welcome) -> int:
     assert_type(await step.map("size", size, ["a", "b"]), list[int])
     assert_type(await step.sleep("nap", timedelta(hours=1)), None)
     return 1
+
+
+@bare.upcast
+def old_welcome(stored: Any) -> Welcome:
+    return Welcome(stored)
+
+
+@bare.upcast(step="greet")
+def old_greeting(stored: dict[str, Any]) -> dict[str, Any]:
+    return stored
+
+
+assert_type(old_greeting({}), dict[str, Any])
+assert_type(old_welcome(7), Welcome)

@@ -113,6 +113,7 @@ def _function_step(
         result_type(name, fn, call.type),
         timeout=timeout,
         source=source,
+        upcast=execution.workflow.upcasts.steps.get(name),
     )
 
 
@@ -155,8 +156,12 @@ def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
             raise wrong
         return NewChildRun(new_id(), target, version, raw)
 
-    key = execution.step_key(target if name is None else name, call.formerly)
-    return ChildRunStep(key, _until(call.timeout), prepare, type, purpose, reread)
+    step = target if name is None else name
+    key = execution.step_key(step, call.formerly)
+    upcast = execution.workflow.upcasts.steps.get(step)
+    if upcast is None and isinstance(workflow, Startable):
+        upcast = workflow.upcasts.result
+    return ChildRunStep(key, _until(call.timeout), prepare, type, purpose, reread, upcast)
 
 
 def _signal_step(execution: Execution, call: SignalWait) -> SignalStep:
@@ -168,9 +173,11 @@ def _signal_step(execution: Execution, call: SignalWait) -> SignalStep:
         raise ConfigurationError(
             f'Signal {signal!r}: on_invalid must be "fail" or "skip", not {call.on_invalid!r:.60}'
         )
-    key = execution.step_key(signal if name is None else name, call.formerly)
+    step = signal if name is None else name
+    key = execution.step_key(step, call.formerly)
     skips = call.on_invalid == "skip"
-    return SignalStep(key, signal, _until(call.timeout), type, call.formerly, skips)
+    upcast = execution.workflow.upcasts.steps.get(step)
+    return SignalStep(key, signal, _until(call.timeout), type, call.formerly, skips, upcast)
 
 
 def _signal_send_step(execution: Execution, call: SignalSend) -> FunctionStep:

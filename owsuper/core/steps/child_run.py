@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from owsuper.core import codec
+from owsuper.core import codec, upcasts
 from owsuper.core.decisions import Await, Begin, Diverged, OverLimit, Recall, Reject
 from owsuper.core.durations import iso_ms
 from owsuper.core.history import wake_time
@@ -29,6 +29,7 @@ from owsuper.core.steps.effects import (
     Record,
 )
 from owsuper.core.steps.protocol import Context, StepGenerator, completed, failed, wait_for
+from owsuper.core.upcasts import Upcast
 from owsuper.errors import ChildCanceled, ChildFailed, ChildTimedOut, DataError, StepFailed
 from owsuper.stored_error import StoredError
 
@@ -53,6 +54,7 @@ class ChildRunStep:
     type: Any = None
     purpose: Purpose | None = None
     reread: Callable[[bytes | None], bytes | None] | None = None
+    upcast: Upcast | None = None
 
 
 def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
@@ -65,7 +67,7 @@ def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
         match context.replay.decide_wait(step.key, StepKind.WORKFLOW, step.purpose):
             case Recall(output):
                 owner = f"child workflow step {step.key!r}"
-                return codec.convert(output, step.type, path="result", owner=owner)
+                return upcasts.convert(output, step.type, step.upcast, path="result", owner=owner)
             case Reject(error, attempt):
                 raise _child_error(step.key, error, attempt) from cause
             case OverLimit() as over:

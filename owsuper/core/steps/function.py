@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from owsuper.core import codec
+from owsuper.core import codec, upcasts
 from owsuper.core.decisions import Diverged, Execute, OverLimit, Recall, Reject, Wait
 from owsuper.core.model import StepKind, StepStatus, StepWrite
 from owsuper.core.retry import RetryPolicy, no_retry_reason
@@ -24,6 +24,7 @@ from owsuper.core.steps.effects import (
 )
 from owsuper.core.steps.protocol import Context, StepGenerator
 from owsuper.core.time_outs import step_failure
+from owsuper.core.upcasts import Upcast
 from owsuper.errors import StepUsageError
 from owsuper.stored_error import StoredError
 
@@ -34,6 +35,7 @@ class FunctionStep:
 
     ``timeout`` is that of each attempt, in seconds. With a ``source``, the function takes what
     that opens, and its result is stored in the same transaction (see ``effects.Transact``).
+    ``upcast``, here and in other steps, upgrades a stored result that does not fit ``type``.
     """
 
     key: str
@@ -43,6 +45,7 @@ class FunctionStep:
     kind: StepKind = StepKind.FUNCTION
     timeout: float | None = None
     source: Any = None
+    upcast: Upcast | None = None
 
     @property
     def owner(self) -> str:
@@ -59,7 +62,9 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
     while True:
         match context.replay.decide_function(step.key, step.policy, context.now(), step.kind):
             case Recall(output):
-                return codec.convert(output, step.type, path="result", owner=step.owner)
+                return upcasts.convert(
+                    output, step.type, step.upcast, path="result", owner=step.owner
+                )
             case Reject(error):
                 raise step_failure(step.key, error) from cause
             case Wait() as wait:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from owsuper.core import codec
+from owsuper.core import codec, upcasts
 from owsuper.core.decisions import Await, Begin, Diverged, OverLimit, Recall, Reject
 from owsuper.core.durations import iso_ms
 from owsuper.core.history import wake_time
@@ -22,6 +22,7 @@ from owsuper.core.model import (
 from owsuper.core.purpose import Purpose
 from owsuper.core.steps.effects import Flush, Pause, ReadAnswer, Record, SkipSignal
 from owsuper.core.steps.protocol import Context, StepGenerator, completed, failed, wait_for
+from owsuper.core.upcasts import Upcast
 from owsuper.errors import DataError, StepFailed, StepUsageError
 from owsuper.stored_error import StoredError
 
@@ -40,6 +41,7 @@ class SignalStep:
     type: Any = None
     formerly: str | None = None
     skips: bool = False
+    upcast: Upcast | None = None
 
 
 def signal_step(context: Context, step: SignalStep) -> StepGenerator:
@@ -55,7 +57,7 @@ def signal_step(context: Context, step: SignalStep) -> StepGenerator:
                 if output is None:
                     return None
                 data = output.get("data") if isinstance(output, dict) else None
-                return Signal(codec.convert(data, step.type, path="data", owner=_owner(step)))
+                return Signal(_convert(step, data))
             case Reject(error):
                 raise StepFailed(step.key, error) from cause
             case OverLimit() as over:
@@ -133,8 +135,12 @@ def _skip(step: SignalStep, attempt: RecordedAttempt) -> SkipSignal | None:
 
 def _encode(step: SignalStep, signal: DeliveredSignal) -> bytes | None:
     """Return the output of the step for a signal. Raises DataError if the data does not fit."""
-    data = codec.convert(signal.data, step.type, path="data", owner=_owner(step))
+    data = _convert(step, signal.data)
     return codec.encode({"data": data}, path="data", owner=_owner(step))
+
+
+def _convert(step: SignalStep, data: Any) -> Any:
+    return upcasts.convert(data, step.type, step.upcast, path="data", owner=_owner(step))
 
 
 def _owner(step: SignalStep) -> str:
