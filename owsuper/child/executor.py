@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -113,7 +113,8 @@ class Executor:
         execution_type: type[SyncExecution] | type[AsyncExecution],
     ) -> Operations[ExecutionResult]:
         """Load, replay, run user code, and write the outcome."""
-        if run.first and not run.input_stored:
+        moves = run.version != workflow.version
+        if run.first and not run.input_stored and not moves:
             loaded = self._load(workflow, run)  # no I/O, so no operation to yield
         else:
             load = partial(self._load, workflow, run)
@@ -124,6 +125,8 @@ class Executor:
                     run.run_id,
                 )
                 return LOST
+        if moves:
+            run = replace(run, version=workflow.version)
         execution = execution_type(
             run,
             self._replay(workflow, run, loaded),
@@ -175,7 +178,11 @@ class Executor:
         database, store = self._services.database, self._services.store
         history: list[RecordedAttempt] = []
         failures, held = 0, True
-        if not run.first:
+        if run.version != workflow.version:  # from now on, no worker of the older version takes it
+            held = database.run_with_retries(
+                lambda conn: store.move_version(conn, run.run_id, run.worker_id, workflow.version)
+            )
+        if held and not run.first:
             limit = workflow.step_limit
             stored = database.run_with_retries(
                 lambda conn: store.load(conn, run.run_id, run.worker_id, enough=limit)

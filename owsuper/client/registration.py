@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, overload
 
@@ -70,6 +70,7 @@ class Registration(Starter):
         step_timeout: Duration | None = None,
         step_limit: int = STEP_LIMIT,
         strict: bool = False,
+        compatible_with: Sequence[str | None] = (),
     ) -> Decorator: ...
     def workflow(
         self,
@@ -81,13 +82,15 @@ class Registration(Starter):
         step_timeout: Duration | None = None,
         step_limit: int = STEP_LIMIT,
         strict: bool = False,
+        compatible_with: Sequence[str | None] = (),
     ) -> Any:
         """Make a function a workflow: ``@ow.workflow`` or ``@ow.workflow("name", ...)``.
 
         The function is ``def f(step: Step, input: I) -> O`` or ``async def f(step: AsyncStep,
         input: I) -> O``. The input may be left out. The workflow has the function's name unless
         a name is given. A run keeps the ``version`` with which it was started, and only a worker
-        that has a workflow of exactly this name and version executes the run. ``retry`` is the
+        that has a workflow of exactly this name and version executes the run, or one of this name
+        that is ``compatible_with`` the version: the run then gets its version. ``retry`` is the
         policy for a function that raises; without a policy, the run fails at once.
         ``step_timeout`` is the ``timeout`` of steps that have none of their own.
         ``step_limit`` is the number of step attempts that a run may have, including failed ones.
@@ -95,7 +98,8 @@ class Registration(Starter):
         without having called the steps that are recorded; otherwise the log warns.
 
         Raises ConfigurationError for a function that cannot be a workflow, RegistrationError
-        if another workflow has this name and version.
+        if another workflow has this name and version, or two are compatible with one version and
+        neither with the other.
         """
         bare = None if name is None or isinstance(name, str) else name
 
@@ -110,6 +114,7 @@ class Registration(Starter):
                 step_timeout=step_timeout,
                 step_limit=step_limit,
                 strict=strict,
+                compatible_with=compatible_with,
             )
             self.registry.add(workflow)
             return workflow

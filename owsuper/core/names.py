@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from owsuper.errors import ConfigurationError, InvalidSchemaName, StepUsageError
 
@@ -111,6 +111,28 @@ def check_version(version: str | None) -> str | None:
     if version is not None and ("\x00" in version or has_lone_surrogate(version)):
         raise ConfigurationError(f"version: {version!r} contains U+0000 or a lone surrogate")
     return version
+
+
+def check_compatible(versions: Iterable[str | None], own: str | None) -> frozenset[str | None]:
+    """Return the versions with which a workflow of version ``own`` is compatible.
+
+    Raises ConfigurationError.
+    """
+    if isinstance(versions, str) or not isinstance(versions, Iterable):
+        raise ConfigurationError(
+            f"compatible_with: {versions!r:.60} must be a list of versions, such as ['1'], with"
+            " None for runs without a version"
+        )
+    try:
+        compatible = frozenset(map(check_version, versions))
+    except (ConfigurationError, TypeError) as error:
+        raise ConfigurationError(f"compatible_with: {error}") from None
+    if own in compatible:
+        raise ConfigurationError(
+            f"compatible_with: {own!r} is the version of the workflow itself. List the versions"
+            " whose runs it may continue."
+        )
+    return compatible
 
 
 def check_schema_name(schema: str) -> None:

@@ -23,7 +23,8 @@ class Purpose:
     """What a step waits for. ``name`` is that of a workflow, with ``version``, or of a signal.
 
     ``digest`` is that of the input of a child run; None if it is not known. ``formerly`` is the
-    name before the step was renamed.
+    name before the step was renamed, ``compatible`` the older versions of the workflow whose runs
+    it may continue.
     """
 
     kind: StepKind
@@ -31,6 +32,7 @@ class Purpose:
     version: str | None = None
     digest: str | None = None
     formerly: str | None = field(default=None, compare=False)
+    compatible: frozenset[str | None] = field(default=frozenset(), compare=False)
 
     def __str__(self) -> str:
         if self.kind == StepKind.SIGNAL_WAIT:
@@ -46,9 +48,10 @@ class Purpose:
         return {"child": {name: value for name, value in child.items() if value is not None}}
 
     def is_target(self, other: Purpose) -> bool:
-        """Whether ``other`` is for the same workflow and version, or the same signal."""
+        """Whether ``other`` is for the same workflow and a fitting version, or the same signal."""
         is_named = self.name in (other.name, other.formerly)
-        return is_named and (self.kind, self.version) == (other.kind, other.version)
+        fits = self.version == other.version or self.version in other.compatible
+        return is_named and fits and self.kind == other.kind
 
     def is_same(self, other: Purpose) -> bool:
         """Whether ``other`` is the same, as far as both are known."""

@@ -52,6 +52,7 @@ class RunStore:
         self._load = load("load", schema)
         self._load_more = load("load_more", schema)
         self._load_input = load("load_input", schema)
+        self._move_version = load("move_version", schema)
         self._load_first_input = load("load_first_input", schema)
         self._extend = load("extend", schema)
         self._outcome = load("outcome", schema)
@@ -173,6 +174,12 @@ class RunStore:
         """Return the input as JSON; None if it is SQL NULL, or if there is no such run."""
         rows = self._execute(conn, self._load_input, run_id)
         return rows[0][0].encode() if rows and rows[0][0] is not None else None
+
+    def move_version(
+        self, conn: Connection[Any], run_id: str, worker_id: str, version: str | None
+    ) -> bool:
+        """Make a run one of another version; return whether the claim is still good."""
+        return bool(self._execute(conn, self._move_version, run_id, worker_id, version))
 
     def load_first_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
         """Return the input of the first run of the chain that continued as this run."""

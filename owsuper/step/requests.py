@@ -41,6 +41,7 @@ class Startable(ABC, Generic[I, O]):
     name: str
     version: str | None
     upcasts: Upcasts
+    compatible_with: frozenset[str | None]
 
     @property
     @abstractmethod

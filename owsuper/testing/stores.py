@@ -93,6 +93,15 @@ class MemoryRunStore(RunStore):
         """Return the input as JSON."""
         return self._tables.runs[run_id].input_json
 
+    def move_version(
+        self, conn: Connection[Any], run_id: str, worker_id: str, version: str | None
+    ) -> bool:
+        """Make a run one of another version."""
+        held = self._tables.holds(run_id, worker_id)
+        if held:
+            self._tables.runs[run_id].version = version
+        return held
+
     def load_first_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
         """Return the input of the first run of a chain as JSON."""
         run = self._tables.runs[run_id]

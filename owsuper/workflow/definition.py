@@ -21,7 +21,7 @@ from uuid import UUID
 
 from owsuper.core import codec
 from owsuper.core.durations import Duration
-from owsuper.core.names import check_version, check_workflow_name
+from owsuper.core.names import check_compatible, check_version, check_workflow_name
 from owsuper.core.replay import STEP_LIMIT, check_step_limit
 from owsuper.core.retry import RetryPolicy
 from owsuper.core.time_outs import check_timeout
@@ -110,6 +110,7 @@ class Workflow(Startable[I, O]):
         step_timeout: Duration | None = None,
         step_limit: int = STEP_LIMIT,
         strict: bool = False,
+        compatible_with: Iterable[str | None] = (),
     ) -> None:
         self.starter = starter
         self.fn = fn
@@ -120,6 +121,7 @@ class Workflow(Startable[I, O]):
         self.step_limit = check_step_limit(step_limit)
         self.strict = strict
         self.upcasts = Upcasts()
+        self.compatible_with = check_compatible(compatible_with, self.version)
         try:
             self._signature = signature.read(fn)
         except ConfigurationError as error:

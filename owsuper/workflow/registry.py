@@ -8,36 +8,83 @@ from typing import Any
 from owsuper.errors import RegistrationError
 from owsuper.workflow.definition import Workflow
 
+_Key = tuple[str, str | None]
+
 
 class Registry:
-    """The workflows of one OpenWorkflow. Version None and version "" are two versions."""
+    """The workflows of one OpenWorkflow. Version None and version "" are two versions.
+
+    A version that is not registered is that of the newest workflow that is compatible with it. Of
+    two of these, the one that is compatible with the other is newer.
+    """
 
     def __init__(self) -> None:
-        self._workflows: dict[tuple[str, str | None], Workflow[Any, Any]] = {}
+        self._workflows: dict[_Key, Workflow[Any, Any]] = {}
+        self._compatible: dict[_Key, list[Workflow[Any, Any]]] = {}
+        """The workflows that are compatible with a version, the newest first."""
 
     def add(self, workflow: Workflow[Any, Any]) -> None:
-        """Add a workflow. Raises RegistrationError if another has this name and version."""
+        """Add a workflow.
+
+        Raises RegistrationError if another has this name and version, or if it is not clear which
+        of two is newer.
+        """
         key = (workflow.name, workflow.version)
         if first := self._workflows.get(key):
             raise RegistrationError(
                 f"W{str(workflow)[1:]} is already registered, by {_place(first.fn)}, and again by"
                 f" {_place(workflow.fn)}. Give one of them another name or version."
             )
+        ordered = {
+            (workflow.name, version): _newest_first(
+                [*self._compatible.get((workflow.name, version), ()), workflow], version
+            )
+            for version in workflow.compatible_with
+        }
         self._workflows[key] = workflow
+        self._compatible |= ordered
 
     def get(self, name: str, version: str | None = None) -> Workflow[Any, Any] | None:
-        """Return the workflow of exactly this name and version; None if there is none."""
-        return self._workflows.get((name, version))
+        """Return the workflow of this name and version, or the newest that is compatible with it.
+
+        Returns None if there is none.
+        """
+        key = (name, version)
+        exact = self._workflows.get(key)
+        if exact is None and (compatible := self._compatible.get(key)):
+            return compatible[0]
+        return exact
 
     def names(self) -> list[tuple[str, str | None]]:
-        """Return the names and versions, in the order of registration."""
-        return list(self._workflows)
+        """Return the names and versions, in the order of registration; then compatible versions."""
+        return list(dict.fromkeys([*self._workflows, *self._compatible]))
 
     def __iter__(self) -> Iterator[Workflow[Any, Any]]:
         return iter(self._workflows.values())
 
     def __len__(self) -> int:
         return len(self._workflows)
+
+
+def _newest_first(
+    candidates: list[Workflow[Any, Any]], version: str | None
+) -> list[Workflow[Any, Any]]:
+    """Return workflows that are compatible with ``version``, the newest first."""
+    ordered: list[Workflow[Any, Any]] = []
+    left = list(candidates)
+    while left:
+        older = {version for each in left for version in each.compatible_with}
+        newest = [each for each in left if each.version not in older]
+        if len(newest) != 1:
+            one, other, *_ = newest or left
+            raise RegistrationError(
+                f"Both {one} and {other} are compatible with version {version!r}, and it is not"
+                " clear which of them is newer. Let the newer one be compatible_with the other,"
+                " too."
+            )
+        ordered += newest
+        left.remove(newest[0])
+    return ordered
 
 
 def _place(fn: Callable[..., Any]) -> str:

@@ -120,6 +120,7 @@ USES = [
     Use("load", ("default", RUN, 2000, "worker"), 11),
     Use("load_more", ("default", RUN, 2000, "-infinity", 0), 10),
     Use("load_input", ("default", RUN), 1),
+    Use("move_version", ("default", RUN, "me", "2"), 1),
     Use("load_first_input", ("default", RUN), 2),
     Use("continue_run", ("default", CHILD, "me", json.dumps(NEW_CHILD)), 1),
     Use("outcome", ("default", RUN), 1),

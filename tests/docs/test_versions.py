@@ -29,6 +29,21 @@ def test_versions_stand_side_by_side_in_one_worker(connected: Sandbox) -> None:
     ]
 
 
+@VERSIONS.covers("compatible")
+def test_a_compatible_version_takes_runs_of_older_ones(connected: Sandbox) -> None:
+    connected.write("orders.py", VERSIONS["compatible"])
+    ids = [
+        connected.run(f"owsuper start order --input '\"tea\"' {version}").strip()
+        for version in ("--version 2", "", "--version 3")
+    ]
+    connected.worker("owsuper --processes 1 --module orders.py")
+    for run_id in ids:
+        assert connected.run(f"owsuper runs wait {run_id}") == '"tea by train (version 3)"\n'
+        assert re.search(
+            r"^workflow +order, version 3$", connected.run(f"owsuper runs show {run_id}"), re.M
+        )
+
+
 @VERSIONS.covers("neglected", "open")
 def test_runs_of_a_version_that_no_worker_has_are_left_alone_and_found(
     connected: Sandbox, conn: psycopg.Connection, schema: str

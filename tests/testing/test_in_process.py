@@ -635,3 +635,18 @@ def test_a_run_is_repeated_from_a_step_on_with_another_input() -> None:
         assert calls == ["reserve"]
         worker.finish(worker.rerun(run_id))
         assert calls == ["reserve", "reserve"]
+
+
+def test_a_compatible_version_takes_runs_of_older_ones() -> None:
+    ow = OpenWorkflow()
+
+    @ow.workflow
+    def parent(step: Step) -> Any:
+        return step.run_workflow("child", version="1")
+
+    @ow.workflow("child", version="2", compatible_with=["1"])
+    def child(step: Step) -> str | None:
+        step.sleep("nap", "1h")
+        return step.version
+
+    assert run_in_process(parent).result == "2"

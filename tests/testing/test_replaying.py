@@ -288,3 +288,12 @@ def test_stored_values_that_are_upgraded_fit() -> None:
     assert "InvalidData" in found.reason
     main.upcast(step="price")(lambda stored: "x" * stored)
     assert misfit() is None
+
+
+def test_runs_of_older_versions_are_replayed_by_a_compatible_one() -> None:
+    history = record(base)
+    ow = OpenWorkflow("postgresql://nobody@127.0.0.1:1/nowhere")
+    ow.workflow("child")(lambda step: "packed")
+    ow.workflow("main", version="2", compatible_with=[None])(same)
+    with Replayer(ow.registry, now=history.run.created_at + timedelta(days=400)) as replayer:
+        assert replayer.replay(history) is None

@@ -148,7 +148,10 @@ def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
 
     purpose, reread = None, None
     if wrong is None:
-        purpose = Purpose(StepKind.WORKFLOW, target, version, digest(raw), call.formerly)
+        compatible = workflow.compatible_with if isinstance(workflow, Startable) else frozenset()
+        purpose = Purpose(
+            StepKind.WORKFLOW, target, version, digest(raw), call.formerly, compatible
+        )
         reread = partial(reencode_input, workflow)
 
     def prepare() -> NewChildRun:
