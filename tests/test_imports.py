@@ -48,8 +48,8 @@ ROOMS = {
     "stored_error": room("", OUTSIDE_WORLD),
     # waits for descriptors and times, in supervisor and child
     "event_loop": room("", DRIVERS | {"threading"}),
-    # what users write against
-    "step": room("core errors step", WITHOUT_IO),
+    # what users write against; the connections that functions of steps get, for annotations alone
+    "step": room("core db.transactions.own errors step", WITHOUT_IO),
     # ``run`` of a workflow returns a handle, which is the only name that this package takes from
     # above it, and for annotations alone
     "workflow": room("client.handle core errors step workflow", WITHOUT_IO),

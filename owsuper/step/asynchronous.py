@@ -18,9 +18,8 @@ from owsuper.step.requests import (
     SleepUntil,
     Startable,
     Timeout,
-    TransactionCall,
 )
-from owsuper.step.run_info import RunInfo
+from owsuper.step.transactions import AsyncTransactions
 
 if TYPE_CHECKING:
     from owsuper.core.model import Signal
@@ -34,13 +33,13 @@ O = TypeVar("O")  # noqa: E741 - likewise
 Ts = TypeVarTuple("Ts")
 
 
-class AsyncStep(RunInfo):
+class AsyncStep(AsyncTransactions):
     """The steps of an ``async def`` workflow, parallel with ``asyncio.gather`` or ``TaskGroup``.
 
     As for :class:`Step`, the name of a step identifies its stored result.
     """
 
-    __slots__ = ("_engine",)
+    __slots__ = ()
 
     def __init__(self, engine: AsyncEngine) -> None:
         super().__init__(engine.run)
@@ -84,26 +83,6 @@ class AsyncStep(RunInfo):
         else is as in :meth:`Step.run`.
         """
         return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly, timeout))
-
-    def transaction(
-        self,
-        name: str,
-        fn: Callable[..., Any],
-        *args: Any,
-        session: Callable[[], Any] | None = None,
-        using: str | None = None,
-        retry: RetryPolicy | None = None,
-        timeout: Duration | None = None,
-        type: Any = None,
-        formerly: str | None = None,
-    ) -> Any:
-        """Awaitable :meth:`Step.transaction`.
-
-        A function that is not ``async def`` is called in a thread, and gets what is not async.
-        """
-        return self._engine.call(
-            TransactionCall(name, fn, args, retry, type, formerly, timeout, session, using)
-        )
 
     @overload
     def submit(

@@ -18,9 +18,8 @@ from owsuper.step.requests import (
     SleepUntil,
     Startable,
     Timeout,
-    TransactionCall,
 )
-from owsuper.step.run_info import RunInfo
+from owsuper.step.transactions import SyncTransactions
 
 if TYPE_CHECKING:
     from owsuper.core.model import Signal
@@ -34,7 +33,7 @@ O = TypeVar("O")  # noqa: E741 - likewise
 Ts = TypeVarTuple("Ts")
 
 
-class Step(RunInfo):
+class Step(SyncTransactions):
     """The steps of a ``def`` workflow.
 
     The name of a step identifies its stored result. A name that is used again gets a number
@@ -42,7 +41,7 @@ class Step(RunInfo):
     name in the same order.
     """
 
-    __slots__ = ("_engine",)
+    __slots__ = ()
 
     def __init__(self, engine: SyncEngine) -> None:
         super().__init__(engine.run)
@@ -101,33 +100,6 @@ class Step(RunInfo):
         StepLimitExceeded, NonDeterminismError.
         """
         return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly, timeout))
-
-    def transaction(
-        self,
-        name: str,
-        fn: Callable[..., Any],
-        *args: Any,
-        session: Callable[[], Any] | None = None,
-        using: str | None = None,
-        retry: RetryPolicy | None = None,
-        timeout: Duration | None = None,
-        type: Any = None,
-        formerly: str | None = None,
-    ) -> Any:
-        """Call ``fn(connection, *args)`` in a transaction that also stores the result of the step.
-
-        Both are committed, or neither: what ``fn`` writes is there exactly once, whatever is killed
-        or lost. ``fn`` gets a psycopg Connection to the worker's database (an AsyncConnection if it
-        is ``async def``), a session that ``session`` makes (a ``sessionmaker`` of SQLAlchemy, or an
-        ``async_sessionmaker``), or Django's connection with the alias ``using``. It must not commit
-        or roll back. It may be called again if its transaction was rolled back, so it should do
-        nothing else that lasts. All else is as in :meth:`run`.
-
-        Raises as :meth:`run` does, and StepUsageError for a database that is not the worker's.
-        """
-        return self._engine.call(
-            TransactionCall(name, fn, args, retry, type, formerly, timeout, session, using)
-        )
 
     @overload
     def submit(

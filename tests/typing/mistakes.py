@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import psycopg
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
 from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, RunHandle, Step
 
 ow = OpenWorkflow()
@@ -71,3 +75,28 @@ def without_step() -> int:
 @ow.workflow(7)  # MISTAKE
 def named_by_number(step: Step) -> int:
     return 1
+
+
+def reserve(conn: psycopg.Connection, order: int) -> int:
+    return order
+
+
+async def reserve_async(conn: psycopg.AsyncConnection, order: int) -> int:
+    return order
+
+
+def add(session: Session, order: int) -> int:
+    return order
+
+
+@ow.workflow
+def transactions(step: Step, input: Welcome) -> None:
+    step.transaction("argument", reserve, "one")  # MISTAKE
+    step.transaction("arguments", reserve)  # MISTAKE
+    step.transaction("session", add, 1)  # MISTAKE
+    step.transaction("connection", reserve, 1, session=Session)  # MISTAKE
+    step.transaction("both", reserve, 1, session=Session, using="default")  # MISTAKE
+    step.transaction("option", reserve, 1, retries=3)  # MISTAKE
+    text: str = step.transaction("result", reserve, 1)  # MISTAKE
+    step.transaction("async session", add, 1, session=AsyncSession)  # MISTAKE
+    print(text)

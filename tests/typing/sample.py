@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, assert_type
 from uuid import UUID
+
+import psycopg
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from owsuper import (
     AsyncStep,
@@ -292,3 +297,67 @@ def old_greeting(stored: dict[str, Any]) -> dict[str, Any]:
 
 assert_type(old_greeting({}), dict[str, Any])
 assert_type(old_welcome(7), Welcome)
+
+
+# --- steps with a transaction ------------------------------------------------------------------
+
+
+def reserve(conn: psycopg.Connection, order: int, many: bool) -> Receipt:
+    conn.execute("SELECT %s, %s", (order, many))
+    return {"user": "x"}
+
+
+async def reserve_async(conn: psycopg.AsyncConnection, order: int) -> Receipt:
+    await conn.execute("SELECT %s", (order,))
+    return {"user": "x"}
+
+
+def add(session: Session, order: int) -> int:
+    session.add(order)
+    return order
+
+
+async def add_async(session: AsyncSession, order: int) -> int:
+    await session.flush()
+    return order
+
+
+def sessions() -> Iterator[Session]:
+    yield Session()
+
+
+async def async_sessions() -> AsyncIterator[AsyncSession]:
+    yield AsyncSession()
+
+
+def through_django(connection: Any, order: int) -> str:
+    return f"{connection} {order}"
+
+
+make: sessionmaker[Session] = sessionmaker()
+make_async: async_sessionmaker[AsyncSession] = async_sessionmaker()
+
+
+@ow.workflow
+def transactions(step: Step, input: Welcome) -> int:
+    assert_type(step.transaction("own", reserve, 1, True, timeout="5s"), Receipt)
+    assert_type(step.transaction("own", reserve_async, 1), Receipt)
+    assert_type(step.transaction("lambda", lambda conn: conn.info.backend_pid), int)
+    assert_type(step.transaction("maker", add, 1, session=make), int)
+    assert_type(step.transaction("class", add, 1, session=Session), int)
+    assert_type(step.transaction("scoped", add, 1, session=scoped_session(make)), int)
+    assert_type(step.transaction("yielded", add, 1, session=sessions), int)
+    assert_type(step.transaction("async", add_async, 1, session=make_async), int)
+    assert_type(step.transaction("yielded", add_async, 1, session=async_sessions), int)
+    assert_type(step.transaction("django", through_django, 1, using="default"), str)
+    return 1
+
+
+@ow.workflow
+async def async_transactions(step: AsyncStep, input: Welcome) -> int:
+    assert_type(await step.transaction("own", reserve, 1, False), Receipt)
+    assert_type(await step.transaction("own", reserve_async, 1, retry=RetryPolicy()), Receipt)
+    assert_type(await step.transaction("maker", add, 1, session=make), int)
+    assert_type(await step.transaction("async", add_async, 1, session=make_async), int)
+    assert_type(await step.transaction("django", through_django, 1, using="default"), str)
+    return 1
