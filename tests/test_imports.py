@@ -83,6 +83,9 @@ ROOMS = {
         " OpenWorkflow Worker",
         "multiprocessing",
     ),
+    # what web applications need of a client; nothing else imports these two
+    "starlette": room("client core db.waits errors starlette", DRIVERS | {"fastapi"}),
+    "fastapi": room("client core errors fastapi starlette workflow", DRIVERS),
     # measures what users see, as a user's program would
     "bench": room("bench db errors settings OpenWorkflow Step Worker"),
     # examines a database; knows SQL about the server and the catalogue, and none about runs
@@ -162,6 +165,15 @@ def test_every_module_is_in_a_room_or_puts_rooms_together() -> None:
     composition = {"__init__", "__main__", "cli"}
     there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert there - {"__pycache__", "py", "sql"} == composition | set(ROOMS)
+
+
+@pytest.mark.parametrize("framework", ["starlette", "fastapi"])
+def test_the_rooms_of_a_framework_alone_know_it(framework: str) -> None:
+    ours = frozenset({framework, f"owsuper.{framework}"})
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).parts[0] not in ("starlette", "fastapi"):
+            found = [each for each in imports(path.read_text()) if within(each, ours)]
+            assert found == [], path
 
 
 def test_nothing_but_its_command_knows_the_bench() -> None:

@@ -29,22 +29,39 @@ class Finding:
     @overload
     def get_run(self, run_id: str, /) -> RunHandle[Any]: ...
     @overload
+    def get_run(self, workflow: Workflow[Any, O], /, *, run_id: str) -> RunHandle[O]: ...
+    @overload
     def get_run(self, workflow: Workflow[Any, O], /, *, key: str) -> RunHandle[O]: ...
     @overload
     def get_run(self, workflow: str, /, *, key: str) -> RunHandle[Any]: ...
-    def get_run(self, of: Workflow[Any, Any] | str, /, *, key: str | None = None) -> RunHandle[Any]:
+    def get_run(
+        self,
+        of: Workflow[Any, Any] | str,
+        /,
+        *,
+        key: str | None = None,
+        run_id: str | None = None,
+    ) -> RunHandle[Any]:
         """Return a handle of the run with this id, or of a workflow's run with this key.
 
         With an id, this method does not ask the database: the methods of the handle do, and raise
         RunNotFound if there is no such run. Raises ConfigurationError if no run can have this id.
+        With a workflow and a ``run_id``, results have the type that the workflow declares. Whether
+        the run is one of this workflow is not checked.
 
         With a workflow, given itself or by name, and the idempotency ``key`` of a run, this method
         asks the database, and returns the newest run with this key. Raises RunNotFound if there is
         none, ConfigurationError, DatabaseUnreachable and MigrationError.
         """
+        if run_id is not None:
+            if key is not None or not isinstance(of, Workflow):
+                raise ConfigurationError("get_run: run_id= goes with a workflow, and without key=")
+            return self._handle_of(of, check_run_id(run_id))
         if key is None:
             if isinstance(of, Workflow):
-                raise ConfigurationError("get_run: pass the key= of the run with the workflow")
+                raise ConfigurationError(
+                    "get_run: pass the run_id= or the key= of the run with the workflow"
+                )
             return RunHandle(self._database, check_run_id(of))
         operation = _with_key(of, key)
         session = self._database.session()

@@ -41,12 +41,16 @@ _log = logging.getLogger("owsuper.client")
 
 @dataclass(slots=True)
 class _AwaitedRun:
-    """A run that callers wait for. ``read_at`` is the time of its next read, monotonic."""
+    """A run that callers wait for. ``read_at`` is the time of its next read, monotonic.
+
+    The ``impatient`` of the ``futures`` fail when the run cannot be read.
+    """
 
     read_at: float
     pause: float
     commit_pause: float = _COMMIT_SECONDS
     futures: list[ProgressFuture] = field(default_factory=list)
+    impatient: set[ProgressFuture] = field(default_factory=set)
 
 
 class ResultWaiter:
@@ -55,8 +59,8 @@ class ResultWaiter:
     The thread starts with the first future. It ends after _IDLE_SECONDS without a pending future.
 
     ``read`` reads the tables. After an error that ``is_transient``, the read is repeated; any
-    other error is set as the exception of the futures. ``listener`` is None if notifications are
-    not wanted.
+    other error is set as the exception of the futures, and for impatient ones every error is.
+    ``listener`` is None if notifications are not wanted.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class ResultWaiter:
         self._listener = listener
         self._runs: dict[str, _AwaitedRun] = {}  # the thread's, or used under the lock without one
         self._outage = False
-        self._arrivals: deque[tuple[str, ProgressFuture]] = deque()
+        self._arrivals: deque[tuple[str, ProgressFuture, bool]] = deque()
         # Guards the start and the end of the thread. Reentrant, because the garbage collector may
         # stop the waiter of a client that nothing refers to at any moment, in any thread.
         self._lock = threading.RLock()
@@ -80,11 +84,12 @@ class ResultWaiter:
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
 
-    def future_of(self, run_id: str) -> ProgressFuture:
+    def future_of(self, run_id: str, *, patient: bool = True) -> ProgressFuture:
         """Return a future of the end of this run, which the caller has just read.
 
-        Cancel the future to stop waiting. Raises DatabaseUnreachable after ``stop``, and as
-        ``Thread.start`` does.
+        Cancel the future to stop waiting. One that is not ``patient`` does not outlast an outage:
+        it fails with the error of the first read. Raises DatabaseUnreachable after ``stop``, and
+        as ``Thread.start`` does.
         """
         future: ProgressFuture = Future()
         with self._lock:
@@ -92,7 +97,7 @@ class ResultWaiter:
                 raise _closed_error()
             if self._thread is None:
                 self._start_thread()
-            self._arrivals.append((run_id, future))
+            self._arrivals.append((run_id, future, patient))
             self._wake()
         return future
 
@@ -174,13 +179,16 @@ class ResultWaiter:
     def _update_runs(self) -> None:
         """Add the futures that have arrived; drop those that are done or canceled."""
         while self._arrivals:
-            run_id, future = self._arrivals.popleft()
+            run_id, future, patient = self._arrivals.popleft()
             run = self._runs.setdefault(
                 run_id, _AwaitedRun(time.monotonic() + _FIRST_PAUSE, _FIRST_PAUSE)
             )
             run.futures.append(future)
+            if not patient:
+                run.impatient.add(future)
         for run_id, run in list(self._runs.items()):
             run.futures = [future for future in run.futures if not future.done()]
+            run.impatient.intersection_update(run.futures)
             if not run.futures:
                 del self._runs[run_id]
 
@@ -206,6 +214,7 @@ class ResultWaiter:
             except Exception as error:
                 if self._is_transient(error):
                     self._log_outage(error)
+                    self._fail_impatient(batch, error)
                     self._schedule(batch)
                 else:
                     for run_id in batch:
@@ -222,6 +231,15 @@ class ResultWaiter:
         if not self._outage:
             _log.warning("still waiting for results, but the database gives no answer: %s", error)
         self._outage = True
+
+    def _fail_impatient(self, run_ids: Collection[str], error: Exception) -> None:
+        for run_id in run_ids:
+            run = self._runs[run_id]
+            failed, run.impatient = run.impatient, set()
+            run.futures = [future for future in run.futures if future not in failed]
+            for future in failed:
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(error)
 
     def _schedule(self, run_ids: Collection[str]) -> None:
         """Set the time of the next read of these runs."""

@@ -81,7 +81,7 @@ class Session:
         self.lists = ListQueries(settings.schema, settings.namespace)
         self.workers = WorkerQueries(settings.schema, settings.namespace)
         self._waits = NoticingWaits(settings.schema, settings.namespace)
-        self.waiter = ResultWaiter(self._read_progress, self._is_outage, self._listener(settings))
+        self.waiter = ResultWaiter(self.read_progress, self._is_outage, self._listener(settings))
         self.known_connections = KnownConnections(settings.schema)
         self.reached = False  # a connection was made at least once
         self._migrates = migrates or embedded.serves(self.url)  # on the next call
@@ -208,7 +208,7 @@ class Session:
         """Wait for the end of one run."""
         give_up = None if timeout is None else time.monotonic() + timeout
         try:
-            found = self._read_progress([run_id], self._first_read_until(timeout))
+            found = self.read_progress([run_id], self._first_read_until(timeout))
             if run_id not in found or found[run_id].ended:
                 return found.get(run_id)
         except Exception as error:
@@ -236,7 +236,7 @@ class Session:
         give_up = None if timeout is None else time.monotonic() + timeout
         until = self._first_read_until(timeout)
         try:
-            first_read = self.acall(lambda: self._read_progress([run_id], until))
+            first_read = self.acall(lambda: self.read_progress([run_id], until))
             # All threads may be busy, with calls that have a longer limit.
             limit = None if timeout is None else until - time.monotonic() + _SLACK
             with suppress(TimeoutError):
@@ -288,9 +288,10 @@ class Session:
         self._threads.stop(_left(give_up))
         self._starts.stop(_left(give_up))
 
-    def _read_progress(
+    def read_progress(
         self, run_ids: list[str], give_up_at: float | None = None
     ) -> dict[str, Progress]:
+        """Return the state of these runs by id, without those that do not exist."""
         return self.run(lambda conn: self._waits.read(conn, run_ids), give_up_at=give_up_at)
 
     def _is_outage(self, error: Exception) -> bool:

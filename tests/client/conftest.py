@@ -61,6 +61,9 @@ class Rows:
             (list(run_ids), status, output, error),
         )
 
+    def delete(self, run_id: str) -> None:
+        self._conn.execute(f"DELETE FROM {self._table} WHERE id = $1", (run_id,))
+
     def get(self, run_id: str) -> dict[str, Any]:
         cursor = self._conn.execute(f"SELECT * FROM {self._table} WHERE id = $1", (run_id,))
         row = cursor.fetchone()
