@@ -1,4 +1,5 @@
 # make demo      audits the Python standard library and kills a worker process on the way
+# make orders    plays a customer of the shop in examples/orders    make orders ARGS=--serve
 # make test      runs the tests but for the slow ones    make test ARGS="-k embedded -x"
 # make test-all  runs all tests
 # make lint      runs ruff, mypy --strict and pyright, and checks links and lines of the pages
@@ -22,13 +23,16 @@ bin = $(VENV)/bin
 pip = $(bin)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint check bench soak format clean
+.PHONY: help demo orders test test-all lint check bench soak format clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/.embedded
 	@$(bin)/python -m examples.library_audit $(ARGS)
+
+orders: $(VENV)/.dev
+	@$(bin)/python -m examples.orders $(ARGS)
 
 # Each process has a database server of its own; worksteal keeps the tests of a file together.
 parallel = -n auto --dist worksteal

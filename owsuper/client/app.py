@@ -53,6 +53,15 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         self.explicit = ExplicitSettings(database_url, namespace, schema, listen, call_timeout)
         self._database = ClientDatabase(self.explicit, migrates=migrate)
 
+    @property
+    def database_url(self) -> str:
+        """The address of the database, for other libraries that use it, such as SQLAlchemy.
+
+        Without a configured one, this is that of the embedded server, which starts if necessary.
+        Raises ConfigurationError, EmbeddedUnavailable.
+        """
+        return self._database.session().url
+
     # --- starting runs -------------------------------------------------------------------
 
     @overload

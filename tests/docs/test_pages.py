@@ -8,7 +8,8 @@ from tests.docs.documents import ROOT, Document
 
 PAGES = sorted(
     str(path.relative_to(ROOT))
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"))
+    for places in ("*.md", "docs/*.md", "benchmarks/*.md", "examples/*/*.md")
+    for path in ROOT.glob(places)
 )
 GENERATED = {"benchmarks/RESULTS.md"}
 
