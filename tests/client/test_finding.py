@@ -223,8 +223,25 @@ def test_a_workflow_without_a_key_finds_no_run(ow: OpenWorkflow) -> None:
     @ow.workflow
     def greet(step: Step) -> None: ...
 
-    with pytest.raises(ConfigurationError, match=r"^get_run: pass the key= of the run"):
+    with pytest.raises(ConfigurationError, match=r"^get_run: pass the run_id= or the key= of"):
         ow.get_run(greet)
+
+
+def test_a_run_found_by_its_workflow_and_id_has_a_result_of_the_declared_type(
+    ow: OpenWorkflow, tables: Tables
+) -> None:
+    @ow.workflow
+    def count(step: Step) -> timedelta:
+        raise NotImplementedError
+
+    tables.run(id="r1", workflow_name="count", status="completed", output="PT5S")
+    assert ow.get_run(count, run_id="r1").result() == timedelta(seconds=5)
+    assert ow.get_run("r1").result() == "PT5S"
+    for wrong in ({"run_id": "a\0"}, {"run_id": "r1", "key": "k"}):
+        with pytest.raises(ConfigurationError):
+            ow.get_run(count, **wrong)  # type: ignore[call-overload]
+    with pytest.raises(ConfigurationError, match="run_id= goes with a workflow"):
+        ow.get_run("count", run_id="r1")  # type: ignore[call-overload]
 
 
 # --- by the beginning of an id -----------------------------------------------------------------

@@ -208,6 +208,8 @@ def inspect() -> None:
     assert_type(ow.find_run_ids("some", limit=2), list[str])
     assert_type(ow.get_run("some-id"), RunHandle[Any])
     assert_type(ow.get_run(bare, key="k"), RunHandle[Receipt])
+    assert_type(ow.get_run(bare, run_id="some-id"), RunHandle[Receipt])
+    assert_type(ow.database_url, str)
     assert_type(ow.get_run("named", key="k"), RunHandle[Any])
     assert_type(ow.get_run("some-id").retry(), None)
     assert_type(ow.get_run("some-id").cancel(), None)
