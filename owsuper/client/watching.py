@@ -27,8 +27,7 @@ _SLACK: Final = 0.5  # seconds for a thread to report that the read has reached 
 async def connect(ow: OpenWorkflow, limit: float) -> None:
     """Connect to the database, and read a table.
 
-    Raises ConfigurationError, and DatabaseError with its subclasses, all within ``limit`` seconds
-    unless tables must be created.
+    Raises ConfigurationError, and DatabaseError with its subclasses within ``limit`` seconds.
     """
     await _read(ow._database, [], limit)
 

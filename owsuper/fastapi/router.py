@@ -4,14 +4,16 @@
 # by the names of the module.
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Annotated, Any, Final, TypeAlias, cast
+from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request, Response
 from fastapi.routing import APIRoute
 
 from owsuper.client.new_run import check_key
 from owsuper.client.watching import look
+from owsuper.core import codec
 from owsuper.core.durations import Duration, seconds
 from owsuper.errors import ConfigurationError, NotSerializable, OwsuperError
 from owsuper.fastapi import bodies
@@ -33,7 +35,7 @@ def workflow_router(
     *,
     start: bool = True,
     signals: Mapping[str, Any] | None = None,
-    key: Callable[..., str | None] | None = idempotency_key,
+    key: Callable[..., str | None | Awaitable[str | None]] | None = idempotency_key,
     public_errors: PublicErrors = (),
     longest_wait: Duration = WAIT,
 ) -> APIRouter:
@@ -71,7 +73,7 @@ class _Routes:
     def __init__(
         self,
         workflow: Workflow[Any, Any],
-        key: Callable[..., str | None],
+        key: Callable[..., Any],
         public_errors: PublicErrors,
     ) -> None:
         self.router = APIRouter(route_class=_Route)
@@ -90,8 +92,8 @@ class _Routes:
             except NotSerializable as error:
                 raise bodies.invalid(error) from None
             # Relative, because a proxy may have changed the beginning of the path.
-            last = request.scope["path"].rpartition("/")[2] or "."
-            response.headers["Location"] = f"{last}/{run.id}"
+            last = quote(request.scope["path"].rpartition("/")[2], safe=":")
+            response.headers["Location"] = f"./{last}/{run.id}" if last else f"./{run.id}"
             return {"id": run.id, "workflow": workflow.name}
 
         async def start(
@@ -173,6 +175,7 @@ class _Routes:
             raise ConfigurationError(
                 f"signals: {name!r} cannot be part of a path. Use letters, digits and . - _"
             )
+        codec.check_type(type_, f"signals[{name!r}]")
         workflow, client = self._workflow, self._client
         accepted = bodies.described_as(type_)
 

@@ -30,7 +30,7 @@ async def status_response(run: RunHandle[Any], *, public_errors: PublicErrors = 
 
     The JSON has the members ``id``, ``workflow``, ``status``, ``result`` and ``error``. An
     ``error`` has a ``name`` and a ``message``, those of the exception if it is one of
-    ``public_errors``, and otherwise "RunFailed" and "The run failed.", because the messages of
+    ``public_errors`` or a subclass, and otherwise "RunFailed" and "The run failed.", because the messages of
     other exceptions are not meant for strangers.
 
     Raises RunNotFound and DatabaseError with its subclasses.
@@ -58,6 +58,16 @@ def body(run: Progress, public_errors: PublicErrors) -> dict[str, Any]:
 
 def _error(text: str | None, public_errors: PublicErrors) -> dict[str, Any]:
     error = models.error_from_text(text)
-    if error.name not in {each.__name__ for each in public_errors}:
+    if error.name not in _names(public_errors):
         return _HIDDEN
     return {"name": error.name, "message": error.message}
+
+
+def _names(errors: PublicErrors) -> set[str]:
+    """Return the names of these classes and their subclasses: only the name of one is stored."""
+    names, left = set[str](), list(errors)
+    while left:
+        each = left.pop()
+        names.add(each.__name__)
+        left.extend(each.__subclasses__())
+    return names

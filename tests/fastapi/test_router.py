@@ -196,7 +196,7 @@ def test_a_key_that_cannot_be_one_is_refused(
 def test_a_dependency_may_make_the_key(
     order: Workflow[Order, Receipt], start: Start, rows: Rows
 ) -> None:
-    def key_of_user(
+    async def key_of_user(
         user: Annotated[str, Header()], idempotency_key: Annotated[str | None, Header()] = None
     ) -> str | None:
         return idempotency_key and f"{user}:{idempotency_key}"
@@ -295,6 +295,13 @@ def test_a_run_that_has_ended_or_does_not_exist_gets_no_signal(
     assert web.post("/orders/unknown/signals/nudge").status_code == 404
 
 
+def test_a_signal_whose_data_json_has_no_form_for_is_refused(
+    order: Workflow[Order, Receipt],
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"^signals\['photo'\]"):
+        workflow_router(order, signals={"photo": complex})
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "a b", "{run_id}"])
 def test_a_signal_that_cannot_be_part_of_a_path_is_refused(
     order: Workflow[Order, Receipt], name: str
@@ -314,8 +321,9 @@ def test_a_router_works_behind_prefixes_and_in_applications_in_applications(
     app = FastAPI(lifespan=lifespan(ow))
     app.mount("/api", inner)
     app.include_router(workflow_router(order), prefix="/v2/orders")
+    app.include_router(workflow_router(order), prefix="/käufe:neu")
     with TestClient(app, root_path="/shop") as web:
-        for path in ("/shop/api/orders", "/shop/v2/orders"):
+        for path in ("/shop/api/orders", "/shop/v2/orders", "/shop/k%C3%A4ufe:neu"):
             answer = web.post(path, json=ORDER)
             place = urljoin(f"https://proxy.example{path}", answer.headers["Location"])
             assert place == f"https://proxy.example{path}/{answer.json()['id']}"

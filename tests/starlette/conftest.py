@@ -28,6 +28,10 @@ class CardError(Exception):
     """Its message may be seen by callers."""
 
 
+class CardExpired(CardError):
+    """So may this one's."""
+
+
 def make_app(ow: OpenWorkflow) -> Starlette:
     """The endpoints that a program writes with ``owsuper.starlette``."""
 

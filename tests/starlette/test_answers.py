@@ -53,13 +53,16 @@ def test_a_run_of_an_old_implementation_has_completed(app: Starlette, rows: Rows
     assert get(app, f"/{run_id}/result")[1]["status"] == "completed"
 
 
-def test_a_failed_run_shows_the_message_of_a_public_error(app: Starlette, rows: Rows) -> None:
+@pytest.mark.parametrize("name", ["CardError", "CardExpired"])
+def test_a_failed_run_shows_the_message_of_a_public_error(
+    app: Starlette, rows: Rows, name: str
+) -> None:
     run_id = rows.add()
-    error = {"name": "CardError", "message": "card declined", "stack": "at secret.py"}
+    error = {"name": name, "message": "card declined", "stack": "at secret.py"}
     rows.end(run_id, status="failed", error=error)
     status, body = get(app, f"/{run_id}")
     assert (status, body["status"], body["result"]) == (200, "failed", None)
-    assert body["error"] == {"name": "CardError", "message": "card declined"}
+    assert body["error"] == {"name": name, "message": "card declined"}
 
 
 @pytest.mark.parametrize("error", [{"name": "OSError", "message": "10.0.0.3"}, {"message": "x"}])
