@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from pydantic import ValidationError
 from sqlalchemy import orm, select
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -59,6 +60,11 @@ async def answer_without_database(request: Request, error: OperationalError) -> 
     """Answer as owsuper does when the database is away: providers call the webhook again."""
     _log.error("the database is not available: %s", error)
     return JSONResponse({"detail": "Try again."}, status_code=503, headers={"Retry-After": "1"})
+
+
+@app.get("/", include_in_schema=False)
+def page() -> FileResponse:
+    return FileResponse(Path(__file__).with_name("shop.html"))
 
 
 @app.post("/orders", status_code=201)

@@ -178,6 +178,10 @@ def test_without_the_database_the_shop_asks_to_try_again(
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
+def test_there_is_a_page_for_browsers(shop: httpx2.Client) -> None:
+    assert "new EventSource(`/runs/${order.run_id}/events`)" in shop.get("/").text
+
+
 def test_what_does_not_exist_is_said_to_be_so(shop: httpx2.Client) -> None:
     assert shop.post("/orders", json=cart(sku="coffee")).json()["detail"] == (
         "There is no product coffee."
