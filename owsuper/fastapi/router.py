@@ -35,7 +35,7 @@ def workflow_router(
     *,
     start: bool = True,
     signals: Mapping[str, Any] | None = None,
-    key: Callable[..., str | None | Awaitable[str | None]] | None = idempotency_key,
+    key: Callable[..., str | Awaitable[str | None] | None] | None = idempotency_key,
     public_errors: PublicErrors = (),
     longest_wait: Duration = WAIT,
 ) -> APIRouter:

@@ -29,9 +29,9 @@ async def status_response(run: RunHandle[Any], *, public_errors: PublicErrors = 
     """Return the response that says how ``run`` is now.
 
     The JSON has the members ``id``, ``workflow``, ``status``, ``result`` and ``error``. An
-    ``error`` has a ``name`` and a ``message``, those of the exception if it is one of
-    ``public_errors`` or a subclass, and otherwise "RunFailed" and "The run failed.", because the messages of
-    other exceptions are not meant for strangers.
+    ``error`` has a ``name`` and a ``message``: those of the exception if it is one of
+    ``public_errors`` or a subclass, and otherwise "RunFailed" and "The run failed.", because the
+    messages of other exceptions are not meant for strangers.
 
     Raises RunNotFound and DatabaseError with its subclasses.
     """

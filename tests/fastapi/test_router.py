@@ -299,7 +299,7 @@ def test_a_signal_whose_data_json_has_no_form_for_is_refused(
     order: Workflow[Order, Receipt],
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"^signals\['photo'\]"):
-        workflow_router(order, signals={"photo": complex})
+        workflow_router(order, signals={"photo": TestClient})
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a b", "{run_id}"])
