@@ -43,6 +43,15 @@ def send(step: Step, input: Input) -> list[str]:
     return step.send_signal(input["signal"], input["data"])
 
 
+@ow.workflow("py-chain")
+def chain(step: Step, input: Input) -> str:
+    """Continue as new, ``left`` times."""
+    step.run("tick", lambda: input["left"])
+    if input["left"]:
+        step.continue_as_new({"left": input["left"] - 1})
+    return "the last"
+
+
 @ow.workflow("py-slow")
 async def slow(step: AsyncStep, input: Input) -> None:
     await step.sleep("long", "1h")

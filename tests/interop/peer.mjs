@@ -35,6 +35,18 @@ const bodies = {
     const child = await step.runWorkflow(spec(input.child), input.input);
     return { child };
   },
+  "ts-nap": async ({ step }) => {
+    await step.sleep("nap", "1h");
+    return "awake";
+  },
+  "ts-charge": async ({ input, step }) => {
+    const token = await step.run({ name: "reserve" }, () => Math.random());
+    return await step.run({ name: "charge", retryPolicy: { maximumAttempts: 1 } }, () => {
+      if (input.amount < 0) throw new RangeError("a bad amount");
+      return { token, amount: input.amount };
+    });
+  },
+  "ts-patched": async ({ step }) => step.run({ name: "patched:tax" }, () => true),
   "ts-wait": async ({ input, step }) => step.waitForSignal({ signal: input.signal, timeout: "1h" }),
   "ts-send": async ({ input, step }) =>
     step.sendSignal({ signal: input.signal, data: input.data }),
