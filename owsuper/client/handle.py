@@ -117,9 +117,10 @@ class RunHandle(Generic[O]):
         """End the run as canceled. Without effect on a canceled run.
 
         The worker of the run stops the code: ``async`` code at its next await, other code at its
-        next step. Code that does not stop is ended with its process. With ``children``, this also
-        cancels the child runs of the run, and their child runs. With a ``connection``, this is part
-        of the transaction that is open on it; see :meth:`Workflow.run`.
+        next step. Code that does not stop is ended with its process. If the run has continued as
+        new, the last run of the chain is canceled. With ``children``, this also cancels the child
+        runs of the run, and their child runs. With a ``connection``, this is part of the
+        transaction that is open on it; see :meth:`Workflow.run`.
 
         Raises RunNotCancelable if the run is completed or failed.
         """

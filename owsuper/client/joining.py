@@ -85,13 +85,16 @@ def start(session: Session, new: NewRun) -> Work[str]:
 def cancel(session: Session, run_id: str, *, children: bool) -> Work[None]:
     """Cancel a run and, with ``children``, its open child runs, as ``operations.cancel`` does."""
     queries = session.queries
-    yield from once(queries.cancel(run_id))
+    while (successor := (yield from once(queries.cancel(run_id)))) is not None:
+        run_id = successor
     parents = [run_id] if children else []
     while parents:
         parents = yield from once(queries.open_children(parents))
         for child_run_id in parents:
+            last: str | None = child_run_id
             with contextlib.suppress(RunNotCancelable):  # it has ended in the meantime
-                yield from once(queries.cancel(child_run_id))
+                while last is not None:
+                    last = yield from once(queries.cancel(last))
 
 
 def send_signal(

@@ -17,17 +17,21 @@ _RETRIED: Final = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
 def cancel(session: Session, run_id: str, *, children: bool) -> None:
     """Cancel a run and, with ``children``, its open child runs and their open child runs.
 
-    The run is canceled first, because a canceled run starts no more child runs.
-    Raises RunNotFound, RunNotCancelable, and as ``Session.run`` does.
+    The run is canceled first, because a canceled run starts no more child runs. Of a chain of runs
+    that continue as new, the last is canceled. Raises RunNotFound, RunNotCancelable, and as
+    ``Session.run`` does.
     """
     queries = session.queries
-    session.run(queries.cancel(run_id).run)
+    while (successor := session.run(queries.cancel(run_id).run)) is not None:
+        run_id = successor
     parents = [run_id] if children else []
     while parents:
         parents = session.run(queries.open_children(parents).run)
         for child_run_id in parents:
+            last: str | None = child_run_id
             with suppress(RunNotCancelable):  # the child run has ended in the meantime
-                session.run(queries.cancel(child_run_id).run)
+                while last is not None:
+                    last = session.run(queries.cancel(last).run)
 
 
 def retry(session: Session, run_id: str) -> None:

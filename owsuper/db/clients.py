@@ -197,12 +197,20 @@ class ClientQueries:
         """Return the status of a run. Raises RunNotFound."""
         return self._one(self._outcome, run_id, lambda row: str(row[0]))
 
-    def cancel(self, run_id: str) -> Operation[None]:
+    def cancel(self, run_id: str) -> Operation[str | None]:
         """Cancel a run; without effect on a canceled run.
 
-        Raises RunNotFound, and RunNotCancelable for a completed or failed run.
+        Returns the successor to cancel in its place, for a run that has continued as new. Raises
+        RunNotFound, and RunNotCancelable for any other completed or failed run.
         """
-        return self._one(self._cancel, run_id, lambda row: _check_canceled(run_id, row[0]))
+
+        def parse(row: tuple[Any, ...]) -> str | None:
+            status, successor = row
+            if successor is None:
+                _check_canceled(run_id, status)
+            return successor and str(successor)
+
+        return self._one(self._cancel, run_id, parse)
 
     def send_signal(
         self, signal: str, data: bytes | None, sender_key: str | None, *, keep: bool

@@ -13,7 +13,7 @@
 -- For the form of the conditions see commit.
 WITH run AS MATERIALIZED (
     SELECT
-        id, status, worker_id, idempotency_key, context, deadline_at,
+        id, status, worker_id, idempotency_key, config, context, deadline_at,
         parent_step_attempt_namespace_id AS parent_namespace, parent_step_attempt_id AS parent
     FROM {schema}.workflow_runs
     WHERE namespace_id = $1 AND id >= $2 AND id <= $2
@@ -24,7 +24,7 @@ WITH run AS MATERIALIZED (
 successor AS MATERIALIZED (
     SELECT
         r.id AS before, r.idempotency_key, r.deadline_at, r.parent_namespace, r.parent,
-        r.context, a.*
+        r.config, r.context, a.*
     FROM run AS r
     CROSS JOIN json_to_record($4::json) AS a (id text, name text, version text, input jsonb)
     WHERE r.status = 'running' AND r.worker_id = $3
@@ -36,7 +36,7 @@ started AS (
         deadline_at, created_at, updated_at
     )
     SELECT
-        $1, id, name, version, 'pending', idempotency_key, '{}',
+        $1, id, name, version, 'pending', idempotency_key, config,
         jsonb_strip_nulls(jsonb_build_object(
             'traceContext', context -> 'traceContext',
             'continuedFrom', before,

@@ -19,7 +19,7 @@
 -- Locks: the run and the child runs that get another parent are locked already.
 -- For the form of the conditions see commit.
 WITH source AS MATERIALIZED (
-    SELECT id, workflow_name, version, status, input, context
+    SELECT id, workflow_name, version, status, input, config, context
     FROM {schema}.workflow_runs
     WHERE namespace_id = $1 AND id >= $2 AND id <= $2
     ORDER BY id
@@ -41,15 +41,17 @@ began AS MATERIALIZED (
 asked AS MATERIALIZED (
     SELECT n.*
     FROM json_to_record($4::json) AS n (id text, input jsonb, given boolean)
-    WHERE NOT EXISTS (
-        SELECT
+    WHERE (
+        SELECT id
         FROM {schema}.workflow_runs
         WHERE namespace_id = $1 AND id >= n.id AND id <= n.id
-    )
+        ORDER BY id
+        LIMIT 1
+    ) IS NULL
 ),
 new AS MATERIALIZED (
     SELECT
-        a.id, a.given, s.id AS source, s.workflow_name, s.version, s.context,
+        a.id, a.given, s.id AS source, s.workflow_name, s.version, s.config, s.context,
         CASE WHEN a.given THEN a.input ELSE s.input END AS input
     FROM asked AS a
     CROSS JOIN source AS s
@@ -73,7 +75,7 @@ started AS (
         attempts, available_at, created_at, updated_at
     )
     SELECT
-        $1, id, workflow_name, version, 'pending', '{}',
+        $1, id, workflow_name, version, 'pending', config,
         jsonb_strip_nulls(jsonb_build_object(
             'traceContext', context -> 'traceContext', 'rerunOf', source
         )),

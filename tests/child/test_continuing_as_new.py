@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from owsuper import AsyncStep, Step
+from owsuper import AsyncStep, RunCanceled, Step
 from owsuper.errors import InvalidData, StepUsageError
 from tests.child.conftest import Calls, Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async
@@ -240,3 +240,34 @@ def test_a_run_that_was_canceled_has_no_successor(engine: Engine) -> None:
     assert engine.row(run_id)["context"] is None
     count = f'SELECT count(*) FROM "{engine.schema}".workflow_runs'
     assert engine.conn.execute(count.encode()).fetchone() == (1,)
+
+
+@pytest.mark.parametrize("children", [False, True])
+def test_a_chain_is_canceled_by_any_of_its_runs(engine: Engine, children: bool) -> None:
+    @engine.ow.workflow("main")
+    def main(step: Step, input: int) -> None:
+        if input:
+            step.continue_as_new(input - 1)
+        step.run_workflow("other")
+
+    @engine.ow.workflow("other")
+    def other(step: Step) -> None:
+        step.sleep("nap", "10ms")
+        step.continue_as_new()
+
+    first = engine.start(1)
+    engine.execute_once(first)
+    last = engine.row(first)["context"]["continuedAs"]
+    engine.execute_once(last)
+    child = engine.steps(last)[0]["child_workflow_run_id"]
+    engine.finish(child)
+    engine.ow.get_run(first).cancel(children=children)
+    after = engine.row(child)["context"]["continuedAs"]
+    assert [engine.row(run_id)["status"] for run_id in (first, last, child)] == [
+        "completed",
+        "canceled",
+        "completed",
+    ]
+    assert engine.row(after)["status"] == ("canceled" if children else "pending")
+    with pytest.raises(RunCanceled):
+        engine.ow.get_run(first).result(timeout=5)
