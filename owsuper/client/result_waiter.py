@@ -56,6 +56,8 @@ class _AwaitedRun:
 class ResultWaiter:
     """Completes the futures that ``future_of`` returns, in a thread.
 
+    The end of a run that has continued as new is that of its last successor.
+
     The thread starts with the first future. It ends after _IDLE_SECONDS without a pending future.
 
     ``read`` reads the tables. After an error that ``is_transient``, the read is repeated; any
@@ -223,7 +225,11 @@ class ResultWaiter:
             self._outage = False
             running = [run_id for run_id in batch if run_id in found and not found[run_id].ended]
             for run_id in set(batch).difference(running):
-                self._resolve(run_id, found.get(run_id))
+                end = found.get(run_id)
+                if end is not None and end.continued_as is not None:
+                    self._follow(run_id, end.continued_as)
+                else:
+                    self._resolve(run_id, end)
             self._schedule(running)
 
     def _log_outage(self, error: Exception) -> None:
@@ -249,6 +255,13 @@ class ResultWaiter:
             covered = self._listener is not None and self._listener.covers(run_id)
             run.read_at = now + (_LONGEST_PAUSE if covered else run.pause)
             run.pause = min(run.pause * 2, _LONGEST_PAUSE)
+
+    def _follow(self, run_id: str, successor: str) -> None:
+        """Let those who wait for a run that has continued as new wait for its successor."""
+        run = self._runs.pop(run_id)
+        for future in run.futures:
+            self._arrivals.append((successor, future, future not in run.impatient))
+        self._wake()
 
     def _resolve(
         self, run_id: str, end: Progress | None = None, error: Exception | None = None

@@ -33,7 +33,7 @@ async def connect(ow: OpenWorkflow, limit: float) -> None:
 
 
 async def look(run: RunHandle[Any], limit: float) -> Progress:
-    """Return the state of the run now.
+    """Return the state of the run now, or that of the last run that it has continued as.
 
     Raises RunNotFound, also for a run of another workflow than that of the handle, and
     DatabaseError with its subclasses, within ``limit`` seconds.
@@ -41,6 +41,11 @@ async def look(run: RunHandle[Any], limit: float) -> Progress:
     progress = (await _read(run._database, [run.id], limit)).get(run.id)
     if progress is None or run.workflow_name not in (None, progress.workflow_name):
         raise results.not_found(run.id)
+    while (after := progress.continued_as) is not None:
+        following = (await _read(run._database, [after], limit)).get(after)
+        if following is None:  # it was deleted
+            raise results.not_found(after)
+        progress = following
     return progress
 
 

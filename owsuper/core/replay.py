@@ -99,14 +99,16 @@ class Replay:
         self._names = StepNames()
         self._asked: set[str] = set()
         """The keys of the steps that this execution has called."""
-        self._silent = frozenset(
-            each.step_name for each in attempts if each.is_abandoned or is_new_branch(each)
-        )
+        silent: set[str] = set()
+        self._unasked: dict[str, None] = {}
+        """The keys of recorded steps that this execution has not called, oldest first."""
+        for each in attempts:
+            if each.is_abandoned or (each.context is not None and is_new_branch(each)):
+                silent.add(each.step_name)
+            else:
+                self._unasked[each.step_name] = None
+        self._silent = frozenset(silent)
         """The keys of attempts that show where a run has been, and need not be called again."""
-        self._unasked = dict.fromkeys(
-            each.step_name for each in attempts if not (each.is_abandoned or is_new_branch(each))
-        )
-        """The keys of other recorded steps that this execution has not called, oldest first."""
         self._new_id = new_id
         self._failures = failures
         self._policy = policy

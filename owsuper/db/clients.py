@@ -11,22 +11,14 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import orjson
 from psycopg import Connection
 
-from owsuper.core.model import RunStatus
-from owsuper.db import times
+from owsuper.db import refusals, times
 from owsuper.db.connect import is_pooled
 from owsuper.db.driver_log import quiet_driver
 from owsuper.db.related import lock_text
 from owsuper.db.signals import Call, Reached, SignalQueries
 from owsuper.db.statement import Statement, load
 from owsuper.db.transactions.known_connections import WhichDatabase, read_identity
-from owsuper.errors import (
-    RunExists,
-    RunNotCancelable,
-    RunNotFound,
-    RunNotRerunnable,
-    RunNotRetryable,
-    RunNotWakeable,
-)
+from owsuper.errors import RunNotFound
 from owsuper.ids import new_id
 
 T = TypeVar("T")
@@ -38,8 +30,6 @@ KEY_LIFETIME: Final = 86_400.0
 # Limits of one statement. More runs would only need more memory; a parameter holds 1 GB at most.
 _CHUNK_RUNS: Final = 2000
 _CHUNK_BYTES: Final = 16 * 1024 * 1024
-
-_CANCELABLE = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SLEEPING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +153,10 @@ class ClientQueries:
         if new.has_chosen_id:
             call = (self._start, (self._namespace, _runs([new])))
             name_of_run = (self._name_of_run, (self._namespace, new.id))
-            return Operation((call, name_of_run), lambda results: _check_own(new, results[1]))
+            return Operation(
+                (call, name_of_run),
+                lambda results: refusals.check_own(new.id, new.workflow_name, results[1]),
+            )
         if new.idempotency_key is None:
             return Operation(((self._start, (self._namespace, _runs([new]))),), lambda _: new.id)
         text = lock_text(self._namespace, new.workflow_name, new.idempotency_key)
@@ -207,7 +200,7 @@ class ClientQueries:
         def parse(row: tuple[Any, ...]) -> str | None:
             status, successor = row
             if successor is None:
-                _check_canceled(run_id, status)
+                refusals.check_canceled(run_id, status)
             return successor and str(successor)
 
         return self._one(self._cancel, run_id, parse)
@@ -243,7 +236,7 @@ class ClientQueries:
             if not results[1]:
                 raise not_found(run_id)
             [(status, missed)] = results[1]
-            _check_retried(run_id, status, missed)
+            refusals.check_retried(run_id, status, missed)
 
         params = (self._namespace, run_id)
         return Operation(((self._retry_lock, params), (self._retry, params)), parse)
@@ -257,7 +250,7 @@ class ClientQueries:
         def parse(results: list[Rows]) -> None:
             if not results[1]:
                 raise not_found(run_id)
-            _check_woken(run_id, step, results[1][0])
+            refusals.check_woken(run_id, step, results[1][0])
 
         lock = (self._wake_lock, (self._namespace, run_id))
         return Operation((lock, (self._wake, (self._namespace, run_id, step))), parse)
@@ -272,7 +265,7 @@ class ClientQueries:
         def parse(results: list[Rows]) -> str:
             if not results[1]:
                 raise not_found(run_id)
-            _check_rerun(run_id, step, results[1][0])
+            refusals.check_rerun(run_id, step, results[1][0])
             return again.id
 
         given = again.input_json is not KEPT
@@ -351,83 +344,3 @@ def run_row(columns: tuple[Any, ...]) -> RunRow:
 def not_found(run_id: str) -> RunNotFound:
     """Return the error for a run that does not exist."""
     return RunNotFound(f"Workflow run {run_id} does not exist", run_id=run_id)
-
-
-def _check_own(new: NewRun, rows: Rows) -> str:
-    """Return the id of a run that was started, or had been; ``rows`` hold its workflow's name."""
-    for (name,) in rows:
-        if name != new.workflow_name:
-            raise RunExists(
-                f'Cannot start workflow "{new.workflow_name}" with the id {new.id}: a run of'
-                f' workflow "{name}" has this id. Choose another id.',
-                run_id=new.id,
-            )
-    return new.id
-
-
-def _check_canceled(run_id: str, status: str) -> None:
-    """Raise for a run that had this ``status`` when it was to be canceled."""
-    if status in _CANCELABLE or status == RunStatus.CANCELED:
-        return
-    if status in (RunStatus.COMPLETED, RunStatus.SUCCEEDED, RunStatus.FAILED):
-        raise RunNotCancelable(
-            f"Cannot cancel workflow run {run_id} with status {status}", run_id=run_id
-        )
-    raise RunNotCancelable("Failed to cancel workflow run", run_id=run_id)
-
-
-def _check_retried(run_id: str, status: str, missed: datetime | None) -> None:
-    """Raise for a run that had this ``status``, or this ``missed`` deadline, before a retry."""
-    refused = f"Cannot retry workflow run {run_id} with status {status}"
-    if status != RunStatus.FAILED:
-        raise RunNotRetryable(
-            f"{refused}: only a failed run can be retried", run_id=run_id, status=status
-        )
-    if missed is not None:
-        raise RunNotRetryable(
-            f"{refused}: its deadline passed at {missed:%Y-%m-%d %H:%M:%S} UTC, so"
-            " it would fail again at once. Start a new run.",
-            run_id=run_id,
-            status=status,
-        )
-
-
-def _check_woken(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
-    """Raise for a run with nothing to end. ``row`` is that of the statement ``wake``."""
-    status, owned, due, *names = row
-    ended, waiting, children = (orjson.loads(each) for each in names)
-    if status not in _CANCELABLE:
-        reason = "only a run that waits can be woken"
-    elif owned:
-        reason = "a worker is executing it. Try again when it waits"
-    elif step is not None and step not in ended and step in waiting:
-        reason = f"step {step!r} waits for a child run. Wake or cancel that: {', '.join(children)}"
-    elif step is not None and step not in ended:
-        known = ", ".join(map(repr, dict.fromkeys(waiting))) or "none"
-        reason = f"step {step!r} does not wait, nor pause before a retry. Steps that wait: {known}"
-    elif not ended and children and not due and status != RunStatus.PENDING:
-        reason = f"it waits for its child runs. Wake or cancel those: {', '.join(children)}"
-    else:
-        return
-    raise RunNotWakeable(
-        f"Cannot wake workflow run {run_id} with status {status}: {reason}.",
-        run_id=run_id,
-        status=status,
-    )
-
-
-def _check_rerun(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
-    """Raise for a run that was not repeated. ``row`` is that of the statement ``rerun``."""
-    status, known, names = row
-    if status in _CANCELABLE:
-        reason = "it has not ended. Cancel it first, or wait for its end"
-    elif not known:
-        steps = ", ".join(map(repr, orjson.loads(names))) or "none"
-        reason = f"it has no step {step!r}. Its steps: {steps}"
-    else:
-        return
-    raise RunNotRerunnable(
-        f"Cannot rerun workflow run {run_id} with status {status}: {reason}.",
-        run_id=run_id,
-        status=status,
-    )

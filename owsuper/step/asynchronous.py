@@ -334,6 +334,10 @@ class AsyncStep(AsyncTransactions):
         """
         return self._engine.patched(name)
 
+    @overload
+    def continue_as_new(self, input: Any = None) -> NoReturn: ...
+    @overload
+    def continue_as_new(self, input: I, *, workflow: Startable[I, Any]) -> NoReturn: ...
     def continue_as_new(
         self, input: Any = None, *, workflow: Startable[Any, Any] | None = None
     ) -> NoReturn:

@@ -399,6 +399,10 @@ class Step(SyncTransactions):
         """
         return self._engine.patched(name)
 
+    @overload
+    def continue_as_new(self, input: Any = None) -> NoReturn: ...
+    @overload
+    def continue_as_new(self, input: I, *, workflow: Startable[I, Any]) -> NoReturn: ...
     def continue_as_new(
         self, input: Any = None, *, workflow: Startable[Any, Any] | None = None
     ) -> NoReturn:

@@ -100,3 +100,20 @@ def transactions(step: Step, input: Welcome) -> None:
     text: str = step.transaction("result", reserve, 1)  # MISTAKE
     step.transaction("async session", add, 1, session=AsyncSession)  # MISTAKE
     print(text)
+
+
+@ow.workflow
+def continued(step: Step, input: Welcome) -> None:
+    step.patched(7)  # MISTAKE
+    if step.patched("a"):
+        step.continue_as_new(7, workflow=continued)  # MISTAKE
+    step.continue_as_new(input, workflow="continued")  # MISTAKE
+
+
+blocking.run(Welcome(7), id=7)  # MISTAKE
+blocking.run(Welcome(7), idempotency_key="k", key_lifetime=[])  # MISTAKE
+ow.get_run("id").wake(7)  # MISTAKE
+ow.get_run("id").rerun(7)  # MISTAKE
+ow.workflow("new", version="2", compatible_with=[1])  # MISTAKE
+blocking.upcast(7)  # MISTAKE
+blocking.upcast(step=7)  # MISTAKE

@@ -363,3 +363,28 @@ async def async_transactions(step: AsyncStep, input: Welcome) -> int:
     assert_type(await step.transaction("async", add_async, 1, session=make_async), int)
     assert_type(await step.transaction("django", through_django, 1, using="default"), str)
     return 1
+
+
+def continues(step: Step, input: int) -> str:
+    if step.patched("change"):
+        return "new"
+    assert_type(step.patched("change"), bool)
+    if input:
+        step.continue_as_new(input - 1)
+    return step.continue_as_new(Welcome(input), workflow=bare)
+
+
+async def acontinues(step: AsyncStep, input: int) -> str:
+    if step.patched("change"):
+        return "new"
+    return step.continue_as_new(Welcome(input), workflow=bare)
+
+
+def repaired(handle: RunHandle[int]) -> None:
+    assert_type(handle.rerun("charge", input={"n": 1}), RunHandle[int])
+    handle.wake()
+    handle.wake("nap")
+    bare.run(Welcome(7), idempotency_key="k", key_lifetime="30d")
+
+
+ow.workflow("compatible", version="2", compatible_with=["1", None])

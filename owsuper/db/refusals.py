@@ -1,0 +1,99 @@
+"""Errors for what the state of a run does not allow, from the answers of statements."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from owsuper.core.model import RunStatus
+from owsuper.errors import (
+    RunExists,
+    RunNotCancelable,
+    RunNotRerunnable,
+    RunNotRetryable,
+    RunNotWakeable,
+)
+
+_OPEN: Final = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SLEEPING})
+
+
+def check_own(run_id: str, workflow_name: str, rows: list[tuple[Any, ...]]) -> str:
+    """Return the id of a run that was started, or had been; ``rows`` hold its workflow's name."""
+    for (name,) in rows:
+        if name != workflow_name:
+            raise RunExists(
+                f'Cannot start workflow "{workflow_name}" with the id {run_id}: a run of'
+                f' workflow "{name}" has this id. Choose another id.',
+                run_id=run_id,
+            )
+    return run_id
+
+
+def check_canceled(run_id: str, status: str) -> None:
+    """Raise for a run that had this ``status`` when it was to be canceled."""
+    if status in _OPEN or status == RunStatus.CANCELED:
+        return
+    if status in (RunStatus.COMPLETED, RunStatus.SUCCEEDED, RunStatus.FAILED):
+        raise RunNotCancelable(
+            f"Cannot cancel workflow run {run_id} with status {status}", run_id=run_id
+        )
+    raise RunNotCancelable("Failed to cancel workflow run", run_id=run_id)
+
+
+def check_retried(run_id: str, status: str, missed: datetime | None) -> None:
+    """Raise for a run that had this ``status``, or this ``missed`` deadline, before a retry."""
+    refused = f"Cannot retry workflow run {run_id} with status {status}"
+    if status != RunStatus.FAILED:
+        raise RunNotRetryable(
+            f"{refused}: only a failed run can be retried", run_id=run_id, status=status
+        )
+    if missed is not None:
+        raise RunNotRetryable(
+            f"{refused}: its deadline passed at {missed:%Y-%m-%d %H:%M:%S} UTC, so"
+            " it would fail again at once. Start a new run.",
+            run_id=run_id,
+            status=status,
+        )
+
+
+def check_woken(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
+    """Raise for a run with nothing to end. ``row`` is that of the statement ``wake``."""
+    status, owned, due, *names = row
+    ended, waiting, children = (orjson.loads(each) for each in names)
+    if status not in _OPEN:
+        reason = "only a run that waits can be woken"
+    elif owned:
+        reason = "a worker is executing it. Try again when it waits"
+    elif step is not None and step not in ended and step in waiting:
+        reason = f"step {step!r} waits for a child run. Wake or cancel that: {', '.join(children)}"
+    elif step is not None and step not in ended:
+        known = ", ".join(map(repr, dict.fromkeys(waiting))) or "none"
+        reason = f"step {step!r} does not wait, nor pause before a retry. Steps that wait: {known}"
+    elif not ended and children and not due and status != RunStatus.PENDING:
+        reason = f"it waits for its child runs. Wake or cancel those: {', '.join(children)}"
+    else:
+        return
+    raise RunNotWakeable(
+        f"Cannot wake workflow run {run_id} with status {status}: {reason}.",
+        run_id=run_id,
+        status=status,
+    )
+
+
+def check_rerun(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
+    """Raise for a run that was not repeated. ``row`` is that of the statement ``rerun``."""
+    status, known, names = row
+    if status in _OPEN:
+        reason = "it has not ended. Cancel it first, or wait for its end"
+    elif not known:
+        steps = ", ".join(map(repr, orjson.loads(names))) or "none"
+        reason = f"it has no step {step!r}. Its steps: {steps}"
+    else:
+        return
+    raise RunNotRerunnable(
+        f"Cannot rerun workflow run {run_id} with status {status}: {reason}.",
+        run_id=run_id,
+        status=status,
+    )
