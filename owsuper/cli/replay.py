@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from owsuper import OpenWorkflow, settings
 from owsuper.child.loader import LoadError, load
-from owsuper.cli.arguments import Command, add_settings, flags, typed_as
-from owsuper.cli.client_command import past
+from owsuper.cli import recorded
+from owsuper.cli.arguments import Command, add_settings, flags
 from owsuper.cli.formatting import printable
 from owsuper.cli.output import print_data, print_json, print_message
 from owsuper.core.names import list_names
 from owsuper.errors import ConfigurationError
-from owsuper.setting_types import whole
 from owsuper.supervisor.exit_status import ExitCode
 
-_SINCE: Final = timedelta(days=7)
-_LIMIT: Final = 1000
+if TYPE_CHECKING:
+    from owsuper.settings import Settings
+    from owsuper.testing.exported import ExportedHistories
+    from owsuper.testing.replaying import RecordedRun
+
 _SETTINGS: Final = ("modules", "database_url", "schema", "namespace", "call_timeout")
 
 _ABOUT = """\
@@ -31,28 +36,24 @@ with 1 if the code does not fit a history, and names the first step that does no
 fail, or go on wrongly, if this code were deployed now. New steps behind the recorded ones fit runs
 that are in progress.
 
-The command only reads the database, so a replica or a copy will do.
+The command only reads the database, so a replica or a copy will do. Or it reads what owsuper runs
+export has printed, and needs no database.
 
 examples:
   owsuper replay --module app.workflows --database-url postgresql://replica/app
   owsuper replay --module app.workflows --since 30d --workflow order --limit 10000
+  owsuper replay --module app.workflows --histories histories.jsonl
 """
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workflow", metavar="NAME", help="only runs of this workflow")
+    recorded.add_filters(parser)
     parser.add_argument(
-        "--since",
-        type=typed_as(past),
-        metavar="WHEN",
-        help="only runs created at this time or later: a time with its zone, or how long ago"
-        " (default: 7d)",
-    )
-    parser.add_argument(
-        "--limit",
-        type=typed_as(whole(1, 10_000_000)),
-        metavar="N",
-        help=f"at most N runs, the newest first (default: {_LIMIT})",
+        "--histories",
+        action="append",
+        metavar="FILE",
+        help="replay what owsuper runs export has printed, in place of the runs of a database; -"
+        " is standard input. May be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document, for programs")
     add_settings(parser, _SETTINGS)
@@ -72,29 +73,21 @@ def _run(arguments: argparse.Namespace) -> int:
             print_message(error.traceback.rstrip())
         print_message(f"error: {error.message}")
         return ExitCode.IMPORT_ERROR
-    from owsuper.testing.histories import Histories
     from owsuper.testing.replaying import Replayer
 
     logging.getLogger("owsuper.child").setLevel(logging.CRITICAL)  # it tells of what is replayed
     typed = vars(arguments)
-    filters: dict[str, Any] = {"since": typed.get("since", _SINCE)}
-    if "workflow" in typed:
-        filters["workflow"] = typed["workflow"]
     misfits, replayed, unknown = [], 0, Counter[str]()
     with ExitStack() as stack:
-        ow = OpenWorkflow(
-            chosen.database_url or application.database_url,
-            namespace=chosen.namespace,
-            schema=chosen.schema,
-            listen=False,
-            call_timeout=chosen.call_timeout,
-        )
-        stack.callback(ow.close)
-        histories = Histories(ow)
+        if "histories" in typed:
+            histories, read_input = _from_files(typed)
+        else:
+            database_url = chosen.database_url or application.database_url
+            histories, read_input = _from_database(arguments, chosen, database_url, stack)
         replayer = stack.enter_context(
-            Replayer(application.registry, now=datetime.now(UTC), read_input=histories.read_input)
+            Replayer(application.registry, now=datetime.now(UTC), read_input=read_input)
         )
-        for history in histories.newest(typed.get("limit", _LIMIT), **filters):
+        for history in histories:
             try:
                 misfit = replayer.replay(history)
             except LookupError:
@@ -115,16 +108,59 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     if unknown:
         print_message(
-            f"skipped {_runs(unknown.total())} of workflows that the modules do not define:"
+            f"skipped {recorded.runs(unknown.total())} of workflows that the modules do not define:"
             f" {list_names(sorted(unknown))}"
         )
     fit = replayed - len(misfits)
-    print_message(f"replayed {_runs(replayed)}: {fit} fit, {len(misfits)} do not")
+    print_message(f"replayed {recorded.runs(replayed)}: {fit} fit, {len(misfits)} do not")
     return ExitCode.ERROR if misfits else ExitCode.CLEAN
 
 
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"
+_ReadInput = Callable[[str], bytes | None]
+
+
+def _from_database(
+    arguments: argparse.Namespace, chosen: Settings, database_url: str | None, stack: ExitStack
+) -> tuple[Iterator[RecordedRun], _ReadInput]:
+    """Return the histories of a database, and what reads the inputs of child runs."""
+    from owsuper.testing.histories import Histories
+
+    ow = OpenWorkflow(
+        database_url,
+        namespace=chosen.namespace,
+        schema=chosen.schema,
+        listen=False,
+        call_timeout=chosen.call_timeout,
+    )
+    stack.callback(ow.close)
+    histories = Histories(ow)
+    return recorded.chosen(histories, arguments), histories.read_input
+
+
+def _from_files(typed: dict[str, Any]) -> tuple[Iterator[RecordedRun], _ReadInput]:
+    """Return the histories of files. Raises ConfigurationError for options of the database."""
+    from owsuper.testing.exported import ExportedHistories
+
+    if others := [f"--{name}" for name in recorded.FILTERS if name in typed]:
+        raise ConfigurationError(
+            f"{list_names(others)} chooses among the runs of a database. With --histories, all runs"
+            " of the files are replayed: pass the option to owsuper runs export"
+        )
+    histories = ExportedHistories()
+    return _read_files(histories, typed["histories"]), histories.read_input
+
+
+def _read_files(histories: ExportedHistories, names: Sequence[str]) -> Iterator[RecordedRun]:
+    for name in names:
+        if name == "-":
+            yield from histories.read(sys.stdin, "standard input")
+            continue
+        try:
+            with Path(name).open(encoding="utf-8") as file:
+                yield from histories.read(file, name)
+        except (OSError, UnicodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else exc
+            raise ConfigurationError(f"--histories: cannot read {name}: {reason}") from None
 
 
 def _line(misfit: Any) -> str:

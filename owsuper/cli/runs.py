@@ -1,4 +1,4 @@
-"""``owsuper runs ...``: list, show, count, cancel, retry, rerun, wake and wait for runs."""
+"""``owsuper runs ...``: list, show, count, export, cancel, retry, rerun, wake and wait for runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from owsuper import RunHandle
-from owsuper.cli import list_runs, show
+from owsuper.cli import export, list_runs, show
 from owsuper.cli.arguments import Command
 from owsuper.cli.client_command import (
     add_common,
@@ -218,6 +218,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "wake": Command("End the waits of runs now", _add_wake_options, _wake),
     "wait": Command("Wait for a run to end, and print its result", _add_wait_options, _wait),
     "count": Command("Count the runs of each status", add_common, _count),
+    "export": export.COMMAND,
 }
 
 
@@ -237,7 +238,7 @@ def _reject_late_command(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    "List, show, cancel, retry, rerun, wake and wait for runs",
+    "List, show, export, cancel, retry, rerun, wake and wait for runs",
     _add_group_options,
     _reject_late_command,
 )

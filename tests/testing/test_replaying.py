@@ -12,7 +12,9 @@ import pytest
 
 from owsuper import AsyncStep, OpenWorkflow, Step
 from owsuper.db.clients import RunRow
+from owsuper.errors import ConfigurationError
 from owsuper.testing import InProcessWorker
+from owsuper.testing.exported import ExportedHistories, encode
 from owsuper.testing.replaying import Misfit, RecordedRun, Replayer
 
 Body = Callable[..., Any]
@@ -70,7 +72,15 @@ def replay(history: RecordedRun, body: Body, *, after: str = "0s") -> Misfit | N
     with Replayer(application(body).registry, now=later) as replayer:
         found = replayer.replay(history)
         assert replayer.replay(history) == found  # it leaves nothing behind
-        return found
+    exported = ExportedHistories()
+    line = encode(history, lambda _: b"null")
+    [read] = exported.read([line], "a file")
+    assert read == history
+    with Replayer(
+        application(body).registry, now=later, read_input=exported.read_input
+    ) as replayer:
+        assert replayer.replay(read) == found
+    return found
 
 
 def fit(*_: Any) -> Any:
@@ -297,3 +307,27 @@ def test_runs_of_older_versions_are_replayed_by_a_compatible_one() -> None:
     ow.workflow("main", version="2", compatible_with=[None])(same)
     with Replayer(ow.registry, now=history.run.created_at + timedelta(days=400)) as replayer:
         assert replayer.replay(history) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "no JSON",
+            "a file, line 2: this is no history that owsuper runs export has printed: JSON",
+        ),
+        ("{}", "a file, line 2: this is no history .* missing required field"),
+        ("[]", "a file, line 2: this is no history .* Expected `object`"),
+        ("\ud800", "a file, line 2: this is no history"),
+    ],
+)
+def test_a_line_that_is_no_history_is_named(line: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        list(ExportedHistories().read(["", line], "a file"))
+
+
+def test_a_history_of_another_format_is_named() -> None:
+    line = encode(record(base), lambda _: None)
+    line = line.replace('"format":1', '"format":2')
+    with pytest.raises(ConfigurationError, match=r"format 2, not 1\)\. Export and replay with the"):
+        list(ExportedHistories().read([line], "a file"))
