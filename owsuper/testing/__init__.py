@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from owsuper.testing.crashes import survives_crashes
-    from owsuper.testing.faults import crash_in, fail, fail_once
+    from owsuper.testing.faults import crash_after, crash_in, fail, fail_once
     from owsuper.testing.in_process import InProcessWorker, run_in_process
     from owsuper.testing.outcome import InProcessRun, InProcessStep
 
@@ -19,6 +19,7 @@ __all__ = [
     "InProcessRun",
     "InProcessStep",
     "InProcessWorker",
+    "crash_after",
     "crash_in",
     "fail",
     "fail_once",
@@ -30,6 +31,7 @@ _MODULES = {
     "InProcessRun": "outcome",
     "InProcessStep": "outcome",
     "InProcessWorker": "in_process",
+    "crash_after": "faults",
     "crash_in": "faults",
     "fail": "faults",
     "fail_once": "faults",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from owsuper.core.model import WriteSet
+from owsuper.testing.faults import crash_after
 from owsuper.testing.in_process import Child, InProcessWorker, application_of
 from owsuper.testing.outcome import InProcessRun
 from owsuper.workflow.definition import Workflow
@@ -28,15 +28,14 @@ def survives_crashes(
     code depends on something that is no result of a step, such as the time or chance.
     """
 
-    def execute(crash_after: int | None) -> tuple[InProcessRun[O], int]:
-        with InProcessWorker(application_of(workflow), steps=steps, children=children) as worker:
+    def execute(number: int = 0) -> tuple[InProcessRun[O], int]:
+        application, faults = application_of(workflow), [crash_after(number)] if number else []
+        with InProcessWorker(application, steps=steps, children=children, faults=faults) as worker:
             run_id = worker.start(workflow, input)
-            if crash_after is not None:
-                worker.store.after_commit = _Crash(worker, crash_after)
             worker.finish(run_id, signals)
             return worker.read(workflow, worker.last_of(run_id)), worker.tables.commits
 
-    expected, commits = execute(None)
+    expected, commits = execute()
     for number in range(1, commits):
         found, _ = execute(number)
         if _end(found) != _end(expected):
@@ -47,21 +46,6 @@ def survives_crashes(
                 f" Its steps: {recorded}"
             )
     return expected
-
-
-class _Crash:
-    """Ends the claims of the runs that are written in one commit, the ``number``-th."""
-
-    def __init__(self, worker: InProcessWorker, number: int) -> None:
-        self._tables = worker.tables
-        self._number = number
-
-    def __call__(self, writes: Iterable[WriteSet]) -> None:
-        if self._tables.commits >= self._number:
-            self._number = 1 << 62
-            for run_id in {write.run_id for write in writes}:
-                if not self._tables.runs[run_id].ended:
-                    self._tables.lose_claim(run_id)
 
 
 def _end(run: InProcessRun[Any]) -> tuple[str, Any, tuple[str | None, str] | None]:

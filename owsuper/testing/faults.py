@@ -1,26 +1,50 @@
-"""Faults that a test arranges for steps, by the name of the step."""
+"""Faults that a test arranges: in the functions of steps, by their names, and after commits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
+from owsuper.core.model import WriteSet
+from owsuper.errors import ConfigurationError
 from owsuper.stored_error import EngineError
+from owsuper.testing.tables import Tables
 
 
 class Crashed(EngineError):
     """The process of a run is to be dead at this place."""
 
 
-@dataclass
+@dataclass(repr=False)
 class StepFault:
-    """Happens in the next ``times`` calls of the function of a step, in place of the call."""
+    """Happens in the next ``times`` calls of the function of a step, in place of the call.
+
+    ``text`` is the call that made the fault. A fault that need not happen is ``optional``.
+    """
 
     step: str
     happen: Callable[[], Any]
     times: int
+    text: str
+    optional: bool = False
     happened: int = field(default=0, init=False)
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, repr=False)
+class CommitFault:
+    """The process dies after the commit with this number, from 1."""
+
+    number: int
+
+    def __repr__(self) -> str:
+        return f"crash_after({self.number})"
+
+
+Fault: TypeAlias = StepFault | CommitFault
 
 
 def fail(step: str, error: BaseException, *, times: int) -> StepFault:
@@ -29,7 +53,7 @@ def fail(step: str, error: BaseException, *, times: int) -> StepFault:
     def happen() -> Any:
         raise error
 
-    return StepFault(step, happen, times)
+    return StepFault(step, happen, times, f"fail({step!r}, {error!r}, times={times})")
 
 
 def fail_once(step: str, error: BaseException) -> StepFault:
@@ -46,4 +70,33 @@ def crash_in(step: str) -> StepFault:
     def happen() -> Any:
         raise Crashed(f"the test lets the process die in step {step!r}")
 
-    return StepFault(step, happen, times=1)
+    return StepFault(step, happen, 1, f"crash_in({step!r})")
+
+
+def crash_after(commit: int) -> CommitFault:
+    """Let the process die after this commit of the test. The run goes on in another process.
+
+    Commits are counted from 1: each result of a step, each park and each end of a run is one.
+    Without effect if there are fewer commits. Raises ConfigurationError for a number below 1.
+    """
+    if commit < 1:
+        raise ConfigurationError(f"crash_after({commit!r}): commits are counted from 1")
+    return CommitFault(commit)
+
+
+class CommitCrashes:
+    """Ends the claims of the runs that are written in the commits of ``faults``."""
+
+    def __init__(self, tables: Tables, faults: Iterable[CommitFault]) -> None:
+        self._tables = tables
+        self._left = sorted(fault.number for fault in faults)
+
+    def __call__(self, writes: Iterable[WriteSet]) -> None:
+        """Crash after a commit, if one of the faults says so."""
+        left = [number for number in self._left if number > self._tables.commits]
+        if left == self._left:
+            return
+        self._left = left
+        for run_id in {write.run_id for write in writes}:
+            if not self._tables.runs[run_id].ended:
+                self._tables.lose_claim(run_id)

@@ -18,7 +18,7 @@ from owsuper.errors import ConfigurationError, RunExists
 from owsuper.stored_error import StoredError
 from owsuper.testing import rerunning, waking
 from owsuper.testing.engine import InProcessEngine
-from owsuper.testing.faults import StepFault
+from owsuper.testing.faults import CommitCrashes, CommitFault, Fault, StepFault
 from owsuper.testing.outcome import InProcessRun, InProcessStep
 from owsuper.testing.plan import Plan, execution_types
 from owsuper.testing.stores import MemoryRelatedStore, MemoryRunStore
@@ -44,9 +44,10 @@ class InProcessWorker:
     are executed while ``run_until_idle`` or ``finish`` is called, and time stands still otherwise.
 
     ``steps`` has functions to call in place of those of steps, by the names of the steps;
-    ``faults`` happen in them. ``children`` has, by the names of workflows, what their child runs do
-    instead of being executed: a result, an exception to fail with, or a function of the input.
-    ``patches`` has, by the names of patches, which branch runs take: False is the old one.
+    ``faults`` happen in them, or after commits. ``children`` has, by the names of workflows, what
+    their child runs do instead of being executed: a result, an exception to fail with, or a
+    function of the input. ``patches`` has, by the names of patches, which branch runs take: False
+    is the old one.
     ``now`` is the time at which the test begins, aware.
     """
 
@@ -56,7 +57,7 @@ class InProcessWorker:
         *,
         steps: Mapping[str, Callable[..., Any]] | None = None,
         children: Mapping[str, Child] | None = None,
-        faults: Iterable[StepFault] = (),
+        faults: Iterable[Fault] = (),
         patches: Mapping[str, bool] | None = None,
         now: datetime = BEGINNING,
     ) -> None:
@@ -65,9 +66,14 @@ class InProcessWorker:
         self._registry: Registry = application.registry
         self._children = dict(children or {})
         self.tables = Tables(now)
-        self.plan = Plan(steps or {}, faults, lambda: self.tables.now, patches)
+        faults = list(faults)
+        in_steps = [fault for fault in faults if isinstance(fault, StepFault)]
+        self.plan = Plan(steps or {}, in_steps, lambda: self.tables.now, patches)
         self._executions = 0
         self.store = MemoryRunStore(self.tables)
+        after_commits = [fault for fault in faults if isinstance(fault, CommitFault)]
+        if after_commits:
+            self.store.after_commit = CommitCrashes(self.tables, after_commits)
         self._engine = InProcessEngine(
             self._registry,
             self.tables,
@@ -291,7 +297,7 @@ def run_in_process(
     steps: Mapping[str, Callable[..., Any]] | None = None,
     children: Mapping[str, Child] | None = None,
     signals: Iterable[tuple[str, Any]] = (),
-    faults: Iterable[StepFault] = (),
+    faults: Iterable[Fault] = (),
     patches: Mapping[str, bool] | None = None,
     now: datetime = BEGINNING,
 ) -> InProcessRun[O]:

@@ -12,12 +12,13 @@ pytestmark = pytest.mark.slow
 TESTING = Document("docs/testing.md")
 
 
-@TESTING.covers("shop", "test-shop", "by-hand")
+@TESTING.covers("shop", "test-shop", "by-hand", "any-fault")
 def test_the_tests_of_the_page_pass(sandbox: Sandbox) -> None:
     sandbox.write("shop.py", TESTING["shop"])
     sandbox.write("test_shop.py", TESTING["test-shop"])
     sandbox.write("test_by_hand.py", TESTING["by-hand"])
-    assert "6 passed" in sandbox.run("python -m pytest -q -p no:cacheprovider .")
+    sandbox.write("test_any_fault.py", TESTING["any-fault"])
+    assert "7 passed" in sandbox.run("python -m pytest -q -p no:cacheprovider .")
 
 
 @TESTING.covers("fixtures")
