@@ -13,7 +13,8 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextvars import Context
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 from owsuper.errors import ConfigurationError
@@ -38,7 +39,7 @@ class Resource(Generic[R]):
         self._factory = factory
         self._name = getattr(factory, "__qualname__", repr(factory))
         self._is_async = inspect.iscoroutinefunction(factory) or inspect.isasyncgenfunction(factory)
-        self._overrides: list[Any] = []
+        self._overrides: list[tuple[Any]] = []
         self._value: Any = _NOT_OPEN
         self._closing = ExitStack()
         self._forget()
@@ -53,7 +54,7 @@ class Resource(Generic[R]):
         Raises what the factory raises, and ConfigurationError for an async resource.
         """
         if self._overrides:
-            return cast(R, self._overrides[-1])
+            return cast(R, self._overrides[-1][0])
         if self._is_async:
             raise ConfigurationError(
                 f"the resource {self._name} is async: use it in an async function, with aget()"
@@ -69,10 +70,10 @@ class Resource(Generic[R]):
         if self._overrides or not self._is_async:
             return self.get()
         loop = asyncio.get_running_loop()
-        opening = self._on_loops.get(loop)
-        if opening is None or (opening.done() and opening.exception() is not None):
-            opening = self._on_loops[loop] = loop.create_task(self._aopen())
-        return cast(R, await asyncio.shield(opening))
+        opened = self._on_loops.get(loop)
+        if opened is None or opened.has_failed():
+            opened = self._on_loops[loop] = _OnLoop(self._factory, loop)
+        return cast(R, await asyncio.shield(opened.value))
 
     @overload
     def inject(
@@ -107,11 +108,12 @@ class Resource(Generic[R]):
     @contextmanager
     def override(self, value: R) -> Iterator[None]:
         """Use ``value`` in the place of the resource within the block, in this process."""
-        self._overrides.append(value)
+        override = (value,)  # values may be equal, or not comparable
+        self._overrides.append(override)
         try:
             yield
         finally:
-            self._overrides.remove(value)
+            self._overrides = [each for each in self._overrides if each is not override]
 
     def close(self) -> Awaitable[None] | None:
         """Close what is open. Awaitable for an async resource, on the loop that opened it.
@@ -131,34 +133,72 @@ class Resource(Generic[R]):
             return self._closing.enter_context(contextmanager(self._factory)())
         return self._factory()
 
-    async def _aopen(self) -> Any:
-        if not inspect.isasyncgenfunction(self._factory):
-            return await self._factory()
-        stack = self._aclosing.setdefault(asyncio.get_running_loop(), AsyncExitStack())
-        return await stack.enter_async_context(asynccontextmanager(self._factory)())
-
     async def _aclose(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._on_loops.pop(loop, None)
-        if (stack := self._aclosing.pop(loop, None)) is not None:
-            await stack.aclose()
+        opened = self._on_loops.pop(asyncio.get_running_loop(), None)
+        if opened is not None:
+            await opened.close()
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._value = _NOT_OPEN
         self._closing = ExitStack()
-        self._on_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]] = (
+        self._on_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OnLoop] = (
             weakref.WeakKeyDictionary()
         )
-        self._aclosing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncExitStack] = (
-            weakref.WeakKeyDictionary()
-        )
+
+
+class _OnLoop:
+    """An async resource on one event loop. A task of its own opens it, and closes it.
+
+    Some resources must be closed by the task that has opened them, such as those with a TaskGroup.
+    """
+
+    def __init__(self, factory: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.value: asyncio.Future[Any] = loop.create_future()
+        self._closing = asyncio.Event()
+        # The context of the run that needs the resource first is none of the resource's.
+        self._task = loop.create_task(self._host(factory), context=Context())
+
+    def has_failed(self) -> bool:
+        """Whether the resource could not be opened, or its task was cancelled."""
+        if self._task.done() and self._task.cancelled():
+            return True
+        return self.value.done() and (self.value.cancelled() or self.value.exception() is not None)
+
+    async def close(self) -> None:
+        """Close the resource. Raises what the factory raises."""
+        self._closing.set()
+        await asyncio.wait([self._task])
+        if not self.has_failed():
+            self._task.result()
+
+    async def _host(self, factory: Callable[[], Any]) -> None:
+        try:
+            if not inspect.isasyncgenfunction(factory):
+                self.value.set_result(await factory())
+                return
+            async with asynccontextmanager(factory)() as value:
+                self.value.set_result(value)
+                await self._closing.wait()
+        except BaseException as exc:
+            if self.value.done():
+                raise
+            self.value.set_exception(exc)
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+
+
+async def close_async() -> None:
+    """Close the async resources that are open on the running loop, which is about to end."""
+    for resource in list(_resources):
+        if resource._is_async:
+            await resource._aclose()
 
 
 def _forget_in_child() -> None:
     """Leave what the parent process has opened to the parent."""
     for resource in list(_resources):
-        _kept.append((resource._closing, resource._aclosing, resource._value))
+        _kept.append((resource._closing, resource._on_loops, resource._value))
         resource._forget()
 
 

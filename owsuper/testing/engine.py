@@ -13,6 +13,7 @@ from owsuper.child.execution.sync import SyncExecution
 from owsuper.child.executor import Executor
 from owsuper.child.shortage import Shortage
 from owsuper.child.timers import DelayedCalls
+from owsuper.client import resources
 from owsuper.core.model import ClaimedRun
 from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
@@ -67,8 +68,10 @@ class InProcessEngine:
             self._executor.execute(workflow, claimed, 0)
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads, and close what async resources have opened on the loop."""
         self._services.committer.close()
+        if self._services.loop_thread.loops():
+            self._services.loop_thread.begin(resources.close_async()).result()
         self._services.loop_thread.stop()
         for pool in (self._services.step_threads, self._services.write_threads):
             pool.close()

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -88,6 +89,75 @@ def test_an_async_resource_is_opened_once_on_its_loop(ow: OpenWorkflow) -> None:
     assert len(opened) == 1
 
 
+def test_an_async_resource_is_closed_by_the_task_that_has_opened_it(ow: OpenWorkflow) -> None:
+    number: ContextVar[int] = ContextVar("number", default=0)
+
+    @ow.resource
+    async def client() -> AsyncIterator[int]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(0))
+            yield number.get()
+
+    async def main() -> None:
+        number.set(1)
+        assert await asyncio.create_task(client.aget()) == 0  # nothing of whoever comes first
+        closing = client.close()
+        assert closing is not None
+        await closing
+        assert await client.aget() == 0
+
+    asyncio.run(main())  # closes what is open
+
+
+def test_what_closing_raises_reaches_who_closes(ow: OpenWorkflow) -> None:
+    @ow.resource
+    async def client() -> AsyncIterator[int]:
+        yield 5
+        raise OSError("cannot be closed")
+
+    async def main() -> None:
+        assert await client.aget() == 5
+        closing = client.close()
+        assert closing is not None
+        with pytest.raises(OSError, match="cannot be closed"):
+            await closing
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_caller_does_not_spoil_the_resource(ow: OpenWorkflow) -> None:
+    @ow.resource
+    async def client() -> int:
+        await asyncio.sleep(0.01)
+        return 5
+
+    async def main() -> None:
+        first = asyncio.create_task(client.aget())
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await client.aget() == 5
+
+    asyncio.run(main())
+
+
+def test_overrides_end_in_their_order_even_if_they_are_equal(ow: OpenWorkflow) -> None:
+    class Equal(Client):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    @ow.resource
+    def client() -> Client:
+        return Client()
+
+    outer, inner = Equal("outer"), Equal("inner")
+    with ow.override(client, outer):
+        with ow.override(client, inner):
+            assert client.get() is inner
+        assert client.get() is outer
+
+
 def test_a_factory_that_fails_is_tried_again_at_the_next_use(ow: OpenWorkflow) -> None:
     tries: list[int] = []
 
@@ -142,6 +212,27 @@ def test_steps_get_it_as_their_first_argument(ow: OpenWorkflow) -> None:
         with ow.override(client, Client("fake")):
             assert run_in_process(workflow).result == ["fake 5", "fake 6"]
         assert run_in_process(workflow).result == ["real 5", "real 6"]
+
+
+def test_the_loop_of_a_test_closes_what_was_opened_on_it(ow: OpenWorkflow) -> None:
+    closed: list[int] = []
+
+    @ow.resource
+    async def client() -> AsyncIterator[int]:
+        yield 5
+        closed.append(1)
+
+    @client.inject
+    async def charge(client: int) -> int:
+        return client
+
+    @ow.workflow
+    async def order(step: AsyncStep) -> int:
+        return await step.run("charge", charge)
+
+    for count in (1, 2):
+        assert run_in_process(order).result == 5
+        assert len(closed) == count
 
 
 def test_an_async_resource_is_for_async_functions(ow: OpenWorkflow) -> None:
