@@ -14,10 +14,10 @@ from owsuper.child.shortage import DESCRIPTORS, MEMORY, Shortage, lacking
 from owsuper.core.model import ChildRunState, ClaimedRun, DeliveredSignal
 from owsuper.core.steps.effects import EnsureChildRun, SkipSignal
 from owsuper.db import connect
+from owsuper.db.known_connections import KnownConnections
 from owsuper.db.pool import AllBusy, Pool
 from owsuper.db.related import RelatedStore, Skipped
 from owsuper.db.runs import RunStore
-from owsuper.db.transactions.known_connections import KnownConnections
 from owsuper.errors import DatabaseUnreachable
 from owsuper.shortage import is_thread_error
 from owsuper.stored_error import EngineError
@@ -90,13 +90,13 @@ class ChildDatabase:
         self._all_busy = False  # a caller has waited in vain for a free connection
         # Connections are closed one at a time; the first period may have begun with both in use.
         max_idle = _IDLE_SECONDS / (_CONNECTIONS + 1)
-        self._url, self._application_name = url, application_name
+        self._url, self._steps_name = url, f"{application_name} steps"
         self._pool = Pool(
             url, application_name=application_name, size=_CONNECTIONS, max_idle=max_idle
         )
         self._user_pool = Pool(  # connects when a step has a transaction
             url,
-            application_name=f"{application_name} steps",
+            application_name=self._steps_name,
             size=_USER_CONNECTIONS,
             max_idle=_IDLE_SECONDS,
             for_user_code=True,
@@ -138,7 +138,7 @@ class ChildDatabase:
 
     def conninfo_for_user_code(self) -> str:
         """Return the connection string for connections that are not pooled."""
-        return connect.conninfo(self._url, application_name=self._application_name)
+        return connect.conninfo(self._url, application_name=self._steps_name)
 
     def sockets(self) -> list[int]:
         """Return the sockets of all connections, in use or idle."""

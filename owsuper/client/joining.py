@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from owsuper.client import failures
 from owsuper.client.session import Session
 from owsuper.db import connect
 from owsuper.db.clients import NewRun, Operation
+from owsuper.db.known_connections import WhichDatabase
 from owsuper.db.signals import Call
-from owsuper.db.transactions import async_transaction, sync_transaction
-from owsuper.db.transactions.known_connections import WhichDatabase
-from owsuper.db.transactions.transaction import AsyncTransaction, SyncTransaction, sqlstate
 from owsuper.errors import ConfigurationError, RunNotCancelable
+
+if TYPE_CHECKING:
+    from owsuper.db.transactions.transaction import AsyncTransaction, SyncTransaction
 
 T = TypeVar("T")
 
@@ -33,6 +34,8 @@ def perform(session: Session, connection: object, work: Work[T]) -> T:
     Raises ConfigurationError for a connection that cannot be used, MigrationError, as the work
     does, and the errors of the connection's library.
     """
+    from owsuper.db.transactions import sync_transaction  # few programs need it
+
     transaction, known = sync_transaction(connection), session.known_connections
     if transaction.identity not in known:
         which = session.queries.which_database()
@@ -50,6 +53,8 @@ def perform(session: Session, connection: object, work: Work[T]) -> T:
 
 async def aperform(session: Session, connection: object, work: Work[T]) -> T:
     """Awaitable ``perform``, for async connections."""
+    from owsuper.db.transactions import async_transaction
+
     transaction, known = await async_transaction(connection), session.known_connections
     if transaction.identity not in known:
         which = session.queries.which_database()
@@ -136,6 +141,8 @@ async def _adrive(transaction: AsyncTransaction, work: Work[T]) -> T:
 
 def _check_tables(exc: Exception, session: Session) -> None:
     """Raise MigrationError for an error of any library that says that the tables are missing."""
+    from owsuper.db.transactions.transaction import sqlstate
+
     if sqlstate(exc) in failures.NO_TABLES:
         raise failures.no_tables(str(exc).partition("\n")[0], session.schema) from exc
 

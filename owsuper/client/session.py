@@ -26,10 +26,10 @@ from owsuper.client.starts import Start, Starts, is_alone
 from owsuper.client.unclaimed import NoticingWaits
 from owsuper.db import connect, migrate
 from owsuper.db.clients import ClientQueries, NewRun
+from owsuper.db.known_connections import KnownConnections
 from owsuper.db.lists import ListQueries
 from owsuper.db.pool import Pool
 from owsuper.db.timed import TimedConnection
-from owsuper.db.transactions.known_connections import KnownConnections
 from owsuper.db.waits import Progress
 from owsuper.db.workers import WorkerQueries
 from owsuper.errors import DatabaseUnreachable

@@ -14,10 +14,10 @@ from psycopg import Connection
 from owsuper.db import refusals, times
 from owsuper.db.connect import is_pooled
 from owsuper.db.driver_log import quiet_driver
+from owsuper.db.known_connections import WhichDatabase, read_identity
 from owsuper.db.related import lock_text
 from owsuper.db.signals import Call, Reached, SignalQueries
 from owsuper.db.statement import Statement, load
-from owsuper.db.transactions.known_connections import WhichDatabase, read_identity
 from owsuper.errors import RunNotFound
 from owsuper.ids import new_id
 

@@ -218,6 +218,23 @@ def test_a_session_of_the_wrong_kind_is_named(
     assert f"makes an object of type {'Session' if is_async else 'AsyncSession'}" in found
 
 
+@sync_and_async
+def test_an_engine_that_commits_each_statement_is_refused(
+    engine: Engine, as_workflow: AsWorkflow, database_url: str
+) -> None:
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    orm = pytest.importorskip("sqlalchemy.orm")
+    committing = sqlalchemy.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(database_url),
+        isolation_level="AUTOCOMMIT",
+        poolclass=sqlalchemy.NullPool,
+    )
+    make = orm.sessionmaker(committing)
+    row = run(engine, as_workflow, lambda session: 1, session=make, retry=TWICE)
+    assert "the SQLAlchemy connection is in autocommit mode" in failure(engine, row)
+
+
 # --- errors that are the function's, and conflicts that are not ----------------------------------
 
 

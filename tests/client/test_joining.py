@@ -372,6 +372,23 @@ def test_tables_that_are_missing_are_named(joined: Joined, database_url: str) ->
     other.close()
 
 
+def test_a_pipeline_of_psycopg_is_synchronized(ow: OpenWorkflow, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection, connection.pipeline():
+        connection.execute("SELECT 1")
+        handle = ow.run_workflow("test", connection=connection, idempotency_key="key")
+        again = ow.run_workflow("test", connection=connection, idempotency_key="key")
+        assert again.id == handle.id
+    assert handle.status() == "pending"
+
+    async def main() -> str:
+        connect_async = psycopg.AsyncConnection.connect
+        async with await connect_async(database_url) as connection, connection.pipeline():
+            handle = await ow.arun_workflow("test", connection=connection)
+        return str(await handle.astatus())
+
+    assert asyncio.run(main()) == "pending"
+
+
 def test_a_closed_connection_is_named(ow: OpenWorkflow, database_url: str) -> None:
     connection = psycopg.connect(database_url)
     connection.close()

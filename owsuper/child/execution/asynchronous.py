@@ -18,12 +18,11 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from owsuper.child import stacks
 from owsuper.child.execution.base import Execution
-from owsuper.child.execution.drive import Operations, drive_async
+from owsuper.child.execution.drive import Operations, drive_async, is_async
 from owsuper.child.execution.idle import IdleDetector
 from owsuper.child.execution.operations import perform
 from owsuper.child.execution.step_calls import StepCall, StepCalls, create_task
 from owsuper.child.execution.steps import create_step
-from owsuper.child.execution.transactions import is_async
 from owsuper.child.hard_stops import TimedCall
 from owsuper.child.services import Services
 from owsuper.core.decisions import Wait

@@ -18,8 +18,8 @@ from typing import Any, Final, NoReturn
 from owsuper.child import process_exit
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import is_refusal
+from owsuper.child.execution.drive import is_async
 from owsuper.child.execution.recorded_writes import RecordedWrites
-from owsuper.child.execution.transactions import StepTransaction, is_async
 from owsuper.child.giving_back import database_time, give_back_outcome, log_engine_error
 from owsuper.child.hard_stops import TimedCall
 from owsuper.child.services import Services
@@ -279,6 +279,8 @@ class Execution(ABC):
 
     def step_transaction(self, effect: Transact, limit: TimedCall | None) -> Callable[[], Any]:
         """Return a function that makes the call in a transaction, for ``call_function``."""
+        from owsuper.child.execution.transactions import StepTransaction  # few need it
+
         transaction = StepTransaction(self.run, self._services, effect, limit)
         return transaction.arun if is_async(effect.call.function) else transaction.run
 

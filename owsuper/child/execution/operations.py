@@ -12,12 +12,12 @@ from typing import Any
 from owsuper.child.database import is_refusal
 from owsuper.child.execution.base import Execution
 from owsuper.child.execution.drive import Operations
-from owsuper.child.execution.transactions import ClaimOver
 from owsuper.core.model import StepKind, StepStatus, StepWrite
 from owsuper.core.steps.effects import (
     Call,
     CallError,
     CallResult,
+    ClaimOver,
     Effect,
     EnsureChildRun,
     Flush,
@@ -83,23 +83,6 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
                     limit.end()
                 execution.leave_step(effect, token)
             execution.exit_if_forked(answer)
-        case Transact(call):
-            token = execution.enter_step(call)
-            limit = execution.time_call(call)
-            try:
-                answer = yield partial(
-                    execution.call_function, execution.step_transaction(effect, limit)
-                )
-            finally:
-                if limit is not None:
-                    limit.end()
-                execution.leave_step(call, token)
-            execution.exit_if_forked(answer)
-            if isinstance(answer, CallResult):
-                answer = answer.value
-            if isinstance(answer, ClaimOver):
-                execution.abandon()
-                raise unwind()
         case Record():
             execution.record(effect.write)
             _log_failed_step(execution, effect.write)
@@ -125,6 +108,23 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
             answer = skipped.next
         case Pause():
             yield effect
+        case Transact(call):
+            token = execution.enter_step(call)
+            limit = execution.time_call(call)
+            try:
+                answer = yield partial(
+                    execution.call_function, execution.step_transaction(effect, limit)
+                )
+            finally:
+                if limit is not None:
+                    limit.end()
+                execution.leave_step(call, token)
+            execution.exit_if_forked(answer)
+            if isinstance(answer, CallResult):
+                answer = answer.value
+            if isinstance(answer, ClaimOver):
+                execution.abandon()
+                raise unwind()
     return answer
 
 

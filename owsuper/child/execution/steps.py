@@ -12,9 +12,8 @@ from weakref import WeakKeyDictionary
 
 from owsuper.child.database import RelatedRuns
 from owsuper.child.execution.base import Execution
+from owsuper.child.execution.drive import is_async
 from owsuper.child.execution.step_calls import StepCall
-from owsuper.child.execution.transaction_sources import TransactionSource, source_of
-from owsuper.child.execution.transactions import is_async
 from owsuper.core import codec
 from owsuper.core.annotations import annotations_of, evaluate
 from owsuper.core.durations import add_ms, add_years, in_utc, milliseconds
@@ -56,6 +55,8 @@ def create_step(execution: Execution, request: Request) -> tuple[str, StepGenera
     """
     match request:
         case TransactionCall(name, session=session, using=using):
+            from owsuper.child.execution.transaction_sources import source_of  # few need it
+
             source = source_of(name, session, using)
             steps = function_step(execution, _function_step(execution, request, source))
             return f"step.transaction({name!r})", steps
@@ -82,9 +83,7 @@ def create_step(execution: Execution, request: Request) -> tuple[str, StepGenera
             return f"step.send_signal({signal!r})", _reached_runs(steps)
 
 
-def _function_step(
-    execution: Execution, call: FunctionCall, source: TransactionSource | None = None
-) -> FunctionStep:
+def _function_step(execution: Execution, call: FunctionCall, source: Any = None) -> FunctionStep:
     name, fn, retry = call.name, call.fn, call.retry
     if not callable(fn):
         raise StepUsageError(

@@ -11,7 +11,6 @@ before the commit, or when the run was locked by others.
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,11 +24,11 @@ from owsuper.child.execution.transaction_sources import OwnConnection, Transacti
 from owsuper.child.hard_stops import TimedCall
 from owsuper.child.services import Services
 from owsuper.core.model import ClaimedRun, StepWrite, WriteSet
-from owsuper.core.steps.effects import CallError, CallResult, Stored, Transact
+from owsuper.core.steps.effects import CallError, CallResult, ClaimOver, Stored, Transact
 from owsuper.core.unwind import Unwind
-from owsuper.db.transactions.known_connections import read_identity
+from owsuper.db.known_connections import read_identity
 from owsuper.db.transactions.transaction import sqlstate
-from owsuper.errors import StepUsageError
+from owsuper.errors import ConfigurationError, StepUsageError
 from owsuper.stored_error import EngineError
 
 _FIRST_PAUSE: Final = 0.05  # seconds between attempts; doubles up to the longest
@@ -46,10 +45,6 @@ _HINTS: Final = {
     " function has taken another role, let it end with RESET ROLE.",
 }
 """What helps, by SQLSTATE."""
-
-
-class ClaimOver:
-    """The run is no longer this process's; nothing was stored."""
 
 
 class _Again(Exception):
@@ -160,6 +155,9 @@ class StepTransaction:
             handle, transaction = yield way.enter
         except Unavailable as exc:
             raise _Again(exc) from exc
+        except ConfigurationError as exc:
+            reason = str(exc).removeprefix("connection: ")
+            return CallError(StepUsageError(f"Step {self._call.key!r}: {reason}"))
         except Exception as exc:
             if isinstance(self._source, OwnConnection) and is_outage(exc):
                 raise _Again(exc) from exc
@@ -283,12 +281,3 @@ def _is_connection_lost(exc: Exception) -> bool:
     if state is not None:
         return state.startswith(_NO_SERVICE)
     return any(cls.__name__ in _LOST for cls in type(exc).__mro__)
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling ``function`` returns a coroutine."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 -- asked of its kind, not whether it is
-    )

@@ -135,5 +135,10 @@ class Stored:
     output: Any
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimOver:
+    """The run is no longer this process's, so its transaction is rolled back. For drivers alone."""
+
+
 Answer = CallResult | CallError | Stored | ChildRunState | DeliveredSignal | bytes | None
 """The answer of a driver: None to an effect whose docstring names no answer."""

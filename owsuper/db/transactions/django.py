@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from owsuper.db.transactions.transaction import (
@@ -66,11 +67,16 @@ def atomic(alias: str) -> Iterator[Any]:
 
     wrapper = _wrapper(alias)
     wrapper.close_if_unusable_or_obsolete()
-    with sys.modules["django.db.transaction"].atomic(using=alias, durable=True):
+    with import_module("django.db.transaction").atomic(using=alias, durable=True):
         yield wrapper
 
 
 def _wrapper(alias: Any) -> Any:
+    if "django.db" not in sys.modules:
+        raise ConfigurationError(
+            f"connection: Django, whose connection {alias!r} this is to be, is not imported in this"
+            " process; call django.setup() in the module of the workflows"
+        )
     connections = sys.modules["django.db"].connections
     if alias not in connections:
         known = ", ".join(map(repr, connections))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
 from owsuper.db.transactions.transaction import Rows, autocommits, closed, is_idle
@@ -26,6 +26,9 @@ class PsycopgTransaction:
         """Execute a statement; return its rows. Raises psycopg.Error."""
         cursor = psycopg.RawCursor(self.identity, row_factory=tuple_row)
         cursor.execute(text.encode(), params)
+        if self.identity.pgconn.pipeline_status != PipelineStatus.OFF:  # there is no answer yet
+            with self.identity.pipeline() as pipeline:
+                pipeline.sync()
         return cursor.fetchall() if cursor.description else []
 
     def finish(self) -> bool:
@@ -44,6 +47,9 @@ class AsyncPsycopgTransaction:
         """Execute a statement; return its rows. Raises psycopg.Error."""
         cursor = psycopg.AsyncRawCursor(self.identity, row_factory=tuple_row)
         await cursor.execute(text.encode(), params)
+        if self.identity.pgconn.pipeline_status != PipelineStatus.OFF:
+            async with self.identity.pipeline() as pipeline:
+                await pipeline.sync()
         return await cursor.fetchall() if cursor.description else []
 
     async def finish(self) -> bool:
