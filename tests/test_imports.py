@@ -66,15 +66,15 @@ ROOMS = {
     ),
     # never claims
     "child": room(
-        "child client.app client.fork_safety core db.connect db.group_commit db.pool db.presence"
-        " db.related db.runs db.transactions embedded errors event_loop ids ipc logs sessions"
-        " settings shortage signal_handlers stderr_copy step stored_error workflow",
+        "child client.app client.fork_safety core db.connect db.group_commit db.known_connections db.pool"
+        " db.presence db.related db.runs db.transactions embedded errors event_loop ids ipc logs"
+        " sessions settings shortage signal_handlers stderr_copy step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
     "client": room(
-        "client core db.clients db.connect db.group_commit db.lists db.migrate db.pool"
-        " db.read_only db.signals db.timed db.transactions db.waits db.workers embedded errors ids"
-        " settings step stored_error workflow",
+        "client core db.clients db.connect db.group_commit db.known_connections db.lists db.migrate"
+        " db.pool db.read_only db.signals db.timed db.transactions db.waits db.workers embedded"
+        " errors ids settings step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
     # a child's engine without its process, for tests of users

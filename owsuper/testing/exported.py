@@ -19,7 +19,7 @@ _COMMON: Final = [each.name for each in fields(RecordedAttempt) if each.name != 
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _ExportedAttempt:
     """A step attempt, see ``RecordedAttempt``; its answer is a child run or a signal."""
 
     id: str
@@ -37,12 +37,12 @@ class _Step:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _ExportedRun:
     """A run. ``child_inputs`` has the inputs of its child runs as JSON, by their ids."""
 
     format: int
     run: RunRow
-    steps: list[_Step]
+    steps: list[_ExportedAttempt]
     child_inputs: dict[str, str | None] = field(default_factory=dict)
 
 
@@ -53,11 +53,11 @@ def encode(history: RecordedRun, read_input: Callable[[str], bytes | None]) -> s
         child = attempt.answer if isinstance(attempt.answer, ChildRunState) else None
         signal = attempt.answer if isinstance(attempt.answer, DeliveredSignal) else None
         values = {name: getattr(attempt, name) for name in _COMMON}
-        steps.append(_Step(**values, child=child, signal=signal))
+        steps.append(_ExportedAttempt(**values, child=child, signal=signal))
         if child is not None:
             raw = read_input(child.run_id)
             inputs[child.run_id] = None if raw is None else raw.decode()
-    return msgspec.json.encode(_Line(_FORMAT, history.run, steps, inputs)).decode()
+    return msgspec.json.encode(_ExportedRun(_FORMAT, history.run, steps, inputs)).decode()
 
 
 class ExportedHistories:
@@ -75,7 +75,7 @@ class ExportedHistories:
             if not line.strip():
                 continue
             try:
-                read = msgspec.json.decode(line, type=_Line)
+                read = msgspec.json.decode(line, type=_ExportedRun)
             except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
                 raise ConfigurationError(
                     f"{source}, line {number}: this is no history that owsuper runs export has"
@@ -95,6 +95,6 @@ class ExportedHistories:
         return None if raw is None else raw.encode()
 
 
-def _attempt(step: _Step) -> RecordedAttempt:
+def _attempt(step: _ExportedAttempt) -> RecordedAttempt:
     values = {name: getattr(step, name) for name in _COMMON}
     return RecordedAttempt(**values, answer=step.child or step.signal)
