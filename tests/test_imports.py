@@ -66,9 +66,9 @@ ROOMS = {
     ),
     # never claims
     "child": room(
-        "child client.app client.fork_safety core db.connect db.group_commit db.known_connections db.pool"
-        " db.presence db.related db.runs db.transactions embedded errors event_loop ids ipc logs"
-        " sessions settings shortage signal_handlers stderr_copy step stored_error workflow",
+        "child client.app client.fork_safety core db.connect db.group_commit db.known_connections"
+        " db.pool db.presence db.related db.runs db.transactions embedded errors event_loop ids ipc"
+        " logs sessions settings shortage signal_handlers stderr_copy step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
     "client": room(
