@@ -151,6 +151,8 @@ class Worker:
         self._end()
         if self._copier is not None and self._copier.is_alive():
             self._copier.join()
+        elif self._process.stderr is not None:  # the copier never began
+            self._process.stderr.close()
 
     def __enter__(self) -> Worker:
         return self if self.running else self.start()
