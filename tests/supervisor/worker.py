@@ -175,10 +175,6 @@ class Worker:
     def children(self) -> list[int]:
         return [int(pid) for pid in re.findall(r"child ready child=\d+ pid=(\d+)", self.log.text)]
 
-    def template(self) -> int:
-        (pid,) = set(self.program.descendants()) - set(self.children())
-        return pid
-
     def kill_child(self, index: int = 0) -> None:
         os.kill(self.children()[index], signal.SIGKILL)
 
