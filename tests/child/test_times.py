@@ -41,7 +41,7 @@ def test_a_parked_run_goes_on_whatever_the_times_of_its_steps(
 ) -> None:
     def body(step: Any) -> Any:
         yield step.run("first", lambda: 1)
-        yield step.sleep("pause", "400ms")
+        yield step.sleep("pause", "1h")
         return "done"
 
     engine.workflow(as_workflow(body))
@@ -88,7 +88,7 @@ def test_a_run_is_executed_whatever_its_own_times(
     engine: Engine, as_workflow: AsWorkflow, moment: datetime
 ) -> None:
     def body(step: Any) -> Any:
-        yield step.sleep("pause", "400ms")
+        yield step.sleep("pause", "1h")
         return "done"
 
     engine.workflow(as_workflow(body))
