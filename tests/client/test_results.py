@@ -188,7 +188,7 @@ def test_a_waiter_wakes_when_the_run_ends(ow: OpenWorkflow, rows: Rows, wait: Wa
     later = once(lambda: rows.waiters(run_id) == 1, end)
     assert wait(ow.get_run(run_id)) == "done"
     later.join()
-    assert time.monotonic() - ended[0] < 5
+    assert time.monotonic() - ended[0] < 20
 
 
 def test_no_run_is_read_while_its_notification_is_certain(
@@ -386,7 +386,7 @@ def test_the_timeout_of_a_task_holds_while_the_network_is_silent(
     started = time.monotonic()
     with pytest.raises(ResultTimeout):
         awaiting(ow.get_run(run_id), 1.5)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
     proxy.restore()
     ow.close()
 
