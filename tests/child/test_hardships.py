@@ -283,7 +283,7 @@ class TestFullThreads:
 
         def first() -> str:
             for _ in range(31):  # and itself: all 32 threads, while others wait for one
-                assert crowded.acquire(timeout=10)
+                assert crowded.acquire(timeout=60)
             return "first"
 
         def body(step: Step) -> str:

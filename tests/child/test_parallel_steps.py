@@ -26,7 +26,7 @@ class TestParallelSteps:
     def test_submitted_steps_run_at_the_same_time(
         self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
-        together = threading.Barrier(3, timeout=10)
+        together = threading.Barrier(3, timeout=60)
 
         def body(step: Any) -> Any:
             futures = [step.submit(name, together.wait) for name in "abc"]
@@ -67,7 +67,7 @@ class TestParallelSteps:
             return "F"
 
         def slow() -> str:
-            assert failed.wait(10)
+            assert failed.wait(60)
             calls.made.append("slow")
             return "S"
 
@@ -94,7 +94,7 @@ class TestParallelSteps:
             raise ValueError("fatal")
 
         def slow() -> str:
-            assert failed.wait(10)
+            assert failed.wait(60)
             return "S"
 
         def body(step: Any) -> Any:
@@ -112,7 +112,7 @@ class TestParallelSteps:
         self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def slow() -> str:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not engine.conn.execute(
                 f"SELECT 1 FROM \"{engine.schema}\".step_attempts WHERE step_name = 'nap'"
             ).fetchone():
@@ -139,7 +139,7 @@ class TestParallelSteps:
         returned = threading.Event()
 
         def slow() -> None:
-            assert returned.wait(10)
+            assert returned.wait(60)
             calls.made.append("slow")
 
         def body(step: Any) -> Any:
@@ -276,8 +276,8 @@ def test_a_callback_of_a_future_that_blocks_holds_up_no_other_branch(engine: Eng
         return "done"
 
     def body(step: Step) -> str:
-        first = step.submit("first", registered.wait, 10.0)
-        first.add_done_callback(lambda _: in_time.append(retried.wait(10.0)))
+        first = step.submit("first", registered.wait, 60.0)
+        first.add_done_callback(lambda _: in_time.append(retried.wait(60.0)))
         policy = RetryPolicy(initial_interval="30ms")
         second = step.submit("second", flaky, retry=policy)
         registered.set()

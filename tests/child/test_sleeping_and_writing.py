@@ -124,7 +124,7 @@ class TestWrites:
             return "seen"
 
         def until_written() -> None:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not engine.conn.execute(
                 f'SELECT 1 FROM "{engine.schema}".step_attempts'
             ).fetchone():
@@ -137,7 +137,7 @@ class TestWrites:
         self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         def slow() -> str:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not (
                 found := engine.conn.execute(
                     f'SELECT id, status FROM "{engine.schema}".step_attempts'

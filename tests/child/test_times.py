@@ -133,7 +133,7 @@ def test_a_branch_whose_failure_lies_in_the_far_future_does_not_break_the_timers
     assert engine.execute_once(run_id).outcome == "retrying"
     called = threading.Event()
     engine.services.timers.call_later(0, called.set)
-    assert called.wait(10)
+    assert called.wait(60)
 
 
 @sync_and_async
