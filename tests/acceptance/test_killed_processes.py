@@ -88,7 +88,7 @@ def test_a_worker_killed_as_a_whole_is_replaced_when_its_leases_have_ended(
     worker = deployment.worker(lease="2s")
     deployment.journal.wait_for_more(rng.randrange(20, 100))
     worker.signal_all(signal.SIGKILL)
-    successor = deployment.worker(lease="2s")
+    successor = deployment.worker()
     deployment.wait_until_ended(ids)
     deployment.check(ids, repeats=8)
     successor.stop()

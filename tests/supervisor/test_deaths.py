@@ -87,8 +87,8 @@ def test_a_dead_template_is_replaced_and_runs_continue(begin: Begin, tmp_path: P
 
 @pytest.mark.slow
 def test_a_step_that_holds_the_gil_keeps_its_lease(begin: Begin) -> None:
-    worker = begin("--lease=1s")
-    run = worker.start("hold_the_gil", seconds=3.5)
+    worker = begin("--lease=3s")
+    run = worker.start("hold_the_gil", seconds=7.5)
     worker.await_outcome(run)
     assert worker.effects() == ["holding"]
     assert worker.get(run).attempts == 1
