@@ -407,7 +407,7 @@ def test_many_reloads_under_load_lose_no_run_and_leave_nothing_behind(
 
 def await_descriptors(worker: Worker, most: int) -> None:
     """Wait until the supervisor has closed those of processes that have just ended."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (count := descriptors(worker.program.pid)) > most:
         assert time.monotonic() < deadline, f"{count} descriptors are open, and not {most}"
         time.sleep(0.01)  # descriptors can only be polled

@@ -105,7 +105,7 @@ def test_prefetched_runs_behind_a_long_run_are_released(begin: Begin, tmp_path: 
     long = worker.start("wait_for_file", path=str(tmp_path / "go"))
     rest = [worker.start("record", text="late") for _ in range(5)]
     worker.await_effect("waiting")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while any(row.worker_id and row.status == "running" for row in map(worker.get, rest)):
         assert time.monotonic() < deadline, "prefetched runs wait for a slot that stays busy"
         time.sleep(0.01)

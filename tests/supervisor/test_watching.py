@@ -15,7 +15,7 @@ from tests.supervisor.worker import Begin, Worker
 
 def await_watch(worker: Worker) -> None:
     """Wait until the kernel tells a process of the worker about changed files."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not any(map(watches, worker.program.descendants())):
         assert time.monotonic() < deadline, worker.log.text
         time.sleep(0.01)  # only the processes themselves know
