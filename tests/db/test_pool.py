@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from owsuper.db.inner_pool import InnerPool
 from owsuper.db.pool import Pool
 from owsuper.errors import ConfigurationError, DatabaseUnreachable
 from tests.fixtures.proxy import Proxy
@@ -281,6 +282,22 @@ def test_callers_go_on_while_the_pool_is_suspended_again_and_again(pool: Pool) -
             pool.suspend()
         done.set()
     assert all(count.result() > 0 for count in counts)
+
+
+def test_a_caller_whose_pool_is_suspended_before_it_waits_uses_the_next(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.release(pool.acquire(30))
+    check = InnerPool._check_open_getconn
+
+    def check_and_suspend(inner: InnerPool) -> None:
+        check(inner)
+        monkeypatch.undo()
+        pool.suspend()
+
+    monkeypatch.setattr(InnerPool, "_check_open_getconn", check_and_suspend)
+    with pool.connection(5) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_connection_that_is_taken_after_the_end_is_not_kept(pool: Pool) -> None:
