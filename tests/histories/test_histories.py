@@ -135,12 +135,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_the_rows_and_results_are_those_of_the_recorded_history(driver: HistoryDriver) -> None:
-    driver.run_actions()
-    driver.stop_worker()
     history = driver.history
     _, changes = DIFFERENCES.get(history["name"], ("", []))
-    for expected in history["snapshots"]:
-        compare(expected, driver.snapshots[expected["at"]], changes, driver.claims)
+    snapshots = {each["at"]: each for each in history["snapshots"]}
+
+    def is_right(at: str, seen: dict[str, Any]) -> bool:
+        try:
+            compare(snapshots[at], seen, changes, driver.claims)
+        except (AssertionError, LookupError):
+            return False
+        return True
+
+    driver.is_right = is_right
+    driver.run_actions()
+    driver.stop_worker()
+    for at, expected in snapshots.items():
+        compare(expected, driver.snapshots[at], changes, driver.claims)
     for run, expected in history["client_results"].items():
         compare_result(expected, driver.result(run))
     assert dict(differing(history["invocations"], driver.invocations(), changes)) == {}
