@@ -20,6 +20,7 @@ from owsuper import RunCanceled, RunFailed
 from owsuper.core.durations import parse_iso
 from tests.fixtures.processes import Spawn
 from tests.histories.driver import HistoryDriver
+from tests.histories.flows import STRETCHED
 from tests.histories.rows import Row, recorded
 
 pytestmark = pytest.mark.slow
@@ -240,7 +241,8 @@ def check(relation: dict[str, Any], seen: dict[str, Any]) -> None:
         case "le":
             assert left <= right + timedelta(milliseconds=1), relation
         case "delta":
-            off = (left - right) - timedelta(milliseconds=relation["ms"])
+            ms = STRETCHED.get(relation["ms"], relation["ms"])
+            off = (left - right) - timedelta(milliseconds=ms)
             # Test machines are busy. Lateness is tolerated, and earliness by as much as the commit
             # may come late: one of the two times is that of the commit.
             early = timedelta(milliseconds=relation["tolerance_ms"] + 200)
