@@ -89,7 +89,7 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         new = new_run.prepare(workflow, version, input, **start)
         session = self._database.session()
         run_id = session.start(new)
-        return self._handle_of(workflow, run_id)
+        return self._handle_of(workflow, run_id, new=new.idempotency_key is None)
 
     @overload
     async def arun_workflow(
@@ -120,7 +120,7 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         new = new_run.prepare(workflow, version, input, **start)
         session = await self._database.asession()
         run_id = await session.astart(new)
-        return self._handle_of(workflow, run_id)
+        return self._handle_of(workflow, run_id, new=new.idempotency_key is None)
 
     @overload
     def run_many(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from owsuper.client import models, operations, results, why
 from owsuper.core.durations import Duration
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from owsuper.db.waits import Progress
 
 O = TypeVar("O", covariant=True)  # noqa: E741 - as in Workflow[I, O]
+
+
+_NEW: Final = 0.01  # seconds during which a new run has hardly ended: reading it is a waste
 
 
 class RunHandle(Generic[O]):
@@ -34,8 +38,10 @@ class RunHandle(Generic[O]):
         *,
         workflow_name: str | None = None,
         output_type: Any = None,
+        new: bool = False,
     ) -> None:
         self._database = database
+        self._new_until = time.monotonic() + _NEW if new else 0.0
         self._output_type = output_type
         self.id = run_id
         self.workflow_name = workflow_name
@@ -56,7 +62,7 @@ class RunHandle(Generic[O]):
         """
         limit = results.limit(timeout)
         try:
-            end = self._database.session().outcome(self.id, limit)
+            end = self._database.session().outcome(self.id, limit, new=self._new)
         except TimeoutError:
             raise results.timed_out(self.id) from None
         return self._value(end)
@@ -65,7 +71,8 @@ class RunHandle(Generic[O]):
         """Awaitable :meth:`result`."""
         limit = results.limit(timeout)
         try:
-            end = await (await self._database.asession()).aoutcome(self.id, limit)
+            session = await self._database.asession()
+            end = await session.aoutcome(self.id, limit, new=self._new)
         except TimeoutError:
             raise results.timed_out(self.id) from None
         return self._value(end)
@@ -139,6 +146,10 @@ class RunHandle(Generic[O]):
         """Awaitable :meth:`retry`."""
         session = await self._database.asession()
         await session.acall(partial(operations.retry, session, self.id))
+
+    @property
+    def _new(self) -> bool:
+        return time.monotonic() < self._new_until
 
     def _value(self, end: Progress | None) -> O:
         if end is None:
