@@ -70,6 +70,7 @@ class Pickup:
         """Let the policy claim when it is this supervisor's turn; soon, if others may not know."""
         now, wait = time.monotonic(), self._turns.wait(occasion) if occasion else 0.0
         self._policy.on_runs_due(now, wait=wait)
+        self._passing_on.on_heard(now, occasion)
         room = self._policy.room(free=self._fleet.free, prefetched=len(self.prefetched))
         if occasion and not wait and not room:
             self._pass_on(self._passing_on.on_turn_without_room(now, occasion))
