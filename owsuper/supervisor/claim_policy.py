@@ -40,7 +40,7 @@ RECHECK_DELAYS: Final = (0.001, 0.004, 0.016, 0.064, 0.25, 1.0, 4.0)
 # are slow, within so many claims, up to a limit.
 _PREFETCH_SECONDS: Final = 0.025
 _PREFETCH_CLAIMS: Final = 4
-_MAX_PREFETCH_SECONDS: Final = 0.1
+_MAX_PREFETCH_SECONDS: Final = 0.2
 _SOON: Final = 0.15  # seconds until some slot is free; a claim takes a few milliseconds
 _SHORTEST_RUN: Final = 1e-4  # seconds; avoids a division by zero
 _MAX_RUNS: Final = 200  # the most runs in one claim, and the most prefetched runs
