@@ -98,6 +98,8 @@ def test_after_the_graceful_time_out_a_run_moves_to_the_new_code_at_its_next_ste
     write(tmp_path, "newer")
     reload(worker)
     worker.log.wait_for(f"moving a run to another process.* run_id={run}")
+    worker.program.signal(signal.SIGUSR1)
+    worker.log.wait_for(rf"^run {run} say_late: wait$")  # the process has read what came before
     (tmp_path / "go").touch()
     worker.await_outcome(run)
     assert worker.effects() == ["began in old", "ended in newer"]
