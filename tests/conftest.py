@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     f"tests.fixtures.{subject}"
@@ -20,6 +20,6 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(max(3, os.cpu_count() or 1), 8)
 
 
-# On a busy machine, the duration of an example means nothing.
-settings.register_profile("patient", deadline=None)
+# On a busy machine, the duration of an example means nothing, nor how long it took to make it.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")

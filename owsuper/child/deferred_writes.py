@@ -13,6 +13,9 @@ from owsuper.child.timers import DelayedCalls, Sweep
 from owsuper.core.model import StepWrite
 
 _PERIOD: Final = 0.002  # seconds; a result waits between one and two periods
+# Few, since each wakes the process. Beside many other processes, that is what a short run costs
+# most.
+_IDLE_PERIODS: Final = 3
 
 
 class DefersWrites(Protocol):
@@ -34,7 +37,14 @@ class DeferredWrites:
         self._threads = threads
         self._new: list[tuple[DefersWrites, StepWrite]] = []
         self._due: list[tuple[DefersWrites, StepWrite]] = []
-        self._sweep = Sweep(timers, _PERIOD, self._flush_due)
+        self._sweep = Sweep(timers, _PERIOD, self._flush_due, idle_periods=_IDLE_PERIODS)
+
+    def expect(self) -> None:
+        """Be ready for results soon: a run begins. In the loop's thread, so nothing must be woken.
+
+        Otherwise the first result of a short run wakes the loop just before its commit.
+        """
+        self._sweep.arm()
 
     def add(self, owner: DefersWrites, write: StepWrite) -> None:
         """Flush ``owner`` soon, in another thread, if ``write`` is still unwritten then."""

@@ -20,6 +20,7 @@ from owsuper.db.runs import RunStore
 _log = logging.getLogger("owsuper.child")
 
 _LATE: Final = 0.05  # seconds; rows for shorter steps would double the writes
+_IDLE_PERIODS: Final = 16
 
 
 class RunningRows:
@@ -36,7 +37,7 @@ class RunningRows:
         self._store = store
         self._threads = threads
         self._without_row: dict[str, tuple[float, Callable[[], WriteSet]]] = {}
-        self._sweep = Sweep(timers, _LATE / 2, self._write_late)
+        self._sweep = Sweep(timers, _LATE / 2, self._write_late, idle_periods=_IDLE_PERIODS)
 
     def began(self, attempt_id: str, describe: Callable[[], WriteSet]) -> None:
         """Note the start of a step's function; ``describe`` returns its row if it takes long."""

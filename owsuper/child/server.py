@@ -204,8 +204,8 @@ class ChildServer:
         self._waker.wake()
 
     def _on_supervisor_exited(self) -> None:
-        _log.warning("the supervisor has exited; finishing the steps in flight")
         self._stop()
+        _log.warning("the supervisor has exited; finishing the steps in flight")
         self._time_is_up.at_latest(time.monotonic() + self._spec.settings.graceful_timeout)
 
     def _on_message(self, message: Message) -> None:

@@ -83,6 +83,7 @@ class Slots:
             self._services.loop_thread.spawn(partial(self._run_async, workflow, run, slot))
         else:
             self._threads.run(partial(self._run, workflow, run, slot))
+            self._services.deferred_writes.expect()
 
     def _run(self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int) -> None:
         try:

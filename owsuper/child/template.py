@@ -81,8 +81,6 @@ class Template:
         """
         while self._control.is_open or self._children:
             ready = [key.fileobj for key, _ in self._selector.select(self._longest_wait())]
-            if self._wake_reader in ready:
-                self._reap()
             if self._control in ready:
                 for message in self._control.receive():
                     if (forked := self._handle(message)) is not None:
@@ -90,6 +88,8 @@ class Template:
                 if not self._control.is_open:
                     self._selector.unregister(self._control)
                     self._on_supervisor_exited()
+            if self._wake_reader in ready:  # what a dead child leaves is ours without a supervisor
+                self._reap()
         self._orphaned_claims.finish()
         self._orphaned_processes.finish()
         return None

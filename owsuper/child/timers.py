@@ -16,7 +16,6 @@ from owsuper.event_loop import NEVER, Loop, Waker
 _log = logging.getLogger("owsuper.child")
 
 _LONGEST_PAUSE: Final = 3600.0  # seconds between two checks; a timer cannot wait for millennia
-_IDLE_PERIODS: Final = 16  # a sweep stops after this many periods without work
 
 
 class DelayedCalls:
@@ -113,11 +112,19 @@ class Sweep:
     """Calls ``function`` every ``period`` seconds as long as there is work.
 
     ``function`` returns whether there was or is work. Without work, the sweep continues for a few
-    periods. So arming it at every step is cheap, and does not wake the loop in a quick sequence
-    of steps.
+    periods, ``idle_periods``. So arming it at every step is cheap, and does not wake the loop in a
+    quick sequence of steps.
     """
 
-    def __init__(self, calls: DelayedCalls, period: float, function: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        calls: DelayedCalls,
+        period: float,
+        function: Callable[[], bool],
+        *,
+        idle_periods: int,
+    ) -> None:
+        self._most_idle_periods = idle_periods
         self._calls = calls
         self._period = period
         self._function = function
@@ -133,7 +140,7 @@ class Sweep:
     def _tick(self) -> None:
         self._armed = False
         self._idle_periods = 0 if self._function() else self._idle_periods + 1
-        if self._idle_periods < _IDLE_PERIODS:
+        if self._idle_periods < self._most_idle_periods:
             self.arm()
         else:
             self._idle_periods = 0

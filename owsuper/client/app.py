@@ -103,7 +103,7 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         else:
             work = joining.start(session, new)
             run_id = joining.perform(session, connection, work)
-        return self._handle_of(workflow, run_id)
+        return self._handle_of(workflow, run_id, new=connection is None and not new.may_exist)
 
     @overload
     async def arun_workflow(
@@ -139,7 +139,7 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         else:
             work = joining.start(session, new)
             run_id = await joining.aperform(session, connection, work)
-        return self._handle_of(workflow, run_id)
+        return self._handle_of(workflow, run_id, new=connection is None and not new.may_exist)
 
     @overload
     def run_many(

@@ -77,7 +77,9 @@ class Finding:
         session = await self._database.asession()
         return self._handle_of(workflow, await session.arun(operation(session.lists).run))
 
-    def _handle_of(self, workflow: Workflow[Any, Any] | str, run_id: str) -> RunHandle[Any]:
+    def _handle_of(
+        self, workflow: Workflow[Any, Any] | str, run_id: str, *, new: bool = False
+    ) -> RunHandle[Any]:
         if isinstance(workflow, Workflow):
             return RunHandle(
                 self._database,
@@ -85,8 +87,9 @@ class Finding:
                 workflow_name=workflow.name,
                 output_type=workflow.output_type,
                 upcast=workflow.upcasts.result,
+                new=new,
             )
-        return RunHandle(self._database, run_id, workflow_name=workflow)
+        return RunHandle(self._database, run_id, workflow_name=workflow, new=new)
 
 
 def _with_key(

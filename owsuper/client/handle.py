@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -26,6 +27,9 @@ _SAME: Final[Any] = object()
 """Stands for the input that the run had."""
 
 
+_NEW: Final = 0.01  # seconds during which a new run has hardly ended: reading it is a waste
+
+
 class RunHandle(Generic[O]):
     """A run with a result of type ``O``.
 
@@ -43,8 +47,10 @@ class RunHandle(Generic[O]):
         workflow_name: str | None = None,
         output_type: Any = None,
         upcast: Upcast | None = None,
+        new: bool = False,
     ) -> None:
         self._database = database
+        self._new_until = time.monotonic() + _NEW if new else 0.0
         self._output_type = output_type
         self._upcast = upcast
         self.id = run_id
@@ -66,7 +72,7 @@ class RunHandle(Generic[O]):
         """
         limit = results.limit(timeout)
         try:
-            end = self._database.session().outcome(self.id, limit)
+            end = self._database.session().outcome(self.id, limit, new=self._new)
         except TimeoutError:
             raise results.timed_out(self.id) from None
         return self._value(end)
@@ -75,7 +81,8 @@ class RunHandle(Generic[O]):
         """Awaitable :meth:`result`."""
         limit = results.limit(timeout)
         try:
-            end = await (await self._database.asession()).aoutcome(self.id, limit)
+            session = await self._database.asession()
+            end = await session.aoutcome(self.id, limit, new=self._new)
         except TimeoutError:
             raise results.timed_out(self.id) from None
         return self._value(end)
@@ -211,6 +218,10 @@ class RunHandle(Generic[O]):
         name = _step_name(step)
         session = await self._database.asession()
         await session.acall(partial(operations.wake, session, self.id, name))
+
+    @property
+    def _new(self) -> bool:
+        return time.monotonic() < self._new_until
 
     def _value(self, end: Progress | None) -> O:
         if end is None:

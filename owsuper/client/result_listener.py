@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 from uuid import uuid4
 
@@ -14,12 +14,15 @@ from psycopg.pq import ConnStatus
 
 from owsuper.db.connect import is_pooled
 from owsuper.db.timed import TimedConnection
-from owsuper.db.waits import Waits
+from owsuper.db.waits import Progress, Waits
 from owsuper.errors import OwsuperError
 
 MAX_LOCKS: Final = 500
 """The most runs watched at once. Each takes a lock in the server's shared memory, which has room
 for some thousands."""
+
+MAX_READ: Final = 100
+"""The most runs in one read: all their results are in memory at once."""
 
 # Locks without use that are worth a round trip for their release: so many, or after so many seconds
 # without a new run. They hinder nobody: a run ends once.
@@ -69,14 +72,15 @@ class ResultListener:
         conn = self._conn
         return conn.pgconn.socket if conn and conn.pgconn.status == ConnStatus.OK else None
 
-    def watch(self, run_ids: Collection[str]) -> set[str]:
-        """Watch these runs and no others; return the ids that were not watched before.
+    def watch(self, run_ids: Collection[str]) -> Iterator[tuple[list[str], dict[str, Progress]]]:
+        """Watch these runs and no others; yield the states of those that were not watched before.
 
-        These runs may have ended before the lock was taken, so the caller reads them once.
+        Each time, ids, and the states by id, read after the run was locked: a run that had ended
+        before will not be notified. A run that does not exist has no state. Use up the iterator.
         """
         self.ending = set()
         if not self._is_ready():
-            return set()
+            return
         assert self._conn is not None
         self._conn.give_up_at = time.monotonic() + _ANSWER_SECONDS
         wanted = set(run_ids)
@@ -89,13 +93,15 @@ class ResultListener:
                 self._waits.unlock(self._conn, stale)
                 self._watched -= stale
             allowed = list(new)[: max(0, MAX_LOCKS - len(self._watched))]
-            locked = self._waits.lock(self._conn, allowed) if allowed else set()
-            self.ending = set(allowed) - locked
+            for start in range(0, len(allowed), MAX_READ):
+                batch = allowed[start : start + MAX_READ]
+                locked, found = self._waits.lock_and_read(self._conn, batch)
+                self.ending.update(batch)
+                self.ending -= locked
+                self._watched |= locked
+                yield batch, found
         except psycopg.Error as error:
             self._disconnect(error)
-            return set()
-        self._watched |= locked
-        return locked
 
     def covers(self, run_id: str) -> bool:
         """Whether a notification of the end of this run is certain to arrive."""

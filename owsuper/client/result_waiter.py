@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from owsuper.client.result_listener import ResultListener
+from owsuper.client.result_listener import MAX_READ, ResultListener
 from owsuper.db.waits import Progress
 from owsuper.errors import DatabaseUnreachable
 
@@ -33,8 +33,6 @@ _LONGEST_PAUSE: Final = 1.0
 # notification.
 _COMMIT_SECONDS: Final = 0.001
 _IDLE_SECONDS: Final = 30.0  # the thread ends after this long without a run to wait for
-
-_MAX_READ: Final = 100  # runs per read: all their results are in memory at once
 
 _log = logging.getLogger("owsuper.client")
 
@@ -198,9 +196,11 @@ class ResultWaiter:
         """Read the runs that may have ended; return the seconds until the next read."""
         self._read_runs([run_id for run_id, run in self._runs.items() if run.read_at <= now])
         if self._listener is not None:
-            # A run that is newly watched may have ended before the watch began: read it once more.
-            candidates = self._listener.watch(self._runs) | self._listener.notified()
-            self._read_runs([run_id for run_id in candidates if run_id in self._runs])
+            # A run that is newly watched may have ended before the watch began.
+            for run_ids, found in self._listener.watch(self._runs):
+                self._take(run_ids, found)
+            notified = self._listener.notified()
+            self._read_runs([run_id for run_id in notified if run_id in self._runs])
             # A run that could not be watched is ending now: read it soon, at growing intervals.
             for run in (self._runs[run_id] for run_id in self._listener.ending & self._runs.keys()):
                 run.read_at = min(run.read_at, now + run.commit_pause)
@@ -209,8 +209,8 @@ class ResultWaiter:
         return next_read - time.monotonic()
 
     def _read_runs(self, run_ids: list[str]) -> None:
-        for start in range(0, len(run_ids), _MAX_READ):
-            batch = run_ids[start : start + _MAX_READ]
+        for start in range(0, len(run_ids), MAX_READ):
+            batch = run_ids[start : start + MAX_READ]
             try:
                 found = self._read(batch)
             except Exception as error:
@@ -223,14 +223,18 @@ class ResultWaiter:
                         self._resolve(run_id, error=error)
                 continue
             self._outage = False
-            running = [run_id for run_id in batch if run_id in found and not found[run_id].ended]
-            for run_id in set(batch).difference(running):
-                end = found.get(run_id)
-                if end is not None and end.continued_as is not None:
-                    self._follow(run_id, end.continued_as)
-                else:
-                    self._resolve(run_id, end)
-            self._schedule(running)
+            self._take(batch, found)
+
+    def _take(self, run_ids: Collection[str], found: dict[str, Progress]) -> None:
+        """Resolve those of these runs that have ended or do not exist; schedule the others."""
+        running = [run_id for run_id in run_ids if run_id in found and not found[run_id].ended]
+        for run_id in set(run_ids).difference(running):
+            end = found.get(run_id)
+            if end is not None and end.continued_as is not None:
+                self._follow(run_id, end.continued_as)
+            else:
+                self._resolve(run_id, end)
+        self._schedule(running)
 
     def _log_outage(self, error: Exception) -> None:
         """Log ``error``, once per outage."""

@@ -192,28 +192,30 @@ class Session:
         operation = self.queries.start_many([new for new, _ in starts])
         self.run(operation.run, give_up_at=min(give_up_at for _, give_up_at in starts))
 
-    def outcome(self, run_id: str, timeout: float | None) -> Progress | None:
+    def outcome(self, run_id: str, timeout: float | None, *, new: bool = False) -> Progress | None:
         """Wait for the end of a run and return it; return None if there is no such run.
 
-        The end of a run that continued as new is that of its last successor. Raises TimeoutError
-        after ``timeout`` seconds.
+        A run that is ``new`` was started just now, and is not read first. The end of a run that
+        continued as new is that of its last successor. Raises TimeoutError after ``timeout``
+        seconds.
         """
         give_up = None if timeout is None else time.monotonic() + timeout
-        end = self._end_of(run_id, timeout)
+        end = self._end_of(run_id, timeout, new=new)
         while end is not None and end.continued_as is not None:
             end = self._end_of(end.continued_as, _left(give_up))
         return end
 
-    def _end_of(self, run_id: str, timeout: float | None) -> Progress | None:
+    def _end_of(self, run_id: str, timeout: float | None, *, new: bool = False) -> Progress | None:
         """Wait for the end of one run."""
         give_up = None if timeout is None else time.monotonic() + timeout
-        try:
-            found = self.read_progress([run_id], self._first_read_until(timeout))
-            if run_id not in found or found[run_id].ended:
-                return found.get(run_id)
-        except Exception as error:
-            if not self._is_outage(error):
-                raise
+        if not new:
+            try:
+                found = self.read_progress([run_id], self._first_read_until(timeout))
+                if run_id not in found or found[run_id].ended:
+                    return found.get(run_id)
+            except Exception as error:
+                if not self._is_outage(error):
+                    raise
         awaited = self.waiter.future_of(run_id)
         try:
             while not futures.wait([awaited], _pause(give_up)).done:
@@ -223,29 +225,34 @@ class Session:
         finally:
             awaited.cancel()
 
-    async def aoutcome(self, run_id: str, timeout: float | None) -> Progress | None:
+    async def aoutcome(
+        self, run_id: str, timeout: float | None, *, new: bool = False
+    ) -> Progress | None:
         """Awaitable ``outcome``."""
         give_up = None if timeout is None else time.monotonic() + timeout
-        end = await self._aend_of(run_id, timeout)
+        end = await self._aend_of(run_id, timeout, new=new)
         while end is not None and end.continued_as is not None:
             end = await self._aend_of(end.continued_as, _left(give_up))
         return end
 
-    async def _aend_of(self, run_id: str, timeout: float | None) -> Progress | None:
+    async def _aend_of(
+        self, run_id: str, timeout: float | None, *, new: bool = False
+    ) -> Progress | None:
         """Awaitable ``_end_of``."""
         give_up = None if timeout is None else time.monotonic() + timeout
-        until = self._first_read_until(timeout)
-        try:
-            first_read = self.acall(lambda: self.read_progress([run_id], until))
-            # All threads may be busy, with calls that have a longer limit.
-            limit = None if timeout is None else until - time.monotonic() + _SLACK
-            with suppress(TimeoutError):
-                found = await asyncio.wait_for(first_read, limit)
-                if run_id not in found or found[run_id].ended:
-                    return found.get(run_id)
-        except Exception as error:
-            if not self._is_outage(error):
-                raise
+        if not new:
+            until = self._first_read_until(timeout)
+            try:
+                first_read = self.acall(lambda: self.read_progress([run_id], until))
+                # All threads may be busy, with calls that have a longer limit.
+                limit = None if timeout is None else until - time.monotonic() + _SLACK
+                with suppress(TimeoutError):
+                    found = await asyncio.wait_for(first_read, limit)
+                    if run_id not in found or found[run_id].ended:
+                        return found.get(run_id)
+            except Exception as error:
+                if not self._is_outage(error):
+                    raise
         awaited = self.waiter.future_of(run_id)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(awaited), _left(give_up))

@@ -109,6 +109,8 @@ class Worker:
             self._await_ready(timeout)
         except BaseException:
             self.stop()
+            if self._process.stderr is not None and not self._copier.is_alive():
+                self._process.stderr.close()  # unless the copier has done so
             raise
         if variable_name("database_url") not in self._environment:
             # The worker uses the embedded server and has announced it. This process need not.

@@ -77,6 +77,11 @@ class NewRun:
     id: str = field(default_factory=new_id)
     has_chosen_id: bool = False
 
+    @property
+    def may_exist(self) -> bool:
+        """Whether starting this run may find an older one in its place."""
+        return self.has_chosen_id or self.idempotency_key is not None
+
 
 KEPT: Final = b"kept"  # no JSON
 """Stands for the input of the run that is repeated."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Self, cast
 
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolClosed
 
 from owsuper.db.timed import TimedConnection
 
@@ -95,6 +95,13 @@ class InnerPool(ConnectionPool[TimedConnection]):
         except RuntimeError:  # its threads cannot be started; perhaps one was
             self.close(0)
             raise
+
+    def _get_ready_connection(self, timeout: float | None) -> TimedConnection | None:
+        # psycopg_pool calls this under its lock. It has looked before whether the pool is closed:
+        # a caller for whom it was closed in between would wait for a connection in vain.
+        if self.closed:
+            raise PoolClosed("the pool is closed")
+        return super()._get_ready_connection(timeout)
 
     def close_idle(self, timeout: float) -> None:
         """Close idle connections; wait ``timeout`` seconds for the threads to end."""

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import Connection
+from psycopg import Connection, Cursor
 
 from owsuper.core.model import RunStatus
 from owsuper.db.listen import results_channel
@@ -75,16 +75,23 @@ class Waits:
         """Send ``text`` to all connections that listen."""
         conn.execute("SELECT pg_notify($1, $2)", (self.channel, text))
 
-    def lock(self, conn: Connection[Any], run_ids: Collection[str]) -> set[str]:
-        """Lock the keys of these runs; return the ids for which that succeeded.
+    def lock_and_read(
+        self, conn: Connection[Any], run_ids: Collection[str]
+    ) -> tuple[set[str], dict[str, Progress]]:
+        """Lock the keys of these runs, and then read the runs, as ``read`` does.
 
-        The other runs are about to end: their locks are free again after the commit.
+        Return the ids for which the lock succeeded. The other runs are about to end: their locks
+        are free again after the commit. This is one transaction in one round trip, and each of the
+        two statements has a snapshot of its own.
         """
-        return {row[0] for row in self._execute(conn, self._lock, run_ids)}
+        with conn.pipeline():
+            locked = self._execute(conn, self._lock, run_ids)
+            found = self._execute(conn, self._look, run_ids)
+            return {row[0] for row in locked}, {row[0]: Progress(*row) for row in found}
 
     def unlock(self, conn: Connection[Any], run_ids: Collection[str]) -> None:
         """Release the locks of ``lock``."""
-        self._execute(conn, self._unlock, run_ids)
+        self._execute(conn, self._unlock, run_ids).fetchall()
 
     def read(self, conn: Connection[Any], run_ids: Collection[str]) -> dict[str, Progress]:
         """Return the state of these runs by id, without those that do not exist."""
@@ -97,6 +104,5 @@ class Waits:
 
     def _execute(
         self, conn: Connection[Any], statement: Statement, run_ids: Collection[str]
-    ) -> list[Any]:
-        query = statement.query
-        return conn.execute(query, (self._namespace, list(run_ids))).fetchall()
+    ) -> Cursor[Any]:
+        return conn.execute(statement.query, (self._namespace, list(run_ids)))

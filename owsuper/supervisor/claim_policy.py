@@ -36,8 +36,11 @@ from owsuper.supervisor.turns import LONGEST_WAIT
 # Only one of several concurrent transactions notifies; the others may commit after that one:
 # seconds after, where a disk or a synchronous standby is slow.
 RECHECK_DELAYS: Final = (0.001, 0.004, 0.016, 0.064, 0.25, 1.0, 4.0)
-# Prefetched runs should get a slot within this time, which spans a few round trips.
+# Prefetched runs should get a slot within this time, which spans a few round trips; where claims
+# are slow, within so many claims, up to a limit.
 _PREFETCH_SECONDS: Final = 0.025
+_PREFETCH_CLAIMS: Final = 4
+_MAX_PREFETCH_SECONDS: Final = 0.2
 _SOON: Final = 0.15  # seconds until some slot is free; a claim takes a few milliseconds
 _SHORTEST_RUN: Final = 1e-4  # seconds; avoids a division by zero
 _MAX_RUNS: Final = 200  # the most runs in one claim, and the most prefetched runs
@@ -83,6 +86,8 @@ class ClaimPolicy:
         self._next_due = _NEVER  # the earliest due time that is known
         self._next_due_unseen = _NEVER  # the earliest that the claim in flight may have missed
         self._run_seconds: float | None = None  # moving average
+        self._claim_seconds = 0.0  # moving average
+        self._claimed_at = 0.0  # when the claim in flight was sent
 
     def resize(self, slots: int) -> None:
         """There are ``slots`` slots now."""
@@ -137,6 +142,7 @@ class ClaimPolicy:
         the module.
         """
         self._claiming = False
+        self._claim_seconds += _WEIGHT * (now - self._claimed_at - self._claim_seconds)
         if count >= limit:
             self._needs_claim = True
         self._look_again(now, complete, quiet)
@@ -169,7 +175,7 @@ class ClaimPolicy:
             return SleepFor(_NEVER)
         room = self.room(free=free, prefetched=prefetched)
         if self._needs_claim and room:
-            self._needs_claim, self._claiming = False, True
+            self._needs_claim, self._claiming, self._claimed_at = False, True, now
             self._claiming_in_turn, self._in_turn = self._in_turn, False
             self._claiming_wait = 0.0 if self._claiming_in_turn else self._wait
             self._wait, self._unheard = 0.0, False
@@ -192,7 +198,8 @@ class ClaimPolicy:
             return 0
         until_free = max(self._run_seconds, _SHORTEST_RUN) / self._slots
         least = 1 if until_free <= _SOON else 0
-        return min(max(int(_PREFETCH_SECONDS / until_free), least), _MAX_RUNS)
+        span = min(_PREFETCH_CLAIMS * self._claim_seconds, _MAX_PREFETCH_SECONDS)
+        return min(max(int(max(span, _PREFETCH_SECONDS) / until_free), least), _MAX_RUNS)
 
     def _check_times(self, now: float) -> None:
         """Need a claim if one of the moments to claim has come."""

@@ -14,7 +14,7 @@ from owsuper.supervisor.exit_status import Evidence, is_exiting
 
 # Seconds from the EOF of a child's pipe until the wait status is no longer expected.
 _TIMEOUT: Final = 0.02
-_TIMEOUT_IF_EXITING: Final = 0.5
+_TIMEOUT_IF_EXITING: Final = 2.0
 _UNREACHABLE: Final = "it closed its pipe to the supervisor"
 
 

@@ -58,7 +58,9 @@ class Pickup:
         self._workflows: Workflows | None = None  # of the latest decision
         self._stopped = False
         self._timer = loop.timers.add("claim", lambda: None)  # ``claim`` is called on every turn
-        loop.timers.add("release overdue", self._release_overdue, period=_PREFETCH_PERIOD).start()
+        self._overdue_timer = loop.timers.add(  # on while runs are prefetched
+            "release overdue", self._release_overdue, period=_PREFETCH_PERIOD
+        )
 
     # --- when ----------------------------------------------------------------------------
 
@@ -70,8 +72,10 @@ class Pickup:
         """Let the policy claim when it is this supervisor's turn; soon, if others may not know."""
         now, wait = time.monotonic(), self._turns.wait(occasion) if occasion else 0.0
         self._policy.on_runs_due(now, wait=wait)
-        room = self._policy.room(free=self._fleet.free, prefetched=len(self.prefetched))
-        if occasion and not wait and not room:
+        self._passing_on.on_heard(now, occasion)
+        if not occasion or wait:
+            return
+        if not self._policy.room(free=self._fleet.free, prefetched=len(self.prefetched)):
             self._pass_on(self._passing_on.on_turn_without_room(now, occasion))
 
     def _pass_on(self, payload: str | None) -> None:
@@ -133,8 +137,9 @@ class Pickup:
         held = [HeldRun(self._mark(run), renewed_at=now, placed_at=now) for run in claimed.runs]
         if self._stopped:
             self._claims.release(held)
-        else:
+        elif held:
             self.prefetched.add(held)
+            self._overdue_timer.at_latest(now + _PREFETCH_PERIOD)
 
     def on_claim_failed(self) -> None:
         """Report the failure to the policy, which decides on the next claim."""
@@ -153,6 +158,8 @@ class Pickup:
         self._claims.release(self.prefetched.take_all())
 
     def _release_overdue(self) -> None:
+        if not len(self.prefetched):
+            self._overdue_timer.cancel()
         if overdue := self.prefetched.take_overdue(_PREFETCH_TIMEOUT):
             self._policy.on_prefetch_stalled()
             self._claims.release(overdue)

@@ -112,6 +112,7 @@ class Presence:
         if not pooled and not self._registered:
             self._register()  # before a row is written: without the lock it would say "dead"
         elif self._announce():
+            self._passed = 0  # that was a look, too
             return
         if not pooled and self._connection.up and self._is_due():
             self._looking = True

@@ -24,7 +24,7 @@ from owsuper.supervisor.systemd import Systemd
 # Seconds.
 _PERIOD: Final = 0.5  # between updates of the title
 _EXTENSION_PERIOD: Final = 5.0  # between two requests for more time to stop
-_AFTER_GRACEFUL_TIMEOUT: Final = 15.0  # 8 at most, or 13 if the kernel does not end a process
+_AFTER_GRACEFUL_TIMEOUT: Final = 15.0  # 9 at most, or 14 if the kernel does not end a process
 _LONGEST_FAILURE: Final = 4000  # characters for whoever asks; the log has all of them
 
 _log = logging.getLogger("owsuper.supervisor")

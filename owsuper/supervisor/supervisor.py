@@ -52,7 +52,8 @@ from owsuper.supervisor.status import Status
 from owsuper.supervisor.terminal import Terminal
 from owsuper.supervisor.watcher import Watcher
 
-_TEMPLATE_TIMEOUT: Final = 1.0  # seconds for the template to exit once it has no children
+_TEMPLATE_TIMEOUT: Final = 2.0  # seconds for the template to exit once it has no children
+_KILLED_TEMPLATE_TIMEOUT: Final = 1.0  # seconds
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -311,7 +312,7 @@ class Supervisor:
             self._watcher.close()
         self._generations.close()
         self._loop.timers.add("kill templates", self._generations.kill).after(_TEMPLATE_TIMEOUT)
-        give_up_at = time.monotonic() + 2 * _TEMPLATE_TIMEOUT
+        give_up_at = time.monotonic() + _TEMPLATE_TIMEOUT + _KILLED_TEMPLATE_TIMEOUT
         while self._generations.running and time.monotonic() < give_up_at:
             self._loop.turn()
         leftovers.await_end(self._loop)

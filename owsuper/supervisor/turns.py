@@ -40,6 +40,8 @@ LONGEST_WAIT: Final = 2.0
 _PASSED_ON: Final = "more:"  # begins the payload of a notification that was passed on
 _SHORTEST_PAUSE: Final = 0.1  # between two notifications that pass on, and the longest
 _LONGEST_PAUSE: Final = 1.6
+_FIRST_SILENCE: Final = 0.001  # after another's notification; it grows to the longest pause
+_SILENCE_GROWTH: Final = 1.5
 _NOTICED: Final = 8.0  # until the others have seen an announcement, which takes up to 7 s
 _ORDERS: Final = 256  # a notification has one of so many orders of the supervisors
 _MOST_DOUBLINGS: Final = 5
@@ -121,12 +123,19 @@ class PassingOn:
     how many of them are busy. After such a notification the next supervisor looks after 5 ms, the
     next after 10 ms, and so on. So a burst of runs reaches all free supervisors within some
     milliseconds. While the burst goes on, the pauses between the notifications grow.
+
+    Each notification has another order, so a few of them reach all soon, however many there are.
+    Whoever hears another's has nothing to add for some time, which also grows. That does not hold
+    for one that has no room at all when it should look first: nobody else knows.
     """
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._pause = 0.0
         self._not_before = 0.0
+        self._sent = ""
+        self._silence = 0.0
+        self._silent_until = 0.0
         self._full_since: float | None = None  # the first turn without room since the last claim
 
     def on_claimed(self, now: float, *, more: bool) -> str | None:
@@ -135,10 +144,19 @@ class PassingOn:
         ``more``: runs were due for which the claim had no room. ``now`` is monotonic.
         """
         self._full_since = None
-        if more:
-            return self._payload(now)
-        self._pause = 0.0
-        return None
+        if not more:
+            self._pause = self._silence = 0.0
+        return self._payload(now) if more and now >= self._silent_until else None
+
+    def on_heard(self, now: float, occasion: str) -> None:
+        """Take note if this is the notification of another supervisor that passes on."""
+        if not occasion.startswith(_PASSED_ON) or occasion == self._sent:
+            return
+        if now > self._silent_until + _LONGEST_PAUSE:
+            self._silence = 0.0  # that was another burst
+        grown = max(_SILENCE_GROWTH * self._silence, _FIRST_SILENCE)
+        self._silence = min(grown, _LONGEST_PAUSE)
+        self._silent_until = now + self._silence
 
     def on_turn_without_room(self, now: float, occasion: str) -> str | None:
         """Return such a payload when it is this supervisor's turn and it cannot claim.
@@ -155,11 +173,12 @@ class PassingOn:
             return None
         self._pause = min(max(2 * self._pause, _SHORTEST_PAUSE), _LONGEST_PAUSE)
         self._not_before = now + self._pause
-        return next(
+        self._sent = next(
             payload
             for payload in (f"{_PASSED_ON}{number}" for number in count(int(now * 1000)))
             if self._turns.wait(payload) > 0
         )
+        return self._sent
 
 
 class SharedDuty:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.acceptance.executions import TIMEOUT, Execution, Gate, Journal
 from tests.acceptance.step_reports import GATE, PIPE
 from tests.acceptance.tables import Tables
-from tests.fixtures.processes import Program, Spawn
+from tests.fixtures.processes import Program, Spawn, title
 
 LOAD = float(os.environ.get("OWSUPER_TEST_LOAD", "1"))
 
@@ -40,14 +40,6 @@ def wait_until_dead(pids: Collection[int], *, timeout: float = TIMEOUT) -> None:
             )
         finally:
             os.close(process)
-
-
-def title(pid: int) -> str:
-    """The title of the process; empty if there is none."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
 
 
 class Worker:
@@ -77,11 +69,9 @@ class Worker:
         return "owsuper.supervisor: ready: " in self.log
 
     def children(self) -> list[int]:
-        return self._titled("owsuper: child ")
-
-    def template(self) -> int:
-        [pid] = self._titled("owsuper: template ")
-        return pid
+        """The children, without those that have just been forked."""
+        pids = self.program.descendants()
+        return [pid for pid in pids if title(pid).startswith("owsuper: child ")]
 
     def processes(self) -> list[int]:
         """The process ids of the supervisor and all processes below it."""
@@ -103,9 +93,6 @@ class Worker:
         self.program.signal(number)
         assert self.program.wait(TIMEOUT) == 0, self.log
         wait_until_dead(processes)
-
-    def _titled(self, start: str) -> list[int]:
-        return [pid for pid in self.program.descendants() if title(pid).startswith(start)]
 
 
 class Deployment(Tables):

@@ -60,9 +60,9 @@ def test_workers_killed_as_a_whole_lose_and_duplicate_nothing(
 ) -> None:
     parents, rounds = start_parents(deployment, scaled(15)), scaled(3)
     for _ in range(rounds):
-        worker = deployment.worker(lease="1s")
+        worker = deployment.worker(lease="2s")
         deployment.journal.wait_for_next(rng.randrange(5, 30))
         worker.signal_all(signal.SIGKILL)
-    successor = deployment.worker(lease="1s")
+    successor = deployment.worker()
     assert check_parents(deployment, parents) <= rounds * 8
     successor.stop()

@@ -46,7 +46,7 @@ def test_a_supervisor_has_two_connections_a_busy_child_at_most_two_and_an_idle_c
 ) -> None:
     deployment = crashable_deployment  # its own server, on which no other test has connections
     worker = deployment.worker(processes=2, concurrency=8, lease="3s")
-    assert connections(deployment).keys() == SUPERVISOR
+    eventually("it is connected", lambda: connections(deployment).keys() == SUPERVISOR)
     ids = [
         *deployment.start("chain", *[SHAPE] * scaled(60)),
         *deployment.start("parallel", *[{"width": 4, "seconds": 0.08}] * scaled(10)),
@@ -68,7 +68,7 @@ def test_a_supervisor_has_two_connections_a_busy_child_at_most_two_and_an_idle_c
     held_step.command("go")
     deployment.wait_until_ended([run])  # with a new connection
     worker.stop()
-    assert connections(deployment).total() == 0
+    eventually("all are closed", lambda: connections(deployment).total() == 0)
     assert "WARNING" not in worker.log
 
 

@@ -20,7 +20,7 @@ from tests.acceptance.tables import eventually
 from tests.fixtures.processes import Program, Spawn, owsuper_command
 
 SLOW = pytest.mark.slow
-LEASE = 2.0
+LEASE = 3.0
 LARGE = 400_000  # bytes of an input; several fill the pipe to a child
 
 
@@ -97,7 +97,7 @@ def test_processes_that_a_step_has_started_end_with_its_child(
     left = [int(pid) for pid in (tmp_path / STARTED).read_text().split()]
     assert set(left) <= set(worker.program.descendants())
 
-    [last] = deployment.start("held", {"timeout": 0.5} if end is time_out else {})
+    [last] = deployment.start("held", {"timeout": 1.5} if end is time_out else {})
     step = deployment.gate.next()
     end(deployment, worker, step)
     wait_until_dead([step.pid, *left])
@@ -129,11 +129,11 @@ def stopped(pid: int) -> Iterator[None]:
 def test_a_child_that_is_stopped_for_three_leases_goes_on_with_its_step(
     deployment: Deployment, workflow: str
 ) -> None:
-    worker = deployment.worker(processes=1, lease="2s")
+    worker = deployment.worker(processes=1, lease="3s")
     [run] = deployment.start(workflow, {})
     step = deployment.gate.next()
     with stopped(step.pid):
-        deployment.worker(processes=1, lease="2s", poll_interval="100ms")
+        deployment.worker(processes=1, lease="3s", poll_interval="100ms")
         assert deployment.gate.poll(3 * LEASE) is None  # nobody else gets the run
     step.command("go")
     deployment.wait_until_ended([run])
@@ -146,7 +146,7 @@ def test_a_child_that_reads_nothing_holds_up_neither_the_supervisor_nor_its_sibl
     deployment: Deployment,
 ) -> None:
     """Its pipe is full, with runs in it and beyond it."""
-    worker = deployment.worker(processes=2, concurrency=8, lease="2s")
+    worker = deployment.worker(processes=2, concurrency=8, lease="3s")
     [first] = deployment.start("held", {})
     step = deployment.gate.next()
     with stopped(step.pid):

@@ -37,7 +37,7 @@ def test_a_process_that_a_step_has_changed_serves_on_can_be_stopped_and_leaves_n
     deployment.wait_until_ended([first])
     deployment.check([first])
 
-    [stuck] = deployment.start("held", {"timeout": 0.5})
+    [stuck] = deployment.start("held", {"timeout": 1.5})
     step = deployment.gate.next()
     assert step.pid == changed.pid
     step.command("spin")

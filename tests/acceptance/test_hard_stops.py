@@ -51,7 +51,7 @@ def test_a_step_that_spins_past_its_time_out_has_failed_and_is_tried_again(
     deployment: Deployment, workflow: str
 ) -> None:
     worker = one_slot(deployment, max_crashes=1)
-    [run] = deployment.start(workflow, {"timeout": 1.5})
+    [run] = deployment.start(workflow, {"timeout": 2.5})
     first = deployment.gate.next()
     first.command(SPIN)
     second = deployment.gate.next()
@@ -66,12 +66,12 @@ def test_a_step_that_spins_past_its_time_out_has_failed_and_is_tried_again(
     assert failed["in order"]
     assert failed["error"]["name"] == "StepTimedOut"
     assert failed["error"]["message"] == (
-        "Step 'held' did not end within its timeout of 1.5 s, and did not stop, so its process was"
+        "Step 'held' did not end within its timeout of 2.5 s, and did not stop, so its process was"
         " killed"
     )
     assert "in spin" in failed["error"]["stack"]
     assert deployment.crashes() == []
-    worker.wait_for_log(rf"step has used half of its timeout of 1.5 s run_id={run} .*step=held")
+    worker.wait_for_log(rf"step has used half of its timeout of 2.5 s run_id={run} .*step=held")
     worker.wait_for_log(rf"code does not stop: timed out .*run_id={run} .*step=held")
     assert "run lost its process" not in worker.log
 
@@ -80,7 +80,7 @@ def test_a_step_that_holds_the_interpreter_lock_past_its_time_out_is_killed_too(
     deployment: Deployment,
 ) -> None:
     one_slot(deployment, max_crashes=1)
-    [run] = deployment.start("held", {"timeout": 1.5})
+    [run] = deployment.start("held", {"timeout": 2.5})
     first = deployment.gate.next()
     first.command(HOLD_INTERPRETER_LOCK)
     second = deployment.gate.next()
@@ -102,7 +102,7 @@ def test_runs_beside_it_reach_a_step_boundary_and_go_on_elsewhere_uncharged(
     worker = deployment.worker(processes=1, concurrency=3, kill_grace="30s", max_crashes=1)
     others = deployment.start("held", {}) + deployment.start("held-async", {})
     beside = deployment.gate.take(2)
-    [stuck] = deployment.start("held", {"timeout": 1.5})
+    [stuck] = deployment.start("held", {"timeout": 2.5})
     first = deployment.gate.next()
     assert {each.pid for each in beside} == {first.pid}
     first.command(SPIN)
@@ -125,7 +125,7 @@ def test_runs_beside_it_that_reach_no_step_boundary_in_time_are_not_charged_eith
     deployment.worker(processes=1, concurrency=2, max_crashes=1, **GRACE)
     [other] = deployment.start("held", {})
     beside = deployment.gate.next()
-    [stuck] = deployment.start("held", {"timeout": 1.5})
+    [stuck] = deployment.start("held", {"timeout": 2.5})
     deployment.gate.next().command(SPIN)
     beside.wait_until_gone()
     deployment.gate.answer({}, until=deployment.ended([stuck, other]))
@@ -183,7 +183,7 @@ def test_a_deadline_ends_code_that_does_not_stop(
 ) -> None:
     worker = one_slot(deployment, max_crashes=1)
     with closing(OpenWorkflow(deployment.url, schema=deployment.schema)) as ow:
-        run = ow.run_workflow(workflow, {}, deadline_at="1s").id
+        run = ow.run_workflow(workflow, {}, deadline_at="3s").id
     first = deployment.gate.next()
     first.command(word)
     worker.wait_for_log(rf"code does not stop: .*run_id={run}")
@@ -201,7 +201,7 @@ def test_a_deadline_ends_code_that_does_not_stop(
 @pytest.mark.slow
 def test_a_worker_that_drains_kills_overdue_code_too(deployment: Deployment) -> None:
     worker = one_slot(deployment, max_crashes=1)
-    [run] = deployment.start("held", {"timeout": 1})
+    [run] = deployment.start("held", {"timeout": 2})
     deployment.gate.next().command(SPIN)
     worker.stop(signal.SIGTERM)
     assert [each["status"] for each in attempts(deployment, run)] == ["failed"]

@@ -41,7 +41,7 @@ class HostDeployment(Deployment):
         """Start a worker on ``host``."""
         self._host = host
         return self.worker(
-            wait=False, processes=1, concurrency=SLOTS, lease="2s", poll_interval="200ms"
+            wait=False, processes=1, concurrency=SLOTS, lease="3s", poll_interval="200ms"
         )
 
     def wait_until_at_work(self, worker: Worker) -> None:

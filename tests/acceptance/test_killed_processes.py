@@ -88,7 +88,7 @@ def test_a_worker_killed_as_a_whole_is_replaced_when_its_leases_have_ended(
     worker = deployment.worker(lease="2s")
     deployment.journal.wait_for_more(rng.randrange(20, 100))
     worker.signal_all(signal.SIGKILL)
-    successor = deployment.worker(lease="2s")
+    successor = deployment.worker()
     deployment.wait_until_ended(ids)
     deployment.check(ids, repeats=8)
     successor.stop()
@@ -100,7 +100,7 @@ def test_a_killed_template_is_replaced_while_its_children_keep_running(
     worker = deployment.worker(processes=2, concurrency=1)
     [run] = deployment.start("held", {})
     busy = deployment.gate.next()
-    first, first_children = worker.template(), worker.children()
+    first, first_children = worker.program.template(), worker.children()
 
     os.kill(first, signal.SIGKILL)
     worker.wait_for_log("the template died, starting another: signal SIGKILL")
@@ -114,7 +114,7 @@ def test_a_killed_template_is_replaced_while_its_children_keep_running(
     os.kill(idle, signal.SIGKILL)
     again = deployment.start("held", {}, {})
     held = {each.pid: each for each in deployment.gate.take(2)}
-    assert worker.template() != first
+    assert worker.program.template() != first
     os.kill(busy.pid, signal.SIGKILL)
     third = deployment.gate.next()
     held.pop(busy.pid)

@@ -42,7 +42,7 @@ def test_a_worker_that_was_stopped_for_longer_than_its_lease_writes_nothing(
     late = deployment.gate.take(4)
     first.signal_all(signal.SIGSTOP)
 
-    second = deployment.worker(processes=1, lease="2s")
+    second = deployment.worker(processes=1)
     again = deployment.gate.take(4)
     assert {each.pid for each in again}.isdisjoint({each.pid for each in late})
     for held_step in again[:2]:  # half are done before the first worker continues, half after
@@ -73,12 +73,12 @@ SMALL = {"width": 2}
 
 
 def test_children_keep_their_leases_while_the_supervisor_is_stopped(deployment: Deployment) -> None:
-    first = deployment.worker(processes=1, lease="2s")
+    first = deployment.worker(processes=1, lease="3s")
     [run] = deployment.start("held", {})
     step = deployment.gate.next()
     os.kill(first.pid, signal.SIGSTOP)
     deployment.worker(processes=1, poll_interval="100ms")
-    assert deployment.gate.poll(5) is None  # no other worker gets the run for more than two leases
+    assert deployment.gate.poll(7) is None  # no other worker gets the run for more than two leases
     step.command("go")
     deployment.wait_until_ended([run])
     deployment.check([run])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import random
 import signal
+from contextlib import closing
 
 import pytest
 
 from tests.acceptance.deployment import Deployment, Worker, scaled, wait_until_dead
-from tests.acceptance.tables import eventually
+from tests.fixtures.postgres import connect
 from tests.fixtures.proxy import Proxy
 
 pytestmark = pytest.mark.slow
@@ -142,18 +143,12 @@ def test_a_database_server_that_crashes_costs_at_most_the_steps_in_flight(
     worker, ids = worker_under_load(deployment)
     crashes = scaled(2)
     for _ in range(crashes):
-        backend = backend_of_a_child(deployment)
-        os.kill(backend, signal.SIGKILL)  # after which PostgreSQL ends all sessions and recovers
-        wait_until_dead([backend])
+        with closing(connect(deployment.url)) as victim:
+            backend = victim.info.backend_pid
+            os.kill(backend, signal.SIGKILL)  # then PostgreSQL ends all sessions and recovers
+            wait_until_dead([backend])
         wait_until_work_continues(deployment, ids)
     deployment.wait_until_ended(ids)
     deployment.check(ids, repeats=crashes * 8 * 3, claims_lost=True)
     worker.stop()
     assert "child died" not in worker.log
-
-
-def backend_of_a_child(deployment: Deployment) -> int:
-    """The process id of the backend of a child's connection."""
-    select = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'owsuper child %'"
-    eventually("the children are connected", lambda: bool(deployment.query(select)))
-    return int(deployment.query(select)[0][0])

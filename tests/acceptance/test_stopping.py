@@ -64,7 +64,7 @@ def test_a_second_interrupt_or_quit_stops_at_once(
             worker.wait_for_log("draining")
         worker.program.signal(signal.Signals[name])
     assert worker.program.wait() == 0
-    assert time.monotonic() - asked < 10  # the steps would wait for ever
+    assert time.monotonic() - asked < 30  # the steps would wait for ever
     wait_until_dead(processes)
     for held_step in held_steps:
         held_step.wait_until_gone()
@@ -78,7 +78,7 @@ def test_a_second_interrupt_or_quit_stops_at_once(
 
 def test_runs_that_are_stopped_between_steps_keep_their_results(deployment: Deployment) -> None:
     worker = deployment.worker(processes=1, graceful_timeout="200ms")
-    [long] = deployment.start("chain", {"steps": 30, "seconds": 0.05})
+    [long] = deployment.start("chain", {"steps": 60, "seconds": 0.05})
     deployment.journal.wait_for(lambda each: each.run == long, count=5)
     worker.stop()
     assert "stopping at the next step" in worker.log
@@ -96,7 +96,7 @@ def test_the_graceful_timeout_bounds_the_stop(deployment: Deployment) -> None:
     asked = time.monotonic()
     worker.stop()
     took = time.monotonic() - asked
-    assert 0.5 <= took < 10  # the steps would wait for ever
+    assert 0.5 <= took < 30  # the steps would wait for ever
     assert deployment.leased() == []
     assert deployment.crashes() == []
     deployment.worker(processes=2)
@@ -108,4 +108,4 @@ def test_an_idle_worker_stops_at_once(deployment: Deployment) -> None:
     worker = deployment.worker(graceful_timeout="1h")
     asked = time.monotonic()
     worker.stop()
-    assert time.monotonic() - asked < 10
+    assert time.monotonic() - asked < 30

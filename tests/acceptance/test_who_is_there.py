@@ -32,13 +32,17 @@ def eventually_one(ow: OpenWorkflow, is_so: Callable[[WorkerStatus], bool]) -> W
     return found[0]
 
 
+def steps_in(worker: WorkerStatus) -> list[str | None]:
+    return [run.steps for process in worker.processes for run in process.runs]
+
+
 def test_a_worker_is_listed_with_what_each_of_its_processes_does(
     deployment: Deployment, ow: OpenWorkflow
 ) -> None:
     worker = deployment.worker(processes=2, concurrency=1)
     [run] = deployment.start("held", {})
     step = deployment.gate.next()
-    listed = eventually_one(ow, lambda each: each.free == 1)
+    listed = eventually_one(ow, lambda each: steps_in(each) == ["held"])
     assert (listed.pid, listed.state, listed.slots) == (worker.pid, WorkerState.SERVING, 2)
     assert listed.serves("held", None)
     assert listed.rss_bytes is not None
@@ -64,7 +68,7 @@ def test_a_run_that_finds_all_slots_busy_says_so_and_that_its_worker_drains(
     worker = deployment.worker(processes=1, concurrency=1)
     [held] = deployment.start("held", {})
     step = deployment.gate.next()
-    eventually_one(ow, lambda each: each.busy == 1)
+    eventually_one(ow, lambda each: bool(steps_in(each)))
     [waiting] = deployment.start("held", {})
 
     def kind() -> ReasonKind:

@@ -123,7 +123,7 @@ class TestAChild:
             except ChildFailed as failure:
                 seen.append((type(failure), str(failure), failure.step, failure.error.name))
                 seen.append(failure.child_run_id)
-            yield step.sleep("pause", 0.2)
+            yield step.sleep("pause", "1h")
             return "went on"
 
         engine.workflow(as_workflow(body))
@@ -180,7 +180,7 @@ class TestAChild:
                 yield step.run_workflow("child", timeout=0.01)
             except ChildTimedOut as failure:
                 seen.append(str(failure))
-            yield step.sleep("pause", 0.2)
+            yield step.sleep("pause", "1h")
 
         engine.workflow(as_workflow(body))
         run_id = engine.start()
@@ -397,7 +397,7 @@ def test_a_wait_that_was_given_up_stays_so_though_the_child_had_just_ended(
             yield step.run_workflow("child", timeout="50ms")
         except ChildFailed as failure:
             outcome = type(failure).__name__
-        yield step.sleep("nap", 0.5)
+        yield step.sleep("nap", "1h")
         return outcome
 
     engine.workflow(as_workflow(body))

@@ -234,7 +234,7 @@ class TestAsyncOnly:
                 await for_ever("body")
 
         engine.workflow(workflow)
-        run_id = start(engine, deadline_in=0.2)
+        run_id = start(engine, deadline_in=2)
 
         assert engine.execute_once(run_id).outcome == "failed"
         assert expired(engine, run_id)
@@ -257,7 +257,7 @@ class TestAsyncOnly:
                 await hold("body")
 
         engine.workflow(workflow)
-        run_id = start(engine, deadline_in=0.2)
+        run_id = start(engine, deadline_in=2)
         claimed = engine.claim(run_id)
         engine.execute_once(run_id, claimed)
         assert sorted(cleaned) == ["body", "step"]

@@ -57,7 +57,7 @@ class TestAnotherKind:
         def body(step: Any) -> Any:
             if engine.row(step.run_id)["attempts"] == 1:
                 yield step.run("pause", lambda: 1)
-                yield step.sleep("stop here", 0.3)
+                yield step.sleep("stop here", "1h")
             yield step.sleep("pause", 60)
 
         engine.workflow(as_workflow(body))
@@ -78,7 +78,7 @@ class TestUnreachedSteps:
             if engine.row(step.run_id)["attempts"] == 1:
                 yield step.run("b", lambda: 1)
                 yield step.run("c", lambda: 1)
-            yield step.sleep("nap", 0.3)
+            yield step.sleep("nap", "1h")
             return "done"
 
         engine.workflow(as_workflow(body))
@@ -117,7 +117,7 @@ class TestUnreachedSteps:
         def body(step: Any) -> Any:
             if engine.row(step.run_id)["attempts"] == 1:
                 yield step.map("old", str, range(25))
-            yield step.sleep("nap", 0.3)
+            yield step.sleep("nap", "1h")
 
         engine.workflow(as_workflow(body))
         engine.finish(engine.start())
@@ -140,9 +140,9 @@ class TestUnreachedSteps:
             results = []
             for future in [step.submit(name, lambda: 1) for name in "ab"]:
                 results.append((yield future))
-            yield step.sleep("nap", 0.2)
+            yield step.sleep("nap", "1h")
             yield step.run("c", flaky, retry=RetryPolicy(initial_interval="100ms"))
-            yield step.sleep("another", 0.2)
+            yield step.sleep("another", "1h")
             return results
 
         engine.workflow(as_workflow(body))

@@ -80,7 +80,7 @@ def bodies(outage: Callable[[], None]) -> dict[str, Callable[[Any], Any]]:
     def parking(step: Any) -> Any:
         yield step.run("first", lambda: None)
         outage()
-        yield step.sleep("nap", 0.5)
+        yield step.sleep("nap", "1h")
         return "done"
 
     def sending(step: Any) -> Any:
@@ -124,8 +124,8 @@ def test_a_child_that_gives_up_in_an_outage_fails_neither_run_nor_step(
             outage.begin(back=back)
 
     def napping(step: Any) -> Any:
-        yield step.sleep("nap", 0.01)
-        yield step.sleep("nap", 0.3)
+        yield step.sleep("nap", "1h")
+        yield step.sleep("nap", "1h")
         return "done"
 
     body = napping if what == "load" else bodies(begin_once)[what]
@@ -250,7 +250,7 @@ def test_a_lack_of_memory_while_a_result_is_converted_fails_no_step(
 
     assert engine.execute_once(run_id).outcome == "parked"
     assert engine.row(run_id)["error"] is None
-    assert engine.statuses(run_id) == []
+    assert engine.ended_steps(run_id) == []
 
 
 class TestTheLoopOfAsyncRuns:

@@ -10,7 +10,7 @@ from owsuper import RetryPolicy, StepFailed
 from tests.child.conftest import Calls, Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async
 
-SOON = RetryPolicy(initial_interval="100ms", maximum_attempts=5)
+SOON = RetryPolicy(initial_interval="90s", maximum_attempts=5)
 ONCE = RetryPolicy(maximum_attempts=1)
 
 
@@ -71,7 +71,7 @@ class TestFailures:
                 yield step.run("a", calls("a", ValueError("never")), retry=ONCE)
             except StepFailed as failed:
                 caught = [failed.step, str(failed), failed.error.name]
-            yield step.sleep("nap", 0.3)
+            yield step.sleep("nap", "1h")
             return caught
 
         engine.workflow(as_workflow(body))
@@ -111,8 +111,8 @@ class TestFailures:
         self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def body(step: Any) -> Any:
-            yield step.sleep("one", 0.25)
-            yield step.sleep("two", 0.25)
+            yield step.sleep("one", "1h")
+            yield step.sleep("two", "1h")
             flaky()
             return "done"
 

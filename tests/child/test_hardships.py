@@ -136,11 +136,12 @@ class TestThreadsOfTheUsers:
     def test_a_step_in_a_thread_of_its_own_is_waited_for(self, engine: Engine) -> None:
         """The body sleeps, but the run must not leave beside a step that goes on."""
         made: list[str] = []
-        sleeping, over = threading.Event(), threading.Event()
+        began, sleeping, over = threading.Event(), threading.Event(), threading.Event()
 
         def work() -> str:
             made.append("began")
-            sleeping.wait(10)
+            began.set()
+            assert sleeping.wait(30)
             over.wait(0.3)  # time enough to park, for one that does not wait
             made.append("ended")
             return "done"
@@ -148,6 +149,7 @@ class TestThreadsOfTheUsers:
         def body(step: Step) -> None:
             thread = threading.Thread(target=lambda: step.run("work", work))
             thread.start()
+            assert began.wait(30)
             sleeping.set()
             step.sleep("nap", "10ms")
             step.sleep("long nap", "1h")
@@ -281,7 +283,7 @@ class TestFullThreads:
 
         def first() -> str:
             for _ in range(31):  # and itself: all 32 threads, while others wait for one
-                assert crowded.acquire(timeout=10)
+                assert crowded.acquire(timeout=60)
             return "first"
 
         def body(step: Step) -> str:

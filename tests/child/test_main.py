@@ -42,7 +42,7 @@ class Child:
 
     def __init__(self, url: str, schema: str, *, lease: float = 30, graceful: float = 20) -> None:
         self.sock, theirs = socket.socketpair()
-        self.sock.settimeout(20)
+        self.sock.settimeout(60)
         memory = flight_recorder.create(2)
         self.flight = FlightRecorder(memory, 2)
         self.process = subprocess.Popen(
@@ -135,7 +135,7 @@ def test_drain_finishes_what_runs_and_exits_cleanly(
 
     assert child.next() == Finished(1, run_id, "completed")
     assert child.next() is None
-    assert child.process.wait(10) == 0
+    assert child.process.wait(60) == 0
 
 
 @sync_and_async
@@ -161,7 +161,7 @@ def test_stop_gives_the_run_back_at_the_next_step_boundary(
             assert b"supervisor has exited" in child.process.stderr.readline()
     (tmp_path / "go").touch()
 
-    assert child.process.wait(10) == 0
+    assert child.process.wait(60) == 0
     row = engine.row(run_id)
     assert (row["status"], row["worker_id"]) == ("running", None)
     assert row["available_at"] <= row["updated_at"]
@@ -179,29 +179,32 @@ def test_an_orphan_gives_its_run_back_when_the_step_takes_too_long(
     entered(tmp_path)
     child.sock.close()
 
-    assert child.process.wait(10) == 0
+    assert child.process.wait(60) == 0
     assert engine.row(run_id)["worker_id"] is None
 
 
 def test_heartbeats_renew_the_lease_and_are_reported(
     engine: Engine, start: Callable[..., Child], tmp_path: Path
 ) -> None:
-    child = start(lease=1.0)
+    child = start(lease=3.0)
     run_id = engine.start(str(tmp_path), workflow="two-steps")
     claimed = engine.claim(run_id)
     child.send(Assign(0, claimed))
 
-    assert child.next() == LeasesRenewed((claimed.worker_id,))
+    renewed = LeasesRenewed((claimed.worker_id,))
+    assert child.next() == renewed
     row = engine.row(run_id)
-    assert 0 < (row["available_at"] - row["updated_at"]).total_seconds() <= 1.0
+    assert 0 < (row["available_at"] - row["updated_at"]).total_seconds() <= 3.0
     (tmp_path / "go").touch()
-    assert child.next() == Finished(0, run_id, "completed") or isinstance(child.next(), Finished)
+    while (message := child.next()) == renewed:
+        pass
+    assert message == Finished(0, run_id, "completed")
 
 
 def test_a_run_that_was_taken_away_is_stopped_and_not_written(
     engine: Engine, start: Callable[..., Child], tmp_path: Path, conn: psycopg.Connection
 ) -> None:
-    child = start(lease=1.0)
+    child = start()
     run_id = engine.start(str(tmp_path), workflow="two-steps")
     child.send(Assign(0, engine.claim(run_id)))
     entered(tmp_path)
@@ -292,7 +295,7 @@ def test_a_deadline_cancels_async_code_where_it_waits_and_fails_the_run(
 ) -> None:
     child = start()
     run_id = engine.start(str(tmp_path), workflow=workflow)
-    deadline_in(engine, run_id, 500)
+    deadline_in(engine, run_id, 2000)
     child.send(Assign(0, engine.claim(run_id)))
 
     assert child.next() == Finished(0, run_id, "failed")
@@ -308,7 +311,7 @@ def test_a_deadline_stops_what_cannot_be_cancelled_at_its_next_step(
 ) -> None:
     child = start()
     run_id = engine.start(str(tmp_path), workflow=workflow)
-    deadline_in(engine, run_id, 1000)
+    deadline_in(engine, run_id, 2000)
     child.send(Assign(0, engine.claim(run_id)))
     entered(tmp_path)
     engine.conn.execute(
@@ -330,7 +333,7 @@ def test_the_flight_recorder_tells_which_step_killed_the_process(
     child.send(Assign(1, engine.claim(engine.start(workflow="exit"))))
 
     assert child.next() is None
-    assert child.process.wait(10) == 7
+    assert child.process.wait(60) == 7
     assert child.flight.read(1) == "leave"
     assert child.flight.read(0) is None
 

@@ -75,7 +75,7 @@ def test_a_run_that_was_claimed_again_before_its_history_was_read_is_not_begun(
     made: list[str] = []
 
     def body(step: Any) -> Any:
-        yield step.sleep("nap", 0.001)
+        yield step.sleep("nap", "1h")
         return (yield step.run("only", lambda: made.append("only")))
 
     engine.workflow(as_workflow(body))
@@ -145,7 +145,7 @@ def test_after_a_park_whose_answer_was_lost_the_run_goes_on_where_it_was(
     def body(step: Any) -> Any:
         yield step.run("first", lambda: 1)
         lose(proxy, b"n-a-p")
-        yield step.sleep("n-a-p", 1)
+        yield step.sleep("n-a-p", "1h")
         return "awake"
 
     engine.workflow(as_workflow(body))
@@ -237,7 +237,7 @@ def test_no_step_begins_before_a_result_whose_wait_was_cancelled_is_durable(
                 await step.run("second", lambda: None)
         except TimeoutError:
             proxy.restore()
-            await step.run("third", lambda: seen.append(engine.statuses(run_id)))
+            await step.run("third", lambda: seen.append(engine.ended_steps(run_id)))
 
     engine.workflow(body)
     run_id = engine.start()

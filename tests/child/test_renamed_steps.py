@@ -108,7 +108,7 @@ class TestFormerly:
                 name = {"name": "old"} if first else {"name": "new", "formerly": "old"}
                 run = calls(f"{name['name']} {number}", number)
                 got.append((yield step.run(name.pop("name"), run, **name)))
-            yield step.sleep("first nap" if first else "nap", 0.1)
+            yield step.sleep("first nap" if first else "nap", "1h")
             return got
 
         engine.workflow(as_workflow(body))
@@ -119,7 +119,7 @@ class TestFormerly:
     def test_a_new_run_records_the_new_name(self, engine: Engine, as_workflow: AsWorkflow) -> None:
         def body(step: Any) -> Any:
             yield step.run("new", str, 1, formerly="old")
-            yield step.sleep("nap", 0.1)
+            yield step.sleep("nap", "1h")
 
         engine.workflow(as_workflow(body))
         run_id = engine.start()
@@ -157,7 +157,7 @@ class TestWithoutFormerly:
             yield step.run("a", str, 1)
             if is_first(engine, step):
                 yield step.run("charge", str, 1)
-                yield step.sleep("nap", 0.05)
+                yield step.sleep("nap", "1h")
             else:
                 yield new(step, fn)
 
@@ -206,7 +206,7 @@ class TestWithoutFormerly:
         def body(step: Any) -> Any:
             if is_first(engine, step):
                 yield step.run("charge", str, 1)
-            yield step.sleep("nap", 0.05)
+            yield step.sleep("nap", "1h")
 
         engine.workflow(as_workflow(body), strict=True)
         row = engine.finish(engine.start())
@@ -220,7 +220,7 @@ class TestWithoutFormerly:
             yield step.map("part", str, range(3))
             if is_first(engine, step):
                 yield step.run("charge", str, 1)
-                yield step.sleep("nap", 0.05)
+                yield step.sleep("nap", "1h")
             yield step.run("charge-card", str, 1)
 
         engine.workflow(as_workflow(body))
@@ -239,7 +239,7 @@ def retried(engine: Engine) -> Callable[..., Any]:
     def body(step: Any) -> Any:
         yield step.run("flaky", flaky, retry=RetryPolicy(initial_interval="100ms"))
         yield step.run("next", str, 1)
-        yield step.sleep("nap", 0.1)
+        yield step.sleep("nap", "1h")
         yield step.run("last", str, 1)
 
     return body
@@ -251,7 +251,7 @@ def failed_and_handled(engine: Engine) -> Callable[..., Any]:
             yield step.run("bad", lambda: 1 / 0, retry=ONCE)
         except Exception:
             yield step.run("instead", str, 1)
-        yield step.sleep("nap", 0.1)
+        yield step.sleep("nap", "1h")
         yield step.run("last", str, 1)
 
     return body
@@ -261,7 +261,7 @@ def repeated(engine: Engine) -> Callable[..., Any]:
     def body(step: Any) -> Any:
         for number in range(3):
             yield step.run("turn", str, number)
-            yield step.sleep("nap", 0.02)
+            yield step.sleep("nap", "1h")
 
     return body
 
@@ -283,10 +283,10 @@ def fanned_out_with_gaps(engine: Engine) -> Callable[..., Any]:
         if is_first(engine, step):
             yield step.run("part:1", str, 1)
             yield step.run("part:2", str, 1)
-            yield step.sleep("nap", 0.05)
+            yield step.sleep("nap", "1h")
         yield step.map("part", str, range(3))
         if not is_first(engine, step):
-            yield step.sleep("nap", 0.05)
+            yield step.sleep("nap", "1h")
 
     return body
 
@@ -321,7 +321,7 @@ class TestOtherOrders:
                 for done in asyncio.as_completed([step.run(name, str, name)]):
                     await step.run(f"after-{await done}", str, 1)
                     if first:
-                        await step.sleep("nap", 0.05)
+                        await step.sleep("nap", "1h")
 
         engine.workflow(workflow, strict=True)
         assert engine.finish(engine.start())["error"] is None
@@ -366,7 +366,7 @@ def test_catching_the_error_of_a_strict_workflow_does_not_help(engine: Engine) -
     def workflow(step: Step) -> None:
         if is_first(engine, step):
             step.run("old", str, 1)
-            step.sleep("nap", 0.05)
+            step.sleep("nap", "1h")
         with pytest.raises(NonDeterminismError):
             step.run("new", str, 1)
 

@@ -79,7 +79,7 @@ def test_a_child_that_gets_no_thread_for_some_seconds_gives_its_runs_back_and_le
     child.send(Assign(0, engine.claim(run_id)))
 
     assert messages(child) == [StopSignaled(), Finished(0, run_id, "released", 0.0)]
-    assert child.process.wait(10) == 0
+    assert child.process.wait(60) == 0
     row = engine.row(run_id)
     assert (row["status"], row["worker_id"], row["error"]) == ("running", None, None)
     assert engine.statuses(run_id) == []
@@ -99,7 +99,7 @@ def test_a_child_without_descriptors_writes_its_last_results_and_leaves(
     assert stop == StopSignaled()
     assert isinstance(finished, Finished)
     assert finished.outcome in ("completed", "released")
-    assert child.process.wait(10) == 0
+    assert child.process.wait(60) == 0
     assert engine.statuses(run_id) == [("leak", "completed")]
     assert (tmp_path / "calls").read_text() == "called\n"
 
@@ -110,7 +110,7 @@ def test_the_end_of_the_event_loop_is_the_end_of_the_child(engine: Engine, start
     child.send(Assign(0, engine.claim(run_id)))
 
     assert messages(child) == []
-    assert child.process.wait(10) == 1
+    assert child.process.wait(60) == 1
     assert child.flight.read(0) == "break"  # the supervisor knows which step it was
 
 
@@ -132,11 +132,10 @@ def test_an_orphan_that_gives_up_in_an_outage_fails_no_run(
         proxy.cut()
         child.send(Assign(0, claimed))
         child.sock.close()
-        orphaned = time.monotonic()
-        time.sleep(back_after - (time.monotonic() - orphaned))
+        time.sleep(back_after)
         proxy.restore()
 
-        assert child.process.wait(20) == 0
+        assert child.process.wait(60) == 0
         row = engine.row(run_id)
         assert row["status"] in ("running", "completed")
         assert row["error"] is None

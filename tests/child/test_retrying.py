@@ -63,7 +63,7 @@ class TestSteps:
                 yield step.run("a", failing(calls, ValueError("gone")), retry=retry)
             except StepFailed as failed:
                 caught = failed.error.message
-            yield step.sleep("nap", 0.2)
+            yield step.sleep("nap", "1h")
             return caught
 
         engine.workflow(as_workflow(body))

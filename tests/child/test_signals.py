@@ -83,7 +83,7 @@ class TestWaiting:
     def test_a_signal_without_data_is_a_signal_and_none_in_time_is_none(
         self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
-        engine.workflow(as_workflow(waiting("200ms")))
+        engine.workflow(as_workflow(waiting("1h")))
         late = engine.start()
         assert engine.finish(late)["output"] is None
         assert engine.steps(late)[0]["output"] is None
@@ -96,9 +96,10 @@ class TestWaiting:
     def test_a_signal_wins_over_a_timeout_that_has_passed(
         self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
-        engine.workflow(as_workflow(waiting("200ms")))
+        engine.workflow(as_workflow(waiting("1h")))
         run_id = engine.start()
         engine.execute_once(run_id)
+        engine.pass_time(run_id)
         engine.ow.send_signal("go", 1)
         assert engine.finish(run_id)["output"] == {"data": 1}
 
@@ -136,7 +137,7 @@ class TestWaiting:
             executions.append(1)
             if len(executions) == 2:
                 assert engine.ow.send_signal("go", 1, buffer=True) == [run_id]
-            return (yield step.wait_for_signal("go", timeout="200ms"))
+            return (yield step.wait_for_signal("go", timeout="1h"))
 
         engine.workflow(as_workflow(body))
         run_id = engine.start()
@@ -189,7 +190,7 @@ class TestWaiting:
 
         def body(step: Any) -> Any:
             seen.append((yield step.wait_for_signal("go", type=Approval)))
-            yield step.sleep("pause", 0.2)
+            yield step.sleep("pause", "1h")
 
         engine.workflow(as_workflow(body))
         run_id = engine.start()
@@ -294,7 +295,7 @@ class TestSending:
     ) -> None:
         def sender(step: Any) -> Any:
             reached = yield step.send_signal("go", {"x": 1})
-            yield step.sleep("pause", 0.2)
+            yield step.sleep("pause", "1h")
             return reached
 
         engine.workflow(as_workflow(waiting()))
@@ -363,7 +364,7 @@ class TestFromOutside:
         assert len(deliveries(engine)) == 10
 
     def test_a_signal_that_nobody_waits_for_is_dropped(self, engine: Engine) -> None:
-        engine.workflow(lambda step: step.wait_for_signal("go", timeout="200ms"))
+        engine.workflow(lambda step: step.wait_for_signal("go", timeout="1h"))
         assert engine.ow.send_signal("go", 1) == []
         assert engine.finish(engine.start())["output"] is None
 

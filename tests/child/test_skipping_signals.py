@@ -110,7 +110,7 @@ class TestSkipping:
     def test_when_none_fits_the_wait_ends_at_its_time(
         self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
-        engine.workflow(as_workflow(approval(timeout="300ms")))
+        engine.workflow(as_workflow(approval(timeout="1h")))
         run_id = engine.start()
         engine.execute_once(run_id)
         engine.ow.send_signal("go", BAD)
@@ -130,7 +130,7 @@ class TestSkipping:
                 )
                 seen.append((number, signal.data.by))
                 yield step.run("note", calls(f"note {number}"))
-            yield step.sleep("pause", 0.2)
+            yield step.sleep("pause", "1h")
 
         engine.workflow(as_workflow(body))
         run_id = engine.start()

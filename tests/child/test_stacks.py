@@ -17,9 +17,11 @@ from owsuper.child import stacks
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
     """What the code of a test waits for, and finds set at the end."""
-    gate = threading.Event()
+    gate, before = threading.Event(), set(threading.enumerate())
     yield gate
     gate.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)  # the next test must not see it
 
 
 def in_thread(name: str, target: Callable[..., object], *arguments: object) -> threading.Thread:

@@ -113,7 +113,7 @@ class TestSyncAndAsync:
             try:
                 yield step.run("slow", never, timeout=0.05, retry=ONCE)
             except StepTimedOut as error:
-                yield step.sleep("nap", "1s")  # long enough to park
+                yield step.sleep("nap", "1h")
                 return [error.step, isinstance(error, StepFailed)]
 
         engine.workflow(as_workflow(body))
@@ -398,12 +398,12 @@ def test_a_thread_that_the_workflow_no_longer_awaits_is_reported_all_the_same(
     engine: Engine, gate: Gate
 ) -> None:
     async def workflow(step: Any) -> str:
-        try:
-            async with asyncio.timeout(0.02):
-                await step.run("stuck", gate, timeout=0.1)
-        except TimeoutError:
-            return "went on"
-        return "not reached"
+        stuck = asyncio.ensure_future(step.run("stuck", gate, timeout=0.1))
+        while not gate.entered.is_set():
+            await asyncio.sleep(0.001)
+        stuck.cancel()
+        await asyncio.wait([stuck])
+        return "went on"
 
     engine.workflow(workflow)
     outcome = in_thread(engine, engine.start())
@@ -422,6 +422,7 @@ def test_all_steps_of_the_run_that_are_past_their_time_outs_are_reported_togethe
         for each in late:
             each.result()
 
+    engine.services.overdue_watch._grace = 2.0  # until then, all are past their time-outs
     engine.workflow(workflow)
     outcome = in_thread(engine, engine.start())
     overdue = engine.overdue.get(timeout=60)

@@ -67,7 +67,7 @@ class TestStepsInOrder:
         run_id = engine.start()
 
         assert engine.execute_once(run_id).outcome == "lost"
-        assert engine.statuses(run_id) == [("a", "completed")]
+        assert engine.ended_steps(run_id) == [("a", "completed")]
         assert engine.finish(run_id)["output"] == "C"
         assert calls.made == ["a", "b", "b", "c"]
 

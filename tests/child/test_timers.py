@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 
+from owsuper.child.deferred_writes import DeferredWrites
 from owsuper.child.timers import Alarms, DelayedCalls, Sweep
 from owsuper.event_loop import Loop, Waker
 
@@ -107,7 +109,7 @@ def test_a_sweep_goes_on_while_there_is_something_to_do_and_then_rests(
         sweeps.append(len(sweeps) < 3)
         return sweeps[-1]
 
-    repeated = Sweep(calls, 0.001, sweep)
+    repeated = Sweep(calls, 0.001, sweep, idle_periods=16)
     repeated.arm()
     repeated.arm()  # changes nothing
     while loop.timers.earliest() < time.monotonic() + 10:
@@ -148,3 +150,38 @@ def test_an_alarm_may_set_itself_again(loop: Loop, calls: DelayedCalls) -> None:
     while len(rung) < 3:
         loop.turn()
     assert rung == [0, 1, 2]
+
+
+# --- results that wait a moment for the next write of their run ---------------------------------
+
+
+def turn_until_idle(loop: Loop) -> int:
+    """Return how often the loop has turned."""
+    turns = 0
+    while loop.timers.earliest() < time.monotonic() + 10:
+        loop.turn()
+        turns += 1
+    return turns
+
+
+def test_the_first_result_of_a_run_wakes_no_loop(
+    loop: Loop, calls: DelayedCalls, waker: CountingWaker
+) -> None:
+    calls.call_later(0.0, lambda: None)
+    turn_until_idle(loop)  # the loop is in this thread
+    waker.wakes = 0
+    threads, owner = Mock(), Mock()
+    deferred = DeferredWrites(calls, threads)
+    deferred.expect()
+    deferred.add(owner, Mock())
+    assert waker.wakes == 0
+    turn_until_idle(loop)
+    threads.submit.assert_called_once_with(owner.flush_deferred)
+
+
+def test_a_run_without_results_wakes_the_process_a_few_times_only(
+    loop: Loop, calls: DelayedCalls
+) -> None:
+    deferred = DeferredWrites(calls, Mock())
+    deferred.expect()
+    assert turn_until_idle(loop) < 10

@@ -33,7 +33,7 @@ class TestTypes:
             seen.append((yield step.run("fetch", fetch)))
             seen.append((yield step.run("plain", lambda: Order(8, []))))
             seen.append((yield step.run("given", lambda: {"id": 9, "lines": []}, type=Order)))
-            yield step.sleep("nap", 0.25)
+            yield step.sleep("nap", "1h")
             return seen[-1]
 
         engine.workflow(as_workflow(body))

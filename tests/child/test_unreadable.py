@@ -35,7 +35,7 @@ def test_an_output_that_cannot_be_read_is_told_of_by_the_name_of_its_step(
 ) -> None:
     def body(step: Any) -> Any:
         yield step.run("charge", lambda: 1)
-        yield step.sleep("pause", "400ms")
+        yield step.sleep("pause", "1h")
 
     engine.workflow(as_workflow(body))
     run_id = engine.start()

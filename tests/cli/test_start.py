@@ -53,7 +53,9 @@ def start(owsuper: Run, env: dict[str, str]) -> Command:
 @pytest.fixture
 def worker(spawn_owsuper: Spawn, env: dict[str, str], tmp_path: Path) -> Program:
     write_module(tmp_path, "app", APP)
-    return spawn_owsuper("--module", "app.py", "--processes", "1", env=env, cwd=tmp_path)
+    worker = spawn_owsuper("--module", "app.py", "--processes", "1", env=env, cwd=tmp_path)
+    worker.stderr.wait_for(": ready: ")  # those who wait for longer are told so
+    return worker
 
 
 @pytest.mark.slow
@@ -145,7 +147,7 @@ def test_an_id_that_cannot_be_printed_goes_to_standard_error(
 
 
 def test_wait_prints_the_result(start: Command, worker: Program, tables: Tables) -> None:
-    result = start("add", "--input", "[1, 2]", "--wait", "--timeout", "30s")
+    result = start("add", "--input", "[1, 2]", "--wait", "--timeout", "60s")
     assert (result.code, result.stdout) == (0, '{"sum":3}\n')
     [row] = tables.rows("workflow_runs")
     where = f'(namespace "default", schema "{tables.schema}")'

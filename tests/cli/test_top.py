@@ -157,7 +157,7 @@ def test_in_a_real_terminal_it_follows_what_workers_announce(
 
 def _read_until(terminal: int, text: bytes) -> None:
     """Read what the program writes until ``text`` comes; an empty text: until it ends."""
-    seen, give_up = b"", time.monotonic() + 30
+    seen, give_up = b"", time.monotonic() + 60
     while not text or text not in seen:
         assert select.select([terminal], [], [], max(0.0, give_up - time.monotonic()))[0], seen
         try:

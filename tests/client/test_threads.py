@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent import futures
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,11 @@ def waiter_of(ended: Progress) -> ResultWaiter:
     )
 
 
+def running(name: str) -> int:
+    """The number of threads of this name."""
+    return [each.name for each in threading.enumerate()].count(name)
+
+
 ENDED = Progress("a run", "test", None, "completed", None, None, None)
 FAILURES = [
     pytest.param(RuntimeError("can't start new thread"), False, id="refused"),
@@ -59,8 +66,9 @@ def test_a_thread_that_fails_to_start_leaves_nobody_waiting(
     with pytest.raises(type(error)):
         waiter.future_of("first")
     assert waiter.future_of("second").result(10) == ENDED
+    eventually(lambda: running("owsuper-results") == 1)  # a thread that is not the waiter's ends
     waiter.stop(10)
-    eventually(lambda: "owsuper-results" not in {each.name for each in threading.enumerate()})
+    eventually(lambda: running("owsuper-results") == 0)
 
 
 @pytest.mark.parametrize(("error", "begun"), FAILURES)
@@ -82,6 +90,8 @@ def test_a_refused_thread_costs_a_call_no_more_than_its_turn(starting: Starting)
         starting(RuntimeError("can't start new thread"), False)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             await threads.run(lambda: 0)
+        assert [await threads.run(lambda: 0) for _ in range(3)] == [0, 0, 0]
+        eventually(lambda: threads._free == running("owsuper-call"))  # none is waited for
         begun, go_on = asyncio.Event(), threading.Event()
         loop = asyncio.get_running_loop()
 
@@ -105,9 +115,29 @@ def test_a_refused_thread_costs_a_call_no_more_than_its_turn(starting: Starting)
 def test_a_wait_goes_on_between_its_looks_at_signals(
     monkeypatch: pytest.MonkeyPatch, ow: OpenWorkflow, rows: Rows
 ) -> None:
+    waits: list[float | None] = []
+    wait = futures.wait
+
+    def note(fs: Any, timeout: float | None = None) -> Any:
+        waits.append(timeout)
+        return wait(fs, timeout)
+
     monkeypatch.setattr(session, "_LOOK", 0.01)
+    monkeypatch.setattr(futures, "wait", note)
     handle = ow.get_run(rows.add())
     with pytest.raises(ResultTimeout):
         handle.result(0.1)
     threading.Thread(target=rows.end, args=[handle.id], kwargs={"output": 5}).start()
     assert handle.result() == 5
+    assert all(timeout is not None and timeout <= 0.01 for timeout in waits)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_worker_whose_start_is_interrupted_is_stopped(
+    starting: Starting, ow: OpenWorkflow, begun: bool
+) -> None:
+    worker = ow.new_worker(processes=1, modules=["no_such_module"])
+    starting(KeyboardInterrupt(), begun)
+    with pytest.raises(KeyboardInterrupt):
+        worker.start()
+    assert not worker.running

@@ -121,7 +121,8 @@ def test_a_time_limit_of_the_role_is_an_error_of_ours(
     database_url: str, schema: str, conn: psycopg.Connection, call: Call
 ) -> None:
     for limit in ("lock_timeout", "statement_timeout"):
-        ow = OpenWorkflow(with_option(database_url, f"{limit}=200ms"), schema=schema)
+        ow = OpenWorkflow(with_option(database_url, f"{limit}=1s"), schema=schema)
+        ow.count_runs()
         with locked(conn, schema):
             outcomes = outcomes_of_all_calls(ow, call)
         assert isinstance(outcomes.pop("result"), ResultTimeout)

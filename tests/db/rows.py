@@ -152,6 +152,16 @@ def step_write(
     return StepWrite(**{**defaults, **fields})
 
 
+def perform_in_the_end(conn: psycopg.Connection, call: Call) -> list[tuple[bytes | None, ...]]:
+    """``perform``, again and again while others hold a lock: as the supervisor does it."""
+    while True:
+        try:
+            return perform(conn, call)
+        except psycopg.DatabaseError as error:
+            if "lock timeout" not in str(error):
+                raise
+
+
 def perform(conn: psycopg.Connection, call: Call) -> list[tuple[bytes | None, ...]]:
     """Execute what is meant for a Link: text-format parameters and rows."""
     statement, params = call

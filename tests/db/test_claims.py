@@ -329,7 +329,7 @@ def test_runs_whose_leases_ran_out_are_given_back(supervisor: Supervisor, tables
         tables.run(worker_id=OTHER, available_at=from_now(-1000), version="2"),
     }
     others = [
-        tables.run(worker_id=OTHER, available_at=from_now(1)),
+        tables.run(worker_id=OTHER, available_at=from_now(60)),
         tables.run(worker_id=OTHER, available_at=from_now(-1), workflow_name="unserved"),
         tables.run(worker_id=OTHER, available_at=from_now(-1), version="3"),
         tables.run(worker_id=OTHER, available_at=from_now(-1), namespace_id="elsewhere"),

@@ -162,7 +162,7 @@ def test_whatever_writers_do_every_due_run_is_claimed_once(
         for thread in writers:
             thread.join()
         end = time.monotonic() + PATIENCE
-        while len(sum((looker.claimed for looker in lookers), Counter())) < len(expected):
+        while len(set().union(*(list(looker.claimed) for looker in lookers))) < len(expected):
             if time.monotonic() > end:
                 break
             done.wait(0.01)

@@ -12,7 +12,7 @@ from owsuper.core.codec import as_stored, decode, encode
 with_database = settings(
     deadline=None,
     max_examples=200,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))

@@ -13,7 +13,7 @@ from owsuper.core.time_outs import time_out_error
 from owsuper.db import connect
 from owsuper.db.claims import ClaimQueries, FailedAttempt, parse_workers
 from owsuper.db.runs import RunStore
-from tests.db.rows import ME, OTHER, Tables, from_now, perform, step_write
+from tests.db.rows import ME, OTHER, Tables, from_now, perform_in_the_end, step_write
 
 ERROR = time_out_error("s", 30, killed=True, stack="here").to_json()
 
@@ -33,7 +33,7 @@ def attempt(run: str, attempt_id: str = "attempt", *, step: str = "s") -> Failed
 
 
 def fail(conn: psycopg.Connection, queries: ClaimQueries, *attempts: FailedAttempt) -> set[str]:
-    return parse_workers(perform(conn, queries.fail_attempts(attempts)))
+    return parse_workers(perform_in_the_end(conn, queries.fail_attempts(attempts)))
 
 
 @pytest.mark.parametrize("shown", [True, False], ids=["running row", "no row yet"])

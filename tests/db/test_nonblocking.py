@@ -5,7 +5,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -212,8 +212,7 @@ def test_a_notification_swallowed_with_an_answer_is_not_lost(
     owner.link.send(SLEEP, [0.3], owner.results.append)
     owner.turn()
     conn.execute("NOTIFY bell, 'during'")
-    owner.until(lambda: owner.results)
-    owner.turn()
+    owner.until(lambda: owner.results and owner.notes)
     assert owner.notes == [("bell", "during")]
 
 
@@ -286,7 +285,10 @@ def test_a_silent_server_leaves_the_link_busy_and_says_since_when(
 
 
 def test_a_refused_connection_is_down(owner: Owner) -> None:
-    with closing(NonblockingConnection(f"postgresql://u@127.0.0.1:{_unused_port()}/d")) as link:
+    with (
+        refusing_port() as port,
+        closing(NonblockingConnection(f"postgresql://u@127.0.0.1:{port}/d")) as link,
+    ):
         refused = Owner(link)
         link.start()
         refused.until(lambda: refused.downs)
@@ -322,11 +324,13 @@ def test_a_failing_set_up_is_down(database_url: str) -> None:
 
 
 def test_the_next_host_is_tried_when_the_first_refuses(proxy: Proxy) -> None:
-    info = psycopg.conninfo.make_conninfo(
-        proxy.url, host="127.0.0.1,127.0.0.1", port=f"{_unused_port()},{proxy.port}"
-    )
-    with closing(NonblockingConnection(info)) as link:
-        assert Owner(link).up().ask(ECHO, "x", 1, None).rows == [(b"x", b"2", None)]
+    with refusing_port() as port:
+        info = psycopg.conninfo.make_conninfo(
+            proxy.url, host="127.0.0.1,127.0.0.1", port=f"{port},{proxy.port}"
+        )
+        link = NonblockingConnection(info)
+        with closing(link):
+            assert Owner(link).up().ask(ECHO, "x", 1, None).rows == [(b"x", b"2", None)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT bounds connecting on Linux")
@@ -419,10 +423,12 @@ def test_every_address_of_every_host_is_tried_in_order(monkeypatch: pytest.Monke
     }
 
 
-def _unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """A port that nobody listens at, and that nobody else can take meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])
 
 
 def _slow_lookup(signal: socket.socket) -> Callable[..., list[Any]]:

@@ -21,7 +21,7 @@ from owsuper.db.runs import RunStore
 from owsuper.db.sweeps import SweepQueries
 from owsuper.errors import RunNotCancelable
 from owsuper.stored_error import StoredError
-from tests.db.rows import ME, Tables, from_now, perform, step_write
+from tests.db.rows import ME, Tables, from_now, perform, perform_in_the_end, step_write
 
 LATER = datetime(2032, 1, 1, tzinfo=UTC)
 BAD = StoredError("bad")
@@ -215,7 +215,8 @@ def test_a_parent_that_parks_while_its_child_ends_is_woken(
                             perform(two, SweepQueries(schema, "default").expire_deadlines())
                     case "convict":
                         casualty = CrashedRun(child, ME, {"cause": "x"})
-                        perform(two, crashes.record_crash("c", [casualty], max_crashes=1))
+                        call = crashes.record_crash("c", [casualty], max_crashes=1)
+                        perform_in_the_end(two, call)
 
             together(park, end)
             assert tables.fetch(child)["status"] in ("completed", "failed", "canceled")

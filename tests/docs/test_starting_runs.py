@@ -63,11 +63,11 @@ def test_an_id_of_your_own_starts_one_run(shop: Sandbox) -> None:
 
 @pytest.mark.parametrize("end", ["failed", "canceled"])
 def test_a_key_finds_a_run_in_whatever_state(shop: Sandbox, end: str) -> None:
-    items = "[]" if end == "failed" else "['tea']"
+    items, when = ("[]", "500ms") if end == "failed" else ("['tea']", "1h")
     shop.write(
         "twice.py",
         "from owsuper.errors import RunError\nfrom shop import Order, order\n"
-        f"first = order.run(Order(7, {items}), idempotency_key='k', available_at='500ms')\n"
+        f"first = order.run(Order(7, {items}), idempotency_key='k', available_at='{when}')\n"
         f"if {end == 'canceled'}: first.cancel()\n"
         "try: first.result(timeout='30s')\n"
         "except RunError: pass\n"

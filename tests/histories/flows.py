@@ -72,6 +72,11 @@ LONGER = {"50ms": "900ms", "100ms": "900ms", "200ms": "900ms"}
 """On a busy machine, a run parks only for what lasts longer than its execution. No recorded time
 is that of one of these durations."""
 
+STRETCHED = {ms: 3 * ms for ms in (400, 500, 600, 700, 900, 1200, 1400, 1500)}
+"""Milliseconds of durations and of recorded times, and what they are here: while a run is parked,
+a busy machine needs the time to see it."""
+LONGER |= {f"{recorded}ms": f"{ms}ms" for recorded, ms in STRETCHED.items()}
+
 
 def policy(given: dict[str, Any] | None, attempts: int) -> RetryPolicy | None:
     if given is None:
@@ -228,7 +233,7 @@ def numbered(operations: list[dict[str, Any]], index: int) -> list[dict[str, Any
 def timeout(op: dict[str, Any]) -> Any:
     """The time-out of ``op``. Numbers are milliseconds in histories and seconds in owsuper."""
     given = op.get("timeout")
-    return given / 1000 if isinstance(given, (int, float)) else given
+    return given / 1000 if isinstance(given, (int, float)) else LONGER.get(given, given)
 
 
 def drive(calls: Calls, step: Step) -> Any:

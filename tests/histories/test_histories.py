@@ -20,6 +20,7 @@ from owsuper import RunCanceled, RunFailed
 from owsuper.core.durations import parse_iso
 from tests.fixtures.processes import Spawn
 from tests.histories.driver import HistoryDriver
+from tests.histories.flows import STRETCHED
 from tests.histories.rows import Row, recorded
 
 pytestmark = pytest.mark.slow
@@ -135,12 +136,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_the_rows_and_results_are_those_of_the_recorded_history(driver: HistoryDriver) -> None:
-    driver.run_actions()
-    driver.stop_worker()
     history = driver.history
     _, changes = DIFFERENCES.get(history["name"], ("", []))
-    for expected in history["snapshots"]:
-        compare(expected, driver.snapshots[expected["at"]], changes, driver.claims)
+    snapshots = {each["at"]: each for each in history["snapshots"]}
+
+    def is_right(at: str, seen: dict[str, Any]) -> bool:
+        try:
+            compare(snapshots[at], seen, changes, driver.claims)
+        except (AssertionError, LookupError):
+            return False
+        return True
+
+    driver.is_right = is_right
+    driver.run_actions()
+    driver.stop_worker()
+    for at, expected in snapshots.items():
+        compare(expected, driver.snapshots[at], changes, driver.claims)
     for run, expected in history["client_results"].items():
         compare_result(expected, driver.result(run))
     assert dict(differing(history["invocations"], driver.invocations(), changes)) == {}
@@ -230,10 +241,11 @@ def check(relation: dict[str, Any], seen: dict[str, Any]) -> None:
         case "le":
             assert left <= right + timedelta(milliseconds=1), relation
         case "delta":
-            off = (left - right) - timedelta(milliseconds=relation["ms"])
+            ms = STRETCHED.get(relation["ms"], relation["ms"])
+            off = (left - right) - timedelta(milliseconds=ms)
             # Test machines are busy. Lateness is tolerated, and earliness by as much as the commit
             # may come late: one of the two times is that of the commit.
-            early = timedelta(milliseconds=relation["tolerance_ms"] + 200)
+            early = timedelta(milliseconds=relation["tolerance_ms"] + 1000)
             assert -early <= off <= timedelta(seconds=1), relation
 
 

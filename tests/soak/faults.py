@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psycopg
 
-from tests.acceptance.deployment import Worker, title
+from tests.acceptance.deployment import Worker
+from tests.fixtures.processes import title
 from tests.soak.target import Target, signal_process
 
 Fault = Callable[[Target, random.Random], AbstractContextManager[None]]

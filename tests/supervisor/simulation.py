@@ -132,6 +132,7 @@ class Fleet:
     def _hear(self, supervisor: Supervisor, payload: str) -> None:
         wait = supervisor.turns.wait(payload)
         supervisor.policy.on_runs_due(self.now, wait=wait)
+        supervisor.passing_on.on_heard(self.now, payload)
         free = supervisor.slots - supervisor.busy
         if wait == 0 and not supervisor.policy.room(free=max(0, free), prefetched=max(0, -free)):
             self._pass_on(supervisor.passing_on.on_turn_without_room(self.now, payload))

@@ -242,6 +242,20 @@ def test_one_run_is_prefetched_while_a_slot_becomes_free_soon() -> None:
     assert policy.decide(POLL, free=0, prefetched=0) == ClaimNow(1)
 
 
+def test_more_runs_are_prefetched_while_claims_take_long() -> None:
+    def target(claim_seconds: float) -> int:
+        policy, now = ClaimPolicy(slots=4, poll_interval=POLL), 0.0
+        for _ in range(50):
+            policy.on_runs_due(now)
+            assert isinstance(policy.decide(now, free=4, prefetched=0), ClaimNow)
+            now += claim_seconds
+            policy.on_claimed(now, 1, limit=4, next_due=None, complete=True)
+            policy.on_run_finished(0.04)
+        return policy.prefetch_target
+
+    assert [target(seconds) for seconds in (0.002, 0.015, 10.0)] == [2, 5, 20]
+
+
 def test_after_a_stall_no_run_is_prefetched_until_runs_prove_short() -> None:
     policy = idle_policy(slots=2)
     policy.on_run_finished(0.002)

@@ -44,7 +44,7 @@ class Kept:
     def _up(self) -> None:
         self.ups += 1
 
-    def until(self, condition: Callable[[], object], within: float = 30.0) -> None:
+    def until(self, condition: Callable[[], object], within: float = 60.0) -> None:
         deadline = time.monotonic() + within
         tick = self.loop.timers.add("tick", lambda: None, period=0.01)
         tick.start()

@@ -74,7 +74,7 @@ def test_a_dead_template_is_replaced_and_runs_continue(begin: Begin, tmp_path: P
     worker = begin()
     run = worker.start("wait_for_file", path=str(tmp_path / "go"))
     worker.await_effect("waiting")
-    os.kill(worker.template(), signal.SIGKILL)
+    os.kill(worker.program.template(), signal.SIGKILL)
     worker.log.wait_for(r"the template died")
     worker.kill_child()
     worker.kill_child(1)
@@ -87,8 +87,8 @@ def test_a_dead_template_is_replaced_and_runs_continue(begin: Begin, tmp_path: P
 
 @pytest.mark.slow
 def test_a_step_that_holds_the_gil_keeps_its_lease(begin: Begin) -> None:
-    worker = begin("--lease=1s")
-    run = worker.start("hold_the_gil", seconds=3.5)
+    worker = begin("--lease=3s")
+    run = worker.start("hold_the_gil", seconds=7.5)
     worker.await_outcome(run)
     assert worker.effects() == ["holding"]
     assert worker.get(run).attempts == 1
@@ -97,7 +97,7 @@ def test_a_step_that_holds_the_gil_keeps_its_lease(begin: Begin) -> None:
 @pytest.mark.slow
 def test_a_template_that_is_stopped_is_replaced(begin: Begin) -> None:
     worker = begin("--processes=1")
-    os.kill(worker.template(), signal.SIGSTOP)
+    os.kill(worker.program.template(), signal.SIGSTOP)
     worker.kill_child()
     worker.log.wait_for("the template does not answer")
     worker.log.wait_for("child ready", count=2)

@@ -54,7 +54,7 @@ class Terminal:
         threading.Thread(target=self._read, daemon=True).start()
 
     def await_text(self, text: str, count: int = 1) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while self.text.count(text) < count:
             assert time.monotonic() < deadline, self.text
             time.sleep(0.01)
@@ -112,7 +112,7 @@ def output(worker: Worker, run: str) -> Any:
 
 
 def await_end(worker: Worker, run: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while worker.get(run).status not in ("completed", "failed"):
         assert time.monotonic() < deadline
         time.sleep(0.01)

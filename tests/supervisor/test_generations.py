@@ -127,7 +127,7 @@ def test_the_child_of_a_reload_that_is_given_up_is_killed(
     assert child.pid == (pid if known else None)
     world.generations.reload()
     try:
-        world.until(lambda: is_exiting(pid), within=20)
+        world.until(lambda: is_exiting(pid))
     finally:
         if not is_exiting(pid):
             os.kill(pid, signal.SIGKILL)

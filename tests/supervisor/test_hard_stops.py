@@ -111,8 +111,8 @@ def passed(seconds: float) -> dict[str, Any]:
 def test_a_child_that_gives_no_sign_of_life_at_a_deadline_is_killed_after_the_grace(
     world: World,
 ) -> None:
-    world.hold(0, **passed(0))
     began = time.monotonic()
+    world.hold(0, **passed(0))
     world.until(lambda: world.child.overdue)
     assert time.monotonic() - began > GRACE * 0.9
     assert world.child.overdue[0].reason == PAST_DEADLINE
@@ -184,8 +184,8 @@ def test_only_steps_that_were_late_when_the_child_was_killed_have_failed(world: 
 def test_a_child_whose_run_cannot_be_ended_at_its_deadline_serves_on(
     begin: Begin, database_url: str, schema: str
 ) -> None:
-    worker = begin("--kill-grace=100ms", "--processes=1", "--concurrency=2")
-    deadline = datetime.now(UTC) + timedelta(seconds=2)
+    worker = begin("--kill-grace=1s", "--processes=1", "--concurrency=2")
+    deadline = datetime.now(UTC) + timedelta(seconds=4)
     run = worker.start("wait_for_ever", deadline_at=deadline)
     worker.await_effect("waiting")
     [child] = worker.children()
@@ -194,7 +194,7 @@ def test_a_child_whose_run_cannot_be_ended_at_its_deadline_serves_on(
         lock = f'SELECT FROM "{schema}".workflow_runs WHERE id = $1 FOR UPDATE'
         other.execute(lock.encode(), [run])
         worker.await_effect("cancelled")
-        time.sleep(6)  # the grace, and twice the patience of the supervisor
+        time.sleep(7)  # the grace, and twice the patience of the supervisor
         worker.await_outcome(worker.start("record", text="served"))
         other.execute(b"ROLLBACK")
     worker.await_outcome(run, "failed")

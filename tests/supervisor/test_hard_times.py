@@ -98,7 +98,7 @@ def test_a_worker_without_processes_serves_on_and_is_whole_again_later(
     (tmp_path / "go").touch()
     for run in runs:  # now both children have their threads and connections
         worker.await_outcome(run)
-    template = worker.template()
+    template = worker.program.template()
     limit_processes(worker, 1)
     worker.kill_child()
     worker.log.wait_for(r"child processes cannot be started; .* serving with 1 of 2")
@@ -120,7 +120,7 @@ def test_a_supervisor_without_descriptors_serves_on_and_is_whole_again_later(
     resource.prlimit(worker.program.pid, resource.RLIMIT_NOFILE, (3, limit[1]))
     worker.kill_child()
     worker.log.wait_for(r"child processes cannot be started; .* serving with 1 of 2")
-    os.kill(worker.template(), signal.SIGKILL)
+    os.kill(worker.program.template(), signal.SIGKILL)
     worker.log.wait_for(r"the template cannot be started; trying again", count=2)
     worker.await_outcome(worker.start("record", text="meanwhile"))
     proxy.reset_connections()
@@ -185,12 +185,7 @@ def test_a_template_that_is_killed_while_tables_are_migrated_does_not_end_the_wo
         waiting = "SELECT FROM pg_locks WHERE NOT granted AND relation = $1::regclass"
         while not conn.execute(waiting, [f'"{schema}".workflow_runs']).fetchall():
             time.sleep(0.01)  # the worker logs nothing about it
-        (template,) = [
-            pid
-            for pid in worker.program.descendants()
-            if b"owsuper: template" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
-        os.kill(template, signal.SIGKILL)
+        os.kill(worker.program.template(), signal.SIGKILL)
     worker.log.wait_for(": ready: ")
     assert worker.stop() == 0
 
@@ -273,7 +268,7 @@ def test_a_working_directory_that_is_deleted_later_does_not_end_the_worker(
 ) -> None:
     worker = begin("--processes=1")
     shutil.rmtree(tmp_path)
-    os.kill(worker.template(), signal.SIGKILL)
+    os.kill(worker.program.template(), signal.SIGKILL)
     worker.log.wait_for(r"cannot be loaded any longer; trying again: The working directory was")
     worker.await_outcome(worker.start("environment"))
     assert worker.stop() == 0

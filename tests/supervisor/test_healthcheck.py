@@ -53,7 +53,7 @@ def document(result: Result) -> dict[str, Any]:
 
 
 def await_answer_of(worker: Worker) -> None:
-    give_up_at = time.monotonic() + 30
+    give_up_at = time.monotonic() + 60
     while not health.ask_workers(30, worker.program.pid):
         assert time.monotonic() < give_up_at
         time.sleep(0.01)  # nothing tells that a process listens

@@ -37,7 +37,7 @@ def test_no_run_ends_before_its_steps(begin: Begin, proxy: Proxy, conn: psycopg.
 def test_no_deadline_passes_early(begin: Begin, proxy: Proxy) -> None:
     worker = begin(url=proxy.url)
     proxy.delay(FARAWAY)
-    deadline = datetime.now(UTC) + timedelta(seconds=2)
+    deadline = datetime.now(UTC) + timedelta(seconds=5)
     run = worker.start("wait_for_ever", deadline_at=deadline)
     worker.await_effect("waiting")
     worker.await_outcome(run, "(failed|lost)")  # by the child or by the supervisor

@@ -75,7 +75,8 @@ def test_whatever_a_process_writes_is_kept_and_commands_no_terminal(
     worker = begin("--processes=1")
     how = (
         "import sys; write = sys.stderr.buffer.write\n"
-        "write(b'x' * 3_000_000 + b'\\n')\n"
+        "left = b'x' * 3_000_000 + b'\\n'\n"
+        "while left: left = left[write(left):]\n"  # a stopped process writes less at a time
         "write(b'NUL \\0 bytes \\xff\\xfe surrogate \\xed\\xa0\\x80 clear \\x1b[2J\\n')\n"
         "sys.stderr.buffer.flush(); print('lone \\ud800', file=sys.stderr); os._exit(9)"
     )

@@ -134,7 +134,7 @@ def test_it_reaps_the_orphans_that_steps_leave(contain: Contain) -> None:
     worker = contain()
     worker.await_outcome(worker.start("leave_orphans"))
     one = process_one(worker.program)
-    give_up_at = time.monotonic() + 30
+    give_up_at = time.monotonic() + 60
     while len(left := children_of(one)) > 1:  # the template
         assert time.monotonic() < give_up_at, left
         time.sleep(0.01)  # other processes' children can only be polled

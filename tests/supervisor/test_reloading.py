@@ -57,7 +57,7 @@ def said(worker: Worker) -> str:
 def test_after_a_reload_new_processes_execute_the_new_code(begin: Begin, tmp_path: Path) -> None:
     write(tmp_path, "old")
     worker = begin()
-    old = {worker.template(), *worker.children()}
+    old = {worker.program.template(), *worker.children()}
     assert said(worker) == "old"
     write(tmp_path, "newer")
     reload(worker)
@@ -98,6 +98,8 @@ def test_after_the_graceful_time_out_a_run_moves_to_the_new_code_at_its_next_ste
     write(tmp_path, "newer")
     reload(worker)
     worker.log.wait_for(f"moving a run to another process.* run_id={run}")
+    worker.program.signal(signal.SIGUSR1)
+    worker.log.wait_for(rf"^run {run} say_late: wait$")  # the process has read what came before
     (tmp_path / "go").touch()
     worker.await_outcome(run)
     assert worker.effects() == ["began in old", "ended in newer"]
@@ -150,6 +152,7 @@ def test_if_the_new_code_cannot_serve_the_old_code_serves_on_until_it_is_mended(
 ) -> None:
     write(tmp_path, "old")
     worker = begin(preload)
+    worker.await_descendants(3)  # the process that imported the application has ended
     processes = set(worker.program.descendants())
     for count, (extra, words) in enumerate(BROKEN, 1):
         write(tmp_path, "broken" + "x" * count, f"\n{extra}\n")
@@ -333,8 +336,7 @@ def test_the_template_of_the_new_code_is_replaced_when_it_dies(
     write(tmp_path, "newer")
     reload(worker)
     worker.await_descendants(2)
-    (template,) = set(worker.program.descendants()) - set(worker.children())
-    os.kill(template, signal.SIGKILL)
+    os.kill(worker.program.template(), signal.SIGKILL)
     worker.log.wait_for("the template died, starting another")
     os.kill(worker.children()[-1], signal.SIGKILL)
     worker.log.wait_for("child ready", count=3)
@@ -381,7 +383,7 @@ def test_many_reloads_under_load_lose_no_run_and_leave_nothing_behind(
 ) -> None:
     """OWSUPER_TEST_RELOADS=200 reloads that often."""
     write(tmp_path, "old")
-    worker = begin("--graceful-timeout=500ms", "--concurrency=2", "--log-level=info")
+    worker = begin("--concurrency=2", "--log-level=info")
     runs = []
     resources: list[tuple[int, int]] = []
     for number in range(RELOADS):
@@ -407,7 +409,7 @@ def test_many_reloads_under_load_lose_no_run_and_leave_nothing_behind(
 
 def await_descriptors(worker: Worker, most: int) -> None:
     """Wait until the supervisor has closed those of processes that have just ended."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (count := descriptors(worker.program.pid)) > most:
         assert time.monotonic() < deadline, f"{count} descriptors are open, and not {most}"
         time.sleep(0.01)  # descriptors can only be polled

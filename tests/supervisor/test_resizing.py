@@ -16,7 +16,7 @@ from tests.supervisor.worker import Begin, Worker
 
 def await_title(worker: Worker, words: str) -> None:
     """Wait until the title of the supervisor contains ``words``."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     path = Path(f"/proc/{worker.program.pid}/cmdline")
     while words not in (title := path.read_bytes().decode()):
         assert time.monotonic() < deadline, title

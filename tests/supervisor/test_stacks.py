@@ -190,7 +190,7 @@ def test_a_signal_to_every_process_of_the_worker_harms_none(begin: Begin, tmp_pa
     worker = begin("--processes=1")
     run = worker.start("wait_for_file", path=str(tmp_path / "go"))
     worker.await_effect("waiting")
-    for pid in (worker.program.pid, worker.template(), worker.children()[0]):
+    for pid in (worker.program.pid, worker.program.template(), worker.children()[0]):
         os.kill(pid, signal.SIGUSR1)
     worker.log.wait_for(SYNC, count=2)
     worker.log.wait_for(r"owsuper\.child: stacks of child 1:\n")  # by itself

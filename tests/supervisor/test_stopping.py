@@ -54,7 +54,7 @@ def test_a_hup_of_a_child_or_the_template_costs_no_run(begin: Begin, tmp_path: P
     worker = begin("--processes=1")
     run = worker.start("wait_for_file", path=str(tmp_path / "go"))
     worker.await_effect("waiting")
-    for pid in (worker.children()[0], worker.template()):
+    for pid in (worker.children()[0], worker.program.template()):
         os.kill(pid, signal.SIGHUP)
     (tmp_path / "go").touch()
     worker.await_outcome(run)
@@ -147,7 +147,7 @@ def released_uncharged(worker: Worker, run: str) -> None:
 @pytest.mark.slow
 def test_a_shutdown_while_the_template_is_stopped_is_bounded(begin: Begin) -> None:
     worker = begin("--processes=1", "--graceful-timeout=200ms")
-    os.kill(worker.template(), signal.SIGSTOP)
+    os.kill(worker.program.template(), signal.SIGSTOP)
     worker.kill_child()
     worker.log.wait_for("child died")
     worker.program.terminate()

@@ -172,6 +172,9 @@ def make_status(
             on_reload_wanted=lambda: None,
         )
         made.append((loop, status))
+        status.update()  # a timer does so later, and would notify in the middle of a test
+        select.select([listener], [], [], 60)
+        listener.recv(1000)
         return loop, status
 
     yield make

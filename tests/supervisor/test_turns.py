@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from unittest.mock import ANY, Mock
+from unittest.mock import ANY, MagicMock, Mock
 
 import pytest
 from hypothesis import given, settings
@@ -162,7 +162,44 @@ def test_a_long_backlog_is_not_passed_on_for_ever() -> None:
         fleet.insert(10.0)
     fleet.run_until(12.0)
     assert all(run.claimed_at is not None for run in fleet.runs)
-    assert fleet.notifications < 8 * 4
+    assert fleet.notifications < 20
+
+
+def test_a_backlog_of_many_supervisors_is_not_passed_on_by_each_of_them() -> None:
+    fleet = Fleet(*[EVERYTHING] * 32, slots=4, run=0.1)
+    fleet.run_until(10.0)
+    for _ in range(2000):
+        fleet.insert(10.0)
+    fleet.run_until(12.0)
+    assert all(run.claimed_at is not None for run in fleet.runs)
+    assert fleet.notifications < 32
+
+
+def test_after_another_has_passed_on_there_is_nothing_to_add_for_some_time() -> None:
+    passing_on = PassingOn(fleet(EVERYTHING, EVERYTHING)[0])
+    for _ in range(30):
+        passing_on.on_heard(100.0, "more:1")
+    assert passing_on.on_claimed(101.5, more=True) is None
+    assert passing_on.on_turn_without_room(101.5, "ring") is not None  # the others do not know
+    assert passing_on.on_claimed(102.0, more=True) is not None
+
+
+def test_after_a_pause_the_first_silence_is_short_again() -> None:
+    passing_on = PassingOn(fleet(EVERYTHING, EVERYTHING)[0])
+    for _ in range(30):
+        passing_on.on_heard(100.0, "more:1")
+    passing_on.on_heard(110.0, "more:1")
+    assert passing_on.on_claimed(110.01, more=True) is not None
+
+
+def test_its_own_notification_and_those_of_new_runs_silence_nobody() -> None:
+    passing_on = PassingOn(fleet(EVERYTHING, EVERYTHING)[0])
+    own = passing_on.on_claimed(100.0, more=True)
+    assert own is not None
+    for _ in range(30):
+        passing_on.on_heard(100.0, own)
+        passing_on.on_heard(100.0, "4711")
+    assert passing_on.on_claimed(100.2, more=True) is not None
 
 
 def test_half_of_the_supervisors_being_gone_costs_less_than_a_poll_interval() -> None:
@@ -249,6 +286,15 @@ def test_no_due_run_is_left_beyond_a_poll_interval_whatever_is_lost_gone_or_busy
 
 
 # --- the parts together ---------------------------------------------------------------------------
+
+
+def test_a_notification_reaches_the_policy_and_what_is_passed_on() -> None:
+    pickup = MagicMock()
+    pickup._turns.wait.side_effect = {"more:1": 0.08}.get
+    Pickup.claim_in_turn(pickup, "more:1")
+    pickup._policy.on_runs_due.assert_called_once_with(ANY, wait=0.08)
+    pickup._passing_on.on_heard.assert_called_once_with(ANY, "more:1")
+    pickup._pass_on.assert_not_called()
 
 
 @pytest.mark.parametrize(("complete", "quiet", "more"), [(True, False, False), (False, True, True)])

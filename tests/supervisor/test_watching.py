@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures.processes import Spawn
 from tests.supervisor.test_reloading import said, write
-from tests.supervisor.worker import Begin
+from tests.supervisor.worker import Begin, Worker
 
 
+def await_watch(worker: Worker) -> None:
+    """Wait until the kernel tells a process of the worker about changed files."""
+    deadline = time.monotonic() + 60
+    while not any(map(watches, worker.program.descendants())):
+        assert time.monotonic() < deadline, worker.log.text
+        time.sleep(0.01)  # only the processes themselves know
+
+
+def watches(pid: int) -> bool:
+    """Whether the process has an inotify instance that watches something."""
+    try:
+        infos = [info.read_text() for info in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    except OSError:  # the process or the descriptor is gone
+        return False
+    return any("inotify wd:" in info for info in infos)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_change_of_a_python_file_reloads_the_code(begin: Begin, tmp_path: Path) -> None:
     pytest.importorskip("watchfiles")
     write(tmp_path, "old")
     worker = begin("--watch")
+    await_watch(worker)
     write(tmp_path, "newer")
     worker.log.wait_for(": changed: .*flows.py")
     worker.log.wait_for(": reloaded: ")

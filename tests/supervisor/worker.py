@@ -175,35 +175,31 @@ class Worker:
     def children(self) -> list[int]:
         return [int(pid) for pid in re.findall(r"child ready child=\d+ pid=(\d+)", self.log.text)]
 
-    def template(self) -> int:
-        (pid,) = set(self.program.descendants()) - set(self.children())
-        return pid
-
     def kill_child(self, index: int = 0) -> None:
         os.kill(self.children()[index], signal.SIGKILL)
 
     def await_effect(self, text: str, count: int = 1) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while self.effects().count(text) < count:
             assert time.monotonic() < deadline, (self.effects(), self.log.text)
             time.sleep(0.005)  # a file can only be polled
 
     def await_completed(self, run_id: str) -> None:
         """Wait until the run is completed, in whichever worker."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (status := self.get(run_id).status) != "completed":
             assert time.monotonic() < deadline, (status, self.log.text)
             time.sleep(0.005)  # the log may be of another worker, or without these lines
 
     def await_descendants(self, count: int) -> None:
         """Wait until so many processes are left below the supervisor."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while len(self.program.descendants()) != count:
             assert time.monotonic() < deadline, (self.program.descendants(), self.log.text)
             time.sleep(0.01)  # processes can only be polled
 
     def await_no_descendants(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while self.program.descendants():
             assert time.monotonic() < deadline, self.program.descendants()
             time.sleep(0.01)  # orphans can only be polled
@@ -211,7 +207,7 @@ class Worker:
     def await_title(self, pattern: str) -> None:
         """Wait until the title of the supervisor has a match of ``pattern``."""
         path = Path(f"/proc/{self.program.pid}/cmdline")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not re.search(pattern, title := path.read_text().rstrip("\0 ")):
             assert time.monotonic() < deadline, title
             time.sleep(0.02)  # a title can only be polled
