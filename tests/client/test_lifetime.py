@@ -140,7 +140,7 @@ def test_a_child_waits_for_results_with_a_thread_of_its_own(
 ) -> None:
     said = run_program(
         f"""
-        table = ow._database.session()._schema + ".workflow_runs"
+        table = ow._database.session().schema + ".workflow_runs"
         handle = ow.get_run({rows.add()!r})
         try:
             handle.result(0.3)
