@@ -108,3 +108,12 @@ print(WorkflowRun.objects.filter(status="completed").count())
 """
     )
     assert program.stdout.text == "shipped tea\nshipped tea\nTrue\n2\n"
+
+
+def test_a_program_may_start_a_worker_of_the_project(migrated: Project) -> None:
+    program = migrated.python(
+        "from owsuper.django import ow\n"
+        "if __name__ == '__main__':\n    with ow.new_worker():\n"
+        + "\n".join(f"        {line}" for line in RUN.strip().splitlines())
+    )
+    assert program.stdout.text == "shipped tea\nshipped tea\nTrue\n"
