@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from owsuper.step import AsyncStep, Step
     from owsuper.step.current import Current, current, current_step
     from owsuper.stored_error import StoredError
+    from owsuper.thread_worker import ThreadWorker
     from owsuper.workflow.definition import Workflow
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "StepKind",
     "StepStatus",
     "StoredError",
+    "ThreadWorker",
     "Unreadable",
     "Worker",
     "WorkerState",
@@ -117,6 +119,7 @@ _MODULES = {
     "StepKind": "owsuper.core.model",
     "StepStatus": "owsuper.core.model",
     "StoredError": "owsuper.stored_error",
+    "ThreadWorker": "owsuper.thread_worker",
     "Unreadable": "owsuper.client.models",
     "Worker": "owsuper.client.worker",
     "WorkerState": "owsuper.client.workers",

@@ -33,6 +33,7 @@ PUBLIC = {
     "StepKind",
     "StepStatus",
     "StoredError",
+    "ThreadWorker",
     "Unreadable",
     "Worker",
     "WorkerState",

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 from owsuper.child import process_exit
@@ -44,15 +44,17 @@ def start(hooks: Hooks, loop_thread: LoopThread) -> None:
             ) from exc
 
 
-def stop(hooks: Hooks, loop_thread: LoopThread, exit_code: int) -> None:
+def stop(hooks: Hooks, loop_thread: LoopThread, exit_code: int | None) -> None:
     """Call the functions of ``on_child_stop``, the latest first, and log what they raise.
 
-    After five seconds the process leaves with ``exit_code``, after its exit handlers.
+    After five seconds the process leaves with ``exit_code``, after its exit handlers, unless that
+    is None.
     """
     give_up_at = time.monotonic() + _STOP_TIMEOUT
     for hook in reversed(hooks.stop):
         try:
-            with _limit(hook, give_up_at - time.monotonic(), exit_code):
+            left = give_up_at - time.monotonic()
+            with nullcontext() if exit_code is None else _limit(hook, left, exit_code):
                 _call(hook, loop_thread)
         except BaseException as exc:
             _log.error(

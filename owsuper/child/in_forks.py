@@ -28,6 +28,10 @@ class InForks:
     def __post_init__(self) -> None:
         fork_safety.forget_in_children(self)
 
+    def end(self) -> None:
+        """Do nothing in later forks: the descriptors are about to be closed."""
+        fork_safety.keep_in_children(self)
+
     def suspend_connections(self) -> None:
         """Leave everything open in this process."""
 

@@ -21,8 +21,13 @@ from owsuper.workflow.registry import Registry
 
 if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
+    from owsuper.client.database import ExplicitSettings
 
 _EXAMPLE: Final = "--module app.workflows"
+_OF_DJANGO: Final = (
+    " Start the worker of a Django project by manage.py owsuper worker, with owsuper.django in"
+    " INSTALLED_APPS, or call django.setup() before the models are imported."
+)
 _NO_DIRECTORY: Final = (
     "The working directory was deleted. Start the worker in a directory that exists: that of the"
     " application."
@@ -106,7 +111,7 @@ def _import(name: str) -> ModuleType:
     except RegistrationError as exc:
         raise LoadError("duplicate", str(exc)) from exc
     except ConfigurationError as exc:  # its message suffices, with the place
-        raise LoadError("import", f"{_place(exc)}: {exc}") from exc
+        raise LoadError("import", f"{_place(exc)}{exc}") from exc
     except ModuleNotFoundError as exc:
         if exc.name is not None and (name == exc.name or name.startswith(exc.name + ".")):
             raise LoadError("import", _not_found(name, exc.name)) from exc
@@ -171,6 +176,10 @@ def _merge(found: Sequence[OpenWorkflow], modules: Sequence[str]) -> Application
             f"No {what} in {named}. A worker needs a module with ow = OpenWorkflow() and"
             " functions under @ow.workflow(...).",
         )
+    try:
+        given = [instance.explicit for instance in found]
+    except ConfigurationError as exc:  # they are settings of a framework
+        raise LoadError("modules", str(exc)) from exc
     for workflow in registry:  # everything is imported, so every annotation can be resolved
         try:
             _ = workflow.types
@@ -178,22 +187,23 @@ def _merge(found: Sequence[OpenWorkflow], modules: Sequence[str]) -> Application
             raise LoadError("types", str(exc)) from exc
     return Application(
         registry=registry,
-        database_url=_common("database_url", found, named),
-        namespace=_common("namespace", found, named),
-        schema=_common("schema", found, named),
+        database_url=_common("database_url", given, named),
+        namespace=_common("namespace", given, named),
+        schema=_common("schema", given, named),
         hooks=Hooks(
             start=tuple(hook for instance in found for hook in instance.start_hooks),
             stop=tuple(hook for instance in found for hook in instance.stop_hooks),
+            around_steps=tuple(each for instance in found for each in instance.step_contexts),
         ),
     )
 
 
-def _common(setting: str, found: Sequence[OpenWorkflow], named: str) -> str | None:
+def _common(setting: str, given: Sequence[ExplicitSettings], named: str) -> str | None:
     """Return the one explicit value of ``setting``, or None.
 
     Raises LoadError if instances differ.
     """
-    values = {value for each in found if (value := getattr(each.explicit, setting)) is not None}
+    values = {value for each in given if (value := getattr(each, setting)) is not None}
     if len(values) > 1:
         shown = "" if setting == "database_url" else f" ({', '.join(sorted(values))})"
         raise LoadError(
@@ -218,7 +228,8 @@ def _failed(name: str, exc: BaseException) -> str:
             f"{name} called exit while it was imported. Put the code of a script under"
             ' if __name__ == "__main__".'
         )
-    return f"{name} cannot be imported: {type(exc).__name__}: {exc}"
+    advice = _OF_DJANGO if type(exc).__name__ == "AppRegistryNotReady" else ""
+    return f"{name} cannot be imported: {type(exc).__name__}: {exc}{advice}"
 
 
 def is_shortage(exc: BaseException | None) -> bool:
@@ -231,12 +242,14 @@ def is_shortage(exc: BaseException | None) -> bool:
 
 
 def _place(exc: BaseException) -> str:
-    """Return the line of the user's code that raised ``exc``: ``app/flows.py, line 7``."""
+    """Return the line of the user's code that raised ``exc``: ``app/flows.py, line 7: ``."""
     frames = traceback.extract_tb(exc.__traceback__)
     ours = Path(__file__).parents[1]
     users = [frame for frame in frames if ours not in Path(frame.filename).parents]
-    place = next(frame for frame in reversed(users) if not _is_machinery(frame.filename))
-    return f"{place.filename}, line {place.lineno}"
+    for place in reversed(users):
+        if not _is_machinery(place.filename) and "runpy" not in place.filename:
+            return f"{place.filename}, line {place.lineno}: "
+    return ""
 
 
 def _prepare_tracebacks() -> None:

@@ -95,6 +95,7 @@ class LoopThread:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+        self._executor.close()
 
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         """Return the event loop, if it has started."""

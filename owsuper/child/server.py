@@ -79,6 +79,7 @@ class ChildServer:
             kill_grace=settings.kill_grace,
             on_overdue=self._pipe.send,
             on_thread_died=self._on_thread_died,
+            around_steps=spec.hooks.around_steps,
         )
         self._executor = Executor(spec.registry, self._services)
         self._slots = Slots(
@@ -116,12 +117,13 @@ class ChildServer:
         Call this before ``catch_signals``: they may set handlers of their own.
         """
         hooks.start(self._spec.hooks, self._services.loop_thread)
-        logs.adopt_root()  # which they may have configured
+        if self._spec.owns_process:
+            logs.adopt_root()  # which they may have configured
 
-    def call_stop_hooks(self, exit_code: int) -> None:
-        """Call the functions of ``on_child_stop``. Main thread only.
+    def call_stop_hooks(self, exit_code: int | None) -> None:
+        """Call the functions of ``on_child_stop``. Main thread only, if they may use signals.
 
-        They end the process with ``exit_code`` if they take too long.
+        They end the process with ``exit_code`` if they take too long, unless it is None.
         """
         hooks.stop(self._spec.hooks, self._services.loop_thread, exit_code)
 
@@ -157,11 +159,28 @@ class ChildServer:
 
         In the thread that called ``start``; for signals, it must be the main thread.
         """
-        self._pipe.send(Ready(os.getpid()))
+        self._pipe.send(Ready(os.getpid() if self._spec.owns_process else None))
         while not self._released_all and not (self._draining and not len(self._slots)):
             self._loop.turn()
         self._heartbeat.stop()
         self._pipe.flush()
+
+    def close(self) -> None:
+        """Close what a process keeps that goes on after ``serve``, once no code of runs is left."""
+        self._in_forks.end()
+        self._loop.remove(self._pipe)
+        self._draining = True
+        while len(self._slots):
+            self._loop.turn()
+        self._services.close()
+        self._slots.close()
+        self._database.close()
+        self._spare_descriptors.free()
+        self._services.flight_recorder.close()
+        os.close(self._spec.flight_fd)
+        self._loop.close()
+        self._waker.close()
+        self._spec.sock.close()
 
     def _start_threads(self) -> None:
         kinds = {workflow.is_async for workflow in self._spec.registry}
@@ -232,6 +251,8 @@ class ChildServer:
             return f"The stacks cannot be read: {exc!r}"
 
     def _tick(self) -> None:
+        if not self._spec.owns_process:
+            return
         title = f"owsuper: child {self._spec.index}{self._slots.describe()}"
         setproctitle(title)
 

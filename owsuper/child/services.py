@@ -47,6 +47,7 @@ class Services:
     write_threads: ThreadPool
     """For work on the database, which must not wait until user code frees a thread."""
     loop_thread: LoopThread
+    around_steps: tuple[Callable[[], object], ...] = ()
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when this process must stop: executions release their runs at the next step."""
 
@@ -57,6 +58,13 @@ class Services:
             self.loop_thread.start()
             self.step_threads.start(1)  # histories are loaded there
             insist(self.committer.prepare)
+
+    def close(self) -> None:
+        """End the threads. No run may be left."""
+        self.committer.close()
+        self.loop_thread.stop()
+        self.step_threads.close()
+        self.write_threads.close()
 
 
 def create(
@@ -73,13 +81,14 @@ def create(
     on_overdue: Callable[[Overdue], object],
     on_thread_died: Callable[[BaseException], object],
     stores: tuple[RunStore, RelatedStore] | None = None,
+    around_steps: tuple[Callable[[], object], ...] = (),
 ) -> Services:
     """Create the services of a child with ``concurrency`` slots.
 
     ``lease`` and ``kill_grace`` are in seconds.
     ``on_overdue`` is called with code that did not stop.
     ``on_thread_died`` is called with the error that ended a thread of the services. ``stores``
-    take the place of those of the schema.
+    take the place of those of the schema. ``around_steps`` return context managers.
     """
     store, related = stores or (RunStore(schema, namespace), RelatedStore(schema, namespace))
     busy_slots = min(concurrency, _STEP_THREADS)
@@ -106,4 +115,5 @@ def create(
         step_threads=step_threads,
         write_threads=write_threads,
         loop_thread=LoopThread(loop_threads, shortage, on_thread_died),
+        around_steps=around_steps,
     )

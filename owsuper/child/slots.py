@@ -67,6 +67,10 @@ class Slots:
         """Start the threads of ``def`` workflows. Raises NoThread."""
         self._threads.start(count)
 
+    def close(self) -> None:
+        """End these threads."""
+        self._threads.close()
+
     # --- execute -----------------------------------------------------------------------------
 
     def assign(self, slot: int, run: ClaimedRun) -> None:

@@ -16,10 +16,11 @@ CANNOT_START: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """The functions of ``on_child_start`` and of ``on_child_stop``, in the order of definition."""
+    """The functions of ``on_child_start``, ``on_child_stop``, ``around_steps``, as defined."""
 
     start: tuple[Callable[[], object], ...] = ()
     stop: tuple[Callable[[], object], ...] = ()
+    around_steps: tuple[Callable[[], object], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class ChildSpec:
     Unix stream socket), ``flight_fd`` the shared memory of its flight recorder with
     ``settings.concurrency`` records, ``registry`` the application's workflows. ``settings`` must
     be complete: ``database_url`` is set. With ``connect``, the child connects to the database
-    before it is ready.
+    before it is ready. ``owns_process`` is false for a child in a thread of somebody's program.
     """
 
     index: int
@@ -40,3 +41,4 @@ class ChildSpec:
     registry: Registry
     hooks: Hooks = Hooks()
     connect: bool = False
+    owns_process: bool = True

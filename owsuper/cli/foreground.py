@@ -10,34 +10,23 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Final
 
 from owsuper import logs
 from owsuper.child import loader, process_exit
 from owsuper.child.loader import Application, LoadError
-from owsuper.child.server import ChildServer
-from owsuper.child.spec import ChildSpec
 from owsuper.cli import database
 from owsuper.cli.output import print_message
-from owsuper.client import fork_safety
 from owsuper.errors import ConfigurationError
-from owsuper.event_loop import Loop, Waker
-from owsuper.ipc.messages import ApplicationLoaded, Exited, Fork
+from owsuper.one_process import OneProcessWorker, describe
 from owsuper.settings import Settings, log_sources
 from owsuper.supervisor.complete_settings import client_environment, complete_settings
-from owsuper.supervisor.dispatch import Dispatch
 from owsuper.supervisor.exit_status import ExitCode
-from owsuper.supervisor.presence import new_supervisor_id
 from owsuper.supervisor.signals import SignalInbox
 
 _log = logging.getLogger("owsuper.supervisor")
-
-_THREAD_FAILED: Final = 1 << 8  # a wait status: exit code 1
 
 
 def run(settings: Settings) -> int:
@@ -57,12 +46,13 @@ def run(settings: Settings) -> int:
         application = loader.load(settings.modules)
         with ExitStack() as stack:
             url = database.choose(settings, application.database_url, stack)
-            loaded = _describe(application)
-            settings = complete_settings(settings, loaded, url)
+            settings = complete_settings(settings, describe(application), url)
             os.environ.update(client_environment(settings))
             database.prepare(url, settings.schema, migrate=settings.migrate)
-            worker = ForegroundWorker(settings, application, loaded)
-            code = worker.serve()
+            worker = ForegroundWorker(settings, application)
+            code = ExitCode.CLEAN if worker.serve() else ExitCode.ERROR
+            worker.close()
+            _log.info("stopped")
             worker.call_stop_hooks(code)
             process_exit.leave(code)
     except LoadError as exc:
@@ -70,134 +60,40 @@ def run(settings: Settings) -> int:
         return ExitCode.IMPORT_ERROR
 
 
-class ForegroundWorker:
-    """The supervisor and its only child, in one process. Is the child's template, too."""
+class ForegroundWorker(OneProcessWorker):
+    """A worker in one process that signals stop."""
 
-    def __init__(
-        self, settings: Settings, application: Application, loaded: ApplicationLoaded
-    ) -> None:
-        self.loaded: ApplicationLoaded | None = loaded
-        self.supervisor_id = new_supervisor_id()
-        self.pid: int | None = None
-        self._settings = replace(settings, processes=1, concurrency=1)
-        self._application = application
-        self._child: ChildServer | None = None
-        self._child_status: int | None = None  # its wait status, if it were a process
+    def __init__(self, settings: Settings, application: Application) -> None:
+        super().__init__(
+            replace(settings, concurrency=1),
+            application,
+            owns_process=True,
+            on_ready=self._log_ready,
+        )
         self._stopping = False
-        self._loop = Loop()
-        self._waker = Waker(self._reap)
         signals = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1]
         self._inbox = SignalInbox(signals, self._on_signal)
-        self._dispatch = Dispatch(self._loop, self._settings, self, environment={})
-        fork_safety.forget_in_children(self)
-
-    def serve(self) -> int:
-        """Execute runs until a signal stops the worker; return the exit code."""
-        self._loop.add(self._waker)
-        self._loop.add(self._inbox)
-        self._dispatch.start()
-        ready = False
-        while not self._dispatch.finished and not self._time_is_up:
-            self._dispatch.assign_and_claim()
-            self._loop.turn()
-            if not ready and self._dispatch.ready:
-                ready = True
-                _log.info(
-                    "ready: workflows=%d, one run at a time; Ctrl-C finishes the run and stops, and"
-                    " a second Ctrl-C gives the run back",
-                    len(self._dispatch.workflows),
-                )
-        if self._child is not None:
-            self._child.release_all()
-        self._dispatch.close()
-        _log.info("stopped")
-        return ExitCode.ERROR if self._child_status == _THREAD_FAILED else ExitCode.CLEAN
-
-    def call_stop_hooks(self, exit_code: int) -> None:
-        """Call the functions of ``on_child_stop``; see ``ChildServer``."""
-        if self._child is not None:
-            self._child.call_stop_hooks(exit_code)
-
-    # --- the template, for the fleet ---------------------------------------------------------
-
-    @property
-    def can_fork(self) -> bool:
-        """Whether the child has not been started yet."""
-        return self._child is None
-
-    def fork(self, request: Fork, descriptors: Sequence[int]) -> None:
-        """Start the child in a thread. Takes the descriptors of its pipe and flight recorder."""
-        pipe_fd, flight_fd = descriptors
-        sock = socket.socket(fileno=pipe_fd)
-        registry = self._application.registry
-        hooks = self._application.hooks
-        spec = ChildSpec(request.child, sock, flight_fd, self._settings, registry, hooks)
-        self._child = ChildServer(spec)
-        self._child.call_start_hooks()
-        threading.Thread(
-            target=self._serve_child, args=(self._child,), name="owsuper-child", daemon=True
-        ).start()
-
-    def release_orphans(self, wanted: bool) -> None:
-        """Do nothing: no process survives this one."""
-
-    def kill(self) -> None:
-        """Do nothing: there is no other process."""
-
-    def _serve_child(self, child: ChildServer) -> None:
-        try:
-            child.start()
-            child.serve()
-            self._child_status = 0
-        except BaseException:
-            _log.exception("the worker failed")
-            self._child_status = _THREAD_FAILED
-        self._waker.wake()
-
-    def _reap(self) -> None:
-        if self._child_status is None:
-            return
-        for child in self._dispatch.fleet:
-            self._dispatch.fleet.on_exited(
-                Exited(child.number, os.getpid(), self._child_status, max_rss_kb=0)
-            )
-        self._dispatch.drain()
-
-    # --- the end -----------------------------------------------------------------------------
-
-    @property
-    def _time_is_up(self) -> bool:
-        """Whether the shutdown is at the stage at which it would kill the child."""
-        return any(child.killed_by_supervisor for child in self._dispatch.fleet)
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        if number is signal.SIGUSR1:
-            self._dispatch.log_stacks()
-            return
-        if self._time_is_up:
-            return
-        if self._stopping or number is signal.SIGQUIT:
-            self._dispatch.stop_now()
-        self._dispatch.drain()
-        self._stopping = True
-
-    # --- processes that steps fork -----------------------------------------------------------
-
-    def suspend_connections(self) -> None:
-        """Leave everything open in this process; see ``ForkSafe``."""
+        self.loop.add(self._inbox)
 
     def forget_connections(self) -> tuple[object, Iterable[int]]:
         """Leave a forked process nothing of ours; see ``ForkSafe``."""
-        for child in self._dispatch.fleet:
-            child.close()
-        ours = (self._waker.signal_fd, self._inbox.wakeup_fd)
-        return self, (*self._loop.descriptors(), *ours)
+        ours, descriptors = super().forget_connections()
+        return ours, (*descriptors, self._inbox.wakeup_fd)
 
+    def _log_ready(self) -> None:
+        _log.info(
+            "ready: workflows=%d, one run at a time; Ctrl-C finishes the run and stops, and"
+            " a second Ctrl-C gives the run back",
+            len(self.workflows),
+        )
 
-def _describe(application: Application) -> ApplicationLoaded:
-    return ApplicationLoaded(
-        workflows=tuple(application.registry.names()),
-        database_url=application.database_url,
-        namespace=application.namespace,
-        schema=application.schema,
-    )
+    def _on_signal(self, number: signal.Signals) -> None:
+        if number is signal.SIGUSR1:
+            self.log_stacks()
+            return
+        if self.time_is_up:
+            return
+        if self._stopping or number is signal.SIGQUIT:
+            self.stop_now()
+        self.drain()
+        self._stopping = True

@@ -50,8 +50,14 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
         migrate: bool = False,
     ) -> None:
         super().__init__()
-        self.explicit = ExplicitSettings(database_url, namespace, schema, listen, call_timeout)
-        self._database = ClientDatabase(self.explicit, migrates=migrate)
+        given = ExplicitSettings(database_url, namespace, schema, listen, call_timeout)
+        self._given = given
+        self._database = ClientDatabase(lambda: given, migrates=migrate)
+
+    @property
+    def explicit(self) -> ExplicitSettings:
+        """The settings that were passed to this object."""
+        return self._given
 
     @property
     def database_url(self) -> str:

@@ -45,11 +45,11 @@ class ExplicitSettings:
 class ClientDatabase:
     """The settings, read on first use, and the session of this process.
 
-    A forked process opens a session of its own, with the settings of its parent. For ``migrates``
-    see ``Session``.
+    ``explicit`` returns those that the program gives. A forked process opens a session of its own,
+    with the settings of its parent. For ``migrates`` see ``Session``.
     """
 
-    def __init__(self, explicit: ExplicitSettings, *, migrates: bool = False) -> None:
+    def __init__(self, explicit: Callable[[], ExplicitSettings], *, migrates: bool = False) -> None:
         self._explicit = explicit
         self._migrates = migrates
         self._settings: Settings | None = None
@@ -69,7 +69,7 @@ class ClientDatabase:
             if self._settings is None:
                 with suppress(FileNotFoundError):  # it was deleted, with any pyproject.toml
                     self._directory = Path.cwd()
-                self._settings = settings.load(asdict(self._explicit))
+                self._settings = settings.load(asdict(self._explicit()))
                 settings.log_sources(self._settings, _log, os.environ)
             return self._settings
 
@@ -107,6 +107,11 @@ class ClientDatabase:
         with fork_safety.fork_lock:
             self._session, finish = None, self._finish
         finish()
+
+    def forget_settings(self) -> None:
+        """Close all connections, and read the settings again at the next use."""
+        self.close()
+        self._settings = None
 
     async def aclose(self) -> None:
         """Awaitable ``close``."""

@@ -48,6 +48,11 @@ def forget_in_children(owner: ForkSafe) -> None:
     _owners.add(owner)
 
 
+def keep_in_children(owner: ForkSafe) -> None:
+    """End what ``forget_in_children`` began, for an owner that closes its connections."""
+    _owners.discard(owner)
+
+
 def _before() -> None:
     fork_lock.acquire()
     for owner in list(_owners):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeVar, overload
 
 from owsuper.client.resources import Resource
@@ -20,6 +20,10 @@ I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741 - likewise
 R = TypeVar("R")
 Hook = TypeVar("Hook", bound=Callable[[], object])
+Context = TypeVar(
+    "Context",
+    bound=Callable[[], AbstractContextManager[object] | AbstractAsyncContextManager[object]],
+)
 
 
 class Decorator(Protocol):
@@ -46,6 +50,7 @@ class Registration(Starter):
         self.registry = Registry()
         self.start_hooks: list[Callable[[], object]] = []
         self.stop_hooks: list[Callable[[], object]] = []
+        self.step_contexts: list[Callable[[], object]] = []
 
     @overload
     def workflow(
@@ -150,6 +155,21 @@ class Registration(Starter):
         _check_hook("on_child_stop", fn)
         self.stop_hooks.append(fn)
         return fn
+
+    def around_steps(self, context: Context, /) -> Context:
+        """Call the function of each step within the context manager that ``context()`` returns.
+
+        For what a web framework does around each request: ``ow.around_steps(app.app_context)``. It
+        is entered in the thread that calls the function, and left before the result is stored, or,
+        with ``step.transaction``, after the transaction. An ``async def`` function is called within
+        a manager's ``__aenter__``, if there is one. An exception of the manager is one of the step,
+        unless that is stored. The first one given is the outermost.
+
+        Raises ConfigurationError for a function that cannot be called without arguments.
+        """
+        _check_callable("around_steps", context)
+        self.step_contexts.append(context)
+        return context
 
     @overload
     def resource(self, factory: Callable[[], AsyncIterator[R]], /) -> Resource[R]: ...

@@ -263,8 +263,9 @@ def _main_module() -> str:
     file = getattr(main, "__file__", None)
     if file is None or not Path(file).exists():
         raise ConfigurationError(
-            "the workflows were defined interactively, where a worker cannot import them. Put"
-            " them into a file."
+            "the workflows were defined interactively, where the processes of a worker cannot"
+            " import them. Put them into a file, or have them executed in threads of this process:"
+            " ThreadWorker(ow).start()"
         )
     return str(Path(file).resolve())
 

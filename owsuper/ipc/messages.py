@@ -172,9 +172,9 @@ class SendStacks:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The child takes runs from now on."""
+    """The child takes runs from now on. ``pid`` is None if it has no process of its own."""
 
-    pid: int
+    pid: int | None
 
 
 @dataclass(frozen=True, slots=True)

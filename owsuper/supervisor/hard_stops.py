@@ -50,8 +50,11 @@ class HardStops:
     def on_overdue(self, child: Child, overdue: Overdue) -> None:
         """Stop a child that holds overdue code; kill it if nothing else is left in it."""
         _log_overdue(child, overdue)
-        if child.pid == os.getpid():
-            _log.error("code cannot be stopped with --foreground", extra=child.log_fields())
+        if child.pid in (os.getpid(), None):
+            _log.error(
+                "code cannot be stopped, because it has no process of its own",
+                extra=child.log_fields(),
+            )
             return
         self.stop_child(child, now=child.held.keys() <= child.overdue.keys())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ _LEASE: Final = 1e9  # seconds; nobody else claims these runs
 class InProcessEngine:
     """Executes runs of ``tables`` in the calling thread, with ``stores`` in place of a database.
 
-    ``types`` are the classes of the executions.
+    ``types`` are the classes of the executions, ``around_steps`` return context managers.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class InProcessEngine:
         tables: Tables,
         stores: tuple[RunStore, RelatedStore],
         types: tuple[type[SyncExecution], type[AsyncExecution]],
+        around_steps: tuple[Callable[[], object], ...] = (),
     ) -> None:
         self._tables = tables
         self._loop_thread = _MainLoop()
@@ -56,6 +58,7 @@ class InProcessEngine:
             on_overdue=lambda _: None,
             on_thread_died=lambda _: None,
             stores=stores,
+            around_steps=around_steps,
         )
         self._executor = Executor(registry, self._services, types)
 
@@ -69,12 +72,9 @@ class InProcessEngine:
 
     def close(self) -> None:
         """End the threads, and close what async resources have opened on the loop."""
-        self._services.committer.close()
         if self._services.loop_thread.loops():
             self._services.loop_thread.begin(resources.close_async()).result()
-        self._services.loop_thread.stop()
-        for pool in (self._services.step_threads, self._services.write_threads):
-            pool.close()
+        self._services.close()
         self._loop_thread.stop()
 
     def _await(self, workflow: Workflow[Any, Any], run: ClaimedRun) -> None:

@@ -79,6 +79,7 @@ class InProcessWorker:
             self.tables,
             (self.store, MemoryRelatedStore(self.tables)),
             execution_types(self.plan),
+            tuple(application.step_contexts),
         )
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,23 +27,29 @@ class Registry:
     def add(self, workflow: Workflow[Any, Any]) -> None:
         """Add a workflow.
 
+        A function that is defined again in an interactive session takes the place of the first.
         Raises RegistrationError if another has this name and version, or if it is not clear which
         of two is newer.
         """
         key = (workflow.name, workflow.version)
-        if first := self._workflows.get(key):
+        first = self._workflows.get(key)
+        if first is not None and not _is_redefined(first.fn, workflow.fn):
             raise RegistrationError(
                 f"W{str(workflow)[1:]} is already registered, by {_place(first.fn)}, and again by"
                 f" {_place(workflow.fn)}. Give one of them another name or version."
             )
+        others = {
+            compatible: [each for each in found if each is not first]
+            for compatible, found in self._compatible.items()
+        }
         ordered = {
             (workflow.name, version): _newest_first(
-                [*self._compatible.get((workflow.name, version), ()), workflow], version
+                [*others.get((workflow.name, version), ()), workflow], version
             )
             for version in workflow.compatible_with
         }
         self._workflows[key] = workflow
-        self._compatible |= ordered
+        self._compatible = {key: found for key, found in (others | ordered).items() if found}
 
     def get(self, name: str, version: str | None = None) -> Workflow[Any, Any] | None:
         """Return the workflow of this name and version, or the newest that is compatible with it.
@@ -85,6 +92,13 @@ def _newest_first(
         ordered += newest
         left.remove(newest[0])
     return ordered
+
+
+def _is_redefined(first: Callable[..., Any], fn: Callable[..., Any]) -> bool:
+    """Whether ``fn`` is ``first`` once more, from a cell of a notebook that was executed again."""
+    interactive = not hasattr(sys.modules.get("__main__"), "__file__")
+    names = {(each.__module__, each.__qualname__) for each in (first, fn)}
+    return interactive and names == {("__main__", fn.__qualname__)}
 
 
 def _place(fn: Callable[..., Any]) -> str:

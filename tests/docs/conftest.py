@@ -25,7 +25,11 @@ class Sandbox:
         self._bin.mkdir()
         python = shlex.quote(sys.executable)
         self._add_command("python", python)
-        self._add_command("owsuper", f"{python} -m owsuper")
+        self.add_module_command("owsuper")
+
+    def add_module_command(self, module: str) -> None:
+        """Let ``module`` be a command, as pip installs it."""
+        self._add_command(module, f"{shlex.quote(sys.executable)} -m {module}")
 
     def _add_command(self, name: str, command: str) -> None:
         path = self._bin / name

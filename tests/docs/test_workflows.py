@@ -69,10 +69,8 @@ settings.configure(DATABASES={"default": {
 django.setup()
 
 from django.db import connection
-from orm import with_orm
-from owsuper import OpenWorkflow, RetryPolicy, Step
-
-ow = OpenWorkflow()
+from orm import ow
+from owsuper import RetryPolicy, Step
 
 
 def query() -> int:
@@ -84,7 +82,7 @@ def query() -> int:
 @ow.workflow
 def report(step: Step) -> int:
     retry = RetryPolicy(initial_interval="10ms", maximum_attempts=2)
-    return step.run("query", with_orm(query), retry=retry)
+    return step.run("query", query, retry=retry)
 """
 
 

@@ -140,7 +140,7 @@ def test_a_step_that_is_stopped_in_the_debugger_beyond_its_time_out_goes_on(
     worker = in_terminal("--kill-grace=100ms")
     run = worker.start("stop_long")
     terminal.await_text("(Pdb) ")
-    terminal.await_text("code cannot be stopped with --foreground")
+    terminal.await_text("code cannot be stopped, because")
     terminal.type("continue\n")
     await_end(worker, run)
     assert output(worker, run) == 1

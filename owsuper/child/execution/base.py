@@ -99,6 +99,7 @@ class Execution(ABC):
         self.leased_until = run.claim_sent + services.leases.seconds
         """time.monotonic() of the end of the lease, as far as this process knows."""
         self.related_runs = services.related_runs
+        self.around_steps = services.around_steps
         self._services = services
         self._pid = os.getpid()
         self.strict = strict
@@ -282,7 +283,12 @@ class Execution(ABC):
         from owsuper.child.execution.transactions import StepTransaction  # few need it
 
         transaction = StepTransaction(self.run, self._services, effect, limit)
-        return transaction.arun if is_async(effect.call.function) else transaction.run
+        function = transaction.arun if is_async(effect.call.function) else transaction.run
+        if not self.around_steps:
+            return function
+        from owsuper.child.execution.around import around_transaction
+
+        return around_transaction(self.around_steps, function)
 
     def _running_row(self, call: Call, started: datetime) -> WriteSet:
         row = StepWrite(call.attempt_id, call.key, call.kind, StepStatus.RUNNING, started)

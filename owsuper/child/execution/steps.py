@@ -102,7 +102,12 @@ def _function_step(execution: Execution, call: FunctionCall, source: Any = None)
             )
     timeout = timeout_of(call.timeout, execution.step_timeout, name)
     key = execution.step_key(name, call.formerly)
-    function: Callable[..., Any] = partial(fn, *call.args) if call.args else fn
+    called = fn
+    if execution.around_steps:
+        from owsuper.child.execution.around import around  # few need it
+
+        called = around(execution.around_steps, fn)
+    function: Callable[..., Any] = partial(called, *call.args) if call.args else called
     if source is not None:
         function = _after_first(fn, call.args)
     return FunctionStep(

@@ -1,0 +1,138 @@
+"""Runs in Django's admin: to look at, and not to change."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+from urllib.parse import quote
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.functional import cached_property
+from django.utils.html import format_html, format_html_join
+
+from owsuper.django.databases import project_settings
+from owsuper.django.models import WorkflowRun, WorkflowStep
+
+_MOST_COUNTED: Final = 10_000  # runs; counting all of a large table takes seconds
+_MOST_STEPS: Final = 200
+_MOST_CHARACTERS: Final = 20_000  # of a value
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+    """Has pages for the first 10,000 runs alone; a search finds the others."""
+
+    @cached_property
+    def count(self) -> int:
+        """The number of runs, up to 10,000."""
+        runs: Any = self.object_list
+        return int(runs[:_MOST_COUNTED].count())
+
+
+class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """A list of runs, which a status and the beginning of an id narrow down, and their details."""
+
+    actions = None
+    list_display = ("id", "workflow_name", "version", "status", "created_at", "finished_at")
+    list_filter = ("status",)
+    ordering = ("-created_at",)
+    sortable_by = ("created_at",)  # the others have no index
+    search_fields = ("id",)
+    search_help_text = "The id of a run, or its beginning"
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    shown = (
+        *("id", "workflow_name", "version", "status", "dashboard", "idempotency_key"),
+        *("attempts", "created_at", "started_at", "finished_at", "available_at", "deadline_at"),
+        *("worker_id", "shown_input", "shown_output", "shown_error", "shown_steps"),
+    )
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Leave the link out if there is no address for it."""
+        links = project_settings().run_url is not None
+        return [name for name in self.shown if links or name != "dashboard"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """All of them."""
+        return self.get_fields(request, obj)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Return the runs whose id begins with what was typed."""
+        typed = search_term.strip().lower()
+        if not typed:
+            return queryset, False
+        # Ids are hexadecimal digits and dashes; the bounds let the index of the table serve.
+        found = queryset.filter(id__gte=typed, id__lte=typed + "g", id__startswith=typed)
+        return found, False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """No."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """No."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """No."""
+        return False
+
+    @admin.display(description="dashboard")
+    def dashboard(self, run: WorkflowRun) -> str:
+        """Return a link to the run elsewhere."""
+        url = (project_settings().run_url or "").replace("{id}", quote(run.id, safe=""))
+        return format_html('<a href="{}">{}</a>', url, url)
+
+    @admin.display(description="input")
+    def shown_input(self, run: WorkflowRun) -> str:
+        """Return the input, to read."""
+        return _shown(run.input)
+
+    @admin.display(description="result")
+    def shown_output(self, run: WorkflowRun) -> str:
+        """Return the result, to read."""
+        return _shown(run.output)
+
+    @admin.display(description="error")
+    def shown_error(self, run: WorkflowRun) -> str:
+        """Return the error, to read."""
+        return _shown(run.error)
+
+    @admin.display(description="steps")
+    def shown_steps(self, run: WorkflowRun) -> str:
+        """Return a table of the first step attempts."""
+        steps: Any = WorkflowStep.objects.filter(run_id=run.id).order_by("created_at", "id")
+        found = list(steps[: _MOST_STEPS + 1])
+        rows = format_html_join(
+            "",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            (
+                (step.step_name, step.kind, step.status, step.started_at, _shown(_end(step)))
+                for step in found[:_MOST_STEPS]
+            ),
+        )
+        more = "" if len(found) <= _MOST_STEPS else f"only the first {_MOST_STEPS} are shown"
+        return format_html("<table>{}</table>{}", rows, more) if found else "-"
+
+
+def _end(step: WorkflowStep) -> Any:
+    return step.output if step.error is None else step.error
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    more = "" if len(text) <= _MOST_CHARACTERS else f" … ({len(text)} characters)"
+    return format_html(
+        '<pre style="white-space: pre-wrap">{}{}</pre>', text[:_MOST_CHARACTERS], more
+    )
+
+
+if project_settings().alias is not None:  # else Django has no connection to the database
+    admin.site.register(WorkflowRun, WorkflowRunAdmin)

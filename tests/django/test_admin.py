@@ -1,0 +1,107 @@
+"""Runs in Django's admin."""
+
+from __future__ import annotations
+
+import json
+
+import psycopg
+import pytest
+
+from tests.django.conftest import Project
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import json, re
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from owsuper.django import ow
+from shop.workflows import ship
+
+runs = ship.run_many(range(3))
+ow.run_workflow("<b>other</b>", {"text": "<script>"}).cancel()
+User.objects.create_superuser("root", password="x")
+client = Client()
+client.force_login(User.objects.get(username="root"))
+found = {}
+
+def get(path):
+    response = client.get("/admin/owsuper/workflowrun/" + path)
+    text = response.content.decode()
+    return response.status_code, [run.id in text for run in runs], text
+
+status, shown, text = get("")
+found["list"] = status, shown, "&lt;b&gt;other" in text, "Add run" in text
+status, shown, text = get("?status__exact=canceled")
+found["canceled"] = status, shown, "&lt;b&gt;other" in text
+with CaptureQueriesContext(connection, ) as queries:
+    found["search"] = get("?q=" + runs[1].id[:-3].upper())[:2]
+found["sql"] = [query["sql"] for query in queries if "workflow_runs" in query["sql"]]
+found["nothing"] = get("?q=zz")[:2]
+status, shown, text = get(runs[0].id + "/change/")
+found["change"] = status, "Save" in text, "Delete" in text, "dashboard" in text
+found["link"] = re.findall('href="(https://ops[^"]*)"', text)
+found["forbidden"] = [
+    client.get("/admin/owsuper/workflowrun/add/").status_code,
+    client.get(f"/admin/owsuper/workflowrun/{runs[0].id}/delete/").status_code,
+    client.post(f"/admin/owsuper/workflowrun/{runs[0].id}/change/", {"status": "x"}).status_code,
+]
+User.objects.create_user("staff", password="x", is_staff=True)
+client.force_login(User.objects.get(username="staff"))
+found["staff"] = get("")[0]
+print(json.dumps(found))
+"""
+
+
+def test_runs_are_listed_found_and_shown_but_not_changed(migrated: Project) -> None:
+    found = json.loads(migrated.python(SCRIPT).stdout.text)
+    assert found["list"] == [200, [True] * 3, True, False]
+    assert found["canceled"] == [200, [False] * 3, True]
+    assert found["search"] == [200, [False, True, False]]
+    assert found["nothing"] == [200, [False] * 3]
+    assert found["change"] == [200, False, False, False]
+    assert found["link"] == []
+    assert found["forbidden"] == [403, 403, 403]
+    assert found["staff"] == 403
+    assert len(found["sql"]) >= 2
+    _check_plans(migrated, found["sql"])
+
+
+def _check_plans(project: Project, statements: list[str]) -> None:
+    """The statements use indexes, also of a large table."""
+    with project.connect() as conn:
+        conn.execute(
+            "INSERT INTO openworkflow.workflow_runs SELECT 'default', gen_random_uuid()::text, 'w',"
+            " NULL, 'completed', NULL, '{}', NULL, NULL, NULL, NULL, 1, NULL, NULL, NULL, NULL,"
+            " NULL, now(), now(), now(), now() FROM generate_series(1, 20000)"
+        )
+        conn.execute("ANALYZE openworkflow.workflow_runs")
+        for statement in statements:
+            plan = _explain(conn, statement)
+            assert "Seq Scan" not in plan, plan
+
+
+def _explain(conn: psycopg.Connection, statement: str) -> str:
+    return "\n".join(line for (line,) in conn.execute(f"EXPLAIN {statement}".encode()))
+
+
+def test_there_is_a_link_to_each_run_if_the_settings_have_an_address(migrated: Project) -> None:
+    migrated.configure('OWSUPER = {"RUN_URL": "https://ops.example.com/runs/{id}?tab=1"}')
+    script = SCRIPT.split("status, shown, text = get(")[0]
+    program = migrated.python(
+        script
+        + """
+text = get(runs[0].id + "/change/")[2]
+print(re.findall('href="(https://ops[^"]*)"', text) == [
+    f"https://ops.example.com/runs/{runs[0].id}?tab=1"])
+from owsuper.django.models import WorkflowRun
+for change in (WorkflowRun.save, WorkflowRun.delete):
+    try:
+        change(WorkflowRun.objects.first())
+    except TypeError as error:
+        print(error)
+"""
+    )
+    assert program.stdout.text.startswith("True\nthe rows of owsuper are read-only; use ")
