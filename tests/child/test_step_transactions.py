@@ -251,6 +251,7 @@ def test_the_connection_has_none_of_our_settings(engine: Engine) -> None:
 
 def session_of(database_url: str, driver: str, *, is_async: bool) -> Callable[[], Any]:
     if is_async:
+        pytest.importorskip("greenlet")
         aio = pytest.importorskip("sqlalchemy.ext.asyncio")
         return aio.async_sessionmaker(callers.open_async_engine(database_url, driver))
     orm = pytest.importorskip("sqlalchemy.orm")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 
 import pytest
@@ -11,7 +12,10 @@ import pytest
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import Document
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl"),
+]
 
 PAGE = Document("docs/fastapi.md")
 

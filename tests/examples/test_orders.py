@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -50,6 +51,7 @@ def test_the_tests_of_the_shop_pass(spawn: Spawn, database_url: str) -> None:
     assert re.search(r"^\d+ passed", program.stdout.text, re.M)
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
 @PAGE.covers("order", "pay")
 def test_the_shop_can_be_served(spawn: Spawn, tmp_path: Path) -> None:
     options = ("--serve", "--port", "0")
