@@ -1,0 +1,111 @@
+"""Which supervisors hear of new runs. Pure: no clock, no database.
+
+A notification wakes every process that listens for it, although one of them takes the run. So only
+a few of the supervisors that serve a workflow are *on call*: they listen for new runs. The others
+hear what is passed on to them, when those on call have no room (``turns``), and cancellations.
+
+Nobody is elected. Each supervisor decides for itself, after each look at the others
+(``presence``). All put the supervisors in the same order: those with little to do come first, then
+those that are on call already, so that the places do not move without need, and then a hash
+decides. A supervisor is on call unless ENOUGH others are before it that serve all that it serves.
+So of each workflow, the first ENOUGH of the supervisors that serve it are on call, whatever else
+they serve, and all of them if there are fewer.
+
+A supervisor goes on call at once, and looks for runs of which nobody on call may have heard. It
+leaves only after some looks in a row, in each of which ENOUGH others before it were on call by
+their own word. It says so first, and goes when the others have seen that, so that nobody leaves
+turns to it any more. In doubt it is on call: at first, after a reconnection, when it serves other
+workflows than before, and while it cannot look.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from typing import Final
+
+from owsuper.supervisor.peers import Load, Peer, Workflow, place
+
+ENOUGH: Final = 8
+"""How many supervisors of a workflow are on call. One that is gone costs some milliseconds."""
+LOOKS: Final = 3
+"""How many looks in a row must show that a supervisor need not be on call."""
+NOTICED: Final = 8.0
+"""Seconds until the others have seen what a supervisor says, which takes up to 7 s."""
+
+_log = logging.getLogger("owsuper.supervisor")
+
+
+class OnCall:
+    """Whether the supervisor ``supervisor_id`` is on call. Times are of one monotonic clock.
+
+    ``on_call``: it listens for new runs. ``stays``: it is on call, and says so; one that says
+    otherwise leaves soon. ``on_change`` is called when it goes on call (True) and when it has left
+    (False).
+    """
+
+    def __init__(self, supervisor_id: str) -> None:
+        self.on_call = True
+        self.on_change: Callable[[bool], None] = lambda on_call: None
+        self._id = supervisor_id
+        self._serving: frozenset[Workflow] = frozenset()  # at the latest look
+        self._spare = 0  # looks in a row without need for this supervisor
+        self._leaves_at: float | None = None
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is on call and does not leave soon."""
+        return self.on_call and self._leaves_at is None
+
+    def look(
+        self,
+        now: float,
+        peers: Collection[Peer],
+        *,
+        serving: Collection[Workflow],
+        load: Load,
+    ) -> None:
+        """Decide, after a look at the others. ``serving`` and ``load`` are this supervisor's."""
+        self._serving = frozenset(serving)
+        own = Peer(self._id, self._serving, self.stays, load)
+        before = [
+            peer
+            for peer in peers
+            if self._serving <= peer.workflows
+            and peer.supervisor_id != self._id
+            and _order(peer) < _order(own)
+        ]
+        if len(before) < ENOUGH:
+            self.doubt()
+        elif self.on_call:
+            self._look_without_need(now, sum(peer.on_call for peer in before))
+
+    def _look_without_need(self, now: float, on_call: int) -> None:
+        if on_call < ENOUGH:
+            self.doubt()
+            return
+        self._spare += 1
+        if self._leaves_at is None and self._spare >= LOOKS:
+            self._leaves_at = now + NOTICED
+        elif self._leaves_at is not None and now >= self._leaves_at:
+            self._change(on_call=False)
+
+    def serve(self, workflows: Collection[Workflow]) -> None:
+        """Note which workflows this supervisor serves from now on."""
+        if frozenset(workflows) != self._serving:
+            self.doubt()
+
+    def doubt(self) -> None:
+        """Be on call until some looks have shown that there is no need."""
+        self._spare, self._leaves_at = 0, None
+        if not self.on_call:
+            self._change(on_call=True)
+
+    def _change(self, *, on_call: bool) -> None:
+        _log.debug("listens for new runs" if on_call else "leaves new runs to those on call")
+        self.on_call, self._spare, self._leaves_at = on_call, 0, None
+        self.on_change(on_call)
+
+
+def _order(peer: Peer) -> tuple[Load, bool, bytes]:
+    return peer.load, not peer.on_call, place("on call", peer.supervisor_id)
