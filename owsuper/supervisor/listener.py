@@ -12,6 +12,7 @@ that does not arrive costs latency only.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 from uuid import uuid4
@@ -24,6 +25,7 @@ from owsuper.event_loop import Loop
 from owsuper.settings import Settings
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.on_call import OnCall
+from owsuper.supervisor.turns import passed_on_by
 
 _SELF_TEST_PERIOD: Final = 300.0  # seconds
 _SELF_TEST_TIMEOUT: Final = 2.0  # seconds for one notification to arrive
@@ -155,6 +157,8 @@ class Listener:
             elif payload.startswith(STACKS):
                 self._on_stacks_asked(payload.removeprefix(STACKS))
             else:
+                if (supervisor := passed_on_by(payload)) is not None:
+                    self._on_call.on_passed_on(time.monotonic(), supervisor)
                 self._on_runs_due(payload)
             return
         self._test_timeout.cancel()

@@ -7,15 +7,17 @@ hear what is passed on to them, when those on call have no room (``turns``), and
 Nobody is elected. Each supervisor decides for itself, after each look at the others
 (``presence``). All put the supervisors in the same order: those with little to do come first, then
 those that are on call already, so that the places do not move without need, and then a hash
-decides. A supervisor is on call unless ENOUGH others are before it that serve all that it serves.
-So of each workflow, the first ENOUGH of the supervisors that serve it are on call, whatever else
-they serve, and all of them if there are fewer.
+decides. A supervisor is on call unless ENOUGH others are before it that serve all that it serves,
+with SPARE times as many free slots as are busy anywhere. So of each workflow, the first ENOUGH of
+the supervisors that serve it are on call, whatever else they serve, and all of them if there are
+fewer. Where more is to do, more of them are, and all long before all are busy.
 
 A supervisor goes on call at once, and looks for runs of which nobody on call may have heard. It
 leaves only after some looks in a row, in each of which ENOUGH others before it were on call by
 their own word. It says so first, and goes when the others have seen that, so that nobody leaves
 turns to it any more. In doubt it is on call: at first, after a reconnection, when it serves other
-workflows than before, and while it cannot look.
+workflows than before, while it cannot look, and when several others pass on runs: those on call
+run short of room, and others notice that before the next look.
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ from owsuper.supervisor.peers import Load, Peer, Workflow, place
 
 ENOUGH: Final = 8
 """How many supervisors of a workflow are on call. One that is gone costs some milliseconds."""
+SPARE: Final = 2
+"""How many free slots those on call have for each slot that is busy anywhere."""
+SHORT: Final = 3
+"""How many supervisors pass on runs when those on call run short of room."""
 LOOKS: Final = 3
 """How many looks in a row must show that a supervisor need not be on call."""
 NOTICED: Final = 8.0
@@ -51,6 +57,7 @@ class OnCall:
         self._serving: frozenset[Workflow] = frozenset()  # at the latest look
         self._spare = 0  # looks in a row without need for this supervisor
         self._leaves_at: float | None = None
+        self._passed_on: dict[str, float] = {}  # when others last did so
 
     @property
     def stays(self) -> bool:
@@ -63,11 +70,17 @@ class OnCall:
         peers: Collection[Peer],
         *,
         serving: Collection[Workflow],
-        load: Load,
+        free: int,
+        slots: int,
+        busy: int,
     ) -> None:
-        """Decide, after a look at the others. ``serving`` and ``load`` are this supervisor's."""
+        """Decide, after a look at the others.
+
+        ``serving``, ``free`` and ``slots`` are this supervisor's, as it has told the others.
+        ``busy`` slots are those of all supervisors.
+        """
         self._serving = frozenset(serving)
-        own = Peer(self._id, self._serving, self.stays, load)
+        own = Peer(self._id, self._serving, self.stays, free, slots)
         before = [
             peer
             for peer in peers
@@ -75,15 +88,14 @@ class OnCall:
             and peer.supervisor_id != self._id
             and _order(peer) < _order(own)
         ]
-        if len(before) < ENOUGH:
+        if not _suffice(before, busy):
             self.doubt()
+        elif self.on_call and not _suffice([peer for peer in before if peer.on_call], busy):
+            self.doubt()  # they are to go on call, and have not said that they are
         elif self.on_call:
-            self._look_without_need(now, sum(peer.on_call for peer in before))
+            self._look_without_need(now)
 
-    def _look_without_need(self, now: float, on_call: int) -> None:
-        if on_call < ENOUGH:
-            self.doubt()
-            return
+    def _look_without_need(self, now: float) -> None:
         self._spare += 1
         if self._leaves_at is None and self._spare >= LOOKS:
             self._leaves_at = now + NOTICED
@@ -93,6 +105,17 @@ class OnCall:
     def serve(self, workflows: Collection[Workflow]) -> None:
         """Note which workflows this supervisor serves from now on."""
         if frozenset(workflows) != self._serving:
+            self.doubt()
+
+    def on_passed_on(self, now: float, supervisor: str) -> None:
+        """Another supervisor has no room for runs."""
+        self._passed_on[supervisor] = now
+        if len(self._passed_on) < SHORT:
+            return
+        self._passed_on = {
+            each: moment for each, moment in self._passed_on.items() if now - moment < NOTICED
+        }
+        if len(self._passed_on) >= SHORT:
             self.doubt()
 
     def doubt(self) -> None:
@@ -105,6 +128,10 @@ class OnCall:
         _log.debug("listens for new runs" if on_call else "leaves new runs to those on call")
         self.on_call, self._spare, self._leaves_at = on_call, 0, None
         self.on_change(on_call)
+
+
+def _suffice(peers: Collection[Peer], busy: int) -> bool:
+    return len(peers) >= ENOUGH and sum(peer.free for peer in peers) >= SPARE * busy
 
 
 def _order(peer: Peer) -> tuple[Load, bool, bytes]:

@@ -20,7 +20,7 @@ class Load(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another supervisor that is there, hears of runs, and has free slots.
+    """A supervisor that is there, hears of runs, and has ``free`` of its ``slots``.
 
     ``on_call``: it hears of new runs, and not only of what is passed on.
     """
@@ -28,14 +28,15 @@ class Peer:
     supervisor_id: str
     workflows: frozenset[Workflow]
     on_call: bool = True
-    load: Load = Load.LOW
+    free: int = 1
+    slots: int = 1
 
-
-def load(free: int, slots: int) -> Load:
-    """Return the load of a supervisor with so many free slots."""
-    if free <= 0:
-        return Load.FULL
-    return Load.LOW if 2 * free >= slots else Load.HIGH
+    @property
+    def load(self) -> Load:
+        """How much of it is busy."""
+        if self.free <= 0:
+            return Load.FULL
+        return Load.LOW if 2 * self.free >= self.slots else Load.HIGH
 
 
 def place(order: str, supervisor_id: str) -> bytes:

@@ -118,6 +118,7 @@ class Pickup:
         if workflows is not self._workflows:  # at the start, and after a reload
             self._workflows = workflows
             self._on_call.serve(workflows)
+            self._turns.serve(workflows)
             self.claim_soon()
         decision = self._policy.decide(
             time.monotonic(), free=self._fleet.free, prefetched=len(self.prefetched)

@@ -41,7 +41,7 @@ from owsuper.settings import Settings
 from owsuper.supervisor import announcement
 from owsuper.supervisor.connection import LONGEST_PAUSE, KeptConnection
 from owsuper.supervisor.on_call import OnCall
-from owsuper.supervisor.peers import Peer, load
+from owsuper.supervisor.peers import Peer
 from owsuper.supervisor.turns import Turns
 
 # Seconds.
@@ -92,6 +92,7 @@ class Presence:
         self._passed = 0  # timer ticks without a look
         self._announced: tuple[Workflows, dict[str, Any]] | None = None  # None: announce soon
         self._announced_at = 0.0  # time.monotonic()
+        self._room: tuple[int, int] | None = None  # free slots and slots, as announced
         self._registered = False
         self._looking = False
         self.left = False  # ``leave`` was called
@@ -106,7 +107,7 @@ class Presence:
     def on_connection_lost(self) -> None:
         """Forget what was seen: a server that was away has ended all sessions."""
         self._registered = self._looking = False
-        self._announced = None
+        self._announced = self._room = None
         self._missing_since.clear()
         self._on_call.doubt()
 
@@ -158,6 +159,7 @@ class Presence:
             return False
         self._announced, self._announced_at, self._looking = current, now, True
         workflows, document = current
+        self._room = document["free"], document["slots"]
         statement, params = self._queries.announce(
             self._lease,
             self._host,
@@ -203,17 +205,19 @@ class Presence:
     def _meet(self, others: Sequence[OtherSupervisor]) -> None:
         """Decide whether to be on call, and with whom to take turns."""
         peers = [
-            Peer(each.supervisor_id, each.answers, each.on_call, load(each.free, each.slots))
+            Peer(each.supervisor_id, each.answers, each.on_call, each.free, each.slots)
             for each in others
             if each.answers and not each.missing
         ]
         serving = self._workflows()
-        if self._connection.pooled or self._announced is None:
+        if self._connection.pooled or self._room is None:
             self._on_call.doubt()  # looks are rare, or the others do not know this supervisor
         else:
-            _, said = self._announced  # as the others see it
-            own = load(said["free"], said["slots"])
-            self._on_call.look(time.monotonic(), peers, serving=serving, load=own)
+            free, slots = self._room
+            theirs = sum(each.slots - each.free for each in others if not each.missing)
+            busy = theirs + slots - free
+            now = time.monotonic()
+            self._on_call.look(now, peers, serving=serving, free=free, slots=slots, busy=busy)
         self._turns.meet(peers, serving=serving, on_call=self._on_call.on_call)
 
     def _handle_released(self, supervisor_id: str, result: Result) -> None:

@@ -21,7 +21,7 @@ one whose hash is the lowest of all that serve it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from itertools import count
 from typing import Final
 from zlib import crc32
@@ -47,11 +47,17 @@ _ORDERS: Final = 256  # a notification has one of so many orders of the supervis
 _MOST_DOUBLINGS: Final = 5
 
 
+def passed_on_by(occasion: str) -> str | None:
+    """Return who has passed on runs with this notification; None if nobody has."""
+    return occasion.rpartition(":")[2] if occasion.startswith(_PASSED_ON) else None
+
+
 class Turns:
     """The turns of the supervisor ``supervisor_id``. Until it meets others, it is always first."""
 
     def __init__(self, supervisor_id: str) -> None:
         self._id = supervisor_id
+        self._serving: frozenset[Workflow] = frozenset()  # at the last meeting
         self._others: frozenset[str] = frozenset()
         self._before: frozenset[str] = frozenset()  # of them, those whose turns come before it
         self._beside: frozenset[str] = frozenset()  # those with which it shares the turns
@@ -65,7 +71,7 @@ class Turns:
 
         ``serving`` holds the workflows of this supervisor. ``on_call``: it hears of new runs.
         """
-        own = frozenset(serving)
+        own = self._serving = frozenset(serving)
         companions = [
             peer for peer in peers if own <= peer.workflows and peer.supervisor_id != self._id
         ]
@@ -79,6 +85,11 @@ class Turns:
         self._others, self._before, self._beside = others, before, beside
         self._ranks.clear()
         self._ranks_beside.clear()
+
+    def serve(self, workflows: Collection[Workflow]) -> None:
+        """Note what this supervisor serves from now on; others may serve less. Meet them again."""
+        if frozenset(workflows) != self._serving:
+            self.meet((), serving=workflows)
 
     @property
     def with_others(self) -> bool:
@@ -99,6 +110,11 @@ class Turns:
         if rank == 0:
             return 0.0
         return min(_SECOND_LOOK * _GROWTH ** min(rank - 1, _MOST_GROWTHS), LONGEST_WAIT)
+
+    def payloads(self, begin: int) -> Iterator[str]:
+        """Return payloads of notifications that pass on runs, each with another order."""
+        tag = crc32(self._id.encode())
+        return (f"{_PASSED_ON}{number}:{tag:08x}" for number in count(begin))
 
     def scale(self, duty: str) -> int:
         """Return how much less often than alone this supervisor performs a duty that all share.
@@ -183,7 +199,7 @@ class PassingOn:
         self._not_before = now + self._pause
         self._sent = next(
             payload
-            for payload in (f"{_PASSED_ON}{number}" for number in count(int(now * 1000)))
+            for payload in self._turns.payloads(int(now * 1000))
             if self._turns.wait(payload) > 0
         )
         return self._sent

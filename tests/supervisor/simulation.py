@@ -10,8 +10,8 @@ from itertools import count
 
 from owsuper.supervisor.claim_policy import ClaimNow, ClaimPolicy, SleepFor
 from owsuper.supervisor.on_call import ENOUGH, OnCall
-from owsuper.supervisor.peers import Load, Peer, Workflow, load
-from owsuper.supervisor.turns import PassingOn, Turns
+from owsuper.supervisor.peers import Load, Peer, Workflow
+from owsuper.supervisor.turns import PassingOn, Turns, passed_on_by
 
 EVERYTHING: frozenset[Workflow] = frozenset({("w", None)})
 
@@ -60,8 +60,8 @@ class Supervisor:
         self.announce()
 
     def announce(self) -> None:
-        used = load(self.slots - self.busy, self.slots)
-        self.said = Peer(self.name, self.workflows, self.on_call.stays, used)
+        free = max(0, self.slots - self.busy)
+        self.said = Peer(self.name, self.workflows, self.on_call.stays, free, self.slots)
 
     @property
     def does_nothing(self) -> bool:
@@ -143,13 +143,11 @@ class Fleet:
         self.at(self.now + LOOK, partial(self._look, supervisor))
 
     def _meet(self, supervisor: Supervisor, now: float) -> None:
-        peers = [
-            each.said
-            for each in self.supervisors
-            if each is not supervisor and not each.gone and each.said.load is not Load.FULL
-        ]
-        on_call, serving = supervisor.on_call, supervisor.workflows
-        on_call.look(now, peers, serving=serving, load=supervisor.said.load)
+        said = [each.said for each in self.supervisors if not each.gone]
+        peers = [each for each in said if each.load is not Load.FULL]
+        busy = sum(each.slots - each.free for each in said)
+        on_call, serving, own = supervisor.on_call, supervisor.workflows, supervisor.said
+        on_call.look(now, peers, serving=serving, free=own.free, slots=own.slots, busy=busy)
         supervisor.turns.meet(peers, serving=serving, on_call=on_call.on_call)
 
     def _change(self, supervisor: Supervisor, on_call: bool) -> None:
@@ -199,6 +197,8 @@ class Fleet:
             hears = supervisor.hears and (passed_on or supervisor.on_call.on_call)
             if hears and not supervisor.does_nothing:
                 supervisor.heard += 1
+                if (by := passed_on_by(payload)) is not None:
+                    supervisor.on_call.on_passed_on(self.now, by)
                 self._hear(supervisor, payload)
                 self._turn(supervisor)
 

@@ -45,7 +45,7 @@ class Beside:
         for _, name in zip(range(ENOUGH), before, strict=False):
             queries = PresenceQueries(worker.schema, "default", name)
             perform(others, queries.register(30, "others", 1))
-            status = {"listening": True, "on_call": True}
+            status = {"listening": True, "on_call": True, "free": 2, "slots": 2}
             perform(others, announced(queries, workflows=row.workflows, **status))
 
     def wait_until(self, is_so: Callable[[SupervisorRow], bool]) -> SupervisorRow:

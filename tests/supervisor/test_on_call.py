@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from unittest.mock import MagicMock, Mock, call
 
 import pytest
@@ -10,21 +11,27 @@ from hypothesis import strategies as st
 
 from owsuper.db.statement import Result
 from owsuper.supervisor.listener import Listener
-from owsuper.supervisor.on_call import ENOUGH, LOOKS, NOTICED, OnCall
-from owsuper.supervisor.peers import Load, Peer, Workflow, load
+from owsuper.supervisor.on_call import ENOUGH, LOOKS, NOTICED, SHORT, OnCall
+from owsuper.supervisor.peers import Load, Peer, Workflow
 from owsuper.supervisor.pickup import Pickup
 from owsuper.supervisor.turns import LONGEST_WAIT
 from tests.supervisor.simulation import EVERYTHING, Fleet
 
-OTHERS = [Peer(f"host-{number}", EVERYTHING) for number in range(ENOUGH)]
-# Others come before a supervisor that has more to do.
-BUSY = Load.HIGH
+FREE = {"free": 4, "slots": 4}
+OTHERS = [Peer(f"host-{number}", EVERYTHING, **FREE) for number in range(ENOUGH)]
 
 
-def looks(on_call: OnCall, peers: list[Peer], begin: float, end: float) -> None:
-    """Look once a second."""
+def looks(
+    on_call: OnCall,
+    peers: list[Peer],
+    begin: float,
+    end: float,
+    serving: Collection[Workflow] = EVERYTHING,
+    busy: int = 3,
+) -> None:
+    """Look once a second. The others come before this supervisor, which has more to do."""
     for now in range(int(begin), int(end)):
-        on_call.look(now, peers, serving=EVERYTHING, load=BUSY)
+        on_call.look(now, peers, serving=serving, free=1, slots=4, busy=busy)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +41,7 @@ def looks(on_call: OnCall, peers: list[Peer], begin: float, end: float) -> None:
 def test_a_supervisor_has_little_to_do_while_half_of_its_slots_are_free(
     free: int, slots: int, expected: Load
 ) -> None:
-    assert load(free, slots) is expected
+    assert Peer("me", EVERYTHING, free=free, slots=slots).load is expected
 
 
 def test_a_supervisor_leaves_when_enough_others_have_been_on_call_for_some_looks() -> None:
@@ -58,15 +65,15 @@ def gone() -> list[Peer]:
 
 
 def leaving() -> list[Peer]:
-    return [*OTHERS[1:], Peer("host-0", EVERYTHING, on_call=False)]
+    return [*OTHERS[1:], Peer("host-0", EVERYTHING, on_call=False, **FREE)]
 
 
 def busier() -> list[Peer]:
-    return [*OTHERS[1:], Peer("host-0", EVERYTHING, load=Load.FULL)]
+    return [*OTHERS[1:], Peer("host-0", EVERYTHING, free=0, slots=4)]
 
 
 def serving_less() -> list[Peer]:
-    return [*OTHERS[1:], Peer("host-0", frozenset())]
+    return [*OTHERS[1:], Peer("host-0", frozenset(), **FREE)]
 
 
 @pytest.mark.parametrize("peers", [gone, leaving, busier, serving_less])
@@ -120,9 +127,28 @@ def test_in_doubt_a_supervisor_is_on_call() -> None:
 
 def test_one_that_serves_what_no_other_serves_is_always_on_call() -> None:
     on_call = OnCall("me")
-    for now in range(100, 130):
-        serving = [*EVERYTHING, ("mine", None)]
-        on_call.look(now, OTHERS, serving=serving, load=BUSY)
+    looks(on_call, OTHERS, 100, 130, serving=[*EVERYTHING, ("mine", None)])
+    assert on_call.stays
+
+
+def test_more_are_on_call_where_more_is_to_do() -> None:
+    on_call = OnCall("me")
+    looks(on_call, OTHERS, 100, 130, busy=16)
+    assert not on_call.on_call
+    looks(on_call, OTHERS, 130, 131, busy=17)  # the others have 32 free slots
+    assert on_call.stays
+
+
+def test_when_several_others_have_no_room_a_supervisor_is_on_call_before_the_next_look() -> None:
+    on_call = OnCall("me")
+    looks(on_call, OTHERS, 100, 130)
+    for moment in range(10):
+        on_call.on_passed_on(130 + moment / 10, f"host-{moment % (SHORT - 1)}")
+    assert not on_call.on_call
+    on_call.on_passed_on(130 + 2 * NOTICED, f"host-{SHORT}")
+    assert not on_call.on_call
+    for number in range(SHORT):
+        on_call.on_passed_on(150, f"host-{number}")
     assert on_call.stays
 
 
@@ -132,7 +158,7 @@ NAMES = st.frozensets(st.sampled_from([("a", None), ("a", "2"), ("b", None)]), m
 @settings(max_examples=100, deadline=None)
 @given(
     serving=st.lists(NAMES, min_size=1, max_size=30),
-    busy=st.lists(st.integers(0, 3), max_size=30),
+    busy=st.lists(st.integers(0, 3), max_size=6),
 )
 def test_of_each_workflow_enough_are_on_call_and_one_looks_first(
     serving: list[frozenset[Workflow]], busy: list[int]
@@ -148,7 +174,7 @@ def test_of_each_workflow_enough_are_on_call_and_one_looks_first(
         for ring in map(str, range(20)):
             assert any(each.turns.wait(ring) == 0 for each in on_call)
     everything = frozenset[Workflow]().union(*serving)
-    if all(each == everything for each in serving):
+    if all(each == everything for each in serving) and not any(busy):
         assert len(fleet.on_call) == min(ENOUGH, len(serving))
 
 
@@ -253,10 +279,12 @@ def test_no_due_run_is_left_beyond_a_poll_interval_whoever_is_gone_busy_or_deaf(
 
 def test_other_workflows_are_reported_before_the_claim_that_looks_for_them() -> None:
     pickup = MagicMock(_workflows=None)
-    parts = Mock()
-    pickup._on_call, pickup.claim_soon = parts.on_call, parts.claim_soon
-    Pickup.claim(pickup, (("w", None),))
-    assert parts.mock_calls == [call.on_call.serve((("w", None),)), call.claim_soon()]
+    parts, workflows = Mock(), (("w", None),)
+    pickup._on_call, pickup._turns = parts.on_call, parts.turns
+    pickup.claim_soon = parts.claim_soon
+    Pickup.claim(pickup, workflows)
+    serve = [call.on_call.serve(workflows), call.turns.serve(workflows)]
+    assert parts.mock_calls == [*serve, call.claim_soon()]
 
 
 def test_going_on_call_a_supervisor_looks_for_runs_once_it_listens() -> None:

@@ -100,6 +100,14 @@ def test_a_supervisor_that_leaves_is_waited_for_no_more() -> None:
     assert {turns.wait(ring) for ring in RING} == {0.0}
 
 
+def test_one_that_serves_other_workflows_is_first_until_it_has_met_the_others_again() -> None:
+    turns = fleet(EVERYTHING, EVERYTHING)[1]
+    turns.serve(tuple(EVERYTHING))
+    assert {turns.wait(ring) for ring in RING} == {0.0, 0.005}
+    turns.serve([("w", "2")])
+    assert {turns.wait(ring) for ring in RING} == {0.0}
+
+
 def test_a_shared_duty_is_done_about_as_often_by_all_together_as_by_one_alone() -> None:
     for count in (1, 2, 8, 32, 100):
         scales = sorted(each.scale("sweep") for each in fleet(*[EVERYTHING] * count))
