@@ -26,7 +26,7 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Final
 
-from owsuper.supervisor.peers import Load, Peer, Workflow, place
+from owsuper.supervisor.peers import Occupancy, Peer, Workflow, place
 
 ENOUGH: Final = 8
 """How many supervisors of a workflow are on call. One that is gone costs some milliseconds."""
@@ -134,5 +134,5 @@ def _suffice(peers: Collection[Peer], busy: int) -> bool:
     return len(peers) >= ENOUGH and sum(peer.free for peer in peers) >= SPARE * busy
 
 
-def _order(peer: Peer) -> tuple[Load, bool, bytes]:
-    return peer.load, not peer.on_call, place("on call", peer.supervisor_id)
+def _order(peer: Peer) -> tuple[Occupancy, bool, bytes]:
+    return peer.occupancy, not peer.on_call, place("on call", peer.supervisor_id)

@@ -10,7 +10,7 @@ from typing import TypeAlias
 Workflow: TypeAlias = tuple[str, str | None]  # name, version
 
 
-class Load(IntEnum):
+class Occupancy(IntEnum):
     """How much of a supervisor is busy."""
 
     LOW = 0  # at least half of its slots are free
@@ -32,11 +32,11 @@ class Peer:
     slots: int = 1
 
     @property
-    def load(self) -> Load:
+    def occupancy(self) -> Occupancy:
         """How much of it is busy."""
         if self.free <= 0:
-            return Load.FULL
-        return Load.LOW if 2 * self.free >= self.slots else Load.HIGH
+            return Occupancy.FULL
+        return Occupancy.LOW if 2 * self.free >= self.slots else Occupancy.HIGH
 
 
 def place(order: str, supervisor_id: str) -> bytes:

@@ -109,7 +109,7 @@ class Turns:
         rank = len(self._before) + self._rank_beside(order)
         if rank == 0:
             return 0.0
-        return min(_SECOND_LOOK * _GROWTH ** min(rank - 1, _MOST_GROWTHS), LONGEST_WAIT)
+        return min(_SECOND_LOOK * float(_GROWTH) ** min(rank - 1, _MOST_GROWTHS), LONGEST_WAIT)
 
     def payloads(self, begin: int) -> Iterator[str]:
         """Return payloads of notifications that pass on runs, each with another order."""

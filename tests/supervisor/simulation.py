@@ -10,7 +10,7 @@ from itertools import count
 
 from owsuper.supervisor.claim_policy import ClaimNow, ClaimPolicy, SleepFor
 from owsuper.supervisor.on_call import ENOUGH, OnCall
-from owsuper.supervisor.peers import Load, Peer, Workflow
+from owsuper.supervisor.peers import Occupancy, Peer, Workflow
 from owsuper.supervisor.turns import PassingOn, Turns, passed_on_by
 
 EVERYTHING: frozenset[Workflow] = frozenset({("w", None)})
@@ -144,7 +144,7 @@ class Fleet:
 
     def _meet(self, supervisor: Supervisor, now: float) -> None:
         said = [each.said for each in self.supervisors if not each.gone]
-        peers = [each for each in said if each.load is not Load.FULL]
+        peers = [each for each in said if each.occupancy is not Occupancy.FULL]
         busy = sum(each.slots - each.free for each in said)
         on_call, serving, own = supervisor.on_call, supervisor.workflows, supervisor.said
         on_call.look(now, peers, serving=serving, free=own.free, slots=own.slots, busy=busy)
