@@ -25,7 +25,7 @@ from owsuper.bench.samples import WAIT_SECONDS, BenchmarkError
 from owsuper.cli.bench import quantile
 
 PERIOD = 0.05  # seconds between two runs
-SETTLE = 6.0  # seconds for looks after the start, and for PostgreSQL's late counters
+SETTLE = 25.0  # seconds until no more than necessary are on call, and for late counters
 STARTING = 2  # workers that start at the same time
 SLOTS = 4  # of each worker, in one process
 

@@ -21,10 +21,20 @@ STACKS: Final = "stacks:"
 def runs_channel(schema: str, namespace: str) -> str:
     """Return the channel that notifies when a run of this namespace becomes due or gets a due time.
 
-    The payload is the id of the transaction, or ``CANCELED`` and the id of a canceled run that a
-    worker owns, or ``STACKS`` and a token, with which the stacks are marked.
+    The payload is the id of the transaction. Only some of the supervisors listen
+    (``supervisor.on_call``).
     """
     return f"owsuper:{_short_hash(f'{schema}/{namespace}')}"
+
+
+def workers_channel(schema: str, namespace: str) -> str:
+    """Return the channel on which all supervisors of this namespace listen.
+
+    The payload is ``CANCELED`` and the id of a canceled run that a worker owns; ``STACKS`` and a
+    token, with which the stacks are marked; or what a supervisor passes on, because it has no room
+    for all runs that are due.
+    """
+    return f"owsuper-workers:{_short_hash(f'{schema}/{namespace}')}"
 
 
 def results_channel(schema: str) -> str:

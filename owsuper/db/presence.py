@@ -33,6 +33,7 @@ class OtherSupervisor:
 
     ``missing``: it has no session. ``answers`` holds the workflows for which it answers
     notifications: all that it serves, or none if it does not listen or has no free slot.
+    ``on_call``: it hears of new runs.
     """
 
     supervisor_id: str
@@ -40,6 +41,9 @@ class OtherSupervisor:
     pid: int
     missing: bool
     answers: frozenset[tuple[str, str | None]]
+    on_call: bool
+    free: int
+    slots: int
 
 
 class PresenceQueries:
@@ -94,10 +98,21 @@ def parse_others(rows: Rows) -> list[OtherSupervisor]:
     """Return the result of ``others``."""
     return [
         OtherSupervisor(
-            text(found), text(host), int(text(pid)), missing == b"t", _served(workflows)
+            text(found),
+            text(host),
+            int(text(pid)),
+            missing=missing == b"t",
+            answers=_served(workflows),
+            on_call=on_call != b"false",  # one that does not say so listens for everything
+            free=_number(free),
+            slots=_number(slots),
         )
-        for found, host, pid, missing, workflows in rows
+        for found, host, pid, missing, workflows, on_call, free, slots in rows
     ]
+
+
+def _number(value: bytes | None) -> int:
+    return int(value) if value and value.isdigit() else 0
 
 
 @lru_cache(maxsize=256)  # they change with a deploy, and are read every second

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from owsuper.db.clients import Operation, Rows
-from owsuper.db.listen import STACKS, runs_channel
+from owsuper.db.listen import STACKS, workers_channel
 from owsuper.db.presence import STALE
 from owsuper.db.statement import load
 
@@ -54,7 +54,7 @@ class WorkerQueries:
 
     def __init__(self, schema: str, namespace: str) -> None:
         self._namespace = namespace
-        self._channel = runs_channel(schema, namespace)
+        self._channel = workers_channel(schema, namespace)
         self._notify = load("notify", schema)
         self._list = load("list_supervisors", schema)
         self._standing = load("standing", schema)

@@ -25,12 +25,14 @@ def describe(
     state: str,
     slots: int,
     listening: bool,
+    on_call: bool,
     stacks: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what the supervisor does now. Equal documents say that nothing has happened.
 
     ``state`` is that of the supervisor, ``slots`` the number of slots when all children are ready.
-    ``listening``: notifications arrive. ``stacks`` is what ``ChildStacks`` answers.
+    ``listening``: notifications arrive; ``on_call``: those of new runs, too, from
+    now on. ``stacks`` is what ``ChildStacks`` answers.
     """
     room = _MAX_RUNS
     children = []
@@ -42,6 +44,7 @@ def describe(
         "state": state,
         "slots": slots,
         "listening": listening,
+        "on_call": on_call,
         "free": max(0, fleet.free - len(prefetched)),
         "prefetched": len(prefetched),
         "suspects": [

@@ -29,6 +29,7 @@ from owsuper.supervisor.hard_stops import HardStops
 from owsuper.supervisor.lease_renewal import LeaseRenewal
 from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.memory_limit import MemoryLimit
+from owsuper.supervisor.on_call import OnCall
 from owsuper.supervisor.pickup import Pickup
 from owsuper.supervisor.presence import Presence, Workflows
 from owsuper.supervisor.shutdown import Shutdown
@@ -75,6 +76,7 @@ class Dispatch:
             self._hang_watch = HangWatch(loop, self.fleet, settings.hang_timeout)
         self._shutdown = Shutdown(loop, self.fleet, settings.graceful_timeout)
         self._turns = Turns(template.supervisor_id)
+        self._on_call = OnCall(template.supervisor_id)
         self._ever_connected = False
         self._writes_abandoned = False
         self._connection = KeptConnection(
@@ -92,7 +94,13 @@ class Dispatch:
         limit = settings.max_memory_per_child
         self._memory = MemoryLimit(loop, self.fleet, self._hard_stops, limit)
         self._pickup = Pickup(
-            loop, self.fleet, self._claims, self._turns, settings, mark=self._memory.mark
+            loop,
+            self.fleet,
+            self._claims,
+            self._turns,
+            settings,
+            on_call=self._on_call,
+            mark=self._memory.mark,
         )
         self._presence = Presence(
             loop,
@@ -102,6 +110,7 @@ class Dispatch:
             workflows=lambda: self.workflows,
             describe=self._describe,
             turns=self._turns,
+            on_call=self._on_call,
         )
         sweeps = SweepQueries(settings.schema, settings.namespace)
         self._sweeps = Sweeps(self._connection, sweeps, on_released=self._pickup.claim_soon)
@@ -118,6 +127,7 @@ class Dispatch:
                 on_runs_due=self._pickup.claim_in_turn,
                 on_canceled=self._leases.check,
                 on_stacks_asked=self._stacks.ask,
+                on_call=self._on_call,
                 sender=self._connection,
                 queries=queries,
             )
@@ -197,6 +207,7 @@ class Dispatch:
             state=state,
             slots=slots,
             listening=listening,
+            on_call=self._on_call.stays,
             stacks=self._stacks.answer,
         )
 
@@ -214,6 +225,7 @@ class Dispatch:
         if not self._shutdown.begun:
             self._shutdown.begin()
             self._pickup.stop()
+            self._presence.announce_now()  # so that others go on call for it
 
     def stop_now(self) -> None:
         """Stop without waiting for runs to finish."""

@@ -1,5 +1,8 @@
 """The listening connection: notifications of due and canceled runs.
 
+Every supervisor listens on the channel of the workers, for what concerns it whatever it does. On
+that of the runs it listens while it is on call (``on_call``).
+
 Notifications do not arrive behind a connection pooler, because LISTEN stays in a session of the
 pooler's. The listener detects a pooler when it connects. A self-test detects other obstacles: from
 time to time, the listener sends a notification to itself. Polling is always on, so a notification
@@ -9,16 +12,20 @@ that does not arrive costs latency only.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 from uuid import uuid4
 
 from owsuper.db.claims import ClaimQueries
 from owsuper.db.connect import conninfo
-from owsuper.db.listen import CANCELED, STACKS, runs_channel
+from owsuper.db.listen import CANCELED, STACKS, runs_channel, workers_channel
+from owsuper.db.statement import Result, Statement
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
 from owsuper.supervisor.connection import KeptConnection
+from owsuper.supervisor.on_call import OnCall
+from owsuper.supervisor.turns import passed_on_by
 
 _SELF_TEST_PERIOD: Final = 300.0  # seconds
 _SELF_TEST_TIMEOUT: Final = 2.0  # seconds for one notification to arrive
@@ -30,7 +37,7 @@ class Listener:
     """Listens for runs over a connection of its own. ``settings`` must have ``database_url``.
 
     ``on_runs_due`` is called with the payload of a notification when runs become due, and with an
-    empty text when a notification may have been missed.
+    empty text when a notification may have been missed. Those of new runs come while ``on_call``.
     ``on_canceled`` is called with the id of a run that was canceled while some worker held it.
     ``on_stacks_asked`` is called with the token of a client that asks for stacks.
     The self-test sends its notifications over ``sender``, another connection.
@@ -46,6 +53,7 @@ class Listener:
         on_runs_due: Callable[[str], None],
         on_canceled: Callable[[str], None],
         on_stacks_asked: Callable[[str], None],
+        on_call: OnCall,
         sender: KeptConnection,
         queries: ClaimQueries,
     ) -> None:
@@ -54,7 +62,12 @@ class Listener:
         self._on_stacks_asked = on_stacks_asked
         self._sender = sender
         self._queries = queries
-        self._channel = runs_channel(settings.schema, settings.namespace)
+        self._on_call = on_call
+        on_call.on_change = self._follow
+        runs = runs_channel(settings.schema, settings.namespace)
+        self._listen = Statement("listen", f'LISTEN "{runs}"')
+        self._unlisten = Statement("unlisten", f'UNLISTEN "{runs}"')
+        self._channel = workers_channel(settings.schema, settings.namespace)
         self._test_channel = f"owsuper-test:{uuid4().hex[:24]}"
         self._self_test_failed = False
         self._closed = False
@@ -65,7 +78,7 @@ class Listener:
             loop,
             conninfo(url, application_name="owsuper listener"),
             name="listening",
-            listen=[self._channel, self._test_channel],
+            listen=[runs, self._channel, self._test_channel],
             on_up=self._handle_up,
             on_down=self._handle_down,
             on_notify=self._handle_notification,
@@ -116,8 +129,22 @@ class Listener:
             )
             self.close()
             return
+        self._on_call.doubt()  # it listens for all again
         self._on_runs_due("")  # a notification may have been missed
         self.test()
+
+    def _follow(self, on_call: bool) -> None:
+        """Listen for new runs from now on, or no longer."""
+        if not self._connection.up:
+            return  # it listens for all when it is up again
+        if on_call:
+            self._connection.send(self._listen, (), self._handle_listening)
+        else:
+            self._connection.send(self._unlisten, (), lambda result: None)
+
+    def _handle_listening(self, result: Result) -> None:
+        if not self._connection.refused("listen for new runs", result):
+            self._on_runs_due("")  # nobody on call may have heard of the latest
 
     def _handle_down(self, _exc: Exception) -> None:
         self.attempted = True
@@ -130,6 +157,8 @@ class Listener:
             elif payload.startswith(STACKS):
                 self._on_stacks_asked(payload.removeprefix(STACKS))
             else:
+                if (supervisor := passed_on_by(payload)) is not None:
+                    self._on_call.on_passed_on(time.monotonic(), supervisor)
                 self._on_runs_due(payload)
             return
         self._test_timeout.cancel()

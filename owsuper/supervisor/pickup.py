@@ -16,6 +16,7 @@ from owsuper.supervisor.child import HeldRun
 from owsuper.supervisor.claim_policy import ClaimNow, ClaimPolicy, SleepFor
 from owsuper.supervisor.claims import Claims
 from owsuper.supervisor.fleet import Fleet
+from owsuper.supervisor.on_call import OnCall
 from owsuper.supervisor.prefetched_runs import PrefetchedRuns
 from owsuper.supervisor.presence import Workflows
 from owsuper.supervisor.turns import PassingOn, Turns
@@ -31,8 +32,8 @@ class Pickup:
     """Claims runs for the ``fleet``, until ``stop``.
 
     ``notify`` is called with a notification for the other supervisors when more runs are due than
-    this one has room for. ``mark`` returns a claimed run, perhaps as a suspect. ``prefetched`` are
-    the claimed runs that wait for a slot.
+    this one has room for. ``on_call`` learns of other workflows. ``mark`` returns a claimed run,
+    perhaps as a suspect. ``prefetched`` are the claimed runs that wait for a slot.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Pickup:
         turns: Turns,
         settings: Settings,
         *,
+        on_call: OnCall,
         mark: Callable[[ClaimedRun], ClaimedRun],
     ) -> None:
         self.prefetched = PrefetchedRuns()
@@ -50,6 +52,7 @@ class Pickup:
         self._fleet = fleet
         self._claims = claims
         self._turns = turns
+        self._on_call = on_call
         self._mark = mark
         self._passing_on = PassingOn(turns)
         self._policy = ClaimPolicy(
@@ -69,13 +72,17 @@ class Pickup:
         self._policy.on_runs_due(time.monotonic())
 
     def claim_in_turn(self, occasion: str) -> None:
-        """Let the policy claim when it is this supervisor's turn; soon, if others may not know."""
+        """Let the policy claim when it is this supervisor's turn; soon, if others may not know.
+
+        If it has no room then, or has stopped, it tells the others.
+        """
         now, wait = time.monotonic(), self._turns.wait(occasion) if occasion else 0.0
         self._policy.on_runs_due(now, wait=wait)
         self._passing_on.on_heard(now, occasion)
         if not occasion or wait:
             return
-        if not self._policy.room(free=self._fleet.free, prefetched=len(self.prefetched)):
+        room = self._policy.room(free=self._fleet.free, prefetched=len(self.prefetched))
+        if self._stopped or not room:
             self._pass_on(self._passing_on.on_turn_without_room(now, occasion))
 
     def _pass_on(self, payload: str | None) -> None:
@@ -110,6 +117,8 @@ class Pickup:
             return
         if workflows is not self._workflows:  # at the start, and after a reload
             self._workflows = workflows
+            self._on_call.serve(workflows)
+            self._turns.serve(workflows)
             self.claim_soon()
         decision = self._policy.decide(
             time.monotonic(), free=self._fleet.free, prefetched=len(self.prefetched)

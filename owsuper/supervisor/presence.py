@@ -13,7 +13,8 @@ the database while its children execute their runs. So a run is released early o
 
 Behind a connection pooler there is no such lock, and runs wait for their leases.
 
-The look also finds the supervisors with which this one takes turns (``turns``).
+The look also finds the supervisors with which this one takes turns (``turns``), and shows whether
+it must be on call (``on_call``).
 
 Every few seconds a supervisor also announces what it does, for people and for turns. The
 announcement rides on the look for others. Behind a pooler it is sent alone, and its age shows
@@ -39,7 +40,9 @@ from owsuper.event_loop import Loop
 from owsuper.settings import Settings
 from owsuper.supervisor import announcement
 from owsuper.supervisor.connection import LONGEST_PAUSE, KeptConnection
-from owsuper.supervisor.turns import Peer, Turns
+from owsuper.supervisor.on_call import OnCall
+from owsuper.supervisor.peers import Peer
+from owsuper.supervisor.turns import Turns
 
 # Seconds.
 _PERIOD: Final = 1.0
@@ -76,6 +79,7 @@ class Presence:
         workflows: Callable[[], Workflows],
         describe: Callable[[], dict[str, Any]],
         turns: Turns,
+        on_call: OnCall,
     ) -> None:
         self._connection = connection
         self._queries = PresenceQueries(settings.schema, settings.namespace, supervisor_id)
@@ -84,9 +88,11 @@ class Presence:
         self._workflows = workflows
         self._describe = describe
         self._turns = turns
+        self._on_call = on_call
         self._passed = 0  # timer ticks without a look
         self._announced: tuple[Workflows, dict[str, Any]] | None = None  # None: announce soon
         self._announced_at = 0.0  # time.monotonic()
+        self._room: tuple[int, int] | None = None  # free slots and slots, as announced
         self._registered = False
         self._looking = False
         self.left = False  # ``leave`` was called
@@ -101,8 +107,9 @@ class Presence:
     def on_connection_lost(self) -> None:
         """Forget what was seen: a server that was away has ended all sessions."""
         self._registered = self._looking = False
-        self._announced = None
+        self._announced = self._room = None
         self._missing_since.clear()
+        self._on_call.doubt()
 
     def look(self) -> None:
         """Look for missing supervisors, and release what they held; announce what there is."""
@@ -152,6 +159,7 @@ class Presence:
             return False
         self._announced, self._announced_at, self._looking = current, now, True
         workflows, document = current
+        self._room = document["free"], document["slots"]
         statement, params = self._queries.announce(
             self._lease,
             self._host,
@@ -178,13 +186,11 @@ class Presence:
     def _handle_others(self, result: Result) -> None:
         self._looking = False
         if self._connection.refused("look for missing workers", result):
+            self._on_call.doubt()
             return
         now = time.monotonic()
         others = presence.parse_others(result.rows)
-        self._turns.meet(
-            [Peer(each.supervisor_id, each.answers) for each in others if not each.missing],
-            serving=self._workflows(),
-        )
+        self._meet(others)
         missing = [each for each in others if each.missing]
         self._missing_since = {
             each.supervisor_id: self._missing_since.get(each.supervisor_id, now) for each in missing
@@ -195,6 +201,24 @@ class Presence:
                 statement, params = self._queries.release_missing(each.supervisor_id)
                 on_result = partial(self._handle_released, each.supervisor_id)
                 self._connection.send(statement, params, on_result)
+
+    def _meet(self, others: Sequence[OtherSupervisor]) -> None:
+        """Decide whether to be on call, and with whom to take turns."""
+        peers = [
+            Peer(each.supervisor_id, each.answers, each.on_call, each.free, each.slots)
+            for each in others
+            if each.answers and not each.missing
+        ]
+        serving = self._workflows()
+        if self._connection.pooled or self._room is None:
+            self._on_call.doubt()  # looks are rare, or the others do not know this supervisor
+        else:
+            free, slots = self._room
+            theirs = sum(each.slots - each.free for each in others if not each.missing)
+            busy = theirs + slots - free
+            now = time.monotonic()
+            self._on_call.look(now, peers, serving=serving, free=free, slots=slots, busy=busy)
+        self._turns.meet(peers, serving=serving, on_call=self._on_call.on_call)
 
     def _handle_released(self, supervisor_id: str, result: Result) -> None:
         if self._connection.refused("release runs of a missing worker", result) or not result.rows:

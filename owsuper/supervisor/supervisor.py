@@ -6,7 +6,7 @@ waits in one place only (``Loop.turn``).
     generations, template          load the application, fork the children; replace the code
     dispatch                       wires everything below together
         pickup, prefetched_runs    due runs, until they are in a slot
-        listener, turns            when runs are due, and whose turn it is
+        listener, on_call, turns   when runs are due, who hears of that, and whose turn it is
         claim_policy               when to claim, and how many runs
         claims, lease_renewal      claim, renew, release; over one ``connection``
         sweeps, crashes            expired leases and deadlines; evidence of crashes

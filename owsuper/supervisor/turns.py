@@ -1,12 +1,13 @@
 """Which supervisor looks for due runs first, and which later. Pure: no clock, no database.
 
-Every supervisor hears every notification. If all of them looked at once, a run would cost as many
-claims as there are supervisors. So they take turns. A hash of the notification and of each
+Several supervisors hear of a new run: those that are on call (``on_call``). If all of them looked
+at once, a run would cost as many claims. So they take turns. A hash of the notification and of each
 supervisor's id puts the supervisors in an order, which all of them know without asking each other.
 The first looks at once. The second looks after 5 ms, the third after 20 ms, and so on; each finds
 nothing, unless those before it are gone, busy, or slower than that. One look serves for all
 notifications before it. So a notification costs a few looks, however many supervisors there are,
-and each supervisor is the first for its share of the notifications.
+and each that is on call is the first for its share of the notifications. All supervisors hear
+what is passed on, and take turns in that.
 
 A supervisor knows the others as of some seconds ago, and two supervisors may know different ones.
 Then two of them look first, or the first to look does so some milliseconds later. No run depends
@@ -20,21 +21,21 @@ one whose hash is the lowest of all that serve it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from hashlib import blake2b
+from collections.abc import Callable, Collection, Iterator
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Final
 from zlib import crc32
 
-_log = logging.getLogger("owsuper.supervisor")
+from owsuper.supervisor.on_call import NOTICED
+from owsuper.supervisor.peers import Peer, Workflow, place
 
-Workflow: TypeAlias = tuple[str, str | None]  # name, version
+_log = logging.getLogger("owsuper.supervisor")
 
 # Seconds. A claim takes one or two milliseconds, so the second look mostly finds that the first was
 # made.
 _SECOND_LOOK: Final = 0.005
 _GROWTH: Final = 4
+_MOST_GROWTHS: Final = 5  # then the wait is longer than the longest
 LONGEST_WAIT: Final = 2.0
 """The longest wait for a turn, in seconds."""
 _PASSED_ON: Final = "more:"  # begins the payload of a notification that was passed on
@@ -42,17 +43,13 @@ _SHORTEST_PAUSE: Final = 0.1  # between two notifications that pass on, and the 
 _LONGEST_PAUSE: Final = 1.6
 _FIRST_SILENCE: Final = 0.001  # after another's notification; it grows to the longest pause
 _SILENCE_GROWTH: Final = 1.5
-_NOTICED: Final = 8.0  # until the others have seen an announcement, which takes up to 7 s
 _ORDERS: Final = 256  # a notification has one of so many orders of the supervisors
 _MOST_DOUBLINGS: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Another supervisor that is there, listens, and has free slots."""
-
-    supervisor_id: str
-    workflows: frozenset[Workflow]
+def passed_on_by(occasion: str) -> str | None:
+    """Return who has passed on runs with this notification; None if nobody has."""
+    return occasion.rpartition(":")[2] if occasion.startswith(_PASSED_ON) else None
 
 
 class Turns:
@@ -60,24 +57,39 @@ class Turns:
 
     def __init__(self, supervisor_id: str) -> None:
         self._id = supervisor_id
+        self._serving: frozenset[Workflow] = frozenset()  # at the last meeting
         self._others: frozenset[str] = frozenset()
-        self._ranks: dict[str, int] = {}  # of this supervisor
+        self._before: frozenset[str] = frozenset()  # of them, those whose turns come before it
+        self._beside: frozenset[str] = frozenset()  # those with which it shares the turns
+        self._ranks: dict[str, int] = {}  # of this supervisor, among all
+        self._ranks_beside: dict[str, int] = {}
 
-    def meet(self, peers: Collection[Peer], *, serving: Collection[Workflow]) -> None:
+    def meet(
+        self, peers: Collection[Peer], *, serving: Collection[Workflow], on_call: bool = True
+    ) -> None:
         """From now on, take turns with those of ``peers`` that serve all that this one does.
 
-        ``serving`` holds the workflows of this supervisor.
+        ``serving`` holds the workflows of this supervisor. ``on_call``: it hears of new runs.
         """
-        own = frozenset(serving)
-        others = frozenset(
-            peer.supervisor_id
-            for peer in peers
-            if own <= peer.workflows and peer.supervisor_id != self._id
-        )
+        own = self._serving = frozenset(serving)
+        companions = [
+            peer for peer in peers if own <= peer.workflows and peer.supervisor_id != self._id
+        ]
+        others = frozenset(peer.supervisor_id for peer in companions)
+        called = frozenset(peer.supervisor_id for peer in companions if peer.on_call)
+        before, beside = (frozenset[str](), called) if on_call else (called, others - called)
+        if (others, before, beside) == (self._others, self._before, self._beside):
+            return
         if others != self._others:
-            self._others = others
-            self._ranks.clear()
             _log.debug("takes turns with other workers: %d", len(others))
+        self._others, self._before, self._beside = others, before, beside
+        self._ranks.clear()
+        self._ranks_beside.clear()
+
+    def serve(self, workflows: Collection[Workflow]) -> None:
+        """Note what this supervisor serves from now on; others may serve less. Meet them again."""
+        if frozenset(workflows) != self._serving:
+            self.meet((), serving=workflows)
 
     @property
     def with_others(self) -> bool:
@@ -91,12 +103,18 @@ class Turns:
         """
         if not self._others:
             return 0.0
-        rank = self._rank(str(crc32(occasion.encode()) % _ORDERS))
+        order = str(crc32(occasion.encode()) % _ORDERS)
+        if occasion.startswith(_PASSED_ON):
+            return min(_SECOND_LOOK * self._rank(order), LONGEST_WAIT)
+        rank = len(self._before) + self._rank_beside(order)
         if rank == 0:
             return 0.0
-        if occasion.startswith(_PASSED_ON):
-            return min(_SECOND_LOOK * rank, LONGEST_WAIT)
-        return min(_SECOND_LOOK * float(_GROWTH) ** (rank - 1), LONGEST_WAIT)
+        return min(_SECOND_LOOK * float(_GROWTH) ** min(rank - 1, _MOST_GROWTHS), LONGEST_WAIT)
+
+    def payloads(self, begin: int) -> Iterator[str]:
+        """Return payloads of notifications that pass on runs, each with another order."""
+        tag = crc32(self._id.encode())
+        return (f"{_PASSED_ON}{number}:{tag:08x}" for number in count(begin))
 
     def scale(self, duty: str) -> int:
         """Return how much less often than alone this supervisor performs a duty that all share.
@@ -107,11 +125,16 @@ class Turns:
         return int(2 ** min(self._rank(duty), _MOST_DOUBLINGS))
 
     def _rank(self, order: str) -> int:
-        rank = self._ranks.get(order)
+        return self._rank_among(self._others, order, self._ranks)
+
+    def _rank_beside(self, order: str) -> int:
+        return self._rank_among(self._beside, order, self._ranks_beside)
+
+    def _rank_among(self, others: Collection[str], order: str, known: dict[str, int]) -> int:
+        rank = known.get(order)
         if rank is None:
-            own = _hash(order, self._id)
-            rank = sum(_hash(order, other) < own for other in self._others)
-            self._ranks[order] = rank
+            own = place(order, self._id)
+            rank = known[order] = sum(place(order, other) < own for other in others)
         return rank
 
 
@@ -120,9 +143,10 @@ class PassingOn:
 
     A supervisor that finds more due runs than it can take notifies again, and so does each that
     looks then, and one whose turn it is while it has no room at all: the others may not know yet
-    how many of them are busy. After such a notification the next supervisor looks after 5 ms, the
-    next after 10 ms, and so on. So a burst of runs reaches all free supervisors within some
-    milliseconds. While the burst goes on, the pauses between the notifications grow.
+    how many of them are busy, and those off call have heard nothing. After such a notification,
+    which all hear, the next supervisor looks after 5 ms, the next after 10 ms, and so on. So a
+    burst of runs reaches all free supervisors within some milliseconds. While the burst goes on,
+    the pauses between the notifications grow.
 
     Each notification has another order, so a few of them reach all soon, however many there are.
     Whoever hears another's has nothing to add for some time, which also grows. That does not hold
@@ -165,7 +189,7 @@ class PassingOn:
         """
         if self._full_since is None:
             self._full_since = now
-        known = now - self._full_since > _NOTICED
+        known = now - self._full_since > NOTICED
         return None if known or occasion.startswith(_PASSED_ON) else self._payload(now)
 
     def _payload(self, now: float) -> str | None:
@@ -175,7 +199,7 @@ class PassingOn:
         self._not_before = now + self._pause
         self._sent = next(
             payload
-            for payload in (f"{_PASSED_ON}{number}" for number in count(int(now * 1000)))
+            for payload in self._turns.payloads(int(now * 1000))
             if self._turns.wait(payload) > 0
         )
         return self._sent
@@ -199,7 +223,3 @@ class SharedDuty:
         if self._passed >= self._turns.scale(self._name):
             self._passed = 0
             self._perform()
-
-
-def _hash(order: str, supervisor_id: str) -> bytes:
-    return blake2b(f"{order}:{supervisor_id}".encode(), digest_size=8).digest()

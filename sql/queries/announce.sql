@@ -5,8 +5,8 @@
 -- $4 its host, $5 its pid, $6 whether it is behind a connection pooler, $7 its version,
 -- $8 workflows (JSON array of [name, version]), $9 status (JSON object), $10 seconds after which the
 -- row of a pooled supervisor is stale.
--- Returns (id, host, pid, missing, workflows) of the other supervisors, as other_supervisors does;
--- for a supervisor that is pooled, none is missing.
+-- Returns (id, host, pid, missing, workflows, on_call, free, slots) of the other supervisors, as
+-- other_supervisors does; for a supervisor that is pooled, none is missing.
 -- Deletes stale rows of pooled supervisors.
 -- The flush to disk is skipped, as for register_supervisor.
 --
@@ -32,7 +32,8 @@ stale AS (
     WHERE namespace_id = $1 AND pooled AND id <> $2
         AND announced_at < now() - $10::double precision * interval '1 second'
 )
-SELECT o.id, o.host, o.pid, o.missing AND NOT $6::boolean, o.workflows
+SELECT
+    o.id, o.host, o.pid, o.missing AND NOT $6::boolean, o.workflows, o.on_call, o.free, o.slots
 FROM (
     {fragments/other_supervisors}
 ) AS o

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import RawCursor
 
-from owsuper.db.listen import results_channel, runs_channel
+from owsuper.db.listen import results_channel, runs_channel, workers_channel
 
 Connect = Callable[[], psycopg.Connection]
 
@@ -18,19 +18,23 @@ class Listener:
     def __init__(self, conn: psycopg.Connection, schema: str, namespace: str) -> None:
         self._conn = conn
         self.runs = runs_channel(schema, namespace)
-        self.results = results_channel(schema)
+        self._kinds = {
+            self.runs: "run",
+            workers_channel(schema, namespace): "worker",
+            results_channel(schema): "result",
+        }
         self._end = f"the end for {conn.info.backend_pid}"
-        for channel in (self.runs, self.results, self._end):
+        for channel in (*self._kinds, self._end):
             conn.execute(f'LISTEN "{channel}"')
 
     def heard(self) -> list[tuple[str, str]]:
-        """All since the last time, as ("run", transaction or run id) and ("result", run id)."""
+        """All since the last time: ("run", transaction), ("worker", …) and ("result", run id)."""
         self._conn.execute(f'NOTIFY "{self._end}"')  # delivered after all that committed before
         notes = []
         for note in self._conn.notifies(timeout=20):
             if note.channel == self._end:
                 return notes
-            notes.append(("run" if note.channel == self.runs else "result", note.payload))
+            notes.append((self._kinds[note.channel], note.payload))
         raise AssertionError("the server delivers no notifications")
 
     @property
@@ -160,7 +164,7 @@ def test_a_run_that_is_canceled_under_its_worker_is_named(
     listener.heard()
     for id_ in "abc":
         update(conn, schema, CANCEL, id_)
-    assert listener.heard() == [("run", "canceled:a")]
+    assert listener.heard() == [("worker", "canceled:a")]
     assert other.heard() == []
 
 

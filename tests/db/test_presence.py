@@ -310,3 +310,40 @@ def test_a_supervisor_that_has_said_nothing_for_long_answers_no_notifications(
     [found] = presence.parse_others(perform(ours, queries.others()))
     assert not found.missing
     assert bool(found.answers) is answers
+
+
+@pytest.mark.parametrize(
+    ("status", "on_call", "free", "slots"),
+    [
+        ({"on_call": False, "free": 1, "slots": 4}, False, 1, 4),
+        ({"on_call": True, "free": 12, "slots": 40}, True, 12, 40),
+        ({}, True, 1, 2),  # it does not know that it could be off call
+        ({"on_call": "no", "free": None, "slots": "many"}, True, 0, 0),
+    ],
+)
+def test_a_supervisor_says_whether_it_is_on_call_and_how_busy_it_is(
+    session: Session,
+    schema: str,
+    queries: PresenceQueries,
+    status: dict[str, object],
+    on_call: bool,
+    free: int,
+    slots: int,
+) -> None:
+    ours, theirs = session(), session()
+    register(theirs, schema, GONE)
+    perform(theirs, announced(PresenceQueries(schema, "default", GONE), **status))
+    [found] = presence.parse_others(perform(ours, queries.others()))
+    assert (found.on_call, found.free, found.slots) == (on_call, free, slots)
+
+
+@pytest.mark.parametrize("status", [None, "1", "null", '"serving"', '[{"state": "serving"}]'])
+def test_a_status_of_another_form_says_nothing(
+    session: Session, schema: str, queries: PresenceQueries, tables: Tables, status: str | None
+) -> None:
+    ours, theirs = session(), session()
+    register(theirs, schema, GONE)
+    tables.update("owsuper_supervisors", GONE, status=status, workflows='[["w", null]]')
+    [found] = presence.parse_others(perform(ours, queries.others()))
+    assert not found.missing
+    assert (found.answers, found.on_call, found.free) == (frozenset(), True, 0)

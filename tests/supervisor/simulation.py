@@ -5,16 +5,21 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 
 from owsuper.supervisor.claim_policy import ClaimNow, ClaimPolicy, SleepFor
-from owsuper.supervisor.turns import PassingOn, Peer, Turns, Workflow
+from owsuper.supervisor.on_call import ENOUGH, OnCall
+from owsuper.supervisor.peers import Occupancy, Peer, Workflow
+from owsuper.supervisor.turns import PassingOn, Turns, passed_on_by
 
 EVERYTHING: frozenset[Workflow] = frozenset({("w", None)})
 
 # Seconds. The server begins to look, looks for the mark, and has answered.
 SNAPSHOT, MARK, ANSWER = 0.0004, 0.0007, 0.001
 NOTIFICATION = 0.0003
+
+LOOK, ANNOUNCEMENT = 2.0, 3.0  # between two of them
 
 
 @dataclass(slots=True)
@@ -33,30 +38,54 @@ class Run:
 
 @dataclass(slots=True)
 class Supervisor:
-    """``hung``: it is there for the others, and does nothing."""
+    """``hung``: it is there for the others, and does nothing. ``gone``: they can see that."""
 
     name: str
     policy: ClaimPolicy
     turns: Turns
     passing_on: PassingOn
+    on_call: OnCall
     slots: int
     workflows: frozenset[Workflow]
     hears: bool = True
     hung: bool = False
+    gone: bool = False
     busy: int = 0
     claims: int = 0
+    heard: int = 0
     wakes: int = field(default=0, compare=False)  # the number of the latest appointment
+    said: Peer = field(init=False)  # as the others see it
+
+    def __post_init__(self) -> None:
+        self.announce()
+
+    def announce(self) -> None:
+        free = max(0, self.slots - self.busy)
+        self.said = Peer(self.name, self.workflows, self.on_call.stays, free, self.slots)
+
+    @property
+    def does_nothing(self) -> bool:
+        return self.hung or self.gone
 
 
 class Fleet:
-    """Some supervisors of one database. Runs take ``run_seconds``."""
+    """Some supervisors of one database, which have known each other for some time.
+
+    Runs take ``run`` seconds. ``looks``: they look at each other from now on, too.
+    """
 
     def __init__(
-        self, *serving: frozenset[Workflow], slots: int = 4, poll: float = 2.0, run: float = 0.003
+        self,
+        *serving: frozenset[Workflow],
+        slots: int = 4,
+        poll: float = 2.0,
+        run: float = 0.003,
+        looks: bool = False,
     ) -> None:
         self.now = 0.0
         self.runs: list[Run] = []
         self.notifications = 0  # passed on
+        self.changes = 0  # supervisors that went on call or left
         self._run_seconds = run
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
@@ -69,24 +98,63 @@ class Fleet:
                 ClaimPolicy(slots=slots, poll_interval=poll),
                 turns := Turns(name),
                 PassingOn(turns),
+                OnCall(name),
                 slots,
                 workflows,
             )
             for number, workflows in enumerate(serving)
         ]
-        self.meet()
+        for moment in range(-30, 0, 3) if len(serving) > ENOUGH else [0]:
+            for each in self.supervisors:
+                each.announce()
+            for each in self.supervisors:
+                self._meet(each, moment)
         for number, supervisor in enumerate(self.supervisors):  # polls do not coincide
-            self.at(poll * number / len(serving), lambda s=supervisor: self._turn(s))  # type: ignore[misc]
-
-    def meet(self) -> None:
-        """Let the supervisors know each other, whether they are hung or not."""
-        peers = [Peer(each.name, each.workflows) for each in self.supervisors if each.hears]
-        for each in self.supervisors:
-            each.turns.meet(peers, serving=each.workflows)
+            supervisor.on_call.on_change = partial(self._change, supervisor)
+            self.at(poll * number / len(serving), partial(self._turn, supervisor))
+            if looks:
+                share = number / len(serving)
+                self.at(LOOK * share, partial(self._look, supervisor))
+                self.at(ANNOUNCEMENT * share, partial(self._announce, supervisor))
 
     @property
     def claims(self) -> int:
         return sum(each.claims for each in self.supervisors)
+
+    @property
+    def on_call(self) -> list[Supervisor]:
+        return [each for each in self.supervisors if each.on_call.on_call]
+
+    @property
+    def heard(self) -> int:
+        """How often a supervisor was woken by a notification."""
+        return sum(each.heard for each in self.supervisors)
+
+    # --- presence ------------------------------------------------------------------------
+
+    def _announce(self, supervisor: Supervisor) -> None:
+        if not supervisor.does_nothing:
+            supervisor.announce()
+        self.at(self.now + ANNOUNCEMENT, partial(self._announce, supervisor))
+
+    def _look(self, supervisor: Supervisor) -> None:
+        if not supervisor.does_nothing:
+            self._meet(supervisor, self.now)
+        self.at(self.now + LOOK, partial(self._look, supervisor))
+
+    def _meet(self, supervisor: Supervisor, now: float) -> None:
+        said = [each.said for each in self.supervisors if not each.gone]
+        peers = [each for each in said if each.occupancy is not Occupancy.FULL]
+        busy = sum(each.slots - each.free for each in said)
+        on_call, serving, own = supervisor.on_call, supervisor.workflows, supervisor.said
+        on_call.look(now, peers, serving=serving, free=own.free, slots=own.slots, busy=busy)
+        supervisor.turns.meet(peers, serving=serving, on_call=on_call.on_call)
+
+    def _change(self, supervisor: Supervisor, on_call: bool) -> None:
+        self.changes += 1
+        if on_call:
+            supervisor.policy.on_runs_due(self.now)
+            self.at(self.now, partial(self._turn, supervisor))
 
     # --- time ----------------------------------------------------------------------------
 
@@ -124,8 +192,13 @@ class Fleet:
                 self.at(visible + NOTIFICATION, lambda: self._notify(payload))
 
     def _notify(self, payload: str) -> None:
+        passed_on = payload.startswith("more:")
         for supervisor in self.supervisors:
-            if supervisor.hears and not supervisor.hung:
+            hears = supervisor.hears and (passed_on or supervisor.on_call.on_call)
+            if hears and not supervisor.does_nothing:
+                supervisor.heard += 1
+                if (by := passed_on_by(payload)) is not None:
+                    supervisor.on_call.on_passed_on(self.now, by)
                 self._hear(supervisor, payload)
                 self._turn(supervisor)
 
@@ -145,7 +218,7 @@ class Fleet:
     # --- a supervisor ----------------------------------------------------------------------
 
     def _turn(self, supervisor: Supervisor) -> None:
-        if supervisor.hung:
+        if supervisor.does_nothing:
             return
         free = supervisor.slots - supervisor.busy
         match supervisor.policy.decide(self.now, free=max(0, free), prefetched=max(0, -free)):
@@ -213,6 +286,6 @@ class Fleet:
 
     def _finish(self, supervisor: Supervisor) -> None:
         supervisor.busy -= 1
-        if not supervisor.hung:
+        if not supervisor.does_nothing:
             supervisor.policy.on_run_finished(self._run_seconds)
             self._turn(supervisor)

@@ -32,7 +32,7 @@ def pickup(loop: Loop, claims: Mock) -> Pickup:
     turns.wait.return_value = 0.0
     fleet = MagicMock()
     fleet.assign.return_value = False
-    return Pickup(loop, fleet, claims, turns, Settings(), mark=lambda run: run)
+    return Pickup(loop, fleet, claims, turns, Settings(), on_call=Mock(), mark=lambda run: run)
 
 
 def claim(pickup: Pickup, *runs: Mock) -> None:

@@ -14,6 +14,7 @@ from owsuper.event_loop import Loop
 from owsuper.settings import Settings
 from owsuper.supervisor import presence
 from owsuper.supervisor.connection import KeptConnection
+from owsuper.supervisor.on_call import ENOUGH, OnCall
 from owsuper.supervisor.presence import Presence
 from owsuper.supervisor.turns import Turns
 
@@ -51,10 +52,11 @@ class Worker:
 
     def __init__(self, loop: Loop, monkeypatch: pytest.MonkeyPatch, *, pooled: bool) -> None:
         self.connection = Connection(pooled=pooled)
-        self.doing: dict[str, Any] = {"children": []}
+        self.doing: dict[str, Any] = {"children": [], "free": 4, "slots": 4}
         self.workflows: list[tuple[str, str | None]] = [("w", None)]
         self.now = 100.0
         self.turns = Turns("host:1:me")
+        self.on_call = OnCall("host:1:me")
         monkeypatch.setattr(presence, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.presence = Presence(
             loop,
@@ -64,6 +66,7 @@ class Worker:
             workflows=lambda: tuple(self.workflows),
             describe=lambda: dict(self.doing),
             turns=self.turns,
+            on_call=self.on_call,
         )
 
     def connect(self) -> list[str]:
@@ -173,8 +176,16 @@ def test_without_a_connection_it_leaves_without_a_word(worker_of: MakeWorker) ->
     assert worker.connection.sent() == []
 
 
-def other(number: int, *, missing: bool = False, workflows: bytes | None = b'[["w", null]]') -> Row:
-    return (b"there:%d:x" % number, b"there", b"1", b"t" if missing else b"f", workflows)
+def other(
+    number: int,
+    *,
+    missing: bool = False,
+    workflows: bytes | None = b'[["w", null]]',
+    on_call: bytes | None = b"true",
+    free: bytes | None = b"4",
+) -> Row:
+    seen = (b"there:%d:x" % number, b"there", b"1", b"t" if missing else b"f")
+    return (*seen, workflows, on_call, free, b"4")
 
 
 def test_it_takes_turns_with_the_others_that_answer_notifications(worker_of: MakeWorker) -> None:
@@ -215,3 +226,73 @@ def test_while_one_is_missing_it_is_looked_for_every_second(worker_of: MakeWorke
     worker.connection.others.append(other(100, missing=True))
     worker.looks(4)
     assert worker.looks(3).count("other_supervisors") >= 2
+
+
+def off_call(worker: Worker) -> list[Row]:
+    """Let the worker leave; return the others, before which it is busier."""
+    worker.doing["free"] = 1
+    worker.connection.others = [other(number) for number in range(ENOUGH)]
+    worker.connect()
+    worker.looks(30)
+    assert not worker.on_call.on_call
+    return worker.connection.others
+
+
+def test_beside_enough_others_it_goes_off_call(worker_of: MakeWorker) -> None:
+    off_call(worker_of())
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        other(0, missing=True),
+        other(0, workflows=b'[["x", null]]'),
+        other(0, free=b"0", workflows=None),
+        other(0, free=b"many"),
+    ],
+)
+def test_one_of_the_others_less_and_it_is_on_call(worker_of: MakeWorker, instead: Row) -> None:
+    worker = worker_of()
+    worker.connection.others = [instead, *off_call(worker)[1:]]
+    worker.looks(4)
+    assert worker.on_call.stays
+
+
+def test_others_that_do_not_say_whether_they_are_on_call_are(worker_of: MakeWorker) -> None:
+    worker = worker_of()
+    worker.doing["free"] = 1
+    worker.connection.others = [other(number, on_call=None) for number in range(ENOUGH)]
+    worker.connect()
+    worker.looks(30)
+    assert not worker.on_call.on_call
+
+
+def test_while_others_say_that_they_leave_it_stays(worker_of: MakeWorker) -> None:
+    worker = worker_of()
+    worker.doing["free"] = 1
+    worker.connection.others = [other(number, on_call=b"false") for number in range(ENOUGH)]
+    worker.connect()
+    worker.looks(30)
+    assert worker.on_call.stays
+
+
+def test_when_its_connection_is_lost_or_its_look_is_refused_it_is_on_call(
+    worker_of: MakeWorker,
+) -> None:
+    worker = worker_of()
+    off_call(worker)
+    worker.presence.on_connection_lost()
+    assert worker.on_call.stays
+    off_call(worker)
+    worker.connection.refusing = {"other_supervisors", "announce"}
+    worker.looks(4)
+    assert worker.on_call.stays
+
+
+def test_behind_a_pooler_it_is_always_on_call(worker_of: MakeWorker) -> None:
+    worker = worker_of(pooled=True)
+    worker.doing["free"] = 1
+    worker.connection.others = [other(number) for number in range(ENOUGH)]
+    worker.connect()
+    worker.looks(120)
+    assert worker.on_call.stays

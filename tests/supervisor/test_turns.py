@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from owsuper.db.claims import Claimed, ScanResult
+from owsuper.supervisor.peers import Peer, Workflow
 from owsuper.supervisor.pickup import Pickup
-from owsuper.supervisor.turns import LONGEST_WAIT, PassingOn, Peer, Turns, Workflow
+from owsuper.supervisor.turns import LONGEST_WAIT, PassingOn, Turns
 from tests.supervisor.simulation import EVERYTHING, Fleet
 
 RING = [str(number) for number in range(10_000, 14_000, 3)]
@@ -69,12 +70,41 @@ def test_one_of_the_supervisors_of_each_workflow_looks_first(
         )
 
 
+def test_those_off_call_have_their_turns_after_those_on_call() -> None:
+    peers = [Peer(f"host-{number}", EVERYTHING, on_call=number < 3) for number in range(5)]
+    turns = [Turns(peer.supervisor_id) for peer in peers]
+    for each, peer in zip(turns, peers, strict=True):
+        each.meet(peers, serving=EVERYTHING, on_call=peer.on_call)
+    for ring in RING:
+        waits = [each.wait(ring) for each in turns]
+        assert sorted(waits[:3]) == pytest.approx([0.0, 0.005, 0.020])
+        assert sorted(waits[3:]) == pytest.approx([0.080, 0.320])
+
+
+def test_all_have_turns_in_what_is_passed_on_whether_they_are_on_call_or_not() -> None:
+    peers = [Peer(f"host-{number}", EVERYTHING, on_call=number < 3) for number in range(5)]
+    turns = [Turns(peer.supervisor_id) for peer in peers]
+    for each, peer in zip(turns, peers, strict=True):
+        each.meet(peers, serving=EVERYTHING, on_call=peer.on_call)
+    for ring in RING:
+        waits = sorted(each.wait(f"more:{ring}") for each in turns)
+        assert waits == pytest.approx([0.0, 0.005, 0.010, 0.015, 0.020])
+
+
 def test_a_supervisor_that_leaves_is_waited_for_no_more() -> None:
     turns = Turns("host-0")
     turns.meet([Peer("host-1", EVERYTHING)], serving=EVERYTHING)
     waits = {turns.wait(ring) for ring in RING}
     turns.meet([], serving=EVERYTHING)
     assert waits == {0.0, 0.005}
+    assert {turns.wait(ring) for ring in RING} == {0.0}
+
+
+def test_one_that_serves_other_workflows_is_first_until_it_has_met_the_others_again() -> None:
+    turns = fleet(EVERYTHING, EVERYTHING)[1]
+    turns.serve(tuple(EVERYTHING))
+    assert {turns.wait(ring) for ring in RING} == {0.0, 0.005}
+    turns.serve([("w", "2")])
     assert {turns.wait(ring) for ring in RING} == {0.0}
 
 
@@ -289,12 +319,19 @@ def test_no_due_run_is_left_beyond_a_poll_interval_whatever_is_lost_gone_or_busy
 
 
 def test_a_notification_reaches_the_policy_and_what_is_passed_on() -> None:
-    pickup = MagicMock()
+    pickup = MagicMock(_stopped=False)
     pickup._turns.wait.side_effect = {"more:1": 0.08}.get
     Pickup.claim_in_turn(pickup, "more:1")
     pickup._policy.on_runs_due.assert_called_once_with(ANY, wait=0.08)
     pickup._passing_on.on_heard.assert_called_once_with(ANY, "more:1")
     pickup._pass_on.assert_not_called()
+
+
+def test_a_supervisor_that_has_stopped_tells_the_others_of_a_run_in_its_turn() -> None:
+    pickup = MagicMock(_stopped=True)
+    pickup._turns.wait.return_value = 0.0
+    Pickup.claim_in_turn(pickup, "4711")
+    pickup._passing_on.on_turn_without_room.assert_called_once_with(ANY, "4711")
 
 
 @pytest.mark.parametrize(("complete", "quiet", "more"), [(True, False, False), (False, True, True)])
