@@ -31,6 +31,7 @@ def test_a_run_that_the_newer_version_has_begun_is_ended_by_it(
     ]
     ow.close()
     deployment.worker(**options)  # the older version goes on serving, as in a rolling deployment
+    deployment.wait_until_few_are_left(ids, len(ids) - 1)  # so it has ended one
     monkeypatch.setenv("TEST_OF_VERSIONS", "1")
     worker = deployment.worker(max_crashes=1000, **options)
     kill_children(deployment, worker, scaled(10), rng)

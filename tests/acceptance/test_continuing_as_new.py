@@ -58,7 +58,7 @@ def test_children_that_are_killed_at_any_moment_leave_one_successor(
     worker = deployment.worker(
         module="tests.acceptance.endless", processes=2, concurrency=2, max_crashes=1000
     )
-    kill_children(deployment, worker, scaled(20), rng)
+    kill_children(deployment, worker, scaled(13), rng)
     results = wait_until_ended(deployment, database_url, ids)
     check_chains(deployment, conn, ids, results)
 

@@ -14,7 +14,7 @@ from tests.acceptance.deployment import Deployment, Worker, scaled, wait_until_d
 
 
 def kill_children(deployment: Deployment, worker: Worker, times: int, rng: random.Random) -> None:
-    """Kill children one after the other, each after more steps have begun."""
+    """Kill children one after the other, each after more steps have begun: at most 39."""
     for _ in range(times):
         deployment.journal.wait_for_next(rng.randrange(5, 40))
         children = worker.children()

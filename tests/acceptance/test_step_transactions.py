@@ -44,7 +44,7 @@ def test_children_that_are_killed_at_any_moment_write_once(
     worker = deployment.worker(
         module="tests.acceptance.ledger", processes=2, concurrency=2, max_crashes=1000
     )
-    kill_children(deployment, worker, scaled(20), rng)
+    kill_children(deployment, worker, scaled(12), rng)
     deployment.wait_until_ended(ids)
     check_ledger(deployment, conn, ids)
 

@@ -24,16 +24,19 @@ def test_each_step_is_executed_once_around_sleeps_that_are_ended(
     worker = deployment.worker(max_crashes=1000)
     ow = OpenWorkflow(database_url, schema=deployment.schema)
     kills, left = 0, set(ids)
+    until_kill = rng.randrange(len(ids))
     try:
         while left:
             for run_id in sorted(left):
                 handle = ow.get_run(run_id)
                 with suppress(RunNotWakeable):  # it is being executed
                     handle.wake()
-                if rng.random() < 0.05 and (children := worker.children()):
+                until_kill -= 1
+                if until_kill < 0 and (children := worker.children()):
                     with suppress(ProcessLookupError):
                         os.kill(rng.choice(children), signal.SIGKILL)
                         kills += 1
+                        until_kill = rng.randrange(40)
             left = {run.id for run in deployment.runs(ids) if run.status != "completed"}
     finally:
         ow.close()

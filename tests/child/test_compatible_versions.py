@@ -26,7 +26,7 @@ class TestCompatibleVersions:
 
         def body(step: Any) -> Any:
             seen.append(step.version)
-            yield step.sleep("nap", "300ms")
+            yield step.sleep("nap", "30m")
             return step.version
 
         engine.workflow(as_workflow(body), version="2", compatible_with=["1", None])

@@ -199,7 +199,7 @@ class TestContinuing:
         def body(step: Any) -> Any:
             if not calls.made:
                 yield step.run("old", calls("old"))
-                yield step.sleep("nap", "10ms")
+                yield step.sleep("nap", "30m")
             step.continue_as_new()
 
         engine.workflow(as_workflow(body), strict=True)
@@ -252,7 +252,7 @@ def test_a_chain_is_canceled_by_any_of_its_runs(engine: Engine, children: bool) 
 
     @engine.ow.workflow("other")
     def other(step: Step) -> None:
-        step.sleep("nap", "10ms")
+        step.sleep("nap", "30m")
         step.continue_as_new()
 
     first = engine.start(1)

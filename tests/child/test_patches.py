@@ -40,7 +40,7 @@ class TestPatches:
         def body(step: Any) -> Any:
             yield step.run("first", lambda: 1)
             answers.append(step.patched("tax"))
-            yield step.sleep("nap", "300ms")
+            yield step.sleep("nap", "30m")
             answers.append(step.patched("tax"))
             return answers[-1]
 
@@ -55,15 +55,15 @@ class TestPatches:
     ) -> None:
         def old(step: Any) -> Any:
             yield step.run("first", calls("first"))
-            yield step.sleep("nap", "300ms")
-            yield step.sleep("nap-2", "300ms")
+            yield step.sleep("nap", "30m")
+            yield step.sleep("nap-2", "30m")
 
         def new(step: Any) -> Any:
             yield step.run("first", calls("first"))
             if step.patched("tax"):
                 yield step.run("tax", calls("tax"))
-            yield step.sleep("nap", "300ms")
-            yield step.sleep("nap-2", "300ms")
+            yield step.sleep("nap", "30m")
+            yield step.sleep("nap-2", "30m")
             if step.patched("tax"):
                 yield step.run("report", calls("report"))
             return step.patched("later")
@@ -80,10 +80,10 @@ class TestPatches:
         self, engine: Engine, as_workflow: AsWorkflow, calls: Calls
     ) -> None:
         def old(step: Any) -> Any:
-            yield step.sleep("nap", "300ms")
+            yield step.sleep("nap", "30m")
 
         def new(step: Any) -> Any:
-            yield step.sleep("nap", "300ms")
+            yield step.sleep("nap", "30m")
             if step.patched("tax"):
                 yield step.run("tax", calls("tax"))
 
@@ -127,11 +127,11 @@ class TestPatches:
         def new(step: Any) -> Any:
             if step.patched("tax"):
                 yield step.run("tax", calls("tax"))
-            yield step.sleep("nap", "300ms")
+            yield step.sleep("nap", "30m")
 
         def cleaned(step: Any) -> Any:
             yield step.run("tax", calls("tax"))
-            yield step.sleep("nap", "300ms")
+            yield step.sleep("nap", "30m")
             yield step.run("more", calls("more"))
 
         engine.workflow(as_workflow(new))
@@ -146,17 +146,17 @@ class TestPatches:
         self, engine: Engine, as_workflow: AsWorkflow
     ) -> None:
         def old(step: Any) -> Any:
-            yield step.sleep("nap", "300ms")
+            yield step.sleep("nap", "30m")
 
         def new(step: Any) -> Any:
             if step.patched("tax"):
                 yield step.run("tax", lambda: 1)
-            yield step.sleep("nap", "300ms")
-            yield step.sleep("nap-2", "300ms")
+            yield step.sleep("nap", "30m")
+            yield step.sleep("nap-2", "30m")
 
         def cleaned(step: Any) -> Any:
-            yield step.sleep("nap", "300ms")
-            yield step.sleep("nap-2", "300ms")
+            yield step.sleep("nap", "30m")
+            yield step.sleep("nap-2", "30m")
 
         engine.workflow(as_workflow(old))
         run_id = engine.start()
@@ -202,7 +202,7 @@ class TestPatches:
     ) -> None:
         def body(step: Any) -> Any:
             if engine.row(step.run_id)["attempts"] == 1:
-                yield step.sleep("patched:tax", "300ms")
+                yield step.sleep("patched:tax", "30m")
             step.patched("tax")
 
         engine.workflow(as_workflow(body))
@@ -222,7 +222,7 @@ def test_an_async_workflow_does_not_await_the_answer(engine: Engine) -> None:
     @engine.ow.workflow("main")
     async def main(step: AsyncStep) -> list[bool]:
         first = step.patched("tax")
-        await step.sleep("nap", "300ms")
+        await step.sleep("nap", "30m")
         return [first, step.patched("tax"), step.patched("other")]
 
     assert engine.finish(engine.start())["output"] == [True] * 3

@@ -37,7 +37,7 @@ class TestRerunning:
         def body(step: Any) -> Any:
             amount = engine.row(step.run_id)["input"]["amount"]
             first = yield step.run("reserve", reserve)
-            yield step.sleep("nap", "10ms")
+            yield step.sleep("nap", "30m")
             with suppress(StepFailed):
                 yield step.run("fails", fails, retry=ONCE)
             return [first, (yield step.run("charge", charge, amount))]
@@ -154,7 +154,7 @@ class TestRerunning:
         def body(step: Any) -> Any:
             packed = step.submit_workflow("child")
             yield step.run("begin", lambda: None)
-            yield step.sleep("nap", "300ms")
+            yield step.sleep("nap", "30m")
             yield step.run("check", check)
             signal = yield step.wait_for_signal("go", timeout="1h")
             return [(yield packed), signal.data]

@@ -79,7 +79,7 @@ def test_the_step_is_replayed_as_any_other(
 ) -> None:
     def body(step: Any) -> Any:
         first = yield step.transaction("do", function, insert(engine), 5)
-        yield step.sleep("pause", "1ms")
+        yield step.sleep("pause", "30m")
         return first
 
     engine.workflow(as_workflow(body))
@@ -198,7 +198,7 @@ def test_a_server_that_ends_the_session_is_asked_again(engine: Engine) -> None:
         conn.execute(insert(engine))
         calls.append(conn.info.backend_pid)
         if len(calls) == 1:
-            engine.conn.execute("SELECT pg_terminate_backend($1)", [calls[0]])
+            engine.conn.execute("SELECT pg_terminate_backend($1, 10000)", [calls[0]])
         return len(calls)
 
     def body(step: Any) -> Any:

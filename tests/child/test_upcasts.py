@@ -70,7 +70,7 @@ class TestUpcasts:
         def body(step: Any) -> Any:
             seen.append((yield step.run("price", money)))
             seen.append((yield step.run("price", money)))
-            yield step.sleep("nap", "100ms")
+            yield step.sleep("nap", "30m")
 
         workflow = engine.workflow(as_workflow(body))
         calls: list[Any] = []

@@ -733,8 +733,9 @@ def test_waking_ends_the_waits_and_reports_what_is_refused(runs: Command, tables
 
 def test_a_run_is_repeated_and_both_runs_name_each_other(runs: Command, tables: Tables) -> None:
     run = failed(tables, id="r1", input={"n": 1})
-    tables.step(run, step_name="a", status="completed", output=1, started_at=from_now(-60),
-                created_at=from_now(-60), finished_at=from_now(-59))  # fmt: skip
+    began = from_now(-60)
+    tables.step(run, step_name="a", status="completed", output=1, started_at=began,
+                created_at=began, finished_at=began + timedelta(seconds=1))  # fmt: skip
     tables.step(run, step_name="b", status="failed", error={"message": "bad"})
     result = runs("rerun", run, "--from", "b", "--input", '{"n": 2}')
     assert (result.code, result.stderr) == (0, "")

@@ -79,7 +79,7 @@ def test_a_connection_that_the_server_has_ended_is_replaced_before_the_next_step
     script = "from shop.workflows import *\nprint(backends.run().result(timeout='90s')[0])\n"
     first = int(migrated.python(script).stdout.text)
     with migrated.connect() as conn:
-        conn.execute("SELECT pg_terminate_backend(%s)", [first])
+        conn.execute("SELECT pg_terminate_backend(%s, 10000)", [first])
     assert int(migrated.python(script).stdout.text) != first
     with migrated.connect() as conn:
         failed = conn.execute("SELECT FROM openworkflow.step_attempts WHERE status = 'failed'")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
 import urllib.error
 import urllib.request
 
 import pytest
 
 from tests.django.conftest import PATIENCE, Project
+from tests.fixtures.ports import free_port, wait_until_accepting
+from tests.supervisor.test_watching import await_watch
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +26,14 @@ def ask(port: int, path: str) -> int:
         return error.code
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+# The server says which files it has seen. A change before that is none to it.
+LOG_OF_RELOADER = """
+LOGGING = {
+    "version": 1,
+    "handlers": {"all": {"class": "logging.StreamHandler"}},
+    "loggers": {"django.utils.autoreload": {"handlers": ["all"], "level": "DEBUG"}},
+}
+"""
 
 
 def count(project: Project) -> list[tuple[str]]:
@@ -38,15 +43,19 @@ def count(project: Project) -> list[tuple[str]]:
 
 def test_code_that_changes_is_reloaded_by_the_server_and_by_the_worker(migrated: Project) -> None:
     pytest.importorskip("watchfiles")
+    migrated.configure(LOG_OF_RELOADER)
     port = free_port()
     server = migrated.start("-u", "manage.py", "runserver", str(port))
     worker = migrated.start("manage.py", "owsuper", "--watch")
     server.stdout.wait_for("Quit the server", timeout=PATIENCE)
+    wait_until_accepting(port, PATIENCE)
     worker.stderr.wait_for("ready: ", timeout=PATIENCE)
     assert ask(port, "order/tea") == 200  # so the server has connections of owsuper's
     script = "from shop.workflows import ship\nprint(ship.run(1).result(timeout='90s'))\n"
     assert migrated.python(script).stdout.text == "shipped tea\n"
 
+    server.stderr.wait_for("shop/workflows.py first seen", timeout=PATIENCE)
+    await_watch(worker)
     source = migrated.root / "shop/workflows.py"
     changed = migrated.root / "workflows.new"
     changed.write_text(source.read_text().replace("shipped {", "sent {"))
@@ -54,6 +63,7 @@ def test_code_that_changes_is_reloaded_by_the_server_and_by_the_worker(migrated:
     changed.replace(source)  # once, or it might reload twice
     server.stderr.wait_for("shop/workflows.py changed, reloading", timeout=PATIENCE)
     server.stdout.wait_for("Quit the server", count=2, timeout=PATIENCE)
+    wait_until_accepting(port, PATIENCE)
     worker.stderr.wait_for("reloaded", timeout=PATIENCE)
     assert ask(port, "order/milk") == 200
     assert migrated.python(script).stdout.text == "sent tea\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 
 import pytest
 
@@ -20,19 +19,18 @@ pytestmark = [
 PAGE = Document("docs/fastapi.md")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def serve(sandbox: Sandbox, server: str) -> int:
+    """Start a server at a free port, which is returned."""
+    web = sandbox.worker(f"python -m {server} --port 0")
+    return int(web.stderr.wait_for(r"running on http://127.0.0.1:(\d+)", timeout=120).group(1))
 
 
 @PAGE.covers("shop", "serve", "curl", "printed")
 def test_the_shop_of_the_page_answers_as_printed(connected: Sandbox) -> None:
     connected.write("shop.py", PAGE["shop"])
-    port = free_port()
     worker, server = PAGE["serve"].strip().split(" & ")
     connected.worker(worker).stderr.wait_for("ready: workflows=1", timeout=120)
-    web = connected.worker(f"python -m {server} --port {port}")
-    web.stderr.wait_for("Application startup complete", timeout=120)
+    port = serve(connected, server)
     printed = connected.run(PAGE["curl"].replace("8000", str(port)))
     assert re.sub(r'("id": ?)"[^"]+"', r'\1"..."', printed) == PAGE["printed"]
     # What the page says of tokens and of errors:
@@ -51,9 +49,7 @@ def test_the_shop_of_the_page_answers_as_printed(connected: Sandbox) -> None:
 def test_each_application_of_the_page_starts_and_answers(connected: Sandbox, name: str) -> None:
     connected.write("shop.py", PAGE["shop"])
     connected.write("app.py", PAGE[name])
-    port = free_port()
-    web = connected.worker(f"python -m uvicorn app:app --port {port}")
-    web.stderr.wait_for("Application startup complete", timeout=120)
+    port = serve(connected, "uvicorn app:app")
     orders = f"http://127.0.0.1:{port}/orders"
     if name == "starlette":
         assert "no such run" in connected.run(f"curl -s {orders}/unknown/events")

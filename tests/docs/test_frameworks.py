@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import urllib.request
 
 import pytest
 
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import Document
+from tests.fixtures.ports import free_port, wait_until_accepting
 
 pytestmark = pytest.mark.slow
 
@@ -23,9 +23,7 @@ def shop(connected: Sandbox) -> Sandbox:
     connected.write("shop.py", FRAMEWORKS["shop"])
     for server in ("gunicorn", "uvicorn"):
         connected.add_module_command(server)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        connected.env["PORT"] = str(free.getsockname()[1])
+    connected.env["PORT"] = str(free_port())
     return connected
 
 
@@ -58,7 +56,7 @@ def test_flask_under_gunicorn_with_preload_starts_runs_whose_steps_find_the_appl
     assert server.stdout.wait_for(r"^runs: 0")
     runs = [json.loads(ask(shop, f"/orders/{item}", "POST"))["id"] for item in range(8)]
     assert len(set(runs)) == 8
-    waited = shop.run("\n".join(f"owsuper runs wait {run}" for run in runs))
+    waited = shop.run("\n".join(f"owsuper runs wait {run}" for run in runs), timeout=240)
     assert waited.split("\n")[:8] == [f'"home: {item}"' for item in range(8)]
     assert json.loads(ask(shop, f"/orders/{runs[0]}"))["status"] == "completed"
     server.terminate()
@@ -73,6 +71,7 @@ def test_uvicorn_with_two_workers_waits_for_results(shop: Sandbox) -> None:
     shop.worker("owsuper --processes 1 --module shop").stderr.wait_for("ready: ", timeout=120)
     server = shop.start("exec " + FRAMEWORKS["uvicorn"])
     server.stderr.wait_for("Started server process", count=2, timeout=120)
+    wait_until_accepting(int(shop.env["PORT"]))
     assert [ask(shop, f"/item-{number}") for number in range(8)] == [
         f"shipped item-{number}" for number in range(8)
     ]
@@ -125,11 +124,15 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 book = nbformat.v4.new_notebook()
 texts = json.loads(Path("cells.json").read_text())
 book.cells = [nbformat.v4.new_code_cell(text) for text in texts]
-NotebookClient(book, timeout=200, kernel_name="python3").execute()
+# The ports that a kernel gets otherwise are free when they are chosen, and perhaps not later.
+sockets = Config(KernelManager={"transport": "ipc"})
+options = {"timeout": 200, "startup_timeout": 200, "kernel_name": "python3"}
+NotebookClient(book, config=sockets, **options).execute()
 for cell in book.cells:
     results = [each.data["text/plain"] for each in cell.outputs if "data" in each]
     print("RESULT", *(results or [None]))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 
+import psycopg
 import pytest
 
+from tests.client.conftest import eventually
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import Document
 
@@ -78,7 +80,9 @@ def test_a_run_is_repeated_from_a_step_on(connected: Sandbox) -> None:
 
 
 @INSPECTING.covers("wake")
-def test_a_run_that_sleeps_is_woken(connected: Sandbox) -> None:
+def test_a_run_that_sleeps_is_woken(
+    connected: Sandbox, conn: psycopg.Connection, schema: str
+) -> None:
     connected.write(
         "nap.py",
         "from owsuper import OpenWorkflow\now = OpenWorkflow()\n\n@ow.workflow\n"
@@ -86,6 +90,8 @@ def test_a_run_that_sleeps_is_woken(connected: Sandbox) -> None:
     )
     connected.worker("owsuper --processes 1 --module nap.py").stderr.wait_for("ready: ")
     connected.env["RUN"] = connected.run("owsuper start nap").strip()
+    sleeping = f"SELECT 1 FROM \"{schema}\".step_attempts WHERE step_name = 'first'".encode()
+    eventually(lambda: bool(conn.execute(sleeping).fetchall()))  # one that is due is woken, too
     for line in INSPECTING["wake"].splitlines():
         connected.run(f"until {line} 2>/dev/null; do sleep 0.05; done")
     assert connected.run('owsuper runs wait "$RUN"') == "null\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from tests.client.conftest import Rows, eventually
+from tests.fixtures.ports import wait_until_accepting
 from tests.fixtures.processes import Program, Spawn
 
 pytestmark = pytest.mark.slow
@@ -33,9 +34,9 @@ def start_server(spawn: Spawn, database_url: str, schema: str) -> Iterator[Start
             env={"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema},
         )
         programs.append(program)
-        port = program.stderr.wait_for(r"running on http://127.0.0.1:(\d+)").group(1)
-        program.stderr.wait_for("Application startup complete")
-        return program, int(port)
+        port = int(program.stderr.wait_for(r"running on http://127.0.0.1:(\d+)").group(1))
+        wait_until_accepting(port)
+        return program, port
 
     yield start
     for program in programs:
@@ -106,16 +107,18 @@ def test_each_process_of_a_server_has_connections_of_its_own(
     program, port = start_server("--workers", "2")
     program.stderr.wait_for("Application startup complete", count=2)
     run_id = rows.add("order")
-    pids: set[int] = set()
-    lock = threading.Lock()
 
     def ask(_: int) -> int:
-        with lock:
-            pids.add(int(get(port, "/pid").read()))
-        return get(port, f"/orders/{run_id}").status
+        pid = int(get(port, "/pid").read())
+        assert get(port, f"/orders/{run_id}").status == 200
+        return pid
 
+    pids: set[int] = set()
+    give_up = time.monotonic() + 60
     with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(ask, range(60))) == {200}
+        while len(pids) < 2:  # one may take all connections while the other has no processor
+            assert time.monotonic() < give_up, pids
+            pids.update(pool.map(ask, range(16)))
         streams = list(pool.map(lambda _: get(port, f"/orders/{run_id}/events"), range(8)))
         names = {
             row[0]

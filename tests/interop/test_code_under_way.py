@@ -60,9 +60,9 @@ def test_a_run_of_typescript_is_repeated_from_a_step_on(python: OpenWorkflow, pe
     handle = python.run_workflow("ts-charge", {"amount": -7})
     with pytest.raises(RunFailed, match="a bad amount"):
         handle.result(timeout=60)
-    reserve, _ = python.list_step_attempts(handle.id).items
+    steps = {each.step_name: each for each in python.list_step_attempts(handle.id).items}
     again = handle.rerun("charge", input={"amount": 7})
-    assert again.result(timeout=60) == {"token": reserve.output, "amount": 7}
+    assert again.result(timeout=60) == {"token": steps["reserve"].output, "amount": 7}
 
 
 def test_typescript_reads_which_branch_a_run_takes(

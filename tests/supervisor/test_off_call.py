@@ -30,6 +30,7 @@ pytestmark = pytest.mark.slow
 
 LEAVES = "leaves new runs to those on call"
 LISTENS = "listens for new runs"
+UNLISTENED = "SELECT pid FROM pg_stat_activity WHERE query = $1 AND state = 'idle'"
 
 
 class Beside:
@@ -38,6 +39,7 @@ class Beside:
     def __init__(self, worker: Worker, others: psycopg.Connection) -> None:
         self.worker = worker
         self.others = others
+        self.channel = runs_channel(worker.schema, "default")
         self._queries = WorkerQueries(worker.schema, "default")
         row = self.wait_until(lambda row: row.status is not None and row.status["free"] == 2)
         names = (f"others:1:{number}" for number in count())
@@ -47,6 +49,10 @@ class Beside:
             perform(others, queries.register(30, "others", 1))
             status = {"listening": True, "on_call": True, "free": 2, "slots": 2}
             perform(others, announced(queries, workflows=row.workflows, **status))
+        # However long the test takes, they have said so lately.
+        table = f'"{worker.schema}".owsuper_supervisors'
+        lately = f"UPDATE {table} SET announced_at = now() + interval '1h' WHERE host = 'others'"
+        others.execute(lately.encode())
 
     def wait_until(self, is_so: Callable[[SupervisorRow], bool]) -> SupervisorRow:
         """Wait until the worker has announced what is so."""
@@ -58,6 +64,14 @@ class Beside:
                     return row
             assert time.monotonic() < deadline, rows
             time.sleep(0.02)  # a table can only be polled
+
+    def wait_until_off_call(self) -> None:
+        """Wait until the worker has left new runs to the others, and the server knows."""
+        self.worker.log.wait_for(LEAVES, timeout=60)
+        deadline = time.monotonic() + 60
+        while not self.others.execute(UNLISTENED, [f'UNLISTEN "{self.channel}"']).fetchall():
+            assert time.monotonic() < deadline, self.worker.log.text
+            time.sleep(0.02)  # a view can only be polled
 
     def wait_until_all_is_heard(self) -> None:
         """Wait until the worker has heard, and answered, what was sent before this call."""
@@ -80,7 +94,7 @@ def beside(begin: Begin, database_url: str) -> Iterator[Beside]:
     with ExitStack() as stack:
         others = stack.enter_context(connect.connect(database_url, application_name="owsuper test"))
         beside = Beside(worker, others)
-        worker.log.wait_for(LEAVES, timeout=60)
+        beside.wait_until_off_call()
         yield beside
 
 
@@ -113,11 +127,9 @@ def test_when_its_connection_was_lost_it_listens_for_new_runs_again(
     beside: Beside, conn: psycopg.Connection
 ) -> None:
     run = beside.start_unheard()
-    channel = runs_channel(beside.worker.schema, "default")
     terminated = conn.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE application_name = 'owsuper listener' AND query LIKE $1",
-        [f'%"{channel}"'],
+        f"SELECT pg_terminate_backend(pid) FROM ({UNLISTENED}) AS listener",
+        [f'UNLISTEN "{beside.channel}"'],
     )
     assert terminated.fetchall() == [(True,)]  # its last statement was to listen no more
     beside.worker.await_outcome(run)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.processes import Spawn
+from tests.fixtures.processes import Program, Spawn
 from tests.supervisor.test_reloading import said, write
-from tests.supervisor.worker import Begin, Worker
+from tests.supervisor.worker import Begin
 
 
-def await_watch(worker: Worker) -> None:
+def await_watch(worker: Program) -> None:
     """Wait until the kernel tells a process of the worker about changed files."""
     deadline = time.monotonic() + 60
-    while not any(map(watches, worker.program.descendants())):
-        assert time.monotonic() < deadline, worker.log.text
+    while not any(map(watches, worker.descendants())):
+        assert time.monotonic() < deadline, worker.stderr.text
         time.sleep(0.01)  # only the processes themselves know
 
 
@@ -35,7 +35,7 @@ def test_a_change_of_a_python_file_reloads_the_code(begin: Begin, tmp_path: Path
     pytest.importorskip("watchfiles")
     write(tmp_path, "old")
     worker = begin("--watch")
-    await_watch(worker)
+    await_watch(worker.program)
     write(tmp_path, "newer")
     worker.log.wait_for(": changed: .*flows.py")
     worker.log.wait_for(": reloaded: ")
