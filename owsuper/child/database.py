@@ -104,12 +104,7 @@ class ChildDatabase:
 
     def acquire(self) -> psycopg.Connection:
         """Return a connection, for ``release``. Raises Unavailable."""
-        try:
-            return self._pool.acquire(_ACQUIRE_TIMEOUT)
-        except Exception as exc:
-            if is_outage(exc):
-                raise Unavailable(exc) from exc
-            raise
+        return _acquire(self._pool)
 
     def release(self, conn: psycopg.Connection) -> None:
         """Give a connection back to the pool."""
@@ -120,12 +115,7 @@ class ChildDatabase:
 
         Raises Unavailable.
         """
-        try:
-            return self._user_pool.acquire(_ACQUIRE_TIMEOUT)
-        except Exception as exc:
-            if is_outage(exc):
-                raise Unavailable(exc) from exc
-            raise
+        return _acquire(self._user_pool)
 
     def release_from_user_code(self, conn: psycopg.Connection) -> None:
         """Give a connection back; it is closed if it is in a transaction."""
@@ -211,6 +201,15 @@ class ChildDatabase:
             raise
         finally:
             self.release(conn)
+
+
+def _acquire(pool: Pool) -> psycopg.Connection:
+    try:
+        return pool.acquire(_ACQUIRE_TIMEOUT)
+    except Exception as exc:
+        if is_outage(exc):
+            raise Unavailable(exc) from exc
+        raise
 
 
 class RelatedRuns:

@@ -108,7 +108,7 @@ def check_version(version: str | None) -> str | None:
     """Return ``version`` if it is a valid version. Raises ConfigurationError."""
     if version is not None and not isinstance(version, str):
         raise ConfigurationError(f"version: {version!r} must be text, such as {str(version)!r}")
-    if version is not None and ("\x00" in version or has_lone_surrogate(version)):
+    if version is not None and not is_storable(version):
         raise ConfigurationError(f"version: {version!r} contains U+0000 or a lone surrogate")
     return version
 

@@ -34,7 +34,7 @@ def convert(value: Any, type_: Any, upcast: Upcast | None, *, path: str, owner: 
     except InvalidData as misfit:
         if upcast is None:
             raise
-        name = getattr(upcast, "__qualname__", repr(upcast))
+        name = name_of(upcast)
         try:
             upgraded = codec.decode(codec.encode(upcast(deepcopy(value)), path=path, owner=owner))
             return codec.convert(upgraded, type_, path=path, owner=owner)
@@ -47,3 +47,8 @@ def convert(value: Any, type_: Any, upcast: Upcast | None, *, path: str, owner: 
                 f"{misfit} (and its upcast {name} raised {type(exc).__name__}: {exc})",
                 path=misfit.path,
             ) from exc
+
+
+def name_of(upcast: Upcast) -> str:
+    """Return the name of an upcast for a message; a callable object may have none of its own."""
+    return getattr(upcast, "__qualname__", None) or f"{upcast!r:.60}"

@@ -80,14 +80,14 @@ def _newest_first(
     ordered: list[Workflow[Any, Any]] = []
     left = list(candidates)
     while left:
-        older = {version for each in left for version in each.compatible_with}
+        older = {known for each in left for known in each.compatible_with}
         newest = [each for each in left if each.version not in older]
         if len(newest) != 1:
             one, other, *_ = newest or left
             raise RegistrationError(
                 f"Both {one} and {other} are compatible with version {version!r}, and it is not"
-                " clear which of them is newer. Let the newer one be compatible_with the other,"
-                " too."
+                " clear which of them is newer. Let the newer one, and only that, be"
+                " compatible_with the other."
             )
         ordered += newest
         left.remove(newest[0])

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from owsuper.core import upcasts
 from owsuper.core.names import check_step_name
 from owsuper.errors import ConfigurationError, RegistrationError
 from owsuper.workflow.signature import UnresolvedAnnotation
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 def check(workflow: Startable[Any, Any], step: str | None, *, result: bool) -> None:
     """Raise ConfigurationError for an upcast of what cannot need one."""
     if step is not None and result:
-        raise ConfigurationError(f"{workflow}: an upcast is either for a step or for the result")
+        raise ConfigurationError(
+            f"{workflow}: an upcast is for a step or for the result. Pass step= or result=True, not"
+            " both."
+        )
     if step is not None:
         check_step_name(step)
         return
@@ -52,21 +56,21 @@ def register(
             f"{workflow}: an upcast takes one argument, the stored value, and {function!r:.60}"
             " cannot be called with that alone"
         ) from None
-    upcasts = workflow.upcasts
+    own = workflow.upcasts
     if step is not None:
-        what, known = f"step {step!r}", upcasts.steps.get(step)
+        what, known = f"step {step!r}", own.steps.get(step)
     elif result:
-        what, known = "its result", upcasts.result
+        what, known = "its result", own.result
     else:
-        what, known = "its input", upcasts.input
+        what, known = "its input", own.input
     if known is not None:
         raise RegistrationError(
-            f"{workflow} has an upcast of {what} already, {known.__qualname__}. Upgrade all older"
-            " values in one function."
+            f"{workflow} has an upcast of {what} already, {upcasts.name_of(known)}. Upgrade all"
+            " older values in one function."
         )
     if step is not None:
-        upcasts.steps[step] = function
+        own.steps[step] = function
     elif result:
-        upcasts.result = function
+        own.result = function
     else:
-        upcasts.input = function
+        own.input = function

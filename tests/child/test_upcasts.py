@@ -214,7 +214,7 @@ def test_an_upcast_that_could_never_be_called_or_used_is_refused() -> None:
         (lambda: untyped.upcast(result=True), "its result has no type"),
         (lambda: bare.upcast(as_money), "takes no input"),
         (lambda: bare.upcast(step=""), "Invalid step name"),
-        (lambda: bare.upcast(step="a", result=True), "either for a step or"),  # type: ignore[call-overload]
+        (lambda: bare.upcast(step="a", result=True), "for a step or for the result"),  # type: ignore[call-overload]
         (lambda: bare.upcast(step="a")(7), "not 7"),  # type: ignore[type-var]
         (lambda: bare.upcast(step="a")(later), "not an async function"),
         (lambda: bare.upcast(step="a")(lambda: 1), "takes one argument"),  # type: ignore[arg-type, misc]

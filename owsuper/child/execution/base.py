@@ -55,8 +55,6 @@ _ANSWER_PERIOD: Final = 1.0  # seconds between two reads of an answer that a ste
 _MOST_UNWINDS: Final = 10  # after which it is watched whether the code catches them for ever
 _LONGEST_PAUSE: Final = 3600.0  # seconds; primitives overflow if they wait for thousands of years
 
-"""The key of the step whose function is running in this context."""
-
 
 class Abandon:
     """The decision for a run whose lease is lost: nothing may be written."""

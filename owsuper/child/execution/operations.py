@@ -108,23 +108,29 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
             answer = skipped.next
         case Pause():
             yield effect
-        case Transact(call):
-            token = execution.enter_step(call)
-            limit = execution.time_call(call)
-            try:
-                answer = yield partial(
-                    execution.call_function, execution.step_transaction(effect, limit)
-                )
-            finally:
-                if limit is not None:
-                    limit.end()
-                execution.leave_step(call, token)
-            execution.exit_if_forked(answer)
-            if isinstance(answer, CallResult):
-                answer = answer.value
-            if isinstance(answer, ClaimOver):
-                execution.abandon()
-                raise unwind()
+        case Transact():
+            answer = yield from _transact(execution, effect)
+    return answer
+
+
+def _transact(execution: Execution, effect: Transact) -> Operations[Any]:
+    """Make a call in a transaction. Returns its answer."""
+    call = effect.call
+    token = execution.enter_step(call)
+    limit = execution.time_call(call)
+    try:
+        transaction = execution.step_transaction(effect, limit)
+        answer = yield partial(execution.call_function, transaction)
+    finally:
+        if limit is not None:
+            limit.end()
+        execution.leave_step(call, token)
+    execution.exit_if_forked(answer)
+    if isinstance(answer, CallResult):
+        answer = answer.value
+    if isinstance(answer, ClaimOver):
+        execution.abandon()
+        raise unwind()
     return answer
 
 

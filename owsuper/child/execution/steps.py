@@ -102,17 +102,9 @@ def _function_step(execution: Execution, call: FunctionCall, source: Any = None)
             )
     timeout = timeout_of(call.timeout, execution.step_timeout, name)
     key = execution.step_key(name, call.formerly)
-    called = fn
-    if execution.around_steps:
-        from owsuper.child.execution.around import around  # few need it
-
-        called = around(execution.around_steps, fn)
-    function: Callable[..., Any] = partial(called, *call.args) if call.args else called
-    if source is not None:
-        function = _after_first(fn, call.args)
     return FunctionStep(
         key,
-        function,
+        _bound(execution, fn, call.args) if source is None else _taking_connection(fn, call.args),
         retry or STEP_DEFAULT,
         result_type(name, fn, call.type),
         timeout=timeout,
@@ -121,15 +113,29 @@ def _function_step(execution: Execution, call: FunctionCall, source: Any = None)
     )
 
 
-def _after_first(fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[Any], Any]:
-    """Return a function of what comes before ``args``; async if ``fn`` is."""
+def _bound(
+    execution: Execution, fn: Callable[..., Any], args: tuple[Any, ...]
+) -> Callable[[], Any]:
+    """Return a function that calls ``fn(*args)``, within the contexts of ``around_steps``."""
+    if execution.around_steps:
+        from owsuper.child.execution.around import around  # few need it
+
+        fn = around(execution.around_steps, fn)
+    return partial(fn, *args) if args else fn
+
+
+def _taking_connection(fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[Any], Any]:
+    """Return a function that takes the connection, which comes before ``args``.
+
+    It is async if ``fn`` is. The contexts of ``around_steps`` are around the whole transaction.
+    """
     if is_async(fn):
 
-        async def acall(first: Any) -> Any:
-            return await fn(first, *args)
+        async def acall(connection: Any) -> Any:
+            return await fn(connection, *args)
 
         return acall
-    return lambda first: fn(first, *args)
+    return lambda connection: fn(connection, *args)
 
 
 def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
