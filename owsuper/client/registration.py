@@ -162,8 +162,9 @@ class Registration(Starter):
         For what a web framework does around each request: ``ow.around_steps(app.app_context)``. It
         is entered in the thread that calls the function, and left before the result is stored, or,
         with ``step.transaction``, after the transaction. An ``async def`` function is called within
-        a manager's ``__aenter__``, if there is one. An exception of the manager is one of the step,
-        unless that is stored. The first one given is the outermost.
+        a manager's ``__aenter__``, if there is one. The manager sees what the function raises. An
+        exception of the manager is one of the step, unless that is stored. The first one given is
+        the outermost.
 
         Raises ConfigurationError for a function that cannot be called without arguments.
         """
@@ -206,6 +207,8 @@ class Registration(Starter):
 def _check_callable(decorator: str, fn: Callable[[], object]) -> None:
     try:
         inspect.signature(fn).bind()
+    except ValueError:  # a class or function in C may have no signature
+        return
     except TypeError as exc:
         name = getattr(fn, "__qualname__", repr(fn))
         raise ConfigurationError(

@@ -209,9 +209,55 @@ def test_one_that_cannot_be_entered_fails_the_step_and_its_function_is_not_calle
     assert engine.statuses(row["id"]) == [("do", "failed")]
 
 
+@contextlib.contextmanager
+def suppressing() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as exc:
+        events.append(f"saw {exc}")
+
+
+@sync_and_async
+def test_they_see_what_the_function_raises_and_do_not_make_it_a_success(
+    engine: Engine, as_workflow: AsWorkflow
+) -> None:
+    engine.services.around_steps = (suppressing,)
+    engine.workflow(as_workflow(refuse))
+    row = engine.finish(engine.start())
+    assert (row["status"], row["error"]["message"]) == ("failed", "wrong")
+    assert "around.py" not in row["error"]["stack"]
+    assert events == ["saw wrong"]
+    assert engine.statuses(row["id"]) == [("do", "failed")]
+
+
+@sync_and_async
+def test_one_that_cannot_be_entered_is_no_success_if_another_suppresses_that(
+    engine: Engine, as_workflow: AsWorkflow
+) -> None:
+    engine.services.around_steps = (lambda: contextlib.suppress(LookupError), in_vain)
+    engine.workflow(as_workflow(store))
+    row = engine.finish(engine.start())
+    assert (row["status"], row["error"]["message"]) == ("failed", "no session")
+    assert engine.statuses(row["id"]) == [("do", "failed")]
+
+
 def store(step: Any) -> Any:
     once = RetryPolicy(maximum_attempts=1)
     return (yield step.transaction("do", afn if isinstance(step, AsyncStep) else fn, retry=once))
+
+
+def refuse(step: Any) -> Any:
+    once = RetryPolicy(maximum_attempts=1)
+    refusing = arefusing if isinstance(step, AsyncStep) else refusing_function
+    return (yield step.transaction("do", refusing, retry=once))
+
+
+def refusing_function(conn: object) -> None:
+    raise ValueError("wrong")
+
+
+async def arefusing(conn: object) -> None:
+    raise ValueError("wrong")
 
 
 def fn(conn: object) -> int:

@@ -53,6 +53,15 @@ def test_steps_run_in_parallel_in_sync_and_async_workflows(connected: Sandbox) -
     assert connected.run("python ask.py") == "[1, 3, 2] 6\n"
 
 
+@PAGE.covers("current")
+def test_code_without_a_step_object_knows_its_run(connected: Sandbox) -> None:
+    connected.write("audit.py", PAGE["current"])
+    connected.worker("owsuper --processes 1 --module audit.py")
+    program = "from audit import audit, describe; print(audit.run().result(timeout=30), describe())"
+    printed = connected.run(f"python -c {shlex.quote(program)}")
+    assert printed == "audit, check, attempt 1 in no run\n"
+
+
 DJANGO = """
 import os
 
