@@ -160,16 +160,14 @@ class _OnLoop:
         self._task = loop.create_task(self._host(factory), context=Context())
 
     def has_failed(self) -> bool:
-        """Whether the resource could not be opened, or its task was cancelled."""
-        if self._task.done() and self._task.cancelled():
-            return True
-        return self.value.done() and (self.value.cancelled() or self.value.exception() is not None)
+        """Whether the resource could not be opened, or an error has ended its task since."""
+        return _has_failed(self._task) or _has_failed(self.value)
 
     async def close(self) -> None:
         """Close the resource. Raises what the factory raises."""
         self._closing.set()
         await asyncio.wait([self._task])
-        if not self.has_failed():
+        if not self._task.cancelled():
             self._task.result()
 
     async def _host(self, factory: Callable[[], Any]) -> None:
@@ -186,6 +184,10 @@ class _OnLoop:
             self.value.set_exception(exc)
             if isinstance(exc, asyncio.CancelledError):
                 raise
+
+
+def _has_failed(future: asyncio.Future[Any]) -> bool:
+    return future.done() and (future.cancelled() or future.exception() is not None)
 
 
 async def close_async() -> None:

@@ -109,6 +109,39 @@ def test_an_async_resource_is_closed_by_the_task_that_has_opened_it(ow: OpenWork
     asyncio.run(main())  # closes what is open
 
 
+def test_an_async_resource_whose_task_has_failed_is_opened_again(ow: OpenWorkflow) -> None:
+    opened: list[asyncio.Event] = []
+
+    async def fail(now: asyncio.Event) -> None:
+        await now.wait()
+        raise OSError("the connection is lost")
+
+    @ow.resource
+    async def client() -> AsyncIterator[asyncio.Event]:
+        opened.append(asyncio.Event())
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(fail(opened[-1]))
+            yield opened[-1]
+            watching.cancel()
+
+    async def main() -> None:
+        first = await client.aget()
+        first.set()
+        while (second := await client.aget()) is first:
+            await asyncio.sleep(0)
+        assert opened == [first, second]
+        assert await client.aget() is second
+        closing = client.close()
+        assert closing is not None
+        await closing
+
+    asyncio.run(main())
+
+
+def test_a_class_without_a_signature_may_be_a_factory(ow: OpenWorkflow) -> None:
+    assert ow.resource(dict).get() == {}
+
+
 def test_what_closing_raises_reaches_who_closes(ow: OpenWorkflow) -> None:
     @ow.resource
     async def client() -> AsyncIterator[int]:
