@@ -53,6 +53,27 @@ def test_a_pool_is_open_in_the_workflows_of_the_process_and_closed_at_its_end(
     worker.stdout.wait_for("closed")
 
 
+@PAGE.covers("resource")
+def test_a_resource_is_opened_for_the_first_step_and_closed_at_the_end(connected: Sandbox) -> None:
+    text = PAGE["resource"].replace(
+        'raise NotImplementedError("this would ask the service")', "return 2.0"
+    )
+    connected.write("rates.py", text)
+    worker = connected.worker("owsuper --processes 1 --module rates.py")
+    program = "from rates import invoice; print(invoice.run(3).result(timeout=30))"
+    assert connected.run(f"python -c {shlex.quote(program)}") == "6.0\n"
+    worker.terminate()
+    assert worker.wait() == 0
+    worker.stdout.wait_for("closed")
+
+
+@PAGE.covers("override")
+def test_a_test_replaces_a_resource(sandbox: Sandbox) -> None:
+    sandbox.write("rates.py", PAGE["resource"])
+    sandbox.write("test_rates.py", PAGE["override"])
+    assert "1 passed" in sandbox.run("python -m pytest -q -p no:cacheprovider .")
+
+
 @PAGE.covers("hook")
 def test_the_hook_gives_every_process_numbers_of_its_own(connected: Sandbox) -> None:
     assert two_processes_roll(connected, PAGE["hook"]) == "different\n"
