@@ -68,7 +68,7 @@ class SignalQueries:
         """Return the statement that wakes, at the commit of this transaction, the runs that park.
 
         Return None if none of them may. For the transaction of ``send``, in place of
-        ``wake_unaware``.
+        ``wake_unaware``. An earlier sender with the same key wakes the runs that it has reached.
         """
         run_ids = [run_id for run_id, may_park, is_new in reached if may_park and is_new]
         if not run_ids:

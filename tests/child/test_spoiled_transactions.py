@@ -235,6 +235,27 @@ def test_an_engine_that_commits_each_statement_is_refused(
     assert "the SQLAlchemy connection is in autocommit mode" in failure(engine, row)
 
 
+def test_a_connection_to_which_sessions_are_bound_commits_after_a_failed_attempt(
+    engine: Engine, database_url: str
+) -> None:
+    orm = pytest.importorskip("sqlalchemy.orm")
+    calls: list[int] = []
+
+    def store(session: Any) -> None:
+        session.execute(text(insert(engine)))
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("no")
+
+    with callers.open_engine(database_url, "psycopg").connect() as connection:
+        make = orm.sessionmaker(bind=connection)
+        engine.workflow(lambda step: step.transaction("do", store, session=make, retry=TWICE))
+        row = engine.finish(engine.start())
+        connection.execute(text("SELECT 1"))
+        connection.commit()
+    assert (row["status"], made(engine)) == ("completed", ["made"])
+
+
 # --- errors that are the function's, and conflicts that are not ----------------------------------
 
 

@@ -46,7 +46,10 @@ class DjangoTransaction:
             return cursor.fetchall() if cursor.description else []
 
     def finish(self) -> bool:
-        """Return whether the driver's connection is still in a transaction."""
+        """Return whether the driver's connection is still in a transaction, or is closed.
+
+        Django opens no other one within ``atomic``: the next statement says that it is closed.
+        """
         return self._wrapper.connection is None or not is_idle(self._wrapper.connection)
 
 
@@ -64,7 +67,6 @@ def atomic(alias: str) -> Iterator[Any]:
 
     The connection of this thread is closed first if Django finds it unusable or too old.
     """
-
     wrapper = _wrapper(alias)
     wrapper.close_if_unusable_or_obsolete()
     with import_module("django.db.transaction").atomic(using=alias, durable=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Final
 
 from owsuper.db.transactions.transaction import (
@@ -78,7 +79,7 @@ class SessionTransaction(SqlAlchemyTransaction):
         super().__init__(conn)
         self._session = session
         self._root = session.get_transaction()
-        self.allow_commit = _refuse_commit(conn)
+        self.allow_commit = _refuse_commits(conn)
 
     def finish(self) -> bool:
         """Flush the session. Return False if its transaction has been ended."""
@@ -95,7 +96,7 @@ class AsyncSessionTransaction(AsyncSqlAlchemyTransaction):
         super().__init__(conn)
         self._session = session
         self._root = session.sync_session.get_transaction()
-        self.allow_commit = _refuse_commit(conn.sync_connection)
+        self.allow_commit = _refuse_commits(conn.sync_connection)
 
     async def finish(self) -> bool:
         """Flush the session. Return False if its transaction has been ended."""
@@ -113,11 +114,13 @@ def atomic(session: Any) -> Iterator[SessionTransaction]:
         session.begin()
     try:
         transaction = SessionTransaction(session)
-        yield transaction
+        try:
+            yield transaction
+        finally:
+            transaction.allow_commit()
     except BaseException:
         session.rollback()
         raise
-    transaction.allow_commit()
     session.commit()
 
 
@@ -128,31 +131,31 @@ async def async_atomic(session: Any) -> AsyncIterator[AsyncSessionTransaction]:
         await session.begin()
     try:
         transaction = AsyncSessionTransaction(session, await session.connection())
-        yield transaction
+        try:
+            yield transaction
+        finally:
+            transaction.allow_commit()
     except BaseException:
         await session.rollback()
         raise
-    transaction.allow_commit()
     await session.commit()
 
 
-def _refuse_commit(conn: Any) -> Callable[[], None]:
-    """Let every commit raise StepUsageError; return what allows the next ones."""
-    allowed = False
+def _refuse_commits(conn: Any) -> Callable[[], None]:
+    """Let every commit raise StepUsageError; return what ends that.
 
-    def check(conn: Any) -> None:
-        if not allowed:
-            raise StepUsageError(
-                "The function of step.transaction() must not commit: owsuper commits what it wrote"
-                " together with the result of the step."
-            )
+    A session may be bound to a connection that outlives it, and is used by others.
+    """
+    event = sys.modules["sqlalchemy.event"]
 
-    def allow() -> None:
-        nonlocal allowed
-        allowed = True
+    def refuse(conn: Any) -> None:
+        raise StepUsageError(
+            "The function of step.transaction() must not commit: owsuper commits what it wrote"
+            " together with the result of the step."
+        )
 
-    sys.modules["sqlalchemy.event"].listen(conn, "commit", check)
-    return allow
+    event.listen(conn, "commit", refuse)
+    return partial(event.remove, conn, "commit", refuse)
 
 
 def sync_transaction(connection: Any) -> SqlAlchemyTransaction | None:
