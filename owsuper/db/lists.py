@@ -146,8 +146,7 @@ class ListQueries:
         The number of index entries that are read grows with the length of the text after its last
         digit: without a digit, all of the namespace are read.
         """
-        to_digit = _AFTER_LAST_DIGIT.sub("", beginning)  # why: see find_run_ids
-        params = (self._namespace, beginning, to_digit, to_digit + _LAST_ID, limit)
+        params = (self._namespace, beginning, *id_bounds(beginning), limit)
 
         def parse(results: list[Rows]) -> list[str]:
             ids = [str(row[0]) for row in results[0]]
@@ -205,6 +204,15 @@ class ListQueries:
             ((self._counts, (self._namespace,)),),
             lambda results: [(status, count) for status, count in results[0]],
         )
+
+
+def id_bounds(beginning: str) -> tuple[str, str]:
+    """Return texts between which all ids stand that begin with this text, in every collation.
+
+    Other ids stand there, too. For the reason see find_run_ids.
+    """
+    to_digit = _AFTER_LAST_DIGIT.sub("", beginning)
+    return to_digit, to_digit + _LAST_ID
 
 
 def _just_before(when: datetime) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
+from operator import or_
 from typing import Any, Final
 from urllib.parse import quote
 
 from django.contrib import admin
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 
+from owsuper.db.lists import id_bounds
 from owsuper.django.databases import project_settings
 from owsuper.django.models import WorkflowRun, WorkflowStep
 
@@ -63,12 +66,12 @@ class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """Return the runs whose id begins with what was typed."""
-        typed = search_term.strip().lower()
+        typed = search_term.strip()
         if not typed:
             return queryset, False
-        # Ids are hexadecimal digits and dashes; the bounds let the index of the table serve.
-        found = queryset.filter(id__gte=typed, id__lte=typed + "g", id__startswith=typed)
-        return found, False
+        # owsuper's own ids have no capitals, and those that a caller has chosen may have.
+        conditions = (_begins_with(text) for text in dict.fromkeys((typed, typed.lower())))
+        return queryset.filter(reduce(or_, conditions)), False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """No."""
@@ -118,6 +121,11 @@ class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         )
         more = "" if len(found) <= _MOST_STEPS else f"only the first {_MOST_STEPS} are shown"
         return format_html("<table>{}</table>{}", rows, more) if found else "-"
+
+
+def _begins_with(text: str) -> Q:
+    least, most = id_bounds(text)  # so that the index of the table serves
+    return Q(id__gte=least, id__lte=most, id__startswith=text)
 
 
 def _end(step: WorkflowStep) -> Any:

@@ -21,7 +21,7 @@ from owsuper.django import ow
 from shop.workflows import ship
 
 runs = ship.run_many(range(3))
-ow.run_workflow("<b>other</b>", {"text": "<script>"}).cancel()
+ow.run_workflow("<b>other</b>", {"text": "<script>"}, id="Order-17s").cancel()
 User.objects.create_superuser("root", password="x")
 client = Client()
 client.force_login(User.objects.get(username="root"))
@@ -40,6 +40,7 @@ with CaptureQueriesContext(connection, ) as queries:
     found["search"] = get("?q=" + runs[1].id[:-3].upper())[:2]
 found["sql"] = [query["sql"] for query in queries if "workflow_runs" in query["sql"]]
 found["nothing"] = get("?q=zz")[:2]
+found["chosen"] = ["&lt;b&gt;other" in get("?q=" + typed)[2] for typed in ("Order", "Order-17")]
 status, shown, text = get(runs[0].id + "/change/")
 found["change"] = status, "Save" in text, "Delete" in text, "dashboard" in text
 found["link"] = re.findall('href="(https://ops[^"]*)"', text)
@@ -61,6 +62,7 @@ def test_runs_are_listed_found_and_shown_but_not_changed(migrated: Project) -> N
     assert found["canceled"] == [200, [False] * 3, True]
     assert found["search"] == [200, [False, True, False]]
     assert found["nothing"] == [200, [False] * 3]
+    assert found["chosen"] == [True, True]
     assert found["change"] == [200, False, False, False]
     assert found["link"] == []
     assert found["forbidden"] == [403, 403, 403]
