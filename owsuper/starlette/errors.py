@@ -17,9 +17,12 @@ from owsuper.errors import (
     EmbeddedUnavailable,
     MigrationError,
     ResultTimeout,
+    RunExists,
     RunNotCancelable,
     RunNotFound,
+    RunNotRerunnable,
     RunNotRetryable,
+    RunNotWakeable,
 )
 
 _OUTAGES: Final = (DatabaseUnreachable, EmbeddedUnavailable, MigrationError)
@@ -35,8 +38,9 @@ def exception_handler(request: Request, error: Exception) -> Response:
     """Answer with the status that fits an OwsuperError, for endpoints of your own.
 
     Use it with ``app.add_exception_handler(OwsuperError, exception_handler)``. The status is 404
-    for RunNotFound, 409 for RunNotCancelable and RunNotRetryable, 422 for an input that does not
-    fit, 503 while the database is away, and 504 for ResultTimeout. Any other error is raised again.
+    for RunNotFound, 409 for RunExists, RunNotCancelable, RunNotRetryable, RunNotRerunnable and
+    RunNotWakeable, 422 for an input that does not fit, 503 while the database is away, and 504 for
+    ResultTimeout. Any other error is raised again.
     """
     answer = http_error(error)
     if answer is None:
@@ -54,6 +58,10 @@ def http_error(error: Exception) -> HTTPException | None:
         return HTTPException(404, "There is no such run.")
     if isinstance(error, RunNotCancelable | RunNotRetryable):
         return HTTPException(409, str(error))
+    if isinstance(error, RunExists):  # its message names another workflow
+        return HTTPException(409, "Another run has this id.")
+    if isinstance(error, RunNotRerunnable | RunNotWakeable):  # theirs name steps and child runs
+        return HTTPException(409, f"The run is {error.status}, which does not allow this.")
     if isinstance(error, ResultTimeout):
         return HTTPException(504, "The run has not ended in time. It goes on.")
     if isinstance(error, DataError) and error.path.startswith(_FROM_CALLERS):
