@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,9 +24,10 @@ from owsuper.errors import ConfigurationError
 from owsuper.supervisor.exit_status import ExitCode
 
 if TYPE_CHECKING:
+    from owsuper.child.loader import Application
     from owsuper.settings import Settings
     from owsuper.testing.exported import ExportedHistories
-    from owsuper.testing.replaying import RecordedRun
+    from owsuper.testing.replaying import Misfit, RecordedRun
 
 _SETTINGS: Final = ("modules", "database_url", "schema", "namespace", "call_timeout")
 
@@ -60,6 +61,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _ABOUT
 
 
+_ReadInput = Callable[[str], bytes | None]
+
+
+@dataclass
+class _Outcome:
+    """What the replay of many runs has shown. ``skipped`` counts runs by unknown workflows."""
+
+    replayed: int = 0
+    misfits: list[Misfit] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     chosen = settings.load(flags(arguments))
     if not chosen.modules:
@@ -73,11 +86,32 @@ def _run(arguments: argparse.Namespace) -> int:
             print_message(error.traceback.rstrip())
         print_message(f"error: {error.message}")
         return ExitCode.IMPORT_ERROR
-    from owsuper.testing.replaying import Replayer
-
     logging.getLogger("owsuper.child").setLevel(logging.CRITICAL)  # it tells of what is replayed
-    typed = vars(arguments)
-    misfits, replayed, unknown = [], 0, Counter[str]()
+    outcome = _replay(arguments, chosen, application)
+    if "json" in vars(arguments):
+        print_json(
+            {
+                "replayed": outcome.replayed,
+                "skipped": dict(outcome.skipped),
+                "misfits": [asdict(misfit) for misfit in outcome.misfits],
+            }
+        )
+    if outcome.skipped:
+        print_message(
+            f"skipped {recorded.runs(outcome.skipped.total())} of workflows that the modules do not"
+            f" define: {list_names(sorted(outcome.skipped))}"
+        )
+    misfits = len(outcome.misfits)
+    fit = outcome.replayed - misfits
+    print_message(f"replayed {recorded.runs(outcome.replayed)}: {fit} fit, {misfits} do not")
+    return ExitCode.ERROR if misfits else ExitCode.CLEAN
+
+
+def _replay(arguments: argparse.Namespace, chosen: Settings, application: Application) -> _Outcome:
+    """Replay the runs that the arguments choose. Without --json, print each misfit at once."""
+    from owsuper.testing.replaying import Replayer, UnknownWorkflow
+
+    typed, outcome = vars(arguments), _Outcome()
     with ExitStack() as stack:
         if "histories" in typed:
             histories, read_input = _from_files(typed)
@@ -90,33 +124,15 @@ def _run(arguments: argparse.Namespace) -> int:
         for history in histories:
             try:
                 misfit = replayer.replay(history)
-            except LookupError:
-                unknown[history.run.workflow_name] += 1
+            except UnknownWorkflow:
+                outcome.skipped[history.run.workflow_name] += 1
                 continue
-            replayed += 1
+            outcome.replayed += 1
             if misfit is not None:
-                misfits.append(misfit)
+                outcome.misfits.append(misfit)
                 if "json" not in typed:
                     print_data(_line(misfit))
-    if "json" in typed:
-        print_json(
-            {
-                "replayed": replayed,
-                "skipped": dict(unknown),
-                "misfits": [asdict(misfit) for misfit in misfits],
-            }
-        )
-    if unknown:
-        print_message(
-            f"skipped {recorded.runs(unknown.total())} of workflows that the modules do not define:"
-            f" {list_names(sorted(unknown))}"
-        )
-    fit = replayed - len(misfits)
-    print_message(f"replayed {recorded.runs(replayed)}: {fit} fit, {len(misfits)} do not")
-    return ExitCode.ERROR if misfits else ExitCode.CLEAN
-
-
-_ReadInput = Callable[[str], bytes | None]
+    return outcome
 
 
 def _from_database(
@@ -163,7 +179,7 @@ def _read_files(histories: ExportedHistories, names: Sequence[str]) -> Iterator[
             raise ConfigurationError(f"--histories: cannot read {name}: {reason}") from None
 
 
-def _line(misfit: Any) -> str:
+def _line(misfit: Misfit) -> str:
     version = "" if misfit.version is None else f" (version {misfit.version})"
     step = "" if misfit.step is None else f" step {misfit.step!r}:"
     return printable(f"{misfit.run_id} {misfit.workflow_name}{version}:{step} {misfit.reason}")

@@ -25,7 +25,8 @@ def survives_crashes(
     """Execute a run again and again, each time with a crash after another of its commits.
 
     Returns the run without a crash. Raises AssertionError if a run with a crash ends otherwise: its
-    code depends on something that is no result of a step, such as the time or chance.
+    code depends on something that is no result of a step, such as the time or chance. Raises it
+    also for a replacement or a signal that nothing used, as ``run_in_process`` does.
     """
 
     def execute(number: int = 0) -> tuple[InProcessRun[O], int]:
@@ -33,6 +34,8 @@ def survives_crashes(
         with InProcessWorker(application, steps=steps, children=children, faults=faults) as worker:
             run_id = worker.start(workflow, input)
             worker.finish(run_id, signals)
+            if not number:
+                worker.plan.check_used()
             return worker.read(workflow, worker.last_of(run_id)), worker.tables.commits
 
     expected, commits = execute()

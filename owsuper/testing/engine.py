@@ -20,8 +20,9 @@ from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
 from owsuper.event_loop import Loop, Waker
 from owsuper.ipc import flight_recorder
+from owsuper.testing.rows import MemoryRun
 from owsuper.testing.stores import MemoryDatabase
-from owsuper.testing.tables import MemoryRun, Tables
+from owsuper.testing.tables import Tables
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.registry import Registry
 
@@ -43,11 +44,11 @@ class InProcessEngine:
         around_steps: tuple[Callable[[], object], ...] = (),
     ) -> None:
         self._tables = tables
-        self._loop_thread = _MainLoop()
+        self._main_loop = _MainLoop()
         shortage = Shortage(lambda _: None)
         self._services = services.create(
             MemoryDatabase(),
-            self._loop_thread.calls,
+            self._main_loop.calls,
             flight_recorder.FlightRecorder(flight_recorder.create(1), 1),
             shortage,
             schema="memory",
@@ -75,7 +76,7 @@ class InProcessEngine:
         if self._services.loop_thread.loops():
             self._services.loop_thread.begin(resources.close_async()).result()
         self._services.close()
-        self._loop_thread.stop()
+        self._main_loop.stop()
 
     def _await(self, workflow: Workflow[Any, Any], run: ClaimedRun) -> None:
         ended: Future[None] = Future()

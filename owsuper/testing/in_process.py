@@ -10,19 +10,21 @@ from uuid import UUID
 
 from owsuper.client.new_run import check_chosen_id
 from owsuper.client.registration import Registration
-from owsuper.core import codec, upcasts
+from owsuper.core import codec
 from owsuper.core.durations import Duration, milliseconds
-from owsuper.core.model import RunStatus, StepKind, StepStatus
+from owsuper.core.model import RunStatus
 from owsuper.core.retry import DEADLINE_ERROR
-from owsuper.errors import ConfigurationError, RunExists
+from owsuper.db import refusals
+from owsuper.errors import ConfigurationError
 from owsuper.stored_error import StoredError
-from owsuper.testing import rerunning, waking
+from owsuper.testing import outcome, rerunning, waking
 from owsuper.testing.engine import InProcessEngine
 from owsuper.testing.faults import CommitCrashes, CommitFault, Fault, StepFault
-from owsuper.testing.outcome import InProcessRun, InProcessStep
+from owsuper.testing.outcome import InProcessRun
 from owsuper.testing.plan import Plan, execution_types
+from owsuper.testing.rows import MemoryRun
 from owsuper.testing.stores import MemoryRelatedStore, MemoryRunStore
-from owsuper.testing.tables import BEGINNING, MemoryRun, Tables
+from owsuper.testing.tables import BEGINNING, Tables
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.input import encode_input
 from owsuper.workflow.registry import Registry
@@ -128,10 +130,8 @@ class InProcessWorker:
         """Start a run; return its id. Raises as ``Workflow.run`` does."""
         raw = encode_input(workflow, input, "input")
         run_id = None if id is None else check_chosen_id(id)
-        if (run := self.tables.runs.get(run_id or "")) is not None:
-            if run.workflow_name != workflow.name:
-                raise RunExists(f"a run of {run.workflow_name} has the id {run.id}", run_id=run.id)
-            return run.id
+        if run_id is not None and (run := self.tables.runs.get(run_id)) is not None:
+            return refusals.check_own(run_id, workflow.name, [(run.workflow_name,)])
         return self.tables.start(workflow.name, workflow.version, raw, run_id=run_id).id
 
     def send_signal(self, signal: str, data: Any = None, *, buffer: bool = False) -> list[str]:
@@ -192,48 +192,7 @@ class InProcessWorker:
 
     def read(self, workflow: Workflow[Any, O], run_id: str) -> InProcessRun[O]:
         """Return a run as it is now."""
-        run = self.tables.runs[run_id]
-        output = None
-        if run.status == RunStatus.COMPLETED:
-            own = self._registry.get(run.workflow_name, run.version) or workflow
-            if run.continued_as is None:
-                declared, upcast = own.output_type, own.upcasts.result
-                output = upcasts.convert(run.output, declared, upcast, path="result", owner="run")
-        return InProcessRun(
-            id=run.id,
-            workflow_name=run.workflow_name,
-            status=run.status,
-            steps=self._steps(run_id),
-            slept=self._slept(run_id),
-            claims=run.attempts,
-            error=None if run.error is None else StoredError.from_json(run.error),
-            output=output,
-            continued_from=run.continued_from,
-            continued_as=run.continued_as,
-        )
-
-    def _steps(self, run_id: str) -> dict[str, InProcessStep]:
-        steps: dict[str, InProcessStep] = {}
-        for each in self.tables.history(run_id):
-            before = steps.get(each.step_name)
-            error = None if each.error is None else StoredError.from_json(each.error)
-            steps[each.step_name] = InProcessStep(
-                each.step_name,
-                StepKind(each.kind),
-                StepStatus(each.status),
-                1 if before is None else before.attempts + 1,
-                each.output,
-                error or (before.error if before else None),
-            )
-        return steps
-
-    def _slept(self, run_id: str) -> timedelta:
-        sleeps = [
-            (each.finished_at - each.created_at)
-            for each in self.tables.history(run_id)
-            if each.kind == StepKind.SLEEP and each.finished_at is not None
-        ]
-        return sum(sleeps, timedelta())
+        return outcome.read(self.tables, run_id, self._registry, workflow)
 
     # --- executions --------------------------------------------------------------------------
 

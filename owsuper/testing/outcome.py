@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from owsuper.core import upcasts
 from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.errors import RunCanceled, RunFailed
 from owsuper.stored_error import StoredError
+from owsuper.testing.rows import MemoryRun
+from owsuper.testing.tables import Tables
+from owsuper.workflow.definition import Workflow
+from owsuper.workflow.registry import Registry
 
 O = TypeVar("O", covariant=True)  # noqa: E741 - as in Workflow[I, O]
 
@@ -69,3 +74,58 @@ class InProcessRun(Generic[O]):
             raise AssertionError(f"the run of {self.workflow_name} has not ended")
         output: Any = self.output
         return output  # type: ignore[no-any-return]
+
+
+def read(
+    tables: Tables, run_id: str, registry: Registry, workflow: Workflow[Any, O]
+) -> InProcessRun[O]:
+    """Return a run as it is now. Its result is read as its own workflow declares it.
+
+    That is ``workflow``, unless the run is one of a chain or of an older version. Raises
+    InvalidData.
+    """
+    run = tables.runs[run_id]
+    return InProcessRun(
+        id=run.id,
+        workflow_name=run.workflow_name,
+        status=run.status,
+        steps=_steps(tables, run_id),
+        slept=_slept(tables, run_id),
+        claims=run.attempts,
+        error=None if run.error is None else StoredError.from_json(run.error),
+        output=_output(run, registry.get(run.workflow_name, run.version) or workflow),
+        continued_from=run.continued_from,
+        continued_as=run.continued_as,
+    )
+
+
+def _output(run: MemoryRun, workflow: Workflow[Any, Any]) -> Any:
+    if run.status != RunStatus.COMPLETED or run.continued_as is not None:
+        return None
+    declared, upcast = workflow.output_type, workflow.upcasts.result
+    return upcasts.convert(run.output, declared, upcast, path="result", owner="run")
+
+
+def _steps(tables: Tables, run_id: str) -> dict[str, InProcessStep]:
+    steps: dict[str, InProcessStep] = {}
+    for each in tables.history(run_id):
+        before = steps.get(each.step_name)
+        error = None if each.error is None else StoredError.from_json(each.error)
+        steps[each.step_name] = InProcessStep(
+            each.step_name,
+            StepKind(each.kind),
+            StepStatus(each.status),
+            1 if before is None else before.attempts + 1,
+            each.output,
+            error or (before.error if before else None),
+        )
+    return steps
+
+
+def _slept(tables: Tables, run_id: str) -> timedelta:
+    sleeps = [
+        each.finished_at - each.created_at
+        for each in tables.history(run_id)
+        if each.kind == StepKind.SLEEP and each.finished_at is not None
+    ]
+    return sum(sleeps, timedelta())

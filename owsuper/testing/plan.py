@@ -1,14 +1,14 @@
-"""What a test puts in the place of steps and child runs."""
+"""What a test puts in the place of steps, and the faults and patches that it wants."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from owsuper.child.execution.asynchronous import AsyncExecution
 from owsuper.child.execution.base import Execution
+from owsuper.child.execution.drive import is_async
 from owsuper.child.execution.steps import result_type
 from owsuper.child.execution.sync import SyncExecution
 from owsuper.core.decisions import Wait
@@ -22,8 +22,8 @@ _PAUSE: Final = 1.0  # seconds of real time, after which a step looks for an ans
 class Plan:
     """Replacements of functions of steps, and faults in them, by the names of the steps.
 
-    ``now`` returns the time of the test. Raises ConfigurationError for a replacement that cannot be
-    called.
+    ``patches`` has the answers of patches, by their names. ``now`` returns the time of the test.
+    Raises ConfigurationError for a replacement that cannot be called.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Plan:
                     fault.happened += 1
                     fault.happen()
 
-        if inspect.iscoroutinefunction(fn):
+        if is_async(fn):
 
             async def acall(*args: Any) -> Any:
                 note()

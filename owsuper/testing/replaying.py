@@ -34,8 +34,9 @@ from owsuper.errors import NonDeterminismError
 from owsuper.step import current
 from owsuper.stored_error import EngineError, StoredError
 from owsuper.testing.engine import InProcessEngine
+from owsuper.testing.rows import MemoryRun
 from owsuper.testing.stores import MemoryRelatedStore, MemoryRunStore
-from owsuper.testing.tables import MemoryRun, Tables
+from owsuper.testing.tables import Tables
 from owsuper.workflow.registry import Registry
 
 
@@ -56,6 +57,10 @@ class Misfit:
     version: str | None
     step: str | None
     reason: str
+
+
+class UnknownWorkflow(LookupError):
+    """The workflow of a run, or its version, is not registered."""
 
 
 class _BeyondHistory(EngineError):
@@ -229,12 +234,12 @@ class Replayer:
     def replay(self, history: RecordedRun) -> Misfit | None:
         """Replay a history; return what does not fit, or None.
 
-        Raises LookupError if the workflow is not registered.
+        Raises UnknownWorkflow.
         """
         run = history.run
         workflow = self._registry.get(run.workflow_name, run.version)
         if workflow is None:
-            raise LookupError(run.workflow_name)
+            raise UnknownWorkflow(run.workflow_name)
         observation = _Observation(
             frozenset(each.id for each in history.attempts), RunStatus(run.status).is_terminal
         )

@@ -7,7 +7,8 @@ from dataclasses import replace
 from owsuper.core.model import StepKind, StepStatus
 from owsuper.errors import RunNotRerunnable
 from owsuper.ids import new_id
-from owsuper.testing.tables import MemoryAttempt, MemoryRun, Tables
+from owsuper.testing.rows import MemoryAttempt, MemoryRun
+from owsuper.testing.tables import Tables
 
 _WAITS = frozenset({StepKind.SLEEP, StepKind.WORKFLOW, StepKind.SIGNAL_WAIT})
 

@@ -1,4 +1,4 @@
-"""The doors to the database that executions use, on tables in memory."""
+"""The stores of executions, on tables in memory in place of a database."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from owsuper.core.durations import iso_ms
 from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.errors import RunNotWakeable
-from owsuper.testing.tables import MemoryAttempt, Tables
+from owsuper.testing.rows import MemoryAttempt
+from owsuper.testing.tables import Tables
 
 
 def wake(tables: Tables, run_id: str, step: str | None) -> None:
