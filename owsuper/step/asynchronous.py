@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 from owsuper.core.durations import Duration
 from owsuper.step.requests import (
@@ -24,7 +24,6 @@ from owsuper.step.transactions import AsyncTransactions
 if TYPE_CHECKING:
     from owsuper.core.model import Signal
     from owsuper.core.retry import RetryPolicy
-    from owsuper.step.engines import AsyncEngine
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -40,10 +39,6 @@ class AsyncStep(AsyncTransactions):
     """
 
     __slots__ = ()
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        super().__init__(engine.run)
-        self._engine = engine
 
     @overload
     def run(
@@ -321,36 +316,3 @@ class AsyncStep(AsyncTransactions):
     ) -> Coroutine[Any, Any, list[str]]:
         """Awaitable :meth:`Step.send_signal`."""
         return self._engine.call(SignalSend(signal, data, name, buffer, formerly))
-
-    def patched(self, name: str) -> bool:
-        """Return whether this run takes the new branch of code that has changed.
-
-        A run whose earlier executions have come further than this place takes the old branch:
-        False. Any other run, new or not yet here, takes the new one: True. The answer is recorded,
-        and is the same at each replay and at each call with this ``name``. It is not awaited.
-
-        Raises StepUsageError for a call in the function of a step, or a name that cannot be used,
-        and StepLimitExceeded.
-        """
-        return self._engine.patched(name)
-
-    @overload
-    def continue_as_new(self, input: Any = None) -> NoReturn: ...
-    @overload
-    def continue_as_new(self, input: I, *, workflow: Startable[I, Any]) -> NoReturn: ...
-    def continue_as_new(
-        self, input: Any = None, *, workflow: Startable[Any, Any] | None = None
-    ) -> NoReturn:
-        """End this run, and begin a new one with this ``input`` in its place. Does not return.
-
-        The successor begins without a history. It has the workflow of this run, or ``workflow``,
-        its idempotency key, its deadline and its parent: who waits for the result of this run gets
-        that of the last successor. This run ends as completed, without a result, and the successor
-        starts in the same transaction. Steps that still run end first.
-
-        This is no coroutine: it ends the run when it is called, awaited or not.
-
-        Raises InvalidData if the input does not fit the workflow, NotSerializable, and
-        StepUsageError if the workflow function itself does not call it.
-        """
-        self._engine.continue_as_new(input, workflow)

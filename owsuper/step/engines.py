@@ -11,10 +11,22 @@ if TYPE_CHECKING:
     from owsuper.step.requests import Request, Startable
 
 
-class SyncEngine(Protocol):
-    """Executes the steps of a ``def`` workflow."""
+class Engine(Protocol):
+    """What both engines do about the run itself."""
 
     run: ClaimedRun
+
+    def patched(self, name: str) -> bool:
+        """Whether the run takes the new branch of a patch."""
+        ...
+
+    def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:
+        """End the run, and begin its successor."""
+        ...
+
+
+class SyncEngine(Engine, Protocol):
+    """Executes the steps of a ``def`` workflow."""
 
     def call(self, request: Request) -> Any:
         """Execute or recall the step; return its result."""
@@ -27,38 +39,20 @@ class SyncEngine(Protocol):
         """
         ...
 
-    def patched(self, name: str) -> bool:
-        """Whether the run takes the new branch of a patch."""
-        ...
-
-    def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:
-        """End the run, and begin its successor."""
-        ...
-
     def parallel(self, branches: tuple[Callable[[], Any], ...]) -> list[Any]:
         """Call each branch in a thread; return their results in order."""
         ...
 
 
-class AsyncEngine(Protocol):
+class AsyncEngine(Engine, Protocol):
     """Executes the steps of an ``async def`` workflow.
 
     Both methods check and name the step before they return, because the names depend on the order
     of the calls, not on the order in which the results are awaited.
     """
 
-    run: ClaimedRun
-
     def call(self, request: Request) -> Coroutine[Any, Any, Any]:
         """Return a coroutine that executes or recalls the step and returns its result."""
-        ...
-
-    def patched(self, name: str) -> bool:
-        """Whether the run takes the new branch of a patch."""
-        ...
-
-    def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:
-        """End the run, and begin its successor."""
         ...
 
     def submit(self, request: Request, joined: bool = False) -> Awaitable[Any]:

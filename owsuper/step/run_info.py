@@ -29,7 +29,10 @@ class RunInfo:
 
     @property
     def version(self) -> str | None:
-        """The version with which this run was started; None without a version."""
+        """The version of this run; None without a version.
+
+        It was started with this one, or this one has taken it over (``compatible_with``).
+        """
         return self._run.version
 
     @property

@@ -7,13 +7,12 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
 
 from owsuper.core.durations import Duration
+from owsuper.step.own_run import OwnRun
 from owsuper.step.requests import TransactionCall
-from owsuper.step.run_info import RunInfo
 
 if TYPE_CHECKING:
     from owsuper.core.retry import RetryPolicy
     from owsuper.db.transactions.own import OwnAsyncConnection, OwnConnection
-    from owsuper.step.engines import AsyncEngine, SyncEngine
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -29,12 +28,10 @@ class StepOptions(TypedDict, total=False):
     formerly: str | None
 
 
-class SyncTransactions(RunInfo):
+class SyncTransactions(OwnRun["SyncEngine"]):
     """Steps of ``def`` workflows that share a transaction with what their function writes."""
 
-    __slots__ = ("_engine",)
-
-    _engine: SyncEngine
+    __slots__ = ()
 
     @overload
     def transaction(
@@ -111,12 +108,10 @@ class SyncTransactions(RunInfo):
         )
 
 
-class AsyncTransactions(RunInfo):
+class AsyncTransactions(OwnRun["AsyncEngine"]):
     """Steps of ``async def`` workflows that share a transaction with what their function writes."""
 
-    __slots__ = ("_engine",)
-
-    _engine: AsyncEngine
+    __slots__ = ()
 
     @overload
     def transaction(

@@ -1,0 +1,57 @@
+"""What a workflow function decides about its own run. The same in Step and AsyncStep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+
+from owsuper.step.requests import Startable
+from owsuper.step.run_info import RunInfo
+
+if TYPE_CHECKING:
+    from owsuper.step.engines import Engine
+
+E = TypeVar("E", bound="Engine")
+I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
+
+
+class OwnRun(RunInfo, Generic[E]):
+    """The methods about the workflow's own run. They are not awaited in an AsyncStep either."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: E) -> None:
+        super().__init__(engine.run)
+        self._engine = engine
+
+    def patched(self, name: str) -> bool:
+        """Return whether this run takes the new branch of code that has changed.
+
+        A run whose earlier executions have come further than this place takes the old branch:
+        False. Any other run, new or not yet here, takes the new one: True. The answer is recorded,
+        and is the same at each replay and at each call with this ``name``. It is not awaited.
+
+        Raises StepUsageError for a call in the function of a step, or a name that cannot be used,
+        and StepLimitExceeded.
+        """
+        return self._engine.patched(name)
+
+    @overload
+    def continue_as_new(self, input: Any = None) -> NoReturn: ...
+    @overload
+    def continue_as_new(self, input: I, *, workflow: Startable[I, Any]) -> NoReturn: ...
+    def continue_as_new(
+        self, input: Any = None, *, workflow: Startable[Any, Any] | None = None
+    ) -> NoReturn:
+        """End this run, and begin a new one with this ``input`` in its place. Does not return.
+
+        The successor begins without a history. It has the workflow of this run, or ``workflow``,
+        its idempotency key, its deadline and its parent: who waits for the result of this run gets
+        that of the last successor. This run ends as completed, without a result, and the successor
+        starts in the same transaction. Steps that still run end first.
+
+        This is no coroutine: it ends the run when it is called, awaited or not.
+
+        Raises InvalidData if the input does not fit the workflow, NotSerializable, and
+        StepUsageError if the workflow function itself does not call it.
+        """
+        self._engine.continue_as_new(input, workflow)
