@@ -74,8 +74,8 @@ ROOMS = {
     ),
     "client": room(
         "client core db.clients db.connect db.group_commit db.known_connections db.lists db.migrate"
-        " db.pool db.read_only db.signals db.timed db.transactions db.waits db.workers embedded"
-        " errors ids settings step stored_error workflow",
+        " db.new_runs db.pool db.read_only db.signals db.timed db.transactions db.waits db.workers"
+        " embedded errors ids settings step stored_error workflow",
         "psycopg_pool multiprocessing",
     ),
     # a child's engine without its process, for tests of users
@@ -89,8 +89,8 @@ ROOMS = {
     "fastapi": room("client core errors fastapi starlette workflow", DRIVERS),
     # in projects of Django
     "django": room(
-        "client.app client.database client.worker core.model db.connect db.migrate django errors"
-        " settings testing.database thread_worker"
+        "client.app client.database client.worker core.model db.connect db.lists db.migrate django"
+        " errors settings testing.database thread_worker"
     ),
     # measures what users see, as a user's program would
     "bench": room("bench db errors settings OpenWorkflow Step Worker"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
-from owsuper.client import joining, new_run, signals
+from owsuper.client import joining, new_run
 from owsuper.client.database import ClientDatabase, ExplicitSettings
 from owsuper.client.finding import Finding
 from owsuper.client.handle import RunHandle
@@ -13,15 +13,17 @@ from owsuper.client.list_workers import ListsWorkers
 from owsuper.client.listing import Listing
 from owsuper.client.registration import Registration
 from owsuper.client.run_history import RunHistory
+from owsuper.client.send_signals import SendsSignals
 from owsuper.client.worker import Worker, WorkerSettings, environment, modules_of
 from owsuper.core.durations import Duration
-from owsuper.workflow.definition import Schedule, Start, Workflow
+from owsuper.workflow.definition import Workflow
+from owsuper.workflow.start_options import Schedule, Start
 
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741 - likewise
 
 
-class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
+class OpenWorkflow(Registration, SendsSignals, Finding, Listing, RunHistory, ListsWorkers):
     """The workflows of a program, and the connection to the database that holds their runs.
 
     A ``database_url``, ``namespace`` or ``schema`` that is not given comes from the environment
@@ -213,57 +215,6 @@ class OpenWorkflow(Registration, Finding, Listing, RunHistory, ListsWorkers):
             work = joining.once(session.queries.start_many(new))
             run_ids = await joining.aperform(session, connection, work)
         return [self._handle_of(workflow, run_id) for run_id in run_ids]
-
-    # --- signals -------------------------------------------------------------------------
-
-    def send_signal(
-        self,
-        signal: str,
-        data: Any = None,
-        *,
-        idempotency_key: str | None = None,
-        buffer: bool = False,
-        connection: object = None,
-    ) -> list[str]:
-        """Send ``signal`` to all runs that wait for it now; return the ids of these runs.
-
-        Calls with the same ``idempotency_key`` send the signal once and return the ids of the
-        first call. If no run waits, a signal with ``buffer`` is kept for the first run that will
-        wait for it. Without ``buffer`` the signal is dropped.
-
-        With a ``connection``, the signal is sent in the transaction that is open on it; see
-        :meth:`Workflow.run`. Until its end, other senders of the signal and runs that begin to wait
-        for it have to wait.
-
-        Raises NotSerializable if ``data`` cannot be stored, ConfigurationError,
-        DatabaseUnreachable and MigrationError. Without a key, a connection that breaks meanwhile
-        is an error, because the signal may have been sent already and must not be sent twice.
-        """
-        raw = signals.encode(signal, data)
-        key = new_run.check_key(idempotency_key)
-        session = self._database.session()
-        if connection is None:
-            return signals.send(session, signal, raw, key, keep=buffer)
-        work = joining.send_signal(session, signal, raw, key, keep=buffer)
-        return joining.perform(session, connection, work)
-
-    async def asend_signal(
-        self,
-        signal: str,
-        data: Any = None,
-        *,
-        idempotency_key: str | None = None,
-        buffer: bool = False,
-        connection: object = None,
-    ) -> list[str]:
-        """Awaitable :meth:`send_signal`."""
-        raw = signals.encode(signal, data)
-        key = new_run.check_key(idempotency_key)
-        session = await self._database.asession()
-        if connection is None:
-            return await signals.asend(session, signal, raw, key, keep=buffer)
-        work = joining.send_signal(session, signal, raw, key, keep=buffer)
-        return await joining.aperform(session, connection, work)
 
     # --- workers and the end -------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
 from owsuper.core.names import is_storable
 from owsuper.core.upcasts import Upcast
-from owsuper.db.clients import Rerun
+from owsuper.db.new_runs import Rerun
 from owsuper.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -181,15 +181,15 @@ class RunHandle(Generic[O]):
 
         Raises RunNotRerunnable if the run has not ended or has no such step, and NotSerializable.
         """
-        step, again = _step_name(from_step, "from_step"), _again(input)
+        step, new = _step_name(from_step, "from_step"), _rerun(input)
         session = self._database.session()
-        return self._repeated(session.run(session.queries.rerun(self.id, step, again).run))
+        return self._repeated(session.run(session.queries.rerun(self.id, step, new).run))
 
     async def arerun(self, from_step: str | None = None, *, input: Any = _SAME) -> RunHandle[O]:
         """Awaitable :meth:`rerun`."""
-        step, again = _step_name(from_step, "from_step"), _again(input)
+        step, new = _step_name(from_step, "from_step"), _rerun(input)
         session = await self._database.asession()
-        return self._repeated(await session.arun(session.queries.rerun(self.id, step, again).run))
+        return self._repeated(await session.arun(session.queries.rerun(self.id, step, new).run))
 
     def _repeated(self, run_id: str) -> RunHandle[O]:
         return RunHandle(
@@ -229,9 +229,12 @@ class RunHandle(Generic[O]):
         return cast(O, results.value(end, self._output_type, self._upcast))
 
 
-def _again(input: Any) -> Rerun:
+def _rerun(input: Any) -> Rerun:
     """Return the run to start. Raises NotSerializable."""
-    return Rerun() if input is _SAME else Rerun(codec.encode(input, path="input", owner="the run"))
+    if input is _SAME:
+        return Rerun()
+    raw = codec.encode(input, path="input", owner="the run")
+    return Rerun(has_other_input=True, input_json=raw)
 
 
 def _step_name(step: str | None, parameter: str = "step") -> str | None:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from owsuper.client import failures
 from owsuper.client.session import Session
 from owsuper.db import connect
-from owsuper.db.clients import NewRun, Operation
-from owsuper.db.known_connections import WhichDatabase
+from owsuper.db.clients import Operation
+from owsuper.db.known_connections import WhichDatabase, read_identity
+from owsuper.db.new_runs import NewRun
 from owsuper.db.signals import Call
 from owsuper.errors import ConfigurationError, RunNotCancelable
 
@@ -38,10 +39,9 @@ def perform(session: Session, connection: object, work: Work[T]) -> T:
 
     transaction, known = sync_transaction(connection), session.known_connections
     if transaction.identity not in known:
-        which = session.queries.which_database()
-        here = _drive(transaction, once(which))
+        here = read_identity(transaction.fetch(known.query.text, ()))
         if here.identity != known.database:  # it may be the same, and have been restarted
-            known.database = session.run(which.run).identity
+            known.database = session.run(known.read_own)
             _check(here, known.database, session.url)
         known.add(transaction.identity)
     try:
@@ -57,10 +57,9 @@ async def aperform(session: Session, connection: object, work: Work[T]) -> T:
 
     transaction, known = await async_transaction(connection), session.known_connections
     if transaction.identity not in known:
-        which = session.queries.which_database()
-        here = await _adrive(transaction, once(which))
+        here = read_identity(await transaction.fetch(known.query.text, ()))
         if here.identity != known.database:
-            known.database = (await session.arun(which.run)).identity
+            known.database = await session.arun(known.read_own)
             _check(here, known.database, session.url)
         known.add(transaction.identity)
     try:

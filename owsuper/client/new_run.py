@@ -11,16 +11,17 @@ from uuid import UUID
 from owsuper.core import durations
 from owsuper.core.durations import Duration
 from owsuper.core.names import has_lone_surrogate
-from owsuper.db.clients import KEY_LIFETIME, NewRun
+from owsuper.db.new_runs import KEY_LIFETIME, NewRun
 from owsuper.errors import ConfigurationError, InvalidDuration
 from owsuper.ids import draw, new_id
-from owsuper.workflow.definition import Times, When, Workflow
+from owsuper.workflow.definition import Workflow
 from owsuper.workflow.input import encode_input, identify
+from owsuper.workflow.start_options import Times, When
 
 # Ids stand in index entries, log lines, URLs, commands and titles of processes.
 _MAX_ID_LENGTH: Final = 200
 _CHOSEN_ID: Final = re.compile(rf"[A-Za-z0-9][-A-Za-z0-9_.:@+=~]{{0,{_MAX_ID_LENGTH - 1}}}")
-_LONGEST_LIFETIME: Final = 100 * 366 * KEY_LIFETIME  # seconds
+_LONGEST_LIFETIME: Final = 100 * 366 * 86_400.0  # seconds
 _MAX_KEY_LENGTH: Final = 1000  # characters; entries of the key's index are bounded
 
 

@@ -25,9 +25,10 @@ from owsuper.client.result_waiter import ResultWaiter
 from owsuper.client.starts import Start, Starts, is_alone
 from owsuper.client.unclaimed import NoticingWaits
 from owsuper.db import connect, migrate
-from owsuper.db.clients import ClientQueries, NewRun
+from owsuper.db.clients import ClientQueries
 from owsuper.db.known_connections import KnownConnections
 from owsuper.db.lists import ListQueries
+from owsuper.db.new_runs import NewRun
 from owsuper.db.pool import Pool
 from owsuper.db.timed import TimedConnection
 from owsuper.db.waits import Progress

@@ -1,4 +1,4 @@
-"""Sending signals from a program."""
+"""What sending a signal takes: its data as JSON, and the statements."""
 
 from __future__ import annotations
 

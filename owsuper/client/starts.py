@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Final, TypeAlias
 
-from owsuper.db.clients import NewRun
 from owsuper.db.group_commit import GroupCommit
+from owsuper.db.new_runs import NewRun
 
 Start: TypeAlias = tuple[NewRun, float]
 """A run to start, and when to give up: a time of time.monotonic()."""

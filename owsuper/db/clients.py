@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import orjson
 from psycopg import Connection
 
-from owsuper.db import refusals, times
+from owsuper.db import new_runs, refusals, times
 from owsuper.db.connect import is_pooled
 from owsuper.db.driver_log import quiet_driver
-from owsuper.db.known_connections import WhichDatabase, read_identity
+from owsuper.db.new_runs import NewRun, Rerun
 from owsuper.db.related import lock_text
 from owsuper.db.signals import Call, Reached, SignalQueries
 from owsuper.db.statement import Statement, load
 from owsuper.errors import RunNotFound
-from owsuper.ids import new_id
 
 T = TypeVar("T")
 Rows: TypeAlias = list[tuple[Any, ...]]
-
-KEY_LIFETIME: Final = 86_400.0
-"""Seconds for which an idempotency key stands for its run, in every implementation."""
-
-# Limits of one statement. More runs would only need more memory; a parameter holds 1 GB at most.
-_CHUNK_RUNS: Final = 2000
-_CHUNK_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,44 +47,6 @@ class Operation(Generic[T]):
         with quiet_driver(), together, conn.transaction():
             cursors = [conn.execute(each.query, params) for each, params in self.calls]
         return self.parse([each.fetchall() if each.description else [] for each in cursors])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRun:
-    """A run to start.
-
-    ``input_json`` is encoded JSON; None and ``b"null"`` are stored as SQL NULL. ``key_lifetime`` is
-    in seconds. Times are aware. Without ``available_at``, the run is due at once, by the database's
-    clock. With ``has_chosen_id``, a run with this ``id`` may exist.
-    """
-
-    workflow_name: str
-    version: str | None = None
-    input_json: bytes | None = None
-    idempotency_key: str | None = None
-    key_lifetime: float = KEY_LIFETIME
-    available_at: datetime | None = None
-    deadline_at: datetime | None = None
-    context: dict[str, Any] | None = None
-    id: str = field(default_factory=new_id)
-    has_chosen_id: bool = False
-
-    @property
-    def may_exist(self) -> bool:
-        """Whether starting this run may find an older one in its place."""
-        return self.has_chosen_id or self.idempotency_key is not None
-
-
-KEPT: Final = b"kept"  # no JSON
-"""Stands for the input of the run that is repeated."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rerun:
-    """A run to start that repeats another; ``input_json`` is as in NewRun, or KEPT."""
-
-    input_json: bytes | None = KEPT
-    id: str = field(default_factory=new_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +98,6 @@ class ClientQueries:
         self._rerun = load("rerun", schema)
         self._wake_lock = load("wake_lock", schema)
         self._wake = load("wake", schema)
-        self._which_database = load("which_database", schema)
         self._transaction_settings = load("transaction_settings", schema)
         self._set_lock_timeout = load("set_lock_timeout", schema)
 
@@ -155,26 +108,21 @@ class ClientQueries:
         the id of that run. May be repeated with the same ``new`` if the answer is lost. If a run
         with the chosen id exists, start nothing; raises RunExists if it is another workflow's.
         """
+        runs = new_runs.document([new])
+        start = (self._start, (self._namespace, runs))
         if new.has_chosen_id:
-            call = (self._start, (self._namespace, _runs([new])))
             name_of_run = (self._name_of_run, (self._namespace, new.id))
             return Operation(
-                (call, name_of_run),
+                (start, name_of_run),
                 lambda results: refusals.check_own(new.id, new.workflow_name, results[1]),
             )
         if new.idempotency_key is None:
-            return Operation(((self._start, (self._namespace, _runs([new]))),), lambda _: new.id)
-        text = lock_text(self._namespace, new.workflow_name, new.idempotency_key)
-        key = (self._start_lock, (text,))
-        params = (
-            self._namespace,
-            _runs([new]),
-            new.workflow_name,
-            new.idempotency_key,
-            new.key_lifetime,
-        )
+            return Operation((start,), lambda _: new.id)
+        name, key = new.workflow_name, new.idempotency_key
+        lock = (self._start_lock, (lock_text(self._namespace, name, key),))
+        params = (self._namespace, runs, name, key, new.key_lifetime)
         return Operation(
-            (key, (self._start_with_key, params)), lambda results: str(results[1][0][0])
+            (lock, (self._start_with_key, params)), lambda results: str(results[1][0][0])
         )
 
     def start_many(self, new: Sequence[NewRun]) -> Operation[list[str]]:
@@ -184,7 +132,10 @@ class ClientQueries:
         """
         if any(each.idempotency_key is not None for each in new):
             raise ValueError("runs with idempotency keys must be started one by one")
-        calls = tuple((self._start, (self._namespace, _runs(chunk))) for chunk in _chunks(new))
+        calls = tuple(
+            (self._start, (self._namespace, new_runs.document(chunk)))
+            for chunk in new_runs.chunks(new)
+        )
         return Operation(calls, lambda _: [each.id for each in new])
 
     def get_run(self, run_id: str) -> Operation[RunRow]:
@@ -260,10 +211,10 @@ class ClientQueries:
         lock = (self._wake_lock, (self._namespace, run_id))
         return Operation((lock, (self._wake, (self._namespace, run_id, step))), parse)
 
-    def rerun(self, run_id: str, step: str | None, again: Rerun) -> Operation[str]:
+    def rerun(self, run_id: str, step: str | None, new: Rerun) -> Operation[str]:
         """Start a run that repeats a run from ``step`` on; return its id.
 
-        May be repeated with the same ``again`` if the answer is lost. Raises RunNotFound, and
+        May be repeated with the same ``new`` if the answer is lost. Raises RunNotFound, and
         RunNotRerunnable for a run that has not ended or has no such step.
         """
 
@@ -271,19 +222,14 @@ class ClientQueries:
             if not results[1]:
                 raise not_found(run_id)
             refusals.check_rerun(run_id, step, results[1][0])
-            return again.id
+            return new.id
 
-        given = again.input_json is not KEPT
-        raw = None if again.input_json in (None, KEPT) else orjson.Fragment(again.input_json)
-        document = orjson.dumps({"id": again.id, "given": given, "input": raw}).decode()
+        raw = None if new.input_json is None else orjson.Fragment(new.input_json)
+        document = orjson.dumps({"id": new.id, "given": new.has_other_input, "input": raw})
         params = (self._namespace, run_id)
         return Operation(
-            ((self._rerun_lock, params), (self._rerun, (*params, step, document))), parse
+            ((self._rerun_lock, params), (self._rerun, (*params, step, document.decode()))), parse
         )
-
-    def which_database(self) -> Operation[WhichDatabase]:
-        """Return which database this is."""
-        return Operation(((self._which_database, ()),), lambda results: read_identity(results[0]))
 
     def transaction_settings(self) -> Operation[tuple[str, str]]:
         """Return the isolation level of the transaction, and its lock time-out."""
@@ -307,37 +253,6 @@ class ClientQueries:
             return parse(results[0][0])
 
         return Operation(((statement, (self._namespace, run_id)),), parse_results)
-
-
-def _chunks(new: Sequence[NewRun]) -> Iterator[list[NewRun]]:
-    chunk: list[NewRun] = []
-    size = 0
-    for each in new:
-        added = len(each.input_json or b"")
-        if chunk and (len(chunk) == _CHUNK_RUNS or size + added > _CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(each)
-        size += added
-    if chunk:
-        yield chunk
-
-
-def _runs(new: Sequence[NewRun]) -> str:
-    documents = [
-        {
-            "id": each.id,
-            "name": each.workflow_name,
-            "version": each.version,
-            "key": each.idempotency_key,
-            "context": each.context,
-            "input": None if each.input_json is None else orjson.Fragment(each.input_json),
-            "available": each.available_at,
-            "deadline": each.deadline_at,
-        }
-        for each in new
-    ]
-    return orjson.dumps(documents).decode()
 
 
 def run_row(columns: tuple[Any, ...]) -> RunRow:

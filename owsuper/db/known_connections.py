@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
+from psycopg import Connection
+
 from owsuper.db.statement import load
 
 
@@ -37,6 +39,10 @@ class KnownConnections:
         self.query = load("which_database", schema)
         self.database: str | None = None
         self._connections: WeakSet[object] = WeakSet()
+
+    def read_own(self, conn: Connection[Any]) -> str:
+        """Return the identity of the database to which one of our own connections leads."""
+        return read_identity(conn.execute(self.query.query).fetchall()).identity
 
     def __contains__(self, connection: object) -> bool:
         try:

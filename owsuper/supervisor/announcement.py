@@ -31,8 +31,8 @@ def describe(
     """Return what the supervisor does now. Equal documents say that nothing has happened.
 
     ``state`` is that of the supervisor, ``slots`` the number of slots when all children are ready.
-    ``listening``: notifications arrive; ``on_call``: those of new runs, too, from
-    now on. ``stacks`` is what ``ChildStacks`` answers.
+    ``listening``: notifications arrive; ``on_call``: those of new runs, too, and this stays so.
+    ``stacks`` is what ``ChildStacks`` answers.
     """
     room = _MAX_RUNS
     children = []

@@ -55,7 +55,7 @@ class OnCall:
         self.on_change: Callable[[bool], None] = lambda on_call: None
         self._id = supervisor_id
         self._serving: frozenset[Workflow] = frozenset()  # at the latest look
-        self._spare = 0  # looks in a row without need for this supervisor
+        self._needless_looks = 0  # in a row
         self._leaves_at: float | None = None
         self._passed_on: dict[str, float] = {}  # when others last did so
 
@@ -96,8 +96,8 @@ class OnCall:
             self._look_without_need(now)
 
     def _look_without_need(self, now: float) -> None:
-        self._spare += 1
-        if self._leaves_at is None and self._spare >= LOOKS:
+        self._needless_looks += 1
+        if self._leaves_at is None and self._needless_looks >= LOOKS:
             self._leaves_at = now + NOTICED
         elif self._leaves_at is not None and now >= self._leaves_at:
             self._change(on_call=False)
@@ -120,13 +120,13 @@ class OnCall:
 
     def doubt(self) -> None:
         """Be on call until some looks have shown that there is no need."""
-        self._spare, self._leaves_at = 0, None
+        self._needless_looks, self._leaves_at = 0, None
         if not self.on_call:
             self._change(on_call=True)
 
     def _change(self, *, on_call: bool) -> None:
         _log.debug("listens for new runs" if on_call else "leaves new runs to those on call")
-        self.on_call, self._spare, self._leaves_at = on_call, 0, None
+        self.on_call, self._needless_looks, self._leaves_at = on_call, 0, None
         self.on_change(on_call)
 
 

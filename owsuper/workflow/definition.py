@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
 from functools import cached_property
 from typing import (
     TYPE_CHECKING,
     Any,
     NoReturn,
     Protocol,
-    TypeAlias,
-    TypedDict,
     TypeVar,
     Unpack,
     overload,
@@ -30,6 +27,7 @@ from owsuper.errors import ConfigurationError
 from owsuper.step.requests import Startable
 from owsuper.workflow import signature, upcasting
 from owsuper.workflow.signature import UnresolvedAnnotation
+from owsuper.workflow.start_options import Schedule, Start, When
 
 if TYPE_CHECKING:
     from owsuper.client.handle import RunHandle
@@ -38,30 +36,6 @@ I = TypeVar("I", contravariant=True)  # noqa: E741 - as in Startable[I, O]
 O = TypeVar("O", covariant=True)  # noqa: E741 - likewise
 
 F = TypeVar("F", bound=Callable[[Any], Any])
-
-When: TypeAlias = datetime | timedelta | str
-"""An aware datetime, or how long from now: a timedelta, or text such as ``"5m"``."""
-
-
-class Times(TypedDict, total=False):
-    """The time from which a run may start, and the time at which an unfinished run fails."""
-
-    available_at: When | None
-    deadline_at: When | None
-
-
-class Schedule(Times, total=False):
-    """The keyword arguments of ``run_many``."""
-
-    connection: object
-
-
-class Start(Schedule, total=False):
-    """The keyword arguments of ``run``."""
-
-    id: str | UUID | None
-    idempotency_key: str | None
-    key_lifetime: Duration | None
 
 
 class Starter(Protocol):

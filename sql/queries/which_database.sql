@@ -1,6 +1,6 @@
 -- Say which database this is.
 --
--- Called by: clients, ClientQueries.which_database.
+-- Called by: clients and children, KnownConnections.query, on connections of the caller and of ours.
 -- Returns one row: a text that no other database has, and that changes with a restart of the
 -- server; the name of the database.
 --

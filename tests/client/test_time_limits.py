@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from owsuper import OpenWorkflow, ResultTimeout
-from owsuper.db.clients import NewRun
+from owsuper.db.new_runs import NewRun
 from owsuper.db.timed import TimedConnection
 from owsuper.errors import ConfigurationError, DatabaseError, DatabaseUnreachable, OwsuperError
 from tests.client.conftest import Rows, eventually

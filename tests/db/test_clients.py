@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from owsuper.db import connect
-from owsuper.db.clients import ClientQueries, NewRun, Operation
+from owsuper.db.clients import ClientQueries, Operation
+from owsuper.db.new_runs import NewRun
 from owsuper.errors import RunNotCancelable, RunNotFound
 from tests.db.rows import OTHER, Tables, from_now
 

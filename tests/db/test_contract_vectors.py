@@ -30,7 +30,8 @@ from owsuper.core.model import (
 )
 from owsuper.db import connect
 from owsuper.db.claims import ClaimQueries, parse_claim
-from owsuper.db.clients import ClientQueries, NewRun
+from owsuper.db.clients import ClientQueries
+from owsuper.db.new_runs import NewRun
 from owsuper.db.related import RelatedStore, lock_text
 from owsuper.db.runs import RunStore
 from owsuper.db.sweeps import SweepQueries

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from owsuper.db import connect
-from owsuper.db.clients import ClientQueries, NewRun
+from owsuper.db.clients import ClientQueries
+from owsuper.db.new_runs import NewRun
 from tests.fixtures.proxy import Proxy
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from owsuper.db.clients import NewRun
 from owsuper.db.group_commit import GroupCommit
+from owsuper.db.new_runs import NewRun
 from owsuper.errors import DatabaseUnreachable
 
 

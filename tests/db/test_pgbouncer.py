@@ -14,8 +14,9 @@ from psycopg.conninfo import make_conninfo
 
 from owsuper.core.pages import Position, Window
 from owsuper.db import connect
-from owsuper.db.clients import ClientQueries, NewRun
+from owsuper.db.clients import ClientQueries
 from owsuper.db.lists import ListQueries, RunFilter
+from owsuper.db.new_runs import NewRun
 from owsuper.db.nonblocking import NonblockingConnection
 from owsuper.db.statement import Statement
 from owsuper.errors import ConfigurationError, DatabaseUnreachable

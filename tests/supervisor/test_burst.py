@@ -12,7 +12,8 @@ from unittest.mock import Mock, call
 import psycopg
 import pytest
 
-from owsuper.db.clients import ClientQueries, NewRun, RunRow
+from owsuper.db.clients import ClientQueries, RunRow
+from owsuper.db.new_runs import NewRun
 from owsuper.supervisor.burst import Burst
 from tests.supervisor.worker import FLOWS, Begin
 

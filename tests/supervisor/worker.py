@@ -15,7 +15,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from owsuper.db.clients import ClientQueries, NewRun, RunRow
+from owsuper.db.clients import ClientQueries, RunRow
+from owsuper.db.new_runs import NewRun
 from tests.fixtures.processes import Program
 
 FLOWS = """

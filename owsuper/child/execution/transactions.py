@@ -249,13 +249,10 @@ class StepTransaction:
             return
         here = read_identity((yield partial(transaction.fetch, known.query.text, ())))
         if here.identity != known.database:
-            rows = yield partial(
+            known.database = yield partial(
                 way.elsewhere,
-                lambda: self._services.database.run_with_retries(
-                    lambda conn: conn.execute(known.query.query).fetchall()
-                ),
+                lambda: self._services.database.run_with_retries(known.read_own),
             )
-            known.database = read_identity(rows).identity
         if here.identity != known.database:
             raise StepUsageError(
                 f"Step {self._call.key!r}: its transaction is one of the database {here.name!r},"
