@@ -18,7 +18,7 @@ import uvicorn
 
 from examples.orders.app import app
 from examples.orders.database import ow
-from examples.orders.serving import serving
+from examples.orders.serving import address, serving
 from owsuper import OwsuperError, Worker
 
 
@@ -31,7 +31,7 @@ def main() -> int:
     port = options.port if options.port is not None else 8000 * options.serve
     try:
         with socket.create_server(("127.0.0.1", port)) as listener:
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            url = address(listener)
             os.environ["SHOP_URL"] = url  # the worker inherits it
             with new_worker() as worker:
                 serve(listener, url) if options.serve else play(listener, url, worker)
