@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
 
 from owsuper.core.durations import Duration
+from owsuper.step.engines import AsyncEngine, SyncEngine
 from owsuper.step.own_run import OwnRun
 from owsuper.step.requests import TransactionCall
 
@@ -28,7 +29,7 @@ class StepOptions(TypedDict, total=False):
     formerly: str | None
 
 
-class SyncTransactions(OwnRun["SyncEngine"]):
+class SyncTransactions(OwnRun[SyncEngine]):
     """Steps of ``def`` workflows that share a transaction with what their function writes."""
 
     __slots__ = ()
@@ -108,7 +109,7 @@ class SyncTransactions(OwnRun["SyncEngine"]):
         )
 
 
-class AsyncTransactions(OwnRun["AsyncEngine"]):
+class AsyncTransactions(OwnRun[AsyncEngine]):
     """Steps of ``async def`` workflows that share a transaction with what their function writes."""
 
     __slots__ = ()
