@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from owsuper.child.execution.steps import _result_type
+from owsuper.child.execution.steps import result_type
 from owsuper.core.annotations import annotations_of, evaluate, signature
 from owsuper.errors import ConfigurationError
 
@@ -104,16 +104,16 @@ def test_a_type_that_only_type_checkers_see_is_said_when_it_is_needed(
 def test_the_type_of_a_steps_result_needs_no_other_annotation(module: dict[str, Any]) -> None:
     later = module["Later"]
     for fn in (module["result"], module["Service"]().method, module["wrapped"]):
-        assert _result_type("charge", fn, None) is later
-    assert _result_type("charge", module["noted"], None) is int
-    assert _result_type("charge", module["wrong"], None) is int
+        assert result_type("charge", fn, None) is later
+    assert result_type("charge", module["noted"], None) is int
+    assert result_type("charge", module["wrong"], None) is int
 
 
-def test_without_a_result_type_that_can_be_evaluated_the_result_is_plain_json(
+def test_without_aresult_type_that_can_be_evaluated_the_result_is_plain_json(
     module: dict[str, Any],
 ) -> None:
     for name in ("unknown_result", "without_result", "Later"):
-        assert _result_type("charge", module[name], None) is None
+        assert result_type("charge", module[name], None) is None
 
 
 def test_the_signature_of_a_function_needs_no_annotation(module: dict[str, Any]) -> None:
@@ -129,4 +129,4 @@ def test_the_signature_of_a_function_needs_no_annotation(module: dict[str, Any])
     "function", [len, str, int.from_bytes, lambda: 1], ids=["len", "str", "method", "lambda"]
 )
 def test_a_callable_without_annotations_has_none(function: Any) -> None:
-    assert _result_type("charge", function, None) is None
+    assert result_type("charge", function, None) is None

@@ -221,7 +221,10 @@ def test_a_run_is_found_in_full(
     found = perform(queries.get_run(run))
     row = tables.fetch(run)
     assert (found.input, found.output, found.error) == ("[1]", '{"a": 1}', '{"message": "m"}')
-    others = {"input", "output", "error", "began_at", "parent_run_id", "parent_step_name"}
+    others = {
+        *("input", "output", "error", "began_at", "parent_run_id", "parent_step_name"),
+        *("continued_from", "continued_as", "rerun_of", "rerun_as"),  # in the context
+    }
     for column in set(found.__slots__) - others:
         assert getattr(found, column) == row[column]
     assert (found.began_at, found.parent_run_id) == (row["started_at"], None)
