@@ -80,17 +80,17 @@ ROOMS = {
     ),
     # a child's engine without its process, for tests of users
     "testing": room(
-        "child client core db embedded errors event_loop ids ipc step stored_error testing workflow"
-        " OpenWorkflow Worker",
+        "child client core db embedded errors event_loop extras ids ipc step stored_error testing"
+        " workflow OpenWorkflow Worker",
         "multiprocessing",
     ),
     # what web applications need of a client; nothing else imports these two
-    "starlette": room("client core db.waits errors starlette", DRIVERS | {"fastapi"}),
-    "fastapi": room("client core errors fastapi starlette workflow", DRIVERS),
+    "starlette": room("client core db.waits errors extras starlette", DRIVERS | {"fastapi"}),
+    "fastapi": room("client core errors extras fastapi starlette workflow", DRIVERS),
     # in projects of Django
     "django": room(
         "client.app client.database client.worker core.model db.connect db.lists db.migrate django"
-        " errors settings testing.database thread_worker"
+        " errors extras settings testing.database thread_worker"
     ),
     # measures what users see, as a user's program would
     "bench": room("bench db errors settings OpenWorkflow Step Worker"),
@@ -104,6 +104,7 @@ ROOMS = {
     "stderr_copy": room("", DRIVERS),
     "ids": room("", DRIVERS),
     "version": room("", DRIVERS),
+    "extras": room("", WITHOUT_IO),
     "sessions": room("", DRIVERS),
     "shortage": room("", DRIVERS),
     "signal_handlers": room("", DRIVERS),

@@ -5,15 +5,20 @@ gives your endpoints the run whose id is in their path. The other names are thos
 ``owsuper.starlette``.
 """
 
-from owsuper.fastapi.dependencies import run_of
-from owsuper.fastapi.router import workflow_router
-from owsuper.starlette import (
-    events_response,
-    exception_handler,
-    lifespan,
-    result_response,
-    status_response,
-)
+from owsuper import extras
+
+try:
+    from owsuper.fastapi.dependencies import run_of
+    from owsuper.fastapi.router import workflow_router
+    from owsuper.starlette import (
+        events_response,
+        exception_handler,
+        lifespan,
+        result_response,
+        status_response,
+    )
+except ModuleNotFoundError as error:
+    raise extras.missing(error, "owsuper.fastapi", "owsuper[fastapi]") from error
 
 __all__ = [
     "events_response",

@@ -3,11 +3,16 @@
 An application of FastAPI uses these names from ``owsuper.fastapi``.
 """
 
-from owsuper.starlette.answers import status_response
-from owsuper.starlette.errors import exception_handler
-from owsuper.starlette.events import events_response
-from owsuper.starlette.lifespan import lifespan
-from owsuper.starlette.results import result_response
+from owsuper import extras
+
+try:
+    from owsuper.starlette.answers import status_response
+    from owsuper.starlette.errors import exception_handler
+    from owsuper.starlette.events import events_response
+    from owsuper.starlette.lifespan import lifespan
+    from owsuper.starlette.results import result_response
+except ModuleNotFoundError as error:
+    raise extras.missing(error, "owsuper.starlette", "owsuper[starlette]") from error
 
 __all__ = [
     "events_response",

