@@ -91,3 +91,17 @@ def set_title(settings: Settings) -> None:
 def import_child_modules() -> None:
     """Import what every child needs before the fork, so that children share its memory."""
     import owsuper.child.main  # noqa: F401 -- only to have it in memory
+
+
+def read_statements(settings: Settings) -> None:
+    """Read the SQL of children, once for all of them: so it is that of the code that is loaded.
+
+    The files may be those of another version by the time at which a later child is forked.
+    """
+    from owsuper.db.known_connections import KnownConnections  # imported with the child's modules
+    from owsuper.db.related import RelatedStore
+    from owsuper.db.runs import RunStore
+
+    RunStore(settings.schema, settings.namespace)
+    RelatedStore(settings.schema, settings.namespace)
+    KnownConnections(settings.schema)

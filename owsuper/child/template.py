@@ -178,6 +178,7 @@ class Template:
             if self._application is None:
                 preload.set_title(message.settings)
                 preload.import_child_modules()
+            preload.read_statements(message.settings)
             _flush()
             pid = os.fork()
         except OSError as exc:

@@ -175,6 +175,28 @@ def test_children_share_what_the_template_imported(start: Start) -> None:
     assert control.hear(Forked) == Forked(1, pid)
 
 
+@pytest.mark.parametrize("preload", [True, False])
+def test_children_read_no_sql_which_may_be_that_of_another_version_by_then(
+    start: Start, app: App, preload: bool
+) -> None:
+    app("""
+from owsuper.db.related import RelatedStore
+from owsuper.db.runs import RunStore
+from owsuper.db.statement import load
+
+def reads_sql(schema):
+    before = load.cache_info().misses
+    RunStore(schema, "default"), RelatedStore(schema, "default")
+    return load.cache_info().misses > before
+""")
+    control = start(preload=preload)
+    control.load()
+    kid = control.fork()
+    kid.ready()
+    assert kid.ask(f"reads_sql({control.settings.schema!r})") == "False"
+    assert kid.ask("reads_sql('another')") == "True"
+
+
 def test_without_preload_every_child_imports_for_itself(start: Start) -> None:
     control = start(preload=False)
     assert control.load() == ApplicationLoaded((("greet", "2"),), namespace="mine")
