@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
-from typing import Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-from owsuper.client.resources import Resource
 from owsuper.core.durations import Duration
 from owsuper.core.replay import STEP_LIMIT
 from owsuper.core.retry import RetryPolicy
@@ -15,6 +14,9 @@ from owsuper.errors import ConfigurationError
 from owsuper.step import AsyncStep, Step
 from owsuper.workflow.definition import Starter, Workflow
 from owsuper.workflow.registry import Registry
+
+if TYPE_CHECKING:
+    from owsuper.client.resources import Resource
 
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741 - likewise
@@ -189,6 +191,8 @@ class Registration(Starter):
 
         Raises ConfigurationError for a function that cannot be called without arguments.
         """
+        from owsuper.client.resources import Resource  # few programs need it
+
         _check_callable("resource", factory)
         resource = Resource[Any](factory)
         self.stop_hooks.append(resource.close)

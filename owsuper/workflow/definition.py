@@ -25,7 +25,7 @@ from owsuper.core.time_outs import check_timeout
 from owsuper.core.upcasts import Upcasts
 from owsuper.errors import ConfigurationError
 from owsuper.step.requests import Startable
-from owsuper.workflow import signature, upcasting
+from owsuper.workflow import signature
 from owsuper.workflow.signature import UnresolvedAnnotation
 from owsuper.workflow.start_options import Schedule, Start, When
 
@@ -171,6 +171,8 @@ class Workflow(Startable[I, O]):
         Raises ConfigurationError for a function that cannot be called so, or an input or result
         without a type, which anything fits; RegistrationError for a second upcast of the same.
         """
+        from owsuper.workflow import upcasting  # few programs need it
+
         upcasting.check(self, step, result=result)
 
         def register(function: Any) -> Any:
