@@ -151,11 +151,13 @@ def client(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
         logger.removeHandler(messages)
 
 
-def find(ow: OpenWorkflow, text: str) -> RunHandle[Any]:
+def find(ow: OpenWorkflow, text: str, *, to_change: bool = False) -> RunHandle[Any]:
     """Return the handle of the run whose id is ``text``, or whose id alone begins with it.
 
     If no run is found, the methods of the handle raise RunNotFound. Raises RunError for the
-    beginning of several ids, and for no text, which may be a variable of a script that is not set.
+    beginning of several ids, and for no text, which may be a variable of a script that is not set;
+    and if the run is ``to_change``, for the beginning of an id that a program has chosen:
+    ``order-1`` is rarely meant to be ``order-17``.
     """
     if not text:
         raise RunError(
@@ -170,6 +172,12 @@ def find(ow: OpenWorkflow, text: str) -> RunHandle[Any]:
         raise RunError(
             f"Several runs have an id that begins with {text!r}: {shown}{more}. Type more of the"
             " id.",
+            run_id=text,
+        )
+    if to_change and found and found[0] != text and not _WHOLE_ID.fullmatch(found[0]):
+        raise RunError(
+            f"No run has the id {text!r}. The id {printable(found[0])} begins with it: type it"
+            " whole if you mean that run.",
             run_id=text,
         )
     return ow.get_run(found[0] if found else text)

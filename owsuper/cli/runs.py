@@ -152,7 +152,7 @@ def _rerun(arguments: argparse.Namespace) -> int:
     typed = vars(arguments)
     changed = {"input": typed["input"]} if "input" in typed else {}
     with client(arguments) as ow:
-        again = find(ow, arguments.id).rerun(typed.get("from_step"), **changed)
+        again = find(ow, arguments.id, to_change=True).rerun(typed.get("from_step"), **changed)
     if "json" in typed:
         print_json({"id": again.id})
     else:
@@ -168,7 +168,7 @@ def _for_each_run(
     with client(arguments) as ow:
         for text in dict.fromkeys(arguments.ids):
             try:
-                handle = find(ow, text)
+                handle = find(ow, text, to_change=True)
                 change(handle)
             except RunError as error:
                 reason = explain(error, arguments)

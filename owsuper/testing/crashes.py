@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any, TypeVar
 
+from owsuper.testing.child_runs import Child
 from owsuper.testing.faults import crash_after
-from owsuper.testing.in_process import Child, InProcessWorker, application_of
+from owsuper.testing.in_process import InProcessWorker, application_of
 from owsuper.testing.outcome import InProcessRun
 from owsuper.workflow.definition import Workflow
 
@@ -31,11 +33,12 @@ def survives_crashes(
 
     def execute(number: int = 0) -> tuple[InProcessRun[O], int]:
         application, faults = application_of(workflow), [crash_after(number)] if number else []
-        with InProcessWorker(application, steps=steps, children=children, faults=faults) as worker:
+        worker = InProcessWorker(application, steps=steps, children=children, faults=faults)
+        with closing(worker):
             run_id = worker.start(workflow, input)
             worker.finish(run_id, signals)
             if not number:
-                worker.plan.check_used()
+                worker.check_used()
             return worker.read(workflow, worker.last_of(run_id)), worker.tables.commits
 
     expected, commits = execute()

@@ -48,7 +48,14 @@ Fault: TypeAlias = StepFault | CommitFault
 
 
 def fail(step: str, error: BaseException, *, times: int) -> StepFault:
-    """Let the next ``times`` calls of the step's function raise ``error``."""
+    """Let the next ``times`` calls of the step's function raise ``error``.
+
+    Raises ConfigurationError for what cannot be raised, and for no calls.
+    """
+    is_class = isinstance(error, type) and issubclass(error, BaseException)
+    if not (is_class or isinstance(error, BaseException)):
+        raise ConfigurationError(f"fail({step!r}, {error!r:.60}): pass an exception to raise")
+    _check_count(times, f"fail({step!r}, times={times!r})", "a step fails at least once")
 
     def happen() -> Any:
         raise error
@@ -79,9 +86,13 @@ def crash_after(commit: int) -> CommitFault:
     Commits are counted from 1: each result of a step, each park and each end of a run is one.
     Without effect if there are fewer commits. Raises ConfigurationError for a number below 1.
     """
-    if commit < 1:
-        raise ConfigurationError(f"crash_after({commit!r}): commits are counted from 1")
+    _check_count(commit, f"crash_after({commit!r})", "commits are counted from 1")
     return CommitFault(commit)
+
+
+def _check_count(count: object, call: str, rule: str) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ConfigurationError(f"{call}: {rule}")
 
 
 class CommitCrashes:

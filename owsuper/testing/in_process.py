@@ -15,11 +15,12 @@ from owsuper.core.durations import Duration, milliseconds
 from owsuper.core.model import RunStatus
 from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.db import refusals
+from owsuper.db.clients import not_found
 from owsuper.errors import ConfigurationError
-from owsuper.stored_error import StoredError
-from owsuper.testing import outcome, rerunning, waking
+from owsuper.testing import arguments, outcome, rerunning, waking
+from owsuper.testing.child_runs import Child, ChildReplacements
 from owsuper.testing.engine import InProcessEngine
-from owsuper.testing.faults import CommitCrashes, CommitFault, Fault, StepFault
+from owsuper.testing.faults import CommitCrashes, Fault
 from owsuper.testing.outcome import InProcessRun
 from owsuper.testing.plan import Plan, execution_types
 from owsuper.testing.rows import MemoryRun
@@ -32,11 +33,8 @@ from owsuper.workflow.registry import Registry
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741 - likewise
 
-Child = Any
-"""What a child run does instead of being executed: a result, an exception, or a function."""
-
 _SAME: Final[Any] = object()  # the input that the run had
-_MOST_EXECUTIONS: Final = 10_000  # of one test; a run that is replayed so often makes no progress
+_MOST_EXECUTIONS: Final = 10_000  # in one call; a run that is replayed so often makes no progress
 
 
 class InProcessWorker:
@@ -63,17 +61,20 @@ class InProcessWorker:
         patches: Mapping[str, bool] | None = None,
         now: datetime = BEGINNING,
     ) -> None:
-        if now.utcoffset() is None:
-            raise ConfigurationError(f"now: {now!r} has no time zone; pass an aware datetime")
+        arguments.check_application(application)
+        arguments.check_time(now)
         self._registry: Registry = application.registry
-        self._children = dict(children or {})
         self.tables = Tables(now)
-        faults = list(faults)
-        in_steps = [fault for fault in faults if isinstance(fault, StepFault)]
-        self.plan = Plan(steps or {}, in_steps, lambda: self.tables.now, patches)
+        self._children = ChildReplacements(arguments.named("children", children), self.tables)
+        in_steps, after_commits = arguments.faults_of(faults)
+        self.plan = Plan(
+            arguments.named("steps", steps),
+            in_steps,
+            lambda: self.tables.now,
+            arguments.named("patches", patches),
+        )
         self._executions = 0
         self.store = MemoryRunStore(self.tables)
-        after_commits = [fault for fault in faults if isinstance(fault, CommitFault)]
         if after_commits:
             self.store.after_commit = CommitCrashes(self.tables, after_commits)
         self._engine = InProcessEngine(
@@ -94,10 +95,20 @@ class InProcessWorker:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+        if kind is None:
+            self.check_used()
 
     def close(self) -> None:
         """End the threads."""
         self._engine.close()
+
+    def check_used(self) -> None:
+        """Raise AssertionError for a replacement, fault or patch that nothing has used so far.
+
+        This is done at the end of a ``with`` block, too.
+        """
+        self.plan.check_used()
+        self._children.check_used()
 
     # --- time --------------------------------------------------------------------------------
 
@@ -117,8 +128,16 @@ class InProcessWorker:
                 f"advance({duration!r}): time does not go back; pass a duration that is not"
                 " negative"
             )
-        end = self.tables.now + timedelta(milliseconds=ms)
+        try:
+            end = self.tables.now + timedelta(milliseconds=ms)
+        except OverflowError:
+            raise ConfigurationError(
+                f"advance({duration!r}): it would be after the year 9999"
+            ) from None
+        before = self.tables.now
         while (run := self._next(end)) is not None:
+            if self.tables.now > before:
+                before, self._executions = self.tables.now, 0
             self._execute(run)
         self.tables.now = max(self.tables.now, end)
 
@@ -128,6 +147,7 @@ class InProcessWorker:
         self, workflow: Workflow[I, O], input: Any = None, *, id: str | UUID | None = None
     ) -> str:
         """Start a run; return its id. Raises as ``Workflow.run`` does."""
+        arguments.check_workflow(workflow)
         raw = encode_input(workflow, input, "input")
         run_id = None if id is None else check_chosen_id(id)
         if run_id is not None and (run := self.tables.runs.get(run_id)) is not None:
@@ -139,26 +159,38 @@ class InProcessWorker:
         return self.tables.send(signal, codec.decode(codec.encode(data, path="data")), keep=buffer)
 
     def cancel(self, run_id: str) -> None:
-        """Cancel a run."""
-        self.tables.end(self.tables.runs[run_id], RunStatus.CANCELED)
+        """Cancel a run, or the last run that it continued as; without effect on a canceled run.
+
+        Raises RunNotFound, and RunNotCancelable for a completed or failed run.
+        """
+        run = self._run(self.last_of(run_id))
+        refusals.check_canceled(run.id, run.status)
+        if not run.ended:
+            self.tables.end(run, RunStatus.CANCELED)
 
     def rerun(self, run_id: str, from_step: str | None = None, *, input: Any = _SAME) -> str:
         """Start a run that repeats a run, as :meth:`RunHandle.rerun` does; return its id.
 
-        Raises RunNotRerunnable and NotSerializable.
+        Raises RunNotFound, RunNotRerunnable and NotSerializable.
         """
+        self._run(run_id)
         given = None if input is _SAME else (codec.encode(input, path="input"),)
         return rerunning.rerun(self.tables, run_id, from_step, given).id
 
     def wake(self, run_id: str, step: str | None = None) -> None:
         """End the waits of a run, or that of one step, as :meth:`RunHandle.wake` does.
 
-        The run is due now. Raises RunNotWakeable.
+        The run is due now. Raises RunNotFound and RunNotWakeable.
         """
+        self._run(run_id)
         waking.wake(self.tables, run_id, step)
 
     def run_until_idle(self) -> None:
         """Execute runs until none is due now."""
+        self._executions = 0
+        self._execute_due()
+
+    def _execute_due(self) -> None:
         while (run := self._next(self.tables.now)) is not None:
             self._execute(run)
 
@@ -166,12 +198,13 @@ class InProcessWorker:
         """Execute runs until this one has ended, or the last run that it continued as.
 
         Each of ``signals`` is sent when a run waits for it and nothing is due. Then time passes.
-        Raises AssertionError if the run can never end, or does not use a signal.
+        Raises AssertionError if the run can never end, or does not use a signal, and RunNotFound.
         """
-        left = list(signals)
-        while not self.tables.runs[self.last_of(run_id)].ended:
-            self.run_until_idle()
-            run = self.tables.runs[self.last_of(run_id)]
+        left = arguments.signals_of(signals)
+        self._executions = 0
+        while not self._run(self.last_of(run_id)).ended:
+            self._execute_due()
+            run = self._run(self.last_of(run_id))
             if run.ended:
                 break
             if self._send_next(left):
@@ -186,13 +219,20 @@ class InProcessWorker:
 
     def last_of(self, run_id: str) -> str:
         """Return the id of the last run of the chain that this run has continued as."""
-        while (after := self.tables.runs[run_id].continued_as) is not None:
+        while (after := self._run(run_id).continued_as) is not None:
             run_id = after
         return run_id
 
     def read(self, workflow: Workflow[Any, O], run_id: str) -> InProcessRun[O]:
-        """Return a run as it is now."""
+        """Return a run as it is now. Raises RunNotFound."""
+        self._run(run_id)
         return outcome.read(self.tables, run_id, self._registry, workflow)
+
+    def _run(self, run_id: str) -> MemoryRun:
+        run = self.tables.runs.get(run_id)
+        if run is None:
+            raise not_found(run_id)
+        return run
 
     # --- executions --------------------------------------------------------------------------
 
@@ -222,8 +262,7 @@ class InProcessWorker:
         if run.deadline_at is not None and self.tables.now >= run.deadline_at:
             self.tables.end(run, RunStatus.FAILED, error=dict(DEADLINE_ERROR))
             return
-        if run.parent is not None and run.workflow_name in self._children:
-            self._end_child(run, self._children[run.workflow_name])
+        if self._children.end(run):
             return
         workflow = self._registry.get(run.workflow_name, run.version)
         if workflow is None:
@@ -233,21 +272,6 @@ class InProcessWorker:
                 f" children={{{run.workflow_name!r}: result}}"
             )
         self._engine.execute(workflow, run)
-
-    def _end_child(self, run: MemoryRun, instead: Child) -> None:
-        run.attempts += 1
-        try:
-            value = instead
-            if callable(instead) and not isinstance(instead, type):
-                value = instead(codec.decode(run.input_json))
-            if isinstance(value, BaseException):
-                raise value
-            output = codec.decode(codec.encode(value, path="result"))
-        except BaseException as exc:
-            error = StoredError.from_exception(exc).to_json()
-            self.tables.end(run, RunStatus.FAILED, error=error)
-        else:
-            self.tables.end(run, RunStatus.COMPLETED, output=output)
 
 
 def run_in_process(
@@ -282,12 +306,12 @@ def run_in_process(
     ) as worker:
         run_id = worker.start(workflow, input)
         worker.finish(run_id, signals)
-        worker.plan.check_used()
         return worker.read(workflow, worker.last_of(run_id))
 
 
 def application_of(workflow: Workflow[Any, Any]) -> Registration:
     """Return the OpenWorkflow of a workflow. Raises ConfigurationError if it has none."""
+    arguments.check_workflow(workflow)
     application = workflow.starter
     if not isinstance(application, Registration):
         raise ConfigurationError(f"{workflow} belongs to no OpenWorkflow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -31,10 +32,10 @@ class Plan:
         steps: Mapping[str, Callable[..., Any]],
         faults: Iterable[StepFault],
         now: Callable[[], datetime],
-        patches: Mapping[str, bool] | None = None,
+        patches: Mapping[str, bool],
     ) -> None:
         self.now = now
-        self.patches = dict(patches or {})
+        self.patches = patches
         self._patched: set[str] = set()
         for name, replacement in steps.items():
             if not callable(replacement):
@@ -43,7 +44,7 @@ class Plan:
                     f" {replacement!r:.60}. For a fixed result, pass lambda *args: result."
                 )
         self._steps = dict(steps)
-        self._faults = list(faults)
+        self._faults = [replace(fault) for fault in faults]  # a test may use one again
         self.called: set[str] = set()
 
     def replace(self, request: Request) -> Request:

@@ -89,17 +89,24 @@ def ow_worker(ow_db: str, _ow_schema: str) -> Iterator[Callable[..., Worker]]:
 
 
 @pytest.fixture
-def ow_time() -> Iterator[Callable[..., InProcessWorker]]:
+def ow_time(request: pytest.FixtureRequest) -> Iterator[Callable[..., InProcessWorker]]:
     """Execute runs in the process of the test, with a clock that moves by hand.
 
     ``ow_time(ow)`` takes the options of :class:`owsuper.testing.InProcessWorker`, and returns one
-    that is closed at the end of the test.
+    that is closed at the end of the test. A replacement or fault that nothing used is an error.
     """
     from owsuper.testing import InProcessWorker
 
+    failed, workers = request.session.testsfailed, []
     with ExitStack() as stack:
 
         def start(ow: OpenWorkflow, **options: Any) -> InProcessWorker:
-            return stack.enter_context(InProcessWorker(ow, **options))
+            worker = InProcessWorker(ow, **options)
+            stack.callback(worker.close)
+            workers.append(worker)
+            return worker
 
         yield start
+    if request.session.testsfailed == failed:  # a test that fails may not have come so far
+        for worker in workers:
+            worker.check_used()

@@ -160,7 +160,7 @@ class MemoryRelatedStore(RelatedStore):
         keep: bool,
     ) -> list[str]:
         """Send a signal; return the ids of the runs that it reached."""
-        return self._tables.send(signal, codec.decode(data), keep=keep)
+        return self._tables.send(signal, codec.decode(data), keep=keep, sender_key=sender_key)
 
     def skip(
         self,

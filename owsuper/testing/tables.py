@@ -45,6 +45,7 @@ class Tables:
         self.attempts: dict[str, MemoryAttempt] = {}  # in the order of their creation
         self.kept_signals: dict[str, list[Any]] = {}
         self.commits = 0
+        self._sent: dict[tuple[str, str], list[str]] = {}  # by signals and their senders' keys
         self._lock = threading.RLock()
 
     # --- runs --------------------------------------------------------------------------------
@@ -240,16 +241,26 @@ class Tables:
 
     # --- signals -----------------------------------------------------------------------------
 
-    def send(self, signal: str, data: Any, *, keep: bool) -> list[str]:
-        """Send a signal to the steps that wait for it; return the ids of their runs."""
+    def send(
+        self, signal: str, data: Any, *, keep: bool, sender_key: str | None = None
+    ) -> list[str]:
+        """Send a signal to the steps that wait for it; return the ids of their runs.
+
+        A signal that was sent with this key before is not sent again.
+        """
         with self._lock:
+            if sender_key is not None and (signal, sender_key) in self._sent:
+                return self._sent[signal, sender_key]
             waiting = [each for each in self.waiting_for(signal) if not each.delivered]
             for attempt in waiting:
                 attempt.delivered.append(DeliveredSignal(data, new_id()))
                 self.wake(attempt.run_id)
             if keep and not waiting:
                 self.kept_signals.setdefault(signal, []).append(data)
-            return list(dict.fromkeys(attempt.run_id for attempt in waiting))
+            reached = list(dict.fromkeys(attempt.run_id for attempt in waiting))
+            if sender_key is not None:
+                self._sent[signal, sender_key] = reached
+            return reached
 
     def waiting_for(self, signal: str) -> list[MemoryAttempt]:
         """Return the step attempts of open runs that wait for a signal."""

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from owsuper import RetryPolicy
+from owsuper import RetryPolicy, current
 from tests.child.conftest import Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async
 from tests.child.test_step_transactions import insert, made, run, session_of, table
@@ -339,6 +339,45 @@ def test_a_serialization_failure_of_the_fence_is_no_failure_of_the_step(
     row = run(engine, as_workflow, function, session=factory, retry=TWICE)
     assert (row["output"], made(engine)) == (2, ["made"])
     assert engine.statuses(row["id"]) == [("do", "completed")]
+
+
+@sync_and_async
+def test_an_isolation_level_that_conflicts_each_time_fails_the_step(
+    engine: Engine, as_workflow: AsWorkflow
+) -> None:
+    """A function that is longer than the pause between two renewals of the lease meets this."""
+    calls: list[int] = []
+
+    def slow(conn: psycopg.Connection[Any]) -> None:
+        conn.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        conn.execute(insert(engine))
+        calls.append(1)
+        engine.conn.execute(f'UPDATE "{engine.schema}".workflow_runs SET updated_at = now()')
+
+    row = run(engine, as_workflow, slow, retry=RetryPolicy(maximum_attempts=1))
+    assert "could not serialize access" in failure(engine, row)
+    assert "Use the isolation level READ COMMITTED" in row["error"]["stack"]
+    assert (len(calls), made(engine)) == (5, [])
+
+
+@sync_and_async
+@BOTH
+def test_a_function_that_cancels_its_own_run_in_its_transaction_fails_the_step(
+    engine: Engine, as_workflow: AsWorkflow, is_async: bool
+) -> None:
+    """The cancellation and the result exclude each other, so there would never be a commit."""
+
+    def cancel(conn: psycopg.Connection[Any]) -> None:
+        conn.execute(insert(engine))
+        engine.ow.get_run(current().run_id).cancel(connection=conn)
+
+    async def acancel(conn: psycopg.AsyncConnection[Any]) -> None:
+        await conn.execute(insert(engine))
+        await engine.ow.get_run(current().run_id).acancel(connection=conn)
+
+    row = run(engine, as_workflow, acancel if is_async else cancel, retry=TWICE)
+    assert "its function has ended or changed its own run" in failure(engine, row)
+    assert made(engine) == []
 
 
 # --- what the function leaves behind ------------------------------------------------------------

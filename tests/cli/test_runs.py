@@ -503,8 +503,13 @@ def test_children_are_canceled_on_request(runs: Command, tables: Tables) -> None
 def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(
     runs: Command, tables: Tables
 ) -> None:
-    first = tables.run(id="01a224b5-aaaa", status="completed", output=1, workflow_name="first")
-    second = failed(tables, id="01a224b5-bbbb")
+    first = tables.run(
+        id="01a224b5-aaaa-7000-8000-000000000001",
+        status="completed",
+        output=1,
+        workflow_name="first",
+    )
+    second = failed(tables, id="01a224b5-bbbb-7000-8000-000000000002")
     third = tables.run(id="01a224b6", idempotency_key="k")
     tables.child(third, id="7")
     assert re.search("^workflow +first$", runs("show", "01a224b5-a").stdout, re.M)
@@ -520,6 +525,21 @@ def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(
         " id."
     )
     assert "run 9 does not exist" in document["refused"]["9"]
+
+
+def test_a_run_is_changed_by_the_whole_of_an_id_that_a_program_has_chosen(
+    runs: Command, tables: Tables
+) -> None:
+    failed(tables, id="order-17")
+    assert "order-17" in runs("show", "order-1").stdout
+    for command in ("cancel", "retry", "wake", "rerun"):
+        refused = runs(command, "order-1")
+        assert (refused.code, refused.stdout) == (1, "")
+        assert refused.stderr.endswith(
+            "No run has the id 'order-1'. The id order-17 begins with it: type it whole if you mean"
+            " that run.\n"
+        )
+    assert runs("retry", "order-17").code == 0
 
 
 def test_an_empty_id_is_refused_and_does_not_mean_the_only_run(

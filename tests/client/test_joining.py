@@ -307,6 +307,30 @@ def test_what_must_see_others_needs_read_committed(
 # --- connections that cannot be used -----------------------------------------------------------
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_pipeline_does_not_hide_that_each_statement_is_committed(
+    is_async: bool, ow: OpenWorkflow, rows: Rows, database_url: str
+) -> None:
+    def start() -> None:
+        with psycopg.connect(database_url, autocommit=True) as conn, conn.pipeline():
+            with conn.transaction():
+                ow.run_workflow("test", connection=conn)
+            conn.execute("SELECT 1")
+            ow.run_workflow("test", connection=conn)
+
+    async def astart() -> None:
+        connecting = psycopg.AsyncConnection.connect(database_url, autocommit=True)
+        async with await connecting as conn, conn.pipeline():
+            async with conn.transaction():
+                await ow.arun_workflow("test", connection=conn)
+            await conn.execute("SELECT 1")
+            await ow.arun_workflow("test", connection=conn)
+
+    with pytest.raises(ConfigurationError, match="in autocommit mode and in no transaction"):
+        asyncio.run(astart()) if is_async else start()
+    assert rows.count() == 1
+
+
 def other_database(url: str) -> psycopg.Connection:
     return psycopg.connect(url, dbname="template1")
 

@@ -23,11 +23,14 @@ from owsuper.errors import (
     RunCanceled,
     RunExists,
     RunFailed,
+    RunNotCancelable,
+    RunNotFound,
     RunNotRerunnable,
     RunNotWakeable,
 )
 from owsuper.testing import (
     InProcessWorker,
+    crash_after,
     crash_in,
     fail,
     fail_once,
@@ -413,6 +416,108 @@ def test_what_is_not_used_is_named(ow: OpenWorkflow) -> None:
         run_in_process(main, signals=[("go", 1)])
     with pytest.raises(ConfigurationError, match=r"steps\['charge'\]: expected a function to"):
         run_in_process(main, steps={"charge": 5})  # type: ignore[dict-item]
+
+
+def test_a_child_run_that_is_not_started_is_named(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def main(step: Step) -> int:
+        return step.run("charge", lambda: 1)
+
+    with pytest.raises(AssertionError, match=r"no child run .* was started: 'shp'"):
+        run_in_process(main, children={"shp": 1})
+
+
+def test_a_worker_names_at_its_end_what_was_not_used(ow: OpenWorkflow) -> None:
+    with (
+        pytest.raises(AssertionError, match="no step with this name was executed: 'chrage'"),
+        InProcessWorker(ow, steps={"chrage": real}),
+    ):
+        pass
+    with pytest.raises(ZeroDivisionError), InProcessWorker(ow, steps={"chrage": real}):
+        raise ZeroDivisionError
+
+
+def test_crashes_at_any_moment_do_not_hide_a_misspelled_name(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def main(step: Step) -> Any:
+        return step.run("charge", real)
+
+    with pytest.raises(AssertionError, match="no step with this name was executed: 'chrage'"):
+        survives_crashes(main, steps={"chrage": lambda: 1})
+
+
+def test_a_fault_happens_in_each_test_that_uses_it(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def main(step: Step) -> int:
+        return step.run("charge", lambda: 1)
+
+    faults = [fail_once("charge", TimeoutError())]
+    for _ in range(2):
+        assert run_in_process(main, faults=faults).steps["charge"].attempts == 2
+
+
+WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "no exception": (lambda _: fail_once("charge", "no"), "pass an exception to raise"),  # type: ignore[arg-type]
+    "no failures": (lambda _: fail("charge", ValueError(), times=0), "fails at least once"),
+    "no commit": (lambda _: crash_after("3"), "commits are counted from 1"),  # type: ignore[arg-type]
+    "one fault": (lambda main: run_in_process(main, faults=crash_in("a")), "expected a list of"),  # type: ignore[arg-type]
+    "no fault": (lambda main: run_in_process(main, faults=["a"]), "expected what fail, .*'a'"),  # type: ignore[list-item]
+    "a list of steps": (lambda main: run_in_process(main, steps=["a"]), "steps: expected a dict"),  # type: ignore[arg-type]
+    "a list of children": (
+        lambda main: run_in_process(main, children=["a"]),  # type: ignore[arg-type]
+        "children: expected a dict",
+    ),
+    "a name for a signal": (
+        lambda main: run_in_process(main, signals=["paid"]),  # type: ignore[list-item]
+        "signals: expected a list of pairs .*'paid'",
+    ),
+    "a dict of signals": (
+        lambda main: run_in_process(main, signals={"paid": 1}),  # type: ignore[arg-type]
+        "signals: expected a list of pairs",
+    ),
+    "a function": (lambda _: run_in_process(real), "expected a workflow, .*not <function real"),  # type: ignore[arg-type]
+    "a workflow": (lambda main: InProcessWorker(main), "expected the OpenWorkflow"),
+    "a local time": (
+        lambda main: run_in_process(main, now=datetime(2026, 1, 1)),
+        "has no time zone",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_argument_is_named_before_anything_is_executed(ow: OpenWorkflow, name: str) -> None:
+    main = ow.workflow("main")(lambda step: None)
+    call, message = WRONG[name]
+    with pytest.raises(ConfigurationError, match=message):
+        call(main)
+
+
+@pytest.mark.parametrize("method", ["finish", "cancel", "wake", "rerun", "last_of"])
+def test_a_run_that_does_not_exist_is_named(ow: OpenWorkflow, method: str) -> None:
+    with InProcessWorker(ow) as worker, pytest.raises(RunNotFound, match="run nope does not exist"):
+        getattr(worker, method)("nope")
+
+
+def test_what_has_ended_is_canceled_as_in_a_database(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def main(step: Step, count: int) -> int:
+        if count:
+            step.continue_as_new(count - 1)
+        step.sleep("nap", "1d")
+        return count
+
+    with InProcessWorker(ow) as worker:
+        run_id = worker.start(main, 1)
+        worker.run_until_idle()
+        for _ in range(2):
+            worker.cancel(run_id)
+        assert worker.read(main, run_id).status == "completed"
+        assert worker.read(main, worker.last_of(run_id)).status == "canceled"
+        done = worker.start(main, 0)
+        worker.finish(done)
+        with pytest.raises(RunNotCancelable, match="with status completed"):
+            worker.cancel(done)
+        assert worker.read(main, done).result == 0
 
 
 def test_an_input_that_does_not_fit_is_refused(ow: OpenWorkflow) -> None:

@@ -35,12 +35,16 @@ _FIRST_PAUSE: Final = 0.05  # seconds between attempts; doubles up to the longes
 _LONGEST_PAUSE: Final = 1.0
 _LOSSES: Final = 3  # connections lost in a row, each after the function has returned
 _CONFLICTS: Final = ("40001", "40P01", "55P03")  # SQLSTATEs: serialization, deadlock, lock time-out
+_SERIALIZATION: Final = "40001"
+_MOST_CONFLICTS: Final = 5  # serialization failures in a row: a longer function meets one each time
 _NO_SERVICE: Final = ("08", "53", "57P")  # SQLSTATEs: no connection, no resources, shutting down
 _LOST: Final = ("OperationalError", "InterfaceError", "OSError")  # of any library, without SQLSTATE
 _HINTS: Final = {
     "25P02": "The function of the step has caught the error of a statement, which has failed the"
     " whole transaction. Put the statement into a savepoint: `with connection.transaction():`,"
     " `with session.begin_nested():` or `with transaction.atomic():`.",
+    _SERIALIZATION: "The run was written to while the transaction was open, as each renewal of its"
+    " lease does. Use the isolation level READ COMMITTED for the transaction, or keep it short.",
     "42501": "The result of the step is stored with the rights of the same transaction. If the"
     " function has taken another role, let it end with RESET ROLE.",
 }
@@ -77,6 +81,7 @@ class StepTransaction:
         self._source: TransactionSource = effect.source
         self._limit = limit
         self._losses = 0
+        self._conflicts = 0
 
     def run(self) -> Answer:
         """Do it in this thread."""
@@ -202,7 +207,7 @@ class StepTransaction:
             return self._not_stored(exc)
         if not held:
             yield partial(way.roll_back, _RollBack())
-            return ClaimOver()
+            return (yield from self._not_held(way, write))
         try:
             yield way.commit
         except Exception as exc:
@@ -214,7 +219,8 @@ class StepTransaction:
     def _not_stored(self, exc: Exception) -> Answer:
         """Return the answer after an error by which the transaction is rolled back."""
         state = sqlstate(exc)
-        if state in _CONFLICTS:
+        self._conflicts += state == _SERIALIZATION
+        if state in _CONFLICTS and self._conflicts < _MOST_CONFLICTS:
             raise _Again(exc) from exc
         if _is_connection_lost(exc):
             return self._in_vain(exc)
@@ -230,17 +236,34 @@ class StepTransaction:
 
     def _look(self, way: _Way, exc: Exception, write: StepWrite, output: Any) -> Operations[Answer]:
         """Return the answer to a commit that may have taken place."""
+        stored = yield from self._has_stored(way, write)
+        if stored is None:
+            return ClaimOver()
+        return Stored(write, output) if stored else self._in_vain(exc)
+
+    def _not_held(self, way: _Way, write: StepWrite) -> Operations[Answer]:
+        """Return the answer to a transaction that did not see the claim of this process."""
+        if (yield from self._has_stored(way, write)) is None:
+            return ClaimOver()
+        return CallError(
+            StepUsageError(
+                f"Step {self._call.key!r}: its function has ended or changed its own run, so its"
+                " result cannot be stored, and all that it wrote is rolled back. Cancel the run"
+                " of the step without connection=, or in a step of step.run."
+            )
+        )
+
+    def _has_stored(self, way: _Way, write: StepWrite) -> Operations[bool | None]:
+        """Return as ``RunStore.has_stored``, on another connection."""
         store, database = self._services.store, self._services.database
         run_id, worker_id, attempt_id = self._run.run_id, self._run.worker_id, write.attempt_id
-        stored = yield partial(
+        stored: bool | None = yield partial(
             way.elsewhere,
             lambda: database.run_with_retries(
                 lambda conn: store.has_stored(conn, run_id, worker_id, attempt_id)
             ),
         )
-        if stored is None:
-            return ClaimOver()
-        return Stored(write, output) if stored else self._in_vain(exc)
+        return stored
 
     def _check_database(self, way: _Way, transaction: Any) -> Operations[None]:
         """Raise StepUsageError if the user's connection leads to another database."""

@@ -26,9 +26,7 @@ class PsycopgTransaction:
         """Execute a statement; return its rows. Raises psycopg.Error."""
         cursor = psycopg.RawCursor(self.identity, row_factory=tuple_row)
         cursor.execute(text.encode(), params)
-        if self.identity.pgconn.pipeline_status != PipelineStatus.OFF:  # there is no answer yet
-            with self.identity.pipeline() as pipeline:
-                pipeline.sync()
+        _sync(self.identity)
         return cursor.fetchall() if cursor.description else []
 
     def finish(self) -> bool:
@@ -47,9 +45,7 @@ class AsyncPsycopgTransaction:
         """Execute a statement; return its rows. Raises psycopg.Error."""
         cursor = psycopg.AsyncRawCursor(self.identity, row_factory=tuple_row)
         await cursor.execute(text.encode(), params)
-        if self.identity.pgconn.pipeline_status != PipelineStatus.OFF:
-            async with self.identity.pipeline() as pipeline:
-                await pipeline.sync()
+        await _async_sync(self.identity)
         return await cursor.fetchall() if cursor.description else []
 
     async def finish(self) -> bool:
@@ -60,13 +56,21 @@ class AsyncPsycopgTransaction:
 def sync_transaction(connection: object) -> PsycopgTransaction | None:
     """Return the transaction, unless this is not a psycopg connection or cursor."""
     conn = _connection_of(connection)
-    return PsycopgTransaction(conn) if isinstance(conn, psycopg.Connection) else None
+    if not isinstance(conn, psycopg.Connection):
+        return None
+    if conn.autocommit:  # a pipeline would hide whether there is a transaction
+        _sync(conn)
+    return PsycopgTransaction(conn)
 
 
 async def async_transaction(connection: object) -> AsyncPsycopgTransaction | None:
     """Return the transaction, unless this is not an async psycopg connection or cursor."""
     conn = _connection_of(connection)
-    return AsyncPsycopgTransaction(conn) if isinstance(conn, psycopg.AsyncConnection) else None
+    if not isinstance(conn, psycopg.AsyncConnection):
+        return None
+    if conn.autocommit:
+        await _async_sync(conn)
+    return AsyncPsycopgTransaction(conn)
 
 
 def is_sync(connection: object) -> bool:
@@ -83,6 +87,20 @@ def _connection_of(connection: object) -> object:
     if isinstance(connection, (psycopg.Cursor, psycopg.AsyncCursor)):
         return connection.connection
     return connection
+
+
+def _sync(conn: _SyncConnection) -> None:
+    """Await the answers to what is in the pipeline, if the connection is in pipeline mode."""
+    if conn.pgconn.pipeline_status != PipelineStatus.OFF:
+        with conn.pipeline() as pipeline:
+            pipeline.sync()
+
+
+async def _async_sync(conn: _AsyncConnection) -> None:
+    """Awaitable ``_sync``."""
+    if conn.pgconn.pipeline_status != PipelineStatus.OFF:
+        async with conn.pipeline() as pipeline:
+            await pipeline.sync()
 
 
 def _check(conn: _SyncConnection | _AsyncConnection) -> None:
