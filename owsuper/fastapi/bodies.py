@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
-from fastapi.exceptions import RequestValidationError
+import msgspec
+import orjson
+from fastapi.exceptions import HTTPException, RequestValidationError
 from pydantic import BaseModel, PlainValidator, TypeAdapter
 
 from owsuper.core import codec
-from owsuper.errors import DataError
+from owsuper.errors import DataError, InvalidData
 
 T = TypeVar("T")
 
-_STEP = re.compile(r"\[(\d+)\]|\.?([^.\[]+)")
+_REFUSALS: Final = (
+    *(msgspec.ValidationError, ValueError, AssertionError),
+    *(orjson.JSONEncodeError, RecursionError),  # what no JSON is, or JSON too deep
+)
+_STEP: Final = re.compile(r"\[(\d+)\]|\.?([^.\[]+)")
 
 
 class ErrorBody(BaseModel):
@@ -67,11 +74,33 @@ def is_optional(type_: Any) -> bool:
 
 
 def checked(value: Any, type_: Any, name: str) -> Any:
-    """Return the JSON of a body as ``type_``. Raises RequestValidationError, for the answer 422."""
+    """Return the JSON of a body as ``type_``. Raises RequestValidationError, for the answer 422.
+
+    Raises HTTPException for a body that was not sent as JSON. Another error in code of the type, as
+    in a validator, is raised as it is: callers must not read its message.
+    """
+    if isinstance(value, bytes):
+        raise HTTPException(415, 'Send JSON, with the header "Content-Type: application/json".')
     try:
+        _check_numbers(value, name)
         return codec.convert(value, type_, path=name)
     except DataError as error:
+        if error.__cause__ is not None and not isinstance(error.__cause__, _REFUSALS):
+            raise error.__cause__ from None
         raise invalid(error) from None
+
+
+def _check_numbers(value: Any, path: str) -> None:
+    """Raise InvalidData for NaN and infinity: Python reads them, and they would become null."""
+    left = [(path, value)]
+    while left:
+        place, each = left.pop()
+        if isinstance(each, float) and not math.isfinite(each):
+            raise InvalidData(f"{place}: JSON has no {each}", path=place)
+        if isinstance(each, dict):
+            left += [(f"{place}.{key}", member) for key, member in each.items()]
+        elif isinstance(each, list):
+            left += [(f"{place}[{number}]", member) for number, member in enumerate(each)]
 
 
 def invalid(error: DataError) -> RequestValidationError:

@@ -28,8 +28,9 @@ def run_of(
 
     Use it as ``run: Annotated[RunHandle[Receipt], Depends(run_of(order))]``. It asks the database
     once. The answer to the request is 404 if this workflow has no such run, and 503 if the
-    database is away.
+    database is away. Raises ConfigurationError for what is no workflow of an OpenWorkflow.
     """
+    client_of(workflow)  # a mistake is found here
 
     async def find_run(run_id: RunId) -> RunHandle[O]:
         try:
@@ -54,6 +55,10 @@ def handle_of(workflow: Workflow[Any, O], run_id: str) -> RunHandle[O]:
 
 def client_of(workflow: Workflow[Any, Any]) -> OpenWorkflow:
     """Return the OpenWorkflow that defines ``workflow``. Raises ConfigurationError."""
+    if not isinstance(workflow, Workflow):
+        raise ConfigurationError(
+            f"{workflow!r:.80} is no workflow. Pass what @ow.workflow has made of a function."
+        )
     client = workflow.starter
     if not isinstance(client, OpenWorkflow):
         raise ConfigurationError(f"{workflow} belongs to no OpenWorkflow")

@@ -4,7 +4,7 @@
 # by the names of the module.
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Annotated, Any, Final, TypeAlias, cast
 from urllib.parse import quote
 
@@ -60,11 +60,11 @@ def workflow_router(
 
     Raises ConfigurationError for a workflow, a signal or a type that cannot be used.
     """
-    routes = _Routes(workflow, key or _no_key, public_errors)
+    routes = _Routes(workflow, key or _no_key, _checked_errors(public_errors))
     if start:
         routes.add_start()
-    routes.add_reads(seconds(longest_wait))
-    for name, type_ in (signals or {}).items():
+    routes.add_reads(_checked_wait(longest_wait))
+    for name, type_ in _checked_signals(signals).items():
         routes.add_signal(name, type_)
     return routes.router
 
@@ -171,7 +171,7 @@ class _Routes:
         )
 
     def add_signal(self, name: str, type_: Any) -> None:
-        if not _SIGNAL.fullmatch(name):
+        if not isinstance(name, str) or not _SIGNAL.fullmatch(name):
             raise ConfigurationError(
                 f"signals: {name!r} cannot be part of a path. Use letters, digits and . - _"
             )
@@ -185,8 +185,9 @@ class _Routes:
                 raise HTTPException(409, "The run has ended.")
             key = _usable(key)
             try:
+                # The run with this id may have continued as another one, which waits now.
                 await client.asend_signal(
-                    f"{name}:{run_id}", data, idempotency_key=key, buffer=True
+                    f"{name}:{now.run_id}", data, idempotency_key=key, buffer=True
                 )
             except NotSerializable as error:
                 raise bodies.invalid(error) from None
@@ -237,7 +238,40 @@ def _required(type_: Any) -> dict[str, Any] | None:
     return None if bodies.is_optional(type_) else {"requestBody": {"required": True}}
 
 
+def _checked_signals(signals: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if signals is None:
+        return {}
+    if not isinstance(signals, Mapping):
+        raise ConfigurationError(
+            'signals: must be a dict of names and types, such as {"approve": Approval, "nudge":'
+            f" None}}, not {signals!r:.60}"
+        )
+    return signals
+
+
+def _checked_errors(errors: PublicErrors) -> PublicErrors:
+    given: Any = errors
+    if isinstance(given, Iterable):
+        checked = tuple(given)
+        if all(isinstance(each, type) and issubclass(each, BaseException) for each in checked):
+            return checked
+    raise ConfigurationError(
+        f"public_errors: must be a list of exceptions, such as [OutOfStock], not {given!r:.60}"
+    )
+
+
+def _checked_wait(longest: Duration) -> float:
+    wait = seconds(longest)
+    if wait < 0:
+        raise ConfigurationError(f"longest_wait: must not be negative, and {longest!r} is")
+    return wait
+
+
 def _usable(key: str | None) -> str | None:
+    if key is not None and not isinstance(key, str):
+        raise ConfigurationError(
+            f"key: the dependency returned {key!r:.60}. Let it return text, or None for no key"
+        )
     try:
         return check_key(key)
     except ConfigurationError as error:

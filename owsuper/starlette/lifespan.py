@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from owsuper.client import watching
 from owsuper.client.app import OpenWorkflow
-from owsuper.errors import DatabaseError
+from owsuper.errors import ConfigurationError, DatabaseError
 from owsuper.starlette.closing import closing
 
 _CONNECT_SECONDS: Final = 5.0
@@ -25,8 +25,15 @@ def lifespan(*clients: OpenWorkflow) -> Callable[[Any], AbstractAsyncContextMana
     ended. In a lifespan of your own: ``async with lifespan(ow)(app): yield``.
 
     A database that is away is no error: the log warns, and requests are answered with 503 until it
-    is back. Raises ConfigurationError for a setting that cannot be used.
+    is back. Raises ConfigurationError for what is no OpenWorkflow, and at the start for a setting
+    that cannot be used.
     """
+    for client in clients:
+        if not isinstance(client, OpenWorkflow):
+            raise ConfigurationError(
+                f"lifespan: {client!r:.80} is no OpenWorkflow. Pass those with the workflows:"
+                " FastAPI(lifespan=lifespan(ow))."
+            )
 
     @asynccontextmanager
     async def connected(app: Any) -> AsyncIterator[None]:

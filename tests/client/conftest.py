@@ -49,16 +49,24 @@ class Rows:
         )
         return run_id
 
-    def end(self, *run_ids: str, status: str = "completed", **values: Any) -> None:
+    def end(
+        self,
+        *run_ids: str,
+        status: str = "completed",
+        continued_as: str | None = None,
+        **values: Any,
+    ) -> None:
         """End these runs in one transaction; ``values`` are output and error."""
-        output, error = (
+        values["context"] = None if continued_as is None else {"continuedAs": continued_as}
+        output, error, context = (
             None if values.get(name) is None else orjson.dumps(values[name]).decode()
-            for name in ("output", "error")
+            for name in ("output", "error", "context")
         )
         self._conn.execute(
             f"UPDATE {self._table} SET status = $2, output = $3::jsonb, error = $4::jsonb,"
-            " available_at = NULL, finished_at = now() WHERE id = ANY ($1::text[])",
-            (list(run_ids), status, output, error),
+            " context = $5::jsonb, available_at = NULL, finished_at = now()"
+            " WHERE id = ANY ($1::text[])",
+            (list(run_ids), status, output, error, context),
         )
 
     def delete(self, run_id: str) -> None:

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 from urllib.parse import urljoin
 
 import msgspec
+import psycopg
 import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException
 from fastapi.testclient import TestClient
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from owsuper import OpenWorkflow, OwsuperError, RunHandle, Step, Workflow
 from owsuper.errors import ConfigurationError
@@ -115,7 +116,8 @@ def test_the_stored_input_has_the_defaults_and_not_what_the_type_does_not_know(
         ("{}", ["user"], "Field required"),
         ('{"user": "seven"}', ["user"], "valid integer"),
         ('{"user": 7, "items": [{"sku": "tea", "count": 0}]}', ["items", 0, "count"], "greater"),
-        ('{"user": NaN}', ["user"], "valid integer"),
+        ('{"user": NaN}', ["user"], "JSON has no nan"),
+        ('{"user": 7, "items": [{"sku": "tea", "count": 1}], "more": [1e400]}', ["more", 0], "inf"),
         ('{"user": 7, "items": [{"sku": "\\u0000", "count": 1}]}', ["items", 0, "sku"], "U+0000"),
         ("", [], "should be an object"),
         ("null", [], "should be an object"),
@@ -137,6 +139,59 @@ def test_an_input_that_does_not_fit_is_refused_with_the_reason(
     (detail,) = answer.json()["detail"]
     assert detail["loc"][1:] == place or (body == "[1" and detail["type"] == "json_invalid")
     assert reason in detail["msg"]
+    assert rows.count() == 0
+
+
+def test_what_a_validator_raises_by_mistake_is_not_told_to_the_caller(
+    ow: OpenWorkflow, rows: Rows
+) -> None:
+    class Checked(BaseModel):
+        count: int
+
+        @field_validator("count")
+        @classmethod
+        def check(cls, count: int) -> int:
+            if count < 0:
+                raise ValueError("not enough")
+            raise LookupError("postgresql://secret")
+
+    def take(step: Step, input: Checked) -> None:
+        raise NotImplementedError
+
+    app = FastAPI(lifespan=lifespan(ow))
+    take.__annotations__["input"] = Checked
+    app.include_router(workflow_router(ow.workflow("take")(take)), prefix="/orders")
+    with TestClient(app, raise_server_exceptions=False) as web:
+        refused = web.post("/orders", json={"count": -1})
+        broken = web.post("/orders", json={"count": 1})
+    assert (refused.status_code, broken.status_code) == (422, 500)
+    assert "not enough" in refused.text
+    assert "secret" not in broken.text
+    assert rows.count() == 0
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
+def test_a_body_that_was_not_sent_as_json_is_told_to_be(
+    order: Workflow[Order, Receipt], start: Start, rows: Rows, kind: str
+) -> None:
+    web = start(order, signals={"decide": Decision})
+    run_id = rows.add("order")
+    for path in ("/orders", f"/orders/{run_id}/signals/decide"):
+        answer = web.post(path, content=b'{"user": 7}', headers={"Content-Type": kind})
+        assert answer.status_code == 415
+        assert "Content-Type: application/json" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_json_that_is_too_deep_is_refused(
+    order: Workflow[Order, Receipt], start: Start, rows: Rows, depth: int
+) -> None:
+    answer = start(order).post(
+        "/orders",
+        content="[" * depth + "]" * depth,
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code in (400, 422)
     assert rows.count() == 0
 
 
@@ -295,6 +350,21 @@ def test_a_run_that_has_ended_or_does_not_exist_gets_no_signal(
     assert web.post("/orders/unknown/signals/nudge").status_code == 404
 
 
+def test_a_run_that_continues_as_another_gets_its_signals_there(
+    order: Workflow[Order, Receipt],
+    start: Start,
+    rows: Rows,
+    conn: psycopg.Connection,
+    schema: str,
+) -> None:
+    web = start(order, signals={"nudge": None})
+    first, last = rows.add("order"), rows.add("order")
+    rows.end(first, continued_as=last)
+    assert web.post(f"/orders/{first}/signals/nudge").status_code == 202
+    kept = conn.execute(f"SELECT signal FROM {schema}.owsuper_signals".encode()).fetchall()
+    assert kept == [(f"nudge:{last}",)]
+
+
 def test_a_signal_whose_data_json_has_no_form_for_is_refused(
     order: Workflow[Order, Receipt],
 ) -> None:
@@ -442,6 +512,40 @@ def test_errors_in_endpoints_of_your_own_get_the_status_that_fits(
     assert statuses == {"unknown": 404, "time": 504, "input": 422, "failed": 500}
     assert "input.user" in answers["input"].json()["detail"]
     assert "secret" not in answers["failed"].text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"signals": ["approve"]}, r"signals: must be a dict .*, not \['approve'\]"),
+        ({"signals": {5: None}}, r"signals: 5 cannot be part of a path"),
+        ({"public_errors": CardError}, r"public_errors: must be a list .*, not <class .*CardError"),
+        ({"public_errors": ["CardError"]}, r"public_errors: must be .*, not \['CardError'\]"),
+        ({"longest_wait": "-1s"}, r"longest_wait: must not be negative"),
+        ({"longest_wait": "long"}, r"Invalid duration"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_named_when_the_router_is_made(
+    order: Workflow[Order, Receipt], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        workflow_router(order, **options)
+
+
+@pytest.mark.parametrize("make", [workflow_router, run_of])
+def test_what_is_no_workflow_is_named(make: Callable[..., Any]) -> None:
+    for wrong in ("order", place):
+        with pytest.raises(ConfigurationError, match=r"is no workflow. Pass what @ow.workflow"):
+            make(wrong)
+
+
+def test_a_key_that_is_no_text_is_a_fault_of_the_program(
+    order: Workflow[Order, Receipt], start: Start, rows: Rows
+) -> None:
+    web = start(order, key=lambda: 7)
+    with pytest.raises(ConfigurationError, match="key: the dependency returned 7"):
+        web.post("/orders", json=ORDER)
+    assert rows.count() == 0
 
 
 def test_a_workflow_without_a_client_has_no_router() -> None:

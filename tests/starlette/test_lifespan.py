@@ -81,6 +81,11 @@ def test_a_setting_that_cannot_be_used_ends_the_start(monkeypatch: pytest.Monkey
         asyncio.run(start())
 
 
+def test_a_lifespan_that_was_not_given_its_client_says_so() -> None:
+    with pytest.raises(ConfigurationError, match=r"Starlette object .* is no OpenWorkflow. .*\(ow"):
+        lifespan(Starlette())  # type: ignore[arg-type]
+
+
 # --- signals ---------------------------------------------------------------------------------
 
 
