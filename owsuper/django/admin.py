@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from django.contrib import admin
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, TextField
+from django.db.models.functions import Cast, Coalesce, Left, Length
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
@@ -53,6 +54,10 @@ class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         *("worker_id", "shown_input", "shown_output", "shown_error", "shown_steps"),
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return runs without their values, of which a page of the list may have gigabytes."""
+        return super().get_queryset(request).defer("input", "output", "error")
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Leave the link out if there is no address for it."""
         links = project_settings().run_url is not None
@@ -94,30 +99,29 @@ class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description="input")
     def shown_input(self, run: WorkflowRun) -> str:
         """Return the input, to read."""
-        return _shown(run.input)
+        return _shown_value(run, "input")
 
     @admin.display(description="result")
     def shown_output(self, run: WorkflowRun) -> str:
         """Return the result, to read."""
-        return _shown(run.output)
+        return _shown_value(run, "output")
 
     @admin.display(description="error")
     def shown_error(self, run: WorkflowRun) -> str:
         """Return the error, to read."""
-        return _shown(run.error)
+        return _shown_value(run, "error")
 
     @admin.display(description="steps")
     def shown_steps(self, run: WorkflowRun) -> str:
         """Return a table of the first step attempts."""
         steps: Any = WorkflowStep.objects.filter(run_id=run.id).order_by("created_at", "id")
-        found = list(steps[: _MOST_STEPS + 1])
+        end = Coalesce(_text("error"), _text("output"))
+        columns = ("step_name", "kind", "status", "started_at", *_beginning(end))
+        found = list(steps.values_list(*columns)[: _MOST_STEPS + 1])
         rows = format_html_join(
             "",
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            (
-                (step.step_name, step.kind, step.status, step.started_at, _shown(_end(step)))
-                for step in found[:_MOST_STEPS]
-            ),
+            ((*step, _shown(text, length)) for *step, text, length in found[:_MOST_STEPS]),
         )
         more = "" if len(found) <= _MOST_STEPS else f"only the first {_MOST_STEPS} are shown"
         return format_html("<table>{}</table>{}", rows, more) if found else "-"
@@ -128,18 +132,29 @@ def _begins_with(text: str) -> Q:
     return Q(id__gte=least, id__lte=most, id__startswith=text)
 
 
-def _end(step: WorkflowStep) -> Any:
-    return step.output if step.error is None else step.error
+def _shown_value(run: WorkflowRun, field: str) -> str:
+    runs: Any = WorkflowRun.objects.filter(pk=run.pk)
+    found: Any = runs.values_list(*_beginning(_text(field))).first()
+    return _shown(*(found or (None, 0)))
 
 
-def _shown(value: Any) -> str:
-    if value is None:
+def _text(field: str) -> Any:
+    return Cast(field, TextField())
+
+
+def _beginning(text: Any) -> tuple[Any, Any]:
+    """Return what selects the beginning of a text, and its length: it may have megabytes."""
+    return Left(text, _MOST_CHARACTERS), Length(text)
+
+
+def _shown(text: str | None, length: int) -> str:
+    """Return JSON to read. ``text`` is its beginning, and ``length`` that of the whole."""
+    if text is None or text == "null":
         return "-"
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    more = "" if len(text) <= _MOST_CHARACTERS else f" … ({len(text)} characters)"
-    return format_html(
-        '<pre style="white-space: pre-wrap">{}{}</pre>', text[:_MOST_CHARACTERS], more
-    )
+    more = f" … ({length} characters)"
+    if length <= _MOST_CHARACTERS:
+        text, more = json.dumps(json.loads(text), indent=2, ensure_ascii=False), ""
+    return format_html('<pre style="white-space: pre-wrap">{}{}</pre>', text, more)
 
 
 if project_settings().alias is not None:  # else Django has no connection to the database

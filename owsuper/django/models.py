@@ -15,14 +15,28 @@ Moment: TypeAlias = "models.DateTimeField[datetime | None, datetime | None]"
 OptionalText: TypeAlias = "models.TextField[str | None, str | None]"
 
 _PROJECT: Final = project_settings()
+_READ_ONLY: Final = (
+    "the rows of owsuper are read-only; use owsuper.django.ow to change runs, and docs/database.md"
+    " says how to delete them"
+)
 
 
-class _InNamespace(models.Manager[Any]):
+class _Rows(models.QuerySet[Any]):
+    """Rows that this program cannot change all at once, either."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(_READ_ONLY)
+
+    bulk_create = bulk_update = update = delete = _refuse
+
+
+class _InNamespace(models.Manager.from_queryset(_Rows)):  # type: ignore[misc]
     """Reads the namespace of the project from its database."""
 
     def get_queryset(self) -> models.QuerySet[Any]:
         alias = _PROJECT.alias or DEFAULT_ALIAS
-        return super().get_queryset().using(alias).filter(namespace_id=_PROJECT.namespace)
+        rows: models.QuerySet[Any] = super().get_queryset().using(alias)
+        return rows.filter(namespace_id=_PROJECT.namespace)
 
 
 class _ReadOnly(models.Model):
@@ -35,11 +49,11 @@ class _ReadOnly(models.Model):
 
     def save(self, *_: Any, **__: Any) -> NoReturn:
         """Raise TypeError: only owsuper writes its tables."""
-        raise TypeError("the rows of owsuper are read-only; use owsuper.django.ow to change runs")
+        raise TypeError(_READ_ONLY)
 
     def delete(self, *_: Any, **__: Any) -> NoReturn:
         """Raise TypeError: see docs/database.md for how runs are deleted."""
-        raise TypeError("the rows of owsuper are read-only; docs/database.md says how to delete")
+        raise TypeError(_READ_ONLY)
 
 
 class WorkflowRun(_ReadOnly):
