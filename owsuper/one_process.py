@@ -57,6 +57,8 @@ class OneProcessWorker:
         self._child_thread: threading.Thread | None = None
         self._child_may_close = threading.Event()  # never, in a process that ends
         self._stop_wanted = False
+        self.takes_no_more = threading.Event()
+        """Set when no further runs are claimed."""
         self._waker = Waker(self._on_wake)
         self._dispatch = Dispatch(self.loop, self._settings, self, environment={})
         fork_safety.forget_in_children(self)
@@ -96,6 +98,7 @@ class OneProcessWorker:
         Waits for that, unless the graceful time-out has passed before.
         """
         time_is_up = self.time_is_up
+        self.takes_no_more.set()
         fork_safety.keep_in_children(self)
         self.close()
         self._child_may_close.set()
@@ -189,6 +192,7 @@ class OneProcessWorker:
     def _on_wake(self) -> None:
         if self._stop_wanted:
             self._dispatch.drain()
+            self.takes_no_more.set()
         if self._child_status is None:
             return
         for child in self._dispatch.fleet:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
+import weakref
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final, Self
@@ -13,12 +15,19 @@ from owsuper.child.loader import Application, LoadError
 from owsuper.child.spec import Hooks
 from owsuper.cli import database
 from owsuper.client.app import OpenWorkflow
-from owsuper.core.durations import Duration
+from owsuper.core.durations import Duration, seconds
 from owsuper.errors import ConfigurationError, WorkerError
 from owsuper.one_process import OneProcessWorker
 from owsuper.settings import Settings
+from owsuper.workflow import interactive
+
+_log = logging.getLogger("owsuper.supervisor")
 
 _OPTIONS: Final = ("concurrency", "graceful_timeout", "lease", "listen", "migrate", "poll_interval")
+
+_STOP_SECONDS: Final = 5.0  # for another thread to notice; it waits for nothing else
+
+_started: weakref.WeakSet[ThreadWorker] = weakref.WeakSet()
 
 
 class ThreadWorker:
@@ -32,6 +41,11 @@ class ThreadWorker:
     The code of steps shares this process, its GIL and its fate: it is not killed after a time-out,
     and a crash ends the program. For production, use ``ow.new_worker`` or the ``owsuper`` command.
     When the program ends, the worker lets runs finish for the graceful time-out, and ends.
+
+    In an interactive session, a worker takes the place of an earlier one of the same ``ow``, and of
+    one whose ``ow`` has no name any more, because its cell was executed again.
+
+    Raises ConfigurationError for a setting that cannot be used, or for what is no OpenWorkflow.
     """
 
     def __init__(
@@ -45,25 +59,31 @@ class ThreadWorker:
         migrate: bool | None = None,
         poll_interval: Duration | None = None,
     ) -> None:
+        if not isinstance(ow, OpenWorkflow):
+            raise ConfigurationError(
+                f"ThreadWorker: {ow!r:.80} is no OpenWorkflow. Pass the one with the workflows."
+            )
         given = (concurrency, graceful_timeout, lease, listen, migrate, poll_interval)
         self._ow = ow
         self._options: dict[str, object] = dict(zip(_OPTIONS, given, strict=True))
         settings.load(self._options)  # so that a mistake is found here
         self._worker: OneProcessWorker | None = None
         self._thread: threading.Thread | None = None
+        self._was_named = False  # whether the session had a name for ``ow`` at the start
 
     @property
     def running(self) -> bool:
         """Whether the worker takes runs, or lets them finish."""
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self, timeout: float = 30.0) -> Self:
+    def start(self, timeout: Duration = 30.0) -> Self:
         """Start the threads, and wait until they take runs. Returns the worker itself.
 
         Raises WorkerError if the worker is running, ends before that, or is not ready after
-        ``timeout`` seconds. Raises ConfigurationError, MigrationError, DatabaseUnreachable and
+        ``timeout``. Raises ConfigurationError, MigrationError, DatabaseUnreachable and
         EmbeddedUnavailable.
         """
+        limit = seconds(timeout)
         if self.running:
             raise WorkerError("this worker is already running")
         complete = self._settings()
@@ -80,15 +100,16 @@ class ThreadWorker:
             target=_serve, args=(worker, ready), name="owsuper-worker", daemon=True
         )
         self._worker, self._thread = worker, thread
+        self._take_place()
         thread.start()
         atexit.register(self.stop)
         try:
-            ready.result(timeout)
+            ready.result(limit)
         except (FutureTimeout, KeyboardInterrupt) as exc:
             self.stop()
             if isinstance(exc, KeyboardInterrupt):
                 raise
-            raise WorkerError(f"the worker was not ready within {timeout:g} s") from None
+            raise WorkerError(f"the worker was not ready within {limit:g} s") from None
         except BaseException as exc:
             thread.join()
             if isinstance(exc, LoadError):
@@ -116,6 +137,19 @@ class ThreadWorker:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
+    def _take_place(self) -> None:
+        """Let earlier workers take no more runs that an interactive session has forgotten."""
+        if not interactive.is_session():
+            return
+        for other in list(_started):
+            forgotten = other._was_named and not interactive.has_name(other._ow)
+            if other.running and other._worker is not None and (other._ow is self._ow or forgotten):
+                _log.info("a worker takes the place of one of an earlier cell")
+                other._worker.stop()
+                other._worker.takes_no_more.wait(_STOP_SECONDS)
+        self._was_named = interactive.has_name(self._ow)
+        _started.add(self)
+
     def _settings(self) -> Settings:
         used = self._ow._database.settings
         flags: dict[str, Any] = {
@@ -128,7 +162,8 @@ class ThreadWorker:
 
 
 def _application(ow: OpenWorkflow) -> Application:
-    hooks = Hooks(tuple(ow.start_hooks), tuple(ow.stop_hooks), tuple(ow.step_contexts))
+    # The lists themselves: a cell may add to them while the worker runs.
+    hooks = Hooks(ow.start_hooks, ow.stop_hooks, ow.step_contexts)
     return Application(ow.registry, None, None, None, hooks)
 
 

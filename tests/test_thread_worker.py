@@ -16,7 +16,12 @@ import psycopg
 import pytest
 
 from owsuper import AsyncStep, OpenWorkflow, Step, ThreadWorker
-from owsuper.errors import ConfigurationError, DatabaseUnreachable, WorkerError
+from owsuper.errors import (
+    ConfigurationError,
+    DatabaseUnreachable,
+    InvalidDuration,
+    WorkerError,
+)
 from tests.fixtures.processes import Spawn
 
 
@@ -168,6 +173,21 @@ def test_a_setting_that_cannot_be_used_is_named(ow: OpenWorkflow) -> None:
         ThreadWorker(ow, concurrency=0)
 
 
+def test_what_is_no_openworkflow_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"ThreadWorker: <module .* is no OpenWorkflow"):
+        ThreadWorker(sys)  # type: ignore[arg-type]
+
+
+@pytest.mark.timeout(60)
+def test_the_time_to_wait_for_its_start_is_a_duration(ow: OpenWorkflow) -> None:
+    worker = ThreadWorker(ow)
+    with pytest.raises(InvalidDuration, match="soon"):
+        worker.start(timeout="soon")
+    assert not worker.running
+    with worker.start(timeout="30s"):
+        assert worker.running
+
+
 def test_it_is_started_once(ow: OpenWorkflow) -> None:
     with ThreadWorker(ow) as worker, pytest.raises(WorkerError, match="already running"):
         worker.start()
@@ -273,3 +293,53 @@ def test_a_workflow_that_is_defined_again_in_a_session_takes_the_place_of_the_fi
     one, two, error = program.stdout.text.splitlines()
     assert (one, two) == ("1", "2")
     assert "ThreadWorker(ow).start()" in error
+
+
+FIRST_CELL = """
+from owsuper import *
+ow = OpenWorkflow()
+worker = ThreadWorker(ow).start()
+workers.append(worker)
+
+@ow.workflow
+def version(step):
+    return step.run("version", lambda: {number})
+"""
+LATER_CELL = """
+from contextlib import contextmanager
+
+@ow.around_steps
+@contextmanager
+def noted():
+    notes.append({number})
+    yield
+"""
+CELLS = f"""
+workers, notes = [], []
+for number in range(3):
+    exec({FIRST_CELL!r}.format(number=number), globals())
+    found = {{version.run().result(timeout="30s") for _ in range(8)}}
+    print(found, [each.running for each in workers[-1:]])
+workers.append(ThreadWorker(ow).start())
+for worker in workers[:-1]:
+    worker.stop()
+for number in (1, 2):
+    exec({LATER_CELL!r}.format(number=number), globals())
+    version.run().result(timeout="30s")
+print(notes, [each.running for each in workers])
+"""
+
+
+def test_a_cell_that_is_executed_again_replaces_its_worker_and_its_functions(
+    spawn: Spawn, tmp_path: Path, database_url: str, schema: str
+) -> None:
+    env = {"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema}
+    program = spawn(sys.executable, "-c", CELLS, env=env, cwd=tmp_path)
+    assert program.wait(60) == 0, program.stderr.text
+    program.end()
+    assert program.stdout.text.splitlines() == [
+        "{0} [True]",
+        "{1} [True]",
+        "{2} [True]",
+        "[1, 2] [False, False, False, True]",
+    ]

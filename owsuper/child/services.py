@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -47,7 +47,7 @@ class Services:
     write_threads: ThreadPool
     """For work on the database, which must not wait until user code frees a thread."""
     loop_thread: LoopThread
-    around_steps: tuple[Callable[[], object], ...] = ()
+    around_steps: Sequence[Callable[[], object]] = ()
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when this process must stop: executions release their runs at the next step."""
 
@@ -81,7 +81,7 @@ def create(
     on_overdue: Callable[[Overdue], object],
     on_thread_died: Callable[[BaseException], object],
     stores: tuple[RunStore, RelatedStore] | None = None,
-    around_steps: tuple[Callable[[], object], ...] = (),
+    around_steps: Sequence[Callable[[], object]] = (),
 ) -> Services:
     """Create the services of a child with ``concurrency`` slots.
 

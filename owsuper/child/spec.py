@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,9 +18,9 @@ CANNOT_START: Final = 3
 class Hooks:
     """The functions of ``on_child_start``, ``on_child_stop``, ``around_steps``, as defined."""
 
-    start: tuple[Callable[[], object], ...] = ()
-    stop: tuple[Callable[[], object], ...] = ()
-    around_steps: tuple[Callable[[], object], ...] = ()
+    start: Sequence[Callable[[], object]] = ()
+    stop: Sequence[Callable[[], object]] = ()
+    around_steps: Sequence[Callable[[], object]] = ()
 
 
 @dataclass(frozen=True, slots=True)

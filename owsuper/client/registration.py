@@ -12,6 +12,7 @@ from owsuper.core.replay import STEP_LIMIT
 from owsuper.core.retry import RetryPolicy
 from owsuper.errors import ConfigurationError
 from owsuper.step import AsyncStep, Step
+from owsuper.workflow import interactive
 from owsuper.workflow.definition import Starter, Workflow
 from owsuper.workflow.registry import Registry
 
@@ -141,7 +142,7 @@ class Registration(Starter):
         yields.
         """
         _check_hook("on_child_start", fn)
-        self.start_hooks.append(fn)
+        _add(fn, self.start_hooks)
         return fn
 
     def on_child_stop(self, fn: Hook, /) -> Hook:
@@ -155,7 +156,7 @@ class Registration(Starter):
         Raises ConfigurationError as ``on_child_start`` does.
         """
         _check_hook("on_child_stop", fn)
-        self.stop_hooks.append(fn)
+        _add(fn, self.stop_hooks)
         return fn
 
     def around_steps(self, context: Context, /) -> Context:
@@ -171,7 +172,7 @@ class Registration(Starter):
         Raises ConfigurationError for a function that cannot be called without arguments.
         """
         _check_callable("around_steps", context)
-        self.step_contexts.append(context)
+        _add(context, self.step_contexts)
         return context
 
     @overload
@@ -189,11 +190,13 @@ class Registration(Starter):
         the resource, or yields it and closes it afterwards; it may be async. It is called at the
         first use, after the fork, and what follows the yield when the child process stops.
 
-        Raises ConfigurationError for a function that cannot be called without arguments.
+        Raises ConfigurationError for a function that cannot be called without arguments, or whose
+        ``yield`` a decorator hides.
         """
         from owsuper.client.resources import Resource  # few programs need it
 
         _check_callable("resource", factory)
+        _check_yields_openly(factory)
         resource = Resource[Any](factory)
         self.stop_hooks.append(resource.close)
         return resource
@@ -202,10 +205,25 @@ class Registration(Starter):
     def override(self, resource: Resource[R], value: R) -> Iterator[None]:
         """Use ``value`` in the place of ``resource`` within the block, in this process.
 
-        For tests. A worker in processes of its own does not notice.
+        For tests. A worker in processes of its own does not notice. Raises ConfigurationError for
+        what is no resource.
         """
+        if not isinstance(resource, Resource):
+            raise ConfigurationError(
+                f"override: {resource!r:.80} is no resource. Pass what ow.resource returned."
+            )
         with resource.override(value):
             yield
+
+
+def _add(fn: Callable[[], object], functions: list[Callable[[], object]]) -> None:
+    """Append ``fn``, or put it in the place of what it was before its cell was executed again."""
+    has_name = "<" not in getattr(fn, "__qualname__", "<")  # not lambdas and local functions
+    for number, each in enumerate(functions):
+        if has_name and interactive.is_redefined(each, fn):
+            functions[number] = fn
+            return
+    functions.append(fn)
 
 
 def _check_callable(decorator: str, fn: Callable[[], object]) -> None:
@@ -218,11 +236,27 @@ def _check_callable(decorator: str, fn: Callable[[], object]) -> None:
         raise ConfigurationError(
             f"{decorator} calls {name} without arguments: {exc}. Mark a function that needs none."
         ) from None
+    except ValueError:  # a class or function in C that does not tell its parameters
+        return
+
+
+def _check_yields_openly(factory: Callable[[], object]) -> None:
+    inner = inspect.unwrap(factory)
+    if _yields(inner) and not _yields(factory):
+        name = getattr(factory, "__qualname__", repr(factory))
+        raise ConfigurationError(
+            f"resource: {name} yields, and a decorator hides it, such as contextlib's. Mark the"
+            " function itself: ow.resource opens and closes what it yields."
+        )
+
+
+def _yields(fn: Callable[[], object]) -> bool:
+    return inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
 
 
 def _check_hook(decorator: str, fn: Callable[[], object]) -> None:
     name = getattr(fn, "__qualname__", repr(fn))
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+    if _yields(fn):
         raise ConfigurationError(
             f"{decorator} calls {name} and does not iterate: put what follows the yield into a"
             " function of on_child_stop"

@@ -14,9 +14,10 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from contextvars import Context
+from contextvars import Context, ContextVar
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast, overload
 
+from owsuper.core.annotations import signature
 from owsuper.errors import ConfigurationError
 
 R = TypeVar("R")
@@ -24,6 +25,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _NOT_OPEN: Final = object()
+
+_opening: ContextVar[tuple[Resource[Any], ...]] = ContextVar("owsuper_opening", default=())
+"""The async resources whose factories wait for the caller, directly or not."""
 
 _resources: weakref.WeakSet[Resource[Any]] = weakref.WeakSet()
 
@@ -42,6 +46,8 @@ class Resource(Generic[R]):
         self._overrides: list[tuple[Any]] = []
         self._value: Any = _NOT_OPEN
         self._closing = ExitStack()
+        self._opener: int | None = None
+        """The thread that calls the factory."""
         self._forget()
         _resources.add(self)
 
@@ -60,6 +66,8 @@ class Resource(Generic[R]):
                 f"the resource {self._name} is async: use it in an async function, with aget()"
             )
         if self._value is _NOT_OPEN:
+            if self._opener == threading.get_ident():
+                raise self._needs_itself()
             with self._lock:
                 if self._value is _NOT_OPEN:
                     self._value = self._open()
@@ -72,7 +80,9 @@ class Resource(Generic[R]):
         loop = asyncio.get_running_loop()
         opened = self._on_loops.get(loop)
         if opened is None or opened.has_failed():
-            opened = self._on_loops[loop] = _OnLoop(self._factory, loop)
+            opened = self._on_loops[loop] = _OnLoop(self, loop)
+        elif self in _opening.get() and not opened.value.done():
+            raise self._needs_itself()
         return cast(R, await asyncio.shield(opened.value))
 
     @overload
@@ -84,8 +94,10 @@ class Resource(Generic[R]):
     def inject(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Let ``fn`` get the resource as its first argument. Use it as a decorator.
 
-        Raises ConfigurationError for an async resource if ``fn`` is not async.
+        Raises ConfigurationError for an async resource if ``fn`` is not async, and for a function
+        without arguments.
         """
+        self._check_takes_it(fn)
         if inspect.iscoroutinefunction(fn):
 
             @functools.wraps(fn)
@@ -129,9 +141,40 @@ class Resource(Generic[R]):
         return None
 
     def _open(self) -> Any:
-        if inspect.isgeneratorfunction(self._factory):
-            return self._closing.enter_context(contextmanager(self._factory)())
-        return self._factory()
+        """Call the factory, with the lock held."""
+        self._opener = threading.get_ident()
+        try:
+            if inspect.isgeneratorfunction(self._factory):
+                return self._closing.enter_context(contextmanager(self._factory)())
+            return self._factory()
+        except BaseException as exc:
+            self._explain(exc)
+            raise
+        finally:
+            self._opener = None
+
+    def _explain(self, exc: BaseException) -> None:
+        note = f"The resource {self._name} could not be opened."
+        if note not in getattr(exc, "__notes__", ()):  # else an exception object is raised again
+            exc.add_note(note)
+
+    def _needs_itself(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"the resource {self._name} needs itself: its factory uses it, or uses another resource"
+            " that does. Pass what both need as a third resource."
+        )
+
+    def _check_takes_it(self, fn: Callable[..., Any]) -> None:
+        name = getattr(fn, "__qualname__", repr(fn))
+        try:
+            signature(fn).bind_partial(None)
+        except TypeError as exc:
+            raise ConfigurationError(
+                f"{name} cannot get the resource {self._name} as its first argument: {exc}. Use"
+                " inject on a function with a parameter for it, before all others."
+            ) from None
+        except ValueError:  # a function in C that does not tell its parameters
+            return
 
     async def _aclose(self) -> None:
         opened = self._on_loops.pop(asyncio.get_running_loop(), None)
@@ -140,6 +183,7 @@ class Resource(Generic[R]):
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
+        self._opener = None
         self._value = _NOT_OPEN
         self._closing = ExitStack()
         self._on_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OnLoop] = (
@@ -153,24 +197,34 @@ class _OnLoop:
     Some resources must be closed by the task that has opened them, such as those with a TaskGroup.
     """
 
-    def __init__(self, factory: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, resource: Resource[Any], loop: asyncio.AbstractEventLoop) -> None:
         self.value: asyncio.Future[Any] = loop.create_future()
         self._closing = asyncio.Event()
         # The context of the run that needs the resource first is none of the resource's.
-        self._task = loop.create_task(self._host(factory), context=Context())
+        context = Context()
+        context.run(_opening.set, (*_opening.get(), resource))
+        self._task = loop.create_task(self._host(resource), context=context)
+        self._task.add_done_callback(self._release_who_waits)
 
     def has_failed(self) -> bool:
         """Whether the resource could not be opened, or an error has ended its task since."""
         return _has_failed(self._task) or _has_failed(self.value)
 
     async def close(self) -> None:
-        """Close the resource. Raises what the factory raises."""
+        """Close the resource, or give up to open it. Raises what the factory raises."""
         self._closing.set()
+        if not self.value.done():
+            self._task.cancel()
         await asyncio.wait([self._task])
         if not self._task.cancelled():
             self._task.result()
 
-    async def _host(self, factory: Callable[[], Any]) -> None:
+    def _release_who_waits(self, _: asyncio.Task[None]) -> None:
+        if not self.value.done():  # the task was cancelled before it began
+            self.value.cancel()
+
+    async def _host(self, resource: Resource[Any]) -> None:
+        factory = resource._factory
         try:
             if not inspect.isasyncgenfunction(factory):
                 self.value.set_result(await factory())
@@ -181,6 +235,7 @@ class _OnLoop:
         except BaseException as exc:
             if self.value.done():
                 raise
+            resource._explain(exc)
             self.value.set_exception(exc)
             if isinstance(exc, asyncio.CancelledError):
                 raise

@@ -58,7 +58,8 @@ def current_step() -> Step | AsyncStep:
     if step is None:
         raise StepUsageError(
             "current_step() was called outside of a run. Call it from a workflow function that a"
-            " worker executes."
+            " worker executes. A thread of your own knows its run if its target is"
+            " contextvars.copy_context().run."
         )
     if (name := called_from()) is not None:
         raise StepUsageError(

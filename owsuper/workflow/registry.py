@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from owsuper.errors import RegistrationError
+from owsuper.workflow import interactive
 from owsuper.workflow.definition import Workflow
 
 _Key = tuple[str, str | None]
@@ -33,7 +33,7 @@ class Registry:
         """
         key = (workflow.name, workflow.version)
         first = self._workflows.get(key)
-        if first is not None and not _is_redefined(first.fn, workflow.fn):
+        if first is not None and not interactive.is_redefined(first.fn, workflow.fn):
             raise RegistrationError(
                 f"W{str(workflow)[1:]} is already registered, by {_place(first.fn)}, and again by"
                 f" {_place(workflow.fn)}. Give one of them another name or version."
@@ -92,13 +92,6 @@ def _newest_first(
         ordered += newest
         left.remove(newest[0])
     return ordered
-
-
-def _is_redefined(first: Callable[..., Any], fn: Callable[..., Any]) -> bool:
-    """Whether ``fn`` is ``first`` once more, from a cell of a notebook that was executed again."""
-    interactive = not hasattr(sys.modules.get("__main__"), "__file__")
-    names = {(each.__module__, each.__qualname__) for each in (first, fn)}
-    return interactive and names == {("__main__", fn.__qualname__)}
 
 
 def _place(fn: Callable[..., Any]) -> str:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -219,6 +220,96 @@ def test_a_factory_that_fails_is_tried_again_at_the_next_use(ow: OpenWorkflow) -
     asyncio.run(main())
 
 
+def test_what_cannot_be_opened_is_named_beside_the_error(ow: OpenWorkflow) -> None:
+    @ow.resource
+    def client() -> int:
+        raise OSError("no route")
+
+    @ow.resource
+    async def empty() -> AsyncIterator[int]:
+        return
+        yield
+
+    with pytest.raises(OSError, match="no route") as failed:
+        client.get()
+    assert "client could not be opened" in failed.value.__notes__[0]
+    with pytest.raises(RuntimeError, match="didn't yield") as nothing:
+        asyncio.run(empty.aget())  # type: ignore[arg-type]
+    assert "empty could not be opened" in nothing.value.__notes__[0]
+
+
+@pytest.mark.timeout(30)
+def test_a_resource_that_needs_itself_is_an_error_and_not_waited_for(ow: OpenWorkflow) -> None:
+    @ow.resource
+    def own() -> Any:
+        return own.get()
+
+    @ow.resource
+    def one() -> Any:
+        return other.get()
+
+    @ow.resource
+    def other() -> Any:
+        return one.get()
+
+    @ow.resource
+    async def aone() -> Any:
+        return await aother.aget()
+
+    @ow.resource
+    async def aother() -> Any:
+        return await asyncio.create_task(aone.aget())
+
+    for sync in (own, one, other):
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="needs itself"):
+                sync.get()
+    with pytest.raises(ConfigurationError, match="aone needs itself"):
+        asyncio.run(aone.aget())
+
+
+def test_a_resource_may_be_used_by_the_tasks_that_its_factory_leaves(ow: OpenWorkflow) -> None:
+    renewed: list[Any] = []
+
+    @ow.resource
+    async def client() -> AsyncIterator[str]:
+        async def renew() -> None:
+            await asyncio.sleep(0)
+            renewed.append(await client.aget())
+
+        async with asyncio.TaskGroup() as group:
+            yield "client"
+            await group.create_task(renew())
+
+    async def main() -> None:
+        await client.aget()
+        closing = client.close()
+        assert closing is not None
+        await closing
+
+    asyncio.run(main())
+    assert renewed == ["client"]
+
+
+@pytest.mark.timeout(30)
+def test_closing_does_not_wait_for_a_factory_that_hangs(ow: OpenWorkflow) -> None:
+    @ow.resource
+    async def client() -> int:
+        await asyncio.Event().wait()
+        return 5
+
+    async def main() -> None:
+        using = asyncio.create_task(client.aget())
+        await asyncio.sleep(0)
+        closing = client.close()
+        assert closing is not None
+        await closing
+        with pytest.raises(asyncio.CancelledError):
+            await using
+
+    asyncio.run(main())
+
+
 def test_steps_get_it_as_their_first_argument(ow: OpenWorkflow) -> None:
     @ow.resource
     def client() -> Client:
@@ -289,6 +380,39 @@ def test_a_factory_with_arguments_is_refused(ow: OpenWorkflow) -> None:
 
     with pytest.raises(ConfigurationError, match=r"resource calls .*needs without arguments"):
         ow.resource(needs)  # type: ignore[arg-type,call-overload]
+
+
+def test_a_factory_whose_yield_a_decorator_hides_is_refused(ow: OpenWorkflow) -> None:
+    def client() -> Iterator[Client]:
+        yield Client()
+
+    async def aclient() -> AsyncIterator[Client]:
+        yield Client()
+
+    for factory in (contextmanager(client), asynccontextmanager(aclient)):
+        with pytest.raises(ConfigurationError, match=r"client yields, and a decorator hides it"):
+            ow.resource(factory)
+
+
+def test_only_a_function_with_a_first_argument_can_get_it(ow: OpenWorkflow) -> None:
+    client = ow.resource(Client)
+
+    def nothing() -> None: ...
+
+    def by_name(*, client: Client) -> None: ...
+
+    for fn in (nothing, by_name, 5):
+        with pytest.raises(ConfigurationError, match=r"cannot get the resource Client as its fir"):
+            client.inject(fn)  # type: ignore[call-overload]
+
+
+def test_only_a_resource_can_be_overridden(ow: OpenWorkflow) -> None:
+    def make() -> Client:
+        return Client()
+
+    ow.resource(make)
+    with pytest.raises(ConfigurationError, match=r"make at .* is no resource. Pass what ow.resou"):
+        ow.override(make, Client("fake")).__enter__()  # type: ignore[arg-type]
 
 
 def test_a_forked_process_opens_its_own(ow: OpenWorkflow) -> None:
