@@ -236,8 +236,6 @@ def _check_callable(decorator: str, fn: Callable[[], object]) -> None:
         raise ConfigurationError(
             f"{decorator} calls {name} without arguments: {exc}. Mark a function that needs none."
         ) from None
-    except ValueError:  # a class or function in C that does not tell its parameters
-        return
 
 
 def _check_yields_openly(factory: Callable[[], object]) -> None:
