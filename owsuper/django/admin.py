@@ -134,8 +134,8 @@ def _begins_with(text: str) -> Q:
 
 def _shown_value(run: WorkflowRun, field: str) -> str:
     runs: Any = WorkflowRun.objects.filter(pk=run.pk)
-    found: Any = runs.values_list(*_beginning(_text(field))).first()
-    return _shown(*(found or (None, 0)))
+    found = runs.values_list(*_beginning(_text(field))).first()
+    return "-" if found is None else _shown(*found)
 
 
 def _text(field: str) -> Any:
