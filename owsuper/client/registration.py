@@ -208,6 +208,8 @@ class Registration(Starter):
         For tests. A worker in processes of its own does not notice. Raises ConfigurationError for
         what is no resource.
         """
+        from owsuper.client.resources import Resource
+
         if not isinstance(resource, Resource):
             raise ConfigurationError(
                 f"override: {resource!r:.80} is no resource. Pass what ow.resource returned."
