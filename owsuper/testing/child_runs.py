@@ -8,6 +8,7 @@ from typing import Any
 from owsuper.core import codec
 from owsuper.core.model import RunStatus
 from owsuper.stored_error import StoredError
+from owsuper.testing.interruptions import ends_test
 from owsuper.testing.rows import MemoryRun
 from owsuper.testing.tables import Tables
 
@@ -38,6 +39,8 @@ class ChildReplacements:
                 raise value
             output = codec.decode(codec.encode(value, path="result"))
         except BaseException as exc:
+            if ends_test(exc) and exc is not instead:
+                raise
             error = StoredError.from_exception(exc).to_json()
             self._tables.end(run, RunStatus.FAILED, error=error)
         else:

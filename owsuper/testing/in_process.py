@@ -272,6 +272,8 @@ class InProcessWorker:
                 f" children={{{run.workflow_name!r}: result}}"
             )
         self._engine.execute(workflow, run)
+        if self.plan.interruption is not None:
+            raise self.plan.interruption
 
 
 def run_in_process(

@@ -13,9 +13,12 @@ from owsuper.child.execution.drive import is_async
 from owsuper.child.execution.steps import result_type
 from owsuper.child.execution.sync import SyncExecution
 from owsuper.core.decisions import Wait
+from owsuper.core.steps.effects import CallError, CallResult
+from owsuper.core.unwind import Unwind
 from owsuper.errors import ConfigurationError
 from owsuper.step.requests import FunctionCall, Request, TransactionCall
 from owsuper.testing.faults import StepFault
+from owsuper.testing.interruptions import TestOver, ends_test
 
 _PAUSE: Final = 1.0  # seconds of real time, after which a step looks for an answer
 
@@ -46,6 +49,13 @@ class Plan:
         self._steps = dict(steps)
         self._faults = [replace(fault) for fault in faults]  # a test may use one again
         self.called: set[str] = set()
+        self.interruption: BaseException | None = None
+        """What was raised that ends the test."""
+
+    def interrupt(self, exc: BaseException) -> TestOver:
+        """Keep an exception that ends the test; return what gives the run back."""
+        self.interruption = self.interruption or exc
+        return TestOver(f"the test ends with {type(exc).__name__}")
 
     def replace(self, request: Request) -> Request:
         """Return what is called in place of ``request``."""
@@ -111,13 +121,23 @@ class Plan:
 
             async def acall(*args: Any) -> Any:
                 note()
-                return await fn(*args)
+                try:
+                    return await fn(*args)
+                except BaseException as exc:
+                    if ends_test(exc):
+                        raise self.interrupt(exc) from exc
+                    raise
 
             return acall
 
         def call(*args: Any) -> Any:
             note()
-            return fn(*args)
+            try:
+                return fn(*args)
+            except BaseException as exc:
+                if ends_test(exc):
+                    raise self.interrupt(exc) from exc
+                raise
 
         return call
 
@@ -130,6 +150,18 @@ class _PlannedExecution(Execution):
     def now(self) -> datetime:
         """Return the time of the test."""
         return self.plan.now()
+
+    def give_back(self, exc: BaseException) -> Unwind:
+        """Give the run back; note what ends the test."""
+        if ends_test(exc):
+            self.plan.interrupt(exc)
+        return super().give_back(exc)
+
+    def note_end(self, end: CallResult | CallError) -> CallResult | CallError:
+        """Return the end of the workflow function; note what ends the test."""
+        if isinstance(end, CallError) and self.decided_outcome is None and ends_test(end.exception):
+            self.plan.interrupt(end.exception)
+        return end
 
     def patched(self, name: str) -> bool:
         """Return the branch that the test wants, or that of the engine."""
@@ -148,6 +180,12 @@ class _PlannedExecution(Execution):
 class PlannedSyncExecution(_PlannedExecution, SyncExecution):
     """An execution of a ``def`` workflow whose steps are those of ``plan``."""
 
+    def run_body(
+        self, fn: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> CallResult | CallError:
+        """Call the workflow function in this thread."""
+        return self.note_end(super().run_body(fn, arguments))
+
     def call(self, request: Request) -> Any:
         """Execute or replay a step."""
         return super().call(self.plan.replace(request))
@@ -159,6 +197,12 @@ class PlannedSyncExecution(_PlannedExecution, SyncExecution):
 
 class PlannedAsyncExecution(_PlannedExecution, AsyncExecution):
     """An execution of an ``async def`` workflow whose steps are those of ``plan``."""
+
+    async def run_body(
+        self, fn: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> CallResult | CallError:
+        """Await the workflow function."""
+        return self.note_end(await super().run_body(fn, arguments))
 
     def call(self, request: Request) -> Any:
         """Execute or replay a step."""
