@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import psycopg
+import pytest
 
 from owsuper import OpenWorkflow
+from owsuper.testing import histories
 from owsuper.testing.histories import Histories
 from tests.client.conftest import Rows
 
@@ -16,9 +18,28 @@ def test_a_run_that_is_deleted_meanwhile_is_left_out(
     first, second, third = (rows.add() for _ in range(3))
     ow = OpenWorkflow(database_url, schema=schema)
     try:
-        histories = Histories(ow).newest(10)
-        assert next(histories).run.id == third
+        found = Histories(ow).newest(10)
+        assert next(found).run.id == third
         rows.delete(second)
-        assert [history.run.id for history in histories] == [first]
+        assert [history.run.id for history in found] == [first]
+    finally:
+        ow.close()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
+def test_the_newest_are_read_page_by_page(
+    database_url: str,
+    schema: str,
+    conn: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+) -> None:
+    monkeypatch.setattr(histories, "MAX_PAGE_SIZE", 2)
+    rows = Rows(conn, schema)
+    run_ids = [rows.add() for _ in range(5)]
+    ow = OpenWorkflow(database_url, schema=schema)
+    try:
+        found = [history.run.id for history in Histories(ow).newest(count)]
+        assert found == run_ids[::-1][:count]
     finally:
         ow.close()

@@ -234,6 +234,19 @@ def test_a_step_fails_once_or_for_good(ow: OpenWorkflow, kind: AsWorkflow) -> No
         _ = run.result
 
 
+def test_a_pause_before_the_retry_of_a_step_is_no_failure_of_the_workflow(ow: OpenWorkflow) -> None:
+    errors = [ValueError("the first time")]
+
+    @ow.workflow(retry=RetryPolicy(maximum_attempts=2))
+    def order(step: Step) -> str:
+        step.run("charge", lambda: None)
+        if errors:
+            raise errors.pop()
+        return "charged"
+
+    assert run_in_process(order, faults=[fail("charge", OSError(), times=3)]).result == "charged"
+
+
 @both
 def test_a_crash_in_a_step_repeats_that_step_alone(ow: OpenWorkflow, kind: AsWorkflow) -> None:
     calls: list[str] = []
@@ -384,6 +397,20 @@ def test_a_signal_that_is_kept_waits_for_its_receiver(ow: OpenWorkflow) -> None:
         run_id = worker.start(waits)
         worker.finish(run_id)
         assert worker.read(waits, run_id).result == 2
+
+
+def test_a_run_hears_at_once_what_it_sends_to_itself(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    async def talks(step: AsyncStep) -> Any:
+        heard, _ = await asyncio.gather(
+            step.wait_for_signal("go", timeout="1d"), step.send_signal("go", 7)
+        )
+        return heard and heard.data
+
+    with InProcessWorker(ow) as worker:
+        began, run_id = worker.now, worker.start(talks)
+        worker.finish(run_id)
+        assert (worker.read(talks, run_id).result, worker.now) == (7, began)
 
 
 def test_a_canceled_run_ends(ow: OpenWorkflow) -> None:
@@ -664,7 +691,8 @@ def test_a_chain_of_runs_is_executed_to_its_end(is_async: bool) -> None:
     run = run_in_process(workflow, 3)
     assert (run.result, run.slept) == ("liftoff", timedelta(hours=1))
     assert run.continued_from is not None
-    assert run_in_process(parent, 3).result == "liftoff"
+    waited = run_in_process(parent, 3)
+    assert (waited.result, waited.claims) == ("liftoff", 2)
     assert survives_crashes(workflow, 2).result == "liftoff"
     with InProcessWorker(ow) as worker:
         first = worker.start(workflow, 5)

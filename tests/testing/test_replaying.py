@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from owsuper import AsyncStep, OpenWorkflow, Step
+from owsuper.core.model import ChildRunState
 from owsuper.db.clients import RunRow
 from owsuper.errors import ConfigurationError
 from owsuper.testing import InProcessWorker
@@ -324,6 +325,17 @@ def test_runs_of_older_versions_are_replayed_by_a_compatible_one() -> None:
 def test_a_line_that_is_no_history_is_named(line: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         list(ExportedHistories().read(["", line], "a file"))
+
+
+def test_the_inputs_of_child_runs_are_exported_with_the_history() -> None:
+    history = record(base)
+    answers = [each.answer for each in history.attempts]
+    [child] = [each.run_id for each in answers if isinstance(each, ChildRunState)]
+    exported = ExportedHistories()
+    line = encode(history, lambda run_id: json.dumps(run_id).encode())
+    assert list(exported.read([line], "a file")) == [history]
+    assert exported.read_input(child) == f'"{child}"'.encode()
+    assert exported.read_input("another") is None
 
 
 def test_a_history_of_another_format_is_named() -> None:
