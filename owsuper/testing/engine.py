@@ -108,7 +108,7 @@ class InProcessEngine:
             claimed_at=self._tables.now,
             claim_sent=now,
             claim_answered=now,
-            deadline_at=run.deadline_at,
+            deadline_at=None,
             first=False,
             suspect=False,
         )

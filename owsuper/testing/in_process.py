@@ -13,7 +13,6 @@ from owsuper.client.registration import Registration
 from owsuper.core import codec
 from owsuper.core.durations import Duration, milliseconds
 from owsuper.core.model import RunStatus
-from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.db import refusals
 from owsuper.db.clients import not_found
 from owsuper.errors import ConfigurationError
@@ -259,9 +258,6 @@ class InProcessWorker:
                 f"the run of {run.workflow_name} makes no progress: it was executed"
                 f" {run.attempts} times"
             )
-        if run.deadline_at is not None and self.tables.now >= run.deadline_at:
-            self.tables.end(run, RunStatus.FAILED, error=dict(DEADLINE_ERROR))
-            return
         if self._children.end(run):
             return
         workflow = self._registry.get(run.workflow_name, run.version)

@@ -22,7 +22,6 @@ class MemoryRun:
     created_at: datetime
     available_at: datetime | None
     parent: str | None = None
-    deadline_at: datetime | None = None
     status: RunStatus = RunStatus.PENDING
     worker_id: str | None = None
     attempts: int = 0

@@ -207,11 +207,7 @@ class Tables:
             run_id=successor.run_id,
             parent=run.parent,
         )
-        after.deadline_at, after.continued_from, run.continued_as = (
-            run.deadline_at,
-            run.id,
-            after.id,
-        )
+        after.continued_from, run.continued_as = run.id, after.id
         waiting = None if run.parent is None else self.attempts[run.parent]
         if waiting is not None and waiting.child_run_id == run.id:
             waiting.child_run_id = after.id

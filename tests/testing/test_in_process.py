@@ -34,6 +34,7 @@ from owsuper.testing import (
     crash_in,
     fail,
     fail_once,
+    in_process,
     run_in_process,
     survives_crashes,
 )
@@ -702,7 +703,8 @@ def test_a_chain_of_runs_is_executed_to_its_end(is_async: bool) -> None:
         assert worker.tables.runs[third].input_json == b"3"
 
 
-def test_a_chain_without_an_end_is_given_up() -> None:
+def test_a_chain_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_process, "_MOST_EXECUTIONS", 200)
     ow = OpenWorkflow()
 
     @ow.workflow
