@@ -110,8 +110,8 @@ class ClientDatabase:
 
     def forget_settings(self) -> None:
         """Close all connections, and read the settings again at the next use."""
+        self._settings = None  # first: another thread may open a session meanwhile
         self.close()
-        self._settings = None
 
     async def aclose(self) -> None:
         """Awaitable ``close``."""

@@ -47,7 +47,7 @@ class CommitFault:
 Fault: TypeAlias = StepFault | CommitFault
 
 
-def fail(step: str, error: BaseException, *, times: int) -> StepFault:
+def fail(step: str, error: BaseException | type[BaseException], *, times: int) -> StepFault:
     """Let the next ``times`` calls of the step's function raise ``error``.
 
     Raises ConfigurationError for what cannot be raised, and for no calls.
@@ -63,7 +63,7 @@ def fail(step: str, error: BaseException, *, times: int) -> StepFault:
     return StepFault(step, happen, times, f"fail({step!r}, {error!r}, times={times})")
 
 
-def fail_once(step: str, error: BaseException) -> StepFault:
+def fail_once(step: str, error: BaseException | type[BaseException]) -> StepFault:
     """Let the next call of the step's function raise ``error``."""
     return fail(step, error, times=1)
 
@@ -71,7 +71,7 @@ def fail_once(step: str, error: BaseException) -> StepFault:
 def crash_in(step: str) -> StepFault:
     """Let the process die in the step's function, once. The run goes on in another process.
 
-    What the function does before its process dies is up to the function: it is not called.
+    The function itself is not called, as if the process had died before its first line.
     """
 
     def happen() -> Any:

@@ -131,7 +131,8 @@ class InProcessWorker:
             end = self.tables.now + timedelta(milliseconds=ms)
         except OverflowError:
             raise ConfigurationError(
-                f"advance({duration!r}): it would be after the year 9999"
+                f"advance({duration!r}): the time would be after the year 9999; pass a shorter"
+                " duration"
             ) from None
         before = self.tables.now
         while (run := self._next(end)) is not None:
