@@ -19,7 +19,7 @@ def workers(deployment: Deployment) -> list[Worker]:
     """Workers of one slot each. All but the last two are on call."""
     options = {"processes": 1, "concurrency": 1, "poll_interval": "1h", "log_level": "debug"}
     count = ENOUGH + OFF_CALL
-    workers = [deployment.worker(**options) for _ in range(count)]
+    workers = [deployment.worker(wait=False, **options) for _ in range(count)]
     for worker in workers:
         worker.wait_for_log(rf"takes turns with other workers: {count - 1}\b")
     return workers

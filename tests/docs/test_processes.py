@@ -60,6 +60,7 @@ def test_a_resource_is_opened_for_the_first_step_and_closed_at_the_end(connected
     )
     connected.write("rates.py", text)
     worker = connected.worker("owsuper --processes 1 --module rates.py")
+    worker.stderr.wait_for("ready: ")
     program = "from rates import invoice; print(invoice.run(3).result(timeout=30))"
     assert connected.run(f"python -c {shlex.quote(program)}") == "6.0\n"
     worker.terminate()

@@ -23,7 +23,7 @@ VERSIONS = Document("docs/versions.md")
 def test_versions_stand_side_by_side_in_one_worker(connected: Sandbox) -> None:
     connected.write("orders.py", VERSIONS["orders"])
     connected.write("start.py", VERSIONS["start"])
-    connected.worker("owsuper --processes 1 --module orders.py")
+    connected.worker("owsuper --processes 1 --module orders.py").stderr.wait_for("ready: ")
     assert connected.run("python start.py").splitlines() == [
         *("tea by post", "tea by bicycle", "1190", "1210", "tea by bicycle")
     ]
@@ -36,7 +36,7 @@ def test_a_compatible_version_takes_runs_of_older_ones(connected: Sandbox) -> No
         connected.run(f"owsuper start order --input '\"tea\"' {version}").strip()
         for version in ("--version 2", "", "--version 3")
     ]
-    connected.worker("owsuper --processes 1 --module orders.py")
+    connected.worker("owsuper --processes 1 --module orders.py").stderr.wait_for("ready: ")
     for run_id in ids:
         assert connected.run(f"owsuper runs wait {run_id}") == '"tea by train (version 3)"\n'
         assert re.search(
@@ -144,7 +144,7 @@ def test_new_code_is_replayed_over_recorded_runs(connected: Sandbox) -> None:
         )
 
     write("charge")
-    connected.worker("owsuper --processes 1 --module app.workflows")
+    connected.worker("owsuper --processes 1 --module app.workflows").stderr.wait_for("ready: ")
     run_id = connected.run("owsuper start order").strip()
     connected.run(f"owsuper runs wait {run_id} --timeout 30s")
     assert connected.run(VERSIONS["replay"]) == ""
@@ -288,12 +288,14 @@ def waits(run: RunHandle[object]) -> bool:
 def test_changed_code_meets_a_run_that_is_under_way(connected: Sandbox, ow: OpenWorkflow) -> None:
     connected.write("flows.py", COMMON + BEFORE)
     worker = connected.worker("owsuper --processes 1 --module flows.py")
+    worker.stderr.wait_for("ready: ")
     run = ow.run_workflow("changed", {"number": 1})
     until(lambda: waits(run))
     worker.terminate()
     assert worker.wait() == 0
     connected.write("flows.py", COMMON + AFTER)
     worker = connected.worker("owsuper --processes 1 --module flows.py")
+    worker.stderr.wait_for("ready: ")
     ow.send_signal("go")
     assert run.result(timeout="30s") == ["more", "note", "nobody"]
     calls = (connected.directory / "calls").read_text().split()
@@ -308,13 +310,14 @@ def test_changed_code_meets_a_run_that_is_under_way(connected: Sandbox, ow: Open
 def test_changed_code_that_does_not_fit_fails_the_run(connected: Sandbox, ow: OpenWorkflow) -> None:
     connected.write("flows.py", COMMON + UNFIT_BEFORE)
     worker = connected.worker("owsuper --processes 1 --module flows.py")
+    worker.stderr.wait_for("ready: ")
     runs = {name: ow.run_workflow(name, 1) for name in ("kind", "result", "given")}
     for run in runs.values():
         until(lambda run=run: waits(run))
     worker.terminate()
     assert worker.wait() == 0
     connected.write("flows.py", COMMON + UNFIT_AFTER)
-    connected.worker("owsuper --processes 1 --module flows.py")
+    connected.worker("owsuper --processes 1 --module flows.py").stderr.wait_for("ready: ")
     ow.send_signal("go")
     for name, complaint in [
         ("kind", "NonDeterminismError: Step 'pause' is recorded as a step of kind 'function'"),

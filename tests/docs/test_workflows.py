@@ -18,7 +18,7 @@ PAGE = Document("docs/workflows.md")
 @PAGE.covers("step-failed")
 def test_an_exhausted_step_can_be_caught(connected: Sandbox) -> None:
     connected.write("quotes.py", PAGE["step-failed"])
-    connected.worker("owsuper --processes 1 --module quotes.py")
+    connected.worker("owsuper --processes 1 --module quotes.py").stderr.wait_for("ready: ")
     program = "from quotes import quote; print(quote.run('1-56').result(timeout=30))"
     printed = connected.run(f"python -c {shlex.quote(program)}")
     assert printed == "1-56: as listed, because the publisher's line is busy\n"
@@ -43,7 +43,7 @@ def test_an_endless_workflow_continues_as_new(connected: Sandbox) -> None:
 @PAGE.covers("parallel")
 def test_steps_run_in_parallel_in_sync_and_async_workflows(connected: Sandbox) -> None:
     connected.write("words.py", PAGE["parallel"])
-    connected.worker("owsuper --processes 1 --module words.py")
+    connected.worker("owsuper --processes 1 --module words.py").stderr.wait_for("ready: ")
     connected.write(
         "ask.py",
         "from words import compare, count\n"
@@ -56,7 +56,7 @@ def test_steps_run_in_parallel_in_sync_and_async_workflows(connected: Sandbox) -
 @PAGE.covers("current")
 def test_code_without_a_step_object_knows_its_run(connected: Sandbox) -> None:
     connected.write("audit.py", PAGE["current"])
-    connected.worker("owsuper --processes 1 --module audit.py")
+    connected.worker("owsuper --processes 1 --module audit.py").stderr.wait_for("ready: ")
     program = "from audit import audit, describe; print(audit.run().result(timeout=30), describe())"
     printed = connected.run(f"python -c {shlex.quote(program)}")
     assert printed == "audit, check, attempt 1 in no run\n"
@@ -104,7 +104,9 @@ def test_a_step_with_django_outlives_its_connection(
     connected.env["CONN_MAX_AGE"] = str(max_age)
     connected.write("orm.py", PAGE["django"])
     connected.write("reports.py", DJANGO)
-    connected.worker("owsuper --processes 1 --no-preload --module reports.py")
+    connected.worker("owsuper --processes 1 --no-preload --module reports.py").stderr.wait_for(
+        "ready: "
+    )
     program = "from reports import report; print(report.run().result(timeout=60))"
     for _ in range(2):
         assert connected.run(f"python -c {shlex.quote(program)}") == "7\n"
