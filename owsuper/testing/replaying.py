@@ -26,6 +26,7 @@ from owsuper.core.model import (
     StepWrite,
 )
 from owsuper.core.patches import PATCH_CONTEXT
+from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.db.clients import RunRow
 from owsuper.db.related import Skipped
@@ -73,7 +74,7 @@ class _BeyondHistory(EngineError):
 
 @dataclass
 class _Observation:
-    """What one execution did."""
+    """What one execution did. ``ended``: the code had come to its end, see _has_come_to_its_end."""
 
     known: frozenset[str]
     ended: bool
@@ -241,7 +242,7 @@ class Replayer:
         if workflow is None:
             raise UnknownWorkflow(run.workflow_name)
         observation = _Observation(
-            frozenset(each.id for each in history.attempts), RunStatus(run.status).is_terminal
+            frozenset(each.id for each in history.attempts), _has_come_to_its_end(run)
         )
         for kind in self._types:
             kind.observation = observation
@@ -257,27 +258,39 @@ class Replayer:
         return Misfit(run.id, run.workflow_name, run.version, step, reason)
 
 
+def _has_come_to_its_end(run: RunRow) -> bool:
+    """Whether the code of a run returned or raised.
+
+    A run that was canceled, that reached its deadline, or that was given up for its crashes ended
+    somewhere, and might have gone on.
+    """
+    status = RunStatus(run.status)
+    if status == RunStatus.FAILED:
+        error = codec.decode(run.error)
+        return error != DEADLINE_ERROR and not (isinstance(error, dict) and "crashes" in error)
+    return status.is_terminal and status != RunStatus.CANCELED
+
+
 def _misfit(run: RunRow, replayed: MemoryRun, seen: _Observation) -> tuple[str | None, str] | None:
     """Return the step that does not fit and why, or None."""
     error = StoredError.from_json(replayed.error)
     if error.name == NonDeterminismError.__name__:
         return seen.diverged, error.message
-    ended = RunStatus(run.status).is_terminal
     if seen.beyond is not None:
-        if not ended:
+        if not seen.ended:
             return None
         return seen.beyond, "the code calls this step, and the run ended without it"
     if replayed.status == RunStatus.FAILED or (replayed.error and not replayed.ended):
         if run.status == RunStatus.FAILED or run.status == RunStatus.CANCELED:
             return None
         return None, f"the code raises {error.summary()}"
-    if replayed.status == RunStatus.COMPLETED and ended:
+    if replayed.status == RunStatus.COMPLETED and seen.ended:
         if run.status == RunStatus.FAILED:
             return None, "the code returns, and the run had failed"
-        if replayed.continued_as and not run.continued_as and run.status != RunStatus.CANCELED:
+        if replayed.continued_as and not run.continued_as:
             return None, "the code continues as new, and the run had returned"
         if run.continued_as and not replayed.continued_as:
             return None, "the code returns, and the run had continued as new"
-        if run.status != RunStatus.CANCELED and replayed.output != codec.decode(run.output):
+        if replayed.output != codec.decode(run.output):
             return None, "the code returns another result than was stored"
     return None

@@ -12,6 +12,7 @@ import pytest
 
 from owsuper import AsyncStep, OpenWorkflow, Step
 from owsuper.core.model import ChildRunState
+from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.db.clients import RunRow
 from owsuper.errors import ConfigurationError
 from owsuper.testing import InProcessWorker
@@ -203,6 +204,27 @@ def test_a_run_that_failed_fits_code_that_fails() -> None:
     found = replay(history, shorter)
     assert found is not None
     assert found.reason == "the code returns, and the run had failed"
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        ("canceled", None),
+        ("failed", DEADLINE_ERROR),
+        ("failed", {"name": "ProcessCrashed", "message": "its process died", "crashes": []}),
+    ],
+    ids=["canceled", "past its deadline", "given up for its crashes"],
+)
+@pytest.mark.parametrize("body", [base, longer])
+def test_a_run_that_did_not_come_to_its_end_might_have_gone_on(
+    body: Body, status: str, error: Any
+) -> None:
+    history = record(base, finished=False)
+    stored = None if error is None else json.dumps(error)
+    run = replace(history.run, status=status, error=stored)
+    assert replay(replace(history, run=run), body) is None
+    never_began = replace(history, run=run, attempts=[])
+    assert replay(never_began, same) is None
 
 
 def test_a_workflow_that_is_gone_is_an_error() -> None:
