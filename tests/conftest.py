@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     f"tests.fixtures.{subject}"
-    for subject in ("cluster", "network", "pgbouncer", "postgres", "processes", "proxy")
+    for subject in ("cluster", "loop", "network", "pgbouncer", "postgres", "processes", "proxy")
 ]
 
 

@@ -7,19 +7,9 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from owsuper.event_loop import NEVER, Backoff, Loop, Timers
 from owsuper.supervisor.signals import SignalInbox
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    loop.close()
 
 
 class Reader:

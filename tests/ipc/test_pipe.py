@@ -27,13 +27,6 @@ class End:
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture
 def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
     mine, other = socket.socketpair()
     with mine, other:

@@ -51,10 +51,8 @@ class FakeConnection(KeptConnection):
 
 
 @pytest.fixture
-def connection() -> Any:
-    loop = Loop()
-    yield FakeConnection(loop)
-    loop.close()
+def connection(loop: Loop) -> Any:
+    return FakeConnection(loop)
 
 
 # --- claims --------------------------------------------------------------------------------------

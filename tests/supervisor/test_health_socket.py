@@ -23,11 +23,9 @@ HEALTH = WorkerHealth(os.getpid(), "0/2 busy", True, 2, ("flows",), "openworkflo
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
+def loop(loop: Loop) -> Loop:
     loop.timers.add("tick", lambda: None, period=0.01).start()
-    yield loop
-    loop.close()
+    return loop
 
 
 @pytest.fixture

@@ -64,10 +64,8 @@ def test_a_read_only_primary_is_logged_once_and_tried_at_growing_intervals(
 
 
 @pytest.fixture
-def connection() -> Iterator[FakeConnection]:
-    loop = Loop()
-    yield FakeConnection(loop)
-    loop.close()
+def connection(loop: Loop) -> FakeConnection:
+    return FakeConnection(loop)
 
 
 DONE = Result([])

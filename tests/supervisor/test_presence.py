@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -87,10 +87,8 @@ MakeWorker = Callable[..., Worker]
 
 
 @pytest.fixture
-def worker_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWorker]:
-    loop = Loop()
-    yield lambda *, pooled=False: Worker(loop, monkeypatch, pooled=pooled)
-    loop.close()
+def worker_of(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> MakeWorker:
+    return lambda *, pooled=False: Worker(loop, monkeypatch, pooled=pooled)
 
 
 def test_a_supervisor_announces_itself_as_soon_as_it_has_connected(worker_of: MakeWorker) -> None:

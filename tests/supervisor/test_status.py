@@ -25,10 +25,11 @@ def test_the_line_is_written_to_a_pipe_which_is_then_closed() -> None:
 
 
 @pytest.mark.parametrize("written", [False, True])
-def test_the_end_of_a_socket_is_noticed_before_and_after_the_line(written: bool) -> None:
+def test_the_end_of_a_socket_is_noticed_before_and_after_the_line(
+    loop: Loop, written: bool
+) -> None:
     gone: list[bool] = []
     ours, theirs = socket.socketpair()
-    loop = Loop()
     descriptor = ReadyDescriptor(theirs.detach(), lambda: gone.append(True), nothing)
     loop.add(descriptor)
     if written:
@@ -40,7 +41,6 @@ def test_the_end_of_a_socket_is_noticed_before_and_after_the_line(written: bool)
     descriptor.write_line("ready")  # too late, and no error
     loop.remove(descriptor)
     descriptor.close()
-    loop.close()
 
 
 def test_no_child_inherits_the_descriptor() -> None:
