@@ -19,6 +19,7 @@ from owsuper.db import migrate
 from owsuper.db.statement import in_schema
 from owsuper.errors import InvalidSchemaName, MigrationError
 from tests.db.catalogue import describe, identities, names, other_constraints
+from tests.fixtures.postgres import wait_until_it_blocks
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 EXPECTED = json.loads((VECTORS / "schema.json").read_text())
@@ -106,7 +107,7 @@ def test_a_race_against_one_who_takes_no_lock_is_survived(
     with psycopg.connect(database_url, cursor_factory=RawCursor) as other:
         other.execute(script(OPENWORKFLOW[version], empty))  # not committed yet
         migrating = Background(database_url, empty)
-        wait_until_blocked_by(conn, other.info.backend_pid)
+        wait_until_it_blocks(other, conn)
         other.commit()
         migrating.join()
     assert catalogue(conn, empty) == EXPECTED["tables"]
@@ -120,7 +121,7 @@ def test_a_race_against_one_who_gives_up_is_survived(
     with psycopg.connect(database_url, cursor_factory=RawCursor) as other:
         other.execute(script(OPENWORKFLOW[1], empty))
         migrating = Background(database_url, empty)
-        wait_until_blocked_by(conn, other.info.backend_pid)
+        wait_until_it_blocks(other, conn)
         other.rollback()
         migrating.join()
     assert catalogue(conn, empty) == EXPECTED["tables"]
@@ -316,12 +317,6 @@ class Background:
 
 def connect(url: str) -> psycopg.Connection:
     return psycopg.connect(make_conninfo(url), autocommit=True, cursor_factory=RawCursor)
-
-
-def wait_until_blocked_by(conn: psycopg.Connection, pid: int) -> None:
-    query = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))"
-    while conn.execute(query, [pid]).fetchone() == (0,):
-        pass
 
 
 def script(migration: migrate.Migration, schema: str) -> bytes:

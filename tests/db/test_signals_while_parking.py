@@ -19,6 +19,7 @@ from owsuper import OpenWorkflow
 from tests.db.conftest import Send
 from tests.db.rows import Tables, from_now
 from tests.fixtures.postgres import connect as plain_connect
+from tests.fixtures.postgres import wait_until_it_blocks
 
 COMMITS = 4_711  # the advisory lock that a sender needs to commit
 
@@ -71,10 +72,8 @@ def sending(tables: Tables, url: str, send: Send, key: str | None) -> Iterator[l
 
 
 def roll_back_once_awaited(other: psycopg.Connection[Any]) -> None:
-    blocked = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))"
     with plain_connect(other.info.dsn) as conn:
-        while conn.execute(blocked.encode(), [other.info.backend_pid]).fetchone() == (0,):
-            pass
+        wait_until_it_blocks(other, conn)
     other.execute(b"ROLLBACK")
 
 
