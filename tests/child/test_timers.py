@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
 from owsuper.child.deferred_writes import DeferredWrites
+from owsuper.child.slots import Slots
 from owsuper.child.timers import Alarms, DelayedCalls, Sweep
 from owsuper.event_loop import Loop, Waker
 
@@ -34,11 +35,9 @@ def waker() -> Iterator[CountingWaker]:
 
 
 @pytest.fixture
-def loop(waker: CountingWaker) -> Iterator[Loop]:
-    loop = Loop()
+def loop(waker: CountingWaker, loop: Loop) -> Loop:
     loop.add(waker)
-    yield loop
-    loop.close()
+    return loop
 
 
 @pytest.fixture
@@ -172,8 +171,12 @@ def test_the_first_result_of_a_run_wakes_no_loop(
     waker.wakes = 0
     threads, owner = Mock(), Mock()
     deferred = DeferredWrites(calls, threads)
-    deferred.expect()
-    deferred.add(owner, Mock())
+    slots = MagicMock(_services=Mock(deferred_writes=deferred))
+    slots._executor.workflow_of.return_value.is_async = False
+    Slots.assign(slots, 0, Mock())
+    step = threading.Thread(target=deferred.add, args=[owner, Mock()])
+    step.start()
+    step.join()
     assert waker.wakes == 0
     turn_until_idle(loop)
     threads.submit.assert_called_once_with(owner.flush_deferred)
