@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -488,6 +490,34 @@ def test_it_kills_children_that_do_not_leave_in_time(start: Start, app: App) -> 
     control.sock.shutdown(socket.SHUT_RDWR)
     assert kid.at_eof()
     assert exit_code_of(control.pid) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for a zombie in /proc")
+def test_what_a_child_leaves_that_died_together_with_the_supervisor_is_ended(
+    start: Start, tmp_path: Path
+) -> None:
+    control = start()
+    control.load()
+    kid = control.fork()
+    pid = kid.ready()
+    os.mkfifo(tmp_path / "lives")
+    order = "os.posix_spawn('/bin/sh', ['sh', '-c', 'exec sleep 600 >lives'], os.environ)"
+    sleeper = int(kid.ask(order))
+    lives = os.open(tmp_path / "lives", os.O_RDONLY)
+    try:
+        os.kill(control.pid, signal.SIGSTOP)  # so that it sees both deaths at once
+        os.waitid(os.P_PID, control.pid, os.WSTOPPED)
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            pass
+        control.sock.shutdown(socket.SHUT_RDWR)
+        os.kill(control.pid, signal.SIGCONT)
+        assert exit_code_of(control.pid) == 0
+        assert select.select([lives], [], [], 30)[0]
+    finally:
+        os.close(lives)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(sleeper, signal.SIGKILL)
 
 
 def test_a_ctrl_c_in_the_terminal_does_not_reach_it(start: Start) -> None:
