@@ -60,10 +60,12 @@ class ClaimNow:
 class SleepFor:
     """Claim nothing for so many seconds, unless something happens.
 
-    Infinite while a claim is in flight.
+    Infinite while a claim is in flight. ``due``: a run is due now for which this supervisor keeps
+    watch, and it has no room.
     """
 
     seconds: float
+    due: bool = False
 
 
 class ClaimPolicy:
@@ -85,6 +87,8 @@ class ClaimPolicy:
         self._claiming_wait = 0.0  # that wait, for the claim in flight
         self._next_due = _NEVER  # the earliest due time that is known
         self._next_due_unseen = _NEVER  # the earliest that the claim in flight may have missed
+        self._watched = False  # this supervisor keeps watch for the earliest
+        self._due = False  # it came, and no claim was sent since
         self._run_seconds: float | None = None  # moving average
         self._claim_seconds = 0.0  # moving average
         self._claimed_at = 0.0  # when the claim in flight was sent
@@ -108,9 +112,10 @@ class ClaimPolicy:
         self._rechecks = [now + delay for delay in RECHECK_DELAYS]
         self._quiet, self._unheard = False, self._claiming
 
-    def run_due_in(self, now: float, seconds: float) -> None:
-        """A run becomes due in ``seconds``."""
-        self._next_due = min(self._next_due, now + seconds)
+    def run_due_in(self, now: float, seconds: float, *, watched: bool = True) -> None:
+        """A run becomes due in ``seconds``. ``watched``: this supervisor keeps watch for that."""
+        if now + seconds < self._next_due:
+            self._next_due, self._watched = now + seconds, watched
         self._next_due_unseen = min(self._next_due_unseen, now + seconds)
 
     def on_run_finished(self, seconds: float) -> None:
@@ -146,10 +151,11 @@ class ClaimPolicy:
         if count >= limit:
             self._needs_claim = True
         self._look_again(now, complete, quiet)
-        self._next_due = self._next_due_unseen
+        self._next_due, self._watched = self._next_due_unseen, True
         if next_due is not None:
             keeps_watch = count or self._claiming_in_turn or next_due < _EARLY
-            self.run_due_in(now, next_due if keeps_watch else next_due + due_wait)
+            wait = 0.0 if keeps_watch else due_wait
+            self.run_due_in(now, next_due + wait, watched=next_due >= _EARLY and not wait)
 
     def _look_again(self, now: float, complete: bool, quiet: bool) -> None:
         """Claim no more for the last notification if all that it stood for has been seen."""
@@ -178,12 +184,13 @@ class ClaimPolicy:
             self._needs_claim, self._claiming, self._claimed_at = False, True, now
             self._claiming_in_turn, self._in_turn = self._in_turn, False
             self._claiming_wait = 0.0 if self._claiming_in_turn else self._wait
-            self._wait, self._unheard = 0.0, False
+            self._wait, self._unheard, self._due = 0.0, False, False
             self._turn_at = self._next_due_unseen = _NEVER
             self._next_poll = now + self._poll_interval
             return ClaimNow(room)
         moments = [self._next_poll, self._next_due, self._turn_at, *self._rechecks[:1]]
-        return SleepFor(min(moments) - now)
+        due, self._due = self._due, False
+        return SleepFor(min(moments) - now, due)
 
     def room(self, *, free: int, prefetched: int) -> int:
         """Return how many runs a claim may bring now; 0 if a claim is not worthwhile."""
@@ -211,7 +218,7 @@ class ClaimPolicy:
             self._needs_claim = True
         if self._next_due <= now:
             self._next_due = _NEVER
-            self._needs_claim = True
+            self._needs_claim, self._due = True, self._due or self._watched
         if self._next_poll <= now:
             self._next_poll = now + self._poll_interval
             self._needs_claim = True

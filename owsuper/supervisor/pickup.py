@@ -19,7 +19,7 @@ from owsuper.supervisor.fleet import Fleet
 from owsuper.supervisor.on_call import OnCall
 from owsuper.supervisor.prefetched_runs import PrefetchedRuns
 from owsuper.supervisor.presence import Workflows
-from owsuper.supervisor.turns import PassingOn, Turns
+from owsuper.supervisor.turns import PassingOn, Turns, passed_on_by
 
 # Seconds.
 _PREFETCH_PERIOD: Final = 0.25
@@ -61,6 +61,7 @@ class Pickup:
         self._workflows: Workflows | None = None  # of the latest decision
         self._stopped = False
         self._timer = loop.timers.add("claim", lambda: None)  # ``claim`` is called on every turn
+        self._turn_timer = loop.timers.add("pass on", self._pass_on_turn)
         self._overdue_timer = loop.timers.add(  # on while runs are prefetched
             "release overdue", self._release_overdue, period=_PREFETCH_PERIOD
         )
@@ -79,11 +80,17 @@ class Pickup:
         now, wait = time.monotonic(), self._turns.wait(occasion) if occasion else 0.0
         self._policy.on_runs_due(now, wait=wait)
         self._passing_on.on_heard(now, occasion)
-        if not occasion or wait:
-            return
+        if occasion and not wait and passed_on_by(occasion) is None:
+            self._passing_on.on_turn()
+            self._pass_on_turn()
+
+    def _pass_on_turn(self) -> None:
+        """Tell the others, now or later, if it is this supervisor's turn and it cannot claim."""
         room = self._policy.room(free=self._fleet.free, prefetched=len(self.prefetched))
         if self._stopped or not room:
-            self._pass_on(self._passing_on.on_turn_without_room(now, occasion))
+            self._pass_on(self._passing_on.on_no_room(time.monotonic()))
+            if self._passing_on.in_turn:
+                self._turn_timer.at_latest(self._passing_on.pause_ends_at)
 
     def _pass_on(self, payload: str | None) -> None:
         if payload is not None and self.notify is not None:
@@ -125,10 +132,14 @@ class Pickup:
         )
         match decision:
             case ClaimNow(count):
+                self._passing_on.on_claim_sent()
                 self._claims.claim(count, workflows)
                 self._timer.cancel()
-            case SleepFor(seconds):
+            case SleepFor(seconds, due):
                 self._timer.after(seconds)
+                if due:
+                    self._passing_on.on_due(time.monotonic())
+                    self._pass_on_turn()
 
     def on_claimed(self, claimed: Claimed, *, limit: int) -> None:
         """Prefetch the runs of a claim; after ``stop``, release them."""
@@ -149,6 +160,8 @@ class Pickup:
         elif held:
             self.prefetched.add(held)
             self._overdue_timer.at_latest(now + _PREFETCH_PERIOD)
+        if self._passing_on.in_turn:  # its turn came while the claim was in flight
+            self._pass_on_turn()
 
     def on_claim_failed(self) -> None:
         """Report the failure to the policy, which decides on the next claim."""

@@ -150,17 +150,32 @@ class PassingOn:
 
     Each notification has another order, so a few of them reach all soon, however many there are.
     Whoever hears another's has nothing to add for some time, which also grows. That does not hold
-    for one that has no room at all when it should look first: nobody else knows.
+    for one that has no room at all when it should look first: nobody else knows. If it may not
+    notify yet, it does so later, unless it can look by then, or another has passed on.
     """
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._pause = 0.0
-        self._not_before = 0.0
+        self.pause_ends_at = 0.0
         self._sent = ""
         self._silence = 0.0
         self._silent_until = 0.0
         self._full_since: float | None = None  # the first turn without room since the last claim
+        self.in_turn = False
+        """Whether it is this supervisor's turn, and nobody else looks as far as it knows."""
+
+    def on_turn(self) -> None:
+        """It is this supervisor's turn to look."""
+        self.in_turn = True
+
+    def on_due(self, now: float) -> None:
+        """A run is due for which this supervisor keeps watch. In a backlog, nobody need be told."""
+        self.in_turn = self.in_turn or now >= self._silent_until
+
+    def on_claim_sent(self) -> None:
+        """This supervisor looks now."""
+        self.in_turn = False
 
     def on_claimed(self, now: float, *, more: bool) -> str | None:
         """Return the payload of a notification to send after a claim; None to send none.
@@ -173,8 +188,11 @@ class PassingOn:
         return self._payload(now) if more and now >= self._silent_until else None
 
     def on_heard(self, now: float, occasion: str) -> None:
-        """Take note if this is the notification of another supervisor that passes on."""
-        if not occasion.startswith(_PASSED_ON) or occasion == self._sent:
+        """Take note if this is the notification of a supervisor that passes on."""
+        if not occasion.startswith(_PASSED_ON):
+            return
+        self.in_turn = False  # all look now
+        if occasion == self._sent:
             return
         if now > self._silent_until + _LONGEST_PAUSE:
             self._silence = 0.0  # that was another burst
@@ -182,21 +200,26 @@ class PassingOn:
         self._silence = min(grown, _LONGEST_PAUSE)
         self._silent_until = now + self._silence
 
-    def on_turn_without_room(self, now: float, occasion: str) -> str | None:
-        """Return such a payload when it is this supervisor's turn and it cannot claim.
+    def on_no_room(self, now: float) -> str | None:
+        """Return such a payload if it is this supervisor's turn, which cannot claim.
 
-        None once the others know that it has no free slot, and look without it.
+        None once the others know that it has no free slot, and look without it. If it is still
+        ``in_turn``, call this again at ``pause_ends_at``.
         """
+        if not self.in_turn:
+            return None
         if self._full_since is None:
             self._full_since = now
         known = now - self._full_since > NOTICED
-        return None if known or occasion.startswith(_PASSED_ON) else self._payload(now)
+        payload = None if known else self._payload(now)
+        self.in_turn = not known and now < self.pause_ends_at and payload is None
+        return payload
 
     def _payload(self, now: float) -> str | None:
-        if not self._turns.with_others or now < self._not_before:
+        if not self._turns.with_others or now < self.pause_ends_at:
             return None
         self._pause = min(max(2 * self._pause, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-        self._not_before = now + self._pause
+        self.pause_ends_at = now + self._pause
         self._sent = next(
             payload
             for payload in self._turns.payloads(int(now * 1000))

@@ -111,7 +111,7 @@ class Fleet:
                 self._meet(each, moment)
         for number, supervisor in enumerate(self.supervisors):  # polls do not coincide
             supervisor.on_call.on_change = partial(self._change, supervisor)
-            self.at(poll * number / len(serving), partial(self._turn, supervisor))
+            self.at(min(poll, 60.0) * number / len(serving), partial(self.turn, supervisor))
             if looks:
                 share = number / len(serving)
                 self.at(LOOK * share, partial(self._look, supervisor))
@@ -154,7 +154,7 @@ class Fleet:
         self.changes += 1
         if on_call:
             supervisor.policy.on_runs_due(self.now)
-            self.at(self.now, partial(self._turn, supervisor))
+            self.at(self.now, partial(self.turn, supervisor))
 
     # --- time ----------------------------------------------------------------------------
 
@@ -200,15 +200,23 @@ class Fleet:
                 if (by := passed_on_by(payload)) is not None:
                     supervisor.on_call.on_passed_on(self.now, by)
                 self._hear(supervisor, payload)
-                self._turn(supervisor)
+                self.turn(supervisor)
 
     def _hear(self, supervisor: Supervisor, payload: str) -> None:
         wait = supervisor.turns.wait(payload)
         supervisor.policy.on_runs_due(self.now, wait=wait)
         supervisor.passing_on.on_heard(self.now, payload)
-        free = supervisor.slots - supervisor.busy
-        if wait == 0 and not supervisor.policy.room(free=max(0, free), prefetched=max(0, -free)):
-            self._pass_on(supervisor.passing_on.on_turn_without_room(self.now, payload))
+        if wait == 0 and passed_on_by(payload) is None:
+            supervisor.passing_on.on_turn()
+            self._pass_on_turn(supervisor)
+
+    def _pass_on_turn(self, supervisor: Supervisor) -> None:
+        free, passing_on = supervisor.slots - supervisor.busy, supervisor.passing_on
+        room = supervisor.policy.room(free=max(0, free), prefetched=max(0, -free))
+        if not room and not supervisor.does_nothing:
+            self._pass_on(passing_on.on_no_room(self.now))
+            if passing_on.in_turn:
+                self.at(passing_on.pause_ends_at, partial(self._pass_on_turn, supervisor))
 
     def _pass_on(self, payload: str | None) -> None:
         if payload is not None:
@@ -217,21 +225,25 @@ class Fleet:
 
     # --- a supervisor ----------------------------------------------------------------------
 
-    def _turn(self, supervisor: Supervisor) -> None:
+    def turn(self, supervisor: Supervisor) -> None:
         if supervisor.does_nothing:
             return
         free = supervisor.slots - supervisor.busy
         match supervisor.policy.decide(self.now, free=max(0, free), prefetched=max(0, -free)):
             case ClaimNow(limit):
                 supervisor.claims += 1
+                supervisor.passing_on.on_claim_sent()
                 self.at(self.now + SNAPSHOT, lambda: self._claim(supervisor, limit))
-            case SleepFor(seconds) if seconds < 1e9:
+            case SleepFor(seconds, due) if seconds < 1e9:
+                if due:
+                    supervisor.passing_on.on_due(self.now)
+                    self._pass_on_turn(supervisor)
                 supervisor.wakes += 1
                 number = supervisor.wakes
 
                 def wake() -> None:
                     if supervisor.wakes == number:
-                        self._turn(supervisor)
+                        self.turn(supervisor)
 
                 self.at(self.now + max(seconds, 1e-6), wake)
 
@@ -280,7 +292,9 @@ class Fleet:
             supervisor.busy += count
             for _ in range(count):
                 self.at(self.now + self._run_seconds, lambda: self._finish(supervisor))
-            self._turn(supervisor)
+            if supervisor.passing_on.in_turn:
+                self._pass_on_turn(supervisor)
+            self.turn(supervisor)
 
         self.at(self.now - MARK + ANSWER, answer)
 
@@ -288,4 +302,4 @@ class Fleet:
         supervisor.busy -= 1
         if not supervisor.does_nothing:
             supervisor.policy.on_run_finished(self._run_seconds)
-            self._turn(supervisor)
+            self.turn(supervisor)

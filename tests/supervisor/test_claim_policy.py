@@ -20,6 +20,25 @@ def idle_policy(slots: int = 2, poll_interval: float = POLL) -> ClaimPolicy:
     return policy
 
 
+def test_without_room_it_says_once_that_a_run_is_due_for_which_it_keeps_watch() -> None:
+    policy = idle_policy()
+    policy.run_due_in(0.0, 0.5)
+    assert policy.decide(0.25, free=0, prefetched=0) == SleepFor(0.25)
+    assert policy.decide(0.5, free=0, prefetched=0) == SleepFor(POLL - 0.5, due=True)
+    assert policy.decide(1.0, free=0, prefetched=0) == SleepFor(POLL - 1.0)
+
+
+def test_without_room_it_says_nothing_of_a_due_run_for_which_another_keeps_watch() -> None:
+    policy = ClaimPolicy(slots=2, poll_interval=POLL)
+    policy.decide(0.0, free=2, prefetched=0)
+    policy.on_claimed(0.0, 1, limit=2, next_due=None)
+    policy.run_due_in(0.0, 1.0)
+    policy.on_runs_due(0.0, wait=0.125)
+    assert policy.decide(0.125, free=1, prefetched=0) == ClaimNow(1)
+    policy.on_claimed(0.125, 0, limit=1, next_due=0.875, due_wait=0.125)
+    assert policy.decide(1.125, free=0, prefetched=0) == SleepFor(1.0)
+
+
 def test_the_first_claim_is_made_at_once() -> None:
     policy = ClaimPolicy(slots=3, poll_interval=POLL)
     assert policy.decide(100.0, free=3, prefetched=0) == ClaimNow(3)

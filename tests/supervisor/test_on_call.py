@@ -224,6 +224,36 @@ def test_those_on_call_being_full_costs_milliseconds_and_then_others_are_on_call
     assert len([each for each in fleet.on_call if each not in full]) >= ENOUGH
 
 
+def fill_those_on_call(fleet: Fleet, begin: float, end: float) -> None:
+    """Let their slots be busy between these moments."""
+    fleet.run_until(begin)
+    full = fleet.on_call
+    assert len(full) == ENOUGH
+    for supervisor in full:
+        supervisor.busy = supervisor.slots
+    fleet.run_until(end)
+    for supervisor in full:
+        supervisor.busy = 0
+        fleet.turn(supervisor)
+
+
+def test_a_run_just_after_another_that_was_passed_on_is_passed_on_too() -> None:
+    fleet = Fleet(*[EVERYTHING] * (ENOUGH + 2), poll=3600.0, run=30.0, looks=True)
+    for moment in range(100, 2100, 100):
+        fleet.insert(moment)
+        fleet.insert(moment + 0.05)
+        fill_those_on_call(fleet, moment - 0.01, moment + 20)
+    assert max(run.waited for run in fleet.runs) < 0.2
+
+
+def test_a_run_that_becomes_due_when_those_on_call_are_full_is_passed_on() -> None:
+    fleet = Fleet(*[EVERYTHING] * (ENOUGH + 2), poll=3600.0, run=30.0, looks=True)
+    for moment in range(100, 2100, 100):
+        fleet.insert(moment, due_in=40.0)
+        fill_those_on_call(fleet, moment + 39.99, moment + 60)
+    assert max(run.waited for run in fleet.runs) < 0.2
+
+
 @pytest.mark.parametrize("seen", [True, False])
 def test_all_on_call_being_gone_at_once_costs_until_it_is_seen_and_no_poll_interval(
     seen: bool,

@@ -1,24 +1,25 @@
-"""Claimed runs that wait for a slot."""
+"""Claimed runs that wait for a slot, and runs for which there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import count
 from unittest.mock import ANY, MagicMock, Mock
 
 import pytest
 
 from owsuper.db.claims import Claimed, ScanResult
 from owsuper.event_loop import NEVER, Loop
+from owsuper.ipc.messages import Finished
 from owsuper.settings import Settings
 from owsuper.supervisor import pickup as module
+from owsuper.supervisor.peers import Peer
 from owsuper.supervisor.pickup import Pickup
+from owsuper.supervisor.turns import Turns
 
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    loop.close()
+WORKFLOWS = (("w", None),)
+TURNS = Turns("me")
+TURNS.meet([Peer("another", frozenset(WORKFLOWS))], serving=WORKFLOWS)
+FIRST = next(ring for ring in map(str, count()) if TURNS.wait(ring) == 0)  # this one's turn
 
 
 @pytest.fixture
@@ -27,12 +28,21 @@ def claims() -> Mock:
 
 
 @pytest.fixture
-def pickup(loop: Loop, claims: Mock) -> Pickup:
-    turns = MagicMock()
-    turns.wait.return_value = 0.0
-    fleet = MagicMock()
+def fleet() -> MagicMock:
+    fleet = MagicMock(free=1)
     fleet.assign.return_value = False
-    return Pickup(loop, fleet, claims, turns, Settings(), on_call=Mock(), mark=lambda run: run)
+    return fleet
+
+
+@pytest.fixture
+def pickup(loop: Loop, claims: Mock, fleet: MagicMock) -> Pickup:
+    return Pickup(loop, fleet, claims, TURNS, Settings(), on_call=Mock(), mark=lambda run: run)
+
+
+@pytest.fixture
+def notify(pickup: Pickup) -> Mock:
+    pickup.notify = Mock()
+    return pickup.notify
 
 
 def claim(pickup: Pickup, *runs: Mock) -> None:
@@ -63,3 +73,54 @@ def test_a_prefetched_run_that_gets_no_slot_is_released(
     claims.release.assert_called_once_with([ANY])
     assert claims.release.call_args.args[0][0].run is run
     assert not len(pickup.prefetched)
+
+
+# --- passing on --------------------------------------------------------------------------------
+
+
+def test_a_turn_without_room_is_passed_on_and_the_next_after_a_pause(
+    loop: Loop, pickup: Pickup, fleet: MagicMock, notify: Mock
+) -> None:
+    fleet.free = 0
+    for _ in range(3):
+        pickup.claim_in_turn(FIRST)
+    notify.assert_called_once()
+    while notify.call_count < 2:
+        loop.turn()
+    assert loop.timers.earliest() == NEVER
+
+
+def test_a_turn_with_room_is_not_passed_on(pickup: Pickup, claims: Mock, notify: Mock) -> None:
+    pickup.claim_in_turn(FIRST)
+    pickup.claim(WORKFLOWS)
+    claims.claim.assert_called_once_with(1, WORKFLOWS)
+    claim(pickup, Mock(suspect=False))
+    notify.assert_not_called()
+
+
+def test_a_turn_that_comes_while_a_claim_takes_the_last_slot_is_passed_on(
+    pickup: Pickup, notify: Mock
+) -> None:
+    pickup.claim(WORKFLOWS)
+    pickup.claim_in_turn(FIRST)
+    notify.assert_not_called()
+    claim(pickup, Mock(suspect=False))
+    notify.assert_called_once()
+
+
+def test_a_supervisor_that_has_stopped_passes_on_its_turns(pickup: Pickup, notify: Mock) -> None:
+    pickup.stop()
+    pickup.claim_in_turn(FIRST)
+    notify.assert_called_once()
+
+
+def test_a_run_that_is_due_is_passed_on_by_the_supervisor_that_keeps_watch_without_room(
+    pickup: Pickup, fleet: MagicMock, notify: Mock
+) -> None:
+    fleet.free = 0
+    pickup.claim(WORKFLOWS)
+    notify.assert_not_called()
+    pickup.on_run_finished(60.0, Finished(0, "run", "parked", due_in=0.0))
+    pickup.claim(WORKFLOWS)
+    pickup.claim(WORKFLOWS)
+    notify.assert_called_once()

@@ -155,16 +155,44 @@ def test_a_burst_of_runs_reaches_all_free_supervisors_within_milliseconds() -> N
     assert max(run.waited for run in fleet.runs) < 0.1
 
 
+def turn(passing_on: PassingOn, now: float) -> str | None:
+    """What it passes on if it is its turn at ``now``, and it has no room."""
+    passing_on.on_turn()
+    return passing_on.on_no_room(now)
+
+
 def test_a_supervisor_without_room_passes_on_until_the_others_know() -> None:
     turns = fleet(EVERYTHING, EVERYTHING)
     passing_on = PassingOn(turns[0])
-    assert passing_on.on_turn_without_room(100.0, "ring") is not None
-    assert passing_on.on_turn_without_room(100.05, "ring") is None  # a pause
-    assert passing_on.on_turn_without_room(100.2, "more:1") is None  # all know already
-    assert passing_on.on_turn_without_room(107.0, "ring") is not None
-    assert passing_on.on_turn_without_room(109.0, "ring") is None
+    assert turn(passing_on, 100.0) is not None
+    assert turn(passing_on, 107.0) is not None
+    assert turn(passing_on, 109.0) is None
     assert passing_on.on_claimed(110.0, more=False) is None
-    assert passing_on.on_turn_without_room(111.0, "ring") is not None
+    assert turn(passing_on, 111.0) is not None
+
+
+def test_a_turn_in_a_pause_is_passed_on_after_it() -> None:
+    passing_on = PassingOn(fleet(EVERYTHING, EVERYTHING)[0])
+    assert turn(passing_on, 100.0) is not None
+    assert passing_on.on_no_room(100.2) is None
+    assert turn(passing_on, 100.05) is None
+    assert passing_on.pause_ends_at == pytest.approx(100.1)
+    assert passing_on.on_no_room(100.1) is not None
+    assert not passing_on.in_turn
+
+
+def test_nothing_is_passed_on_after_a_pause_in_which_it_has_looked_or_another_has_passed_on() -> (
+    None
+):
+    passing_on = PassingOn(fleet(EVERYTHING, EVERYTHING)[0])
+    assert turn(passing_on, 100.0) is not None
+    assert turn(passing_on, 100.05) is None
+    passing_on.on_claim_sent()
+    assert passing_on.on_no_room(100.2) is None
+    assert turn(passing_on, 100.2) is not None
+    assert turn(passing_on, 100.25) is None
+    passing_on.on_heard(100.3, "more:1")
+    assert passing_on.on_no_room(101.0) is None
 
 
 def test_pauses_between_notifications_grow_until_a_claim_leaves_no_run_behind() -> None:
@@ -181,28 +209,24 @@ def test_pauses_between_notifications_grow_until_a_claim_leaves_no_run_behind() 
 
 def test_a_supervisor_that_knows_no_other_passes_nothing_on() -> None:
     passing_on = PassingOn(Turns("host"))
-    assert passing_on.on_turn_without_room(100.0, "ring") is None
+    assert turn(passing_on, 100.0) is None
+    assert not passing_on.in_turn
     assert passing_on.on_claimed(100.0, more=True) is None
 
 
-def test_a_long_backlog_is_not_passed_on_for_ever() -> None:
-    fleet = Fleet(*[EVERYTHING] * 8, slots=4, run=0.01)
+@pytest.mark.parametrize(
+    ("supervisors", "run", "backlog", "notifications"), [(8, 0.01, 4000, 20), (32, 0.1, 2000, 32)]
+)
+def test_a_backlog_is_passed_on_a_few_times_neither_for_ever_nor_by_each_supervisor(
+    supervisors: int, run: float, backlog: int, notifications: int
+) -> None:
+    fleet = Fleet(*[EVERYTHING] * supervisors, slots=4, run=run)
     fleet.run_until(10.0)
-    for _ in range(4000):
+    for _ in range(backlog):
         fleet.insert(10.0)
     fleet.run_until(12.0)
     assert all(run.claimed_at is not None for run in fleet.runs)
-    assert fleet.notifications < 20
-
-
-def test_a_backlog_of_many_supervisors_is_not_passed_on_by_each_of_them() -> None:
-    fleet = Fleet(*[EVERYTHING] * 32, slots=4, run=0.1)
-    fleet.run_until(10.0)
-    for _ in range(2000):
-        fleet.insert(10.0)
-    fleet.run_until(12.0)
-    assert all(run.claimed_at is not None for run in fleet.runs)
-    assert fleet.notifications < 32
+    assert fleet.notifications < notifications
 
 
 def test_after_another_has_passed_on_there_is_nothing_to_add_for_some_time() -> None:
@@ -210,7 +234,9 @@ def test_after_another_has_passed_on_there_is_nothing_to_add_for_some_time() -> 
     for _ in range(30):
         passing_on.on_heard(100.0, "more:1")
     assert passing_on.on_claimed(101.5, more=True) is None
-    assert passing_on.on_turn_without_room(101.5, "ring") is not None  # the others do not know
+    passing_on.on_due(101.5)
+    assert passing_on.on_no_room(101.5) is None
+    assert turn(passing_on, 101.5) is not None  # the others do not know
     assert passing_on.on_claimed(102.0, more=True) is not None
 
 
@@ -324,14 +350,18 @@ def test_a_notification_reaches_the_policy_and_what_is_passed_on() -> None:
     Pickup.claim_in_turn(pickup, "more:1")
     pickup._policy.on_runs_due.assert_called_once_with(ANY, wait=0.08)
     pickup._passing_on.on_heard.assert_called_once_with(ANY, "more:1")
-    pickup._pass_on.assert_not_called()
+    pickup._passing_on.on_turn.assert_not_called()
 
 
-def test_a_supervisor_that_has_stopped_tells_the_others_of_a_run_in_its_turn() -> None:
-    pickup = MagicMock(_stopped=True)
+@pytest.mark.parametrize(("occasion", "turns"), [("4711", 1), ("more:1", 0), ("", 0)])
+def test_a_notification_of_new_runs_may_be_the_turn_of_a_supervisor(
+    occasion: str, turns: int
+) -> None:
+    pickup = MagicMock()
     pickup._turns.wait.return_value = 0.0
-    Pickup.claim_in_turn(pickup, "4711")
-    pickup._passing_on.on_turn_without_room.assert_called_once_with(ANY, "4711")
+    Pickup.claim_in_turn(pickup, occasion)
+    assert pickup._passing_on.on_turn.call_count == turns
+    assert pickup._pass_on_turn.call_count == turns
 
 
 @pytest.mark.parametrize(("complete", "quiet", "more"), [(True, False, False), (False, True, True)])
