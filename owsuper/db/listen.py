@@ -22,7 +22,7 @@ def runs_channel(schema: str, namespace: str) -> str:
     """Return the channel that notifies when a run of this namespace becomes due or gets a due time.
 
     The payload is the id of the transaction. Only some of the supervisors listen
-    (``supervisor.on_call``).
+    (``supervisor.on_call``). For supervisors of earlier releases, cancellations come here, too.
     """
     return f"owsuper:{_short_hash(f'{schema}/{namespace}')}"
 

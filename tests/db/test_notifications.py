@@ -164,7 +164,7 @@ def test_a_run_that_is_canceled_under_its_worker_is_named(
     listener.heard()
     for id_ in "abc":
         update(conn, schema, CANCEL, id_)
-    assert listener.heard() == [("worker", "canceled:a")]
+    assert listener.heard() == [(kind, "canceled:a") for kind in ("worker", "run")]
     assert other.heard() == []
 
 
