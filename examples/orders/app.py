@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from examples.orders import payments, provider
 from examples.orders.database import Session, create_tables, engine, ow
 from examples.orders.models import Order, OrderLine, Product
-from examples.orders.schemas import Cart, OrderView, Payment, PaymentEvent
+from examples.orders.schemas import Cart, OrderStatus, OrderView, Payment, PaymentEvent
 from examples.orders.stock import OutOfStock
 from examples.orders.workflows import fulfill
 from owsuper import OwsuperError
@@ -121,11 +121,25 @@ async def signed_event(
 
 
 @app.post("/webhooks/payments", status_code=202)
-async def payment_event(event: Annotated[PaymentEvent, Depends(signed_event)]) -> None:
-    """Tell the order's run. An event that comes twice, or before the run waits, does no harm."""
-    await ow.asend_signal(
+def payment_event(
+    event: Annotated[PaymentEvent, Depends(signed_event)], session: Transaction
+) -> None:
+    """Note the payment and tell the order's run, both or neither.
+
+    An event that comes twice, before the run waits, or when its time is up does no harm.
+    """
+    order = session.get(Order, event.order_id, with_for_update=True)
+    if order is None:
+        raise HTTPException(404, "There is no such order.")
+    order.paid = order.paid or event.succeeded
+    if order.status is OrderStatus.CANCELED:
+        if event.succeeded:
+            _log.error("order %d was paid after its end: pay it back", order.id)
+        return
+    ow.send_signal(
         f"payment:{event.order_id}",
         Payment(order_id=event.order_id, succeeded=event.succeeded),
         idempotency_key=event.event_id,
         buffer=True,
+        connection=session,
     )

@@ -26,7 +26,7 @@ class Product(Base):
 
 
 class Order(Base):
-    """An order, and the run that fulfills it."""
+    """An order, and the run that fulfills it. ``paid``: as far as the provider has said."""
 
     __tablename__ = "orders"
 
@@ -35,6 +35,7 @@ class Order(Base):
     email: Mapped[str]
     status: Mapped[OrderStatus] = mapped_column(default=OrderStatus.PLACED)
     total_cents: Mapped[int]
+    paid: Mapped[bool] = mapped_column(default=False)
     payment_url: Mapped[str | None]
     tracking_number: Mapped[str | None]
     run_id: Mapped[str | None]

@@ -25,12 +25,19 @@ def reserve(session: Session, order_id: int) -> int:
     return order.total_cents
 
 
-def cancel(session: Session, order_id: int, *, reserved: bool) -> None:
-    """Cancel an order, and give goods that were reserved back to the stock."""
-    order = session.get_one(Order, order_id)
+def cancel(session: Session, order_id: int, *, reserved: bool) -> bool:
+    """Cancel an order, and give goods that were reserved back to the stock.
+
+    Return False, and do nothing, if the order was paid at the last moment: the webhook locks the
+    row as well, so either it finds the order canceled, or this finds it paid.
+    """
+    order = session.get_one(Order, order_id, with_for_update=True)
+    if order.paid:
+        return False
     order.status = OrderStatus.CANCELED
     for line in sorted(order.lines if reserved else (), key=lambda line: line.sku):
         _lock(session, line.sku).stock += line.count
+    return True
 
 
 def await_payment(session: Session, order_id: int, url: str) -> None:

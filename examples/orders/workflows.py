@@ -34,8 +34,8 @@ def fulfill(step: Step, order_id: int) -> Receipt:
     )
     if paid is None or not paid.data.succeeded:
         cancel = partial(stock.cancel, reserved=True)
-        step.transaction("release stock", cancel, order_id, session=Session)
-        return Receipt(order_id=order_id, status=OrderStatus.CANCELED)
+        if step.transaction("release stock", cancel, order_id, session=Session):
+            return Receipt(order_id=order_id, status=OrderStatus.CANCELED)
 
     parcel = step.transaction("mark paid", stock.mark_paid, order_id, session=Session)
     tracking_number = step.run_workflow(ship, parcel)

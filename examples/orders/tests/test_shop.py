@@ -19,7 +19,8 @@ from examples.orders import app as module
 from examples.orders.database import Session, ow
 from examples.orders.models import Order, Product
 from examples.orders.payments import sign
-from examples.orders.schemas import PaymentEvent
+from examples.orders.schemas import OrderStatus, PaymentEvent
+from examples.orders.stock import cancel
 from examples.orders.tests.conftest import StartWorker
 
 
@@ -104,6 +105,23 @@ def test_a_payment_that_comes_before_the_run_waits_is_kept(
         assert call_webhook(shop, event.model_dump_json().encode()) == 202
     start_worker()
     assert result(shop, order)["result"]["status"] == "shipped"
+
+
+def test_a_payment_and_the_end_of_its_time_exclude_each_other(shop: httpx2.Client) -> None:
+    paid, late = place(shop)["id"], place(shop)["id"]
+    event = PaymentEvent(event_id="1", order_id=paid, succeeded=True)
+    assert call_webhook(shop, event.model_dump_json().encode()) == 202
+    with Session.begin() as session:
+        assert not cancel(session, paid, reserved=False)
+        assert cancel(session, late, reserved=False)
+    event = PaymentEvent(event_id="2", order_id=late, succeeded=True)
+    assert call_webhook(shop, event.model_dump_json().encode()) == 202
+    with Session() as session:
+        orders = [session.get_one(Order, order_id) for order_id in (paid, late)]
+    assert [(order.status, order.paid) for order in orders] == [
+        (OrderStatus.PLACED, True),
+        (OrderStatus.CANCELED, True),
+    ]
 
 
 def test_a_refused_payment_gives_the_goods_back(
@@ -194,4 +212,5 @@ def test_a_webhook_needs_the_signature_and_the_form_of_the_provider(shop: httpx2
     event = PaymentEvent(event_id="1", order_id=1, succeeded=True).model_dump_json().encode()
     assert call_webhook(shop, event, signature="forged") == 403
     assert call_webhook(shop, b'{"order_id": 1}') == 422
+    assert call_webhook(shop, event) == 404  # there is no such order
     assert shop.post("/webhooks/payments", content=event).status_code == 422

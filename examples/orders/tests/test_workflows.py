@@ -60,18 +60,29 @@ def test_an_order_survives_a_crash_at_any_moment() -> None:
 @pytest.mark.parametrize("signals", [[], [REFUSED]], ids=["for three days", "for good"])
 def test_an_order_that_is_not_paid_gives_its_goods_back(signals: list[Any]) -> None:
     released: list[int] = []
-    steps = {**STEPS, "release stock": lambda order_id: released.append(order_id)}
+
+    def release(order_id: int) -> bool:
+        released.append(order_id)
+        return True
+
+    steps = {**STEPS, "release stock": release}
     del steps["mark paid"], steps["mark shipped"]
     run = run_in_process(fulfill, 7, steps=steps, signals=signals)
     assert run.result.status is OrderStatus.CANCELED
     assert released == [7]
 
 
+def test_an_order_that_is_paid_when_its_time_is_up_is_shipped() -> None:
+    steps = {**STEPS, "release stock": lambda order_id: False}
+    run = run_in_process(fulfill, 7, steps=steps)
+    assert run.result.status is OrderStatus.SHIPPED
+
+
 def test_an_order_without_goods_fails_and_says_why() -> None:
     def reserve(order_id: int) -> int:
         raise OutOfStock("only 1 of tea are left")
 
-    steps = {"reserve stock": reserve, "cancel order": lambda order_id: None}
+    steps = {"reserve stock": reserve, "cancel order": lambda order_id: True}
     run = run_in_process(fulfill, 7, steps=steps)
     assert run.status is RunStatus.FAILED
     assert run.error is not None
