@@ -23,8 +23,10 @@ def shop(connected: Sandbox, conn: psycopg.Connection) -> Sandbox:
     return connected
 
 
-@TRANSACTIONS.covers("shop", "with-psycopg", "with-sqlalchemy")
-@pytest.mark.parametrize(("name", "order"), [("with-psycopg", 7), ("with-sqlalchemy", 8)])
+@TRANSACTIONS.covers("shop", "with-psycopg", "with-sqlalchemy", "with-async-sqlalchemy")
+@pytest.mark.parametrize(
+    ("name", "order"), [("with-psycopg", 7), ("with-sqlalchemy", 8), ("with-async-sqlalchemy", 9)]
+)
 def test_a_run_is_started_with_the_row_of_its_order(
     shop: Sandbox, conn: psycopg.Connection, name: str, order: int
 ) -> None:
