@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.apps import apps
@@ -92,12 +92,18 @@ class FreshConnections:
     connections are closed at the end.
     """
 
+    last: ClassVar[bool] = True
+    """Whether connections may outlast a step. They are in the way of dropping a database."""
+
     def __enter__(self) -> Self:
         _close_old()
         return self
 
     def __exit__(self, *_: object) -> None:
-        _close_old()
+        if self.last:
+            _close_old()
+        else:
+            _close_idle()
 
     async def __aenter__(self) -> Self:
         context: Any = ThreadSensitiveContext()  # its methods have no annotations
@@ -116,6 +122,12 @@ def _close_old() -> None:
     for wrapper in connections.all(initialized_only=True):
         if not wrapper.in_atomic_block:
             wrapper.close_if_unusable_or_obsolete()
+
+
+def _close_idle() -> None:
+    for wrapper in connections.all(initialized_only=True):
+        if not wrapper.in_atomic_block:
+            wrapper.close()
 
 
 def close_everything() -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from django.test import TransactionTestCase
 
 from owsuper.django.application import ow
-from owsuper.django.databases import project_settings
+from owsuper.django.databases import FreshConnections, project_settings
 from owsuper.errors import ConfigurationError
 from owsuper.testing import database
 from owsuper.thread_worker import ThreadWorker
@@ -31,6 +31,8 @@ class WorkerTestCase(TransactionTestCase):
                 'WorkerTestCase: with OWSUPER["DATABASE_URL"], tests would use the same database as'
                 ' the project. Use OWSUPER["DATABASE"], an alias of DATABASES, at least in tests.'
             )
+        FreshConnections.last = False
+        cls.addClassCleanup(setattr, FreshConnections, "last", True)
         cls.addClassCleanup(ow.close)
         cls.worker = cls.enterClassContext(ThreadWorker(ow, **cls.worker_options))
 

@@ -43,6 +43,7 @@ found["nothing"] = get("?q=zz")[:2]
 found["chosen"] = ["&lt;b&gt;other" in get("?q=" + typed)[2] for typed in ("Order", "Order-17")]
 status, shown, text = get(runs[0].id + "/change/")
 found["change"] = status, "Save" in text, "Delete" in text, "dashboard" in text
+found["unknown"] = [get(id + "/change/")[0] for id in ("%00", "unknown")]
 found["link"] = re.findall('href="(https://ops[^"]*)"', text)
 found["forbidden"] = [
     client.get("/admin/owsuper/workflowrun/add/").status_code,
@@ -64,6 +65,7 @@ def test_runs_are_listed_found_and_shown_but_not_changed(migrated: Project) -> N
     assert found["nothing"] == [200, [False] * 3]
     assert found["chosen"] == [True, True]
     assert found["change"] == [200, False, False, False]
+    assert found["unknown"] == [302, 302]
     assert found["link"] == []
     assert found["forbidden"] == [403, 403, 403]
     assert found["staff"] == 403

@@ -70,6 +70,7 @@ class ADatabase(TransactionTestCase):
 def test_runs_of_tests_are_rolled_back_or_executed_and_the_database_is_dropped(
     project: Project,
 ) -> None:
+    project.configure(CONN_MAX_AGE=600)  # connections that last would be in the way of dropping it
     project.write("shop/tests.py", TESTS)
     program = project.manage("test", "--noinput")
     assert "Ran 8 tests" in program.stderr.text
