@@ -15,12 +15,12 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from owsuper import embedded
+from owsuper.core.durations import Duration, seconds
 from owsuper.errors import ConfigurationError, RegistrationError, WorkerError
 from owsuper.settings import SETTING_TYPES, variable_name
 
@@ -38,14 +38,14 @@ class WorkerSettings(TypedDict, total=False):
     """
 
     listen_url: str
-    poll_interval: float | timedelta | str
-    lease: float | timedelta | str
-    graceful_timeout: float | timedelta | str
-    kill_grace: float | timedelta | str
+    poll_interval: Duration
+    lease: Duration
+    graceful_timeout: Duration
+    kill_grace: Duration
     max_crashes: int
     max_runs_per_child: int | None
     max_memory_per_child: int | str | None
-    hang_timeout: float | timedelta | str | None
+    hang_timeout: Duration | None
     log_level: str
     listen: bool
     migrate: bool
@@ -83,13 +83,14 @@ class Worker:
         """Whether the supervisor's process is alive."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self, timeout: float = 30.0) -> Worker:
+    def start(self, timeout: Duration = 30.0) -> Worker:
         """Start the processes, and wait until they take runs. Returns the worker itself.
 
-        Raises WorkerError if the worker ends before that or is not ready after ``timeout``
-        seconds; the message quotes the worker's standard error. Raises ConfigurationError inside
-        a worker's own processes.
+        Raises WorkerError if the worker ends before that or is not ready after ``timeout``; the
+        message quotes the worker's standard error. Raises ConfigurationError inside a worker's own
+        processes, and InvalidDuration.
         """
+        limit = seconds(timeout)
         if self.running:
             raise WorkerError(f"this worker is already running (pid {self.pid})")
         _refuse_in_worker()
@@ -106,7 +107,7 @@ class Worker:
         )
         try:
             self._copier.start()
-            self._await_ready(timeout)
+            self._await_ready(limit)
         except BaseException:
             self.stop()
             if self._process.stderr is not None and not self._copier.is_alive():
@@ -119,24 +120,25 @@ class Worker:
             )
         return self
 
-    def reload(self, timeout: float = 60.0) -> None:
+    def reload(self, timeout: Duration = 60.0) -> None:
         """Replace the worker's code by what is on disk now, and wait until only that takes runs.
 
         Runs in progress finish in the old code, or move to the new code at a step boundary after
         the graceful time-out. No run is lost, and runs are picked up meanwhile.
 
         Raises WorkerError if the worker is not running, if the new code cannot be loaded, which
-        leaves the old code in place, or after ``timeout`` seconds.
+        leaves the old code in place, or after ``timeout``. Raises InvalidDuration.
         """
+        limit = seconds(timeout)
         if not self.running or self._ready_socket is None:
             raise WorkerError("this worker is not running")
         while self._read_line(0):
             pass  # outcomes of reloads by signal, or of one that took too long
         with contextlib.suppress(ConnectionError):  # it ends: ``_read_line`` finds that out
             self._ready_socket.sendall(b"reload\n")
-        line = self._read_line(timeout)
+        line = self._read_line(limit)
         if line is None:
-            raise WorkerError(f"the worker has not reloaded within {timeout:g} s")
+            raise WorkerError(f"the worker has not reloaded within {limit:g} s")
         if not line:
             raise WorkerError("the worker ended while it reloaded its code")
         outcome, _, reason = line.partition(": ")

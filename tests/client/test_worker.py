@@ -254,7 +254,7 @@ def test_a_program_reloads_the_code_of_its_worker(
                 print(error)
             file.write_text("import time; time.sleep(3600)")
             try:
-                worker.reload(timeout=0.5)
+                worker.reload(timeout="500ms")
             except WorkerError as error:
                 print(error)
             file.write_text(code.replace("* 2", "* 20000"))
@@ -402,7 +402,7 @@ def test_a_worker_that_is_not_ready_in_time_is_stopped(
             from owsuper.errors import WorkerError
             worker = ow.new_worker()
             try:
-                worker.start(timeout=1.0)
+                worker.start(timeout="1s")
             except WorkerError as error:
                 print(error, worker.running)
             """
