@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from typing import Final
+
+from psycopg import errors
+
 from owsuper import OpenWorkflow
 from owsuper.db import connect, migrate
 from owsuper.db.statement import in_schema
@@ -15,10 +20,15 @@ BEGIN
     SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') INTO names
     FROM pg_tables
     WHERE schemaname = '{name}' AND tablename NOT LIKE '%migrations%';
+    SET LOCAL lock_timeout = '100ms';
     EXECUTE 'TRUNCATE ' || names;
 END
 $do$
 """
+# A worker at work locks tables one by one, as TRUNCATE does: waiting for longer would end in a
+# deadlock, which the server resolves after a second, by an error for either.
+_PATIENCE: Final = 60.0  # seconds
+_PAUSE: Final = 0.02
 
 
 def create(url: str, schema: str) -> None:
@@ -28,9 +38,18 @@ def create(url: str, schema: str) -> None:
 
 
 def clear(url: str, schema: str) -> None:
-    """Delete all rows of runs, steps and signals."""
+    """Delete all rows of runs, steps and signals, also beside a worker that is at work."""
+    statement = _CLEAR.replace("{name}", schema).encode()
+    deadline = time.monotonic() + _PATIENCE
     with connect.connect(url, application_name="owsuper tests") as conn:
-        conn.execute(_CLEAR.replace("{name}", schema).encode())
+        while True:
+            try:
+                conn.execute(statement)
+                return
+            except errors.LockNotAvailable:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_PAUSE)
 
 
 def drop(url: str, schema: str) -> None:
