@@ -60,6 +60,7 @@ def number(text: str) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_quick_run_has_figures_of_each_measurement_and_leaves_nothing_behind(
     spawn: Spawn, database_url: str, conn: psycopg.Connection, tmp_path: Path
 ) -> None:
@@ -120,6 +121,7 @@ FIGURES_FOR_USERS = (
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_owsuper_bench_measures_the_users_database_and_leaves_nothing_behind(
     spawn_owsuper: Spawn, database_url: str, conn: psycopg.Connection, tmp_path: Path
 ) -> None:

@@ -105,6 +105,7 @@ def test_the_image_has_a_health_check_that_ends_before_it_is_ended() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_what_is_copied_suffices_to_build_the_package(tmp_path: Path) -> None:
     source, ignored = tmp_path / "src", (ROOT / ".dockerignore").read_text().splitlines()
     source.mkdir()
@@ -171,6 +172,7 @@ def test_compose_lets_the_workers_finish(compose: dict[str, Any]) -> None:
 
 @PAGE.covers("compose")
 @pytest.mark.slow
+@pytest.mark.once
 def test_the_command_of_compose_serves_the_example(
     compose: dict[str, Any], spawn_owsuper: Spawn, tmp_path: Path, database_url: str, schema: str
 ) -> None:

@@ -17,7 +17,7 @@ from examples.library_audit.crash import Cost, Crash
 from examples.library_audit.journal import Execution, Journal
 from tests.fixtures.processes import Spawn
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 # --- the metrics ---------------------------------------------------------------------------
 

@@ -72,6 +72,7 @@ def test_a_peer_goes_through_every_workload_and_leaves_no_database(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_peer_that_fails_is_skipped_with_its_last_words(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

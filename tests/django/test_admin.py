@@ -9,7 +9,7 @@ import pytest
 
 from tests.django.conftest import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 SCRIPT = """
 import json, re

@@ -44,6 +44,7 @@ def test_migrate_creates_the_tables_and_a_worker_executes_the_workflows_of_all_a
     assert "WARNING" not in worker.stderr.text
 
 
+@pytest.mark.once
 def test_the_command_has_the_options_and_exit_codes_of_owsuper(migrated: Project) -> None:
     help_text = migrated.manage("owsuper", "--help").stdout.text
     assert "owsuper runs show" in help_text
@@ -59,6 +60,7 @@ def test_the_command_has_the_options_and_exit_codes_of_owsuper(migrated: Project
     assert "workflows=2" in worker.stderr.text
 
 
+@pytest.mark.once
 def test_call_command_returns_what_is_printed_and_raises_what_fails(migrated: Project) -> None:
     program = migrated.python("""
         import io
@@ -76,6 +78,7 @@ def test_call_command_returns_what_is_printed_and_raises_what_fails(migrated: Pr
     assert error.startswith("1 Workflow run 0 does not exist")
 
 
+@pytest.mark.once
 def test_flags_win_over_the_settings_which_win_over_the_environment(migrated: Project) -> None:
     migrated.configure('OWSUPER = {"SCHEMA": "flows", "NAMESPACE": "mine", "MIGRATE": False}')
     env = {"OWSUPER_SCHEMA": "other", "OWSUPER_NAMESPACE": "other"}
@@ -91,6 +94,7 @@ def test_flags_win_over_the_settings_which_win_over_the_environment(migrated: Pr
     assert 'namespace "flag", schema "flows"' in none.stderr.text
 
 
+@pytest.mark.once
 def test_another_alias_is_used_for_everything(project: Project) -> None:
     lite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(project.root / "lite.db")}
     project.configure(f"""
@@ -110,6 +114,7 @@ print(WorkflowRun.objects.filter(status="completed").count())
     assert program.stdout.text == "shipped tea\nshipped tea\nTrue\n2\n"
 
 
+@pytest.mark.once
 def test_a_program_may_start_a_worker_of_the_project(migrated: Project) -> None:
     program = migrated.python(
         "from owsuper.django import ow\n"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.django.conftest import PATIENCE, Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 WORKFLOWS = """
 import os

@@ -12,7 +12,7 @@ from tests.django.conftest import PATIENCE, Project
 from tests.fixtures.ports import free_port, wait_until_accepting
 from tests.supervisor.test_watching import await_watch
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 
 def ask(port: int, path: str) -> int:

@@ -12,6 +12,14 @@ import pytest
 
 from tests.fixtures.processes import ROOT, Program, Spawn
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents and "slow" in item.keywords:
+            item.add_marker(pytest.mark.once)
+
 
 class Sandbox:
     """``bin`` holds the commands that the documents use; ``env`` is laid over the environment."""

@@ -14,7 +14,7 @@ import pytest
 from tests.docs.documents import Document
 from tests.fixtures.processes import ROOT, Spawn
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 PAGE = Document("examples/orders/README.md")
 

@@ -23,7 +23,7 @@ from tests.histories.driver import HistoryDriver
 from tests.histories.flows import STRETCHED
 from tests.histories.rows import Row, recorded
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "history"
 INDEX = json.loads((VECTORS / "index.json").read_text())["files"]
