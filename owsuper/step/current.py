@@ -84,6 +84,11 @@ def end_call(token: Token[tuple[str, Replay] | None]) -> None:
     _call.reset(token)
 
 
+def begin_elsewhere() -> None:
+    """Note that what follows in this context is outside of the step that called it, if any."""
+    _call.set(None)
+
+
 def called_from() -> str | None:
     """Return the name of the step whose function calls this; None outside of one."""
     call = _call.get()

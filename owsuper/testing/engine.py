@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import Any, Final
 
 from owsuper.child import services
@@ -20,6 +21,7 @@ from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
 from owsuper.event_loop import Loop, Waker
 from owsuper.ipc import flight_recorder
+from owsuper.step import current
 from owsuper.testing.rows import MemoryRun
 from owsuper.testing.stores import MemoryDatabase
 from owsuper.testing.tables import Tables
@@ -65,11 +67,14 @@ class InProcessEngine:
 
     def execute(self, workflow: Workflow[Any, Any], run: MemoryRun) -> None:
         """Claim a run, and execute it until it ends, is parked or is released."""
-        claimed = self._claim(run)
+        copy_context().run(self._execute, workflow, self._claim(run))
+
+    def _execute(self, workflow: Workflow[Any, Any], run: ClaimedRun) -> None:
+        current.begin_elsewhere()  # perhaps a step of another run waits for this one
         if workflow.is_async:
-            self._await(workflow, claimed)
+            self._await(workflow, run)
         else:
-            self._executor.execute(workflow, claimed, 0)
+            self._executor.execute(workflow, run, 0)
 
     def close(self) -> None:
         """End the threads, and close what async resources have opened on the loop."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from owsuper import extras
+from owsuper.errors import ConfigurationError
 from owsuper.testing.faults import Fault, StepFault, crash_after, crash_in, fail_once
 
 try:
@@ -35,7 +36,15 @@ def faults(
 
     In a step, the process dies, or the function raises one of ``errors``, which are exception
     classes or functions that make an exception. A fault in a step that is not executed is none.
+    Raises ConfigurationError for what is no list of names, and for what makes no exception.
     """
+    if isinstance(steps, str):
+        raise ConfigurationError(f"steps: expected a list of names, such as [{steps!r}]")
+    for error in errors:
+        if not callable(error):
+            raise ConfigurationError(
+                f"errors: expected classes, or functions that make an exception, not {error!r:.60}"
+            )
     made: list[st.SearchStrategy[Fault]] = [_commit_faults(commits)]
     if steps:
         made.append(st.sampled_from(steps).map(lambda step: _optional(crash_in(step))))

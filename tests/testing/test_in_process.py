@@ -340,6 +340,19 @@ def test_a_child_run_fails_as_the_test_says(ow: OpenWorkflow, kind: AsWorkflow) 
     assert run_in_process(ow.workflow("shop")(kind(body)), children=children).result == "no van"
 
 
+@both
+def test_a_step_may_wait_for_a_run_in_the_same_process(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    def double(step: Any, number: int) -> Any:
+        return 2 * (yield step.run("double", lambda: number))
+
+    inner = ow.workflow("inner")(kind(double))
+
+    def body(step: Any, number: int) -> Any:
+        return (yield step.run("wait", lambda: run_in_process(inner, number).result))
+
+    assert run_in_process(ow.workflow("main")(kind(body)), 3).result == 6
+
+
 def test_a_child_run_of_nobody_is_named(ow: OpenWorkflow) -> None:
     @ow.workflow
     def main(step: Step) -> Any:

@@ -51,3 +51,12 @@ def test_the_fewest_faults_that_a_run_does_not_bear_are_found() -> None:
 def test_commits_are_counted_from_1() -> None:
     with pytest.raises(ConfigurationError, match="commits are counted from 1"):
         crash_after(0)
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"expected a list of names, such as \['charge'\]"):
+        strategies.faults("charge")
+    with pytest.raises(
+        ConfigurationError, match=r"expected classes, or functions .* not TimeoutErr"
+    ):
+        strategies.faults(["charge"], [TimeoutError()])  # type: ignore[list-item]
