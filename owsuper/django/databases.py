@@ -92,18 +92,15 @@ class FreshConnections:
     connections are closed at the end.
     """
 
-    last: ClassVar[bool] = True
+    keep: ClassVar[bool] = True
     """Whether connections may outlast a step. They are in the way of dropping a database."""
 
     def __enter__(self) -> Self:
-        _close_old()
+        _close(only_old=True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.last:
-            _close_old()
-        else:
-            _close_idle()
+        _close(only_old=self.keep)
 
     async def __aenter__(self) -> Self:
         context: Any = ThreadSensitiveContext()  # its methods have no annotations
@@ -118,15 +115,13 @@ class FreshConnections:
             await self._context.__aexit__(*error)
 
 
-def _close_old() -> None:
+def _close(*, only_old: bool) -> None:
     for wrapper in connections.all(initialized_only=True):
-        if not wrapper.in_atomic_block:
+        if wrapper.in_atomic_block:
+            continue
+        if only_old:
             wrapper.close_if_unusable_or_obsolete()
-
-
-def _close_idle() -> None:
-    for wrapper in connections.all(initialized_only=True):
-        if not wrapper.in_atomic_block:
+        else:
             wrapper.close()
 
 

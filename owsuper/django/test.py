@@ -31,8 +31,8 @@ class WorkerTestCase(TransactionTestCase):
                 'WorkerTestCase: with OWSUPER["DATABASE_URL"], tests would use the same database as'
                 ' the project. Use OWSUPER["DATABASE"], an alias of DATABASES, at least in tests.'
             )
-        FreshConnections.last = False
-        cls.addClassCleanup(setattr, FreshConnections, "last", True)
+        FreshConnections.keep = False
+        cls.addClassCleanup(setattr, FreshConnections, "keep", True)
         cls.addClassCleanup(ow.close)
         cls.worker = cls.enterClassContext(ThreadWorker(ow, **cls.worker_options))
 
