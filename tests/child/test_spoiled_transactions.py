@@ -293,6 +293,21 @@ def test_what_a_session_flushes_at_its_end_is_the_functions_own_error(
     assert made(engine) == []
 
 
+def test_a_function_that_returns_an_awaitable_fails_the_step(engine: Engine) -> None:
+    class Later:
+        def __await__(self) -> Iterator[None]:
+            raise AssertionError("awaited after the transaction")
+
+    def later(conn: psycopg.Connection[Any]) -> Any:
+        conn.execute(insert(engine))
+        return Later()
+
+    engine.workflow(lambda step: step.transaction("do", later, retry=TWICE))
+    row = engine.finish(engine.start())
+    assert "the function returned an awaitable" in failure(engine, row)
+    assert made(engine) == []
+
+
 def test_an_error_that_the_function_swallows_has_an_explanation(engine: Engine) -> None:
     def swallow(conn: psycopg.Connection[Any]) -> None:
         with contextlib.suppress(psycopg.Error):

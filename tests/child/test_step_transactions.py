@@ -337,6 +337,27 @@ def test_a_transaction_of_django_is_shared(engine: Engine, database_url: str) ->
     db.connections.close_all()
 
 
+def test_a_transaction_of_django_is_never_part_of_a_larger_one(
+    engine: Engine, database_url: str
+) -> None:
+    db = callers.configure_django(database_url)
+    atomic = pytest.importorskip("django.db.transaction").atomic
+
+    def store(connection: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(insert(engine))
+
+    def body(step: Any) -> None:
+        with atomic():  # it would have the last word, long after the step
+            step.transaction("do", store, using="default", retry=ONCE)
+
+    engine.workflow(body)
+    row = engine.finish(engine.start())
+    assert "durable atomic block cannot be nested" in row["error"]["message"]
+    assert (engine.statuses(row["id"]), made(engine)) == ([("do", "failed")], [])
+    db.connections.close_all()
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "both": ({"session": dict, "using": "default"}, "pass session or using, not both"),
     "a session": ({"session": 5}, "session must be what makes a session, such as a sessionmaker"),
