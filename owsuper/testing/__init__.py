@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from owsuper.testing.crashes import survives_crashes
     from owsuper.testing.faults import crash_after, crash_in, fail, fail_once
-    from owsuper.testing.in_process import InProcessWorker, run_in_process
+    from owsuper.testing.in_process import InProcessWorker
+    from owsuper.testing.one_run import run_in_process
     from owsuper.testing.outcome import InProcessRun, InProcessStep
 
 __all__ = [
@@ -35,7 +36,7 @@ _MODULES = {
     "crash_in": "faults",
     "fail": "faults",
     "fail_once": "faults",
-    "run_in_process": "in_process",
+    "run_in_process": "one_run",
     "survives_crashes": "crashes",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, overload
 from uuid import UUID
 
 from owsuper.client.new_run import check_chosen_id
@@ -46,7 +46,8 @@ class InProcessWorker:
     ``faults`` happen in them, or after commits. ``children`` has, by the names of workflows, what
     their child runs do instead of being executed: a result, an exception to fail with, or a
     function of the input. ``patches`` has, by the names of patches, which branch runs take: False
-    is the old one.
+    is the old one. With ``allow_unused``, ``steps`` and ``children`` may have more than the runs
+    need, as a dict that several tests share has.
     ``now`` is the time at which the test begins, aware.
     """
 
@@ -59,6 +60,7 @@ class InProcessWorker:
         faults: Iterable[Fault] = (),
         patches: Mapping[str, bool] | None = None,
         now: datetime = BEGINNING,
+        allow_unused: bool = False,
     ) -> None:
         arguments.check_application(application)
         arguments.check_time(now)
@@ -72,6 +74,7 @@ class InProcessWorker:
             lambda: self.tables.now,
             arguments.named("patches", patches),
         )
+        self._allow_unused = allow_unused
         self._executions = 0
         self.store = MemoryRunStore(self.tables)
         if after_commits:
@@ -104,10 +107,15 @@ class InProcessWorker:
     def check_used(self) -> None:
         """Raise AssertionError for a replacement, fault or patch that nothing has used so far.
 
-        This is done at the end of a ``with`` block, too.
+        This is done at the end of a ``with`` block, too. With ``allow_unused``, replacements are
+        left out.
         """
-        self.plan.check_used()
-        self._children.check_used()
+        try:
+            self.plan.check_used(steps=not self._allow_unused)
+            if not self._allow_unused:
+                self._children.check_used()
+        except AssertionError as error:
+            raise outcome.with_failure(str(error), self.tables) from None
 
     # --- time --------------------------------------------------------------------------------
 
@@ -143,8 +151,16 @@ class InProcessWorker:
 
     # --- runs --------------------------------------------------------------------------------
 
+    @overload
     def start(
-        self, workflow: Workflow[I, O], input: Any = None, *, id: str | UUID | None = None
+        self, workflow: Workflow[None, Any], input: None = None, *, id: str | UUID | None = None
+    ) -> str: ...
+    @overload
+    def start(
+        self, workflow: Workflow[I, Any], input: I, *, id: str | UUID | None = None
+    ) -> str: ...
+    def start(
+        self, workflow: Workflow[Any, Any], input: Any = None, *, id: str | UUID | None = None
     ) -> str:
         """Start a run; return its id. Raises as ``Workflow.run`` does."""
         arguments.check_workflow(workflow)
@@ -215,7 +231,9 @@ class InProcessWorker:
             self.tables.now = max(self.tables.now, due.available_at)
         if left:
             names = ", ".join(repr(name) for name, _ in left)
-            raise AssertionError(f"signals: nothing waited for {names} before the run ended")
+            raise outcome.with_failure(
+                f"signals: nothing waited for {names} before the run ended", self.tables
+            )
 
     def last_of(self, run_id: str) -> str:
         """Return the id of the last run of the chain that this run has continued as."""
@@ -271,47 +289,3 @@ class InProcessWorker:
         self._engine.execute(workflow, run)
         if self.plan.interruption is not None:
             raise self.plan.interruption
-
-
-def run_in_process(
-    workflow: Workflow[I, O],
-    input: Any = None,
-    *,
-    steps: Mapping[str, Callable[..., Any]] | None = None,
-    children: Mapping[str, Child] | None = None,
-    signals: Iterable[tuple[str, Any]] = (),
-    faults: Iterable[Fault] = (),
-    patches: Mapping[str, bool] | None = None,
-    now: datetime = BEGINNING,
-) -> InProcessRun[O]:
-    """Execute a run of ``workflow`` in this process until it ends; return the run.
-
-    If it continues as new, that is the last run of the chain.
-
-    Sleeps, pauses before retries and waits take no time. A debugger stops at breakpoints in the
-    workflow and its steps. For the arguments see :class:`InProcessWorker`; ``signals`` are pairs of
-    a name and data, each sent when the run waits for it.
-
-    Raises AssertionError for a replacement, fault, patch or signal that nothing used, and for a run
-    that can never end. Raises InvalidData and NotSerializable for an input that does not fit.
-    """
-    with InProcessWorker(
-        application_of(workflow),
-        steps=steps,
-        children=children,
-        faults=faults,
-        patches=patches,
-        now=now,
-    ) as worker:
-        run_id = worker.start(workflow, input)
-        worker.finish(run_id, signals)
-        return worker.read(workflow, worker.last_of(run_id))
-
-
-def application_of(workflow: Workflow[Any, Any]) -> Registration:
-    """Return the OpenWorkflow of a workflow. Raises ConfigurationError if it has none."""
-    arguments.check_workflow(workflow)
-    application = workflow.starter
-    if not isinstance(application, Registration):
-        raise ConfigurationError(f"{workflow} belongs to no OpenWorkflow")
-    return application

@@ -38,7 +38,8 @@ class InProcessRun(Generic[O]):
     """A run as it was when the test read it.
 
     ``steps`` has the steps by name, in the order in which they began; a name that was used more
-    than once goes on with ``name:1``. ``slept`` is the time that the run spent in sleeps.
+    than once goes on with ``name:1``. ``slept`` is the time that the run spent in sleeps. Both are
+    the run's own: a child run is one step, and what it does and sleeps is not among them.
     ``claims`` counts the times that a worker took the run: it is replayed each time.
     ``continued_from`` and ``continued_as`` are the ids of the runs before and after it in a chain.
     """
@@ -74,6 +75,24 @@ class InProcessRun(Generic[O]):
             raise AssertionError(f"the run of {self.workflow_name} has not ended")
         output: Any = self.output
         return output  # type: ignore[no-any-return]
+
+
+def with_failure(message: str, tables: Tables) -> AssertionError:
+    """Return the error of a test that has arranged something in vain.
+
+    It tells how a run failed, if one did: this is mostly why.
+    """
+    failed = [run for run in tables.runs.values() if run.status == RunStatus.FAILED]
+    failed = [run for run in failed if run.parent is None] or failed
+    if not failed or failed[-1].error is None:
+        return AssertionError(message)
+    cause = StoredError.from_json(failed[-1].error)
+    error = AssertionError(
+        f"{message}. The run of {failed[-1].workflow_name} failed: {cause.summary()}"
+    )
+    if cause.stack:
+        error.add_note(cause.stack)
+    return error
 
 
 def read(

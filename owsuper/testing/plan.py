@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -12,10 +13,11 @@ from owsuper.child.execution.base import Execution
 from owsuper.child.execution.drive import is_async
 from owsuper.child.execution.steps import result_type
 from owsuper.child.execution.sync import SyncExecution
+from owsuper.core.annotations import annotations_of
 from owsuper.core.decisions import Wait
 from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.unwind import Unwind
-from owsuper.errors import ConfigurationError
+from owsuper.errors import ConfigurationError, StepUsageError
 from owsuper.step.requests import FunctionCall, Request, TransactionCall
 from owsuper.testing.faults import StepFault
 from owsuper.testing.interruptions import TestOver, ends_test
@@ -62,20 +64,24 @@ class Plan:
         if not isinstance(request, FunctionCall) or not callable(request.fn):
             return request
         replacement, fn = self._steps.get(request.name), request.fn
-        if request.type is None:  # the real function's, also for a replacement
-            request.type = result_type(request.name, fn, None)
         if replacement is not None:
-            if isinstance(request, TransactionCall):
-                request = FunctionCall(
-                    request.name,
-                    replacement,
-                    request.args,
-                    request.retry,
-                    request.type,
-                    request.formerly,
-                    request.timeout,
-                )
             fn = replacement
+            if request.type is None and _returns_none(request.fn):
+                fn = _returning_none(request.name, replacement)
+        if request.type is None:  # the real function's, also for a replacement
+            request.type = result_type(request.name, request.fn, None)
+        if isinstance(request, TransactionCall):
+            if replacement is None:
+                fn = self._without_database(request.name)
+            request = FunctionCall(
+                request.name,
+                fn,
+                request.args,
+                request.retry,
+                request.type,
+                request.formerly,
+                request.timeout,
+            )
         faults = [fault for fault in self._faults if fault.step == request.name]
         request.fn = self._watched(request.name, fn, faults)
         return request
@@ -85,14 +91,17 @@ class Plan:
         self._patched.add(name)
         return self.patches.get(name)
 
-    def check_used(self) -> None:
-        """Raise AssertionError for what was never needed: replacements, faults and patches."""
+    def check_used(self, *, steps: bool = True) -> None:
+        """Raise AssertionError for what was never needed: replacements, faults and patches.
+
+        Replacements are checked with ``steps``.
+        """
         unneeded = self.patches.keys() - self._patched
         if unneeded:
             names = ", ".join(map(repr, sorted(unneeded)))
             raise AssertionError(f"patches: the code did not ask for {names}")
         unused = [name for name in self._steps if name not in self.called]
-        if unused:
+        if unused and steps:
             raise AssertionError(
                 f"steps: no step with this name was executed: {', '.join(map(repr, unused))}."
                 f" Executed: {', '.join(map(repr, sorted(self.called))) or 'none'}"
@@ -106,6 +115,19 @@ class Plan:
             raise AssertionError(
                 f"faults: the step was not executed as often: {', '.join(map(repr, missed))}"
             )
+
+    def _without_database(self, name: str) -> Callable[..., Any]:
+        """Return a function that ends the test, for a transaction without a replacement."""
+
+        def call(*_: Any) -> Any:
+            error = AssertionError(
+                f"step {name!r} is a transaction, and this test has no database. Pass"
+                f" steps={{{name!r}: function}}, which gets no connection; or execute the run by a"
+                " ThreadWorker."
+            )
+            raise self.interrupt(error)
+
+        return call
 
     def _watched(
         self, name: str, fn: Callable[..., Any], faults: list[StepFault]
@@ -140,6 +162,36 @@ class Plan:
                 raise
 
         return call
+
+
+def _returns_none(fn: Callable[..., Any]) -> bool:
+    """Whether ``fn`` is annotated to return None, which workers do not check."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return annotations_of(fn).get("return", Any) in (None, type(None), "None")
+
+
+def _returning_none(name: str, replacement: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the replacement of a function whose callers expect None."""
+
+    def check(value: Any) -> None:
+        if value is not None:
+            raise StepUsageError(
+                f"Step {name!r}: the replacement returned {value!r:.60}, and the function of the"
+                " step is annotated to return None. Let the replacement return None, too."
+            )
+
+    if is_async(replacement):
+
+        async def acall(*args: Any) -> None:
+            check(await replacement(*args))
+
+        return acall
+
+    def call(*args: Any) -> None:
+        check(replacement(*args))
+
+    return call
 
 
 class _PlannedExecution(Execution):

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from owsuper.core import codec
 from owsuper.core.model import (
@@ -171,14 +172,13 @@ class Tables:
     def adopt(self, attempt: MemoryAttempt, child: NewChildRun) -> None:
         """Start the child run of an attempt, unless it was started before."""
         if attempt.child_run_id is None:
-            self.start(
+            attempt.child_run_id = self.start(
                 child.workflow_name,
                 child.version,
                 child.input_json,
-                run_id=child.run_id,
+                run_id=_id_after(attempt.run_id, attempt.write.step_name),
                 parent=attempt.write.attempt_id,
-            )
-            attempt.child_run_id = child.run_id
+            ).id
 
     def _end_claim(self, run: MemoryRun, outcome: Outcome) -> None:
         run.worker_id = None
@@ -204,7 +204,7 @@ class Tables:
             successor.workflow_name,
             successor.version,
             successor.input_json,
-            run_id=successor.run_id,
+            run_id=_id_after(run.id, ""),
             parent=run.parent,
         )
         after.continued_from, run.continued_as = run.id, after.id
@@ -278,6 +278,15 @@ class Tables:
                 if kept:
                     attempt.delivered.append(DeliveredSignal(kept.pop(0), new_id()))
             return attempt.delivered[0] if attempt.delivered else None
+
+
+def _id_after(run_id: str, step: str) -> str:
+    """Return the id of the child run of a step, or of what a run continues as.
+
+    It is the same however often the run is begun, so that the results of keys that are made of
+    run ids can be compared.
+    """
+    return str(uuid5(NAMESPACE_OID, f"{run_id}:{step}"))
 
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)

@@ -90,6 +90,8 @@ class _Lazy:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._step, name)
+        if not callable(method):
+            return method
         return lambda *args, **options: lambda: method(*args, **options)
 
 
@@ -570,14 +572,112 @@ def test_an_input_that_does_not_fit_is_refused(ow: OpenWorkflow) -> None:
         run_in_process(main, "five")  # type: ignore[arg-type]
 
 
-def test_a_transaction_without_a_replacement_says_what_to_do(ow: OpenWorkflow) -> None:
-    @ow.workflow
-    def main(step: Step) -> Any:
-        return step.transaction("store", real)
+def no_session() -> Any:
+    raise AssertionError("a session was made")
 
-    run = run_in_process(main)
+
+@both
+@pytest.mark.parametrize("options", [{}, {"session": no_session}, {"using": "default"}])
+def test_a_transaction_without_a_replacement_fails_the_test_at_once(
+    ow: OpenWorkflow, kind: AsWorkflow, options: dict[str, Any]
+) -> None:
+    compensated = []
+
+    def body(step: Any, _: Any) -> Any:
+        try:
+            yield step.transaction("reserve", real, **options)
+        except Exception:
+            compensated.append(1)
+            raise
+
+    main = ow.workflow("main", retry=RetryPolicy())(kind(body))
+    wanted = r"step 'reserve' is a transaction, and .* Pass steps=\{'reserve': function\}"
+    with pytest.raises(AssertionError, match=wanted):
+        run_in_process(main)
+    with pytest.raises(AssertionError, match=wanted):
+        survives_crashes(main)
+    assert compensated == []
+
+
+@both
+def test_a_transaction_with_a_replacement_needs_no_database(
+    ow: OpenWorkflow, kind: AsWorkflow
+) -> None:
+    def body(step: Any, _: Any) -> Any:
+        return (yield step.transaction("reserve", real, 5, session=no_session))
+
+    main = ow.workflow("main")(kind(body))
+    run = run_in_process(
+        main, steps={"reserve": lambda n: n + 1}, faults=[fail_once("reserve", TimeoutError())]
+    )
+    assert (run.result, run.steps["reserve"].attempts) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"steps": {"ship": real, "charge": lambda: 1}},
+        {"signals": [("go", 1)], "steps": {"charge": lambda: 1}},
+        {"faults": [crash_in("ship")], "steps": {"charge": lambda: 1}},
+        {"patches": {"tax": False}, "steps": {"charge": lambda: 1}},
+    ],
+    ids=["steps", "signals", "faults", "patches"],
+)
+def test_what_is_not_used_because_the_run_failed_says_how(
+    ow: OpenWorkflow, arguments: dict[str, Any]
+) -> None:
+    @ow.workflow
+    def main(step: Step) -> None:
+        step.run("charge", real, 5, retry=RetryPolicy(maximum_attempts=1))
+        step.patched("tax")
+        step.wait_for_signal("go")
+        step.run("ship", real)
+
+    how = r"The run of main failed: TypeError: .*takes 0 positional arguments"
+    with pytest.raises(AssertionError, match=how) as caught:
+        run_in_process(main, **arguments)
+    assert "Traceback" in caught.value.__notes__[0]
+
+
+def test_tests_share_replacements_that_some_of_them_do_not_need(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def order(step: Step, cents: int) -> str:
+        if cents < 0:
+            return step.run("refund", real)
+        return step.run("charge", real)
+
+    fakes = {"refund": lambda: "refunded", "charge": lambda: "charged"}
+    assert run_in_process(order, 5, steps=fakes, allow_unused=True).result == "charged"
+    assert survives_crashes(order, -5, steps=fakes, allow_unused=True).result == "refunded"
+    with pytest.raises(AssertionError, match="was executed: 'refund'"):
+        run_in_process(order, 5, steps=fakes)
+    with pytest.raises(AssertionError, match="was executed: 'charge'"):
+        survives_crashes(order, -5, steps=fakes)
+    with pytest.raises(AssertionError, match="signals: nothing waited for 'go'"):
+        run_in_process(order, 5, steps=fakes, allow_unused=True, signals=[("go", 1)])
+
+
+@both
+def test_a_replacement_of_a_step_without_a_result_returns_none(
+    ow: OpenWorkflow, kind: AsWorkflow
+) -> None:
+    def notify() -> None:
+        raise AssertionError("the real function was called")
+
+    def body(step: Any, _: Any) -> Any:
+        return (yield step.run("notify", notify))
+
+    main = ow.workflow("main")(kind(body))
+    assert run_in_process(main, steps={"notify": lambda: None}).result is None
+    run = run_in_process(main, steps={"notify": lambda: 7})
     assert run.error is not None
-    assert "needs a database, and this test has none. Replace the step" in run.error.message
+    assert "the replacement returned 7, and the function" in run.error.message
+    assert run.steps["notify"].attempts == 1
+
+    async def seven() -> int:
+        return 7
+
+    assert run_in_process(main, steps={"notify": seven}).error is not None
 
 
 def test_a_failed_step_is_an_error_of_the_run(ow: OpenWorkflow) -> None:
@@ -609,6 +709,54 @@ def test_a_workflow_survives_crashes_after_each_commit(ow: OpenWorkflow, kind: A
     workflow = ow.workflow("main")(kind(body))
     run = survives_crashes(workflow, 5, signals=[("go", 1)])
     assert run.result == [5, 1, "packed"]
+
+
+@both
+def test_keys_and_signals_that_are_made_of_ids_survive(ow: OpenWorkflow, kind: AsWorkflow) -> None:
+    @ow.workflow
+    def ship(step: Step) -> str:
+        return step.run("pack", lambda: f"{step.run_id}:pack")
+
+    @ow.workflow
+    def breaks(step: Step) -> None:
+        step.run("break", real, retry=RetryPolicy(maximum_attempts=1))
+
+    def body(step: Any, left: Any) -> Any:
+        charged = yield step.run("charge", lambda: f"{step.run_id}:charge")
+        yield step.wait_for_signal(f"approve:{step.run_id}")
+        shipped = yield step.run_workflow(ship)
+        try:
+            yield step.run_workflow(breaks)
+        except StepFailed as exc:
+            return [charged, shipped, str(exc)]
+
+    workflow = ow.workflow("main")(kind(body))
+    signals = [("approve:order-5", None)]
+    run = survives_crashes(workflow, 5, id="order-5", signals=signals)
+    assert (run.id, run.result[0]) == ("order-5", "order-5:charge")
+    again = run_in_process(workflow, 5, id="order-5", signals=signals)
+    assert (again.id, again.result) == (run.id, run.result)
+
+
+def test_a_key_survives_without_a_chosen_id_and_in_a_chain(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def down(step: Step, left: int) -> str:
+        key = step.run("charge", lambda: f"{step.run_id}:charge")
+        return step.continue_as_new(left - 1) if left else key
+
+    run = survives_crashes(down, 2)
+    assert run.result == f"{run.id}:charge"
+    assert run_in_process(down, 0).id != run_in_process(down, 0).id
+
+
+def test_an_id_that_a_run_cannot_have_is_refused(ow: OpenWorkflow) -> None:
+    @ow.workflow
+    def main(step: Step) -> None: ...
+
+    with pytest.raises(ConfigurationError):
+        run_in_process(main, id="")
+    with pytest.raises(ConfigurationError):
+        survives_crashes(main, id="")
 
 
 def test_chance_in_a_workflow_does_not_survive(ow: OpenWorkflow) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, RunHandle, Step
+from owsuper.testing import InProcessWorker, run_in_process, survives_crashes
 
 ow = OpenWorkflow()
 
@@ -117,3 +118,18 @@ ow.get_run("id").rerun(7)  # MISTAKE
 ow.workflow("new", version="2", compatible_with=[1])  # MISTAKE
 blocking.upcast(7)  # MISTAKE
 blocking.upcast(step=7)  # MISTAKE
+
+
+run_in_process(blocking, 7)  # MISTAKE
+run_in_process(blocking)  # MISTAKE
+run_in_process(without_input, 7)  # MISTAKE
+run_in_process(awaited, {"user_id": 7})  # MISTAKE
+run_in_process(blocking, Welcome(7), id=7)  # MISTAKE
+run_in_process(blocking, Welcome(7), step={})  # MISTAKE
+run_in_process(blocking, Welcome(7)).result.upper()  # MISTAKE
+survives_crashes(blocking, 7)  # MISTAKE
+survives_crashes(without_input, 7)  # MISTAKE
+survives_crashes(blocking, Welcome(7), faults=[])  # MISTAKE
+InProcessWorker(ow).start(blocking, 7)  # MISTAKE
+InProcessWorker(ow).start(blocking)  # MISTAKE
+InProcessWorker(ow).start(without_input, 7)  # MISTAKE

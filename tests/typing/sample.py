@@ -30,6 +30,7 @@ from owsuper import (
     Worker,
     Workflow,
 )
+from owsuper.testing import InProcessRun, InProcessWorker, run_in_process, survives_crashes
 
 ow = OpenWorkflow()
 
@@ -388,3 +389,17 @@ def repaired(handle: RunHandle[int]) -> None:
 
 
 ow.workflow("compatible", version="2", compatible_with=["1", None])
+
+
+def tested(any_input: Any) -> None:
+    fakes = {"charge": lambda cents: f"receipt over {cents}"}
+    run = run_in_process(bare, Welcome(7), id="order-7", steps=fakes, allow_unused=True)
+    assert_type(run.result, Receipt)
+    assert_type(run_in_process(without_input), InProcessRun[int])
+    assert_type(run_in_process(without_input, None, signals=[("go", 1)]), InProcessRun[int])
+    assert_type(run_in_process(bare, any_input), InProcessRun[Receipt])
+    assert_type(survives_crashes(bare, Welcome(7), id=UUID(int=7)), InProcessRun[Receipt])
+    assert_type(survives_crashes(without_input), InProcessRun[int])
+    with InProcessWorker(ow, allow_unused=True) as worker:
+        assert_type(worker.start(bare, Welcome(7), id="order-7"), str)
+        worker.start(without_input, id="order-8")
