@@ -7,6 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+TESTS = """
+from owsuper import OpenWorkflow
+
+ow = OpenWorkflow()
+
+def test_that_passes(ow_time):
+    ow_time(ow, steps={"chrage": int})
+
+def test_that_fails(ow_time):
+    ow_time(ow, steps={"chrage": int})
+    assert not "so far"
+"""
+
 
 def test_loading_the_plugin_imports_nothing_of_the_engine() -> None:
     script = """
@@ -52,3 +65,16 @@ def pytest_in(directory: Path, *options: str) -> subprocess.CompletedProcess[str
         text=True,
         check=False,
     )
+
+
+def test_a_clock_names_at_the_end_of_a_test_what_was_not_used(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    program = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 failed, 1 passed, 1 error" in program.stdout
+    assert "ERROR test_it.py::test_that_passes - AssertionError: steps: no" in program.stdout
