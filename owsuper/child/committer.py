@@ -108,6 +108,8 @@ class Committer(GroupCommit[WriteSet]):
     def _refused(self, batch: Sequence[Caller[WriteSet]], exc: psycopg.Error) -> None:
         """Complete a single caller, or retry its write separately."""
         if len(batch) > 1:
+            for caller in batch:
+                caller.repeated = True  # what a batch writes apart may be written
             raise exc  # then each write of the batch is retried alone
         if is_refusal(exc):
             batch[0].error = exc

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 from psycopg import Connection
+from psycopg.errors import LockNotAvailable
 
 from owsuper.core.model import ContinueAsNew, RecordedAttempt, StepStatus, WriteSet
 from owsuper.db import prepared, times, write_documents
@@ -92,7 +93,8 @@ class RunStore:
     ) -> set[str]:
         """Write each run that continues as new in a transaction with its successor.
 
-        It holds the locks of no other run meanwhile: runs are locked in the order of their ids.
+        It waits for the locks of no other run meanwhile: runs are locked in the order of their ids.
+        Raises LockNotAvailable while the parent run may be reading this run.
         """
         others = [write for write in writes if write.worker_id not in continuing]
         held = self._write_together(conn, others, relaxed=relaxed) if others else set()
@@ -101,7 +103,12 @@ class RunStore:
             document = orjson.dumps(write_documents.child_document(outcome.successor)).decode()
             with prepared.transaction(conn):
                 fence = (own[0].run_id, worker_id)
-                if self._execute(conn, self._continue_run, *fence, document):
+                for _, is_read in self._execute(conn, self._continue_run, *fence, document):
+                    if is_read:
+                        raise LockNotAvailable(
+                            "a worker of another implementation has just begun to execute its"
+                            " parent run, and might read the end of this run"
+                        )
                     held |= self._write_together(conn, own, relaxed=relaxed)
         return held
 

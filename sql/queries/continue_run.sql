@@ -2,14 +2,21 @@
 --
 -- Called by: children, RunStore.commit, in one transaction with commit, which then completes the run.
 -- $1 namespace, $2 run id, $3 worker id (the fence), $4 the successor (JSON object).
--- Returns the id of the successor; no row if the fence does not hold.
+-- Returns (id of the successor, whether a parent may be reading the run); no row if the fence does
+-- not hold. In the second case the transaction must be rolled back and repeated later.
 --
 -- The successor has the idempotency key, the deadline and the parent of the run. The parent's step
 -- waits for the successor from now on, also if a worker of another implementation executes the
 -- parent. Each of the two runs names the other in its context, which other implementations ignore.
 --
+-- OpenWorkflow for TypeScript reads which child run a step waits for, and then that child run. If
+-- this one were completed in between, its null would be the result of the step. So while another
+-- implementation has begun to execute the parent, or the step, within the last 3 s, a parent may be
+-- reading. Its worker ids have no colon. The lock on the parent keeps others from claiming it.
+--
 -- Index: workflow_runs_pkey, step_attempts_pkey.
--- Locks: the run, FOR NO KEY UPDATE, and no other run; then the parent's step attempt.
+-- Locks: the run, FOR NO KEY UPDATE; the parent, FOR KEY SHARE if nobody holds it, so that no lock
+-- of another run is waited for; then the parent's step attempt.
 -- For the form of the conditions see commit.
 WITH run AS MATERIALIZED (
     SELECT
@@ -20,6 +27,30 @@ WITH run AS MATERIALIZED (
     ORDER BY id
     LIMIT 1
     FOR NO KEY UPDATE
+),
+waiting AS MATERIALIZED (
+    SELECT a.namespace_id, a.workflow_run_id AS id, a.created_at
+    FROM run AS r
+    CROSS JOIN LATERAL (
+        SELECT namespace_id, workflow_run_id, status, created_at
+        FROM {schema}.step_attempts
+        WHERE namespace_id = r.parent_namespace AND id >= r.parent AND id <= r.parent
+        ORDER BY id
+        LIMIT 1
+    ) AS a
+    WHERE a.status = 'running'
+),
+parent AS MATERIALIZED (
+    SELECT p.worker_id, greatest(p.updated_at, w.created_at) AS begun_at
+    FROM waiting AS w
+    CROSS JOIN LATERAL (
+        SELECT worker_id, updated_at
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = w.namespace_id AND id >= w.id AND id <= w.id
+        ORDER BY id
+        LIMIT 1
+        FOR KEY SHARE SKIP LOCKED
+    ) AS p
 ),
 successor AS MATERIALIZED (
     SELECT
@@ -74,4 +105,11 @@ named AS (
     ON CONFLICT (namespace_id, id) DO UPDATE
     SET context = excluded.context, updated_at = excluded.updated_at
 )
-SELECT id FROM successor
+SELECT
+    id,
+    EXISTS (SELECT FROM waiting) AND NOT EXISTS (
+        SELECT FROM parent
+        WHERE worker_id IS NULL OR position(':' IN worker_id) > 0
+            OR begun_at < now() - interval '3 seconds'
+    )
+FROM successor

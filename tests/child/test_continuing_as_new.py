@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from owsuper import AsyncStep, RunCanceled, Step
 from owsuper.errors import InvalidData, StepUsageError
 from tests.child.conftest import Calls, Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async
+from tests.client.conftest import eventually
 
 
 @dataclass
@@ -240,6 +242,34 @@ def test_a_run_that_was_canceled_has_no_successor(engine: Engine) -> None:
     assert engine.row(run_id)["context"] is None
     count = f'SELECT count(*) FROM "{engine.schema}".workflow_runs'
     assert engine.conn.execute(count.encode()).fetchone() == (1,)
+
+
+def test_a_parent_that_typescript_executes_does_not_take_the_end_of_a_run_for_that_of_the_chain(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    @engine.ow.workflow("main")
+    def main(step: Step) -> None:
+        step.run_workflow("child")
+
+    @engine.ow.workflow("child")
+    def child(step: Step) -> None:
+        step.continue_as_new()
+
+    parent = engine.start()
+    engine.execute_once(parent)
+    first = engine.steps(parent)[0]["child_workflow_run_id"]
+    runs = f'"{engine.schema}".workflow_runs'
+    reads = f"UPDATE {runs} SET worker_id = 'peer', updated_at = now() + interval '1h' WHERE id ="
+    engine.conn.execute(f"{reads} $1".encode(), [parent])
+    with ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(engine.execute_once, first)
+        eventually(lambda: "might read the end of this run" in caplog.text)
+        assert engine.row(first)["status"] == "running"
+        assert engine.steps(parent)[0]["child_workflow_run_id"] == first
+        engine.conn.execute(f"UPDATE {runs} SET worker_id = NULL WHERE id = $1".encode(), [parent])
+        assert ended.result().outcome == "completed"
+    after = engine.row(first)["context"]["continuedAs"]
+    assert engine.steps(parent)[0]["child_workflow_run_id"] == after
 
 
 @pytest.mark.parametrize("children", [False, True])

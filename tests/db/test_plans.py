@@ -122,7 +122,7 @@ USES = [
     Use("load_input", ("default", RUN), 1),
     Use("move_version", ("default", RUN, "me", "2"), 1),
     Use("load_first_input", ("default", RUN), 2),
-    Use("continue_run", ("default", CHILD, "me", json.dumps(NEW_CHILD)), 1),
+    Use("continue_run", ("default", CHILD, "me", json.dumps(NEW_CHILD)), 3),
     Use("outcome", ("default", RUN), 1),
     Use("claim", ("default", KNOWN, 10, "host:", 30, "false", "false", *FULL), 34),
     Use("claim", ("default", KNOWN, 1, "host:", 30, "false", "true", *FULL), 7, "of one run"),
