@@ -100,7 +100,6 @@ class ThreadWorker:
             target=_serve, args=(worker, ready), name="owsuper-worker", daemon=True
         )
         self._worker, self._thread = worker, thread
-        self._take_place()
         thread.start()
         atexit.register(self.stop)
         try:
@@ -115,6 +114,7 @@ class ThreadWorker:
             if isinstance(exc, LoadError):
                 raise WorkerError(f"the worker did not start: {exc.message}") from exc.__cause__
             raise
+        self._take_place()
         return self
 
     def stop(self) -> None:
@@ -141,12 +141,13 @@ class ThreadWorker:
         """Let earlier workers take no more runs that an interactive session has forgotten."""
         if not interactive.is_session():
             return
-        for other in list(_started):
+        for other in set(_started) - {self}:
+            worker = other._worker
             forgotten = other._was_named and not interactive.has_name(other._ow)
-            if other.running and other._worker is not None and (other._ow is self._ow or forgotten):
+            if other.running and worker is not None and (other._ow is self._ow or forgotten):
                 _log.info("a worker takes the place of one of an earlier cell")
-                other._worker.stop()
-                other._worker.takes_no_more.wait(_STOP_SECONDS)
+                worker.stop()
+                worker.takes_no_more.wait(_STOP_SECONDS)
         self._was_named = interactive.has_name(self._ow)
         _started.add(self)
 

@@ -320,6 +320,18 @@ for number in range(3):
     exec({FIRST_CELL!r}.format(number=number), globals())
     found = {{version.run().result(timeout="30s") for _ in range(8)}}
     print(found, [each.running for each in workers[-1:]])
+
+
+def refuse():
+    raise ValueError("no license")
+
+
+ow.on_child_start(refuse)
+try:
+    ThreadWorker(ow).start()
+except OwsuperError:
+    print("one that does not start leaves the one before:", workers[-1].running)
+ow.start_hooks.clear()
 workers.append(ThreadWorker(ow).start())
 for worker in workers[:-1]:
     worker.stop()
@@ -341,5 +353,6 @@ def test_a_cell_that_is_executed_again_replaces_its_worker_and_its_functions(
         "{0} [True]",
         "{1} [True]",
         "{2} [True]",
+        "one that does not start leaves the one before: True",
         "[1, 2] [False, False, False, True]",
     ]
