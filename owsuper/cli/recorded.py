@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from owsuper.testing.histories import Histories
     from owsuper.testing.replaying import RecordedRun
 
-FILTERS: Final = ("workflow", "since", "limit")
+FILTERS: Final = ("unfinished", "workflow", "since", "limit")
 
 _SINCE: Final = timedelta(days=7)
 _LIMIT: Final = 1000
@@ -23,6 +23,11 @@ _LIMIT: Final = 1000
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    parser.add_argument(
+        "--unfinished",
+        action="store_true",
+        help="only runs that are pending or running (which includes waiting)",
+    )
     parser.add_argument("--workflow", metavar="NAME", help="only runs of this workflow")
     parser.add_argument(
         "--since",
@@ -45,7 +50,8 @@ def chosen(histories: Histories, arguments: argparse.Namespace) -> Iterator[Reco
     filters: dict[str, Any] = {"since": typed.get("since", _SINCE)}
     if "workflow" in typed:
         filters["workflow"] = typed["workflow"]
-    return histories.newest(typed.get("limit", _LIMIT), **filters)
+    unfinished = "unfinished" in typed
+    return histories.newest(typed.get("limit", _LIMIT), unfinished=unfinished, **filters)
 
 
 def runs(count: int) -> str:

@@ -43,6 +43,7 @@ export has printed, and needs no database.
 examples:
   owsuper replay --module app.workflows --database-url postgresql://replica/app
   owsuper replay --module app.workflows --since 30d --workflow order --limit 10000
+  owsuper replay --module app.workflows --since 30d --unfinished
   owsuper replay --module app.workflows --histories histories.jsonl
 """
 

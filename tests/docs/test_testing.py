@@ -12,19 +12,21 @@ pytestmark = pytest.mark.slow
 TESTING = Document("docs/testing.md")
 
 
-@TESTING.covers("shop", "test-shop", "by-hand", "any-fault")
+@TESTING.covers("shop", "test-shop", "by-hand", "any-fault", "approval")
 def test_the_tests_of_the_page_pass(sandbox: Sandbox) -> None:
     sandbox.write("shop.py", TESTING["shop"])
     sandbox.write("test_shop.py", TESTING["test-shop"])
     sandbox.write("test_by_hand.py", TESTING["by-hand"])
     sandbox.write("test_any_fault.py", TESTING["any-fault"])
-    assert "7 passed" in sandbox.run("python -m pytest -q -p no:cacheprovider .")
+    sandbox.write("test_approval.py", TESTING["approval"])
+    assert "8 passed" in sandbox.run("python -m pytest -q -p no:cacheprovider .")
 
 
-@TESTING.covers("fixtures")
+@TESTING.covers("fixtures", "real-steps")
 def test_the_fixtures_give_a_database_and_a_worker(sandbox: Sandbox) -> None:
     sandbox.write("test_with_a_worker.py", TESTING["fixtures"])
-    assert "2 passed" in sandbox.run("python -m pytest -q -p no:cacheprovider .")
+    sandbox.write("test_real_steps.py", TESTING["real-steps"])
+    assert "3 passed" in sandbox.run("python -m pytest -q -p no:cacheprovider .")
 
 
 def test_a_database_of_its_own_is_not_that_of_the_fixtures(sandbox: Sandbox) -> None:

@@ -131,7 +131,7 @@ def test_runs_in_progress_take_the_old_branch_and_new_runs_the_new_one(
     assert conn.execute(query.encode()).fetchall() == []
 
 
-@VERSIONS.covers("replay", "export")
+@VERSIONS.covers("replay", "export", "unfinished")
 def test_new_code_is_replayed_over_recorded_runs(connected: Sandbox) -> None:
     def write(step: str) -> None:
         connected.write(
@@ -156,6 +156,8 @@ def test_new_code_is_replayed_over_recorded_runs(connected: Sandbox) -> None:
     program.end()
     assert program.stdout.text.startswith(f"{run_id} order: step 'charge-card': Step 'charge-card'")
     assert program.stderr.text == "owsuper: replayed 1 run: 0 fit, 1 do not\n"
+    assert connected.run(VERSIONS["unfinished"]) == ""  # the run has ended
+    assert connected.run("owsuper runs export --unfinished") == ""
     program = connected.start(f"env OWSUPER_DATABASE_URL=postgresql://127.0.0.1:1/x {replay}")
     assert program.wait() == 1
     program.end()
