@@ -115,6 +115,43 @@ def test_a_statement_that_ends_the_transaction_fails_the_step(
     assert "its function has ended the transaction" in failure(engine, row)
 
 
+@sync_and_async
+@BOTH
+def test_a_pipeline_that_is_left_open_fails_the_step(
+    engine: Engine, as_workflow: AsWorkflow, is_async: bool
+) -> None:
+    """The commit would be sent with the pipeline, which nobody ends."""
+    pipelines: list[Any] = []
+
+    def leave(conn: psycopg.Connection[Any]) -> None:
+        pipelines.append(conn.pipeline())
+        pipelines[-1].__enter__()
+        conn.execute(insert(engine))
+
+    async def aleave(conn: psycopg.AsyncConnection[Any]) -> None:
+        pipelines.append(conn.pipeline())
+        await pipelines[-1].__aenter__()
+        await conn.execute(insert(engine))
+
+    row = run(engine, as_workflow, aleave if is_async else leave, retry=TWICE)
+    assert "has left a pipeline open" in failure(engine, row)
+    assert made(engine) == []
+
+
+@sync_and_async
+def test_a_pipeline_of_the_function_is_part_of_the_transaction(
+    engine: Engine, as_workflow: AsWorkflow
+) -> None:
+    def pipelined(conn: psycopg.Connection[Any]) -> int:
+        with conn.pipeline():
+            conn.execute(insert(engine))
+            conn.execute(insert(engine))
+        return 3
+
+    row = run(engine, as_workflow, pipelined)
+    assert (row["output"], made(engine)) == (3, ["made"] * 2)
+
+
 # --- sessions of other kinds ---------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
 from owsuper.db.transactions.transaction import Rows, autocommits, closed, is_idle
+from owsuper.errors import StepUsageError
 
 _SyncConnection = psycopg.Connection[Any]
 _AsyncConnection = psycopg.AsyncConnection[Any]
@@ -30,7 +31,11 @@ class PsycopgTransaction:
         return cursor.fetchall() if cursor.description else []
 
     def finish(self) -> bool:
-        """Return whether the connection is still in a transaction."""
+        """Return whether the connection is still in a transaction.
+
+        Raises StepUsageError if it is in pipeline mode.
+        """
+        _check_pipeline(self.identity)
         return not is_idle(self.identity)
 
 
@@ -49,7 +54,8 @@ class AsyncPsycopgTransaction:
         return await cursor.fetchall() if cursor.description else []
 
     async def finish(self) -> bool:
-        """Return whether the connection is still in a transaction."""
+        """Awaitable ``PsycopgTransaction.finish``."""
+        _check_pipeline(self.identity)
         return not is_idle(self.identity)
 
 
@@ -101,6 +107,15 @@ async def _async_sync(conn: _AsyncConnection) -> None:
     if conn.pgconn.pipeline_status != PipelineStatus.OFF:
         async with conn.pipeline() as pipeline:
             await pipeline.sync()
+
+
+def _check_pipeline(conn: _SyncConnection | _AsyncConnection) -> None:
+    # The commit would wait in the pipeline, and be lost with it.
+    if conn.pgconn.pipeline_status != PipelineStatus.OFF:
+        raise StepUsageError(
+            "The function of step.transaction() has left a pipeline open. Use it as a context"
+            " manager: `with connection.pipeline():`."
+        )
 
 
 def _check(conn: _SyncConnection | _AsyncConnection) -> None:
