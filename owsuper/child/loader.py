@@ -246,8 +246,10 @@ def _place(exc: BaseException) -> str:
     frames = traceback.extract_tb(exc.__traceback__)
     ours = Path(__file__).parents[1]
     users = [frame for frame in frames if ours not in Path(frame.filename).parents]
+    library = Path(traceback.__file__).parent  # such as typing.py, which calls constructors
     for place in reversed(users):
-        if not _is_machinery(place.filename) and "runpy" not in place.filename:
+        in_library = "runpy" in place.filename or Path(place.filename).parent == library
+        if not _is_machinery(place.filename) and not in_library:
             return f"{place.filename}, line {place.lineno}: "
     return ""
 

@@ -136,13 +136,22 @@ def test_an_import_that_fails_in_the_users_code_shows_it(write: Write) -> None:
     assert all(str(path) in frame for frame in frames)
 
 
-def test_a_mistake_that_owsuper_itself_names_needs_no_traceback(write: Write) -> None:
-    path = write(
-        "flows.py", "from owsuper import OpenWorkflow\n\now = OpenWorkflow(schema='a b')\n"
-    )
+@pytest.mark.parametrize(
+    ("mistake", "reason"),
+    [
+        ("OpenWorkflow(schema='a b')", "OpenWorkflow(schema=...): "),
+        ("OpenWorkflow().workflow(lambda: 5)", "<lambda>"),
+        ("OpenWorkflow().workflow('w')(lambda: 5)", 'workflow "w": the function has no '),
+    ],
+)
+def test_a_mistake_that_owsuper_itself_names_needs_its_place_and_no_traceback(
+    write: Write, mistake: str, reason: str
+) -> None:
+    path = write("flows.py", f"from owsuper import OpenWorkflow\n\now = {mistake}\n")
     error = refused("flows")
     assert (error.kind, error.traceback) == ("import", None)
-    assert error.message.startswith(f"{path}, line 3: OpenWorkflow(schema=...): ")
+    assert error.message.startswith(f"{path}, line 3: ")
+    assert reason in error.message
 
 
 def test_a_missing_dependency_shows_where_it_is_imported(write: Write) -> None:
