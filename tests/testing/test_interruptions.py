@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from bdb import BdbQuit
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -113,6 +113,15 @@ def test_it_ends_the_test_wherever_it_is_raised(
     assert calls == [1]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Shells let the jobs that they start in the background ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_step_that_takes_long_is_interrupted(ow: OpenWorkflow, is_async: bool) -> None:
     def interrupt() -> None:
