@@ -28,6 +28,7 @@ LOGGERS: Final = (
     "owsuper.child",
     "owsuper.cli",
     "owsuper.client",
+    "owsuper.starlette",
     "owsuper.supervisor",
     "owsuper.template",
 )

@@ -99,7 +99,8 @@ MANAGE = """
 import os, sys
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 from django.core.management import execute_from_command_line
-execute_from_command_line(sys.argv)
+if __name__ == "__main__":
+    execute_from_command_line(sys.argv)
 """
 
 

@@ -30,6 +30,8 @@ def shop(connected: Sandbox, conn: psycopg.Connection) -> Sandbox:
 def test_a_run_is_started_with_the_row_of_its_order(
     shop: Sandbox, conn: psycopg.Connection, name: str, order: int
 ) -> None:
+    if "async" in name:
+        pytest.importorskip("greenlet")
     shop.write("start.py", TRANSACTIONS[name])
     assert shop.run("python start.py") == f"reserved {order}\n"
     assert conn.execute("SELECT id FROM orders").fetchall() == [(order,)]

@@ -45,8 +45,11 @@ class ReloadingWorld(World):
         self.fleet.fill()
         self.until(lambda: self.fleet.ready == self.settings.processes)
 
+    def close(self) -> None:
+        self.generations.abandon()  # else it may still ask for a child, which nobody would kill
+        super().close()
+
     def end_templates(self) -> None:
-        self.generations.abandon()
         self.generations.close()
         self.generations.kill()
         self.until(lambda: not self.generations.running)

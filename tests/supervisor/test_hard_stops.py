@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -60,6 +61,8 @@ class World:
             on_stacks=lambda *_: None,
             on_overdue=lambda *_: None,
         )
+        self.process = subprocess.Popen(["sleep", "600"])
+        self.child.pid = self.process.pid
         self.flight = FlightRecorder(self.child.descriptors[1], 2)
         self.hard_stops = HardStops(
             self.loop, cast(Any, Fleet([self.child])), cast(Any, self.claims), GRACE
@@ -84,6 +87,8 @@ class World:
             self.loop.turn()
 
     def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
         self.flight.close()
         self.child.close()
         self.loop.close()
