@@ -169,6 +169,7 @@ def test_processes_in_different_terminals_find_the_same_server(spawn: Spawn, hom
         assert identity(one) == identity(other)
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_create_one_server(spawn: Spawn, new_home: Path) -> None:
     home = new_home
     programs = [spawn(sys.executable, "-c", USER, home) for _ in range(6)]
@@ -344,6 +345,7 @@ def test_git_ignores_the_files(home: Path) -> None:
 
 
 @needs_root
+@pytest.mark.slow
 def test_root_changes_no_permissions(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)

@@ -283,6 +283,7 @@ except OwsuperError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_workflow_that_is_defined_again_in_a_session_takes_the_place_of_the_first(
     spawn: Spawn, tmp_path: Path, database_url: str, schema: str
 ) -> None:

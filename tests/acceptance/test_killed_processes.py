@@ -57,6 +57,7 @@ def test_parallel_steps_that_were_committed_do_not_run_again_with_their_siblings
     deployment.check(ids, repeats=kills * 2 * width)
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_leaves_no_process_and_its_runs_are_given_back(
     deployment: Deployment, rng: random.Random
 ) -> None:

@@ -139,7 +139,14 @@ def test_drain_finishes_what_runs_and_exits_cleanly(
 
 
 @sync_and_async
-@pytest.mark.parametrize("how", ["message", "SIGTERM", "the supervisor's death"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "message",
+        pytest.param("SIGTERM", marks=pytest.mark.slow),
+        pytest.param("the supervisor's death", marks=pytest.mark.slow),
+    ],
+)
 def test_stop_gives_the_run_back_at_the_next_step_boundary(
     engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str, how: str
 ) -> None:
@@ -170,6 +177,7 @@ def test_stop_gives_the_run_back_at_the_next_step_boundary(
 
 
 @sync_and_async
+@pytest.mark.slow
 def test_an_orphan_gives_its_run_back_when_the_step_takes_too_long(
     engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
 ) -> None:
@@ -237,6 +245,7 @@ def cancel(engine: Engine, run_id: str) -> None:
 
 
 @async_code
+@pytest.mark.slow
 def test_async_code_of_a_run_that_is_not_ours_any_more_is_cancelled_where_it_waits(
     engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
 ) -> None:
@@ -253,6 +262,7 @@ def test_async_code_of_a_run_that_is_not_ours_any_more_is_cancelled_where_it_wai
 
 
 @sync_and_async
+@pytest.mark.slow
 def test_what_cannot_be_cancelled_stops_at_its_next_step(
     engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
 ) -> None:
@@ -306,6 +316,7 @@ def test_a_deadline_cancels_async_code_where_it_waits_and_fails_the_run(
 
 
 @sync_and_async
+@pytest.mark.slow
 def test_a_deadline_stops_what_cannot_be_cancelled_at_its_next_step(
     engine: Engine, start: Callable[..., Child], tmp_path: Path, workflow: str
 ) -> None:

@@ -49,6 +49,7 @@ def execute(engine: Engine, child: Child, workflow: str, input: Any, slot: int =
     return message
 
 
+@pytest.mark.slow
 def test_a_cold_child_executes_runs_without_a_new_thread(engine: Engine, start: Start) -> None:
     child = start()
     assert execute(engine, child, "threads", False).outcome == "completed"
@@ -58,6 +59,7 @@ def test_a_cold_child_executes_runs_without_a_new_thread(engine: Engine, start: 
         assert (done.outcome, engine.row(done.run_id)["output"]) == ("completed", 8)
 
 
+@pytest.mark.slow
 def test_a_run_that_needs_a_thread_waits_until_there_is_one(engine: Engine, start: Start) -> None:
     child = start()
     execute(engine, child, "threads", False)
@@ -104,6 +106,7 @@ def test_a_child_without_descriptors_writes_its_last_results_and_leaves(
     assert (tmp_path / "calls").read_text() == "called\n"
 
 
+@pytest.mark.slow
 def test_the_end_of_the_event_loop_is_the_end_of_the_child(engine: Engine, start: Start) -> None:
     child = start()
     run_id = engine.start(workflow="break-the-loop")

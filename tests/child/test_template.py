@@ -223,6 +223,7 @@ def test_without_preload_every_child_imports_for_itself(start: Start) -> None:
     ],
     ids=["import", "empty", "duplicate"],
 )
+@pytest.mark.slow
 def test_what_cannot_be_loaded_is_told_with_a_traceback_only_if_it_helps(
     start: Start,
     app: App,
@@ -385,6 +386,7 @@ def test_children_get_the_environment_they_are_sent(start: Start) -> None:
     assert kid.ask("os.environ['OWSUPER_NAMESPACE']") == "other"
 
 
+@pytest.mark.slow
 def test_it_warns_of_nothing_where_warnings_are_errors(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,6 +434,7 @@ def test_it_reaps_its_children_and_leaves_whatever_importing_did_to_signals(
     assert exit_code_of(control.pid) == 0
 
 
+@pytest.mark.slow
 def test_it_reaps_its_children_whatever_functions_of_register_at_fork_did_to_signals(
     start: Start, app: App
 ) -> None:
@@ -445,6 +448,7 @@ def test_it_reaps_its_children_whatever_functions_of_register_at_fork_did_to_sig
     assert os.WEXITSTATUS(control.hear(Exited).wait_status) == 7
 
 
+@pytest.mark.slow
 def test_it_says_nothing_of_signals_that_it_does_not_need(start: Start, app: App) -> None:
     app("\nsignal.signal(signal.SIGUSR1, signal.SIG_IGN)\n")
     loaded = start().load()
@@ -469,6 +473,7 @@ def test_it_leaves_when_the_supervisor_is_gone(start: Start) -> None:
     assert exit_code_of(control.pid) == 0
 
 
+@pytest.mark.slow
 def test_it_stays_until_its_children_have_left(start: Start) -> None:
     control = start()
     control.load()
@@ -480,6 +485,7 @@ def test_it_stays_until_its_children_have_left(start: Start) -> None:
     assert exit_code_of(control.pid) == 0
 
 
+@pytest.mark.slow
 def test_it_kills_children_that_do_not_leave_in_time(start: Start, app: App) -> None:
     app("sys.modules['__main__']._LAST_SECONDS = 0.1\n")
     control = start()

@@ -27,6 +27,7 @@ def warning(start: Start) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_the_module_that_started_a_native_thread_is_named(
     start: Start, app: App, tmp_path: Path
 ) -> None:
@@ -57,11 +58,13 @@ def test_a_module_that_imports_after_it_has_started_a_native_thread_is_named_alo
     assert "1 native thread (started by culprit)" in warning(start)
 
 
+@pytest.mark.slow
 def test_a_native_thread_of_the_applications_own_module_is_named(start: Start, app: App) -> None:
     app(f"\nimport this\n{NATIVE_THREAD}\n")
     assert "1 native thread (started by one of this, flows)" in warning(start)
 
 
+@pytest.mark.slow
 def test_threads_that_python_knows_are_told_by_their_names_alone(start: Start, app: App) -> None:
     app("\nthreading.Thread(target=threading.Event().wait, name='flusher', daemon=True).start()\n")
     text = warning(start)
@@ -70,6 +73,7 @@ def test_threads_that_python_knows_are_told_by_their_names_alone(start: Start, a
     assert "OPENBLAS" not in text
 
 
+@pytest.mark.slow
 def test_the_watch_leaves_no_trace_in_the_imports_of_the_application(
     start: Start, app: App, tmp_path: Path
 ) -> None:

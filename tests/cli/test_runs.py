@@ -351,6 +351,7 @@ def test_long_names_of_signals_and_steps_are_shown_whole_with_full(
         assert f"waits for the end of '{step}', until" in text
 
 
+@pytest.mark.slow
 def test_a_retry_beside_other_waits_is_shown(runs: Command, tables: Tables) -> None:
     run = tables.parked(available_at=from_now(300), error={"name": "E", "message": "m"})
     until = iso(from_now(3599))
@@ -587,6 +588,7 @@ def test_changed_runs_are_one_document_for_programs(runs: Command, tables: Table
 # --- wait ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_result_of_a_run_is_printed_as_json(runs: Command, tables: Tables) -> None:
     run = tables.run(status="completed", output={"n": [1, None]})
     assert runs("wait", run) == Result(0, '{"n":[1,null]}\n', "")

@@ -267,6 +267,7 @@ def test_a_flag_wins_over_the_application(
     assert "the application names another database" in worker.stop()
 
 
+@pytest.mark.slow
 def test_without_a_database_url_an_embedded_server_is_used_and_announced(
     spawn: Spawn, tmp_path: Path
 ) -> None:

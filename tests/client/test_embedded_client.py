@@ -39,6 +39,7 @@ with ow.new_worker(processes=1) as worker:
         wait_until_gone(int(file.read_text().split()[0]))
 
 
+@pytest.mark.slow
 def test_an_async_program_starts_the_server_beside_its_event_loop(
     spawn: Spawn, tmp_path: Path
 ) -> None:
@@ -71,6 +72,7 @@ asyncio.run(main())
     assert program.stdout.text.split() == ["pending", "True"]
 
 
+@pytest.mark.slow
 def test_tables_are_made_in_any_schema_of_the_embedded_server(spawn: Spawn, tmp_path: Path) -> None:
     """Also for a client that knows the server by its URL, as in the processes of a worker."""
     (tmp_path / "program.py").write_text(
@@ -103,6 +105,7 @@ def test_a_database_url_of_another_kind_is_no_reason_for_silence(
     assert "using the embedded PostgreSQL" in program.stderr.text
 
 
+@pytest.mark.slow
 def test_a_forked_child_becomes_a_user_of_the_server_itself(spawn: Spawn, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(
         """

@@ -231,6 +231,7 @@ def test_stopping_lets_runs_finish(
     assert program.stdout.text.split() == ["completed", "waited"]
 
 
+@pytest.mark.slow
 def test_a_program_reloads_the_code_of_its_worker(
     start: Callable[[Path], Program], write: Write
 ) -> None:
@@ -470,6 +471,7 @@ def test_settings_are_passed_in_the_environment(
     }
 
 
+@pytest.mark.slow
 def test_a_step_may_start_runs_and_wait_for_them(
     start: Callable[[Path], Program], write: Write
 ) -> None:

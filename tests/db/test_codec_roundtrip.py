@@ -11,7 +11,7 @@ from owsuper.core.codec import as_stored, decode, encode
 # The fixture's connection serves all examples of a test: nothing is left behind on it.
 with_database = settings(
     deadline=None,
-    max_examples=200,
+    max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -128,6 +128,7 @@ class Chaos:
         perform(self.conn, self.sweeps.expire_deadlines())
 
 
+@pytest.mark.slow
 def test_nobody_deadlocks_and_no_parent_sleeps_on(database_url: str, tables: Tables) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # shown when this fails

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from owsuper import RunStatus, StepStatus
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import Document
@@ -12,6 +14,7 @@ CONCEPTS = Document("docs/concepts.md")
 
 
 @CONCEPTS.covers("tea", "log")
+@pytest.mark.slow
 def test_the_log_of_a_run_shows_its_executions(connected: Sandbox) -> None:
     connected.write("tea.py", CONCEPTS["tea"])
     connected.worker("owsuper --processes 1 --module tea.py")

@@ -92,6 +92,7 @@ def _alike(line: str) -> str:
 
 
 @README.covers("production")
+@pytest.mark.slow
 def test_the_command_for_production_serves_until_it_is_stopped(
     connected: Sandbox, database_url: str
 ) -> None:

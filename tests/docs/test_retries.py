@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 
+import pytest
+
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import Document
 
@@ -61,6 +63,7 @@ def test_a_time_out_fails_each_attempt_of_a_step(connected: Sandbox) -> None:
 
 
 @RETRIES.covers("step-limit")
+@pytest.mark.slow
 def test_a_workflow_may_have_more_steps_than_others(connected: Sandbox) -> None:
     squares = sum(n * n for n in range(1200))
     assert result(connected, "step-limit", "count.run(1200)") == str(squares)

@@ -6,6 +6,8 @@ import re
 import shlex
 import tomllib
 
+import pytest
+
 from owsuper import settings
 from owsuper.cli import arguments
 from owsuper.settings import SETTING_TYPES
@@ -34,6 +36,7 @@ def test_every_flag_in_the_table_is_a_flag_of_the_worker() -> None:
 
 
 @PAGE.covers("pyproject")
+@pytest.mark.slow
 def test_a_worker_is_configured_by_pyproject_toml(connected: Sandbox) -> None:
     text = PAGE["pyproject"]
     assert set(tomllib.loads(text)["tool"]["owsuper"]) == {"module", "processes", "poll-interval"}

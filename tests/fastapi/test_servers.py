@@ -63,8 +63,11 @@ def get() -> Iterator[Get]:
         yield send
 
 
-@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "two"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [((), signal.SIGINT), (("--workers", "2"), signal.SIGTERM)],
+    ids=["one process", "two"],
+)
 def test_a_server_stops_while_clients_wait(
     start_server: StartServer,
     get: Get,

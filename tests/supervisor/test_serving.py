@@ -99,6 +99,7 @@ def test_many_runs_are_all_executed_once(begin: Begin) -> None:
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_prefetched_runs_behind_a_long_run_are_released(begin: Begin, tmp_path: Path) -> None:
     worker = begin("--processes=1", "--poll-interval=60s")
     quick = [worker.start("record", text="quick") for _ in range(60)]
