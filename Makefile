@@ -38,11 +38,11 @@ orders: $(VENV)/.dev
 parallel = -n auto --dist worksteal
 
 test: $(VENV)/.dev
-	@echo "The tests take about six minutes on two idle cores. make test-all: about sixteen."
+	@echo "The tests take about six minutes on two idle cores. make test-all: about eighteen."
 	$(bin)/python -m pytest $(parallel) -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.dev
-	@echo "All tests take about sixteen minutes on two idle cores."
+	@echo "All tests take about eighteen minutes on two idle cores."
 	$(bin)/python -m pytest $(parallel) $(ARGS)
 
 lint: $(VENV)/.dev
