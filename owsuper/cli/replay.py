@@ -87,6 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
             print_message(error.traceback.rstrip())
         print_message(f"error: {error.message}")
         return ExitCode.IMPORT_ERROR
+    _check_workflow(arguments, application)
     logging.getLogger("owsuper.child").setLevel(logging.CRITICAL)  # it tells of what is replayed
     outcome = _replay(arguments, chosen, application)
     if "json" in vars(arguments):
@@ -106,6 +107,16 @@ def _run(arguments: argparse.Namespace) -> int:
     fit = outcome.replayed - misfits
     print_message(f"replayed {recorded.runs(outcome.replayed)}: {fit} fit, {misfits} do not")
     return ExitCode.ERROR if misfits else ExitCode.CLEAN
+
+
+def _check_workflow(arguments: argparse.Namespace, application: Application) -> None:
+    """Raise ConfigurationError for a workflow whose runs would all be skipped."""
+    name = vars(arguments).get("workflow")
+    known = list(dict.fromkeys(name for name, _ in application.registry.names()))
+    if name is not None and name not in known:
+        raise ConfigurationError(
+            f"--workflow: the modules define no workflow {name!r}. They define {list_names(known)}"
+        )
 
 
 def _replay(arguments: argparse.Namespace, chosen: Settings, application: Application) -> _Outcome:

@@ -12,11 +12,11 @@ from uuid import uuid4
 import httpx2
 import psycopg
 import pytest
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.orm import sessionmaker
 
 from examples.orders import app as module
-from examples.orders.database import Session, ow
+from examples.orders.database import Session, engine, ow
 from examples.orders.models import Order, Product
 from examples.orders.payments import sign
 from examples.orders.schemas import OrderStatus, PaymentEvent
@@ -65,6 +65,28 @@ def call_webhook(shop: httpx2.Client, body: bytes, signature: str | None = None)
     return shop.post("/webhooks/payments", content=body, headers=headers).status_code
 
 
+def pay(shop: httpx2.Client, order_id: int) -> int:
+    event = PaymentEvent(event_id="1", order_id=order_id, succeeded=True)
+    return call_webhook(shop, event.model_dump_json().encode())
+
+
+def give_up(order_id: int) -> bool:
+    """Cancel an order whose time for the payment is over."""
+    with Session.begin() as session:
+        return cancel(session, order_id, reserved=False)
+
+
+def wait_until_blocked(count: int) -> None:
+    """Wait until so many sessions of this database wait for a lock."""
+    blocked = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        while conn.scalar(blocked) != count:
+            time.sleep(0.01)
+
+
 def test_an_order_is_placed_paid_and_shipped(
     shop: httpx2.Client, start_worker: StartWorker
 ) -> None:
@@ -107,21 +129,37 @@ def test_a_payment_that_comes_before_the_run_waits_is_kept(
     assert result(shop, order)["result"]["status"] == "shipped"
 
 
-def test_a_payment_and_the_end_of_its_time_exclude_each_other(shop: httpx2.Client) -> None:
-    paid, late = place(shop)["id"], place(shop)["id"]
-    event = PaymentEvent(event_id="1", order_id=paid, succeeded=True)
-    assert call_webhook(shop, event.model_dump_json().encode()) == 202
-    with Session.begin() as session:
-        assert not cancel(session, paid, reserved=False)
-        assert cancel(session, late, reserved=False)
-    event = PaymentEvent(event_id="2", order_id=late, succeeded=True)
-    assert call_webhook(shop, event.model_dump_json().encode()) == 202
+def test_an_order_whose_payment_is_being_noted_is_not_canceled(shop: httpx2.Client) -> None:
+    order_id = place(shop)["id"]
+    with ThreadPoolExecutor() as pool:
+        with Session.begin() as session:
+            session.get_one(Order, order_id, with_for_update=True)
+            payment = pool.submit(pay, shop, order_id)
+            wait_until_blocked(1)
+            end_of_time = pool.submit(give_up, order_id)
+            wait_until_blocked(2)
+        assert (payment.result(), end_of_time.result()) == (202, False)
     with Session() as session:
-        orders = [session.get_one(Order, order_id) for order_id in (paid, late)]
-    assert [(order.status, order.paid) for order in orders] == [
-        (OrderStatus.PLACED, True),
-        (OrderStatus.CANCELED, True),
-    ]
+        order = session.get_one(Order, order_id)
+        assert (order.status, order.paid) == (OrderStatus.PLACED, True)
+
+
+def test_a_payment_that_finds_its_order_canceled_is_to_be_paid_back(
+    shop: httpx2.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    order_id = place(shop)["id"]
+    with ThreadPoolExecutor() as pool:
+        with Session.begin() as session:
+            session.get_one(Order, order_id, with_for_update=True)
+            end_of_time = pool.submit(give_up, order_id)
+            wait_until_blocked(1)
+            payment = pool.submit(pay, shop, order_id)
+            wait_until_blocked(2)
+        assert (end_of_time.result(), payment.result()) == (True, 202)
+    with Session() as session:
+        order = session.get_one(Order, order_id)
+        assert (order.status, order.paid) == (OrderStatus.CANCELED, True)
+    assert f"order {order_id} was paid after its end: pay it back" in caplog.text
 
 
 def test_a_refused_payment_gives_the_goods_back(
@@ -190,8 +228,8 @@ def test_without_the_database_the_shop_asks_to_try_again(
     shop: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = "postgresql://127.0.0.1:1/shop"
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(nowhere))
-    monkeypatch.setattr(module, "Session", sessionmaker(engine))
+    away = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(nowhere))
+    monkeypatch.setattr(module, "Session", sessionmaker(away))
     answer = shop.post("/orders", json=cart())
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
