@@ -1,0 +1,126 @@
+"""What the worker behind the dashboard serves: one workflow for each thing that a page can show."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from owsuper import OpenWorkflow, RetryPolicy, Step
+
+MARKUP = "<img src=x onerror=\"document.title='owned'\">"
+SCRIPT = "</script><script>document.title='owned'</script>"
+RIGHT_TO_LEFT = "\u202egnp.live \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627"
+HOSTILE = f"{MARKUP} {SCRIPT} {RIGHT_TO_LEFT} '\"`{{{{7*7}}}} javascript:alert(1)"
+LONG = 10_000_000
+
+ow = OpenWorkflow()
+
+
+@dataclass
+class Order:
+    item: str
+    quantity: int = 1
+    gift: bool = False
+    note: str | None = None
+
+
+@dataclass
+class Decision:
+    approved: bool
+    by: str
+
+
+soon = RetryPolicy(initial_interval="1ms", maximum_attempts=3)
+
+
+@ow.workflow("order", version="2")
+def order(step: Step, input: Order) -> str:
+    step.run("reserve", reserve, input)
+    step.run("charge", charge, retry=soon)
+    step.sleep("cool-off", "1ms")
+    return step.run_workflow(invoice, input.item, name="send-invoice")
+
+
+def reserve(input: Order) -> dict[str, object]:
+    return {"item": input.item, "shelf": 4}
+
+
+tries: list[int] = []
+
+
+def charge() -> str:
+    tries.append(1)
+    if len(tries) % 2:
+        raise ConnectionError("the bank does not answer")
+    return "paid"
+
+
+@ow.workflow("invoice")
+def invoice(step: Step, input: str) -> str:
+    return step.run("print", lambda: f"invoice for {input}")
+
+
+@ow.workflow("bake")
+def bake(step: Step, input: str) -> str:
+    """Runs until the file ``input`` exists."""
+    step.run("knead", lambda: "dough")
+
+    def oven() -> str:
+        while not Path(input).exists():
+            time.sleep(0.02)
+        return "bread"
+
+    return step.run("oven", oven)
+
+
+@ow.workflow("subscription")
+def subscription(step: Step, input: None) -> None:
+    step.run("welcome", lambda: "hello")
+    step.sleep("one-month", "30d")
+
+
+@ow.workflow("approval")
+def approval(step: Step, input: str) -> bool:
+    """Waits for a signal of the name ``input``."""
+    decision = step.wait_for_signal(input, type=Decision, timeout="7d")
+    return decision is not None and decision.data.approved
+
+
+@ow.workflow("refund")
+def refund(step: Step, input: dict[str, int]) -> None:
+    def look_up() -> None:
+        amount = input["amount"]
+        raise ValueError(f"no payment of {amount} was found")
+
+    step.run("look-up", look_up, retry=RetryPolicy(maximum_attempts=1))
+
+
+@ow.workflow("resize-image")
+def resize_image(step: Step, input: str) -> None:
+    step.run("decode", lambda: os.kill(os.getpid(), signal.SIGSEGV))
+
+
+@ow.workflow("export")
+def export(step: Step, input: int) -> str:
+    return step.run("collect", lambda: "x" * input)
+
+
+@ow.workflow(f"{MARKUP} {RIGHT_TO_LEFT}")
+def hostile(step: Step, input: str) -> None:
+    step.run(HOSTILE, lambda: input)
+
+    def fail() -> None:
+        raise RuntimeError(HOSTILE)
+
+    step.run(SCRIPT, fail, retry=RetryPolicy(maximum_attempts=1))
+
+
+@ow.workflow("family")
+def family(step: Step, input: list[str]) -> None:
+    """A parent whose children wait for signals."""
+    for name in input:
+        step.submit_workflow(approval, name, name=f"ask-{name}")
+    step.wait_for_signal("family-is-complete")
