@@ -7,13 +7,14 @@ analyzed, as autovacuum would have left it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import psycopg
 
 from benchmarks.environment import Environment
+from benchmarks.server import Connection
 
 CHUNK = 200_000  # rows to a transaction
 MEMORY = "512MB"  # to build an index
@@ -57,7 +58,7 @@ REPORT_TIMES: LiteralString = (
 def fill(env: Environment, kind: LiteralString, count: int) -> None:
     """Add ``count`` runs of this kind to a schema that has none of that kind."""
     first = env.value("SELECT count(*) FROM {schema}.workflow_runs")
-    with _without_indexes(env):
+    with without_indexes(env.conn, env.schema, ("workflow_runs",)):
         for begin in range(first + 1, first + count + 1, CHUNK):
             end = min(begin + CHUNK - 1, first + count)
             env.execute(insert(kind), begin, end)
@@ -72,16 +73,17 @@ def insert(kind: LiteralString) -> LiteralString:
 
 
 @contextmanager
-def _without_indexes(env: Environment) -> Iterator[None]:
-    indexes: list[tuple[Any, ...]] = env.execute(
-        "SELECT format('%I.%I', schemaname, indexname), indexdef FROM pg_indexes"
-        " WHERE schemaname = $1 AND tablename = 'workflow_runs'"
-        " AND indexname <> 'workflow_runs_pkey'",
-        env.schema,
-    )
+def without_indexes(conn: Connection, schema: str, tables: Sequence[str]) -> Iterator[None]:
+    """Do without all indexes of these tables but their primary keys meanwhile."""
+    indexes = conn.execute(
+        "SELECT format('%I.%I', i.schemaname, i.indexname), i.indexdef FROM pg_indexes AS i"
+        " WHERE i.schemaname = $1 AND i.tablename = ANY ($2)"
+        " AND i.indexname <> i.tablename || '_pkey'",
+        (schema, list(tables)),
+    ).fetchall()
     for name, _ in indexes:
-        env.conn.execute(f"DROP INDEX {name}".encode())
+        conn.execute(f"DROP INDEX {name}".encode())
     yield
-    env.execute("SELECT set_config('maintenance_work_mem', $1, false)", MEMORY)
+    conn.execute("SELECT set_config('maintenance_work_mem', $1, false)", (MEMORY,))
     for _, definition in indexes:
-        env.conn.execute(definition.encode())
+        conn.execute(definition.encode())
