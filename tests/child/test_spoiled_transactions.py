@@ -139,6 +139,40 @@ def test_a_pipeline_that_is_left_open_fails_the_step(
 
 
 @sync_and_async
+@BOTH
+@pytest.mark.parametrize("what", ["a COPY", "rows"])
+def test_a_statement_that_is_left_open_fails_the_step(
+    engine: Engine, as_workflow: AsWorkflow, is_async: bool, what: str
+) -> None:
+    """The server would wait for the end of the statement, and we for the server."""
+    left: list[Any] = []
+
+    def leave(conn: psycopg.Connection[Any]) -> None:
+        conn.execute(insert(engine))
+        if what == "a COPY":
+            left.append(conn.cursor().copy("COPY pg_temp.rows FROM STDIN"))
+            conn.execute("CREATE TEMP TABLE rows (n int)")
+            left[-1].__enter__()
+        else:
+            left.append(conn.cursor().stream("SELECT generate_series(1, 3)"))
+            next(left[-1])
+
+    async def aleave(conn: psycopg.AsyncConnection[Any]) -> None:
+        await conn.execute(insert(engine))
+        if what == "a COPY":
+            left.append(conn.cursor().copy("COPY pg_temp.rows FROM STDIN"))
+            await conn.execute("CREATE TEMP TABLE rows (n int)")
+            await left[-1].__aenter__()
+        else:
+            left.append(conn.cursor().stream("SELECT generate_series(1, 3)"))
+            await anext(left[-1])
+
+    row = run(engine, as_workflow, aleave if is_async else leave, retry=TWICE)
+    assert "has left a statement open" in failure(engine, row)
+    assert made(engine) == []
+
+
+@sync_and_async
 def test_a_pipeline_of_the_function_is_part_of_the_transaction(
     engine: Engine, as_workflow: AsWorkflow
 ) -> None:

@@ -33,9 +33,13 @@ class PsycopgTransaction:
     def finish(self) -> bool:
         """Return whether the connection is still in a transaction.
 
-        Raises StepUsageError if it is in pipeline mode.
+        Raises StepUsageError if it is in pipeline mode, or in the middle of a statement: then the
+        connection is closed.
         """
         _check_pipeline(self.identity)
+        if _is_within_statement(self.identity):
+            self.identity.close()
+            raise _left_open()
         return not is_idle(self.identity)
 
 
@@ -56,6 +60,9 @@ class AsyncPsycopgTransaction:
     async def finish(self) -> bool:
         """Awaitable ``PsycopgTransaction.finish``."""
         _check_pipeline(self.identity)
+        if _is_within_statement(self.identity):
+            await self.identity.close()
+            raise _left_open()
         return not is_idle(self.identity)
 
 
@@ -116,6 +123,18 @@ def _check_pipeline(conn: _SyncConnection | _AsyncConnection) -> None:
             "The function of step.transaction() has left a pipeline open. Use it as a context"
             " manager: `with connection.pipeline():`."
         )
+
+
+def _is_within_statement(conn: _SyncConnection | _AsyncConnection) -> bool:
+    # The server would wait for the end of that statement for ever, and ROLLBACK for the server.
+    return conn.info.transaction_status == TransactionStatus.ACTIVE
+
+
+def _left_open() -> StepUsageError:
+    return StepUsageError(
+        "The function of step.transaction() has left a statement open. Use a COPY as a context"
+        " manager (`with cursor.copy(...) as copy:`), and read or close what stream() returns."
+    )
 
 
 def _check(conn: _SyncConnection | _AsyncConnection) -> None:
