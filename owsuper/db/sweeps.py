@@ -21,6 +21,7 @@ from owsuper.db.claims import (
 from owsuper.db.statement import load
 
 _SWEEP: Final = 100  # deadlines or leases in one statement, which then takes milliseconds
+_LINES: Final = 5000  # log lines in one statement, which then takes tens of milliseconds
 _WAITS: Final = 1000  # waits for child runs in one statement, which then takes ten milliseconds
 
 
@@ -46,6 +47,7 @@ class SweepQueries:
         self._expire = load("expire_deadlines", schema)
         self._wake_missed_parents = load("wake_missed_parents", schema)
         self._forget_ended = load("forget_ended", schema)
+        self._forget_log_lines = load("forget_log_lines", schema)
 
     def release_lapsed(
         self, workflows: Sequence[Workflow], scan_range: ScanRange = SCAN_ALL
@@ -73,6 +75,10 @@ class SweepQueries:
         """Delete the failures and crashes counted of ended runs; one row: how many runs."""
         return self._forget_ended, (self._namespace,)
 
+    def forget_log_lines(self, keep_seconds: float) -> Call:
+        """Delete log lines that are older than that; see ``parse_forgotten_lines``."""
+        return self._forget_log_lines, (self._namespace, keep_seconds, _LINES)
+
 
 def parse_swept(rows: Rows) -> Swept:
     """Return the result of ``expire_deadlines`` or ``release_lapsed``."""
@@ -83,6 +89,12 @@ def parse_swept(rows: Rows) -> Swept:
         about["more"],
         ScanResult((about["since"],), about["took"]),
     )
+
+
+def parse_forgotten_lines(rows: Rows) -> bool:
+    """Return whether there may be more lines to delete after ``forget_log_lines``."""
+    [(count,)] = rows
+    return int(text(count)) >= _LINES
 
 
 def parse_missed(rows: Rows) -> tuple[tuple[str, str], list[tuple[str, str]]]:

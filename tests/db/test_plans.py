@@ -28,7 +28,7 @@ OURS = 20_000  # due runs of ours, half of them new
 FINISHED = 60_000
 PARKED = 20_000  # due later
 OPENWORKFLOW = ("workflow_runs", "step_attempts")
-BIG = (*OPENWORKFLOW, "owsuper_post_mortems")
+BIG = (*OPENWORKFLOW, "owsuper_post_mortems", "owsuper_log_lines", "owsuper_progress")
 TIED = 50  # runs that were started in one transaction
 DIRECTLY = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Tid Scan")
 
@@ -176,6 +176,11 @@ USES = [
     Use("find_run_ids", ("default", "own 7", "own 7", "own 7\U0010ffff", 5), 7),
     Use("who_serves", ("default", 5), 12),
     Use("list_retries", ("default", FAILED), 1),
+    Use("list_log_lines", ("default", RUN, 0, 0, 10), 11),
+    Use("list_log_lines", ("default", RUN, 0, 50, 10), 201, "of a level"),
+    Use("forget_log_lines", ("default", 3600, 100), 200),
+    Use("get_progress", ("default", RUN), 2),
+    Use("store_progress", ("default", json.dumps([{"run": RUN, "done": 1}])), 1),
     Use("list_attempts", ("default", RUN, "-infinity", "", 11, "false"), 11),
     Use("list_attempts", ("default", RUN, "infinity", "", 3, "true"), 11, "that are older"),
     Use("count_runs", ("default",), FOREIGN + OBSOLETE + OURS + PARKED + FINISHED + TIED + 200),
@@ -187,6 +192,7 @@ NOT_HERE = {  # they read no table of ours
     "set_lock_timeout",
     "signal_lock",
     "start_lock",
+    "store_log_lines",
     "transaction_settings",
     "which_database",
 }
@@ -260,6 +266,16 @@ def fill(conn: psycopg.Connection) -> None:
         b" run_created_at, counted, given_up, evidence) SELECT 'default', r.id, n, r.created_at,"
         b" true, n = 1, '{}' FROM workflow_runs AS r, generate_series(1, 3) AS n"
         b" WHERE r.id LIKE 'finished 1%'"
+    )
+    conn.execute(
+        b"INSERT INTO owsuper_log_lines (namespace_id, workflow_run_id, stored_at, logged_at,"
+        b" level, logger, message, host, pid) SELECT 'default', r.id, now() - n * interval '1 min',"
+        b" now(), 20, 'shop', 'reserved', 'host', 1"
+        b" FROM workflow_runs AS r, generate_series(1, 200) AS n WHERE r.id LIKE 'own %'"
+    )
+    conn.execute(
+        b"INSERT INTO owsuper_progress (namespace_id, workflow_run_id, done)"
+        b" SELECT 'default', id, 1 FROM workflow_runs WHERE id LIKE 'finished %'"
     )
     conn.execute(
         "INSERT INTO owsuper_supervisors (namespace_id, id, lease_seconds, host, pid)"
@@ -336,7 +352,7 @@ def test_a_plan_made_with_statistics_is_good(use: Use, big: psycopg.Connection) 
     """Runs after the test above, whose plans end with the first ANALYZE."""
     analyzed = "SELECT reltuples > 0 FROM pg_class WHERE oid = 'workflow_runs'::regclass"
     if big.execute(analyzed.encode()).fetchone() == (False,):
-        big.execute("ANALYZE workflow_runs, step_attempts, owsuper_post_mortems")
+        big.execute(f"ANALYZE {', '.join(BIG)}".encode())
     check(explained(big, use), use)
 
 
