@@ -69,3 +69,31 @@ def test_what_is_wider_than_the_window_is_named_unless_it_scrolls_by_itself(serv
     assert serve(f"<div style='overflow-x: auto'>{wide}</div>").beyond_the_sides() == []
     [found] = serve(f"<main class=x>{wide}</main>").beyond_the_sides()
     assert found.startswith("DIV.null ends at 6")
+
+
+@pytest.mark.parametrize(
+    ("body", "barrier"),
+    [
+        ("<button style='width: 40px; height: 40px'></button>", "a control has no name"),
+        ("<input>", "a control has no name"),
+        ("<h3>deep</h3>", "a heading leaves out a level"),
+        ("<p id=a></p><p id=a></p>", "an id is there twice"),
+        ("<label for=nothing>l</label>", "for names nothing"),
+        ("<svg width=9 height=9></svg>", "a drawing has no text"),
+        ("<p style='color: #999'>grey", "a contrast of 2.85"),
+        ("<p style='background: #000'>black", "a contrast of 1.00"),
+        ("<p style='font-size: 9px'>small", "text of 9 px"),
+        ("<a href=/ style='display: block; height: 9px'>l</a>", "is hard to touch"),
+    ],
+)
+def test_a_barrier_of_a_page_is_noticed(serve: Any, body: str, barrier: str) -> None:
+    watched = serve(f"<main><h1>one</h1>{body}</main>")
+    watched.page.evaluate("document.documentElement.lang = 'en'")
+    assert barrier in " ".join(watched.barriers())
+
+
+def test_a_page_without_barriers_has_none(serve: Any) -> None:
+    body = "<main><h1>one</h1><h2>two</h2><label>Name <input style='height: 30px'></label></main>"
+    watched = serve(body)
+    watched.page.evaluate("document.documentElement.lang = 'en'")
+    assert watched.barriers() == []

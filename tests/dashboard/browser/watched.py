@@ -37,6 +37,8 @@ _BEYOND = """
 }
 """
 
+_AUDIT = Path(__file__).with_name("audit.js").read_text()
+
 
 class Watched:
     """``page``, and its ``problems``: console errors, broken policies, failed requests."""
@@ -68,6 +70,11 @@ class Watched:
     def beyond_the_sides(self) -> list[str]:
         """What makes the page wider than its window. Boxes that scroll by themselves may."""
         found: list[str] = self.page.evaluate(_BEYOND)
+        return found
+
+    def barriers(self) -> list[str]:
+        """What keeps people from reading or using the page: no name, no contrast, and so on."""
+        found: list[str] = self.page.evaluate(_AUDIT)
         return found
 
     @contextmanager
