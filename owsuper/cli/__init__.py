@@ -24,7 +24,7 @@ from owsuper.supervisor.exit_status import ExitCode
 
 _MODULES: Final = (
     *("worker", "start", "runs", "why", "ps", "top", "signal"),
-    *("replay", "healthcheck", "reload", "migrate", "doctor", "bench"),
+    *("audit", "replay", "healthcheck", "reload", "migrate", "doctor", "bench"),
 )
 
 

@@ -112,6 +112,12 @@ USES = [
     Use("register_supervisor", ("default", "host:1:a", 30, "host", 1), 0),
     Use("announce", ("default", "host:1:a", 30, "host", 1, "false", "1", "[]", "{}", 45), 0),
     Use("leave", ("default", "host:1:a"), 0),
+    Use("audit_intend", ("default", "new", "1", None, None, "cancel", "{}", None, 400), 0),
+    Use("audit_attempt", ("default", "new"), 0),
+    Use("audit_answer", ("default", "asked", 0, "true", 1, 0, "{}"), 0),
+    Use("list_audit", ("default", "infinity", "", 101), 0),
+    Use("get_audit", ("default", "asked"), 0),
+    Use("list_audit_answers", ("default", "asked"), 0),
     Use("list_supervisors", ("default", 45), 0),
     Use("standing", ("default", RUN), 0),
     Use("other_supervisors", ("default", "host:1:a"), 0),
@@ -280,6 +286,10 @@ def fill(conn: psycopg.Connection) -> None:
     conn.execute(
         "INSERT INTO owsuper_supervisors (namespace_id, id, lease_seconds, host, pid)"
         f" VALUES ('default', '{GONE}', 3700, 'host', 9)".encode()
+    )
+    conn.execute(
+        b"INSERT INTO owsuper_audit (namespace_id, id, attempt, action, target)"
+        b" VALUES ('default', 'asked', '1', 'cancel', '{}')"
     )
     conn.execute(
         "INSERT INTO step_attempts (namespace_id, id, workflow_run_id, step_name, kind, status,"
