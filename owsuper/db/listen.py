@@ -17,6 +17,9 @@ CANCELED: Final = "canceled:"
 STACKS: Final = "stacks:"
 """The prefix of a payload with which a client asks all supervisors for the stacks of children."""
 
+DRAIN: Final = "drain:"
+"""The prefix of a payload with the id of the supervisor that a client asks to drain."""
+
 
 def runs_channel(schema: str, namespace: str) -> str:
     """Return the channel that notifies when a run of this namespace becomes due or gets a due time.
@@ -31,8 +34,8 @@ def workers_channel(schema: str, namespace: str) -> str:
     """Return the channel on which all supervisors of this namespace listen.
 
     The payload is ``CANCELED`` and the id of a canceled run that a worker owns; ``STACKS`` and a
-    token, with which the stacks are marked; or what a supervisor passes on, because it has no room
-    for all runs that are due.
+    token, with which the stacks are marked; ``DRAIN`` and the id of a supervisor; or what a
+    supervisor passes on, because it has no room for all runs that are due.
     """
     return f"owsuper-workers:{_short_hash(f'{schema}/{namespace}')}"
 

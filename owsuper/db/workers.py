@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from owsuper.db.clients import Operation, Rows
-from owsuper.db.listen import STACKS, workers_channel
+from owsuper.db.listen import DRAIN, STACKS, workers_channel
 from owsuper.db.presence import STALE
 from owsuper.db.statement import load
 
@@ -72,6 +72,14 @@ class WorkerQueries:
         They do so within some seconds, with this ``token``; see ``SupervisorRow.stacks``.
         """
         call = (self._notify, (self._channel, f"{STACKS}{token}"))
+        return Operation((call,), lambda _: None)
+
+    def drain(self, supervisor_id: str) -> Operation[None]:
+        """Ask one supervisor to finish its runs, take no others, and end.
+
+        It announces itself as draining, then leaves. One that does not listen never hears of it.
+        """
+        call = (self._notify, (self._channel, f"{DRAIN}{supervisor_id}"))
         return Operation((call,), lambda _: None)
 
     def standing(self, run_id: str) -> Operation[tuple[datetime, int]]:

@@ -69,6 +69,7 @@ class Dispatch:
         self.fatal_error: str | None = None
         self.exit_code = ExitCode.CLEAN
         self._url = settings.database_url
+        self._supervisor_id = template.supervisor_id
         self._settings = settings
         self.fleet = Fleet(loop, settings, template, self, environment=environment)
         self._stacks = ChildStacks(loop, self.fleet, lambda: self._presence.announce_now())
@@ -127,6 +128,7 @@ class Dispatch:
                 on_runs_due=self._pickup.claim_in_turn,
                 on_canceled=self._leases.check,
                 on_stacks_asked=self._stacks.ask,
+                on_drain_asked=self._drain_if_asked,
                 on_call=self._on_call,
                 sender=self._connection,
                 queries=queries,
@@ -226,6 +228,11 @@ class Dispatch:
             self._shutdown.begin()
             self._pickup.stop()
             self._presence.announce_now()  # so that others go on call for it
+
+    def _drain_if_asked(self, supervisor_id: str) -> None:
+        if supervisor_id == self._supervisor_id and not self._shutdown.begun:
+            _log.info("a client has asked this worker to drain")
+            self.drain()
 
     def stop_now(self) -> None:
         """Stop without waiting for runs to finish."""
