@@ -208,6 +208,9 @@ SETTING_TYPES: Mapping[str, SettingType] = {
 }
 
 
+SECTIONS: Final = frozenset({"dashboard"})
+"""The tables of settings of one command, see ``load_section``."""
+
 _DATABASE_URL: Final = "DATABASE_URL"
 _POSTGRES: Final = re.compile(r"\s*(?P<quote>[\"'])?postg(res(ql)?|is)(\+\w+)?://", re.IGNORECASE)
 
@@ -244,7 +247,7 @@ def load(
     """
     flags, env = flags or {}, os.environ if env is None else env
     _check_switches(env)
-    project = dict(_project((cwd or Path()) / "pyproject.toml"))
+    project = dict(_project((cwd or Path()) / "pyproject.toml", SETTING_TYPES))
     values: dict[str, Any] = {}
     given: set[str] = set()
     borrowed: list[str] = []
@@ -309,8 +312,45 @@ def _check_switches(env: Mapping[str, str]) -> None:
             raise ConfigurationError(f"{wrong}: there is no such setting; set {right}=false")
 
 
-def _project(path: Path) -> Iterator[tuple[str, tuple[str, object]]]:
-    """Yield (field, (source, value)) for each setting under [tool.owsuper] in ``path``."""
+def load_section(
+    section: str,
+    known: Mapping[str, SettingType],
+    flags: Mapping[str, object],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> dict[str, Any]:
+    """Return the settings of one command, by field name: those that are set.
+
+    They are flags, variables such as ``OWSUPER_DASHBOARD_PORT``, and keys under
+    ``[tool.owsuper.dashboard]``, in this order. Raises ConfigurationError, as ``load`` does.
+    """
+    env = os.environ if env is None else env
+    project = dict(_project((cwd or Path()) / "pyproject.toml", known, section))
+    values: dict[str, Any] = {}
+    for name, setting_type in known.items():
+        variable = variable_name(f"{section}_{name}")
+        if (value := flags.get(name)) is not None:
+            source = f"--{option_name(name)}"
+        elif value := env.get(variable):
+            source = variable
+        elif name in project:
+            source, value = project[name]
+        else:
+            continue
+        try:
+            values[name] = setting_type.read(value)
+        except ConfigurationError as error:
+            raise type(error)(f"{source}: {error}") from None
+    return values
+
+
+def _project(
+    path: Path, known: Mapping[str, SettingType], section: str = ""
+) -> Iterator[tuple[str, tuple[str, object]]]:
+    """Yield (field, (source, value)) for each setting under [tool.owsuper] in ``path``.
+
+    With a ``section``, those in that table of it.
+    """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -320,11 +360,17 @@ def _project(path: Path) -> Iterator[tuple[str, tuple[str, object]]]:
     path = path.absolute()  # not before: the working directory may have been deleted
     tool = document.get("tool")
     table = tool.get("owsuper", {}) if isinstance(tool, dict) else {}
+    title = "tool.owsuper"
+    if section:
+        title = f"tool.owsuper.{section}"
+        table = table.get(section, {}) if isinstance(table, dict) else {}
     if not isinstance(table, dict):
-        raise ConfigurationError(f"{path}: tool.owsuper must be a table")
-    names = {option_name(name): name for name in SETTING_TYPES}
+        raise ConfigurationError(f"{path}: {title} must be a table")
+    names = {option_name(name): name for name in known}
     for key, value in table.items():
-        source = f"[tool.owsuper] {key} in {path}"
+        if not section and key in SECTIONS:
+            continue
+        source = f"[{title}] {key} in {path}"
         name = names.get(key.replace("_", "-"))
         if name is None:
             close = difflib.get_close_matches(key.replace("_", "-"), names, n=1)

@@ -87,6 +87,12 @@ ROOMS = {
     # what web applications need of a client; nothing else imports these two
     "starlette": room("client core db.waits errors extras starlette", DRIVERS | {"fastapi"}),
     "fastapi": room("client core errors extras fastapi starlette workflow", DRIVERS),
+    # pages for people: reads by doors of the client, never the processes of a worker
+    "dashboard": room(
+        "client.app client.call_threads client.page_reads dashboard db.workers errors extras"
+        " version workflow",
+        "psycopg_pool multiprocessing fastapi",
+    ),
     # in projects of Django
     "django": room(
         "client.app client.database client.worker core.model db.connect db.lists db.migrate django"
@@ -178,7 +184,8 @@ def test_every_module_is_in_a_room_or_puts_rooms_together() -> None:
 def test_the_rooms_of_a_framework_alone_know_it(framework: str) -> None:
     ours = frozenset({framework, f"owsuper.{framework}"})
     for path in PACKAGE.rglob("*.py"):
-        if path.relative_to(PACKAGE).parts[0] not in ("starlette", "fastapi"):
+        users = ("starlette", "fastapi", "dashboard") if framework == "starlette" else ("fastapi",)
+        if path.relative_to(PACKAGE).parts[0] not in users:
             found = [each for each in imports(path.read_text()) if within(each, ours)]
             assert found == [], path
 

@@ -119,8 +119,8 @@ def test_every_module_of_a_clean_installation_imports(clean: Path, tmp_path: Pat
 import importlib, pkgutil, owsuper
 scripts = ("owsuper.__main__", "owsuper.embedded.keeper", "owsuper.embedded.postmaster")
 of_extras = (
-    "owsuper.django", "owsuper.fastapi", "owsuper.starlette", "owsuper.testing.pytest_plugin",
-    "owsuper.testing.strategies",
+    "owsuper.dashboard", "owsuper.django", "owsuper.fastapi", "owsuper.starlette",
+    "owsuper.testing.pytest_plugin", "owsuper.testing.strategies",
 )
 for module in pkgutil.walk_packages(owsuper.__path__, "owsuper."):
     if module.name not in scripts and not module.name.startswith(of_extras):

@@ -24,7 +24,7 @@ from owsuper.supervisor.exit_status import ExitCode
 
 _MODULES: Final = (
     *("worker", "start", "runs", "why", "ps", "top", "signal"),
-    *("audit", "replay", "healthcheck", "reload", "migrate", "doctor", "bench"),
+    *("dashboard", "audit", "replay", "healthcheck", "reload", "migrate", "doctor", "bench"),
 )
 
 
@@ -70,6 +70,7 @@ examples:
   owsuper ps                                         what each worker and its processes do
   owsuper signal expense-7 --data '{{"by": "Ada"}}'    reaches the runs that wait for it
   owsuper replay --module app.workflows              does this code fit recorded runs?
+  owsuper dashboard                                  runs and workers in the browser
   owsuper migrate                                    create or update the tables
   owsuper migrate --check                            check the tables; exits 1 if incomplete
   owsuper migrate --sql | psql mydb                  print the SQL, to read it before it runs

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
 from owsuper.client import joining, new_run
+from owsuper.client.dashboards import ShowsDashboard
 from owsuper.client.database import ClientDatabase, ExplicitSettings
 from owsuper.client.finding import Finding
 from owsuper.client.handle import RunHandle
@@ -23,7 +24,9 @@ I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741 - likewise
 
 
-class OpenWorkflow(Registration, SendsSignals, Finding, Listing, RunHistory, ListsWorkers):
+class OpenWorkflow(
+    Registration, SendsSignals, Finding, Listing, RunHistory, ListsWorkers, ShowsDashboard
+):
     """The workflows of a program, and the connection to the database that holds their runs.
 
     A ``database_url``, ``namespace`` or ``schema`` that is not given comes from the environment

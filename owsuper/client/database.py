@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from owsuper import settings
 from owsuper.client import fork_safety
@@ -42,6 +42,12 @@ class ExplicitSettings:
                     raise type(error)(f"OpenWorkflow({name}=...): {error}") from None
 
 
+class _Closes(Protocol):
+    """An object with connections, which ``close`` closes."""
+
+    def close(self) -> None: ...
+
+
 class ClientDatabase:
     """The settings, read on first use, and the session of this process.
 
@@ -57,6 +63,7 @@ class ClientDatabase:
         self._session: Session | None = None
         self._finish: Callable[[], object] = lambda: None
         self._thread = CallThreads(1)
+        self._closed_too: weakref.WeakSet[_Closes] = weakref.WeakSet()
         fork_safety.forget_in_children(self)
 
     @property
@@ -102,8 +109,14 @@ class ClientDatabase:
             return self.session()
         return await self._thread.run(self.session)
 
+    def close_with(self, other: _Closes) -> None:
+        """Have ``close`` close ``other``, which has connections of its own, too."""
+        self._closed_too.add(other)
+
     def close(self) -> None:
         """Close all connections of this process. The next use of the database reconnects."""
+        for other in list(self._closed_too):
+            other.close()
         with fork_safety.fork_lock:
             self._session, finish = None, self._finish
         finish()

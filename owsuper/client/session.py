@@ -107,9 +107,16 @@ class Session:
         """
         if give_up_at is None:
             give_up_at = self.give_up_at()
+        self.prepare_tables(give_up_at)
+        return self._run(work, again, give_up_at)
+
+    def prepare_tables(self, give_up_at: float) -> None:
+        """Create or update the tables, if this session does that and has not done it yet.
+
+        Raises as ``run`` does.
+        """
         if self._migrates:
             self._migrate(give_up_at)
-        return self._run(work, again, give_up_at)
 
     def _run(self, work: Callable[[TimedConnection], T], again: bool, give_up_at: float) -> T:
         left, deadlocks = _TRIES if again else 1, _DEADLOCK_TRIES

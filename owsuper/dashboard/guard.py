@@ -1,0 +1,116 @@
+"""Decides about each request: who sent it, and whether its form is ours.
+
+All pages are endpoints that ``Guard.endpoint`` makes, so no page can forget a check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from starlette.datastructures import MultiDict
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from owsuper.client.page_reads import PageReader
+from owsuper.dashboard import error_pages
+from owsuper.dashboard.access import Access, LoginNeeded
+from owsuper.dashboard.forms import read_form
+from owsuper.dashboard.options import Options
+from owsuper.dashboard.senders import sender_of
+from owsuper.dashboard.sessions import LIFETIME, BrowserSession, Sessions
+from owsuper.dashboard.templating import Templates
+from owsuper.dashboard.visit import Handler, Visit
+
+if TYPE_CHECKING:
+    from owsuper.client.app import OpenWorkflow
+
+
+class Guard:
+    """Makes endpoints of the code of pages, for those who may see them."""
+
+    def __init__(
+        self,
+        ow: OpenWorkflow,
+        reader: PageReader,
+        *,
+        options: Options,
+        access: Access,
+        sessions: Sessions,
+        templates: Templates,
+    ) -> None:
+        self._ow = ow
+        self._reader = reader
+        self._options = options
+        self._access = access
+        self._sessions = sessions
+        self._templates = templates
+
+    def endpoint(
+        self, handler: Handler, *, public: bool = False
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return an endpoint of Starlette. A ``public`` page may be seen before the login."""
+
+        async def answer(request: Request) -> Response:
+            session, expired = self._sessions.read(request.cookies.get(self._sessions.cookie))
+            visit = self._visit(request, session or BrowserSession.new())
+            try:
+                if not public:
+                    user = self._access.user(request, visit.sender, session)
+                    visit = replace(visit, user=user, admitted=True)
+                if request.method not in ("GET", "HEAD"):
+                    form = await read_form(request, visit.sender, session, self._sessions)
+                    visit = replace(visit, form=form)
+                response = await handler(visit)
+            except LoginNeeded:
+                response = _to_login(visit, expired=expired)
+            except Exception as error:
+                response = error_pages.answer(visit, error)
+            if session is None and "set-cookie" not in response.headers:
+                self.keep(visit, visit.session, response)
+            return response
+
+        return answer
+
+    def keep(self, visit: Visit, session: BrowserSession | None, response: Response) -> None:
+        """Have the browser keep this session, or forget its session.
+
+        Lax: with Strict, a link to a run in a mail or a chat would lead to the login. GET changes
+        nothing, and forms have their token.
+        """
+        response.set_cookie(
+            self._sessions.cookie,
+            "" if session is None else self._sessions.write(session),
+            max_age=0 if session is None else LIFETIME,
+            path=quote(visit.prefix) + "/",
+            secure=visit.sender.secure,
+            httponly=True,
+            samesite="lax",
+        )
+
+    def _visit(self, request: Request, session: BrowserSession) -> Visit:
+        return Visit(
+            request=request,
+            ow=self._ow,
+            reader=self._reader,
+            options=self._options,
+            templates=self._templates,
+            sender=sender_of(request, self._access.trusted),
+            session=session,
+            token=self._sessions.token(session),
+            user=None,
+            admitted=False,
+            form=MultiDict(),
+        )
+
+
+def _to_login(visit: Visit, *, expired: bool) -> Response:
+    """Send a person to the login, and from there back here; tell a program that it must log in."""
+    request = visit.request
+    wants_page = "text/html" in request.headers.get("accept", "")
+    if not wants_page or "hx-request" in request.headers:
+        return PlainTextResponse("Log in first.\n", status_code=401)
+    back = visit.here() if request.method in ("GET", "HEAD") else visit.url("/")
+    return visit.redirect("/login", {"next": back, "expired": "1" if expired else None})

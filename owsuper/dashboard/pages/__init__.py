@@ -1,0 +1,16 @@
+"""The screens, in the order of the navigation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from owsuper.dashboard.pages import overview, runs, waiting, workers, workflows
+from owsuper.dashboard.screen import Screen
+
+SCREENS: Final[tuple[Screen, ...]] = (
+    overview.SCREEN,
+    runs.SCREEN,
+    workers.SCREEN,
+    workflows.SCREEN,
+    waiting.SCREEN,
+)

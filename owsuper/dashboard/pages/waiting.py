@@ -1,0 +1,18 @@
+"""The screen Waiting."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.responses import Response
+
+from owsuper.dashboard.screen import Screen
+from owsuper.dashboard.visit import Visit
+
+
+async def show(visit: Visit) -> Response:
+    """Show the screen."""
+    return visit.render("waiting.html")
+
+
+SCREEN: Final = Screen(title="Waiting", pages={"/waiting": show})

@@ -1,0 +1,71 @@
+"""Slows down who tries passwords: after some wrong ones, each further try has to wait longer."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+_FREE: Final = 5  # wrong passwords before the first pause
+_LONGEST: Final = 300.0  # seconds of a pause
+_FORGET: Final = 3600.0  # seconds without a wrong password
+_MOST: Final = 20_000  # addresses and names that are remembered
+
+
+class Slowing:
+    """Wrong passwords, by address, and by address and name.
+
+    Not by name alone: then anybody could lock out a user whose name is known.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failed: OrderedDict[tuple[str, ...], tuple[int, float]] = OrderedDict()
+
+    def pause(self, address: str, name: str) -> float:
+        """Return how many seconds are left before this address may try this name again."""
+        now = self._clock()
+        with self._lock:
+            return max((self._until(key) - now for key in _keys(address, name)), default=0.0)
+
+    def failed(self, address: str, name: str) -> None:
+        """Remember a wrong password."""
+        now = self._clock()
+        with self._lock:
+            for key in _keys(address, name):
+                count, last = self._failed.pop(key, (0, now))
+                self._failed[key] = (1 if now - last > _FORGET else count + 1, now)
+            while len(self._failed) > _MOST:
+                self._failed.popitem(last=False)
+
+    def succeeded(self, address: str, name: str) -> None:
+        """Forget the wrong passwords of this name from this address."""
+        with self._lock:
+            self._failed.pop((_network(address), name), None)
+
+    def _until(self, key: tuple[str, ...]) -> float:
+        count, last = self._failed.get(key, (0, 0.0))
+        # Several people may share an address.
+        beyond = count - (_FREE if len(key) > 1 else 4 * _FREE)
+        return -math.inf if beyond < 0 else last + min(_LONGEST, 2.0 ** min(beyond, 10))
+
+
+def _keys(address: str, name: str) -> tuple[tuple[str, ...], ...]:
+    network = _network(address)
+    return (network,), (network, name[:100])
+
+
+def _network(address: str) -> str:
+    """Return the address, or the /64 of one of IPv6: whoever has one has all of its addresses."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if found.version == 6:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
