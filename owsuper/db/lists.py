@@ -13,12 +13,13 @@ from owsuper.db.clients import Operation, Rows, RunRow, not_found, run_row
 from owsuper.db.statement import Statement, load
 
 if TYPE_CHECKING:
-    from owsuper.core.pages import Window
+    from owsuper.core.pages import Position, Window
 
 _EVERY_STATUS: Final = [status.value for status in RunStatus]
 
 _AFTER_LAST_DIGIT: Final = re.compile(r"[^0-9]*\Z")
-_LAST_ID: Final = "\U0010ffff"  # sorts after all ids, in every collation
+LAST_ID: Final = "\U0010ffff"
+"""Sorts after all ids, in every collation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class ListQueries:
             self._namespace,
             *_position(window, newest_first=True),
             "-infinity" if wanted.since is None else wanted.since.isoformat(),
-            "infinity" if wanted.before is None else _just_before(wanted.before),
+            "infinity" if wanted.before is None else just_before(wanted.before),
             *filters,
         )
         return Operation(
@@ -212,26 +213,27 @@ def id_bounds(beginning: str) -> tuple[str, str]:
     Other ids stand there, too. For the reason see find_run_ids.
     """
     to_digit = _AFTER_LAST_DIGIT.sub("", beginning)
-    return to_digit, to_digit + _LAST_ID
+    return to_digit, to_digit + LAST_ID
 
 
-def _just_before(when: datetime) -> str:
+def just_before(when: datetime) -> str:
     """Return the last time before ``when`` that the database can store."""
     return "-infinity" if when == MIN_TIME else (when - timedelta(microseconds=1)).isoformat()
 
 
 def _position(window: Window, *, newest_first: bool) -> tuple[str, str, int, bool]:
     """Return the common parameters: a page next to a position, or the first page."""
-    position = window.position
+    place = beside(window.position, to_older=newest_first != window.backward)
+    return *place, window.limit + 1, window.backward
+
+
+def beside(position: Position | None, *, to_older: bool) -> tuple[str, str]:
+    """Return the parameters of a position from which a list goes on; None is its beginning."""
     if position is None:
-        created_at, item_id = ("infinity", _LAST_ID) if newest_first else ("-infinity", "")
-        return created_at, item_id, window.limit + 1, window.backward
+        return ("infinity", LAST_ID) if to_older else ("-infinity", "")
     # Times beyond datetime's range were read as its last time, and must not be found again.
-    to_older = newest_first != window.backward
     if to_older and position.created_at == MIN_TIME:
-        created_at = "-infinity"
-    elif not to_older and position.created_at == MAX_TIME:
-        created_at = "infinity"
-    else:
-        created_at = position.created_at.isoformat()
-    return created_at, position.id, window.limit + 1, window.backward
+        return "-infinity", position.id
+    if not to_older and position.created_at == MAX_TIME:
+        return "infinity", position.id
+    return position.created_at.isoformat(), position.id

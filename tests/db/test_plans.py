@@ -29,7 +29,9 @@ FINISHED = 60_000
 PARKED = 20_000  # due later
 OPENWORKFLOW = ("workflow_runs", "step_attempts")
 BIG = (*OPENWORKFLOW, "owsuper_post_mortems", "owsuper_log_lines", "owsuper_progress")
+WAITS = 5_000  # runs that wait for signals
 TIED = 50  # runs that were started in one transaction
+ALL = FOREIGN + OBSOLETE + OURS + PARKED + FINISHED + TIED + WAITS + 200
 DIRECTLY = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Tid Scan")
 
 KNOWN = json.dumps([{"name": "w", "version": None}, {"name": "v", "version": "2"}])
@@ -83,6 +85,15 @@ TIES = (LONG_AGO, "tied 30", 11, "false", *ANY_TIME)
 OF_DAY = ("infinity", "", 11, "false", *DAY)
 NEWER_OF_DAY = ("2020-01-02T00:00:00Z", "x", 11, "true", *DAY)
 EVERY = "{pending,running,sleeping,completed,succeeded,failed,canceled}"
+BEGINNING = ("-infinity", "")
+END = ("infinity", "\U0010ffff")
+TO_OLDER = (*END, 11, "false", *ANY_TIME)
+TO_NEWER = (*BEGINNING, 11, "true", *ANY_TIME)
+UNFILTERED = (11, None, None, None, EVERY, None)  # how many to read at most, and the filters
+OF_VERSION = (200, "none", None, None, EVERY, None)
+FAILED_ONLY = (11, None, None, None, "{failed,canceled}", None)
+OF_W = (11, None, None, None, EVERY, "w")
+COUNTED = ("default", *ANY_TIME, None, None, None, EVERY)
 USES = [
     Use("commit", commit(), 1, "of a step"),
     Use("commit", commit(steps=5), 1, "of several steps"),
@@ -189,9 +200,48 @@ USES = [
     Use("store_progress", ("default", json.dumps([{"run": RUN, "done": 1}])), 1),
     Use("list_attempts", ("default", RUN, "-infinity", "", 11, "false"), 11),
     Use("list_attempts", ("default", RUN, "infinity", "", 3, "true"), 11, "that are older"),
-    Use("count_runs", ("default",), FOREIGN + OBSOLETE + OURS + PARKED + FINISHED + TIED + 200),
+    Use("dashboard_runs", ("default", *TO_OLDER, *UNFILTERED), 50),
+    Use("dashboard_runs", ("default", *TO_NEWER, *UNFILTERED), 2 * TIED + 40, "that are newer"),
+    Use("dashboard_runs", ("default", *TO_OLDER, *OF_VERSION), 420, "of a version"),
+    Use("dashboard_runs_by_status", ("default", *TO_OLDER, *FAILED_ONLY), 10, "that failed"),
+    Use("dashboard_runs_by_status", ("default", *TO_OLDER, *UNFILTERED), 120),
+    Use("dashboard_runs_by_status", ("default", *TO_NEWER, *UNFILTERED), 250, "that are newer"),
+    Use("dashboard_runs_of_workflow", ("default", *TO_OLDER, *OF_W), 140),
+    Use("dashboard_runs_of_workflow", ("default", *TO_NEWER, *OF_W), 250, "that are newer"),
+    Use("dashboard_crashed_runs", ("default", *TO_OLDER, *UNFILTERED), 90),
+    Use("dashboard_crashed_runs", ("default", *TO_NEWER, *UNFILTERED), 90, "that are newer"),
+    Use(
+        "dashboard_runs_of_parent",
+        ("default", *TO_OLDER, *UNFILTERED, PARENT, "false", None),
+        6,
+    ),
+    Use(
+        "dashboard_search_runs",
+        ("default", *TO_OLDER, *UNFILTERED, "own 7", "false", "own 7", "own 7\U0010ffff"),
+        40,
+    ),
+    Use(
+        "dashboard_search_runs",
+        ("default", *TO_OLDER, *UNFILTERED, "key 5", "false", None, None),
+        8,
+        "with a key",
+    ),
+    Use("dashboard_count_runs", (*COUNTED, None, 200), 200),
+    Use("dashboard_count_by_status", (*COUNTED, None, 200), 1000),
+    Use("dashboard_count_of_workflow", (*COUNTED, "w", 200), 1000),
+    Use("dashboard_count_crashed", (*COUNTED, None, 5), 12),
+    Use("dashboard_signal_waits", ("default", *BEGINNING, 11, "true", 20, None, None), 60),
+    Use("dashboard_signal_waits", ("default", *END, 11, "false", 20, None, None), 60, "back"),
+    Use("dashboard_signal_waits", ("default", *END, 11, "false", 20, None, "x"), 40, "of one"),
+    Use("dashboard_waits_for_signal", ("default", *END, 11, "false", 20, None, "go 7"), 3),
+    Use("dashboard_workflow_names", ("default", "", 25), 4),
+    Use("dashboard_workflow_counts", ("default", "{v,w}", LONG_AGO, 100), 1200),
+    Use("dashboard_workflow_durations", ("default", "{v,w}", LONG_AGO, 100), 200),
+    Use("dashboard_workflow_steps", ("default", "w", LONG_AGO, 100, 10), 220),
+    Use("count_runs", ("default",), ALL),
 ]  # fmt: skip
 NOT_HERE = {  # they read no table of ours
+    "dashboard_estimate_runs",
     "lock_supervisor",
     "note_unaware",
     "notify",
@@ -261,6 +311,7 @@ def fill(conn: psycopg.Connection) -> None:
     runs(FINISHED, id="'finished ' || n", status="'completed'", idempotency_key="'key ' || n")
     runs(100, id="'own ' || n", status="'running'", worker_id="'me'",
          available_at="now() + interval '1 hour'")  # fmt: skip
+    runs(WAITS, id="'waits ' || n", status="'running'", available_at="now() + interval '1 year'")
     runs(1, id=f"'{PARENT}'", status="'running'", available_at="now() + interval '1 hour'")
     runs(1, id=f"'{CHILD}'", status="'running'", worker_id="'me'", parent_step_attempt_id="'wait'",
          parent_step_attempt_namespace_id="'default'",
@@ -298,6 +349,12 @@ def fill(conn: psycopg.Connection) -> None:
         " ELSE 'completed' END, '{}', now() + n * interval '1 s', now()"
         " FROM workflow_runs AS r, generate_series(1, 10) AS n"
         f" WHERE r.id LIKE 'own %' OR r.id LIKE 'begun %' OR r.id = '{FAILED}'".encode()
+    )
+    conn.execute(
+        b"INSERT INTO step_attempts (namespace_id, id, workflow_run_id, step_name, kind, status,"
+        b" config, context, created_at, updated_at) SELECT 'default', id || '/wait', id, 's',"
+        b" 'signal-wait', 'running', '{}', jsonb_build_object('signal', replace(id, 'waits',"
+        b" 'go')), created_at, now() FROM workflow_runs WHERE id LIKE 'waits %'"
     )
     conn.execute(
         "INSERT INTO step_attempts (namespace_id, id, workflow_run_id, step_name, kind, status,"

@@ -1,0 +1,33 @@
+-- The names of the workflows that have runs, in their order.
+--
+-- Called by: the dashboard, WorkflowLists.names. $1 namespace, $2 the name before the first one,
+-- $3 how many at most.
+--
+-- One index entry is read for each name.
+--
+-- Index: workflow_runs_workflow_name_idempotency_key_created_at_idx, in its order, which no other
+-- index has. Locks: none.
+WITH RECURSIVE workflow AS (
+    SELECT
+        (
+            SELECT workflow_name
+            FROM {schema}.workflow_runs
+            WHERE namespace_id = $1 AND workflow_name > $2::text
+            ORDER BY workflow_name, idempotency_key, created_at
+            LIMIT 1
+        ) AS name,
+        1 AS number
+    UNION ALL
+    SELECT
+        (
+            SELECT workflow_name
+            FROM {schema}.workflow_runs
+            WHERE namespace_id = $1 AND workflow_name > w.name
+            ORDER BY workflow_name, idempotency_key, created_at
+            LIMIT 1
+        ),
+        w.number + 1
+    FROM workflow AS w
+    WHERE w.name IS NOT NULL AND w.number < $3::integer
+)
+SELECT name FROM workflow WHERE name IS NOT NULL ORDER BY number
