@@ -1,0 +1,106 @@
+"""What the dashboard learns of an application, without running its code in its own process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from owsuper.dashboard import known as application
+from owsuper.dashboard.known import ApplicationFailed, Refusal
+
+FLOWS = '''
+import dataclasses, sys
+from pydantic import BaseModel
+from owsuper import OpenWorkflow, Step
+
+print("imported")
+ow = OpenWorkflow()
+
+@dataclasses.dataclass
+class Order:
+    number: int
+    items: list[str] = dataclasses.field(default_factory=list)
+
+class Approval(BaseModel):
+    by: str
+    approved: bool = True
+
+@ow.workflow
+def order(step: Step, input: Order) -> str:
+    """Ships an order."""
+    step.wait_for_signal("go", type=Approval, timeout="1h")
+    step.wait_for_signal(f"order-{input.number}:approved", type=Approval)
+    step.wait_for_signal("plain")
+    return ""
+
+@ow.workflow(version="2")
+def approve(step: Step, input: Approval) -> None: ...
+
+@ow.workflow
+def nothing(step: Step) -> None: ...
+'''
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_names_types_and_signals_of_workflows_are_known(here: Path) -> None:
+    (here / "shop_flows.py").write_text(FLOWS)
+    known = application.load(["shop_flows"])
+    assert "shop_flows" not in sys.modules
+    order, approve, nothing = known.workflows
+    assert (order.name, order.version, order.documentation) == ("order", None, "Ships an order.")
+    assert order.input is not None
+    assert order.input["$defs"]["Order"]["required"] == ["number"]
+    assert order.schema_of_signal("go") == order.schema_of_signal("order-7:approved")
+    assert (order.schema_of_signal("go") or {})["required"] == ["by"]
+    assert order.schema_of_signal("plain") is None
+    assert (approve.version, (approve.input or {})["title"]) == ("2", "Approval")
+    assert (nothing.takes_input, nothing.input) == (False, None)
+    # A value is checked by the workflow's own rules, in another process.
+    assert known.check_input("order", None, {"number": 7}) is None
+    refusal = known.check_input("order", None, {"number": "7"})
+    assert refusal == Refusal("input.number", "input.number: expected int, got str")
+    assert known.check_signal("order", None, "go", {"by": "Ada"}) is None
+    refusal = known.check_signal("order", None, "go", {"by": 1})
+    assert refusal is not None
+    assert refusal.path == "data.by"
+    assert known.check_input("gone", None, 1) is not None
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "traceback"),
+    [
+        ("1 / 0", "cannot be imported: ZeroDivisionError", "1 / 0"),
+        ("import os; os._exit(7)", "has ended with code 7", ""),
+        ("x = 1", "No OpenWorkflow is defined in", None),
+    ],
+)
+def test_an_application_that_cannot_be_imported_says_why(
+    here: Path, code: str, message: str, traceback: str | None
+) -> None:
+    (here / "broken.py").write_text(code)
+    with pytest.raises(ApplicationFailed, match=message) as caught:
+        application.load(["broken"])
+    assert (caught.value.traceback is None) == (traceback is None)
+    assert (traceback or "") in (caught.value.traceback or "")
+
+
+def test_an_import_that_does_not_end_is_given_up(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "_LOAD_TIMEOUT", 0.5)
+    (here / "endless.py").write_text("import threading; threading.Event().wait()")
+    with pytest.raises(ApplicationFailed, match=r"the import takes longer than 0\.5 s"):
+        application.load(["endless"])
+
+
+def test_without_modules_nothing_is_known() -> None:
+    known = application.load([])
+    assert known.workflows == ()
+    assert known.get("order", None) is None
