@@ -4,167 +4,49 @@ A process of its own: whoever asks does not run the application's code, and noth
 when the process has ended. Standard input is a request, and standard output the answer, both JSON;
 what the application prints goes to standard error.
 
-A request has ``modules``. With ``check``, which names a ``workflow`` and a ``version``, perhaps a
-``signal``, and a ``value``, the value is checked by the type of the input or of the signal's data.
+A request has ``modules``. With ``check``, the arguments of ``description.refusal``, a value is
+checked by its type.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
 import os
-import re
 import sys
-import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 import orjson
 
 from owsuper.child.loader import LoadError, load
-from owsuper.core import codec
-from owsuper.core.codec.pydantic_models import adapter, is_pydantic
-from owsuper.errors import DataError
-from owsuper.workflow.definition import Workflow
-from owsuper.workflow.input import encode_input
-from owsuper.workflow.registry import Registry
-
-_LARGEST: Final = 100_000  # bytes of a schema; a form of a larger one would help nobody
-_MOST_DOCUMENTATION: Final = 2000  # characters
+from owsuper.workflow import description
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitedSignal:
-    """A signal that the code of a workflow waits for. ``pattern`` matches its whole name."""
-
-    pattern: str
-    type: Any
-
-
-def main() -> int:
+def main() -> None:
     """Answer one request."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # for what the application prints
     request = json.loads(sys.stdin.buffer.read())
-    with answers:
-        answers.write(orjson.dumps(_answer(request)))
-        answers.flush()
-        os._exit(0)  # threads of the application may never end
+    answers.write(orjson.dumps(_answer(request)))
+    answers.flush()
+    os._exit(0)  # threads of the application may never end
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
-        registry = load(request["modules"]).registry
+        application = load(request["modules"])
     except LoadError as error:
         return {"failure": {"message": error.message, "traceback": error.traceback}}
     if (check := request.get("check")) is not None:
-        return {"refusal": _refusal(registry, **check)}
-    return {"workflows": [_describe(workflow) for workflow in registry]}
-
-
-def _describe(workflow: Workflow[Any, Any]) -> dict[str, Any]:
+        return {"refusal": description.refusal(application.registry, **check)}
     return {
-        "name": workflow.name,
-        "version": workflow.version,
-        "takes_input": workflow.takes_input,
-        "input": schema_of(workflow.input_type) if workflow.takes_input else None,
-        "documentation": (inspect.getdoc(workflow.fn) or "")[:_MOST_DOCUMENTATION],
-        "signals": [
-            {"pattern": each.pattern, "data": schema_of(each.type)}
-            for each in awaited_signals(workflow)
-        ],
+        "workflows": [description.describe(each) for each in application.registry],
+        "settings": {
+            "database_url": application.database_url,
+            "namespace": application.namespace,
+            "schema": application.schema,
+        },
     }
 
 
-def _refusal(
-    registry: Registry, workflow: str, version: str | None, value: Any, signal: str | None = None
-) -> dict[str, str] | None:
-    """Return the path and the reason if the value does not fit the type; None if it does."""
-    found = registry.get(workflow, version)
-    if found is None:
-        return {"path": "", "message": "The modules do not define this workflow in this version."}
-    try:
-        if signal is None:
-            encode_input(found, _converted(found, value), "input")
-        else:
-            for each in awaited_signals(found):
-                if re.fullmatch(each.pattern, signal, re.DOTALL):
-                    codec.convert(value, each.type, path="data")
-                    break
-    except DataError as error:
-        return {"path": error.path, "message": str(error)}
-    return None
-
-
-def _converted(workflow: Workflow[Any, Any], value: Any) -> Any:
-    if not workflow.takes_input:
-        return value
-    return codec.convert(value, workflow.input_type, path="input")
-
-
-def schema_of(type_: Any) -> dict[str, Any] | None:
-    """Return the JSON Schema of a type; None if it has none, is too large, or anything fits."""
-    if type_ in (None, Any, object):
-        return None
-    try:
-        schema = adapter(type_).json_schema() if is_pydantic(type_) else _plain_schema(type_)
-        return schema if len(orjson.dumps(schema)) <= _LARGEST else None
-    except Exception:  # code of the application may raise anything; the form is for JSON then
-        return None
-
-
-def _plain_schema(type_: Any) -> dict[str, Any]:
-    try:
-        return msgspec.json.schema(type_)
-    except Exception:  # a type that pydantic alone knows
-        if "pydantic" not in sys.modules:
-            raise
-        schema: dict[str, Any] = adapter(type_).json_schema()
-        return schema
-
-
-def awaited_signals(workflow: Workflow[Any, Any]) -> list[AwaitedSignal]:
-    """Return the signals that the source of the function waits for with a type.
-
-    Names that are not written in the call, but for parts of an f-string, are not known.
-    """
-    try:
-        source = ast.parse(textwrap.dedent(inspect.getsource(workflow.fn)))
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return []
-    return list(_typed_waits(source, workflow))
-
-
-def _typed_waits(source: ast.Module, workflow: Workflow[Any, Any]) -> Iterator[AwaitedSignal]:
-    for node in ast.walk(source):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-            continue
-        if node.func.attr != "wait_for_signal":
-            continue
-        given = {each.arg: each.value for each in node.keywords}
-        name = node.args[0] if node.args else given.get("signal")
-        if (pattern := _pattern(name)) is None or "type" not in given:
-            continue
-        try:
-            code = compile(ast.Expression(given["type"]), "<type of a signal>", "eval")
-            yield AwaitedSignal(pattern, eval(code, workflow.fn.__globals__))  # noqa: S307 - theirs
-        except Exception:  # the expression needs a variable of the function
-            continue
-
-
-def _pattern(name: ast.expr | None) -> str | None:
-    if isinstance(name, ast.Constant) and isinstance(name.value, str):
-        return re.escape(name.value)
-    if isinstance(name, ast.JoinedStr):
-        return "".join(
-            re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".*"
-            for part in name.values
-        )
-    return None
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

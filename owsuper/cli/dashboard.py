@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from owsuper import OpenWorkflow, logs, settings
-from owsuper.child import loader
-from owsuper.child.loader import LoadError
 from owsuper.cli import dashboard_settings
 from owsuper.cli.arguments import Command, add_settings, flags
 from owsuper.cli.dashboard_settings import DashboardSettings
@@ -21,11 +19,12 @@ from owsuper.cli.output import print_message
 from owsuper.errors import ConfigurationError
 from owsuper.settings import Settings
 from owsuper.supervisor.exit_status import ExitCode
+from owsuper.workflow.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-    from owsuper.workflow.definition import Workflow
+    from owsuper.dashboard.known import KnownWorkflows
 
 _log = logging.getLogger("owsuper.dashboard")
 
@@ -50,12 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     chosen = settings.load(flags(arguments))
     logs.configure(chosen.log_level)
     settings.log_sources(chosen, _log, os.environ)
-    try:
-        ow, workflows = _application(chosen)
-    except LoadError as error:
-        print_message(f"error: {error.message}", before=error.traceback or "")
-        return ExitCode.IMPORT_ERROR
-    return _serve(ow, workflows, own)
+    return _serve(chosen, own)
 
 
 def _check_extra() -> None:
@@ -65,32 +59,38 @@ def _check_extra() -> None:
         raise ConfigurationError(str(error)) from error
 
 
-def _application(chosen: Settings) -> tuple[OpenWorkflow, Iterable[Workflow[Any, Any]]]:
-    """Return a client for the database, and the workflows of ``--module``.
+def _client(chosen: Settings, of_application: Mapping[str, str | None]) -> OpenWorkflow:
+    """Return a client for the database.
 
-    A flag wins over the application's own settings, which win over others, as for a worker. Raises
-    LoadError.
+    A flag wins over the application's own settings, which win over others, as for a worker.
     """
-    application = loader.load(chosen.modules) if chosen.modules else None
 
     def pick(name: str) -> Any:
-        own = getattr(application, name, None)
+        own = of_application.get(name)
         return getattr(chosen, name) if name in chosen.given or own is None else own
 
-    ow = OpenWorkflow(pick("database_url"), namespace=pick("namespace"), schema=pick("schema"))
-    return ow, application.registry if application else ()
+    return OpenWorkflow(pick("database_url"), namespace=pick("namespace"), schema=pick("schema"))
 
 
-def _serve(
-    ow: OpenWorkflow, workflows: Iterable[Workflow[Any, Any]], own: DashboardSettings
-) -> int:
+def _serve(chosen: Settings, own: DashboardSettings) -> int:
     from owsuper.dashboard import serving
+    from owsuper.dashboard.known import ApplicationFailed, Imported, Registered
 
     with ExitStack() as stack:
+        known: KnownWorkflows = Registered(Registry())
+        of_application: Mapping[str, str | None] = {}
+        if chosen.modules:
+            try:
+                imported = Imported(chosen.modules)
+            except ApplicationFailed as error:
+                print_message(f"error: {error}", before=error.traceback or "")
+                return ExitCode.IMPORT_ERROR
+            known, of_application = imported, imported.settings
+        ow = _client(chosen, of_application)
         stack.callback(ow.close)
         app = serving.application(
             ow,
-            workflows,
+            known,
             host=own.host,
             auth=own.auth,
             auth_header=own.auth_header,

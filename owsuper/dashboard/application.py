@@ -19,6 +19,7 @@ from owsuper.dashboard import static_files, theme
 from owsuper.dashboard.access import Access, Anybody, ByApplication, ByPassword, FromHere
 from owsuper.dashboard.guard import Guard
 from owsuper.dashboard.headers import SafeHeaders
+from owsuper.dashboard.known import Registered
 from owsuper.dashboard.login import Login
 from owsuper.dashboard.options import Options, UserOf
 from owsuper.dashboard.pages import SCREENS
@@ -148,6 +149,6 @@ def create(
     options = Options(
         allow_actions=allow_actions,
         hide_values=hide_values,
-        workflows={(each.name, each.version): each for each in ow.registry},
+        known=Registered(ow.registry),
     )
     return Dashboard(ow, options=options, access=access, secret=secret)

@@ -1,7 +1,8 @@
-"""The application as the dashboard knows it: names and types of its workflows.
+"""The workflows whose names and types the dashboard knows.
 
-The application is imported in a process of its own, which ends afterwards, at the start and for
-each value that is checked. So no code of the application runs in the dashboard's process.
+The command imports the application in a process of its own, which ends afterwards, at the start
+and for each value that is checked: no code of the application runs in the dashboard's process. A
+dashboard that is part of a program knows the workflows of that program.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
 from owsuper.errors import OwsuperError
+from owsuper.workflow import description
+from owsuper.workflow.registry import Registry
 
 _PROGRAM: Final = "owsuper.child.describe"
 _LOAD_TIMEOUT: Final = 120.0  # seconds; an import may be slow
@@ -65,44 +68,78 @@ class KnownWorkflow:
         return None
 
 
-class KnownApplication:
-    """The workflows of ``modules``. Without modules, none is known."""
+class KnownWorkflows(Protocol):
+    """The workflows whose types are known."""
 
-    def __init__(self, modules: Sequence[str], workflows: Sequence[KnownWorkflow] = ()) -> None:
-        self._modules = list(modules)
-        self.workflows = tuple(workflows)
-        self._by_key = {(each.name, each.version): each for each in workflows}
+    @property
+    def workflows(self) -> Sequence[KnownWorkflow]:
+        """All of them, in the order of their definition."""
+        ...
+
+    def get(self, name: str, version: str | None) -> KnownWorkflow | None:
+        """Return a workflow, or None if it is not known."""
+        ...
+
+    def refusal(
+        self, name: str, version: str | None, value: Any, *, signal: str | None = None
+    ) -> Refusal | None:
+        """Return why a value is no input of the workflow, or no data of a signal to it, or None.
+
+        It blocks. Raises ApplicationFailed if the application cannot be imported any more.
+        """
+        ...
+
+
+class _Described:
+    """Workflows by name and version."""
+
+    def __init__(self, described: Iterable[Mapping[str, Any]]) -> None:
+        self.workflows: Sequence[KnownWorkflow] = tuple(map(_workflow, described))
+        self._by_key = {(each.name, each.version): each for each in self.workflows}
 
     def get(self, name: str, version: str | None) -> KnownWorkflow | None:
         """Return a workflow, or None if it is not known."""
         return self._by_key.get((name, version))
 
-    def check_input(self, name: str, version: str | None, value: Any) -> Refusal | None:
-        """Return why the workflow would refuse this input, or None. It blocks.
 
-        Raises ApplicationFailed if the application cannot be imported any more.
-        """
-        return self._check({"workflow": name, "version": version, "value": value})
+class Registered(_Described):
+    """The workflows of the program of which the dashboard is a part: its code is here anyway."""
 
-    def check_signal(
-        self, name: str, version: str | None, signal: str, value: Any
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(map(description.describe, registry))
+        self._registry = registry
+
+    def refusal(
+        self, name: str, version: str | None, value: Any, *, signal: str | None = None
     ) -> Refusal | None:
-        """Return why the workflow would refuse this data of a signal, or None; as above."""
-        asked = {"workflow": name, "version": version, "signal": signal, "value": value}
-        return self._check(asked)
+        """Return why a value does not fit, or None; see ``KnownWorkflows``."""
+        return _refusal(description.refusal(self._registry, name, version, value, signal))
 
-    def _check(self, asked: Mapping[str, Any]) -> Refusal | None:
+
+class Imported(_Described):
+    """The workflows of ``modules``, which other processes import, at the start and for each check.
+
+    ``settings`` are those of the application's OpenWorkflow; each may be None. It blocks. Raises
+    ApplicationFailed.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._modules = list(modules)
+        answer = _ask({"modules": self._modules}, _LOAD_TIMEOUT)
+        super().__init__(answer["workflows"])
+        self.settings: Mapping[str, str | None] = answer["settings"]
+
+    def refusal(
+        self, name: str, version: str | None, value: Any, *, signal: str | None = None
+    ) -> Refusal | None:
+        """Return why a value does not fit, or None; see ``KnownWorkflows``."""
+        asked = {"workflow": name, "version": version, "value": value, "signal": signal}
         answer = _ask({"modules": self._modules, "check": asked}, _CHECK_TIMEOUT)
-        refusal = answer["refusal"]
-        return None if refusal is None else Refusal(refusal["path"], refusal["message"])
+        return _refusal(answer["refusal"])
 
 
-def load(modules: Sequence[str]) -> KnownApplication:
-    """Return the workflows of ``modules``. It blocks. Raises ApplicationFailed."""
-    if not modules:
-        return KnownApplication(())
-    answer = _ask({"modules": list(modules)}, _LOAD_TIMEOUT)
-    return KnownApplication(modules, [_workflow(each) for each in answer["workflows"]])
+def _refusal(described: Mapping[str, str] | None) -> Refusal | None:
+    return None if described is None else Refusal(described["path"], described["message"])
 
 
 def _workflow(described: Mapping[str, Any]) -> KnownWorkflow:

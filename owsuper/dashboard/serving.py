@@ -6,21 +6,21 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
 from owsuper.dashboard.access import Access, Anybody, ByPassword, ByProxy, FromHere
 from owsuper.dashboard.application import Dashboard
+from owsuper.dashboard.known import KnownWorkflows
 from owsuper.dashboard.options import Options
 from owsuper.dashboard.passwords import PasswordFile
 from owsuper.dashboard.senders import is_loopback, networks
 from owsuper.db.workers import WorkerQueries
 from owsuper.errors import ConfigurationError
-from owsuper.workflow.definition import Workflow
 
 if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
@@ -31,7 +31,7 @@ _STOP_SECONDS: Final = 2  # for open requests to end; streams of events would ne
 
 def application(
     ow: OpenWorkflow,
-    workflows: Iterable[Workflow[Any, Any]],
+    known: KnownWorkflows,
     *,
     host: str,
     auth: str | None,
@@ -53,7 +53,7 @@ def application(
     options = Options(
         allow_actions=allow_actions,
         hide_values=hide_values,
-        workflows={(each.name, each.version): each for each in workflows},
+        known=known,
     )
     return Dashboard(ow, options=options, access=access, secret=secret)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from owsuper.dashboard import known as application
-from owsuper.dashboard.known import ApplicationFailed, Refusal
+from owsuper import OpenWorkflow, Step
+from owsuper.dashboard import known as known_module
+from owsuper.dashboard.known import ApplicationFailed, Imported, Refusal, Registered
 
 FLOWS = '''
 import dataclasses, sys
@@ -51,7 +52,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_names_types_and_signals_of_workflows_are_known(here: Path) -> None:
     (here / "shop_flows.py").write_text(FLOWS)
-    known = application.load(["shop_flows"])
+    known = Imported(["shop_flows"])
     assert "shop_flows" not in sys.modules
     order, approve, nothing = known.workflows
     assert (order.name, order.version, order.documentation) == ("order", None, "Ships an order.")
@@ -63,14 +64,14 @@ def test_names_types_and_signals_of_workflows_are_known(here: Path) -> None:
     assert (approve.version, (approve.input or {})["title"]) == ("2", "Approval")
     assert (nothing.takes_input, nothing.input) == (False, None)
     # A value is checked by the workflow's own rules, in another process.
-    assert known.check_input("order", None, {"number": 7}) is None
-    refusal = known.check_input("order", None, {"number": "7"})
+    assert known.refusal("order", None, {"number": 7}) is None
+    refusal = known.refusal("order", None, {"number": "7"})
     assert refusal == Refusal("input.number", "input.number: expected int, got str")
-    assert known.check_signal("order", None, "go", {"by": "Ada"}) is None
-    refusal = known.check_signal("order", None, "go", {"by": 1})
+    assert known.refusal("order", None, {"by": "Ada"}, signal="go") is None
+    refusal = known.refusal("order", None, {"by": 1}, signal="go")
     assert refusal is not None
     assert refusal.path == "data.by"
-    assert known.check_input("gone", None, 1) is not None
+    assert known.refusal("gone", None, 1) is not None
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_an_application_that_cannot_be_imported_says_why(
 ) -> None:
     (here / "broken.py").write_text(code)
     with pytest.raises(ApplicationFailed, match=message) as caught:
-        application.load(["broken"])
+        Imported(["broken"])
     assert (caught.value.traceback is None) == (traceback is None)
     assert (traceback or "") in (caught.value.traceback or "")
 
@@ -94,13 +95,23 @@ def test_an_application_that_cannot_be_imported_says_why(
 def test_an_import_that_does_not_end_is_given_up(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(application, "_LOAD_TIMEOUT", 0.5)
+    monkeypatch.setattr(known_module, "_LOAD_TIMEOUT", 0.5)
     (here / "endless.py").write_text("import threading; threading.Event().wait()")
     with pytest.raises(ApplicationFailed, match=r"the import takes longer than 0\.5 s"):
-        application.load(["endless"])
+        Imported(["endless"])
 
 
-def test_without_modules_nothing_is_known() -> None:
-    known = application.load([])
-    assert known.workflows == ()
-    assert known.get("order", None) is None
+def test_a_program_knows_its_own_workflows_without_another_process() -> None:
+    ow = OpenWorkflow()
+
+    @ow.workflow
+    def double(step: Step, input: int) -> int:
+        return 2 * input
+
+    known = Registered(ow.registry)
+    workflow = known.get("double", None)
+    assert workflow is not None
+    assert workflow.input == {"type": "integer"}
+    assert known.refusal("double", None, 7) is None
+    assert known.refusal("double", None, "7") == Refusal("input", "input: expected int, got str")
+    assert known.get("double", "2") is None
