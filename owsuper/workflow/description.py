@@ -29,7 +29,7 @@ _MOST_DOCUMENTATION: Final = 2000  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitedSignal:
+class TypedSignal:
     """A signal that the code of a workflow waits for. ``pattern`` matches its whole name."""
 
     pattern: str
@@ -106,7 +106,7 @@ def _plain_schema(type_: Any) -> dict[str, Any]:
         return schema
 
 
-def awaited_signals(workflow: Workflow[Any, Any]) -> list[AwaitedSignal]:
+def awaited_signals(workflow: Workflow[Any, Any]) -> list[TypedSignal]:
     """Return the signals that the source of the function waits for with a type.
 
     Names that are not written in the call, but for parts of an f-string, are not known.
@@ -118,7 +118,7 @@ def awaited_signals(workflow: Workflow[Any, Any]) -> list[AwaitedSignal]:
     return list(_typed_waits(source, workflow))
 
 
-def _typed_waits(source: ast.Module, workflow: Workflow[Any, Any]) -> Iterator[AwaitedSignal]:
+def _typed_waits(source: ast.Module, workflow: Workflow[Any, Any]) -> Iterator[TypedSignal]:
     for node in ast.walk(source):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
@@ -130,7 +130,7 @@ def _typed_waits(source: ast.Module, workflow: Workflow[Any, Any]) -> Iterator[A
             continue
         try:
             code = compile(ast.Expression(given["type"]), "<type of a signal>", "eval")
-            yield AwaitedSignal(pattern, eval(code, workflow.fn.__globals__))  # noqa: S307 - theirs
+            yield TypedSignal(pattern, eval(code, workflow.fn.__globals__))
         except Exception:  # the expression needs a variable of the function
             continue
 

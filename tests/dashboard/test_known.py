@@ -10,6 +10,7 @@ import pytest
 from owsuper import OpenWorkflow, Step
 from owsuper.dashboard import known as known_module
 from owsuper.dashboard.known import ApplicationFailed, Imported, Refusal, Registered
+from tests.fixtures.processes import Spawn
 
 FLOWS = '''
 import dataclasses, sys
@@ -115,3 +116,15 @@ def test_a_program_knows_its_own_workflows_without_another_process() -> None:
     assert known.refusal("double", None, 7) is None
     assert known.refusal("double", None, "7") == Refusal("input", "input: expected int, got str")
     assert known.get("double", "2") is None
+
+
+def test_the_command_ends_with_3_and_the_traceback_if_the_application_cannot_be_imported(
+    spawn_owsuper: Spawn, tmp_path: Path, database_url: str
+) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0")
+    env = {"OWSUPER_DATABASE_URL": database_url}
+    program = spawn_owsuper("dashboard", "--module=broken", "--port=0", env=env, cwd=tmp_path)
+    assert program.wait() == 3
+    program.end()
+    assert 'broken.py", line 1, in <module>' in program.stderr.text
+    assert "error: broken cannot be imported: ZeroDivisionError" in program.stderr.text
