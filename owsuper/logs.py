@@ -11,16 +11,16 @@ loggers below ``owsuper``, which have a handler of their own.
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-import time
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
+from owsuper import log_formats
 from owsuper.log_stream import LogStream
 
-_STANDARD = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "taskName"}
-_PLAIN = re.compile(r"[\w.:/@+-]+")
+if TYPE_CHECKING:
+    from owsuper.settings import Settings
+
+_STDERR: Final = 2
 _NAME: Final = "owsuper"
 
 LOGGERS: Final = (
@@ -33,32 +33,6 @@ LOGGERS: Final = (
     "owsuper.template",
 )
 """The loggers of owsuper."""
-
-
-class ContextFormatter(logging.Formatter):
-    """Formats time (UTC), level, process id, logger, message and context, then a traceback."""
-
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
-        self.converter = time.gmtime
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        """Return the message of ``record``, followed by its context."""
-        context = (
-            f" {key}={_shown(value)}"
-            for key, value in vars(record).items()
-            if key not in _STANDARD and value is not None
-        )
-        return super().formatMessage(record) + "".join(context)
-
-
-def _shown(value: object) -> str:
-    """``value`` as one word, in quotes where necessary."""
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 class _Handler(logging.Handler):
@@ -105,8 +79,32 @@ class _Logger(logging.Logger):
         pass
 
 
-def configure(level: str, stream: TextIO | None = None, *, patience: float = 1.0) -> None:
+def set_up(settings: Settings, *, patience: float = 1.0) -> None:
+    """Log as the settings say: ``configure``, and then what ``--log-config`` says.
+
+    Raises ConfigurationError for a file of ``--log-config`` that cannot be used.
+    """
+    configure(settings.log_level, form=settings.log_format, patience=patience)
+    if settings.log_config is not None:
+        from owsuper import log_config  # few need it
+
+        log_config.apply(settings.log_config)
+
+
+def set_up_again(settings: Settings) -> None:
+    """Log as ``set_up`` does, in a process whose supervisor did; log what fails by now."""
+    try:
+        set_up(settings)
+    except Exception as error:
+        logging.getLogger(_NAME).error("%s", error)
+
+
+def configure(
+    level: str, stream: TextIO | None = None, *, form: str = "text", patience: float = 1.0
+) -> None:
     """Send the records of owsuper from ``level`` up to standard error, or to ``stream``.
+
+    ``form`` is text or json.
 
     Call this before the application is imported, and ``adopt_root`` after that. The application
     may then configure the root logger, and the logger ``owsuper``, as in any program. A reader
@@ -121,7 +119,7 @@ def configure(level: str, stream: TextIO | None = None, *, patience: float = 1.0
         root.removeHandler(before)
         root.addHandler(_handler)
     own.removeHandler(before)
-    _handler.setFormatter(ContextFormatter())
+    _handler.setFormatter(_formatter(form) if stream is None else log_formats.create(form))
     for name in LOGGERS:
         logging.getLogger(name).__class__ = _Logger
     own.addHandler(_handler)
@@ -129,6 +127,14 @@ def configure(level: str, stream: TextIO | None = None, *, patience: float = 1.0
     own.propagate = False
     root.setLevel(level.upper())
     logging.lastResort = _handler  # for what is logged before ``adopt_root``
+
+
+def _formatter(form: str) -> logging.Formatter:
+    return log_formats.create(
+        form,
+        color=log_formats.wants_color(_STDERR),
+        priorities=log_formats.is_journal(_STDERR),
+    )
 
 
 def adopt_root() -> None:

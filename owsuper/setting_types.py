@@ -7,6 +7,7 @@ The caller puts the name of the setting in front of the message.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from owsuper.core.names import check_schema_name, has_lone_surrogate
 from owsuper.errors import ConfigurationError, InvalidDuration
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+LOG_FORMATS = ("text", "json")
 
 Reader = Callable[[Any], object]
 
@@ -139,11 +141,22 @@ def text(value: Any) -> str:
     return value
 
 
-def log_level(value: Any) -> str:
-    """Read one of LOG_LEVELS, in upper or lower case."""
-    if not isinstance(value, str) or value.strip().lower() not in LOG_LEVELS:
-        raise _refuse(f"one of {', '.join(LOG_LEVELS)}", value)
-    return value.strip().lower()
+def one_of(*words: str) -> Reader:
+    """Return a reader of one of these words, in upper or lower case."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or value.strip().lower() not in words:
+            raise _refuse(f"one of {', '.join(words)}", value)
+        return value.strip().lower()
+
+    return read
+
+
+def file(value: Any) -> str | None:
+    """Read the path of a file."""
+    if value is None:
+        return None
+    return text(os.fspath(value) if isinstance(value, os.PathLike) else value)
 
 
 def url(value: Any) -> str | None:

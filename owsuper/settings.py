@@ -169,7 +169,26 @@ class Settings:
     log_level: str = field(
         default="info",
         metadata=types.described(
-            types.log_level, f"lowest level of log lines: {', '.join(types.LOG_LEVELS)}"
+            types.one_of(*types.LOG_LEVELS),
+            f"lowest level of log lines: {', '.join(types.LOG_LEVELS)}",
+        ),
+    )
+    log_format: str = field(
+        default="text",
+        metadata=types.described(types.one_of(*types.LOG_FORMATS), "log lines as text or as json"),
+    )
+    log_config: str | None = field(
+        default=None,
+        metadata=types.described(
+            types.file,
+            "file for Python's logging.config: a dictionary as .json or .toml, or an .ini file",
+            metavar="FILE",
+        ),
+    )
+    log_replay: bool = field(
+        default=False,
+        metadata=types.described(
+            types.switch, "show what replayed code of workflow functions logs once more"
         ),
     )
     listen: bool = field(

@@ -19,6 +19,7 @@ from owsuper.core.durations import Duration, seconds
 from owsuper.errors import ConfigurationError, WorkerError
 from owsuper.one_process import OneProcessWorker
 from owsuper.settings import Settings
+from owsuper.step import log_records
 from owsuper.workflow import interactive
 
 _log = logging.getLogger("owsuper.supervisor")
@@ -89,6 +90,7 @@ class ThreadWorker:
         complete = self._settings()
         assert complete.database_url is not None
         database.prepare(complete.database_url, complete.schema, migrate=complete.migrate)
+        log_records.install(show_replayed=complete.log_replay)
         ready: Future[None] = Future()
         worker = OneProcessWorker(
             complete,

@@ -105,7 +105,9 @@ ROOMS = {
     # what all processes need
     "settings": room("errors setting_types", WITHOUT_IO),
     "setting_types": room("core errors", WITHOUT_IO),
-    "logs": room("log_stream", DRIVERS),
+    "logs": room("log_config log_formats log_stream settings", DRIVERS),
+    "log_config": room("errors", DRIVERS),
+    "log_formats": room("", DRIVERS),
     "log_stream": room("stderr_copy", DRIVERS),
     "stderr_copy": room("", DRIVERS),
     "ids": room("", DRIVERS),

@@ -21,6 +21,7 @@ from owsuper.child import loader, process_exit
 from owsuper.child.loader import Application, LoadError
 from owsuper.child.spec import CANNOT_START, ChildSpec
 from owsuper.ipc.messages import Fork, LoadFailed, encode
+from owsuper.step import log_records
 
 
 class Closable(Protocol):
@@ -84,7 +85,8 @@ def run_child(forked: ForkedChild) -> NoReturn:
     application = forked.application
     try:
         if application is None:
-            logs.configure(settings.log_level)
+            logs.set_up_again(settings)
+            log_records.install(show_replayed=settings.log_replay)
             application = loader.load(settings.modules)
     except LoadError as exc:
         forked.sock.sendall(encode(LoadFailed(exc.kind, exc.message, exc.traceback)))

@@ -21,6 +21,7 @@ from owsuper.child.loader import Application, LoadError
 from owsuper.child.parent_death import ends_with_parent
 from owsuper.ipc.messages import ApplicationLoaded, LoadFailed
 from owsuper.settings import Settings
+from owsuper.step import log_records
 
 _SIGNALS_CHANGED: Final = (
     "Importing the application changed the handler of SIGCHLD, SIGINT or SIGHUP, blocked SIGCHLD,"
@@ -39,6 +40,7 @@ def load(
     """
     set_title(settings)
     import_child_modules()
+    log_records.install(show_replayed=settings.log_replay)
     before = unforkable.open_sockets()
     try:
         with ImportWatch(" ".join(settings.modules)) as watch, ends_with_parent():

@@ -129,7 +129,7 @@ class Template:
     def _handle(self, message: Message) -> ForkedChild | None:
         match message:
             case Load(settings):
-                logs.configure(settings.log_level)
+                logs.set_up_again(settings)
                 if settings.preload:
                     self._application = preload.load(settings, self._control, self._catch_signals)
                 else:

@@ -22,6 +22,7 @@ from owsuper.cli.output import print_message
 from owsuper.errors import ConfigurationError
 from owsuper.one_process import OneProcessWorker, describe
 from owsuper.settings import Settings, log_sources
+from owsuper.step import log_records
 from owsuper.supervisor.complete_settings import client_environment, complete_settings
 from owsuper.supervisor.exit_status import ExitCode
 from owsuper.supervisor.signals import SignalInbox
@@ -40,7 +41,8 @@ def run(settings: Settings) -> int:
             f"--foreground executes one run at a time: leave out --{min(several)}"
         )
     process_exit.begin()
-    logs.configure(settings.log_level)
+    logs.set_up(settings)
+    log_records.install(show_replayed=settings.log_replay)
     log_sources(settings, _log, os.environ)
     try:
         application = loader.load(settings.modules)

@@ -67,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
         from owsuper.cli import foreground  # loads the modules of a child
 
         return foreground.run(chosen)
-    logs.configure(chosen.log_level, patience=_LOG_PATIENCE)
+    logs.set_up(chosen, patience=_LOG_PATIENCE)
     logs.adopt_root()
     settings.log_sources(chosen, _log, os.environ)
     with ExitStack() as stack:

@@ -47,6 +47,9 @@ class WorkerSettings(TypedDict, total=False):
     max_memory_per_child: int | str | None
     hang_timeout: Duration | None
     log_level: str
+    log_format: str
+    log_config: str | None
+    log_replay: bool
     listen: bool
     migrate: bool
     preload: bool

@@ -100,13 +100,13 @@ class Replay:
         self._asked: set[str] = set()
         """The keys of the steps that this execution has called."""
         silent: set[str] = set()
-        self._unasked: dict[str, None] = {}
+        self.unasked: dict[str, None] = {}
         """The keys of recorded steps that this execution has not called, oldest first."""
         for each in attempts:
             if each.is_abandoned or (each.context is not None and is_new_branch(each)):
                 silent.add(each.step_name)
             else:
-                self._unasked[each.step_name] = None
+                self.unasked[each.step_name] = None
         self._silent = frozenset(silent)
         """The keys of attempts that show where a run has been, and need not be called again."""
         self._new_id = new_id
@@ -127,11 +127,11 @@ class Replay:
         key = self._names.resolve(name)
         if formerly is not None:
             former = self._names.resolve(formerly)
-            self._unasked.pop(former, None)
+            self.unasked.pop(former, None)
             if key not in self._recorded and former in self._recorded:
                 key = former
         self._asked.add(key)
-        self._unasked.pop(key, None)
+        self.unasked.pop(key, None)
         return key
 
     # --- divergence of code and history -------------------------------------------
@@ -162,9 +162,9 @@ class Replay:
         A workflow function that calls one step after the other calls all recorded steps before it
         begins a new one. Of parallel branches this cannot be said.
         """
-        if not self._unasked or key in self._recorded:
+        if not self.unasked or key in self._recorded:
             return None
-        return divergence.of_new_step(key, list(self._unasked))
+        return divergence.of_new_step(key, list(self.unasked))
 
     def passed_at_end(self) -> Diverged | None:
         """Return the divergence of a workflow function that returns without recorded steps."""
@@ -196,9 +196,9 @@ class Replay:
         if diverged := self.check_kind(key, StepKind.FUNCTION):
             return diverged
         done = self._history.completed.get(key)
-        was_past = bool(self._unasked) or not self._silent <= self._asked
+        was_past = bool(self.unasked) or not self._silent <= self._asked
         self._asked.add(key)
-        self._unasked.pop(key, None)
+        self.unasked.pop(key, None)
         if done is not None:
             return bool(done.output)
         if over := self._at_limit():

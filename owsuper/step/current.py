@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _step: ContextVar[Step | AsyncStep | None] = ContextVar("owsuper_run", default=None)
 _call: ContextVar[tuple[str, Replay] | None] = ContextVar("owsuper_step", default=None)
+_beyond: ContextVar[Replay | None] = ContextVar("owsuper_beyond", default=None)
+"""The execution in which the calling branch has got an answer that was not recorded before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,20 @@ def current_step() -> Step | AsyncStep:
     return step
 
 
+def is_replayed() -> bool:
+    """Return whether an earlier execution of the run is known to have called the calling code.
+
+    That is code of the workflow function, outside of the functions of steps, before a step that is
+    recorded. Of code in parallel branches nobody can know it: other branches may have recorded that
+    step. But once a branch has got an answer that was not recorded, what follows in it is new.
+    """
+    step = _step.get()
+    if step is None or _call.get() is not None:
+        return False
+    replay = step._engine.replay
+    return bool(replay.unasked) and _beyond.get() is not replay
+
+
 def begin_run(step: Step | AsyncStep) -> None:
     """Note that the calling context belongs to the run of ``step``."""
     _step.set(step)
@@ -82,6 +98,11 @@ def begin_call(key: str, replay: Replay) -> Token[tuple[str, Replay] | None]:
 def end_call(token: Token[tuple[str, Replay] | None]) -> None:
     """Note that the function is over."""
     _call.reset(token)
+
+
+def go_beyond(replay: Replay) -> None:
+    """Note that what follows in this branch was not executed before."""
+    _beyond.set(replay)
 
 
 def begin_elsewhere() -> None:

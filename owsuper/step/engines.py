@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from owsuper.core.model import ClaimedRun
+    from owsuper.core.replay import Replay
     from owsuper.step.requests import Request, Startable
 
 
@@ -15,6 +16,7 @@ class Engine(Protocol):
     """What both engines do about the run itself."""
 
     run: ClaimedRun
+    replay: Replay
 
     def patched(self, name: str) -> bool:
         """Whether the run takes the new branch of a patch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -47,3 +48,12 @@ class RunInfo:
         By the database's clock. Aware, in UTC.
         """
         return self._run.started_at
+
+    @property
+    def logger(self) -> logging.Logger:
+        """The logger with the name of this workflow, for the workflow function and its steps.
+
+        What any logger logs in a run says which run, step and attempt it was: there is nothing
+        special about this one. See docs/logging.md.
+        """
+        return logging.getLogger(self._run.workflow_name)

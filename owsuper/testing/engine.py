@@ -21,7 +21,7 @@ from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
 from owsuper.event_loop import Loop, Waker
 from owsuper.ipc import flight_recorder
-from owsuper.step import current
+from owsuper.step import current, log_records
 from owsuper.testing.rows import MemoryRun
 from owsuper.testing.stores import MemoryDatabase
 from owsuper.testing.tables import Tables
@@ -45,6 +45,7 @@ class InProcessEngine:
         types: tuple[type[SyncExecution], type[AsyncExecution]],
         around_steps: tuple[Callable[[], object], ...] = (),
     ) -> None:
+        log_records.install(show_replayed=False)
         self._tables = tables
         self._main_loop = _MainLoop()
         shortage = Shortage(lambda _: None)

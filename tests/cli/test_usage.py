@@ -33,6 +33,11 @@ MISTAKES = {
     "no duration": (["--graceful-timeout", "soon"], "such as '30s', '5m' or a number of seconds"),
     "no crash at all": (["--max-crashes", "0"], "--max-crashes: must be a whole number from 1"),
     "an unknown log level": (["--log-level", "loud"], "must be one of debug, info, warning"),
+    "an unknown log format": (["--log-format", "xml"], "must be one of text, json, not 'xml'"),
+    "a log configuration that is not there": (
+        ["--module", "m", "--log-config", "nowhere.toml"],
+        "--log-config nowhere.toml: there is no such file",
+    ),
     "a schema with a blank": (["--schema", "my schema"], '--schema: Invalid schema name "my sch'),
     "a long schema": (["--schema", "s" * 64], "at most 63 bytes"),
     "migrate: invalid schema": (["migrate", "--schema", "1st"], 'Invalid schema name "1st"'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -258,3 +259,46 @@ def test_a_worker_whose_terminal_is_closed_drains(
     os.close(theirs)
     os.close(ours)
     assert program.wait() == 0
+
+
+LOG_CONFIG = """
+[formatters.app]
+format = "APP %(name)s %(run_id)s %(message)s"
+defaults = { run_id = "-" }
+[handlers.stderr]
+class = "logging.StreamHandler"
+formatter = "app"
+[root]
+handlers = ["stderr"]
+level = "INFO"
+[loggers.owsuper]
+propagate = true
+handlers = []
+"""
+
+
+def test_a_file_configures_the_lines_of_all_processes(begin: Begin, tmp_path: Path) -> None:
+    (tmp_path / "logging.toml").write_text(LOG_CONFIG)
+    (tmp_path / "flows.py").write_text("WHEN = ''\n" + FLOWS.replace("HERE", "pass"))
+    worker = begin("--processes=1", "--log-config=logging.toml", ready=False)
+    worker.log.wait_for(r"^APP owsuper\.supervisor - ready: ")
+    run = worker.start("doomed")
+    worker.log.wait_for(f"^APP owsuper.child {run} run failed$")
+    assert worker.stop() == 0
+    worker.program.end()
+    assert f"APP shop {run} about to fail\n" in worker.log.text
+    assert " INFO " not in worker.log.text  # no line of ours in the other format
+
+
+def test_json_is_for_all_lines(begin: Begin, tmp_path: Path) -> None:
+    (tmp_path / "flows.py").write_text("WHEN = ''\n" + FLOWS.replace("HERE", "pass"))
+    worker = begin("--processes=1", "--log-format=json", ready=False)
+    worker.log.wait_for(r'"message":"ready: ')
+    run = worker.start("doomed")
+    worker.log.wait_for(r'"message":"run failed"')
+    assert worker.stop() == 0
+    worker.program.end()
+    lines = [json.loads(line) for line in worker.log.text.splitlines()]
+    [line] = [each for each in lines if each["logger"] == "shop"]
+    assert line["pid"] != next(each["pid"] for each in lines if "supervisor" in each["logger"])
+    assert (line["run_id"], line["workflow"], line["step"]) == (run, "doomed", "fail")

@@ -265,6 +265,8 @@ class Execution(ABC):
     def leave_step(self, call: Call, token: Token[Any]) -> None:
         """Note that the function is over; ``token`` is what ``enter_step`` returned."""
         current.end_call(token)
+        if self.replay.unasked:
+            current.go_beyond(self.replay)
         self._services.running_rows.ended(call.attempt_id)
         self._services.flight_recorder.leave(self.slot, call.key)
 

@@ -30,6 +30,7 @@ from owsuper.core.steps.effects import (
 )
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import Unwind, unwind
+from owsuper.step import current
 
 _log = logging.getLogger("owsuper.child")
 
@@ -85,6 +86,8 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
             execution.exit_if_forked(answer)
         case Record():
             execution.record(effect.write)
+            if execution.replay.unasked:
+                current.go_beyond(execution.replay)
             _log_failed_step(execution, effect.write)
         case ReadAnswer():
             look = execution.related_runs.look
