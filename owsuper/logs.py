@@ -28,6 +28,7 @@ LOGGERS: Final = (
     "owsuper.child",
     "owsuper.cli",
     "owsuper.client",
+    "owsuper.dashboard",
     "owsuper.starlette",
     "owsuper.supervisor",
     "owsuper.template",
