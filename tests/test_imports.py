@@ -89,8 +89,8 @@ ROOMS = {
     "fastapi": room("client core errors extras fastapi starlette workflow", DRIVERS),
     # pages for people: reads by doors of the client, never the processes of a worker
     "dashboard": room(
-        "client.app client.call_threads client.page_reads dashboard db.workers errors extras"
-        " version workflow",
+        "client.app client.call_threads client.page_reads client.workers dashboard db.dashboard"
+        " db.workers errors extras version workflow",
         "psycopg_pool multiprocessing fastapi",
     ),
     # in projects of Django

@@ -239,6 +239,11 @@ USES = [
     Use("dashboard_workflow_durations", ("default", "{v,w}", LONG_AGO, 100), 200),
     Use("dashboard_workflow_steps", ("default", "w", LONG_AGO, 100, 10), 220),
     Use("count_runs", ("default",), ALL),
+    Use("dashboard_now", ("default", 100), 5 * 101),
+    Use("dashboard_recent", ("default", LONG_AGO, 60, 100), 5 * 100),
+    Use("dashboard_recent_failures", ("default", LONG_AGO, 10), 1),
+    Use("dashboard_queues", ("default", 100, 50), 2 * 4 * 51 + 10),
+    Use("dashboard_attention", ("default", LONG_AGO, 60, 3600, 10), 1000 + 5 * 11),
 ]  # fmt: skip
 NOT_HERE = {  # they read no table of ours
     "dashboard_estimate_runs",

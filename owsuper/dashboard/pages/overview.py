@@ -1,18 +1,161 @@
-"""The screen Overview."""
+"""The overview: how many runs are where, how fast they go, and what needs a look.
+
+Its figures are read at most every few seconds, for all pages that are open together.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
+from psycopg import Connection
 from starlette.responses import Response
 
+from owsuper.client.workers import WorkerStatus
+from owsuper.dashboard.charts import bars
+from owsuper.dashboard.pages import workers as workers_page
 from owsuper.dashboard.screen import Screen
 from owsuper.dashboard.visit import Visit
+from owsuper.db.dashboard.overview import (
+    DueRuns,
+    OddRun,
+    OverviewQueries,
+    RecentRuns,
+    StatusCount,
+    WorkflowFailures,
+)
+
+STATUSES: Final = ("pending", "running", "completed", "failed", "canceled")
+
+_MINUTE, _MINUTES = 60.0, 60
+_HALF_HOUR, _HALF_HOURS = 1800.0, 48
+
+# Seconds for which figures are used again.
+_FRESH: Final = 3.0
+_FRESH_DAY: Final = 15.0
+
+_CRASHED_WITHIN: Final = timedelta(days=7)
+_LAPSED: Final = 60.0  # seconds since the end of a lease; sweeps release lapsed ones sooner
+_FAR: Final = 400 * 24 * 3600.0  # seconds: beyond the year for which signals are awaited
+_UNSERVED: Final = 30.0  # seconds for which a run may be due before it needs a look
+_SHOWN: Final = 5  # runs of each kind
+_MOST_ROWS: Final = 12  # of a table
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentFigures:
+    """What changes from moment to moment; read at ``at`` by the database's clock."""
+
+    at: datetime
+    queues: Sequence[DueRuns]
+    odd: Sequence[OddRun]
+    hour: Mapping[str, RecentRuns]
+
+
+@dataclass(frozen=True, slots=True)
+class DayFigures:
+    """What is read more rarely."""
+
+    now: Mapping[str, StatusCount]
+    day: Mapping[str, RecentRuns]
+    failures: Sequence[WorkflowFailures]
+
+
+def _first_stretch(seconds: float, stretches: int) -> datetime:
+    """Return the beginning of the first of these stretches, the last of which goes on now."""
+    at = datetime.now(UTC).timestamp()
+    return datetime.fromtimestamp(at // seconds * seconds - (stretches - 1) * seconds, UTC)
+
+
+def _read_current(queries: OverviewQueries, conn: Connection[Any]) -> CurrentFigures:
+    row = conn.execute(b"SELECT now()").fetchone()
+    assert row is not None
+    odd = queries.attention(row[0] - _CRASHED_WITHIN, lapsed=_LAPSED, far=_FAR, most=_SHOWN + 1)
+    since = _first_stretch(_MINUTE, _MINUTES)
+    return CurrentFigures(
+        at=row[0],
+        queues=queries.queues().run(conn),
+        odd=odd.run(conn),
+        hour=queries.recent(since, _MINUTE, _MINUTES).run(conn),
+    )
+
+
+def _read_day(queries: OverviewQueries, conn: Connection[Any]) -> DayFigures:
+    since = _first_stretch(_HALF_HOUR, _HALF_HOURS)
+    return DayFigures(
+        now=queries.now().run(conn),
+        day=queries.recent(since, _HALF_HOUR, _HALF_HOURS).run(conn),
+        failures=queries.failures(since).run(conn),
+    )
+
+
+def unserved(
+    queues: Sequence[DueRuns], workers: Sequence[WorkerStatus], at: datetime
+) -> list[DueRuns]:
+    """Return the queues that wait, and that no connected worker serves."""
+    return [
+        queue
+        for queue in queues
+        if (at - queue.oldest).total_seconds() > _UNSERVED
+        and not any(each.here and each.serves(queue.workflow, queue.version) for each in workers)
+    ]
+
+
+def _by_kind(odd: Sequence[OddRun]) -> dict[str, list[OddRun]]:
+    return {
+        kind: [each for each in odd if each.kind == kind]
+        for kind in ("crashed", "lapsed", "never", "far")
+    }
+
+
+def _stacked(recent: Mapping[str, RecentRuns], stretches: int) -> dict[str, Sequence[int]]:
+    none = RecentRuns((0,) * stretches, False)
+    return {status: recent.get(status, none).counts for status in reversed(STATUSES)}
 
 
 async def show(visit: Visit) -> Response:
-    """Show the screen."""
-    return visit.render("overview.html")
+    """Show the overview."""
+    queries = OverviewQueries(visit.schema, visit.namespace)
+    current, day, workers = await asyncio.gather(
+        visit.kept("overview", _FRESH, lambda conn: _read_current(queries, conn)),
+        visit.kept("overview of the day", _FRESH_DAY, lambda conn: _read_day(queries, conn)),
+        workers_page.read_workers(visit),
+    )
+    none_of_hour = RecentRuns((0,) * _MINUTES, False)
+    none_of_day = RecentRuns((0,) * _HALF_HOURS, False)
+    return visit.render(
+        "overview.html",
+        statuses=STATUSES,
+        now=day.now,
+        hour={status: current.hour.get(status, none_of_hour) for status in STATUSES},
+        day={status: day.day.get(status, none_of_day) for status in STATUSES},
+        hour_chart=bars(
+            _stacked(current.hour, _MINUTES),
+            f"{sum(each.total for each in current.hour.values())} runs created in the last hour,"
+            " by minute and present status",
+            height=90,
+        ),
+        sparks={
+            status: bars(
+                {status: day.day.get(status, none_of_day).counts},
+                f"{status} runs created in the last 24 hours, by half hour",
+            )
+            for status in STATUSES
+        },
+        failures=day.failures[:_MOST_ROWS],
+        queues=current.queues[:_MOST_ROWS],
+        more_queues=len(current.queues) - _MOST_ROWS,
+        odd=_by_kind(current.odd),
+        most_odd=_SHOWN,
+        unserved=unserved(current.queues, workers, current.at),
+        missing=[each for each in workers if not each.here],
+        workers=workers,
+        totals=workers_page.totals(workers),
+        at=current.at,
+    )
 
 
 SCREEN: Final = Screen(title="Overview", pages={"/": show})

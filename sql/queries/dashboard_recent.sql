@@ -1,0 +1,29 @@
+-- How many of the newest runs of each status were created in each stretch of time.
+--
+-- Called by: the dashboard, Overview.recent. $1 namespace, $2 the first time of creation, $3 the
+-- length of a stretch in seconds, $4 how many runs of each status to read at most: the newest.
+-- Returns (status, stretch, count), with stretches counted from $2, and without those that are empty.
+--
+-- The time of creation is what indexes know; there is none by the time of the end.
+--
+-- Index: workflow_runs_status_created_at_desc_idx, in its order, which no other index has, and as a
+-- rule without the rows. Locks: none.
+SELECT
+    s.status,
+    floor(
+        extract(epoch FROM r.created_at - $2::timestamptz) / $3::double precision
+    )::integer AS stretch,
+    count(*)
+FROM (
+    VALUES
+        ('pending'), ('running'), ('sleeping'), ('completed'), ('succeeded'), ('failed'),
+        ('canceled')
+) AS s (status)
+CROSS JOIN LATERAL (
+    SELECT created_at
+    FROM {schema}.workflow_runs
+    WHERE namespace_id = $1 AND status = s.status AND created_at >= $2::timestamptz
+    ORDER BY created_at DESC
+    LIMIT $4::integer
+) AS r
+GROUP BY 1, 2
