@@ -56,7 +56,10 @@ ROOMS = {
     # messages between processes; no connection to the database
     "ipc": room("core.model errors ipc settings", DRIVERS | {"asyncio"}),
     # the only room that knows SQL; no policy
-    "db": room("core.model core.codec core.durations core.names core.pages db errors ids version"),
+    "db": room(
+        "core.carriers core.model core.codec core.durations core.names core.pages db errors ids"
+        " version"
+    ),
     # never user code, never a pool, never a thread
     "supervisor": room(
         "core.model core.time_outs db.claims db.connect db.crashes db.nonblocking db.listen"
@@ -69,13 +72,14 @@ ROOMS = {
         "child client.app client.database client.fork_safety core db.connect db.group_commit"
         " db.known_connections"
         " db.pool db.presence db.related db.runs db.transactions embedded errors event_loop ids ipc"
-        " logs sessions settings shortage signal_handlers stderr_copy step stored_error workflow",
+        " logs sessions settings shortage signal_handlers stderr_copy step stored_error tracing"
+        " workflow",
         "psycopg_pool multiprocessing",
     ),
     "client": room(
         "client core db.clients db.connect db.group_commit db.known_connections db.lists db.migrate"
         " db.new_runs db.pool db.read_only db.signals db.timed db.transactions db.waits db.workers"
-        " embedded errors ids settings step stored_error workflow",
+        " embedded errors ids settings step stored_error tracing workflow",
         "psycopg_pool multiprocessing",
     ),
     # a child's engine without its process, for tests of users
@@ -92,6 +96,11 @@ ROOMS = {
         "client.app client.call_threads client.page_reads client.workers dashboard db.dashboard"
         " db.workers errors extras version workflow",
         "psycopg_pool multiprocessing fastapi",
+    ),
+    # spans, of clients and of children; nothing else knows OpenTelemetry
+    "tracing": room(
+        "core.carriers core.model core.steps.effects errors stored_error tracing",
+        WITHOUT_IO | {"asyncio"},
     ),
     # in projects of Django
     "django": room(
@@ -189,6 +198,14 @@ def test_the_rooms_of_a_framework_alone_know_it(framework: str) -> None:
         users = ("starlette", "fastapi", "dashboard") if framework == "starlette" else ("fastapi",)
         if path.relative_to(PACKAGE).parts[0] not in users:
             found = [each for each in imports(path.read_text()) if within(each, ours)]
+            assert found == [], path
+
+
+def test_one_room_alone_knows_opentelemetry() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).parts[0] != "tracing":
+            library = frozenset({"opentelemetry"})
+            found = [each for each in imports(path.read_text()) if within(each, library)]
             assert found == [], path
 
 

@@ -30,14 +30,13 @@ RUN_BY = {
     "statuses": "db/test_contract_vectors.py",
     "step_names": "core/test_names.py",
     "step_transitions": "db/test_contract_vectors.py",
+    "trace_context": "tracing/test_vector.py",
     "transitions": "db/test_contract_vectors.py",
     "wait_timeouts": "core/test_durations.py",
     "wakeups": "db/test_contract_vectors.py",
 }
 
 NOT_OURS = {
-    "trace_context": "Telemetry may differ. No tracing library is integrated, so there is nothing"
-    " to propagate, and every recorded history shows that the column is NULL then.",
     "validation": "It is about schema objects of JavaScript. Here declared types validate, and say"
     " more; where a refusal goes, the recorded histories show.",
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from owsuper import tracing
 from owsuper.child.execution.asynchronous import AsyncExecution
 from owsuper.child.execution.base import ABANDON, Abandon, Execution
 from owsuper.child.execution.drive import Operations, drive, drive_async
@@ -35,6 +36,9 @@ from owsuper.ids import Ids
 from owsuper.stored_error import StoredError
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.registry import Registry
+
+if TYPE_CHECKING:
+    from owsuper.tracing.execution import ExecutionTrace
 
 _log = logging.getLogger("owsuper.child")
 
@@ -94,7 +98,7 @@ class Executor:
         Return when the run ends, is parked or is released. An exception is the engine's: nothing
         that user code raises gets here.
         """
-        return drive(self._operations(workflow, run, slot, self._sync_type))
+        return drive(self._begin(workflow, run, slot, self._sync_type))
 
     async def execute_async(
         self, workflow: Workflow[Any, Any], run: ClaimedRun, slot: int
@@ -103,7 +107,18 @@ class Executor:
 
         Returns and raises as ``execute`` does.
         """
-        return await drive_async(self._operations(workflow, run, slot, self._async_type))
+        return await drive_async(self._begin(workflow, run, slot, self._async_type))
+
+    def _begin(
+        self,
+        workflow: Workflow[Any, Any],
+        run: ClaimedRun,
+        slot: int,
+        execution_type: type[SyncExecution] | type[AsyncExecution],
+    ) -> Operations[ExecutionResult]:
+        trace = tracing.begin_execution(run, self._services.namespace)
+        operations = self._operations(workflow, run, slot, execution_type, trace)
+        return operations if trace is None else _traced(operations, trace)
 
     def _operations(
         self,
@@ -111,6 +126,7 @@ class Executor:
         run: ClaimedRun,
         slot: int,
         execution_type: type[SyncExecution] | type[AsyncExecution],
+        trace: ExecutionTrace | None,
     ) -> Operations[ExecutionResult]:
         """Load, replay, run user code, and write the outcome."""
         moves = run.version != workflow.version
@@ -134,6 +150,7 @@ class Executor:
             slot,
             workflow=workflow,
             strict=workflow.strict,
+            trace=trace,
         )
         self.executions[run.worker_id] = execution
         self._services.deadlines.watch(execution)
@@ -164,6 +181,8 @@ class Executor:
                 # Then the run fails instead. Or the engine could not write: the run is given back.
                 outcome = execution.fallback_outcome()
                 yield partial(execution.flush, outcome)
+            if trace is not None:
+                _note_end(execution, trace, outcome, end)
             return _log_end(execution, outcome)
         except Unwind:
             if execution.engine_error is not None and execution.decided_outcome is not ABANDON:
@@ -205,6 +224,35 @@ class Executor:
             limit=workflow.step_limit,
             run_id=run.run_id,
         )
+
+
+def _traced(
+    operations: Operations[ExecutionResult], trace: ExecutionTrace
+) -> Operations[ExecutionResult]:
+    """The operations of an execution within its span."""
+    try:
+        return (yield from operations)
+    except GeneratorExit:
+        raise
+    except BaseException as exc:
+        trace.fail(exc)
+        raise
+    finally:
+        trace.end()
+
+
+def _note_end(
+    execution: Execution,
+    trace: ExecutionTrace,
+    outcome: Outcome,
+    end: CallResult | CallError | Raised,
+) -> None:
+    trace.note(
+        outcome,
+        exc=end.exception if isinstance(end, CallError) else None,
+        wait=execution.replay.next_wait() if isinstance(outcome, Park) else None,
+        engine_error=execution.engine_error,
+    )
 
 
 def _convert_input(workflow: Workflow[Any, Any], raw: bytes | None) -> CallResult | CallError:

@@ -32,6 +32,7 @@ class Services:
 
     database: ChildDatabase
     store: RunStore
+    namespace: str
     committer: Committer
     running_rows: RunningRows
     deferred_writes: DeferredWrites
@@ -102,6 +103,7 @@ def create(
     return Services(
         database=database,
         store=store,
+        namespace=namespace,
         committer=Committer(database, store, write_threads),
         running_rows=RunningRows(database, store, timers, write_threads),
         deferred_writes=DeferredWrites(timers, write_threads),

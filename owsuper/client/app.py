@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
-from owsuper.client import joining, new_run
+from owsuper.client import joining, new_run, traces
 from owsuper.client.dashboards import ShowsDashboard
 from owsuper.client.database import ClientDatabase, ExplicitSettings
 from owsuper.client.finding import Finding
@@ -109,11 +109,14 @@ class OpenWorkflow(
         """
         new = new_run.prepare(workflow, version, input, **start)
         session = self._database.session()
-        if connection is None:
-            run_id = session.start(new)
-        else:
-            work = joining.start(session, new)
-            run_id = joining.perform(session, connection, work)
+        with traces.start(session, new.workflow_name) as trace:
+            new = trace.carry(new)
+            if connection is None:
+                run_id = session.start(new)
+            else:
+                work = joining.start(session, new)
+                run_id = joining.perform(session, connection, work)
+            trace.started(run_id, new.workflow_name, new.version)
         return self._handle_of(workflow, run_id, new=connection is None and not new.may_exist)
 
     @overload
@@ -145,11 +148,14 @@ class OpenWorkflow(
         """Awaitable :meth:`run_workflow`."""
         new = new_run.prepare(workflow, version, input, **start)
         session = await self._database.asession()
-        if connection is None:
-            run_id = await session.astart(new)
-        else:
-            work = joining.start(session, new)
-            run_id = await joining.aperform(session, connection, work)
+        with traces.start(session, new.workflow_name) as trace:
+            new = trace.carry(new)
+            if connection is None:
+                run_id = await session.astart(new)
+            else:
+                work = joining.start(session, new)
+                run_id = await joining.aperform(session, connection, work)
+            trace.started(run_id, new.workflow_name, new.version)
         return self._handle_of(workflow, run_id, new=connection is None and not new.may_exist)
 
     @overload
@@ -178,13 +184,16 @@ class OpenWorkflow(
 
         See :meth:`Workflow.run_many`, and :meth:`run_workflow` for a workflow given by name.
         """
-        new = new_run.prepare_many(workflow, version, inputs, **schedule)
+        prepared = new_run.prepare_many(workflow, version, inputs, **schedule)
         session = self._database.session()
-        if connection is None:
-            run_ids = session.start_many(new) if new else []
-        else:
-            work = joining.once(session.queries.start_many(new))
-            run_ids = joining.perform(session, connection, work)
+        with traces.start_many(session, prepared) as trace:
+            new = trace.carry(prepared)
+            if connection is None:
+                run_ids = session.start_many(new) if new else []
+            else:
+                work = joining.once(session.queries.start_many(new))
+                run_ids = joining.perform(session, connection, work)
+            trace.started(new)
         return [self._handle_of(workflow, run_id) for run_id in run_ids]
 
     @overload
@@ -210,13 +219,16 @@ class OpenWorkflow(
         **schedule: Any,
     ) -> list[RunHandle[Any]]:
         """Awaitable :meth:`run_many`."""
-        new = new_run.prepare_many(workflow, version, inputs, **schedule)
+        prepared = new_run.prepare_many(workflow, version, inputs, **schedule)
         session = await self._database.asession()
-        if connection is None:
-            run_ids = await session.astart_many(new) if new else []
-        else:
-            work = joining.once(session.queries.start_many(new))
-            run_ids = await joining.aperform(session, connection, work)
+        with traces.start_many(session, prepared) as trace:
+            new = trace.carry(prepared)
+            if connection is None:
+                run_ids = await session.astart_many(new) if new else []
+            else:
+                work = joining.once(session.queries.start_many(new))
+                run_ids = await joining.aperform(session, connection, work)
+            trace.started(new)
         return [self._handle_of(workflow, run_id) for run_id in run_ids]
 
     # --- workers and the end -------------------------------------------------------------

@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
-from owsuper.client import joining, models, operations, results, why
+from owsuper.client import joining, models, operations, results, traces, why
 from owsuper.core import codec
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
@@ -132,21 +132,25 @@ class RunHandle(Generic[O]):
         Raises RunNotCancelable if the run is completed or failed.
         """
         session = self._database.session()
-        if connection is None:
-            operations.cancel(session, self.id, children=children)
-        else:
-            joining.perform(
-                session, connection, joining.cancel(session, self.id, children=children)
-            )
+        with traces.cancel(session, self.id) as trace:
+            if connection is None:
+                canceled = operations.cancel(session, self.id, children=children)
+            else:
+                work = joining.cancel(session, self.id, children=children)
+                canceled = joining.perform(session, connection, work)
+            trace.canceled(canceled)
 
     async def acancel(self, *, children: bool = False, connection: object = None) -> None:
         """Awaitable :meth:`cancel`."""
         session = await self._database.asession()
-        if connection is None:
-            await session.acall(partial(operations.cancel, session, self.id, children=children))
-        else:
-            work = joining.cancel(session, self.id, children=children)
-            await joining.aperform(session, connection, work)
+        with traces.cancel(session, self.id) as trace:
+            if connection is None:
+                work = partial(operations.cancel, session, self.id, children=children)
+                canceled = await session.acall(work)
+            else:
+                joined = joining.cancel(session, self.id, children=children)
+                canceled = await joining.aperform(session, connection, joined)
+            trace.canceled(canceled)
 
     def retry(self) -> None:
         """Put the failed run back. The run is due now and goes on where it failed.
@@ -183,13 +187,21 @@ class RunHandle(Generic[O]):
         """
         step, new = _step_name(from_step, "from_step"), _rerun(input)
         session = self._database.session()
-        return self._repeated(session.run(session.queries.rerun(self.id, step, new).run))
+        with traces.start(session, self.workflow_name) as trace:
+            operation = session.queries.rerun(self.id, step, trace.carry(new))
+            repeated = session.run(operation.run)
+            trace.started(repeated.run_id, repeated.workflow_name, repeated.version)
+        return self._repeated(repeated.run_id)
 
     async def arerun(self, from_step: str | None = None, *, input: Any = _SAME) -> RunHandle[O]:
         """Awaitable :meth:`rerun`."""
         step, new = _step_name(from_step, "from_step"), _rerun(input)
         session = await self._database.asession()
-        return self._repeated(await session.arun(session.queries.rerun(self.id, step, new).run))
+        with traces.start(session, self.workflow_name) as trace:
+            operation = session.queries.rerun(self.id, step, trace.carry(new))
+            repeated = await session.arun(operation.run)
+            trace.started(repeated.run_id, repeated.workflow_name, repeated.version)
+        return self._repeated(repeated.run_id)
 
     def _repeated(self, run_id: str) -> RunHandle[O]:
         return RunHandle(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from owsuper.client import failures
 from owsuper.client.session import Session
 from owsuper.db import connect
-from owsuper.db.clients import Operation
+from owsuper.db.clients import Canceled, Operation
 from owsuper.db.known_connections import WhichDatabase, read_identity
 from owsuper.db.new_runs import NewRun
 from owsuper.db.signals import Call
@@ -86,19 +86,21 @@ def start(session: Session, new: NewRun) -> Work[str]:
     return (yield from once(queries.start(new)))
 
 
-def cancel(session: Session, run_id: str, *, children: bool) -> Work[None]:
+def cancel(session: Session, run_id: str, *, children: bool) -> Work[Canceled]:
     """Cancel a run and, with ``children``, its open child runs, as ``operations.cancel`` does."""
     queries = session.queries
-    while (successor := (yield from once(queries.cancel(run_id)))) is not None:
-        run_id = successor
-    parents = [run_id] if children else []
+    canceled = yield from once(queries.cancel(run_id))
+    while canceled.successor is not None:
+        canceled = yield from once(queries.cancel(canceled.successor))
+    parents = [canceled.run_id] if children else []
     while parents:
         parents = yield from once(queries.open_children(parents))
         for child_run_id in parents:
             last: str | None = child_run_id
             with contextlib.suppress(RunNotCancelable):  # it has ended in the meantime
                 while last is not None:
-                    last = yield from once(queries.cancel(last))
+                    last = (yield from once(queries.cancel(last))).successor
+    return canceled
 
 
 def send_signal(

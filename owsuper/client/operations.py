@@ -9,29 +9,34 @@ from psycopg import Connection
 
 from owsuper.client.session import Session
 from owsuper.core.model import RunStatus
+from owsuper.db.clients import Canceled
 from owsuper.errors import RunNotCancelable, RunNotRetryable, RunNotWakeable
 
 _RETRIED: Final = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
 
 
-def cancel(session: Session, run_id: str, *, children: bool) -> None:
+def cancel(session: Session, run_id: str, *, children: bool) -> Canceled:
     """Cancel a run and, with ``children``, its open child runs and their open child runs.
+
+    Returns the run that was canceled.
 
     The run is canceled first, because a canceled run starts no more child runs. Of a chain of runs
     that continue as new, the last is canceled. Raises RunNotFound, RunNotCancelable, and as
     ``Session.run`` does.
     """
     queries = session.queries
-    while (successor := session.run(queries.cancel(run_id).run)) is not None:
-        run_id = successor
-    parents = [run_id] if children else []
+    canceled = session.run(queries.cancel(run_id).run)
+    while canceled.successor is not None:
+        canceled = session.run(queries.cancel(canceled.successor).run)
+    parents = [canceled.run_id] if children else []
     while parents:
         parents = session.run(queries.open_children(parents).run)
         for child_run_id in parents:
             last: str | None = child_run_id
             with suppress(RunNotCancelable):  # the child run has ended in the meantime
                 while last is not None:
-                    last = session.run(queries.cancel(last).run)
+                    last = session.run(queries.cancel(last).run).successor
+    return canceled
 
 
 def retry(session: Session, run_id: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from owsuper.client import joining, new_run, signals
+from owsuper.client import joining, new_run, signals, traces
 
 if TYPE_CHECKING:
     from owsuper.client.database import ClientDatabase
@@ -41,10 +41,14 @@ class SendsSignals:
         raw = signals.encode(signal, data)
         key = new_run.check_key(idempotency_key)
         session = self._database.session()
-        if connection is None:
-            return signals.send(session, signal, raw, key, keep=buffer)
-        work = joining.send_signal(session, signal, raw, key, keep=buffer)
-        return joining.perform(session, connection, work)
+        with traces.send_signal(session, signal) as trace:
+            if connection is None:
+                reached = signals.send(session, signal, raw, key, keep=buffer)
+            else:
+                work = joining.send_signal(session, signal, raw, key, keep=buffer)
+                reached = joining.perform(session, connection, work)
+            trace.reached(reached)
+        return reached
 
     async def asend_signal(
         self,
@@ -59,7 +63,11 @@ class SendsSignals:
         raw = signals.encode(signal, data)
         key = new_run.check_key(idempotency_key)
         session = await self._database.asession()
-        if connection is None:
-            return await signals.asend(session, signal, raw, key, keep=buffer)
-        work = joining.send_signal(session, signal, raw, key, keep=buffer)
-        return await joining.aperform(session, connection, work)
+        with traces.send_signal(session, signal) as trace:
+            if connection is None:
+                reached = await signals.asend(session, signal, raw, key, keep=buffer)
+            else:
+                work = joining.send_signal(session, signal, raw, key, keep=buffer)
+                reached = await joining.aperform(session, connection, work)
+            trace.reached(reached)
+        return reached

@@ -63,6 +63,7 @@ class Session:
     ) -> None:
         self._pid = os.getpid()
         self.schema = settings.schema
+        self.namespace = settings.namespace
         self._call_timeout = settings.call_timeout
         self._lease = None
         if settings.database_url is None:

@@ -132,7 +132,8 @@ class ClaimedRun:
 
     ``first`` says that no history can exist. ``suspect`` says that a process died while it held
     this run together with others: the run gets a process of its own. ``input_json`` is None for
-    SQL NULL, and for an input too large for the pipe (``input_stored``).
+    SQL NULL, and for an input too large for the pipe (``input_stored``). ``carrier`` names the span
+    that started the run, if there is one.
     """
 
     run_id: str
@@ -150,6 +151,7 @@ class ClaimedRun:
     deadline_at: datetime | None
     first: bool
     suspect: bool
+    carrier: dict[str, str] | None = None
 
 
 # --- writes of a child process -------------------------------------------------------------------
@@ -159,13 +161,15 @@ class ClaimedRun:
 class NewChildRun:
     """A run for a ``workflow`` step to start, or the successor of a run that continues as new.
 
-    ``input_json`` is encoded JSON, None for null.
+    ``input_json`` is encoded JSON, None for null. ``context`` holds the trace carrier of a run for
+    a step; a successor has that of the run which continues.
     """
 
     run_id: str
     workflow_name: str
     version: str | None
     input_json: bytes | None
+    context: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

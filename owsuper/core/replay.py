@@ -373,6 +373,15 @@ class Replay:
 
     # --- the outcome of an execution ------------------------------------------------------------
 
+    def next_wait(self) -> RecordedAttempt | None:
+        """Return the running wait that ends first; None if no recorded step waits."""
+        ends = [
+            (until, attempt)
+            for attempt in self._history.running.values()
+            if (until := wake_time(attempt)) is not None
+        ]
+        return min(ends, key=lambda each: each[0], default=(None, None))[1]
+
     def outcome_of_waits(self, waits: Sequence[Wait]) -> Outcome:
         """Return the outcome of a run whose branches all wait: park or retry until one is due."""
         earliest = min(waits, key=lambda wait: wait.until)

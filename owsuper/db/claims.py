@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from owsuper.core import carriers
 from owsuper.core.model import ClaimedRun
 from owsuper.db import times
 from owsuper.db.statement import Param, Row, Statement, load
@@ -232,6 +233,7 @@ def _run(header: bytes | None, raw: bytes | None, sent: float, answered: float) 
         deadline_at=None if deadline is None else times.deadline(times.read(deadline)),
         first=run["attempts"] == 1,
         suspect=run["suspect"],
+        carrier=None if run["trace"] is None else carriers.read(run["trace"]),
     )
 
 

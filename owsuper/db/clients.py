@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import orjson
 from psycopg import Connection
 
+from owsuper.core import carriers
+from owsuper.core.carriers import Carrier
 from owsuper.db import new_runs, refusals, times
 from owsuper.db.connect import is_pooled
 from owsuper.db.driver_log import quiet_driver
@@ -76,6 +78,26 @@ class RunRow:
     continued_as: str | None = None
     rerun_of: str | None = None
     rerun_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """A run that is canceled, or its ``successor``, to cancel in its place."""
+
+    run_id: str
+    successor: str | None
+    workflow_name: str
+    version: str | None
+    carrier: Carrier | None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A run that was started to repeat another."""
+
+    run_id: str
+    workflow_name: str
+    version: str | None
 
 
 class ClientQueries:
@@ -146,18 +168,19 @@ class ClientQueries:
         """Return the status of a run. Raises RunNotFound."""
         return self._one(self._outcome, run_id, lambda row: str(row[0]))
 
-    def cancel(self, run_id: str) -> Operation[str | None]:
+    def cancel(self, run_id: str) -> Operation[Canceled]:
         """Cancel a run; without effect on a canceled run.
 
-        Returns the successor to cancel in its place, for a run that has continued as new. Raises
-        RunNotFound, and RunNotCancelable for any other completed or failed run.
+        A run that has continued as new has a successor to cancel in its place. Raises RunNotFound,
+        and RunNotCancelable for any other completed or failed run.
         """
 
-        def parse(row: tuple[Any, ...]) -> str | None:
-            status, successor = row
+        def parse(row: tuple[Any, ...]) -> Canceled:
+            status, successor, name, version, carrier = row
             if successor is None:
                 refusals.check_canceled(run_id, status)
-            return successor and str(successor)
+            trace = None if carrier is None else carriers.read(orjson.loads(carrier))
+            return Canceled(run_id, successor and str(successor), name, version, trace)
 
         return self._one(self._cancel, run_id, parse)
 
@@ -211,21 +234,24 @@ class ClientQueries:
         lock = (self._wake_lock, (self._namespace, run_id))
         return Operation((lock, (self._wake, (self._namespace, run_id, step))), parse)
 
-    def rerun(self, run_id: str, step: str | None, new: Rerun) -> Operation[str]:
-        """Start a run that repeats a run from ``step`` on; return its id.
+    def rerun(self, run_id: str, step: str | None, new: Rerun) -> Operation[Repeated]:
+        """Start a run that repeats a run from ``step`` on.
 
         May be repeated with the same ``new`` if the answer is lost. Raises RunNotFound, and
         RunNotRerunnable for a run that has not ended or has no such step.
         """
 
-        def parse(results: list[Rows]) -> str:
+        def parse(results: list[Rows]) -> Repeated:
             if not results[1]:
                 raise not_found(run_id)
-            refusals.check_rerun(run_id, step, results[1][0])
-            return new.id
+            [(status, has_step, steps, name, version)] = results[1]
+            refusals.check_rerun(run_id, step, (status, has_step, steps))
+            return Repeated(new.id, name, version)
 
         raw = None if new.input_json is None else orjson.Fragment(new.input_json)
-        document = orjson.dumps({"id": new.id, "given": new.has_other_input, "input": raw})
+        document = orjson.dumps(
+            {"id": new.id, "given": new.has_other_input, "input": raw, "context": new.context}
+        )
         params = (self._namespace, run_id)
         return Operation(
             ((self._rerun_lock, params), (self._rerun, (*params, step, document.decode()))), parse

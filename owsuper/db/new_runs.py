@@ -49,11 +49,13 @@ class NewRun:
 class Rerun:
     """A run to start that repeats another.
 
-    It has the input of that, or ``input_json``, as in NewRun, if ``has_other_input``.
+    It has the input of that, or ``input_json``, as in NewRun, if ``has_other_input``. Without a
+    ``context``, it has the trace carrier of that.
     """
 
     has_other_input: bool = False
     input_json: bytes | None = None
+    context: dict[str, Any] | None = None
     id: str = field(default_factory=new_id)
 
 

@@ -69,12 +69,15 @@ def _step(worker_id: str, step: StepWrite) -> Document:
 
 def child_document(child: NewChildRun) -> Document:
     """Return the document of a child run."""
-    return {
+    document: Document = {
         "id": child.run_id,
         "name": child.workflow_name,
         "version": child.version,
         "input": _raw(child.input_json),
     }
+    if child.context is not None:
+        document["context"] = child.context
+    return document
 
 
 def successors(writes: Sequence[WriteSet]) -> dict[str, ContinueAsNew]:

@@ -117,6 +117,7 @@ class InProcessEngine:
             deadline_at=None,
             first=False,
             suspect=False,
+            carrier=run.carrier,
         )
 
 

@@ -32,6 +32,7 @@ class MemoryRun:
     error: Any = None
     continued_from: str | None = None
     continued_as: str | None = None
+    carrier: dict[str, str] | None = None
 
     @property
     def ended(self) -> bool:

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
-from owsuper.core import codec
+from owsuper.core import carriers, codec
+from owsuper.core.carriers import Carrier
 from owsuper.core.model import (
     ChildRunState,
     Complete,
@@ -59,11 +60,19 @@ class Tables:
         *,
         run_id: str | None = None,
         parent: str | None = None,
+        carrier: Carrier | None = None,
     ) -> MemoryRun:
         """Add a run that is due now."""
         with self._lock:
             run = MemoryRun(
-                run_id or new_id(), name, version, input_json, self.now, self.now, parent=parent
+                run_id or new_id(),
+                name,
+                version,
+                input_json,
+                self.now,
+                self.now,
+                parent=parent,
+                carrier=carrier,
             )
             self.runs[run.id] = run
             return run
@@ -178,6 +187,7 @@ class Tables:
                 child.input_json,
                 run_id=_id_after(attempt.run_id, attempt.write.step_name),
                 parent=attempt.write.attempt_id,
+                carrier=(child.context or {}).get(carriers.MEMBER),
             ).id
 
     def _end_claim(self, run: MemoryRun, outcome: Outcome) -> None:
@@ -206,6 +216,7 @@ class Tables:
             successor.input_json,
             run_id=_id_after(run.id, ""),
             parent=run.parent,
+            carrier=run.carrier,
         )
         after.continued_from, run.continued_as = run.id, after.id
         waiting = None if run.parent is None else self.attempts[run.parent]

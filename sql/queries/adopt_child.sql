@@ -21,14 +21,16 @@ found AS MATERIALIZED (
 ),
 started AS (
     INSERT INTO {schema}.workflow_runs (
-        namespace_id, id, workflow_name, version, status, idempotency_key, config, input,
+        namespace_id, id, workflow_name, version, status, idempotency_key, config, context, input,
         attempts, parent_step_attempt_namespace_id, parent_step_attempt_id,
         available_at, created_at, updated_at
     )
     SELECT
-        $1, a.id, a.name, a.version, 'pending', $6, '{}', a.input,
+        $1, a.id, a.name, a.version, 'pending', $6, '{}', a.context, a.input,
         0, $1, $4, now(), date_trunc('milliseconds', now()), now()
-    FROM json_to_recordset($5::json) AS a (id text, name text, version text, input jsonb)
+    FROM json_to_recordset($5::json) AS a (
+        id text, name text, version text, context jsonb, input jsonb
+    )
     WHERE EXISTS (SELECT FROM mine) AND NOT EXISTS (SELECT FROM found)
     RETURNING id, status, output, error, finished_at
 ),

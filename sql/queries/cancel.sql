@@ -1,8 +1,8 @@
 -- Cancel a run, owned or not, unless it has ended.
 --
 -- Called by: clients, ClientQueries.cancel. $1 namespace, $2 run id.
--- Returns the status before, and the successor of a run that has continued as new; no row if there
--- is no such run.
+-- Returns the status before, the successor of a run that has continued as new, the workflow, the
+-- version and the trace carrier; no row if there is no such run.
 --
 -- Index: workflow_runs_pkey, step_attempts_pkey, the primary keys of our own tables.
 -- Locks: the run, FOR NO KEY UPDATE; then the parent's step attempt; then the parent. The end of the
@@ -13,7 +13,7 @@ WITH ending AS (
 ),
 {fragments/find_parents},
 locked AS MATERIALIZED (
-    SELECT id, status, context
+    SELECT id, status, context, workflow_name, version
     FROM {schema}.workflow_runs
     WHERE namespace_id = $1 AND id >= $2 AND id <= $2
     ORDER BY id
@@ -39,4 +39,6 @@ canceled AS (
 ),
 {fragments/wake_parents},
 {fragments/forget_counts}
-SELECT status, context ->> 'continuedAs' FROM locked
+SELECT
+    status, context ->> 'continuedAs', workflow_name, version, (context -> 'traceContext')::text
+FROM locked

@@ -185,6 +185,10 @@ SELECT
         'started', c.started_at,
         'claimed', now(),
         'deadline', c.deadline_at,
+        'trace', CASE
+            WHEN octet_length((c.context -> 'traceContext')::text) <= 16384
+            THEN c.context -> 'traceContext'
+        END,
         'suspect', c.attempts > 1 AND EXISTS (
             SELECT FROM {schema}.owsuper_crashes
             WHERE namespace_id = $1 AND workflow_run_id = c.id

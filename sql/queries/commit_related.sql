@@ -84,18 +84,18 @@ child AS MATERIALIZED (
     FROM step AS s
     JOIN mine AS m ON m.worker = s.worker
     CROSS JOIN LATERAL json_to_record(s.child) AS c (
-        id text, name text, version text, input jsonb
+        id text, name text, version text, context jsonb, input jsonb
     )
     WHERE s.child IS NOT NULL
 ),
 child_written AS (
     INSERT INTO {schema}.workflow_runs (
-        namespace_id, id, workflow_name, version, status, idempotency_key, config, input,
+        namespace_id, id, workflow_name, version, status, idempotency_key, config, context, input,
         attempts, parent_step_attempt_namespace_id, parent_step_attempt_id,
         available_at, created_at, updated_at
     )
     SELECT
-        $1, id, name, version, 'pending', concat('__workflow:', $1, ':', step), '{}', input,
+        $1, id, name, version, 'pending', concat('__workflow:', $1, ':', step), '{}', context, input,
         0, $1, step, now(), date_trunc('milliseconds', now()), now()
     FROM child
     ON CONFLICT (namespace_id, id) DO NOTHING

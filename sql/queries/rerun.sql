@@ -2,10 +2,11 @@
 --
 -- Called by: clients, ClientQueries.rerun, in one transaction with rerun_lock.
 -- $1 namespace, $2 run id, $3 the step from which to repeat; NULL from the beginning, $4 the new run
--- (JSON object: id, input, and whether the input is another one).
--- Returns one row: the status of the run, whether it has such a step, and the names of its steps (JSON
--- array). If it has not ended, or has no such step, nothing is written. No row if there is no such
--- run. May be repeated: a new run that exists is left alone.
+-- (JSON object: id, input, whether the input is another one, and the context with a trace carrier;
+-- without a context, the new run has the carrier of the other).
+-- Returns one row: the status of the run, whether it has such a step, the names of its steps (JSON
+-- array), its workflow and its version. If it has not ended, or has no such step, nothing is written.
+-- No row if there is no such run. May be repeated: a new run that exists is left alone.
 --
 -- The steps that began before the first attempt of the step keep their attempts, as copies with
 -- their times. Waits that are open go on: the child run gets the copy as its parent, and a signal
@@ -40,7 +41,7 @@ began AS MATERIALIZED (
 ),
 asked AS MATERIALIZED (
     SELECT n.*
-    FROM json_to_record($4::json) AS n (id text, input jsonb, given boolean)
+    FROM json_to_record($4::json) AS n (id text, context jsonb, input jsonb, given boolean)
     WHERE (
         SELECT id
         FROM {schema}.workflow_runs
@@ -52,6 +53,7 @@ asked AS MATERIALIZED (
 new AS MATERIALIZED (
     SELECT
         a.id, a.given, s.id AS source, s.workflow_name, s.version, s.config, s.context,
+        coalesce(a.context -> 'traceContext', s.context -> 'traceContext') AS trace,
         CASE WHEN a.given THEN a.input ELSE s.input END AS input
     FROM asked AS a
     CROSS JOIN source AS s
@@ -77,7 +79,7 @@ started AS (
     SELECT
         $1, id, workflow_name, version, 'pending', config,
         jsonb_strip_nulls(jsonb_build_object(
-            'traceContext', context -> 'traceContext', 'rerunOf', source
+            'traceContext', trace, 'rerunOf', source
         )),
         input, CASE WHEN EXISTS (SELECT FROM kept) THEN 1 ELSE 0 END,
         now(), date_trunc('milliseconds', now()), now()
@@ -141,5 +143,6 @@ named AS (
 )
 SELECT
     status, $3::text IS NULL OR EXISTS (SELECT FROM began WHERE step_name = $3::text),
-    coalesce((SELECT json_agg(step_name ORDER BY place) FROM began), '[]')::text
+    coalesce((SELECT json_agg(step_name ORDER BY place) FROM began), '[]')::text,
+    workflow_name, version
 FROM source

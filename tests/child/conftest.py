@@ -21,6 +21,7 @@ from owsuper.child.database import ChildDatabase
 from owsuper.child.executor import ExecutionResult, Executor
 from owsuper.child.shortage import Shortage
 from owsuper.child.timers import DelayedCalls
+from owsuper.core import carriers
 from owsuper.core.model import ClaimedRun
 from owsuper.event_loop import Loop, Waker
 from owsuper.ipc.flight_recorder import FlightRecorder
@@ -118,13 +119,13 @@ class Engine:
                     available_at = now() + interval '30s', started_at = coalesce(started_at, now())
                 WHERE id = $1 AND available_at <= now()
                 RETURNING workflow_name, version, worker_id, attempts, input::text, created_at,
-                    started_at, now(), deadline_at""",
+                    started_at, now(), deadline_at, context -> 'traceContext'""",
                 [run_id, worker_id],
             ).fetchone()
             if row is not None:
                 break
             self.pass_time(run_id)
-        name, version, worker, attempts, raw, created, started, now, deadline = row
+        name, version, worker, attempts, raw, created, started, now, deadline, carrier = row
         return ClaimedRun(
             run_id=run_id,
             workflow_name=name,
@@ -141,6 +142,7 @@ class Engine:
             deadline_at=deadline,
             first=attempts == 1,
             suspect=False,
+            carrier=carriers.read(carrier),
         )
 
     def pass_time(self, run_id: str) -> None:

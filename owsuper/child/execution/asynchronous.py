@@ -160,6 +160,8 @@ class AsyncExecution(Execution):
     ) -> CallResult | CallError:
         self._calls.enter()
         current.begin_run(arguments[0])
+        if self.trace is not None:
+            self.trace.enter()
         try:
             value = await fn(*arguments)
         except asyncio.CancelledError:

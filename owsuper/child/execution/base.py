@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextvars import Token
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from owsuper.child import process_exit
 from owsuper.child.committer import LeaseLost
@@ -49,6 +49,12 @@ from owsuper.stored_error import StoredError
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.input import encode_input
 
+if TYPE_CHECKING:
+    from owsuper.tracing.execution import ExecutionTrace
+    from owsuper.tracing.spans import TracedOperation
+
+EnteredStep: TypeAlias = "tuple[Token[Any], TracedOperation | None]"
+
 _log = logging.getLogger("owsuper.child")
 
 _ANSWER_PERIOD: Final = 1.0  # seconds between two reads of an answer that a step waits for
@@ -82,6 +88,7 @@ class Execution(ABC):
         *,
         workflow: Workflow[Any, Any],
         strict: bool = False,
+        trace: ExecutionTrace | None = None,
     ) -> None:
         self.run = run
         self.workflow = workflow
@@ -101,6 +108,7 @@ class Execution(ABC):
         self._services = services
         self._pid = os.getpid()
         self.strict = strict
+        self.trace = trace
         self.step_timeout = workflow.step_timeout
         self._has_warned = False
         self._body_ended = False
@@ -255,20 +263,29 @@ class Execution(ABC):
                 " everything that calls steps before the workflow function returns."
             )
 
-    def enter_step(self, call: Call) -> Token[Any]:
+    def enter_step(self, call: Call) -> EnteredStep:
         """Note that the function of a step is about to be called; for ``leave_step``."""
+        span = None if self.trace is None else self.trace.begin_step(call)
         self._services.flight_recorder.enter(self.slot, call.key)
         row = partial(self._running_row, call, self.now())
         self._services.running_rows.began(call.attempt_id, row)
-        return current.begin_call(call.key, self.replay)
+        return current.begin_call(call.key, self.replay), span
 
-    def leave_step(self, call: Call, token: Token[Any]) -> None:
-        """Note that the function is over; ``token`` is what ``enter_step`` returned."""
+    def leave_step(self, call: Call, entered: EnteredStep, answer: object) -> None:
+        """Note that the function is over; ``entered`` is what ``enter_step`` returned.
+
+        The ``answer`` is None if the call was given up.
+        """
+        token, span = entered
+        if span is not None and self.trace is not None:
+            self.trace.end_step(span, call, answer)
         current.end_call(token)
         if self.replay.unasked:
             current.go_beyond(self.replay)
         self._services.running_rows.ended(call.attempt_id)
         self._services.flight_recorder.leave(self.slot, call.key)
+        if span is not None:
+            span.leave()
 
     def time_call(self, call: Call) -> TimedCall | None:
         """Return the time limit of a call, which begins with the function; None without one."""

@@ -71,7 +71,7 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
             if execution.decided_outcome is not None:
                 raise unwind()
         case Call():
-            token = execution.enter_step(effect)
+            entered = execution.enter_step(effect)
             limit = execution.time_call(effect)
             try:
                 if effect.kind == StepKind.SIGNAL_SEND:
@@ -82,7 +82,7 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
             finally:
                 if limit is not None:
                     limit.end()
-                execution.leave_step(effect, token)
+                execution.leave_step(effect, entered, answer)
             execution.exit_if_forked(answer)
         case Record():
             execution.record(effect.write)
@@ -119,7 +119,8 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
 def _transact(execution: Execution, effect: Transact) -> Operations[Any]:
     """Make a call in a transaction. Returns its answer."""
     call = effect.call
-    token = execution.enter_step(call)
+    answer: Any = None
+    entered = execution.enter_step(call)
     limit = execution.time_call(call)
     try:
         transaction = execution.step_transaction(effect, limit)
@@ -127,7 +128,7 @@ def _transact(execution: Execution, effect: Transact) -> Operations[Any]:
     finally:
         if limit is not None:
             limit.end()
-        execution.leave_step(call, token)
+        execution.leave_step(call, entered, answer)
     execution.exit_if_forked(answer)
     if isinstance(answer, CallResult):
         answer = answer.value

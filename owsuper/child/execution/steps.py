@@ -167,7 +167,8 @@ def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
     def prepare() -> NewChildRun:
         if wrong is not None:
             raise wrong
-        return NewChildRun(new_id(), target, version, raw)
+        child = NewChildRun(new_id(), target, version, raw)
+        return child if execution.trace is None else execution.trace.create_child(child)
 
     step = target if name is None else name
     key = execution.step_key(step, call.formerly)
@@ -201,7 +202,7 @@ def _signal_send_step(execution: Execution, call: SignalSend) -> FunctionStep:
     send = partial(
         _send, execution.related_runs, execution.run.run_id, key, signal, raw, call.buffer
     )
-    return FunctionStep(key, send, _ONCE, kind=StepKind.SIGNAL_SEND)
+    return FunctionStep(key, send, _ONCE, kind=StepKind.SIGNAL_SEND, signal=signal)
 
 
 def _send(

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from owsuper.child import stacks
 from owsuper.child.execution.branches import Branch, BranchingExecution, StepFuture
@@ -34,6 +34,9 @@ from owsuper.errors import StepUsageError
 from owsuper.step import Step, current
 from owsuper.step.requests import Request
 from owsuper.stored_error import EngineError
+
+if TYPE_CHECKING:
+    from owsuper.tracing.execution import ExecutionTrace
 
 
 class SyncExecution(BranchingExecution):
@@ -176,7 +179,7 @@ class SyncExecution(BranchingExecution):
         self, fn: Callable[..., Any], arguments: tuple[Any, ...]
     ) -> CallResult | CallError:
         """Call the workflow function in this thread."""
-        return copy_context().run(_call, fn, arguments)
+        return copy_context().run(_call, fn, arguments, self.trace)
 
     def call_function(
         self, function: Callable[[], Any], limit: TimedCall | None = None
@@ -288,8 +291,12 @@ class SyncExecution(BranchingExecution):
                 self._changed.notify_all()
 
 
-def _call(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> CallResult | CallError:
+def _call(
+    fn: Callable[..., Any], arguments: tuple[Any, ...], trace: ExecutionTrace | None
+) -> CallResult | CallError:
     current.begin_run(arguments[0])
+    if trace is not None:
+        trace.enter()
     try:
         return CallResult(fn(*arguments))
     except BaseException as exc:  # SystemExit must not end the slot's thread

@@ -19,7 +19,7 @@ class Flush:
 class Call:
     """Call the step's function. The answer is CallResult or CallError.
 
-    ``timeout`` is in seconds.
+    ``timeout`` is in seconds. ``signal`` is what a ``signal-send`` step sends.
     """
 
     key: str
@@ -27,6 +27,7 @@ class Call:
     function: Callable[..., Any]
     kind: StepKind = StepKind.FUNCTION
     timeout: float | None = None
+    signal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

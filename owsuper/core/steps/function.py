@@ -36,6 +36,7 @@ class FunctionStep:
     ``timeout`` is that of each attempt, in seconds. With a ``source``, the function takes what
     that opens, and its result is stored in the same transaction (see ``effects.Transact``).
     ``upcast``, here and in other steps, upgrades a stored result that does not fit ``type``.
+    ``signal`` is what a ``signal-send`` step sends.
     """
 
     key: str
@@ -46,6 +47,7 @@ class FunctionStep:
     timeout: float | None = None
     source: Any = None
     upcast: Upcast | None = None
+    signal: str | None = None
 
     @property
     def owner(self) -> str:
@@ -77,7 +79,9 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
                 context.check_passed(step.key)
                 yield Flush()
                 started = context.now()
-                call = Call(step.key, attempt_id, step.function, step.kind, step.timeout)
+                call = Call(
+                    step.key, attempt_id, step.function, step.kind, step.timeout, step.signal
+                )
                 if step.source is None:
                     answer = yield call
                 else:
