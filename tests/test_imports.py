@@ -88,13 +88,15 @@ ROOMS = {
         " workflow OpenWorkflow Worker",
         "multiprocessing",
     ),
-    # what web applications need of a client; nothing else imports these two
+    # what web applications need of a client
     "starlette": room("client core db.waits errors extras starlette", DRIVERS | {"fastapi"}),
     "fastapi": room("client core errors extras fastapi starlette workflow", DRIVERS),
     # pages for people: reads by doors of the client, never the processes of a worker
     "dashboard": room(
-        "client.app client.call_threads client.page_reads client.workers dashboard db.dashboard"
-        " db.workers errors extras version workflow",
+        "client.app client.call_threads client.models client.page_reads client.post_mortem"
+        " client.reasons client.waiting client.why client.workers core.durations core.model"
+        " dashboard db.connect db.dashboard db.lists db.timed db.workers errors extras"
+        " starlette.closing version workflow",
         "psycopg_pool multiprocessing fastapi",
     ),
     # spans, of clients and of children; nothing else knows OpenTelemetry

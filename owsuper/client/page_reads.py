@@ -15,7 +15,9 @@ from psycopg.pq import TransactionStatus
 
 from owsuper.client import failures, fork_safety
 from owsuper.client.call_threads import CallThreads
+from owsuper.db import connect
 from owsuper.db.pool import Pool
+from owsuper.db.timed import TimedConnection
 
 if TYPE_CHECKING:
     from owsuper.client.database import ClientDatabase
@@ -107,6 +109,24 @@ class PageReader:
         if (found := kept.value_of(seconds)) is not None:
             return cast("T", found[0])
         return await self._threads.run(lambda: kept.refresh(seconds, lambda: self.read(work)))
+
+    @property
+    def listens(self) -> bool:
+        """Whether a connection may listen. Raises ConfigurationError."""
+        return self._database.settings.listen
+
+    def connect(self) -> TimedConnection:
+        """Open a connection on which to notice changes, for the caller to close.
+
+        Raises DatabaseUnreachable, EmbeddedUnavailable and ConfigurationError.
+        """
+        session = self._database.session()
+        return connect.connect(
+            self._database.settings.listen_url or session.url,
+            application_name=f"owsuper: dashboard {os.getpid()} live",
+            give_up_at=time.monotonic() + _READ_SECONDS,
+            statement_timeout=STATEMENT_SECONDS,
+        )
 
     def close(self) -> None:
         """Close all connections of this process. The next read opens them again."""

@@ -34,7 +34,7 @@ def read(session: Session, run_id: str) -> list[Reason]:
         at, crashes = session.workers.standing(run_id).run(conn)
         workers = [worker_from_row(row) for row in session.workers.all().run(conn)]
         steps = _attempts(session, conn, run_id) if run.worker_id is None else []
-        return [*_reasons(run, steps, workers, at, suspect=crashes > 0)]
+        return [*reasons(run, steps, workers, at, suspect=crashes > 0)]
 
     return session.run(work)
 
@@ -49,7 +49,7 @@ def _attempts(session: Session, conn: Connection[Any], run_id: str) -> list[Step
             return found
 
 
-def _reasons(
+def reasons(
     run: Run,
     steps: Sequence[StepAttempt],
     workers: Sequence[WorkerStatus],
@@ -57,6 +57,11 @@ def _reasons(
     *,
     suspect: bool,
 ) -> Iterator[Reason]:
+    """Yield why the run is not running at the time ``at``.
+
+    ``steps`` need their contexts and the kinds of their errors, and nothing of them if the run has
+    an owner. ``suspect``: a crash of the run is counted.
+    """
     if run.status.is_terminal:
         when = "" if run.finished_at is None else f" at {_moment(run.finished_at)}"
         yield Reason(

@@ -20,6 +20,8 @@ from owsuper.dashboard.access import Access, Anybody, ByApplication, ByPassword,
 from owsuper.dashboard.guard import Guard
 from owsuper.dashboard.headers import SafeHeaders
 from owsuper.dashboard.known import Registered
+from owsuper.dashboard.live import Live
+from owsuper.dashboard.live_feed import LiveFeed
 from owsuper.dashboard.login import Login
 from owsuper.dashboard.options import Options, UserOf
 from owsuper.dashboard.pages import SCREENS
@@ -73,6 +75,8 @@ class Dashboard:
             routes += Login(guard, access).routes()
         for screen in SCREENS:
             routes += screen.routes(guard)
+        self._live = Live(LiveFeed(self.reader))
+        routes.append(Route("/live", guard.endpoint(self._live.respond), methods=["GET"]))
         # For all methods, and behind the same checks: who may not see pages learns of none.
         routes.append(Route("/{path:path}", _AnyMethod(guard.endpoint(_not_found))))
         self._app = SafeHeaders(Router(routes, redirect_slashes=False))
@@ -92,6 +96,7 @@ class Dashboard:
             if message["type"] == "lifespan.startup":
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
+                self._live.close()
                 self.reader.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

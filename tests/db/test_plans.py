@@ -238,6 +238,16 @@ USES = [
     Use("dashboard_workflow_counts", ("default", "{v,w}", LONG_AGO, 100), 1200),
     Use("dashboard_workflow_durations", ("default", "{v,w}", LONG_AGO, 100), 200),
     Use("dashboard_workflow_steps", ("default", "w", LONG_AGO, 100, 10), 220),
+    Use("dashboard_run", ("default", RUN, 9000), 2),
+    Use("dashboard_run_values", ("default", RUN, "{input,output}", 9000, 9000, "false"), 1),
+    Use("dashboard_attempts", ("default", RUN, 1000, 9000), 10),
+    Use("dashboard_run_marks", ("default", f"{{{RUN},{PARENT}}}"), 13),
+    Use("dashboard_attempts", ("default", PARENT, 1000, 9000), 2, "with a child run"),
+    Use(
+        "dashboard_attempt_values",
+        ("default", RUN, f"{{{RUN}/1,{RUN}/2}}", "{output}", 9000, 9000, "false"),
+        10,
+    ),
     Use("count_runs", ("default",), ALL),
     Use("dashboard_now", ("default", 100), 5 * 101),
     Use("dashboard_recent", ("default", LONG_AGO, 60, 100), 5 * 100),
@@ -247,6 +257,7 @@ USES = [
 ]  # fmt: skip
 NOT_HERE = {  # they read no table of ours
     "dashboard_estimate_runs",
+    "dashboard_newest_transaction",
     "lock_supervisor",
     "note_unaware",
     "notify",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from owsuper.dashboard.pages import overview, runs, waiting, workers, workflows
+from owsuper.dashboard.pages import overview, run, runs, waiting, workers, workflows
 from owsuper.dashboard.screen import Screen
 
 SCREENS: Final[tuple[Screen, ...]] = (
     overview.SCREEN,
     runs.SCREEN,
+    run.SCREEN,
     workers.SCREEN,
     workflows.SCREEN,
     waiting.SCREEN,

@@ -1,0 +1,122 @@
+"""All that is known of a run as one JSON document, made piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import asdict, fields
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
+
+import orjson
+from psycopg import Connection
+
+from owsuper.client import models, post_mortem
+from owsuper.client.models import StepAttempt
+from owsuper.db.dashboard.run_page import ATTEMPT_VALUES, RUN_VALUES, RunPageQueries, ValueLimits
+from owsuper.db.lists import ListQueries
+
+T = TypeVar("T")
+Read: TypeAlias = Callable[[Callable[[Connection[Any]], Any]], Awaitable[Any]]
+
+MAX_ATTEMPTS: Final = 20_000
+_PIECE: Final = 20  # attempts whose values are in memory at once
+_LIMITS: Final = ValueLimits(stored=16_000_000, text=64_000_000)
+_TOO_LARGE: Final = "too large: read it with SQL"
+_HIDDEN: Final = "hidden"
+
+
+class RawRun:
+    """The document of one run. The text of its values is that of the database.
+
+    With ``hide``, ``"hidden"`` stands for each value. It stands for the errors' messages as well.
+    """
+
+    def __init__(self, schema: str, namespace: str, run_id: str, *, hide: bool) -> None:
+        self._pages = RunPageQueries(schema, namespace)
+        self._lists = ListQueries(schema, namespace)
+        self._run_id = run_id
+        self._hide = hide
+
+    def beginning(self, conn: Connection[Any]) -> tuple[bytes, list[StepAttempt]]:
+        """Return the document up to its list of attempts, and these. Raises RunNotFound."""
+        run_id = self._run_id
+        run = models.run_from_row(self._pages.run(run_id).run(conn))
+        values = self._pages.values(run_id, RUN_VALUES, _LIMITS).run(conn)
+        found = self._pages.attempts(run_id, MAX_ATTEMPTS).run(conn)
+        lists = self._lists
+        about: dict[str, Any] = {
+            "retries": [
+                _plain(models.retry_from_row(row)) for row in lists.retries(run_id).run(conn)
+            ],
+            "post_mortems": [
+                asdict(post_mortem.from_row(run_id, row))
+                for row in lists.post_mortems(run_id).run(conn)
+            ],
+            "skipped_signals": [
+                asdict(models.skipped_from_row(run_id, row))
+                for row in lists.skipped_signals(run_id).run(conn)
+            ],
+        }
+        if self._hide:
+            for kind, hidden in _HIDDEN_MEMBERS.items():
+                about[kind] = [each | dict.fromkeys(hidden, _HIDDEN) for each in about[kind]]
+        document = _members(_plain(run, without=RUN_VALUES) | self._texts(values, RUN_VALUES))
+        texts = b'{"run":' + document + b"," + _members(about)[1:-1]
+        steps = [models.attempt_from_row(run_id, row) for row, _ in found]
+        return texts + b',"steps":[', steps
+
+    async def pieces(
+        self, read: Read, beginning: tuple[bytes, list[StepAttempt]]
+    ) -> AsyncIterator[bytes]:
+        """Yield the document. ``read`` calls a function with a connection."""
+        text, steps = beginning
+        yield text
+        for first in range(0, len(steps), _PIECE):
+            piece = steps[first : first + _PIECE]
+            found = await read(partial(self._values_of, steps=piece))
+            texts = [
+                _members(
+                    _plain(step, without=ATTEMPT_VALUES)
+                    | self._texts(found.get(step.id, {}), ATTEMPT_VALUES)
+                )
+                for step in piece
+            ]
+            yield (b"," if first else b"") + b",".join(texts)
+        yield b"]}\n"
+
+    def _values_of(self, conn: Connection[Any], steps: list[StepAttempt]) -> Any:
+        ids = [step.id for step in steps]
+        return self._pages.attempt_values(self._run_id, ids, ATTEMPT_VALUES, _LIMITS).run(conn)
+
+    def _texts(self, values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+        texts: dict[str, Any] = {}
+        for name in names:
+            value = values.get(name)
+            if value is None:
+                texts[name] = None
+            elif self._hide or value.text is None:
+                texts[name] = _HIDDEN if self._hide else _TOO_LARGE
+            else:
+                texts[name] = orjson.Fragment(value.text)
+        return texts
+
+
+_HIDDEN_MEMBERS: Final = {
+    "retries": ("error",),
+    "post_mortems": ("stderr", "trace"),
+    "skipped_signals": ("data", "reason"),
+}
+
+
+def _plain(item: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the fields of a dataclass as JSON has them."""
+    members = {
+        each.name: getattr(item, each.name) for each in fields(item) if each.name not in without
+    }
+    if (error := members.get("error")) is not None:
+        members["error"] = error.to_json()
+    return members
+
+
+def _members(document: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_UTC_Z)

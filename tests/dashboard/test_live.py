@@ -1,0 +1,250 @@
+"""Changes as server-sent events: one connection for all browsers, and its end with the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
+
+import psycopg
+import pytest
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from owsuper.dashboard import live_feed
+from owsuper.dashboard.live import Live
+from owsuper.dashboard.live_feed import LiveFeed
+from owsuper.dashboard.visit import Visit
+from owsuper.db import connect
+from owsuper.db.timed import TimedConnection
+from tests.client.conftest import Rows, eventually
+from tests.fixtures.proxy import Proxy
+from tests.starlette.asgi import Request
+
+NAME = "owsuper test live"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The database of a test."""
+
+    url: str
+    schema: str
+    listens: bool = True
+    namespace: str = "default"
+
+    def connect(self) -> TimedConnection:
+        return connect.connect(self.url, application_name=NAME)
+
+
+def make_live(url: str, schema: str, *, listen: bool = True) -> Live:
+    return Live(LiveFeed(Source(url, schema, listen)))
+
+
+def app_of(live: Live) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        visit = cast("Visit", SimpleNamespace(request=HttpRequest(scope, receive)))
+        response: Response = await live.respond(visit)
+        await response(scope, receive, send)
+
+    return app
+
+
+@pytest.fixture
+def live(database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    monkeypatch.setattr(live_feed, "_POLL", 0.05)
+    made = make_live(database_url, schema)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def rows(conn: psycopg.Connection, schema: str) -> Rows:
+    return Rows(conn, schema)
+
+
+@asynccontextmanager
+async def streams(live: Live, *queries: str) -> AsyncIterator[list[Request]]:
+    """Browsers that are connected."""
+    app = app_of(live)
+    opened = [Request(app, f"/live?{query}") for query in queries]
+    for each in opened:
+        await each.wait_for("event: ready")
+    try:
+        yield opened
+    finally:
+        for each in opened:
+            each.leave()
+            with suppress(TimeoutError):
+                await each.answer()
+
+
+def connections(conn: psycopg.Connection) -> int:
+    query = b"SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+    row = conn.execute(query, [NAME]).fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+def test_a_browser_hears_of_a_new_run_and_of_the_end_of_one(live: Live, rows: Rows) -> None:
+    run_id = rows.add()
+
+    async def look() -> str:
+        async with streams(live, "topic=runs", f"topic=run:{run_id}") as (list_of_runs, page):
+            await asyncio.to_thread(rows.add, "other")
+            await list_of_runs.wait_for("event: changed\ndata: runs\n\n")
+            assert "changed" not in page.text
+            await asyncio.to_thread(rows.end, run_id)
+            await page.wait_for(f"event: changed\ndata: run:{run_id}\n\n")
+            return list_of_runs.headers["content-type"]
+
+    assert asyncio.run(look()) == "text/event-stream; charset=utf-8"
+
+
+def test_ten_browsers_share_one_connection_which_ends_after_them(
+    live: Live, conn: psycopg.Connection, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feed, "_LINGER", 0.0)
+
+    async def look() -> None:
+        async with streams(live, *["topic=runs"] * 10) as ten:
+            assert await asyncio.to_thread(connections, conn) == 1
+            await asyncio.to_thread(rows.add)
+            for each in ten:
+                await each.wait_for("event: changed")
+
+    asyncio.run(look())
+    eventually(lambda: connections(conn) == 0)
+
+
+def test_a_step_attempt_is_a_change_of_its_run(
+    live: Live, conn: psycopg.Connection, schema: str, rows: Rows
+) -> None:
+    run_id = rows.add()
+    insert = (
+        f'INSERT INTO "{schema}".step_attempts (namespace_id, id, workflow_run_id, step_name, kind,'
+        " status, config, created_at, updated_at)"
+        " VALUES ('default', 'a', $1, 's', 'function', 'running', '{}', now(), now())"
+    )
+
+    async def look() -> None:
+        async with streams(live, f"topic=run:{run_id}") as [page]:
+            await asyncio.to_thread(conn.execute, insert.encode(), [run_id])
+            await page.wait_for(f"data: run:{run_id}")
+
+    asyncio.run(look())
+
+
+def test_without_notifications_changes_are_found_by_asking(
+    database_url: str, schema: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feed, "_POLL", 0.05)
+    live = make_live(database_url, schema, listen=False)
+
+    async def look() -> None:
+        async with streams(live, "topic=runs") as [page]:
+            await asyncio.to_thread(rows.add)
+            await page.wait_for("data: runs")
+
+    try:
+        asyncio.run(look())
+    finally:
+        live.close()
+
+
+def test_streams_end_when_the_connection_does_and_come_back_with_the_database(
+    proxy: Proxy, schema: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feed, "_POLL", 0.05)
+    live = make_live(proxy.url, schema)
+    app = app_of(live)
+
+    async def look() -> None:
+        page = Request(app, "/live?topic=runs")
+        await page.wait_for("event: ready")
+        proxy.cut()
+        assert (await page.answer())[0] == 200  # ended, in order
+        status, text = await Request(app, "/live?topic=runs").answer()
+        assert (status, text) == (503, "The database is away. The page asks again by itself.")
+        proxy.restore()
+        async with streams(live, "topic=runs") as [again]:
+            await asyncio.to_thread(rows.add)
+            await again.wait_for("data: runs")
+
+    try:
+        asyncio.run(look())
+    finally:
+        live.close()
+
+
+def test_a_session_that_the_server_ends_is_replaced(
+    live: Live, conn: psycopg.Connection, rows: Rows
+) -> None:
+    kill = b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
+
+    async def look() -> None:
+        page = Request(app_of(live), "/live?topic=runs")
+        await page.wait_for("event: ready")
+        await asyncio.to_thread(conn.execute, kill, [NAME])
+        await page.answer()
+        async with streams(live, "topic=runs") as [again]:
+            await asyncio.to_thread(rows.add)
+            await again.wait_for("data: runs")
+
+    asyncio.run(look())
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("", "Give 1 to 10 topics"),
+        ("&".join(["topic=runs"] * 11), "Give 1 to 10 topics"),
+        ("topic=secrets", "There is no such topic"),
+        ("topic=run:", "There is no such topic"),
+        ("topic=run:" + "x" * 501, "There is no such topic"),
+        ("topic=run:a%0Adata:b", "no control characters"),
+    ],
+)
+def test_a_topic_that_is_none_is_refused(live: Live, query: str, reason: str) -> None:
+    async def ask() -> tuple[int, Any]:
+        return await Request(app_of(live), f"/live?{query}").answer()
+
+    status, text = asyncio.run(ask())
+    assert status == 400
+    assert reason in text
+
+
+def test_too_many_streams_are_refused(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("owsuper.dashboard.live.MAX_STREAMS", 1)
+
+    async def ask() -> tuple[int, Any]:
+        async with streams(live, "topic=runs"):
+            return await Request(app_of(live), "/live?topic=runs").answer()
+
+    status, text = asyncio.run(ask())
+    assert (status, text.partition(".")[0]) == (503, "Too many pages are open for live updates")
+
+
+def test_events_are_coalesced_for_a_browser_that_is_slow(live: Live, rows: Rows) -> None:
+    async def look() -> str:
+        async with streams(live, "topic=runs") as [page]:
+            for _ in range(20):
+                await asyncio.to_thread(rows.add)
+            await page.wait_for("data: runs")
+            return page.text
+
+    assert asyncio.run(look()).count("event: changed") <= 2
+
+
+def test_closing_ends_the_streams(live: Live) -> None:
+    async def look() -> None:
+        page = Request(app_of(live), "/live?topic=runs")
+        await page.wait_for("event: ready")
+        await asyncio.to_thread(live.close)
+        assert (await page.answer())[0] == 200
+
+    asyncio.run(look())
