@@ -87,7 +87,9 @@ def world(
 class Serve(Protocol):
     """Starts ``owsuper dashboard`` with these options."""
 
-    def __call__(self, *options: str, url: str | None = None) -> AbstractContextManager[str]: ...
+    def __call__(
+        self, *options: str, url: str | None = None, port: int = 0
+    ) -> AbstractContextManager[str]: ...
 
 
 @pytest.fixture(scope="package")
@@ -95,10 +97,10 @@ def serve(start: Spawn, world: World) -> Serve:
     """Start a dashboard of ``world``; yields its address."""
 
     @contextmanager
-    def serve(*options: str, url: str | None = None) -> Iterator[str]:
+    def serve(*options: str, url: str | None = None, port: int = 0) -> Iterator[str]:
         program = start(
             *owsuper_command(),
-            *("dashboard", "--port", "0", *options),
+            *("dashboard", "--port", str(port), *options),
             env={**world.env, **({"OWSUPER_DATABASE_URL": url} if url else {})},
             cwd=world.directory,
         )
