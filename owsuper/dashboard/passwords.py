@@ -83,7 +83,7 @@ class PasswordFile:
         self._seen: tuple[int, ...] | None = None
         self._users: Mapping[str, _Hash] = {}
         # Of nobody: a name that does not exist takes as long as one that does.
-        self._nobody = _new_hash(secrets.token_urlsafe())
+        self._nobody = _Hash(_N, _R, _P, secrets.token_bytes(16), secrets.token_bytes(_BYTES))
         self._read()
 
     def verify(self, name: str, password: str) -> str | None:

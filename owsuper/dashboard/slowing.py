@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 _FREE: Final = 5  # wrong passwords before the first pause
-_LONGEST: Final = 300.0  # seconds of a pause
+_FIRST, _LONGEST = 1.0, 300.0  # seconds of a pause
 _FORGET: Final = 3600.0  # seconds without a wrong password
 _MOST: Final = 20_000  # addresses and names that are remembered
 
@@ -52,7 +52,7 @@ class Slowing:
         count, last = self._failed.get(key, (0, 0.0))
         # Several people may share an address.
         beyond = count - (_FREE if len(key) > 1 else 4 * _FREE)
-        return -math.inf if beyond < 0 else last + min(_LONGEST, 2.0 ** min(beyond, 10))
+        return -math.inf if beyond < 0 else last + min(_LONGEST, _FIRST * 2.0 ** min(beyond, 10))
 
 
 def _keys(address: str, name: str) -> tuple[tuple[str, ...], ...]:
