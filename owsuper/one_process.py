@@ -48,7 +48,7 @@ class OneProcessWorker:
         self.pid: int | None = None
         self.loaded: ApplicationLoaded | None = describe(application)
         self.loop = Loop()
-        self._settings = replace(settings, processes=1)
+        self._settings = replace(settings, processes=1, metrics_port=None)
         self._application = application
         self._owns_process = owns_process
         self._on_ready = on_ready

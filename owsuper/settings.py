@@ -205,6 +205,20 @@ class Settings:
             types.switch, "import the application once, and not in every child process"
         ),
     )
+    metrics_port: int | None = field(
+        default=None,
+        metadata=types.described(
+            types.or_off(types.whole(1, 65535)),
+            "port at which Prometheus reads metrics: http://127.0.0.1:PORT/metrics",
+            metavar="PORT",
+        ),
+    )
+    metrics_host: str = field(
+        default="127.0.0.1",
+        metadata=types.described(
+            types.text, "address at which --metrics-port listens; 0.0.0.0: all addresses"
+        ),
+    )
     durable_claims: bool = field(
         default=False,
         metadata=types.described(

@@ -17,6 +17,7 @@ OPTIONAL = {
     "django",
     "fastapi",
     "hypothesis",
+    "prometheus_client",
     "psycopg2",
     "pydantic",
     "pytest",
@@ -46,10 +47,10 @@ print({OPTIONAL} & set(sys.modules))
     assert python(script) == "set()\n"
 
 
-def test_a_plain_child_and_a_plain_client_import_nothing_for_what_few_programs_need() -> None:
+def test_a_plain_worker_and_a_plain_client_import_nothing_for_what_few_programs_need() -> None:
     script = """
 import sys
-import owsuper.child.main
+import owsuper.child.main, owsuper.cli.worker
 from owsuper import OpenWorkflow, Step
 
 ow = OpenWorkflow()
@@ -62,6 +63,7 @@ few_need = (
     "owsuper.child.execution.transaction",
     "owsuper.client.resources",
     "owsuper.db.transactions",
+    "owsuper.metrics",
     "owsuper.testing",
     "owsuper.thread_worker",
     "owsuper.workflow.upcasting",
@@ -79,6 +81,7 @@ print([name for name in sys.modules if name.startswith(few_need)])
         ("owsuper.fastapi", "fastapi", "owsuper[fastapi]"),
         ("owsuper.fastapi", "pydantic", "owsuper[fastapi]"),
         ("owsuper.fastapi", "starlette", "owsuper[fastapi]"),
+        ("owsuper.metrics.families", "prometheus_client", "owsuper[metrics]"),
         ("owsuper.starlette", "starlette", "owsuper[starlette]"),
         ("owsuper.testing.strategies", "hypothesis", "hypothesis"),
     ],

@@ -63,8 +63,8 @@ ROOMS = {
     # never user code, never a pool, never a thread
     "supervisor": room(
         "core.model core.time_outs db.claims db.connect db.crashes db.nonblocking db.listen"
-        " db.presence db.statement db.sweeps errors event_loop ipc log_stream logs sessions"
-        " settings shortage signal_handlers supervisor",
+        " db.presence db.queue_state db.statement db.sweeps errors event_loop ipc log_stream logs"
+        " metrics sessions settings shortage signal_handlers supervisor version",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims
@@ -72,8 +72,8 @@ ROOMS = {
         "child client.app client.database client.fork_safety core db.connect db.group_commit"
         " db.known_connections"
         " db.pool db.presence db.related db.runs db.transactions embedded errors event_loop ids ipc"
-        " logs sessions settings shortage signal_handlers stderr_copy step stored_error tracing"
-        " workflow",
+        " logs metrics.catalogue metrics.tally sessions settings shortage signal_handlers"
+        " stderr_copy step stored_error tracing workflow",
         "psycopg_pool multiprocessing",
     ),
     "client": room(
@@ -111,6 +111,8 @@ ROOMS = {
     ),
     # measures what users see, as a user's program would
     "bench": room("bench db errors settings OpenWorkflow Step Worker"),
+    # what is counted, and how Prometheus reads it; nobody imports it without need
+    "metrics": room("db.queue_state errors event_loop extras ipc.messages metrics", DRIVERS),
     # examines a database; knows SQL about the server and the catalogue, and none about runs
     "doctor": room("doctor db errors settings", "psycopg_pool"),
     # what all processes need

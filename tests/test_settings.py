@@ -47,6 +47,8 @@ TEXTS = {
     "migrate": ("0", False),
     "preload": ("off", False),
     "durable_claims": ("yes", True),
+    "metrics_port": ("9464", 9464),
+    "metrics_host": ("0.0.0.0", "0.0.0.0"),
 }
 
 

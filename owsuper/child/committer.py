@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Container, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 from psycopg.pq import ConnStatus
@@ -20,6 +20,9 @@ from owsuper.child.threads import ThreadPool
 from owsuper.core.model import Complete, ContinueAsNew, RunStatus, WriteSet
 from owsuper.db.group_commit import Caller, GroupCommit, settle
 from owsuper.db.runs import RunStore
+
+if TYPE_CHECKING:
+    from owsuper.child.counts import ChildCounts
 
 _log = logging.getLogger("owsuper.child")
 
@@ -43,16 +46,24 @@ class Committer(GroupCommit[WriteSet]):
 
     ``commit`` and ``begin`` raise LeaseLost, the psycopg error of a write whose values the database
     refused, or Unavailable once the database is ``closing``. A write set is committed even if the
-    caller that awaits it is canceled. ``threads`` are for separate retries.
+    caller that awaits it is canceled. ``threads`` are for separate retries. ``counts`` counts the
+    commits, if metrics are wanted.
     """
 
-    def __init__(self, database: ChildDatabase, store: RunStore, threads: ThreadPool) -> None:
+    def __init__(
+        self,
+        database: ChildDatabase,
+        store: RunStore,
+        threads: ThreadPool,
+        counts: ChildCounts | None = None,
+    ) -> None:
         super().__init__(
             self._write, key=lambda write: write.run_id, thread_name="owsuper-committer"
         )
         self._database = database
         self._runs = store
         self._threads = threads
+        self._counts = counts
         self._conn: psycopg.Connection | None = None  # for the leader alone
         self._last_batch_size = 0
         self._retried: list[Caller[WriteSet]] = []  # separately, in this order
@@ -102,6 +113,8 @@ class Committer(GroupCommit[WriteSet]):
                     return
                 pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
         self._database.log_reachable()
+        if self._counts is not None:
+            self._counts.on_commit(len(batch))
         for caller in batch:
             self._set_result(caller, held)
 

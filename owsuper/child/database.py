@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -21,6 +21,9 @@ from owsuper.db.runs import RunStore
 from owsuper.errors import DatabaseUnreachable
 from owsuper.shortage import is_thread_error
 from owsuper.stored_error import EngineError
+
+if TYPE_CHECKING:
+    from owsuper.child.counts import ChildCounts
 
 _log = logging.getLogger("owsuper.child")
 _T = TypeVar("_T")
@@ -79,12 +82,24 @@ def is_outage(exc: Exception) -> bool:
 
 
 class ChildDatabase:
-    """The connections of one child. Once ``closing`` is set, nothing is retried."""
+    """The connections of one child. Once ``closing`` is set, nothing is retried.
 
-    def __init__(self, url: str, application_name: str, shortage: Shortage, *, schema: str) -> None:
+    ``counts`` counts their uses, if metrics are wanted.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        application_name: str,
+        shortage: Shortage,
+        *,
+        schema: str,
+        counts: ChildCounts | None = None,
+    ) -> None:
         self.known_connections = KnownConnections(schema)
         self.closing = threading.Event()
         self._shortage = shortage
+        self._counts = counts
         self._in_outage = False
         self._read_only = False  # the outage is that of a server which takes no writes
         self._all_busy = False  # a caller has waited in vain for a free connection
@@ -148,6 +163,8 @@ class ChildDatabase:
             return
         self._read_only = isinstance(cause, psycopg.errors.ReadOnlySqlTransaction)
         level = logging.DEBUG if self._in_outage else logging.WARNING
+        if self._counts is not None and not self._in_outage:
+            self._counts.on_outage()
         self._in_outage = True
         if (lack := lacking(cause)) is not None:
             self._shortage.failed(lack)
@@ -188,6 +205,8 @@ class ChildDatabase:
     def run_once(self, work: Callable[[psycopg.Connection], _T]) -> _T:
         """Return ``work(conn)``. Raises Unavailable in an outage."""
         conn = self.acquire()
+        if self._counts is not None:
+            self._counts.on_call()
         try:
             result = work(conn)
             if not self._read_only:  # there, reading works in between

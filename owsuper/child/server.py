@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from setproctitle import setproctitle
 
@@ -41,9 +41,13 @@ from owsuper.ipc.messages import (
     StopSignaled,
 )
 
+if TYPE_CHECKING:
+    from owsuper.child.counts import ChildCounts
+
 _log = logging.getLogger("owsuper.child")
 
 _TICK: Final = 1.0  # seconds between two updates of the process title
+_COUNTS_PERIOD: Final = 1.0  # seconds between two reports of what was counted
 _BEATS: Final = 5  # in the time after which a child without them is killed
 _LAST_WRITES: Final = 2.0  # seconds for the last writes, after the graceful time-out
 
@@ -60,11 +64,13 @@ class ChildServer:
         self._pipe = SupervisorPipe(spec.sock, self._on_message, self._on_supervisor_exited)
         self._spare_descriptors = SpareDescriptors()
         shortage = Shortage(self._leave)
+        self._counts = None if settings.metrics_port is None else _count()
         self._database = ChildDatabase(
             settings.database_url,
             f"owsuper child {spec.index}",
             shortage,
             schema=settings.schema,
+            counts=self._counts,
         )
         delayed_calls = DelayedCalls(self._loop, self._waker)
         self._services = services.create(
@@ -80,6 +86,7 @@ class ChildServer:
             on_overdue=self._pipe.send,
             on_thread_died=self._on_thread_died,
             around_steps=spec.hooks.around_steps,
+            counts=self._counts,
         )
         self._executor = Executor(spec.registry, self._services)
         self._slots = Slots(
@@ -145,6 +152,8 @@ class ChildServer:
         self._loop.add(self._pipe)
         self._loop.timers.add("tick", self._tick, period=_TICK).start()
         self._tick()
+        if self._counts is not None:
+            self._loop.timers.add("counts", self._report_counts, period=_COUNTS_PERIOD).start()
         if self._spec.settings.hang_timeout is not None:
             period = self._spec.settings.hang_timeout / _BEATS
             self._loop.timers.add("beat", lambda: self._pipe.send(Beat()), period=period).start()
@@ -163,6 +172,7 @@ class ChildServer:
         while not self._released_all and not (self._draining and not len(self._slots)):
             self._loop.turn()
         self._heartbeat.stop()
+        self._report_counts()
         self._pipe.flush()
 
     def close(self) -> None:
@@ -256,6 +266,10 @@ class ChildServer:
         title = f"owsuper: child {self._spec.index}{self._slots.describe()}"
         setproctitle(title)
 
+    def _report_counts(self) -> None:
+        if self._counts is not None and (counted := self._counts.take()):
+            self._pipe.send(counted)
+
     # --- runs --------------------------------------------------------------------------------
 
     def _on_slot_free(self) -> None:
@@ -295,3 +309,9 @@ class ChildServer:
         self._slots.release_all(_LAST_WRITES)
         self._released_all = True
         self._waker.wake()  # if another thread has called this
+
+
+def _count() -> ChildCounts:
+    from owsuper.child.counts import ChildCounts  # few workers need it
+
+    return ChildCounts()

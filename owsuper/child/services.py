@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from owsuper.child.committer import Committer
 from owsuper.child.database import ChildDatabase, RelatedRuns
@@ -22,6 +22,9 @@ from owsuper.db.related import RelatedStore
 from owsuper.db.runs import RunStore
 from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.ipc.messages import Overdue
+
+if TYPE_CHECKING:
+    from owsuper.child.counts import ChildCounts
 
 _STEP_THREADS: Final = 32  # threads for submitted steps, and sync steps of async workflows
 
@@ -49,6 +52,8 @@ class Services:
     """For work on the database, which must not wait until user code frees a thread."""
     loop_thread: LoopThread
     around_steps: Sequence[Callable[[], object]] = ()
+    counts: ChildCounts | None = None
+    """Counts what the executions do; None if metrics are not wanted."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when this process must stop: executions release their runs at the next step."""
 
@@ -83,13 +88,15 @@ def create(
     on_thread_died: Callable[[BaseException], object],
     stores: tuple[RunStore, RelatedStore] | None = None,
     around_steps: Sequence[Callable[[], object]] = (),
+    counts: ChildCounts | None = None,
 ) -> Services:
     """Create the services of a child with ``concurrency`` slots.
 
     ``lease`` and ``kill_grace`` are in seconds.
     ``on_overdue`` is called with code that did not stop.
     ``on_thread_died`` is called with the error that ended a thread of the services. ``stores``
-    take the place of those of the schema. ``around_steps`` return context managers.
+    take the place of those of the schema. ``around_steps`` return context managers. ``counts``
+    counts, if metrics are wanted.
     """
     store, related = stores or (RunStore(schema, namespace), RelatedStore(schema, namespace))
     busy_slots = min(concurrency, _STEP_THREADS)
@@ -104,7 +111,7 @@ def create(
         database=database,
         store=store,
         namespace=namespace,
-        committer=Committer(database, store, write_threads),
+        committer=Committer(database, store, write_threads, counts),
         running_rows=RunningRows(database, store, timers, write_threads),
         deferred_writes=DeferredWrites(timers, write_threads),
         leases=Leases(database, store, lease),
@@ -118,4 +125,5 @@ def create(
         write_threads=write_threads,
         loop_thread=LoopThread(loop_threads, shortage, on_thread_died),
         around_steps=around_steps,
+        counts=counts,
     )

@@ -40,6 +40,8 @@ def run(settings: Settings) -> int:
         raise ConfigurationError(
             f"--foreground executes one run at a time: leave out --{min(several)}"
         )
+    if "metrics_port" in settings.given and settings.metrics_port is not None:
+        raise ConfigurationError("--foreground serves no metrics: leave out --metrics-port")
     process_exit.begin()
     logs.set_up(settings)
     log_records.install(show_replayed=settings.log_replay)

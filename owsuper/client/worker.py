@@ -54,6 +54,8 @@ class WorkerSettings(TypedDict, total=False):
     migrate: bool
     preload: bool
     durable_claims: bool
+    metrics_port: int | None
+    metrics_host: str
 
 
 class Worker:

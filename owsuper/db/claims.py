@@ -70,7 +70,7 @@ class Claimed:
     A transaction that makes runs due need not notify if another does so at the same time. If the
     claim is ``complete``, it has seen all such transactions that began before it. If ``quiet``, the
     next claim has. ``unreadable`` holds the ids of claimed runs that cannot be executed, each with
-    the reason.
+    the reason. ``waited`` is for how many seconds each of the ``runs`` was due, a year at most.
     """
 
     runs: list[ClaimedRun]
@@ -81,6 +81,7 @@ class Claimed:
     quiet: bool
     scan: ScanResult
     unreadable: tuple[tuple[str, str], ...] = ()
+    waited: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +184,14 @@ def parse_claim(rows: Rows, *, sent: float = 0.0, answered: float = 0.0) -> Clai
     (first, _), *claimed = rows
     about = orjson.loads(text(first))
     runs: list[ClaimedRun] = []
+    waited: list[float] = []
     unreadable: list[tuple[str, str]] = []
     for header, raw in claimed:
         try:
-            runs.append(_run(header, raw, sent, answered))
+            fields = orjson.loads(text(header))
+            seconds = fields["waited"]
+            runs.append(_run(fields, raw, sent, answered))
+            waited.append(seconds)
         except (
             Exception
         ) as error:  # other programs write rows, too, and no row may stop the supervisor
@@ -200,6 +205,7 @@ def parse_claim(rows: Rows, *, sent: float = 0.0, answered: float = 0.0) -> Clai
         about["quiet"],
         ScanResult((about["new"], about["begun"]), about["took"]),
         tuple(unreadable),
+        tuple(waited),
     )
 
 
@@ -213,9 +219,7 @@ def parse_workers(rows: Rows) -> set[str]:
     return {text(worker) for (worker,) in rows}
 
 
-def _run(header: bytes | None, raw: bytes | None, sent: float, answered: float) -> ClaimedRun:
-    assert header is not None
-    run = orjson.loads(header)
+def _run(run: dict[str, Any], raw: bytes | None, sent: float, answered: float) -> ClaimedRun:
     deadline = run["deadline"]
     return ClaimedRun(
         run_id=run["run"],

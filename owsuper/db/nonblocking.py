@@ -63,6 +63,7 @@ class NonblockingConnection:
         self.on_connect: Callable[[], None] = lambda: None
         self.on_notify: Callable[[str, str], None] = lambda channel, payload: None
         self.on_disconnect: Callable[[OperationalError], None] = lambda exc: None
+        self.round_trips = 0  # of statements, on this and earlier connections
         self._clear()
 
     def _clear(self) -> None:
@@ -257,6 +258,7 @@ class NonblockingConnection:
         pgconn = self._connection()
         query = self._current = self._queue.popleft()
         self.state, self.busy_since = "busy", monotonic()
+        self.round_trips += 1
         text = query.statement.query
         if self.pooled:
             pgconn.send_query_params(pooler.LOCAL, None)

@@ -237,6 +237,21 @@ class Overdue:
     stack: str
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What the child has counted since the last message of this kind, if metrics are wanted.
+
+    ``counts`` are names of metrics, the values of their labels, and numbers; ``distributions``
+    likewise, with the sum of what was observed and the number of observations in each bucket.
+    """
+
+    counts: tuple[tuple[str, tuple[str, ...], float], ...] = ()
+    distributions: tuple[tuple[str, tuple[str, ...], float, tuple[int, ...]], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.distributions)
+
+
 Message = (
     Load
     | Fork
@@ -258,6 +273,7 @@ Message = (
     | Stacks
     | Beat
     | Overdue
+    | Counted
 )
 
 _KINDS: Final[tuple[type[Message], ...]] = (
@@ -281,6 +297,7 @@ _KINDS: Final[tuple[type[Message], ...]] = (
     Stacks,
     Beat,
     Overdue,
+    Counted,
 )
 PROTOCOL: Final = str(
     crc32(

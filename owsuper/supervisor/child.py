@@ -18,6 +18,7 @@ from owsuper.ipc.flight_recorder import FlightRecorder, StepInTime
 from owsuper.ipc.messages import (
     Assign,
     Beat,
+    Counted,
     Drain,
     Finished,
     LeasesRenewed,
@@ -56,6 +57,7 @@ class Child:
     This process must not keep them open, or its end of the pipe would never see EOF.
 
     ``on_lost`` is called when the pipe is closed: the process is dead, or cannot be reached.
+    ``on_counted`` is called with what the child has counted.
 
     Raises OSError if this process can have no more descriptors.
     """
@@ -70,6 +72,7 @@ class Child:
         on_stacks: Callable[[Child, str], None],
         on_overdue: Callable[[Child, Overdue], None],
         on_lost: Callable[[Child], None],
+        on_counted: Callable[[Counted], None] | None = None,
     ) -> None:
         self.number = number
         self.state = ChildState.FORKING
@@ -108,6 +111,7 @@ class Child:
         self._on_stacks = on_stacks
         self._on_overdue = on_overdue
         self._on_lost = on_lost
+        self._on_counted = on_counted
         ours, self.descriptors, self._flight = _open_descriptors(slots)
         self.pipe = Pipe(ours, on_message=self._handle_message, on_eof=self._handle_eof)
 
@@ -296,6 +300,9 @@ class Child:
                 self._on_stacks(self, text)
             case LoadFailed():
                 self.load_failure = message
+            case Counted():
+                if self._on_counted is not None:
+                    self._on_counted(message)
             case _:
                 raise AssertionError(f"unexpected message from {self!r}: {message!r}")
 

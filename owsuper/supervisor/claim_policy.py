@@ -28,7 +28,7 @@ All times are seconds on one monotonic clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from owsuper.supervisor.turns import LONGEST_WAIT
@@ -51,9 +51,10 @@ _WEIGHT: Final = 0.2  # the weight of the latest run in the average duration
 
 @dataclass(frozen=True, slots=True)
 class ClaimNow:
-    """Claim now, up to ``count`` runs."""
+    """Claim now, up to ``count`` runs. ``polled``: only because the poll interval has passed."""
 
     count: int
+    polled: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class ClaimPolicy:
         self._slots = slots
         self._poll_interval = poll_interval
         self._needs_claim = True  # there may be due runs that no claim has looked for
+        self._polled = False  # only the poll interval is among the reasons to claim
         self._claiming = False
         self._next_poll = 0.0
         self._rechecks: list[float] = []  # ascending
@@ -109,6 +111,7 @@ class ClaimPolicy:
                 self._turn_at, self._wait = now + wait, wait
             return
         self._needs_claim = self._in_turn = True
+        self._polled = False
         self._rechecks = [now + delay for delay in RECHECK_DELAYS]
         self._quiet, self._unheard = False, self._claiming
 
@@ -149,7 +152,7 @@ class ClaimPolicy:
         self._claiming = False
         self._claim_seconds += _WEIGHT * (now - self._claimed_at - self._claim_seconds)
         if count >= limit:
-            self._needs_claim = True
+            self._needs_claim, self._polled = True, False
         self._look_again(now, complete, quiet)
         self._next_due, self._watched = self._next_due_unseen, True
         if next_due is not None:
@@ -187,7 +190,8 @@ class ClaimPolicy:
             self._wait, self._unheard, self._due = 0.0, False, False
             self._turn_at = self._next_due_unseen = _NEVER
             self._next_poll = now + self._poll_interval
-            return ClaimNow(room)
+            polled, self._polled = self._polled, False
+            return ClaimNow(room, polled)
         moments = [self._next_poll, self._next_due, self._turn_at, *self._rechecks[:1]]
         due, self._due = self._due, False
         return SleepFor(min(moments) - now, due)
@@ -213,12 +217,14 @@ class ClaimPolicy:
         while self._rechecks and self._rechecks[0] <= now:
             del self._rechecks[0]
             self._needs_claim = self._in_turn = True
+            self._polled = False
         if self._turn_at <= now:
             self._turn_at = _NEVER
-            self._needs_claim = True
+            self._needs_claim, self._polled = True, False
         if self._next_due <= now:
             self._next_due = _NEVER
             self._needs_claim, self._due = True, self._due or self._watched
+            self._polled = False
         if self._next_poll <= now:
             self._next_poll = now + self._poll_interval
-            self._needs_claim = True
+            self._needs_claim, self._polled = True, self._polled or not self._needs_claim

@@ -44,6 +44,7 @@ class KeptConnection:
     ``on_up`` is called after every connect. ``on_down`` is called after every loss and every
     failed attempt, and when the server refuses to write, because another server may be the
     primary. Statements in flight then get no answer; those of ``send_reliably`` are sent again.
+    ``outages`` counts the times that the connection went down.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class KeptConnection:
         self._retry = loop.timers.add(f"retry on {name}", self._send_waiting)
         self._watch = loop.timers.add(f"watch {name}", self._drop_if_hung, period=_WATCH_PERIOD)
         self.up = False
+        self.outages = 0
 
     def start(self) -> None:
         """Begin to connect."""
@@ -95,6 +97,11 @@ class KeptConnection:
     def pooled(self) -> bool:
         """Whether the connection leads to a pooler, so that notifications do not arrive."""
         return self._nonblocking.pooled
+
+    @property
+    def round_trips(self) -> int:
+        """The number of statements that were sent so far."""
+        return self._nonblocking.round_trips
 
     # --- for the loop --------------------------------------------------------------------
 
@@ -201,6 +208,7 @@ class KeptConnection:
         self._in_flight.clear()
         self._loop.forget_descriptor(self)
         delay = self._backoff.next()
+        self.outages += self._backoff.failures == 1
         self._reconnect.after(delay)
         level = logging.WARNING if self._backoff.failures == 1 else logging.DEBUG
         reason = " ".join(str(exc).split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from uuid import uuid4
 
@@ -23,15 +23,23 @@ _log = logging.getLogger("owsuper.supervisor")
 class Crashes:
     """Deaths of children over a shared connection. A record is sent again after a reconnect.
 
-    A run fails, without a further retry, at its crash number ``max_crashes``.
+    A run fails, without a further retry, at its crash number ``max_crashes``: ``on_failed`` is
+    called with the name of its workflow. ``by_cause`` counts the deaths that were crashes.
     """
 
     def __init__(
-        self, connection: KeptConnection, queries: CrashQueries, *, max_crashes: int
+        self,
+        connection: KeptConnection,
+        queries: CrashQueries,
+        *,
+        max_crashes: int,
+        on_failed: Callable[[str], None] | None = None,
     ) -> None:
         self._connection = connection
         self._queries = queries
         self._max_crashes = max_crashes
+        self._on_failed = on_failed
+        self.by_cause: dict[str, int] = {}
         self._kills = OutOfMemoryKills()
         self._load_failure: LoadFailed | None = None  # the latest
 
@@ -42,6 +50,7 @@ class Crashes:
     def record(self, child: Child, evidence: Evidence) -> None:
         """Log the death of ``child``, release its runs, and count a crash against each."""
         evidence = post_mortem.complete(child, evidence, self._kills)
+        self.by_cause[evidence.kind] = self.by_cause.get(evidence.kind, 0) + 1
         self._log_death(child, evidence)
         if not child.held:
             return
@@ -74,6 +83,8 @@ class Crashes:
                 "crashes": outcome.crashes,
             }
             if outcome.failed:
+                if self._on_failed is not None:
+                    self._on_failed(workflows[outcome.run_id])
                 _log.error("run failed: it keeps killing its process", extra=fields)
             else:
                 _log.info("run released after a crash", extra=fields)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from psycopg.errors import OperationalError
 
@@ -38,6 +38,9 @@ from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import StartsChildren
 from owsuper.supervisor.turns import SharedDuty, Turns
 
+if TYPE_CHECKING:
+    from owsuper.supervisor.metering import Measured, Meter
+
 # Seconds.
 _DEADLINE_PERIOD: Final = 1.0
 _PARENT_PERIOD: Final = 15.0
@@ -51,8 +54,9 @@ class Dispatch:
     """Brings runs from the database to the children, and back when a child dies.
 
     ``settings`` must be complete: ``database_url`` is set. ``environment`` is added to the
-    children's environment. The loop raises DatabaseUnreachable if the first connection fails.
-    After that, the supervisor reconnects after outages.
+    children's environment. ``meter`` counts, if metrics are wanted. The loop raises
+    DatabaseUnreachable if the first connection fails. After that, the supervisor reconnects after
+    outages.
 
     ``exit_code`` is the supervisor's; ``fatal_error`` is a message for the operator, or None.
     """
@@ -64,6 +68,7 @@ class Dispatch:
         template: StartsChildren,
         *,
         environment: Mapping[str, str],
+        meter: Meter | None = None,
     ) -> None:
         assert settings.database_url is not None
         self.fatal_error: str | None = None
@@ -71,7 +76,15 @@ class Dispatch:
         self._url = settings.database_url
         self._supervisor_id = template.supervisor_id
         self._settings = settings
-        self.fleet = Fleet(loop, settings, template, self, environment=environment)
+        self._meter = meter
+        self.fleet = Fleet(
+            loop,
+            settings,
+            template,
+            self,
+            environment=environment,
+            on_counted=None if meter is None else meter.add,
+        )
         self._stacks = ChildStacks(loop, self.fleet, lambda: self._presence.announce_now())
         if settings.hang_timeout is not None:
             self._hang_watch = HangWatch(loop, self.fleet, settings.hang_timeout)
@@ -116,7 +129,12 @@ class Dispatch:
         sweeps = SweepQueries(settings.schema, settings.namespace)
         self._sweeps = Sweeps(self._connection, sweeps, on_released=self._pickup.claim_soon)
         crashes = CrashQueries(settings.schema, settings.namespace)
-        self._crashes = Crashes(self._connection, crashes, max_crashes=settings.max_crashes)
+        self._crashes = Crashes(
+            self._connection,
+            crashes,
+            max_crashes=settings.max_crashes,
+            on_failed=None if meter is None else meter.on_crashed_too_often,
+        )
         self._leases = LeaseRenewal(
             loop, self._claims, self.fleet, self._pickup.prefetched, settings.lease
         )
@@ -198,6 +216,25 @@ class Dispatch:
     @property
     def _writes_done(self) -> bool:
         return self._writes_abandoned or not (self._claims.claiming or self._connection.unanswered)
+
+    @property
+    def connection(self) -> KeptConnection:
+        """The connection that claims."""
+        return self._connection
+
+    def measure(self) -> Sequence[Measured]:
+        """Return what there is now, and what is counted in every worker, for a page of metrics."""
+        from owsuper.supervisor import metering  # few workers need it
+
+        return metering.measure(
+            self.fleet,
+            self._pickup,
+            self._sweeps,
+            self._listener,
+            self._connection,
+            slots=self.fleet.size * self._settings.concurrency,
+            crashes=self._crashes.by_cause,
+        )
 
     def _describe(self) -> dict[str, Any]:
         state = "draining" if self._shutdown.begun else "serving" if self.ready else "starting"
@@ -313,15 +350,21 @@ class Dispatch:
         """Prefetch the runs of a claim; once a shutdown has begun, release them."""
         if self._burst is not None:
             self._burst.on_claimed(len(claimed.runs), claimed.next_due)
+        if self._meter is not None:
+            self._meter.on_claimed(claimed)
         self._pickup.on_claimed(claimed, limit=limit)
 
     def on_claim_failed(self) -> None:
         """Report the failure to the policy, which decides on the next claim."""
+        if self._meter is not None:
+            self._meter.on_claim_failed()
         self._pickup.on_claim_failed()
 
     def on_leases_lost(self, worker_ids: frozenset[str]) -> None:
         """Drop prefetched runs whose leases are lost; children find theirs by heartbeats."""
-        self._pickup.prefetched.discard(worker_ids)
+        dropped = self._pickup.prefetched.discard(worker_ids)
+        if self._meter is not None:
+            self._meter.on_leases_lost(dropped)
         self._hard_stops.on_leases_lost(worker_ids)
 
     # --- the fleet -----------------------------------------------------------------------
@@ -332,6 +375,8 @@ class Dispatch:
         self._pickup.on_run_finished(seconds, finished)
         self._hard_stops.on_run_finished(child)
         self._memory.on_run_finished(child, finished)
+        if self._meter is not None:
+            self._meter.on_run_finished(held, finished, seconds)
         if _log.isEnabledFor(logging.DEBUG):
             fields = {"outcome": finished.outcome, "seconds": round(seconds, 4)}
             _log.debug("run finished in the child", extra=child.log_fields(held) | fields)
@@ -353,17 +398,21 @@ class Dispatch:
         stopped = child.stop_requested or child.stop_signaled
         if child.stop_at is not None and evidence.signal_name:
             stopped = False  # it was asked to finish its runs, and has not
-        if child.killed_by_supervisor and (
+        charged = child.killed_by_supervisor and (
             self._memory.charges(child) or self._hard_stops.charges(child)
-        ):
+        )
+        crashed = charged or not (
+            child.killed_by_supervisor or (stopped and evidence.exit_code in (0, None))
+        )
+        if self._meter is not None:
+            self._meter.on_runs_lost(child, "crashed" if crashed else "released")
+        if crashed:
             self._crashes.record(child, evidence)
-        elif child.killed_by_supervisor or (stopped and evidence.exit_code in (0, None)):
+        else:
             level = logging.INFO if child.stop_signaled else logging.DEBUG  # INFO if unrequested
             _log.log(level, "child stopped: %s", evidence, extra=child.log_fields())
             self._crashes.keep_post_mortems(child, evidence)
             self._hard_stops.release(child)
-        else:
-            self._crashes.record(child, evidence)
         if child.held:
             self._pickup.claim_soon()
 

@@ -74,6 +74,15 @@ class Evidence:
             return None
         return os.WEXITSTATUS(self.wait_status)
 
+    @property
+    def kind(self) -> str:
+        """``out of memory``, ``SIGSEGV``, ``exit code 7`` or ``unknown``."""
+        if self.out_of_memory:
+            return "out of memory"
+        if (name := self.signal_name) is not None:
+            return name
+        return "unknown" if self.exit_code is None else f"exit code {self.exit_code}"
+
     def __str__(self) -> str:
         cause = describe_status(self.wait_status)
         return f"{cause}, out of memory" if self.out_of_memory else cause

@@ -17,7 +17,16 @@ from functools import partial
 from typing import Protocol
 
 from owsuper.event_loop import Loop
-from owsuper.ipc.messages import SHORTAGE, Exited, Finished, Forked, ForkFailed, LoadFailed, Overdue
+from owsuper.ipc.messages import (
+    SHORTAGE,
+    Counted,
+    Exited,
+    Finished,
+    Forked,
+    ForkFailed,
+    LoadFailed,
+    Overdue,
+)
 from owsuper.settings import Settings
 from owsuper.supervisor import assignment
 from owsuper.supervisor.boot_failures import BootFailures
@@ -64,7 +73,7 @@ class Fleet:
     New code is tried out with ``trial``, and served with ``follow``.
 
     ``settings`` must be complete: ``database_url`` is set. ``environment`` is added to the
-    children's environment.
+    children's environment. ``on_counted`` gets what children have counted, if metrics are wanted.
     """
 
     def __init__(
@@ -75,8 +84,10 @@ class Fleet:
         observer: FleetObserver,
         *,
         environment: Mapping[str, str],
+        on_counted: Callable[[Counted], None] | None = None,
     ) -> None:
         self._loop = loop
+        self._on_counted = on_counted
         self._settings = settings
         self._observer = observer
         self._children: dict[int, Child] = {}
@@ -138,6 +149,7 @@ class Fleet:
             on_stacks=self._observer.on_stacks,
             on_overdue=self._observer.on_code_overdue,
             on_lost=self._lost.on_lost,
+            on_counted=self._on_counted,
         )
 
     def _add(self, child: Child) -> None:

@@ -43,7 +43,8 @@ class Listener:
     ``on_drain_asked`` with the id of the supervisor that a client asks to drain.
     The self-test sends its notifications over ``sender``, another connection.
 
-    ``attempted``: connecting has succeeded or failed once.
+    ``attempted``: connecting has succeeded or failed once. ``notifications`` counts those of
+    others.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Listener:
         self._self_test_failed = False
         self._closed = False
         self.attempted = False
+        self.notifications = 0
         url = settings.listen_url or settings.database_url
         assert url is not None
         self._connection = KeptConnection(
@@ -88,6 +90,11 @@ class Listener:
         )
         self._test = loop.timers.add("notification self-test", self.test, period=_SELF_TEST_PERIOD)
         self._test_timeout = loop.timers.add("self-test time-out", self._handle_timeout)
+
+    @property
+    def connection(self) -> KeptConnection:
+        """The connection that listens."""
+        return self._connection
 
     @property
     def hearing(self) -> bool:
@@ -155,6 +162,7 @@ class Listener:
 
     def _handle_notification(self, channel: str, payload: str) -> None:
         if channel != self._test_channel:
+            self.notifications += 1
             if payload.startswith(CANCELED):
                 self._on_canceled(payload.removeprefix(CANCELED))
             elif payload.startswith(STACKS):

@@ -33,7 +33,8 @@ class Pickup:
 
     ``notify`` is called with a notification for the other supervisors when more runs are due than
     this one has room for. ``on_call`` learns of other workflows. ``mark`` returns a claimed run,
-    perhaps as a suspect. ``prefetched`` are the claimed runs that wait for a slot.
+    perhaps as a suspect. ``prefetched`` are the claimed runs that wait for a slot. ``polls`` counts
+    claims that only the poll interval has led to, and ``polls_in_vain`` those without runs.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class Pickup:
         )
         self._workflows: Workflows | None = None  # of the latest decision
         self._stopped = False
+        self._polling = False  # the claim in flight was made only because of the poll interval
+        self.polls = self.polls_in_vain = 0
         self._timer = loop.timers.add("claim", lambda: None)  # ``claim`` is called on every turn
         self._turn_timer = loop.timers.add("pass on", self._pass_on_turn)
         self._overdue_timer = loop.timers.add(  # on while runs are prefetched
@@ -131,7 +134,8 @@ class Pickup:
             time.monotonic(), free=self._fleet.free, prefetched=len(self.prefetched)
         )
         match decision:
-            case ClaimNow(count):
+            case ClaimNow(count, polled):
+                self._polling = polled
                 self._passing_on.on_claim_sent()
                 self._claims.claim(count, workflows)
                 self._timer.cancel()
@@ -144,6 +148,9 @@ class Pickup:
     def on_claimed(self, claimed: Claimed, *, limit: int) -> None:
         """Prefetch the runs of a claim; after ``stop``, release them."""
         now = time.monotonic()
+        if self._polling:
+            self.polls += 1
+            self.polls_in_vain += not claimed.runs
         self._policy.on_claimed(
             now,
             len(claimed.runs),

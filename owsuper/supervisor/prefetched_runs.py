@@ -43,12 +43,14 @@ class PrefetchedRuns:
         if not self._suspects:
             fleet.release_reservations()
 
-    def discard(self, worker_ids: frozenset[str]) -> None:
-        """Forget the claims with these worker ids."""
+    def discard(self, worker_ids: frozenset[str]) -> int:
+        """Forget the claims with these worker ids; return how many there were."""
+        before = len(self)
         for queue in (self._runs, self._suspects):
             kept = [held for held in queue if held.run.worker_id not in worker_ids]
             queue.clear()
             queue.extend(kept)
+        return before - len(self)
 
     def take_overdue(self, seconds: float) -> list[HeldRun]:
         """Remove and return the runs that have waited for ``seconds`` or longer.

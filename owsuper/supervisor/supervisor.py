@@ -20,6 +20,7 @@ waits in one place only (``Loop.turn``).
     descriptors                    the limit of open files
     signals, terminal              signals in
     status, systemd                title, log and notifications out
+    served_metrics, metering       numbers out
     watcher                        reloads when files change
 """
 
@@ -32,7 +33,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from owsuper.errors import ConfigurationError
 from owsuper.event_loop import Loop
@@ -51,6 +52,9 @@ from owsuper.supervisor.spawn import become_subreaper
 from owsuper.supervisor.status import Status
 from owsuper.supervisor.terminal import Terminal
 from owsuper.supervisor.watcher import Watcher
+
+if TYPE_CHECKING:
+    from owsuper.supervisor.served_metrics import ServedMetrics
 
 _TEMPLATE_TIMEOUT: Final = 2.0  # seconds for the template to exit once it has no children
 _KILLED_TEMPLATE_TIMEOUT: Final = 1.0  # seconds
@@ -96,10 +100,11 @@ def run(
     code is reloaded when its files change.
 
     Raises DatabaseUnreachable if the first connection fails, and ConfigurationError if the limit
-    of open file descriptors is too low.
+    of open file descriptors is too low, or metrics cannot be served.
     """
+    metrics = None if settings.metrics_port is None else _listen_for_metrics(settings)
     descriptors.reserve(settings.processes)
-    supervisor = Supervisor(settings, ready_fd, watch=watch)
+    supervisor = Supervisor(settings, ready_fd, watch=watch, metrics=metrics)
     try:
         return supervisor.run(resolve_database, migrate)
     finally:
@@ -109,8 +114,16 @@ def run(
 class Supervisor:
     """One supervisor; call ``run`` once, then ``close``."""
 
-    def __init__(self, settings: Settings, ready_fd: int | None, *, watch: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ready_fd: int | None,
+        *,
+        watch: bool,
+        metrics: ServedMetrics | None = None,
+    ) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._watch = watch
         self._watcher: Watcher | None = None
         self._loop = Loop()
@@ -193,9 +206,12 @@ class Supervisor:
             settings,
             self._generations.current,
             environment=self._child_environment(settings),
+            meter=None if self._metrics is None else self._metrics.meter,
         )
         self._dispatch = dispatch
         self._generations.attach(dispatch.fleet)
+        if self._metrics is not None:  # not before: tables are prepared in a fork of this process
+            self._metrics.start(self._loop, dispatch, settings)
         dispatch.start()
         if self._stop_requested:
             dispatch.drain()
@@ -305,6 +321,8 @@ class Supervisor:
 
     def close(self) -> None:
         """Close everything. Children that still run see EOF on their pipes and exit."""
+        if self._metrics is not None:
+            self._metrics.close()
         if self._dispatch is not None:
             self._dispatch.close()
         if self._watcher is not None:
@@ -320,6 +338,18 @@ class Supervisor:
         self._inbox.close()
         self._status.close()
         self._loop.close()
+
+
+def _listen_for_metrics(settings: Settings) -> ServedMetrics:
+    try:
+        from owsuper.supervisor.served_metrics import ServedMetrics  # few workers need it
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] != "prometheus_client":
+            raise
+        raise ConfigurationError(
+            "--metrics-port needs the library prometheus-client: pip install 'owsuper[metrics]'"
+        ) from None
+    return ServedMetrics(settings)
 
 
 def _print_error(details: str, message: str) -> None:

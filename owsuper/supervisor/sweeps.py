@@ -21,7 +21,8 @@ _log = logging.getLogger("owsuper.supervisor")
 class Sweeps:
     """Sweeps over a shared connection. A sweep does nothing while the connection is down.
 
-    ``on_released`` is called when a sweep has made runs due.
+    ``on_released`` is called when a sweep has made runs due. ``leases_expired`` and
+    ``deadlines_missed`` count the runs that sweeps have released and failed for that.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Sweeps:
         self._deadlines = Watermark(1)
         self._after_parent = ("", "")  # where the next page of waits for child runs begins
         self._in_flight: set[str] = set()  # sweeps, by action
+        self.leases_expired = self.deadlines_missed = 0
 
     def on_connection_lost(self) -> None:
         """Forget the sweeps in flight; their answers never come."""
@@ -73,7 +75,7 @@ class Sweeps:
     def expire_deadlines(self) -> None:
         """Fail the runs whose deadline has passed."""
         query = self._queries.expire_deadlines
-        self._sweep("sweep deadlines", self._deadlines, query, _report_missed_deadline)
+        self._sweep("sweep deadlines", self._deadlines, query, self._report_missed_deadline)
 
     def wake_missed_parents(self) -> None:
         """Make parents due whose child run has ended without waking them. Reads one page."""
@@ -118,8 +120,13 @@ class Sweeps:
         self._connection.send(statement, params, handle)
 
     def _report_lapsed(self, run_id: str) -> None:
+        self.leases_expired += 1
         _log.warning("run released: its lease expired", extra={"run_id": run_id})
         self._on_released()
+
+    def _report_missed_deadline(self, run_id: str) -> None:
+        self.deadlines_missed += 1
+        _log.warning("run missed its deadline", extra={"run_id": run_id})
 
     def _handle_bounced(self, result: Result) -> None:
         if not self._connection.refused("release bounced runs", result) and result.rows:
@@ -144,7 +151,3 @@ class Sweeps:
 
     def _handle_forgotten(self, result: Result) -> None:
         self._connection.refused("forget ended runs", result)
-
-
-def _report_missed_deadline(run_id: str) -> None:
-    _log.warning("run missed its deadline", extra={"run_id": run_id})

@@ -91,14 +91,14 @@ chosen AS MATERIALIZED (
     LIMIT $3::integer
 ),
 taken AS MATERIALIZED (
-    SELECT r.id
+    SELECT r.id, r.available_at
     FROM (
         SELECT name, version, begun, min(available_at) AS since, count(*) AS size
         FROM chosen
         GROUP BY name, version, begun
     ) AS s
     CROSS JOIN LATERAL (
-        SELECT id
+        SELECT id, available_at
         FROM {schema}.workflow_runs
         WHERE namespace_id = $1 AND workflow_name = s.name
             AND coalesce(version, '') = coalesce(s.version, '')
@@ -184,6 +184,9 @@ SELECT
         'created', c.created_at,
         'started', c.started_at,
         'claimed', now(),
+        'waited', extract(
+            epoch FROM now() - greatest(t.available_at, now() - interval '1 year')
+        ),
         'deadline', c.deadline_at,
         'trace', CASE
             WHEN octet_length((c.context -> 'traceContext')::text) <= 16384
@@ -196,6 +199,7 @@ SELECT
     )::text,
     CASE WHEN octet_length(i.text) <= 65536 THEN i.text END
 FROM claimed AS c
+JOIN taken AS t USING (id)
 CROSS JOIN LATERAL (
     -- The stored size shows that some inputs are too large, without decompressing them.
     SELECT CASE WHEN pg_column_size(c.input) <= 65536 THEN c.input::text END AS text

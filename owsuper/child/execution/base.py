@@ -105,6 +105,7 @@ class Execution(ABC):
         """time.monotonic() of the end of the lease, as far as this process knows."""
         self.related_runs = services.related_runs
         self.around_steps = services.around_steps
+        self.counts = services.counts
         self._services = services
         self._pid = os.getpid()
         self.strict = strict

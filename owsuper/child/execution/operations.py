@@ -26,6 +26,7 @@ from owsuper.core.steps.effects import (
     ReadChildInput,
     Record,
     SkipSignal,
+    Stored,
     Transact,
 )
 from owsuper.core.steps.protocol import StepGenerator
@@ -88,6 +89,8 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
             execution.record(effect.write)
             if execution.replay.unasked:
                 current.go_beyond(execution.replay)
+            if execution.counts is not None:
+                _count(execution, effect.write)
             _log_failed_step(execution, effect.write)
         case ReadAnswer():
             look = execution.related_runs.look
@@ -135,7 +138,16 @@ def _transact(execution: Execution, effect: Transact) -> Operations[Any]:
     if isinstance(answer, ClaimOver):
         execution.abandon()
         raise unwind()
+    if execution.counts is not None and isinstance(answer, Stored):
+        _count(execution, answer.write)
     return answer
+
+
+def _count(execution: Execution, write: StepWrite) -> None:
+    """Count an attempt of a step, for metrics."""
+    assert execution.counts is not None
+    failures = execution.replay.failures_of(write.step_name)
+    execution.counts.on_step(execution.run.workflow_name, write, failures)
 
 
 def _log_failed_step(execution: Execution, write: StepWrite) -> None:
