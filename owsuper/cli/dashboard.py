@@ -8,10 +8,11 @@ import logging
 import os
 import sys
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from owsuper import OpenWorkflow, logs, settings
+from owsuper import OpenWorkflow, extras, logs, settings
 from owsuper.cli import dashboard_settings
 from owsuper.cli.arguments import Command, add_settings, flags
 from owsuper.cli.dashboard_settings import DashboardSettings
@@ -54,9 +55,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _check_extra() -> None:
     try:
-        import owsuper.dashboard  # noqa: F401 - only to see whether its libraries are there
+        import_module("owsuper.dashboard.serving")
     except ModuleNotFoundError as error:
-        raise ConfigurationError(str(error)) from error
+        raise ConfigurationError(
+            str(extras.missing(error, "The dashboard", "owsuper[dashboard]"))
+        ) from error
 
 
 def _client(chosen: Settings, of_application: Mapping[str, str | None]) -> OpenWorkflow:
