@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from owsuper.dashboard.pages import overview, run, runs, waiting, workers, workflows
+from owsuper.dashboard.pages import metrics, overview, run, runs, waiting, workers, workflows
 from owsuper.dashboard.screen import Screen
 
 SCREENS: Final[tuple[Screen, ...]] = (
@@ -14,4 +14,5 @@ SCREENS: Final[tuple[Screen, ...]] = (
     workers.SCREEN,
     workflows.SCREEN,
     waiting.SCREEN,
+    metrics.SCREEN,
 )
