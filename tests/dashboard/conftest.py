@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from owsuper import OpenWorkflow
 from tests.client.conftest import Rows
+from tests.db.rows import Tables
 
 Browse = Callable[..., TestClient]
 """Opens a dashboard, with the arguments of ``OpenWorkflow.dashboard``, for one browser."""
@@ -46,3 +47,8 @@ def browser(browse: Browse) -> TestClient:
 @pytest.fixture
 def rows(conn: psycopg.Connection, schema: str) -> Rows:
     return Rows(conn, schema)
+
+
+@pytest.fixture
+def tables(conn: psycopg.Connection, schema: str) -> Tables:
+    return Tables(conn, schema)

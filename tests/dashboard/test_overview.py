@@ -21,11 +21,6 @@ WORKER = "shop.example.com:17:abc"
 
 
 @pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
-
-
-@pytest.fixture
 def session(database_url: str) -> Iterator[psycopg.Connection]:
     with connect.connect(database_url, application_name="owsuper test") as conn:
         yield conn

@@ -1,0 +1,234 @@
+"""The dashboard inside another application; its connections; a database that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from typing import Any
+
+import psycopg
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
+from owsuper import OpenWorkflow
+from owsuper.starlette import lifespan
+from tests.client.conftest import RunProgram, run_program
+from tests.dashboard.test_pages import PATHS
+from tests.dashboard.test_security import token_in
+from tests.fixtures.proxy import Proxy
+
+__all__ = ["run_program"]
+
+
+def links_in(page: str) -> list[str]:
+    return re.findall(r'(?:href|src|action)="([^"#]+)', page)
+
+
+def in_starlette(dashboard: Any, ow: OpenWorkflow) -> Any:
+    return Starlette(routes=[Mount("/a b/workflows", dashboard)], lifespan=lifespan(ow))
+
+
+def in_fastapi(dashboard: Any, ow: OpenWorkflow) -> Any:
+    fastapi = pytest.importorskip("fastapi")
+    app = fastapi.FastAPI(lifespan=lifespan(ow))
+    app.mount("/a b/workflows", dashboard)
+    return app
+
+
+def by_hand(dashboard: Any, ow: OpenWorkflow) -> Any:
+    """As in asgi.py of Django: the path as it is, and the prefix beside it."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/a b/workflows/"):
+            await dashboard({**scope, "root_path": "/a b/workflows"}, receive, send)
+
+    return app
+
+
+@pytest.mark.parametrize("application", [in_starlette, in_fastapi, by_hand])
+@pytest.mark.parametrize("path", PATHS)
+def test_every_link_of_a_mounted_page_stays_below_its_prefix(
+    ow: OpenWorkflow, application: Any, path: str
+) -> None:
+    app = application(ow.dashboard(insecure=True), ow)
+    browser = TestClient(app, follow_redirects=False)
+    page = browser.get(f"/a b/workflows{path}")
+    assert page.status_code == 200, page.text
+    links = links_in(page.text)
+    assert len(links) > 8
+    assert [link for link in links if not link.startswith("/a%20b/workflows/")] == []
+    assert "Path=/a%20b/workflows/" in page.headers["set-cookie"]
+
+
+@pytest.mark.parametrize("application", [in_starlette, in_fastapi, by_hand])
+def test_files_and_forms_of_a_mounted_dashboard_work(ow: OpenWorkflow, application: Any) -> None:
+    browser = TestClient(application(ow.dashboard(insecure=True), ow), follow_redirects=False)
+    page = browser.get("/a b/workflows/waiting").text
+    files = [link for link in links_in(page) if "/static/" in link]
+    for file in files:
+        answer = browser.get(file.replace("&amp;", "&"))
+        assert answer.status_code == 200, file
+        assert "immutable" in answer.headers["cache-control"]
+    data = {"theme": "dark", "back": "/a%20b/workflows/runs", "token": token_in(page)}
+    answer = browser.post("/a b/workflows/theme", data=data)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/a%20b/workflows/runs")
+
+
+@pytest.mark.slow
+def test_it_works_beside_django(run_program: RunProgram) -> None:
+    pytest.importorskip("django")
+    words = run_program(
+        """
+        import django
+        from django.conf import settings
+        from django.core.asgi import get_asgi_application
+        from django.http import HttpResponse
+        from django.urls import path
+        from starlette.applications import Starlette
+        from starlette.routing import Mount
+        from starlette.testclient import TestClient
+
+        urlpatterns = [path("hello", lambda request: HttpResponse("hello"))]
+        settings.configure(ROOT_URLCONF=__name__, SECRET_KEY="x", ALLOWED_HOSTS=["*"])
+        site = get_asgi_application()
+        app = Starlette(
+            routes=[Mount("/workflows", ow.dashboard(insecure=True)), Mount("/", site)]
+        )
+        browser = TestClient(app)
+        print(browser.get("/hello").text)
+        page = browser.get("/workflows/waiting").text
+        print('href="/workflows/workers"' in page)
+        ow.close()
+        """
+    )
+    assert words == ["hello", "True"]
+
+
+def test_a_mounted_dashboard_connects_when_a_page_is_read_and_closes_with_the_client(
+    ow: OpenWorkflow, conn: psycopg.Connection
+) -> None:
+    def connections() -> int:
+        row = conn.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name"
+            " LIKE 'owsuper: dashboard %' AND datname = current_database()"
+        ).fetchone()
+        assert row
+        return int(row[0])
+
+    before = connections()
+    app = in_starlette(ow.dashboard(insecure=True), ow)
+    with TestClient(app) as browser:
+        assert connections() == before
+        for _ in range(3):
+            assert browser.get("/a b/workflows/workers").status_code == 200
+        assert before < connections() <= before + 4
+    for _ in range(1000):  # ends of sessions can only be polled
+        if connections() == before:
+            break
+    assert connections() == before
+
+
+@pytest.mark.slow
+def test_a_forked_process_has_connections_of_its_own(run_program: RunProgram) -> None:
+    words = run_program(
+        """
+        from starlette.testclient import TestClient
+        app = ow.dashboard(insecure=True)
+        browser = TestClient(app)
+        print(browser.get("/workers").status_code)
+        in_child(lambda: print(TestClient(app).get("/workers").status_code))
+        print(browser.get("/workers").status_code)
+        ow.close()
+        """
+    )
+    assert words == ["200", "200", "200"]
+
+
+def test_a_page_writes_nothing_whatever_it_executes(ow: OpenWorkflow) -> None:
+    app: Any = ow.dashboard(insecure=True)
+    with pytest.raises(Exception, match=r"read-only|takes no writes"):
+        app.reader.read(lambda conn: conn.execute("CREATE TABLE x ()"))
+
+
+def test_a_statement_that_takes_too_long_is_stopped_and_the_page_says_so(
+    ow: OpenWorkflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "owsuper.client.page_reads._BEGIN",
+        b"BEGIN READ ONLY; SET LOCAL statement_timeout = 50",
+    )
+    app: Any = ow.dashboard(insecure=True)
+    read = app.reader.aread
+
+    async def slow(work: Any) -> Any:
+        return await read(lambda conn: conn.execute("SELECT pg_sleep(60)"))
+
+    monkeypatch.setattr(app.reader, "aread", slow)
+    monkeypatch.setattr(app.reader, "akept", lambda key, seconds, work: slow(work))
+    page = TestClient(app).get("/workers")
+    assert page.status_code == 503
+    assert "This page takes too long" in page.text
+    assert "retry-after" not in page.headers
+
+
+def test_a_page_comes_back_by_itself_when_the_database_does(
+    proxy: Proxy, schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ow = OpenWorkflow(proxy.url, schema=schema)
+    browser = TestClient(ow.dashboard(insecure=True))
+    try:
+        assert browser.get("/workers").status_code == 200
+        proxy.cut()
+        page = browser.get("/?x=1")
+        assert page.status_code == 503
+        assert "The database does not answer" in page.text
+        assert page.headers["retry-after"] == "5"
+        assert '<meta http-equiv="refresh" content="5">' in page.text
+        assert "127.0.0.1" not in page.text
+        assert "a page cannot be shown" in caplog.text
+        proxy.restore()
+        assert browser.get("/?x=1").status_code == 200
+    finally:
+        ow.close()
+
+
+def test_missing_tables_are_a_page_that_says_what_makes_them(database_url: str) -> None:
+    ow = OpenWorkflow(database_url, schema="not_there")
+    try:
+        page = TestClient(ow.dashboard(insecure=True)).get("/workers")
+    finally:
+        ow.close()
+    assert page.status_code == 503
+    assert "owsuper migrate" in page.text
+
+
+def test_pages_of_one_moment_share_a_read(ow: OpenWorkflow) -> None:
+    app: Any = ow.dashboard(insecure=True)
+    reads = []
+
+    async def both() -> None:
+        def work(conn: Any) -> int:
+            reads.append(1)
+            return len(reads)
+
+        kept = [app.reader.akept("key", 60.0, work) for _ in range(10)]
+        assert set(await asyncio.gather(*kept)) == {1}
+
+    asyncio.run(both())
+    assert len(reads) == 1
+
+
+def test_a_plain_client_imports_nothing_of_the_dashboard() -> None:
+    script = (
+        "import sys, owsuper; owsuper.OpenWorkflow()\n"
+        "names = ('owsuper.dashboard', 'starlette', 'jinja2', 'itsdangerous', 'uvicorn')\n"
+        "print([name for name in names if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
