@@ -18,7 +18,12 @@ from tests.fixtures.processes import Program, Spawn
 
 HERE = Path(__file__).parent
 HOME = HERE / ".installed"
-PACKAGES = ("openworkflow@0.10.1", "postgres@3.4.9")
+PACKAGES = (
+    "openworkflow@0.10.1",
+    "postgres@3.4.9",
+    "@opentelemetry/api@1.9.1",
+    "@opentelemetry/sdk-trace-node@2.12.1",
+)
 PATIENCE = 60.0
 
 
@@ -100,7 +105,7 @@ def peer(package: Path, database_url: str, schema: str) -> Iterator[Peers]:
     """Starts processes of the other implementation."""
     started: list[Peer] = []
 
-    def start(role: str, *served: str) -> Peer:
+    def start(role: str, *served: str, traced: bool = False) -> Peer:
         url = f"postgresql:///{conninfo_to_dict(database_url)['dbname']}"
         command = ["node", str(HERE / "peer.mjs"), str(package), url]
         program = subprocess.Popen(
@@ -108,7 +113,7 @@ def peer(package: Path, database_url: str, schema: str) -> Iterator[Peers]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment(database_url),
+            env=environment(database_url) | ({"TRACED": "1"} if traced else {}),
         )
         started.append(Peer(program))
         return started[-1]

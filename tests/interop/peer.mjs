@@ -1,6 +1,7 @@
 // OpenWorkflow for TypeScript, told line by line what to do: JSON in, JSON out.
 // Arguments: the directory in which the package is installed, database URL, schema, and what it
-// is to be: "client", or "worker" with the names of the workflows that it is to serve.
+// is to be: "client", or "worker" with the names of the workflows that it is to serve. With TRACED in
+// the environment, it has a tracer provider, and tells its spans.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
@@ -10,6 +11,7 @@ const require = createRequire(home + "/");
 const load = (name) => import(pathToFileURL(require.resolve(name)).href);
 const { OpenWorkflow, declareWorkflow } = await load("openworkflow");
 const { BackendPostgres } = await load("openworkflow/postgres");
+const tracing = process.env.TRACED ? await startTracing() : undefined;
 const say = (value) => process.stdout.write(JSON.stringify(value) + "\n");
 
 const backend = await BackendPostgres.connect(url, {
@@ -54,6 +56,39 @@ const bodies = {
 const names = role === "worker" ? served : [];
 for (const name of names) ow.defineWorkflow({ name }, bodies[name]);
 
+async function startTracing() {
+  const api = await load("@opentelemetry/api");
+  const node = await load("@opentelemetry/sdk-trace-node");
+  const exporter = new node.InMemorySpanExporter();
+  const spanProcessors = [new node.SimpleSpanProcessor(exporter)];
+  new node.NodeTracerProvider({ spanProcessors }).register();
+  return { ...api, exporter };
+}
+
+function inRequest(call) {
+  if (!tracing) return call();
+  const { context, propagation, trace } = tracing;
+  const baggage = propagation.createBaggage({ tenant: { value: "t1" } });
+  return context.with(propagation.setBaggage(context.active(), baggage), () =>
+    trace.getTracer("peer").startActiveSpan("request", async (span) => {
+      try {
+        return await call();
+      } finally {
+        span.end();
+      }
+    }),
+  );
+}
+
+const told = (span) => ({
+  name: span.name,
+  trace: span.spanContext().traceId,
+  id: span.spanContext().spanId,
+  parent: span.parentSpanContext?.spanId ?? null,
+  links: span.links.map(({ context }) => [context.traceId, context.spanId]),
+  attributes: span.attributes,
+});
+
 const runOf = (id) => backend.getWorkflowRun({ workflowRunId: id });
 
 async function result(id) {
@@ -69,7 +104,8 @@ async function result(id) {
 const commands = {
   run: async ({ workflow, version, input, key, deadline }) => {
     const options = { idempotencyKey: key, deadlineAt: deadline && new Date(deadline) };
-    const handle = await ow.runWorkflow(spec(workflow, version), input, options);
+    const start = () => ow.runWorkflow(spec(workflow, version), input, options);
+    const handle = await inRequest(start);
     return handle.workflowRun.id;
   },
   result: ({ id }) => result(id),
@@ -78,6 +114,7 @@ const commands = {
     (await ow.sendSignal({ signal, data, idempotencyKey: key })).workflowRunIds,
   runs: (page) => backend.listWorkflowRuns(page),
   steps: ({ id, ...page }) => backend.listStepAttempts({ workflowRunId: id, ...page }),
+  spans: () => tracing.exporter.getFinishedSpans().map(told),
   counts: () => backend.countWorkflowRuns(),
 };
 
