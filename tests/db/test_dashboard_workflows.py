@@ -33,6 +33,7 @@ def test_names_of_workflows_are_read_in_order_page_by_page(
     assert lists.names(10).run(conn) == ["a", "b", "c"]
     assert lists.names(2).run(conn) == ["a", "b"]
     assert lists.names(2, after="b").run(conn) == ["c"]
+    assert lists.names(5, after="a", known=("bb", "a", "b", "d")).run(conn) == ["b", "bb", "c", "d"]
 
 
 def test_statistics_count_runs_and_measure_the_completed_ones(

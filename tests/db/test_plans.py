@@ -237,7 +237,7 @@ USES = [
     Use("dashboard_signal_waits", ("default", *END, 11, "false", 20, None, None), 60, "back"),
     Use("dashboard_signal_waits", ("default", *END, 11, "false", 20, None, "x"), 40, "of one"),
     Use("dashboard_waits_for_signal", ("default", *END, 11, "false", 20, None, "go 7"), 3),
-    Use("dashboard_workflow_names", ("default", "", 25), 4),
+    Use("dashboard_workflow_names", ("default", "", 25, "{s,w}"), 5),
     Use("dashboard_workflow_counts", ("default", "{v,w}", LONG_AGO, 100), 1200),
     Use("dashboard_workflow_durations", ("default", "{v,w}", LONG_AGO, 100), 200),
     Use("dashboard_workflow_steps", ("default", "w", LONG_AGO, 100, 10), 220),

@@ -19,8 +19,10 @@ from owsuper.db.statement import Statement, load
 MOST_COUNTED: Final = 10_000
 """The largest number that ``RunLists.count`` counts exactly."""
 
+MOST_BEGINNINGS: Final = 1000
+"""The most runs whose id begins with a text: no others are found."""
+
 _MOST_READ: Final = 10_000  # runs (of each status) for a page, where no index serves a filter
-_MOST_BEGINNINGS: Final = 1000  # runs whose id begins with a text
 
 _EVERY_STATUS: Final = (
     "pending", "running", "sleeping", "completed", "succeeded", "failed", "canceled",
@@ -159,7 +161,7 @@ class RunLists:
         """Return a page of runs, the newest first unless ``oldest_first``."""
         to_newer = window.backward != oldest_first
         if search.few:
-            most = _MOST_BEGINNINGS
+            most = MOST_BEGINNINGS
         else:
             most = window.limit + 1 if search.exact else max(_MOST_READ, window.limit + 1)
         created, finished = _times(search)
@@ -259,8 +261,9 @@ def _place(run: RunSummary) -> Position:
 
 
 def _expected(plan: Sequence[tuple[Any, ...]]) -> int | None:
-    """Return the number of rows that a plan in JSON expects."""
+    """Return the number of rows that a plan in JSON expects, to two digits: it is no better."""
     try:
-        return int(plan[0][0][0]["Plan"]["Plan Rows"])
+        rows = int(plan[0][0][0]["Plan"]["Plan Rows"])
     except (IndexError, KeyError, TypeError, ValueError):
         return None
+    return round(rows, 2 - len(str(rows)))

@@ -6,7 +6,7 @@ found, so that a page can say which runs a figure is about.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -14,10 +14,10 @@ from typing import Final
 from owsuper.db.clients import Operation, Rows
 from owsuper.db.statement import load
 
-MOST_COUNTED: Final = 5000
+MOST_COUNTED: Final = 2000
 """The largest number of runs of one workflow and status that is counted exactly."""
 
-MOST_TIMED: Final = 2000
+MOST_TIMED: Final = 1000
 """The number of completed runs of a workflow whose durations are read: the newest."""
 
 MOST_RUNS: Final = 1000
@@ -101,9 +101,11 @@ class WorkflowLists:
         self._durations = load("dashboard_workflow_durations", schema)
         self._steps = load("dashboard_workflow_steps", schema)
 
-    def names(self, limit: int, *, after: str = "") -> Operation[list[str]]:
-        """Return the names of workflows that have runs: the first ones after ``after``."""
-        call = (self._names, (self._namespace, after, limit))
+    def names(
+        self, limit: int, *, after: str = "", known: Collection[str] = ()
+    ) -> Operation[list[str]]:
+        """Return names of workflows that have runs, and ``known`` ones: the first ``after`` one."""
+        call = (self._names, (self._namespace, after, limit, list(known)))
         return Operation((call,), lambda results: [name for (name,) in results[0]])
 
     def statistics(

@@ -1,0 +1,105 @@
+"""The filter of the list of runs, as it stands in an address and in the fields of a form.
+
+Address and filter say the same: ``RunQuery.read(query.parameters)`` gives the same filter again, so
+an action on all runs that match passes the parameters on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.datastructures import QueryParams
+
+from owsuper.core.pages import Position, Window
+from owsuper.dashboard import parameters
+from owsuper.dashboard.visit import Visit
+from owsuper.db.dashboard.run_lists import RunLists, RunSearch
+
+STATUSES: Final = ("pending", "running", "completed", "failed", "canceled")
+"""The statuses that a filter knows; they are those of RunStatus without the old names."""
+
+SORTS: Final = ("newest", "oldest")
+FILTERS: Final = (
+    "q", "status", "workflow", "version", "created_from", "created_until", "finished_from",
+    "finished_until", "parent", "crashed",
+)  # fmt: skip
+"""The names of the parameters that filter."""
+
+_BATCH: Final = 500  # ids
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuery:
+    """A filter, its order, and the parameters from which it was read, without those of a page."""
+
+    search: RunSearch
+    oldest_first: bool
+    parameters: QueryParams
+
+    @classmethod
+    def read(cls, query: QueryParams) -> RunQuery:
+        """Return the filter of these query parameters.
+
+        Raises HTTPException, with status 400 and a message that names the parameter.
+        """
+        parameters.check_names(query, (*FILTERS, *parameters.PAGING))
+        search = RunSearch(
+            statuses=parameters.some_of(query, "status", STATUSES),
+            workflow=parameters.text(query, "workflow"),
+            version=parameters.text(query, "version"),
+            created_from=parameters.moment(query, "created_from"),
+            created_until=parameters.moment(query, "created_until"),
+            finished_from=parameters.moment(query, "finished_from"),
+            finished_until=parameters.moment(query, "finished_until"),
+            parent=parameters.text(query, "parent"),
+            crashed=parameters.one_of(query, "crashed", ("1",)) is not None,
+            text=parameters.text(query, "q"),
+        )
+        sort = parameters.one_of(query, "sort", SORTS)
+        kept = [(name, value) for name, value in query.multi_items() if value and name in FILTERS]
+        return cls(search, sort == "oldest", QueryParams(kept))
+
+    @classmethod
+    def from_text(cls, text: str) -> RunQuery:
+        """Return the filter that ``text`` of another one gives. Raises HTTPException."""
+        return cls.read(QueryParams(parse_qsl(text)))
+
+    @property
+    def text(self) -> str:
+        """The filter as a query string."""
+        return urlencode(self.parameters.multi_items())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all runs match."""
+        return not self.parameters.multi_items()
+
+    def value(self, name: str) -> str:
+        """Return what stands in the field of a parameter."""
+        return str(self.parameters.get(name, ""))
+
+    def changed(self, **changes: object) -> Mapping[str, object]:
+        """Return the parameters with others; for ``Visit.url``."""
+        given: dict[str, object] = {name: self.parameters.getlist(name) for name in self.parameters}
+        return given | {"sort": "oldest" if self.oldest_first else None} | changes
+
+
+async def matching_ids(
+    visit: Visit, search: RunSearch, *, size: int = _BATCH
+) -> AsyncIterator[list[str]]:
+    """Yield the ids of all runs that match, in lists of at most ``size``, the newest first.
+
+    Each list is read in a transaction of its own. Runs that are created meanwhile are not among
+    them. A list may be empty. Raises DatabaseError.
+    """
+    lists = RunLists(visit.schema, visit.namespace)
+    position: Position | None = None
+    while True:
+        page = await visit.read(lists.page(search, Window(size, position)).run)
+        yield [run.id for run in page.items]
+        if page.next is None:
+            return
+        position = page.next
