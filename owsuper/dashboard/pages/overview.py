@@ -150,6 +150,7 @@ async def show(visit: Visit) -> Response:
         more_queues=len(current.queues) - _MOST_ROWS,
         odd=_by_kind(current.odd),
         most_odd=_SHOWN,
+        most_unserved=_MOST_ROWS,
         unserved=unserved(current.queues, workers, current.at),
         missing=[each for each in workers if not each.here],
         workers=workers,
