@@ -120,7 +120,10 @@ import importlib, pkgutil, owsuper
 scripts = ("owsuper.__main__", "owsuper.embedded.keeper", "owsuper.embedded.postmaster")
 of_extras = (
     "owsuper.dashboard", "owsuper.django", "owsuper.fastapi", "owsuper.starlette",
+    "owsuper.metrics.families", "owsuper.metrics.queue", "owsuper.metrics.server",
+    "owsuper.supervisor.queue_watch", "owsuper.supervisor.served_metrics",
     "owsuper.testing.pytest_plugin", "owsuper.testing.strategies",
+    "owsuper.tracing.calls", "owsuper.tracing.execution", "owsuper.tracing.spans",
 )
 for module in pkgutil.walk_packages(owsuper.__path__, "owsuper."):
     if module.name not in scripts and not module.name.startswith(of_extras):
