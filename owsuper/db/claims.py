@@ -7,7 +7,7 @@ take its rows. Each operation is one statement.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -70,7 +70,7 @@ class Claimed:
     A transaction that makes runs due need not notify if another does so at the same time. If the
     claim is ``complete``, it has seen all such transactions that began before it. If ``quiet``, the
     next claim has. ``unreadable`` holds the ids of claimed runs that cannot be executed, each with
-    the reason. ``waited`` is for how many seconds each of the ``runs`` was due, a year at most.
+    the reason. ``waited`` is for how many seconds each run was due, by its id, if that was asked.
     """
 
     runs: list[ClaimedRun]
@@ -81,7 +81,7 @@ class Claimed:
     quiet: bool
     scan: ScanResult
     unreadable: tuple[tuple[str, str], ...] = ()
-    waited: tuple[float, ...] = ()
+    waited: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +121,19 @@ class ClaimQueries:
         lease_seconds: float,
         durable: bool = False,
         scan_range: ScanRange = CLAIM_SCAN_ALL,
+        waits: bool = False,
     ) -> Call:
         """Claim up to ``limit`` due runs of these (name, version) pairs; see ``parse_claim``.
 
         Every run gets a worker id of its own that begins with ``worker_prefix``. Unless
-        ``durable``, the claim may be lost in a crash of the server.
+        ``durable``, the claim may be lost in a crash of the server. With ``waits``, the answer says
+        for how long each run was due.
         """
         # In turn, so that neither new runs nor begun runs starve, even with a limit of 1.
         self._begun_first = not self._begun_first
         params = (self._namespace, workflows_json(workflows), limit, worker_prefix, lease_seconds)
         flags = (to_json(durable), to_json(self._begun_first))
-        return self._claim, (*params, *flags, *scan_range.params)
+        return self._claim, (*params, *flags, *scan_range.params, to_json(waits))
 
     def extend(self, leases: Sequence[Lease], lease_seconds: float) -> Call:
         """Renew leases for ``lease_seconds``; see ``parse_renewed``."""
@@ -184,14 +186,10 @@ def parse_claim(rows: Rows, *, sent: float = 0.0, answered: float = 0.0) -> Clai
     (first, _), *claimed = rows
     about = orjson.loads(text(first))
     runs: list[ClaimedRun] = []
-    waited: list[float] = []
     unreadable: list[tuple[str, str]] = []
     for header, raw in claimed:
         try:
-            fields = orjson.loads(text(header))
-            seconds = fields["waited"]
-            runs.append(_run(fields, raw, sent, answered))
-            waited.append(seconds)
+            runs.append(_run(header, raw, sent, answered))
         except (
             Exception
         ) as error:  # other programs write rows, too, and no row may stop the supervisor
@@ -205,7 +203,7 @@ def parse_claim(rows: Rows, *, sent: float = 0.0, answered: float = 0.0) -> Clai
         about["quiet"],
         ScanResult((about["new"], about["begun"]), about["took"]),
         tuple(unreadable),
-        tuple(waited),
+        about["waited"] or {},
     )
 
 
@@ -219,7 +217,9 @@ def parse_workers(rows: Rows) -> set[str]:
     return {text(worker) for (worker,) in rows}
 
 
-def _run(run: dict[str, Any], raw: bytes | None, sent: float, answered: float) -> ClaimedRun:
+def _run(header: bytes | None, raw: bytes | None, sent: float, answered: float) -> ClaimedRun:
+    assert header is not None
+    run = orjson.loads(header)
     deadline = run["deadline"]
     return ClaimedRun(
         run_id=run["run"],

@@ -107,6 +107,7 @@ class Claims:
             lease_seconds=self._settings.lease,
             durable=self._settings.durable_claims,
             scan_range=self._watermark.next_range(self._claim_sent),
+            waits=self._settings.metrics_port is not None,
         )
         self._connection.send(statement, params, self._handle_claim)
 

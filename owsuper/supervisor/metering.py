@@ -7,8 +7,8 @@ addition, is counted where it happens, in every worker; ``read`` collects it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 from owsuper.db.claims import Claimed
 from owsuper.ipc.messages import Counted, Finished
@@ -23,6 +23,9 @@ from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.pickup import Pickup
 from owsuper.supervisor.sweeps import Sweeps
 
+_OUTCOMES: Final = ("completed", "failed", "retrying", "parked", "released", "lost", "crashed")
+_LIKELY_CAUSES: Final = ("SIGKILL", "SIGSEGV", "SIGABRT", "SIGTERM", "out of memory", "exit code 1")
+
 Measured: TypeAlias = tuple[Metric, Labels, float]
 """A metric, the values of its labels, and its value."""
 
@@ -33,8 +36,18 @@ class Meter:
     def __init__(self) -> None:
         self._tally = Tally()
 
-    def read(self) -> Counted:
-        """Return all that was counted."""
+    def read(self, workflows: Iterable[str]) -> Counted:
+        """Return all that was counted, and zeros for what may happen to these workflows.
+
+        Without a zero before it, Prometheus does not see the first failure as an increase.
+        """
+        count = self._tally.count
+        for workflow in workflows:
+            for outcome in _OUTCOMES:
+                count(catalogue.RUNS, (workflow, outcome), 0)
+        count(catalogue.OUTAGES, ("child",), 0)
+        for result in ("runs", "none", "failed"):
+            count(catalogue.CLAIMS, (result,), 0)
         return self._tally.read()
 
     def add(self, counted: Counted) -> None:
@@ -49,7 +62,8 @@ class Meter:
             return
         count(catalogue.CLAIMS, ("runs",))
         self._tally.observe(catalogue.CLAIM_SIZES, len(claimed.runs))
-        for run, waited in zip(claimed.runs, claimed.waited, strict=True):
+        for run in claimed.runs:
+            waited = claimed.waited[run.run_id]
             self._tally.observe(catalogue.PICKUP_SECONDS, waited, (run.workflow_name,))
 
     def on_claim_failed(self) -> None:
@@ -90,13 +104,14 @@ def measure(
 ) -> Sequence[Measured]:
     """Return what there is now, and what is counted in every worker."""
     states = Counter(child.state for child in fleet)
+    causes = {**dict.fromkeys(_LIKELY_CAUSES, 0), **crashes}
     connections = {"claiming": claiming}
     if listener is not None:
         connections["listening"] = listener.connection
     statements = sum(each.round_trips for each in connections.values())
     return [
         *((catalogue.CHILDREN, (state.value,), states[state]) for state in _STATES),
-        *((catalogue.CRASHES, (cause,), number) for cause, number in crashes.items()),
+        *((catalogue.CRASHES, (cause,), number) for cause, number in causes.items()),
         (catalogue.SLOTS, (), slots),
         (catalogue.SLOTS_BUSY, (), fleet.busy),
         (catalogue.PREFETCHED, (), len(pickup.prefetched)),

@@ -39,7 +39,8 @@ class ServedMetrics:
         info = catalogue.INFO, (own_version() or "", settings.namespace, settings.schema), 1.0
 
         def collect() -> Snapshot:
-            return Snapshot(self.meter.read(), [info, *dispatch.measure(), *queue.measure()])
+            counted = self.meter.read(name for name, _ in dispatch.workflows)
+            return Snapshot(counted, [info, *dispatch.measure(), *queue.measure()])
 
         self._server.start(loop, collect)
 

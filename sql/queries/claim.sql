@@ -4,11 +4,13 @@
 -- $1 namespace, $2 workflows (JSON array), $3 how many runs at most, $4 prefix of the worker ids,
 -- $5 lease in seconds, $6 whether the claims must survive a server crash, $7 whether a begun run
 -- comes before a new one, $8 and $9 the due time to scan from, for new runs and for begun runs,
--- $10 seconds before now to scan from, if that is earlier.
+-- $10 seconds before now to scan from, if that is earlier, $11 whether to tell how long the runs
+-- were due.
 -- Returns first a row about the claim: a JSON object with the seconds until more is due ("next", 0
 -- if there may be more now), that due time ("due"), whether runs are due that this claim had no room
 -- for ("more"), where the next scan may begin ("new" and
--- "begun"), the seconds of the scan ("took"), and what is known about transactions that made runs
+-- "begun"), the seconds of the scan ("took"), for how many seconds each run was due, a year at most
+-- ("waited", an object by run id, null unless $11), and what is known about transactions that made runs
 -- due before this claim and did not notify (migration 0018). If the claim is "complete", it has
 -- seen all of them: no transaction was in progress when it began, since none began between its
 -- snapshot and its own id. If it found "quiet", the next claim sees all of them: nobody holds their
@@ -163,7 +165,14 @@ SELECT
         'begun', (
             SELECT least(min(available_at), now() - interval '250 ms') FROM head WHERE begun
         ),
-        'took', extract(epoch FROM t.at - statement_timestamp())
+        'took', extract(epoch FROM t.at - statement_timestamp()),
+        'waited', CASE WHEN $11::boolean THEN (
+            SELECT json_object_agg(
+                id,
+                extract(epoch FROM now() - greatest(available_at, now() - interval '1 year'))
+            )
+            FROM taken
+        ) END
     )::text,
     NULL
 FROM (SELECT count(*), clock_timestamp() AS at FROM taken) AS t
@@ -184,9 +193,6 @@ SELECT
         'created', c.created_at,
         'started', c.started_at,
         'claimed', now(),
-        'waited', extract(
-            epoch FROM now() - greatest(t.available_at, now() - interval '1 year')
-        ),
         'deadline', c.deadline_at,
         'trace', CASE
             WHEN octet_length((c.context -> 'traceContext')::text) <= 16384
@@ -199,7 +205,6 @@ SELECT
     )::text,
     CASE WHEN octet_length(i.text) <= 65536 THEN i.text END
 FROM claimed AS c
-JOIN taken AS t USING (id)
 CROSS JOIN LATERAL (
     -- The stored size shows that some inputs are too large, without decompressing them.
     SELECT CASE WHEN pg_column_size(c.input) <= 65536 THEN c.input::text END AS text

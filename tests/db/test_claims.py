@@ -319,6 +319,26 @@ def test_a_claim_waits_for_the_disk_only_when_asked(
     assert setting == ("on" if durable else "off",)
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_claim_tells_how_long_its_runs_were_due_only_when_asked(
+    supervisor: Supervisor, tables: Tables, waits: bool
+) -> None:
+    late = tables.pending(available_at=from_now(-600))
+    begun = tables.parked(available_at=from_now(-60))
+    ancient = tables.pending()
+    table = f'"{tables.schema}".workflow_runs'
+    tables.conn.execute(f"UPDATE {table} SET available_at = '-infinity' WHERE id = $1", [ancient])
+    call = supervisor.queries.claim(
+        10, [("w", None)], worker_prefix="", lease_seconds=30, waits=waits
+    )
+    claimed = parse_claim(perform(supervisor.conn, call))
+    assert {run.run_id for run in claimed.runs} == {late, begun, ancient}
+    found = {run_id: round(seconds, -1) for run_id, seconds in claimed.waited.items()}
+    year = found.pop(ancient, None)
+    assert found == ({late: 600, begun: 60} if waits else {})
+    assert year is None or 364 * 86400 < year < 367 * 86400
+
+
 # --- leases that ran out ---------------------------------------------------------------------
 
 

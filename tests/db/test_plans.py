@@ -72,7 +72,7 @@ def commit(*, steps: int = 1, run: str = RUN, child: Any = None, **outcome: Any)
 
 
 TIMED_OUT = json.dumps([{**STEP, "id": "new", "error": {"message": "late"}}])
-FULL = ("-infinity", "-infinity", 0)  # a look at everything
+FULL = ("-infinity", "-infinity", 0, "false")  # a look at everything
 LATER = "2032-01-01T00:00:00Z"
 LONG_AGO = "2020-01-01T00:00:00Z"
 # Pages of ten runs, and one more to see whether there are others.

@@ -73,7 +73,7 @@ def test_a_claimed_run_that_cannot_be_read_is_logged_and_left_alone(
 ) -> None:
     about = (
         b'{"next": null, "due": null, "new": null, "begun": null, "took": 0.0,'
-        b' "more": false, "complete": true, "quiet": true}'
+        b' "more": false, "complete": true, "quiet": true, "waited": null}'
     )
     claims.claim(5, WORKFLOWS)
     with caplog.at_level(logging.ERROR):
