@@ -95,8 +95,8 @@ ROOMS = {
     "dashboard": room(
         "client.app client.call_threads client.models client.page_reads client.post_mortem"
         " client.reasons client.waiting client.why client.workers core dashboard db.connect"
-        " db.dashboard db.lists db.queue_state db.timed db.workers errors extras metrics.queue"
-        " starlette.closing version workflow",
+        " db.dashboard db.lists db.queue_state db.reports db.timed db.workers errors extras"
+        " metrics.queue starlette.closing version workflow",
         "psycopg_pool multiprocessing fastapi",
     ),
     # spans, of clients and of children; nothing else knows OpenTelemetry

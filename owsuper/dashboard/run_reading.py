@@ -26,6 +26,7 @@ from owsuper.db.dashboard.run_page import (
     ValueLimits,
 )
 from owsuper.db.lists import ListQueries
+from owsuper.db.reports import LineRow, ProgressRow, ReportQueries
 from owsuper.db.workers import WorkerQueries
 
 MAX_ATTEMPTS: Final = 20_000
@@ -33,6 +34,9 @@ MAX_ATTEMPTS: Final = 20_000
 
 PAGE_SIZE: Final = 100
 """How many step attempts a page lists."""
+
+LOG_LINES: Final = 200
+"""How many log lines a page shows."""
 
 _OF_RUN: Final = ValueLimits(stored=1_000_000, text=100_000)
 _OF_ATTEMPT: Final = ValueLimits(stored=20_000, text=4_000)
@@ -59,6 +63,14 @@ class ListedAttempt:
     values: Sequence[ShownValue]
 
 
+@dataclass(frozen=True, slots=True)
+class LogPlace:
+    """Which log lines to show: those before the line ``before``, from ``level`` up."""
+
+    before: int | None = None
+    level: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownRun:
     """A run at the time ``at``; ``run`` has no input and no output, which are in ``values``.
@@ -78,7 +90,10 @@ class ShownRun:
     retries: Sequence[RunRetry]
     deaths: Sequence[PostMortem]
     skipped: Sequence[SkippedSignal]
-    progress: None = None
+    progress: ProgressRow | None
+    lines: Sequence[LineRow]
+    earlier: int | None
+    """The id of the first of ``lines``, if there are lines before it."""
 
     @property
     def children(self) -> int:
@@ -98,11 +113,12 @@ class RunPages:
         self._pages = RunPageQueries(schema, namespace)
         self._lists = ListQueries(schema, namespace)
         self._workers = WorkerQueries(schema, namespace)
+        self._reports = ReportQueries(schema, namespace)
         self._hide = hide
         self._of_run = _HIDDEN if hide else _OF_RUN
         self._of_attempt = _HIDDEN if hide else _OF_ATTEMPT
 
-    def read(self, conn: Connection[Any], run_id: str, first: int) -> ShownRun:
+    def read(self, conn: Connection[Any], run_id: str, first: int, logs: LogPlace) -> ShownRun:
         """Return the page that lists attempts from the place ``first``. Raises RunNotFound."""
         run = models.run_from_row(self._pages.run(run_id).run(conn))
         at, crashes = self._workers.standing(run_id).run(conn)
@@ -114,6 +130,10 @@ class RunPages:
         first = min(max(first, 0), max(len(steps) - 1, 0) // PAGE_SIZE * PAGE_SIZE)
         children = [child for _, child in found]
         values = self._pages.values(run_id, RUN_VALUES, self._of_run).run(conn)
+        newest = self._pages.log_lines(
+            run_id, before=logs.before, level=logs.level, limit=LOG_LINES + 1
+        )
+        lines = newest.run(conn)[::-1]
         may_skip = any(step.kind is StepKind.SIGNAL_WAIT for step in steps)
         return ShownRun(
             run=run,
@@ -135,6 +155,9 @@ class RunPages:
             ]
             if may_skip
             else [],
+            progress=self._reports.progress(run_id).run(conn),
+            lines=lines[-LOG_LINES:],
+            earlier=lines[-LOG_LINES].id if len(lines) > LOG_LINES else None,
         )
 
     def _listed(

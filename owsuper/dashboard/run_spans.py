@@ -61,7 +61,7 @@ def spans(story: RunStory) -> Iterator[Span]:
 
 def _of_run(story: RunStory) -> Iterator[Span]:
     run = story.run
-    began = run.began_at
+    began = run.began_at or _first_known_claim(story)
     end = run.finished_at or story.at
     queued_until = began or end
     yield _span(
@@ -90,6 +90,12 @@ def _of_run(story: RunStory) -> Iterator[Span]:
         why = _reason(story, retry.error)
         title = f"retried by a client after a failure{why}"
         yield _span(story, RUN_LABEL, "retry", "waiting", retry.retried_at, retry.retried_at, title)
+
+
+def _first_known_claim(story: RunStory) -> datetime | None:
+    """Return when the first execution began that ended with the death of its process."""
+    begins = [each.died_at - timedelta(seconds=each.run_seconds or 0.0) for each in story.deaths]
+    return max(min(begins), story.run.created_at) if begins else None
 
 
 def _claim_limits(story: RunStory) -> list[datetime]:

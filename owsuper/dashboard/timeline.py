@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Final
 
 from owsuper.dashboard.axis import Axis
@@ -170,6 +169,10 @@ def _lanes(bars: Sequence[Bar], gap: float) -> tuple[tuple[Bar, ...], ...]:
         if place is not None:
             place.append(bar)
             continue
+        if (place := next((lane for lane in lanes if _follows(bar, lane[-1])), None)) is not None:
+            left = place[-1].right
+            place.append(replace(bar, x=left, width=bar.right - left))
+            continue
         small = bar.width <= narrow
         other = next((lane for lane in lanes if small and lane[-1].width <= narrow), None)
         if other is None and (gap >= 100.0 or len(lanes) >= _MAX_LANES):
@@ -179,6 +182,11 @@ def _lanes(bars: Sequence[Bar], gap: float) -> tuple[tuple[Bar, ...], ...]:
         else:
             lanes.append([bar])
     return tuple(tuple(lane) for lane in lanes)
+
+
+def _follows(bar: Bar, other: Bar) -> bool:
+    """Whether ``bar`` began after ``other``, which only hides its beginning as it is so short."""
+    return bar.begin >= other.end and bar.right - other.right >= LEAST_WIDTH
 
 
 def _folded(one: Bar, other: Bar) -> Bar:
@@ -214,7 +222,8 @@ def folded_title(bar: Bar) -> str:
     return f"{bar.count} bars: {counts}"
 
 
-def kinds(timeline: Timeline) -> list[str]:
-    """Return the kinds of all bars, for the legend, each once and in order."""
-    found = sorted(bar.kind for row in timeline.rows for lane in row.lanes for bar in lane)
-    return [kind for kind, _ in groupby(found)]
+def legend(timeline: Timeline) -> list[tuple[str, str]]:
+    """Return the kinds of all bars with their statuses, each once and in order."""
+    return sorted(
+        {(bar.kind, bar.status) for row in timeline.rows for lane in row.lanes for bar in lane}
+    )

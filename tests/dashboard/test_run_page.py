@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import psycopg
@@ -212,13 +213,51 @@ def test_a_run_of_many_attempts_is_listed_in_pages(browser: TestClient, tables: 
         ("from=soon", "give seconds since the run was created"),
         ("from=5&to=1", "give a later end"),
         ("attempts=-1", "is no place in a list"),
-        ("attempts=9999999", "is no place in a list"),
+        ("attempts=" + "9" * 30, "is no place in a list"),
+        ("logs=x", "is no place in a list"),
+        ("level=loud", "is none of all, info, warning, error"),
     ],
 )
 def test_a_parameter_that_is_none_is_refused(
     browser: TestClient, tables: Tables, query: str, reason: str
 ) -> None:
     assert reason in text_of(browser, f"/runs/{tables.run()}?{query}", 400)
+
+
+def test_log_lines_and_progress_are_shown(
+    browser: TestClient, browse: Browse, tables: Tables
+) -> None:
+    run_id = tables.run()
+    url = f"/runs/{run_id}"
+    assert 'id="logs"' not in text_of(browser, url)
+    tables.conn.execute(
+        f'INSERT INTO "{tables.schema}".owsuper_log_lines (namespace_id, workflow_run_id,'
+        " logged_at, level, logger, message, exception, step, host, pid) SELECT 'default', $1,"
+        " now(), CASE WHEN n = 250 THEN 40 ELSE 20 END, 'app', 'line ' || n || ' <b>', 'Traceback',"
+        " 'bake', 'h', 1 FROM generate_series(1, 250) AS n".encode(),
+        [run_id],
+    )
+    tables.conn.execute(
+        f'INSERT INTO "{tables.schema}".owsuper_progress (namespace_id, workflow_run_id, done,'
+        " total, message) VALUES ('default', $1, 3, 10, 'baking')".encode(),
+        [run_id],
+    )
+    text = text_of(browser, url)
+    assert '<progress max="10.0" value="3.0">' in text
+    assert "3 of 10" in text
+    assert "baking" in text
+    assert "line 250 &lt;b&gt;" in text
+    assert "line 51 " in text
+    assert "line 50 " not in text
+    earlier = re.search(r'href="([^"#]*logs=[0-9]+)#logs">Earlier', text)
+    assert earlier is not None
+    page = text_of(browser, earlier[1].replace("&amp;", "&"))
+    assert "line 50 " in page
+    assert "line 51 " not in page
+    assert "line 249 " not in text_of(browser, f"{url}?level=error")
+    hiding = text_of(browse(hide_values=True), url)
+    assert "line 250" not in hiding
+    assert "baking" not in hiding
 
 
 def test_the_timeline_zooms_by_links(browser: TestClient, tables: Tables) -> None:

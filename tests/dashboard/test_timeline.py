@@ -118,10 +118,16 @@ def test_a_thousand_spans_at_the_same_time_are_folded_beyond_some_lanes() -> Non
 
 def test_kinds_are_listed_once() -> None:
     sleep = Span("nap", "sleep", "waiting", 0, 5, "nap")
-    assert module.kinds(lay_out([span(0, 900), sleep, span(0, 900, "b")], HOUR)) == [
-        "function",
-        "sleep",
+    assert module.legend(lay_out([span(0, 900), sleep, span(0, 900, "b")], HOUR)) == [
+        ("function", "completed"),
+        ("sleep", "waiting"),
     ]
+
+
+def test_a_bar_that_is_wider_than_its_span_does_not_move_the_next_one_to_another_lane() -> None:
+    [row] = lay_out([span(0, 1), span(1, 3600)], HOUR).rows
+    [[first, second]] = row.lanes
+    assert (second.x, second.right) == (first.right, 100)
 
 
 # --- the axis ----------------------------------------------------------------------------------

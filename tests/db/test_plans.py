@@ -244,7 +244,8 @@ USES = [
     Use("dashboard_run", ("default", RUN, 9000), 2),
     Use("dashboard_run_values", ("default", RUN, "{input,output}", 9000, 9000, "false"), 1),
     Use("dashboard_attempts", ("default", RUN, 1000, 9000), 10),
-    Use("dashboard_run_marks", ("default", f"{{{RUN},{PARENT}}}"), 13),
+    Use("dashboard_log_lines", ("default", RUN, None, 0, 20), 20),
+    Use("dashboard_run_marks", ("default", f"{{{RUN},{PARENT}}}"), 16),
     Use("dashboard_attempts", ("default", PARENT, 1000, 9000), 2, "with a child run"),
     Use(
         "dashboard_attempt_values",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from logging import getLevelName
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -11,10 +12,10 @@ from starlette.responses import Response, StreamingResponse
 
 from owsuper.dashboard import raw_run, texts
 from owsuper.dashboard.axis import Axis, read_zoom
-from owsuper.dashboard.run_reading import PAGE_SIZE, RunPages, ShownRun
+from owsuper.dashboard.run_reading import PAGE_SIZE, LogPlace, RunPages, ShownRun
 from owsuper.dashboard.run_spans import RunStory, spans, whole_axis
 from owsuper.dashboard.screen import Screen
-from owsuper.dashboard.timeline import folded_title, kinds, lay_out
+from owsuper.dashboard.timeline import folded_title, lay_out, legend
 from owsuper.dashboard.values import ShownValue, shown
 from owsuper.dashboard.visit import Visit, refuse
 from owsuper.db.dashboard.run_page import (
@@ -28,17 +29,23 @@ from owsuper.errors import ConfigurationError, RunNotFound
 
 _ON_DEMAND: Final = ValueLimits(stored=64_000_000, text=400_000, cut=True)
 _WHOLE: Final = ValueLimits(stored=64_000_000, text=268_000_000)
-_LARGEST_PLACE: Final = 1_000_000
+_DIGITS: Final = 18
+_LEVELS: Final = {"all": 0, "info": 20, "warning": 30, "error": 40}
 _OLD_SECONDS: Final = 10  # between refreshes of a run that only waits
 
 
 async def show(visit: Visit) -> Response:
     """Show a run; or where to look, if it does not exist."""
     run_id = _run_id(visit)
-    first = _place(visit)
+    first = _number(visit, "attempts", 0) // PAGE_SIZE * PAGE_SIZE
+    before = _number(visit, "logs", 0)
+    level = _LEVELS.get(visit.query("level") or "all")
+    if level is None:
+        raise refuse(f"level={visit.query('level')!r:.60} is none of {', '.join(_LEVELS)}")
+    logs = LogPlace(before or None, level)
     pages = RunPages(visit.schema, visit.namespace, hide=visit.options.hide_values)
     try:
-        page = await visit.read(lambda conn: pages.read(conn, run_id, first))
+        page = await visit.read(lambda conn: pages.read(conn, run_id, first, logs))
     except RunNotFound:
         return visit.render("run_missing.html", status=404, run_id=run_id)
     story = _story(visit, page)
@@ -54,11 +61,16 @@ async def show(visit: Visit) -> Response:
         run=page.run,
         at=page.at,
         timeline=timeline,
-        legend=kinds(timeline),
+        legend=legend(timeline),
         zooms=_zooms(visit, axis, whole),
         bar_title=_bar_title,
         bar_href=lambda bar: bar.href or _zoom(visit, Axis(bar.begin, bar.end)),
         pages=_pages(visit, page),
+        levels={name: visit.here(level=name, logs=None) for name in _LEVELS},
+        level=visit.query("level") or "all",
+        level_name=lambda number: getLevelName(number).lower(),
+        earlier_url=visit.here(logs=page.earlier) if page.earlier else None,
+        newest_url=visit.here(logs=None) if before else None,
         value_url=lambda value: _value_url(visit, value),
         attempt_value_url=lambda step, value: _attempt_value_url(visit, step, value),
         raw_url=visit.url(f"/runs/{run_id}/raw.json"),
@@ -99,16 +111,16 @@ def _run_id(visit: Visit) -> str:
     return str(visit.request.path_params["run_id"])
 
 
-def _place(visit: Visit) -> int:
-    text = visit.query("attempts")
+def _number(visit: Visit, name: str, default: int) -> int:
+    text = visit.query(name)
     if text is None:
-        return 0
-    if not text.isascii() or not text.isdigit() or int(text[:9]) > _LARGEST_PLACE:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
         raise refuse(
-            f"attempts={text[:60]!r} is no place in a list: give a number from 0, such as"
-            f" attempts={PAGE_SIZE}"
+            f"{name}={text[:60]!r} is no place in a list: give a number from 0, such as"
+            f" {name}={PAGE_SIZE}"
         )
-    return int(text[:9]) // PAGE_SIZE * PAGE_SIZE
+    return int(text)
 
 
 def _zoom(visit: Visit, axis: Axis) -> str:

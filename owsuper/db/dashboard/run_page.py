@@ -8,6 +8,7 @@ from typing import Final
 
 from owsuper.db.clients import Operation, Rows, RunRow, not_found, run_row
 from owsuper.db.lists import AttemptRow
+from owsuper.db.reports import LineRow
 from owsuper.db.statement import load
 
 RUN_VALUES: Final = ("input", "output", "error", "context", "config")
@@ -61,6 +62,7 @@ class RunPageQueries:
         self._run = load("dashboard_run", schema)
         self._attempts = load("dashboard_attempts", schema)
         self._run_values = load("dashboard_run_values", schema)
+        self._log_lines = load("dashboard_log_lines", schema)
         self._attempt_values = load("dashboard_attempt_values", schema)
 
     def run(self, run_id: str) -> Operation[RunRow]:
@@ -92,6 +94,18 @@ class RunPageQueries:
 
         params = (self._namespace, run_id, limit, _SMALL)
         return Operation(((self._attempts, params),), parse)
+
+    def log_lines(
+        self, run_id: str, *, before: int | None, level: int, limit: int
+    ) -> Operation[list[LineRow]]:
+        """Return at most ``limit`` log lines before the line ``before``, the newest first.
+
+        None stands for the end. Lines below ``level`` are left out.
+        """
+        params = (self._namespace, run_id, before, level, limit)
+        return Operation(
+            ((self._log_lines, params),), lambda results: [LineRow(*row) for row in results[0]]
+        )
 
     def values(
         self, run_id: str, names: Collection[str], limits: ValueLimits
