@@ -106,10 +106,13 @@ def _serve(chosen: Settings, own: DashboardSettings) -> int:
         listening = stack.enter_context(serving.listen(own.host, own.port))
         serving.check_database(app)
         where = serving.address(listening, own.root_path)
-        print_message(
-            f"dashboard at {where} ({'actions allowed' if own.allow_actions else 'read-only'})"
+        how = "actions allowed" if own.allow_actions else "read-only"
+        serving.serve(
+            app,
+            listening,
+            own.root_path or "",
+            on_ready=lambda: print_message(f"dashboard at {where} ({how})"),
         )
-        serving.serve(app, listening, own.root_path or "")
     return ExitCode.CLEAN
 
 

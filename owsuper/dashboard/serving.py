@@ -6,7 +6,7 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -144,8 +144,10 @@ def check_database(app: Dashboard) -> None:
     reader.read(WorkerQueries(reader.schema, reader.namespace).all().run)
 
 
-def serve(app: Dashboard, listening: socket.socket, root_path: str) -> None:
-    """Answer requests until a signal stops the process."""
+def serve(
+    app: Dashboard, listening: socket.socket, root_path: str, on_ready: Callable[[], None]
+) -> None:
+    """Answer requests until a signal stops the process. Calls ``on_ready`` when signals do so."""
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
     config = uvicorn.Config(
@@ -161,7 +163,13 @@ def serve(app: Dashboard, listening: socket.socket, root_path: str) -> None:
         root_path=root_path,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
+    server = uvicorn.Server(config)
+
     # uvicorn raises the signal again when it has stopped; the command then ends in its own way.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    def stop(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    signal.signal(signal.SIGTERM, stop)
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+        on_ready()
+        server.run(sockets=[listening])

@@ -67,7 +67,7 @@ def test_times_numbers_and_sizes_are_short() -> None:
 NASTY = "<script>alert(1)</script>\u202e\x07"
 
 
-@pytest.mark.parametrize("path", ["/"])
+@pytest.mark.parametrize("path", ["/", "/runs", "/workflows", "/waiting"])
 def test_a_workflow_with_a_nasty_name_is_shown_as_text(
     browser: TestClient, tables: Tables, path: str
 ) -> None:
