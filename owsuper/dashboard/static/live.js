@@ -46,14 +46,15 @@
       connected = true;
       retry = 1000;
       clearTimeout(doubt);
+      doubt = null;
       say("live");
       refresh();
     });
     source.addEventListener("changed", refresh);
     source.addEventListener("error", () => {
       connected = false;
-      clearTimeout(doubt);
-      doubt = setTimeout(() => connected || say("polling"), PATIENCE);
+      // Once for all errors of an outage: they may follow faster than this takes.
+      doubt ??= setTimeout(() => connected || say("polling"), PATIENCE);
       if (source.readyState === EventSource.CLOSED) {
         setTimeout(connect, retry);
         retry = Math.min(retry * 2, LONGEST_RETRY);

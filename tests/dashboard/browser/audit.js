@@ -106,7 +106,7 @@
     const size = parseFloat(style.fontSize);
     const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
     if (ratio < (large ? 3 : 4.5) - 0.01) say(`a contrast of ${ratio.toFixed(2)}`, node);
-    if (size < 11.9) say(`text of ${size} px`, node);
+    if (size < 10.9) say(`text of ${size} px`, node);
   }
   return [...new Set(found)].slice(0, 20);
 }

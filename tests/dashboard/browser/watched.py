@@ -60,6 +60,11 @@ class Watched:
         answer = self.page.goto(self.base + path)
         assert answer is not None
 
+    def leave(self) -> None:
+        """Keep a picture, and leave the dashboard, which may stop then."""
+        self.shot("left")
+        self.page.goto("about:blank")
+
     def shot(self, name: str = "") -> Path:
         """Keep a picture of the whole page."""
         self._pictures += 1
@@ -81,9 +86,11 @@ class Watched:
     def forgiving(self, *parts: str) -> Iterator[None]:
         """Forgive problems that have one of ``parts`` in them; without parts, all."""
         before, self.problems = self.problems, []
-        yield
-        left = [p for p in self.problems if parts and not any(part in p for part in parts)]
-        self.problems = before + left
+        try:
+            yield
+        finally:
+            left = [p for p in self.problems if parts and not any(part in p for part in parts)]
+            self.problems = before + left
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
