@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from owsuper.client.post_mortem import PostMortem
     from owsuper.client.reasons import Reason, ReasonKind
+    from owsuper.client.reports import LogLine, RunProgress
     from owsuper.client.worker import Worker
     from owsuper.client.workers import ExecutingRun, ProcessStatus, WorkerState, WorkerStatus
     from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus
@@ -50,6 +51,7 @@ __all__ = [
     "ChildFailed",
     "Current",
     "ExecutingRun",
+    "LogLine",
     "NonRetryableError",
     "OpenWorkflow",
     "OwsuperError",
@@ -67,6 +69,7 @@ __all__ = [
     "RunHandle",
     "RunNotFound",
     "RunParent",
+    "RunProgress",
     "RunRetry",
     "RunStatus",
     "Signal",
@@ -92,6 +95,7 @@ _MODULES = {
     "ChildFailed": "owsuper.errors",
     "Current": "owsuper.step.current",
     "ExecutingRun": "owsuper.client.workers",
+    "LogLine": "owsuper.client.reports",
     "NonRetryableError": "owsuper.errors",
     "OpenWorkflow": "owsuper.client.app",
     "OwsuperError": "owsuper.errors",
@@ -109,6 +113,7 @@ _MODULES = {
     "RunHandle": "owsuper.client.handle",
     "RunNotFound": "owsuper.errors",
     "RunParent": "owsuper.client.models",
+    "RunProgress": "owsuper.client.reports",
     "RunRetry": "owsuper.client.models",
     "RunStatus": "owsuper.core.model",
     "Signal": "owsuper.core.model",

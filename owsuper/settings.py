@@ -191,6 +191,14 @@ class Settings:
             types.switch, "show what replayed code of workflow functions logs once more"
         ),
     )
+    keep_logs: float | None = field(
+        default=None,
+        metadata=types.described(
+            types.or_off(types.duration("1m", "10y")),
+            "how long to keep the log lines of runs in the database, such as 7d",
+            metavar="DURATION",
+        ),
+    )
     listen: bool = field(
         default=True,
         metadata=types.described(types.switch, "wake by LISTEN, and not only by polling"),

@@ -71,15 +71,15 @@ ROOMS = {
     "child": room(
         "child client.app client.database client.fork_safety core db.connect db.group_commit"
         " db.known_connections"
-        " db.pool db.presence db.related db.runs db.transactions embedded errors event_loop ids ipc"
-        " logs metrics.catalogue metrics.tally sessions settings shortage signal_handlers"
-        " stderr_copy step stored_error tracing workflow",
+        " db.pool db.presence db.related db.reports db.runs db.transactions embedded errors"
+        " event_loop ids ipc log_formats logs metrics.catalogue metrics.tally sessions settings"
+        " shortage signal_handlers stderr_copy step stored_error tracing workflow",
         "psycopg_pool multiprocessing",
     ),
     "client": room(
         "client core db.clients db.connect db.group_commit db.known_connections db.lists db.migrate"
-        " db.new_runs db.pool db.read_only db.signals db.timed db.transactions db.waits db.workers"
-        " embedded errors ids settings step stored_error tracing workflow",
+        " db.new_runs db.pool db.read_only db.reports db.signals db.timed db.transactions db.waits"
+        " db.workers embedded errors ids settings step stored_error tracing workflow",
         "psycopg_pool multiprocessing",
     ),
     # a child's engine without its process, for tests of users

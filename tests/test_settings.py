@@ -43,6 +43,7 @@ TEXTS = {
     "log_format": ("JSON", "json"),
     "log_config": ("logging.toml", "logging.toml"),
     "log_replay": ("true", True),
+    "keep_logs": ("7d", 604_800.0),
     "listen": ("false", False),
     "migrate": ("0", False),
     "preload": ("off", False),

@@ -116,6 +116,9 @@ class ChildDatabase:
             max_idle=_IDLE_SECONDS,
             for_user_code=True,
         )
+        self._report_pool = Pool(  # connects when a run reports something
+            url, application_name=f"{application_name} reports", size=1, max_idle=_IDLE_SECONDS
+        )
 
     def acquire(self) -> psycopg.Connection:
         """Return a connection, for ``release``. Raises Unavailable."""
@@ -147,7 +150,7 @@ class ChildDatabase:
 
     def sockets(self) -> list[int]:
         """Return the sockets of all connections, in use or idle."""
-        return self._pool.sockets() + self._user_pool.sockets()
+        return self._pool.sockets() + self._user_pool.sockets() + self._report_pool.sockets()
 
     def log_unreachable(self, exc: Exception) -> None:
         """Log that the database cannot be used: a warning once per outage."""
@@ -180,11 +183,29 @@ class ChildDatabase:
             self._shortage.ended(DESCRIPTORS, MEMORY)
             _log.info("the database is back")
 
+    def run_for_reports(self, work: Callable[[psycopg.Connection], object]) -> None:
+        """Call ``work(conn)`` with a connection that nothing else uses.
+
+        For one thread. Raises Unavailable in an outage, and otherwise as ``work`` does.
+        """
+        conn = _acquire(self._report_pool)
+        try:
+            work(conn)
+        except Exception as exc:
+            if isinstance(exc, psycopg.errors.ReadOnlySqlTransaction):
+                conn.close()
+            if is_outage(exc) and not is_refusal(exc):
+                raise Unavailable(exc) from exc
+            raise
+        finally:
+            self._report_pool.release(conn)
+
     def close(self) -> None:
         """Close all connections."""
         self.closing.set()
         self._pool.close()
         self._user_pool.close()
+        self._report_pool.close()
 
     def run_with_retries(self, work: Callable[[psycopg.Connection], _T]) -> _T:
         """Return ``work(conn)``; repeat it until the end of an outage.

@@ -102,8 +102,10 @@ def read_statements(settings: Settings) -> None:
     """
     from owsuper.db.known_connections import KnownConnections  # imported with the child's modules
     from owsuper.db.related import RelatedStore
+    from owsuper.db.reports import ReportStore
     from owsuper.db.runs import RunStore
 
     RunStore(settings.schema, settings.namespace)
     RelatedStore(settings.schema, settings.namespace)
+    ReportStore(settings.schema, settings.namespace)
     KnownConnections(settings.schema)

@@ -126,6 +126,14 @@ class ChildServer:
         hooks.start(self._spec.hooks, self._services.loop_thread)
         if self._spec.owns_process:
             logs.adopt_root()  # which they may have configured
+            self._keep_logs()
+
+    def _keep_logs(self) -> None:
+        settings = self._spec.settings
+        if settings.keep_logs is not None:
+            from owsuper.child.kept_lines import KeptLines  # few need it
+
+            KeptLines(settings.log_level, self._services.reports.line).install()
 
     def call_stop_hooks(self, exit_code: int | None) -> None:
         """Call the functions of ``on_child_stop``. Main thread only, if they may use signals.
@@ -174,6 +182,7 @@ class ChildServer:
         self._heartbeat.stop()
         self._report_counts()
         self._pipe.flush()
+        self._services.reports.close()
 
     def close(self) -> None:
         """Close what a process keeps that goes on after ``serve``, once no code of runs is left."""

@@ -14,11 +14,13 @@ from owsuper.child.deferred_writes import DeferredWrites
 from owsuper.child.hard_stops import OverdueWatch
 from owsuper.child.heartbeat import Leases
 from owsuper.child.loop_thread import LoopThread
+from owsuper.child.reports import Reports
 from owsuper.child.running_rows import RunningRows
 from owsuper.child.shortage import Shortage
 from owsuper.child.threads import ThreadPool, insist
 from owsuper.child.timers import DelayedCalls
 from owsuper.db.related import RelatedStore
+from owsuper.db.reports import ReportStore
 from owsuper.db.runs import RunStore
 from owsuper.ipc.flight_recorder import FlightRecorder
 from owsuper.ipc.messages import Overdue
@@ -51,6 +53,7 @@ class Services:
     write_threads: ThreadPool
     """For work on the database, which must not wait until user code frees a thread."""
     loop_thread: LoopThread
+    reports: Reports
     around_steps: Sequence[Callable[[], object]] = ()
     counts: ChildCounts | None = None
     """Counts what the executions do; None if metrics are not wanted."""
@@ -71,6 +74,7 @@ class Services:
         self.loop_thread.stop()
         self.step_threads.close()
         self.write_threads.close()
+        self.reports.close()
 
 
 def create(
@@ -87,6 +91,7 @@ def create(
     on_overdue: Callable[[Overdue], object],
     on_thread_died: Callable[[BaseException], object],
     stores: tuple[RunStore, RelatedStore] | None = None,
+    reports: Reports | None = None,
     around_steps: Sequence[Callable[[], object]] = (),
     counts: ChildCounts | None = None,
 ) -> Services:
@@ -95,8 +100,8 @@ def create(
     ``lease`` and ``kill_grace`` are in seconds.
     ``on_overdue`` is called with code that did not stop.
     ``on_thread_died`` is called with the error that ended a thread of the services. ``stores``
-    take the place of those of the schema. ``around_steps`` return context managers. ``counts``
-    counts, if metrics are wanted.
+    and ``reports`` take the place of those of the schema. ``around_steps`` return context managers.
+    ``counts`` counts, if metrics are wanted.
     """
     store, related = stores or (RunStore(schema, namespace), RelatedStore(schema, namespace))
     busy_slots = min(concurrency, _STEP_THREADS)
@@ -124,6 +129,7 @@ def create(
         step_threads=step_threads,
         write_threads=write_threads,
         loop_thread=LoopThread(loop_threads, shortage, on_thread_died),
+        reports=reports or Reports(database, ReportStore(schema, namespace)),
         around_steps=around_steps,
         counts=counts,
     )

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
 from owsuper import OpenWorkflow, RunHandle, settings
+from owsuper.cli import progress
 from owsuper.cli.arguments import add_settings, flags, typed_as
 from owsuper.cli.formatting import Layout, printable
 from owsuper.cli.output import document_of, print_json, print_message, terminal_width
@@ -201,7 +202,8 @@ def print_result(handle: RunHandle[Any], arguments: argparse.Namespace) -> None:
     """
     typed = vars(arguments)
     try:
-        result = handle.result(typed.get("timeout"))
+        with progress.shown(handle.progress):
+            result = handle.result(typed.get("timeout"))
     except (RunFailed, RunCanceled, ResultTimeout):
         if "json" in typed:
             print_json(document_of(handle.details()))

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from owsuper import RunHandle
-from owsuper.cli import export, list_runs, show
+from owsuper.cli import export, list_runs, run_logs, show
 from owsuper.cli.arguments import Command
 from owsuper.cli.client_command import (
     add_common,
@@ -47,7 +47,8 @@ def _add_show_options(parser: argparse.ArgumentParser) -> None:
 
 def _show(arguments: argparse.Namespace) -> int:
     with client(arguments) as ow:
-        run = find(ow, arguments.id).details()
+        handle = find(ow, arguments.id)
+        run, progress = handle.details(), handle.progress()
         page = ow.list_step_attempts(run.id, limit=MAX_PAGE_SIZE)
         retries = ow.list_retries(run.id)
         steps = [*page.items]
@@ -65,11 +66,12 @@ def _show(arguments: argparse.Namespace) -> int:
                 "retries": [document_of(retry) for retry in retries],
                 "skipped_signals": [asdict(signal) for signal in skipped],
                 "post_mortems": [asdict(death) for death in deaths],
+                "progress": None if progress is None else asdict(progress),
             }
         )
     else:
         about = (run, steps, retries, now(), layout(arguments))
-        lines = show.details(*about, skipped=skipped, deaths=deaths)
+        lines = show.details(*about, skipped=skipped, deaths=deaths, progress=progress)
         print_data("\n".join(lines))
     return ExitCode.CLEAN
 
@@ -212,6 +214,7 @@ def _count(arguments: argparse.Namespace) -> int:
 COMMANDS: Final[dict[str, Command]] = {
     "list": list_runs.COMMAND,
     "show": Command("Show a run and its steps", _add_show_options, _show),
+    "logs": run_logs.COMMAND,
     "cancel": Command("Cancel runs", _add_cancel_options, _cancel),
     "retry": Command("Retry failed runs from the failed step", _add_ids_options, _retry),
     "rerun": Command("Repeat an ended run from a step on", _add_rerun_options, _rerun),

@@ -21,10 +21,12 @@ from owsuper.cli.formatting import (
     wrapped,
 )
 from owsuper.cli.output import to_json
+from owsuper.cli.progress import described_at
 from owsuper.cli.tables import GAP, table
 from owsuper.cli.timeline import timeline, waits
 from owsuper.client.models import Run, RunRetry, SkippedSignal, StepAttempt
 from owsuper.client.post_mortem import PostMortem
+from owsuper.client.reports import RunProgress
 from owsuper.core.model import RunStatus
 from owsuper.errors import StepLimitExceeded
 
@@ -41,13 +43,14 @@ def details(
     *,
     skipped: Sequence[SkippedSignal] = (),
     deaths: Sequence[PostMortem] = (),
+    progress: RunProgress | None = None,
 ) -> list[str]:
     """Return the lines about one run: its facts, its waits, its steps in time, its errors.
 
     ``at`` is the present time, ``skipped`` are the signals that its steps have skipped, ``deaths``
-    those of its processes.
+    those of its processes, ``progress`` is what its code last said.
     """
-    facts = [(label, str(value)) for label, value in _facts(run, at)]
+    facts = [(label, str(value)) for label, value in _facts(run, at, progress)]
     room = layout.room(max(len(label) for label, _ in facts) + GAP)
     lines = table((label, cut(value, room)) for label, value in facts)
     notes = [*waits(run, steps, at, layout), *overdue(run, at), *_advice(run)]
@@ -79,7 +82,7 @@ def _skipped(run: Run, signals: Sequence[SkippedSignal], layout: Layout) -> Iter
         yield from wrapped(text, layout.width)
 
 
-def _facts(run: Run, at: datetime) -> Iterator[tuple[str, object]]:
+def _facts(run: Run, at: datetime, progress: RunProgress | None) -> Iterator[tuple[str, object]]:
     version = "" if run.version is None else f", version {run.version}"
     yield "run", plain(run.id)
     yield "workflow", plain(run.workflow_name + version, None)
@@ -104,6 +107,8 @@ def _facts(run: Run, at: datetime) -> Iterator[tuple[str, object]]:
         yield label, f"{moment(run.available_at)}, {relative(run.available_at, at)}"
     if run.deadline_at:
         yield "deadline", f"{moment(run.deadline_at)}, {relative(run.deadline_at, at)}"
+    if progress is not None:
+        yield "progress", described_at(progress, at)
     yield "claims", run.attempts
     if run.worker_id is not None:
         yield "worker", plain(run.worker_id, None)

@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
-from owsuper.client import joining, models, operations, results, traces, why
+from owsuper.client import joining, models, operations, reports, results, traces, why
 from owsuper.core import codec
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from owsuper.client.database import ClientDatabase
     from owsuper.client.models import Run
     from owsuper.client.reasons import Reason
+    from owsuper.client.reports import LogLine, RunProgress
     from owsuper.db.waits import Progress
 
 O = TypeVar("O", covariant=True)  # noqa: E741 - as in Workflow[I, O]
@@ -106,6 +107,44 @@ class RunHandle(Generic[O]):
         """Awaitable :meth:`details`."""
         session = await self._database.asession()
         return models.run_from_row(await session.arun(session.queries.get_run(self.id).run))
+
+    def progress(self) -> RunProgress | None:
+        """Return how far the run is, as its code last said by ``step.set_progress``.
+
+        None if it has not said it yet. It may be a second old. The last value stays when the run
+        has ended.
+        """
+        session = self._database.session()
+        return reports.progress_from_row(session.run(session.reports.progress(self.id).run))
+
+    async def aprogress(self) -> RunProgress | None:
+        """Awaitable :meth:`progress`."""
+        session = await self._database.asession()
+        row = await session.arun(session.reports.progress(self.id).run)
+        return reports.progress_from_row(row)
+
+    def logs(self, *, after: int = 0, level: str = "debug", limit: int = 1000) -> list[LogLine]:
+        """Return the first ``limit`` log lines of the run, from ``level`` up.
+
+        Workers store them with ``--keep-logs``. ``after`` is the ``id`` of the last line that was
+        read. Lines appear a second after they were made. When the run has just gone to another
+        process, lines of the former one may still appear with lower ids, for some seconds.
+
+        Raises ConfigurationError for a level that is none, or a limit outside of 1 to 10,000.
+        """
+        number = _checked_window(after, level, limit)
+        session = self._database.session()
+        lines = session.reports.lines(self.id, after=after, level=number, limit=limit)
+        return [reports.line_from_row(row) for row in session.run(lines.run)]
+
+    async def alogs(
+        self, *, after: int = 0, level: str = "debug", limit: int = 1000
+    ) -> list[LogLine]:
+        """Awaitable :meth:`logs`."""
+        number = _checked_window(after, level, limit)
+        session = await self._database.asession()
+        lines = session.reports.lines(self.id, after=after, level=number, limit=limit)
+        return [reports.line_from_row(row) for row in await session.arun(lines.run)]
 
     def why(self) -> list[Reason]:
         """Return why the run is not running now: each :class:`Reason` that is known, one at least.
@@ -239,6 +278,12 @@ class RunHandle(Generic[O]):
         if end is None:
             raise results.not_found(self.id)
         return cast(O, results.value(end, self._output_type, self._upcast))
+
+
+def _checked_window(after: int, level: str, limit: int) -> int:
+    """Return the number of the level. Raises ConfigurationError."""
+    reports.checked_window(after, limit)
+    return reports.level_number(level)
 
 
 def _rerun(input: Any) -> Rerun:

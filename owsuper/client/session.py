@@ -30,6 +30,7 @@ from owsuper.db.known_connections import KnownConnections
 from owsuper.db.lists import ListQueries
 from owsuper.db.new_runs import NewRun
 from owsuper.db.pool import Pool
+from owsuper.db.reports import ReportQueries
 from owsuper.db.timed import TimedConnection
 from owsuper.db.waits import Progress
 from owsuper.db.workers import WorkerQueries
@@ -81,6 +82,7 @@ class Session:
         self._starts = Starts(self._store)
         self.queries = ClientQueries(settings.schema, settings.namespace)
         self.lists = ListQueries(settings.schema, settings.namespace)
+        self.reports = ReportQueries(settings.schema, settings.namespace)
         self.workers = WorkerQueries(settings.schema, settings.namespace)
         self._waits = NoticingWaits(settings.schema, settings.namespace)
         self.waiter = ResultWaiter(self.read_progress, self._is_outage, self._listener(settings))

@@ -50,6 +50,7 @@ class WorkerSettings(TypedDict, total=False):
     log_format: str
     log_config: str | None
     log_replay: bool
+    keep_logs: Duration | None
     listen: bool
     migrate: bool
     preload: bool

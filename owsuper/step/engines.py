@@ -22,6 +22,10 @@ class Engine(Protocol):
         """Whether the run takes the new branch of a patch."""
         ...
 
+    def set_progress(self, done: float, total: float | None, message: str | None) -> None:
+        """Report how far the run is."""
+        ...
+
     def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:
         """End the run, and begin its successor."""
         ...

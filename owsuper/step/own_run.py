@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
+from owsuper.step.progress import checked_progress
 from owsuper.step.requests import Startable
 from owsuper.step.run_info import RunInfo
 
@@ -34,6 +35,23 @@ class OwnRun(RunInfo, Generic[E]):
         and StepLimitExceeded.
         """
         return self._engine.patched(name)
+
+    def set_progress(
+        self, done: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Report how far this run is: ``done`` of ``total``, in any unit, and what it does now.
+
+        For people: ``progress()`` of a handle, ``owsuper runs show`` and the dashboard show the
+        last report. It is written beside the run, about once a second, and may be lost in a crash.
+        Nothing waits for it. The workflow function may call this, and so may the functions of
+        steps, which get this method as an argument:
+        ``step.run("copy", copy_all, files, step.set_progress)``. It is not awaited. Where code is
+        replayed, it has no effect.
+
+        Raises TypeError and ValueError for values that are no progress: ``done`` is a number from
+        0, ``total`` a number above 0, ``message`` text of at most 500 characters.
+        """
+        self._engine.set_progress(*checked_progress(done, total, message))
 
     @overload
     def continue_as_new(self, input: Any = None) -> NoReturn: ...

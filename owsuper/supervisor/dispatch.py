@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg.errors import OperationalError
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _DEADLINE_PERIOD: Final = 1.0
 _PARENT_PERIOD: Final = 15.0
 _FORGET_PERIOD: Final = 3600.0
+_LINES_PERIOD: Final = 60.0
 _LAST_WRITES_TIMEOUT: Final = 2.0
 
 _log = logging.getLogger("owsuper.supervisor")
@@ -166,6 +168,10 @@ class Dispatch:
             ("wake parents", self._sweeps.wake_missed_parents, _PARENT_PERIOD),
         ):
             add(name, SharedDuty(self._turns, name, perform), period=period).start()
+        if (keep := self._settings.keep_logs) is not None:
+            forget = partial(self._sweeps.forget_log_lines, keep)
+            duty = SharedDuty(self._turns, "forget log lines", forget)
+            add("forget log lines", duty, period=_LINES_PERIOD).start()
         add("forget ended runs", self._sweeps.forget_ended, period=_FORGET_PERIOD).start()
         add("kills", self._crashes.look_for_kills, period=out_of_memory.PERIOD).start()
 

@@ -90,6 +90,22 @@ class Sweeps:
             statement, params = self._queries.forget_ended()
             self._connection.send(statement, params, self._handle_forgotten)
 
+    def forget_log_lines(self, keep_seconds: float) -> None:
+        """Delete log lines that are older than that; repeat at once while there are more."""
+        if not self._connection.up or "forget log lines" in self._in_flight:
+            return
+        self._in_flight.add("forget log lines")
+        statement, params = self._queries.forget_log_lines(keep_seconds)
+        handle = partial(self._handle_lines_forgotten, keep_seconds)
+        self._connection.send(statement, params, handle)
+
+    def _handle_lines_forgotten(self, keep_seconds: float, result: Result) -> None:
+        self._in_flight.discard("forget log lines")
+        if self._connection.refused("forget log lines", result):
+            return
+        if sweeps.parse_forgotten_lines(result.rows):
+            self.forget_log_lines(keep_seconds)
+
     def _sweep(
         self,
         action: str,

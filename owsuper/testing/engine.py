@@ -23,7 +23,7 @@ from owsuper.event_loop import Loop, Waker
 from owsuper.ipc import flight_recorder
 from owsuper.step import current, log_records
 from owsuper.testing.rows import MemoryRun
-from owsuper.testing.stores import MemoryDatabase
+from owsuper.testing.stores import MemoryDatabase, MemoryReports
 from owsuper.testing.tables import Tables
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.registry import Registry
@@ -62,6 +62,7 @@ class InProcessEngine:
             on_overdue=lambda _: None,
             on_thread_died=lambda _: None,
             stores=stores,
+            reports=MemoryReports(tables),
             around_steps=around_steps,
         )
         self._executor = Executor(registry, self._services, types)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from owsuper.client.reports import RunProgress, progress_from_row
 from owsuper.core import upcasts
 from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.errors import RunCanceled, RunFailed
@@ -41,6 +42,7 @@ class InProcessRun(Generic[O]):
     than once goes on with ``name:1``. ``slept`` is the time that the run spent in sleeps. Both are
     the run's own: a child run is one step, and what it does and sleeps is not among them.
     ``claims`` counts the times that a worker took the run: it is replayed each time.
+    ``progress`` is what the code last said by ``step.set_progress``.
     ``continued_from`` and ``continued_as`` are the ids of the runs before and after it in a chain.
     """
 
@@ -54,6 +56,7 @@ class InProcessRun(Generic[O]):
     output: O | None
     continued_from: str | None = None
     continued_as: str | None = None
+    progress: RunProgress | None = None
 
     @property
     def result(self) -> O:
@@ -115,6 +118,7 @@ def read(
         output=_output(run, registry.get(run.workflow_name, run.version) or workflow),
         continued_from=run.continued_from,
         continued_as=run.continued_as,
+        progress=progress_from_row(run.progress),
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from owsuper.core.model import DeliveredSignal, RunStatus, StepWrite
+from owsuper.db.reports import ProgressRow
 
 _ENDED = frozenset(status for status in RunStatus if status.is_terminal)
 
@@ -33,6 +34,7 @@ class MemoryRun:
     continued_from: str | None = None
     continued_as: str | None = None
     carrier: dict[str, str] | None = None
+    progress: ProgressRow | None = None
 
     @property
     def ended(self) -> bool:

@@ -8,10 +8,12 @@ from typing import Any, Final, TypeVar
 from psycopg import Connection
 
 from owsuper.child.database import ChildDatabase
+from owsuper.child.reports import Reports
 from owsuper.child.shortage import Shortage
 from owsuper.core import codec
 from owsuper.core.model import ChildRunState, DeliveredSignal, NewChildRun, WriteSet
 from owsuper.db.related import RelatedStore, Skipped
+from owsuper.db.reports import NewProgress, ProgressRow, ReportStore
 from owsuper.db.runs import MOST_ATTEMPTS_LOADED, LoadedRun, RunStore
 from owsuper.errors import StepUsageError
 from owsuper.testing.tables import Tables
@@ -56,6 +58,20 @@ class _Nothing:
 
 
 _NOTHING = _Nothing()
+
+
+class MemoryReports(Reports):
+    """Keeps the last progress of each run in its row. Nothing is late, so no thread is needed."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(MemoryDatabase(), ReportStore("memory", "default"))
+        self._tables = tables
+
+    def progress(self, progress: NewProgress) -> None:
+        """Keep the progress of a run."""
+        self._tables.runs[progress.run].progress = ProgressRow(
+            progress.done, progress.total, progress.message, progress.step, self._tables.now
+        )
 
 
 class MemoryRunStore(RunStore):

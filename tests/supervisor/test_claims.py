@@ -144,6 +144,20 @@ def test_a_sweep_goes_on_while_there_are_more_runs(
     assert [name for name, _ in connection.sent] == ["release_lapsed"] * 2
 
 
+def test_old_log_lines_are_deleted_as_long_as_there_are_more(connection: FakeConnection) -> None:
+    sweeps = Sweeps(connection, SWEEPS, on_released=Mock())
+    sweeps.forget_log_lines(60.0)
+    sweeps.forget_log_lines(60.0)
+    assert len(connection.sent) == 1
+    connection.answer(Result([(b"5000",)]))
+    connection.answer(Result([(b"4999",)]))
+    assert [name for name, _ in connection.sent] == ["forget_log_lines"] * 2
+    sweeps.forget_log_lines(60.0)
+    connection.answer(REFUSED)
+    sweeps.forget_log_lines(60.0)
+    assert len(connection.sent) == 4
+
+
 def test_a_refusal_that_repeats_is_logged_once(
     connection: FakeConnection, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -946,3 +946,27 @@ def test_a_compatible_version_takes_runs_of_older_ones() -> None:
         return step.version
 
     assert run_in_process(parent).result == "2"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_last_progress_of_a_run_is_known(is_async: bool) -> None:
+    ow = OpenWorkflow()
+
+    def copy(report: Callable[..., None]) -> None:
+        for number in range(3):
+            report(number + 1, 4, "copying")
+
+    def workflow(step: Step) -> None:
+        step.set_progress(0)
+        step.run("copy", copy, step.set_progress)
+        step.sleep("nap", "1h")
+
+    async def async_workflow(step: AsyncStep) -> None:
+        step.set_progress(0)
+        await step.run("copy", copy, step.set_progress)
+        await step.sleep("nap", "1h")
+
+    run = run_in_process(ow.workflow("main")(async_workflow if is_async else workflow))
+    assert run.progress is not None
+    assert (run.progress.done, run.progress.total) == (3, 4)
+    assert (run.progress.message, run.progress.step) == ("copying", "copy")

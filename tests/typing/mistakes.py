@@ -49,6 +49,7 @@ ow.run_workflow(7)  # MISTAKE
 ow.new_worker(proceses=2)  # MISTAKE
 ow.get_run("id").result(timeout=[])  # MISTAKE
 ow.list_runs(limit="10")  # MISTAKE
+ow.get_run("id").logs(level=30)  # MISTAKE
 ow.list_runs("failed")  # MISTAKE
 print(ow.list_runs().items[0].statuss)  # MISTAKE
 RetryPolicy(retry_on="ConnectionError")  # MISTAKE
@@ -106,6 +107,8 @@ def transactions(step: Step, input: Welcome) -> None:
 @ow.workflow
 def continued(step: Step, input: Welcome) -> None:
     step.patched(7)  # MISTAKE
+    step.set_progress("half")  # MISTAKE
+    step.set_progress(1, 2, 3)  # MISTAKE
     if step.patched("a"):
         step.continue_as_new(7, workflow=continued)  # MISTAKE
     step.continue_as_new(input, workflow="continued")  # MISTAKE

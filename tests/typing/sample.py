@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, assert_type
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from owsuper import (
     AsyncStep,
+    LogLine,
     NonRetryableError,
     OpenWorkflow,
     Page,
@@ -22,6 +23,7 @@ from owsuper import (
     RunCounts,
     RunHandle,
     RunParent,
+    RunProgress,
     RunRetry,
     RunStatus,
     SkippedSignal,
@@ -379,6 +381,32 @@ async def acontinues(step: AsyncStep, input: int) -> str:
     if step.patched("change"):
         return "new"
     return step.continue_as_new(Welcome(input), workflow=bare)
+
+
+def reports(step: Step, input: int) -> None:
+    step.set_progress(1)
+    step.set_progress(1.5, 10, "copying")
+    step.logger.info("copying")
+    step.run("copy", copy_all, input, step.set_progress)
+
+
+def copy_all(files: int, report: Callable[[float, float | None, str | None], None]) -> None:
+    report(1, files, None)
+
+
+async def areports(step: AsyncStep, input: int) -> None:
+    step.set_progress(1, total=2, message="copying")
+    step.logger.info("copying")
+
+
+def reported(handle: RunHandle[int]) -> None:
+    assert_type(handle.progress(), RunProgress | None)
+    assert_type(handle.logs(after=3, level="warning", limit=10), list[LogLine])
+
+
+async def areported(handle: RunHandle[int]) -> None:
+    assert_type(await handle.aprogress(), RunProgress | None)
+    assert_type(await handle.alogs(), list[LogLine])
 
 
 def repaired(handle: RunHandle[int]) -> None:

@@ -40,6 +40,7 @@ from owsuper.core.replay import Replay
 from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.steps.effects import Call, CallError, CallResult, Transact
 from owsuper.core.unwind import Unwind, unwind
+from owsuper.db.reports import NewProgress
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
 from owsuper.ids import new_id
 from owsuper.ipc.messages import CAUGHT_UNWIND, LEASE_LOST, PAST_DEADLINE
@@ -229,6 +230,14 @@ class Execution(ABC):
                 return answer
             case bool() as recorded:
                 return recorded
+
+    def set_progress(self, done: float, total: float | None, message: str | None) -> None:
+        """Report how far the run is, unless this code is replayed, or the run is not ours."""
+        if self.decided_outcome is None and not self.code_has_ended and not current.is_replayed():
+            step = current.called_from()
+            self._services.reports.progress(
+                NewProgress(self.run.run_id, done, total, message, step)
+            )
 
     def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:
         """End the run, and begin a successor of it with this input.
