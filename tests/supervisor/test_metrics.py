@@ -5,13 +5,18 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from owsuper import OpenWorkflow
+from owsuper.errors import ConfigurationError
 from tests.fixtures.ports import free_port
+from tests.fixtures.proxy import Proxy
 from tests.metrics.pages import Page, get, scrape, scrape_until
-from tests.supervisor.worker import Begin, Worker
+from tests.supervisor.worker import FLOWS, Begin, Worker
 
 SEGFAULT = "import ctypes; ctypes.string_at(0)"
 KILL = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
@@ -39,6 +44,7 @@ def crashes(page: Page) -> dict[str, float]:
     return {cause: number for cause, number in found.items() if number}
 
 
+@pytest.mark.slow
 def test_what_has_not_happened_yet_is_zero(begin_metered: BeginMetered) -> None:
     _, port = begin_metered("--processes=1")
     page = scrape(port)
@@ -91,7 +97,10 @@ def test_runs_and_steps_are_counted(begin_metered: BeginMetered) -> None:
         get(port)
 
 
-@pytest.mark.parametrize(("how", "cause"), [(KILL, "SIGKILL"), (SEGFAULT, "SIGSEGV")])
+@pytest.mark.parametrize(
+    ("how", "cause"),
+    [(KILL, "SIGKILL"), pytest.param(SEGFAULT, "SIGSEGV", marks=pytest.mark.slow)],
+)
 def test_counts_outlive_the_child_that_counted(
     how: str, cause: str, begin_metered: BeginMetered
 ) -> None:
@@ -123,6 +132,7 @@ def test_a_run_that_keeps_killing_its_process_is_counted_as_failed(
     assert crashes(page) == {"exit code 7": 2}
 
 
+@pytest.mark.slow
 def test_metrics_survive_a_reload(begin_metered: BeginMetered) -> None:
     worker, port = begin_metered("--processes=1")
     worker.await_outcome(worker.start("record", text="before"))
@@ -135,6 +145,7 @@ def test_metrics_survive_a_reload(begin_metered: BeginMetered) -> None:
     assert page("owsuper_child_crashes_total") == 0
 
 
+@pytest.mark.slow
 def test_no_other_process_has_the_socket(begin_metered: BeginMetered) -> None:
     worker, port = begin_metered()
     assert port in _listening_ports(worker.program.pid)
@@ -167,6 +178,7 @@ def test_a_port_in_use_is_exit_code_2_before_the_application_is_loaded(begin: Be
     assert "Traceback" not in worker.log.text
 
 
+@pytest.mark.slow
 def test_two_workers_of_a_machine_need_two_ports(begin_metered: BeginMetered, begin: Begin) -> None:
     worker, port = begin_metered()
     second = begin(f"--metrics-port={port}", ready=False)
@@ -208,6 +220,7 @@ def test_a_worker_in_the_foreground_serves_no_metrics(begin: Begin) -> None:
 # --- the queue ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_worker_asks_about_the_queue_and_another_takes_over(
     begin_metered: BeginMetered,
 ) -> None:
@@ -227,3 +240,66 @@ def test_one_worker_asks_about_the_queue_and_another_takes_over(
     assert "owsuper_queue_due_runs{" not in scrape(other).text
     assert first.stop() == 0
     scrape_until(other, lambda page: page("owsuper_queue_due_runs") == 3)
+
+
+# --- what goes wrong ---------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_cancellations_retries_deadlines_and_polls_are_counted(
+    begin_metered: BeginMetered, tmp_path: Path
+) -> None:
+    worker, port = begin_metered("--no-listen", "--poll-interval=100ms")
+    worker.start("nobody_serves_this", deadline_at=datetime.now(UTC))
+    canceled = worker.start("wait_for_file", path=str(tmp_path / "go"))
+    worker.await_effect("waiting")
+    worker.cancel(canceled)
+    (tmp_path / "go").touch()
+    worker.await_completed(worker.start("die_once", how="raise ValueError('no')"))
+    page = scrape_until(
+        port,
+        lambda page: (
+            runs(page, "wait_for_file", "lost") == 1
+            and page("owsuper_deadlines_missed_total") == 1
+            and page("owsuper_step_retries_total") == 1
+        ),
+    )
+    assert page("owsuper_leases_lost_total") == 1
+    assert page("owsuper_step_attempts_total", outcome="failed") == 1
+    assert page("owsuper_step_retries_total", workflow="die_once", step="die") == 1
+    assert page("owsuper_polls_total", result="runs") >= 2
+    assert page("owsuper_polls_total", result="none") >= 1
+    assert page("owsuper_notifications_total") == 0
+    assert page.values("owsuper_database_up", "connection") == {"claiming": 1}
+
+
+@pytest.mark.slow
+def test_an_outage_of_the_database_is_counted_and_does_not_stop_the_page(
+    begin_metered: BeginMetered, proxy: Proxy
+) -> None:
+    worker, port = begin_metered("--processes=1", url=proxy.url)
+    proxy.cut()
+    page = scrape_until(port, lambda page: page("owsuper_database_up") == 0)
+    assert page("owsuper_database_outages_total", connection="claiming") == 1
+    assert page("owsuper_database_outages_total", connection="listening") == 1
+    proxy.restore()
+    scrape_until(port, lambda page: page("owsuper_database_up") == 2)
+    worker.await_outcome(worker.start("record", text="after"))
+    page = scrape_until(port, lambda page: runs(page, "record", "completed") == 1)
+    assert page("owsuper_database_outages_total", connection="claiming") == 1
+
+
+@pytest.mark.slow
+def test_a_program_starts_a_worker_with_metrics(
+    database_url: str, schema: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flows.py").write_text(FLOWS)
+    monkeypatch.chdir(tmp_path)
+    port = free_port()
+    with (
+        closing(OpenWorkflow(database_url, schema=schema)) as ow,
+        ow.new_worker(processes=1, modules=["flows"], metrics_port=port),
+    ):
+        assert scrape(port)("owsuper_slots") == 1
+        with pytest.raises(ConfigurationError, match="metrics_port: must be a whole number"):
+            ow.new_worker(modules=["flows"], metrics_port=70_000)
