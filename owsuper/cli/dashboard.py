@@ -48,6 +48,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if "add_user" in arguments:
         return _add_user(arguments.add_user, own.auth)
     chosen = settings.load(flags(arguments))
+    if "listen_url" in chosen.given:  # which a client takes from the environment
+        os.environ[settings.variable_name("listen_url")] = str(chosen.listen_url)
     logs.configure(chosen.log_level)
     settings.log_sources(chosen, _log, os.environ)
     return _serve(chosen, own)

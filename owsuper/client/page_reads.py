@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import time
@@ -33,6 +34,7 @@ STATEMENT_SECONDS: Final = 2.0
 _READ_SECONDS: Final = 6.0  # for all statements of a page; also if the server is frozen
 _WAIT_SECONDS: Final = 4.0  # for one of the connections
 _MAX_IDLE: Final = 30.0  # seconds after which the pool closes an idle connection
+_MOST_KEPT: Final = 500  # values of ``akept``
 _STOP: Final = 1.0  # seconds for all threads to end, before a fork or at the end
 _TRIES: Final = 2  # reads of the same, when the connection breaks
 # One round trip. LOCAL, because a session may be that of a connection pooler. One snapshot, so that
@@ -105,6 +107,8 @@ class PageReader:
         Callers that come meanwhile share one read, so that many open pages cost no more than one.
         """
         with self._lock:
+            if len(self._kept) >= _MOST_KEPT and key not in self._kept:
+                self._kept.clear()  # keys may come from the addresses of pages
             kept = self._kept.setdefault(key, _Kept())
         if (found := kept.value_of(seconds)) is not None:
             return cast("T", found[0])
@@ -163,11 +167,12 @@ class PageReader:
 
 
 class _Kept:
-    """A value, and the time of time.monotonic() at which it was read."""
+    """A value, and the time of time.monotonic() at which it was read; or why it was not."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._value: tuple[float, Any] | None = None
+        self._failure: tuple[float, Exception] | None = None
 
     def value_of(self, seconds: float) -> tuple[Any] | None:
         """Return the value in a tuple, or None if it is older than ``seconds``."""
@@ -176,12 +181,24 @@ class _Kept:
         return (self._value[1],)
 
     def refresh(self, seconds: float, read: Callable[[], Any]) -> Any:
-        """Return the value, read again unless another caller has just done so."""
+        """Return the value, read again unless another caller has just done so.
+
+        Those who wait for a read that fails get its error, and do not try one after another.
+        """
+        came = time.monotonic()
         with self._lock:
-            if (found := self.value_of(seconds)) is None:
-                found = (read(),)
-                self._value = (time.monotonic(), found[0])
-            return found[0]
+            if (found := self.value_of(seconds)) is not None:
+                return found[0]
+            if self._failure is not None and self._failure[0] >= came:
+                error = copy.copy(self._failure[1])  # for the traceback of this thread
+                raise error from self._failure[1].__cause__
+            try:
+                value = read()
+            except Exception as failure:
+                self._failure = (time.monotonic(), failure)
+                raise
+            self._value, self._failure = (time.monotonic(), value), None
+            return value
 
 
 def _leave(conn: Connection[Any]) -> None:

@@ -52,10 +52,15 @@ def sender_of(conn: HTTPConnection, trusted: Sequence[Network]) -> Sender:
         return Sender(direct, host, secure, trusted=False)
     return Sender(
         _first_untrusted(conn, direct, trusted),
-        conn.headers.get("x-forwarded-host", host).split(",")[0].strip(),
-        conn.headers.get("x-forwarded-proto", "https" if secure else "").strip() == "https",
+        _forwarded(conn, "x-forwarded-host", host),
+        _forwarded(conn, "x-forwarded-proto", "https" if secure else "http") == "https",
         trusted=True,
     )
+
+
+def _forwarded(conn: HTTPConnection, header: str, otherwise: str) -> str:
+    """Return what the proxy that the browser called says: the first of a list."""
+    return conn.headers.get(header, otherwise).partition(",")[0].strip()
 
 
 def _first_untrusted(conn: HTTPConnection, direct: str, trusted: Sequence[Network]) -> str:

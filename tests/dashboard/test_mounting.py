@@ -6,6 +6,7 @@ import asyncio
 import re
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from owsuper import OpenWorkflow
+from owsuper.errors import DatabaseError
 from owsuper.starlette import lifespan
 from tests.client.conftest import RunProgram, run_program
 from tests.dashboard.test_pages import PATHS
@@ -217,6 +219,39 @@ def test_pages_of_one_moment_share_a_read(ow: OpenWorkflow) -> None:
 
         kept = [app.reader.akept("key", 60.0, work) for _ in range(10)]
         assert set(await asyncio.gather(*kept)) == {1}
+
+    asyncio.run(both())
+    assert len(reads) == 1
+
+
+def test_pages_that_wait_for_a_read_that_fails_share_its_error(ow: OpenWorkflow) -> None:
+    app: Any = ow.dashboard(insecure=True)
+    begun, go_on, reads = threading.Event(), threading.Event(), []
+
+    def work(conn: Any) -> int:
+        reads.append(1)
+        begun.set()
+        go_on.wait(60)
+        raise DatabaseError("too slow")
+
+    def one_more_waits() -> bool:
+        frames: list[Any] = []
+        for frame in sys._current_frames().values():
+            while frame is not None:
+                frames.append(frame)
+                frame = frame.f_back
+        waiting = [each for each in frames if each.f_code.co_name == "refresh"]
+        return sum("came" in each.f_locals for each in waiting) == 2
+
+    async def both() -> None:
+        first = asyncio.ensure_future(app.reader.akept("key", 60.0, work))
+        await asyncio.to_thread(begun.wait, 60)
+        other = asyncio.ensure_future(app.reader.akept("key", 60.0, work))
+        while not one_more_waits():
+            await asyncio.sleep(0.01)
+        go_on.set()
+        found = await asyncio.gather(first, other, return_exceptions=True)
+        assert [str(each) for each in found] == ["too slow"] * 2
 
     asyncio.run(both())
     assert len(reads) == 1
