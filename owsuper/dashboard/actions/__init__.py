@@ -1,0 +1,1 @@
+"""What people do to runs and workers: each action is confirmed, logged, and answered."""
