@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from owsuper.dashboard.pages import metrics, overview, run, runs, waiting, workers, workflows
+from owsuper.dashboard.pages import (
+    actions,
+    audit,
+    metrics,
+    overview,
+    run,
+    runs,
+    waiting,
+    workers,
+    workflows,
+)
 from owsuper.dashboard.screen import Screen
 
 SCREENS: Final[tuple[Screen, ...]] = (
@@ -15,4 +25,6 @@ SCREENS: Final[tuple[Screen, ...]] = (
     workflows.SCREEN,
     waiting.SCREEN,
     metrics.SCREEN,
+    audit.SCREEN,
+    actions.SCREEN,
 )

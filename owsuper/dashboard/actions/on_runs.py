@@ -1,0 +1,138 @@
+"""Canceling, retrying and starting again: one run, or many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from psycopg import Connection
+from starlette.datastructures import QueryParams
+from starlette.responses import Response
+
+from owsuper.client import operations
+from owsuper.client.session import Session
+from owsuper.dashboard.actions import chosen, performing
+from owsuper.dashboard.actions.chosen import Chosen
+from owsuper.dashboard.actions.performing import Action, Answer
+from owsuper.dashboard.visit import Visit
+from owsuper.db.dashboard.run_lists import RunCount, RunSummary
+from owsuper.db.new_runs import Rerun
+
+_OPEN: Final = ("pending", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How an action is called, and the statuses of runs that obey it."""
+
+    name: str
+    verb: str
+    done: str
+    obeys: tuple[str, ...]
+    work: Callable[[Session, str, Visit], None]
+
+
+def _cancel(session: Session, run_id: str, visit: Visit) -> None:
+    operations.cancel(session, run_id, children=bool(visit.field("children")))
+
+
+def _retry(session: Session, run_id: str, visit: Visit) -> None:
+    operations.retry(session, run_id)
+
+
+_CANCEL: Final = _Kind("cancel", "Cancel", "canceled", _OPEN, _cancel)
+_RETRY: Final = _Kind("retry", "Retry", "put back, due now", ("failed",), _retry)
+
+
+def _read(
+    visit: Visit, wanted: Chosen, conn: Connection[Any]
+) -> tuple[RunSummary | None, RunCount]:
+    if wanted.query is not None:
+        return None, chosen.count(visit, wanted.search, conn)
+    many = RunCount(len(wanted.run_ids), read_all=True)
+    if len(wanted.run_ids) > 1:
+        return None, many
+    return chosen.one_run(visit, wanted.run_ids[0], conn), many
+
+
+async def _confirm(kind: _Kind, visit: Visit) -> Response:
+    performing.permit(visit)
+    wanted = chosen.read(visit.request.query_params)
+    run, count = await visit.read(partial(_read, visit, wanted))
+    return visit.render(
+        "confirm_runs.html",
+        kind=kind,
+        chosen=wanted,
+        run=run,
+        count=count,
+        identity=performing.identity(visit),
+    )
+
+
+async def _perform(kind: _Kind, visit: Visit) -> Response:
+    performing.permit(visit)
+    wanted = chosen.read(QueryParams(visit.form.multi_items()))
+    arguments = {"children": bool(visit.field("children"))} if kind is _CANCEL else {}
+    target = dict(wanted.target)
+    if wanted.query is None and len(wanted.run_ids) == 1:
+        run_id = wanted.run_ids[0]
+        action = Action(name=kind.name, target={"id": run_id}, arguments=arguments)
+        return await performing.perform(visit, action, partial(_one, kind, visit, run_id))
+    action = Action(name=kind.name, target=target, arguments=arguments)
+    return await performing.perform_many(
+        visit, action, wanted.ids(visit), lambda session, each: kind.work(session, each, visit)
+    )
+
+
+def _one(kind: _Kind, visit: Visit, run_id: str, session: Session, _key: str) -> Answer:
+    kind.work(session, run_id, visit)
+    return Answer(done=1, message=f"The run is {kind.done}.", runs=(run_id,))
+
+
+async def confirm_cancel(visit: Visit) -> Response:
+    """Show what is going to be canceled."""
+    return await _confirm(_CANCEL, visit)
+
+
+async def cancel(visit: Visit) -> Response:
+    """Cancel one run, or many."""
+    return await _perform(_CANCEL, visit)
+
+
+async def confirm_retry(visit: Visit) -> Response:
+    """Show what is going to be retried."""
+    return await _confirm(_RETRY, visit)
+
+
+async def retry(visit: Visit) -> Response:
+    """Put one failed run back, or many."""
+    return await _perform(_RETRY, visit)
+
+
+# --- starting again ------------------------------------------------------------------------------
+
+
+async def confirm_rerun(visit: Visit) -> Response:
+    """Show which run is going to be started again."""
+    performing.permit(visit)
+    wanted = chosen.read(visit.request.query_params)
+    run, _ = await visit.read(partial(_read, visit, Chosen(wanted.run_ids[:1])))
+    return visit.render("confirm_rerun.html", run=run, identity=performing.identity(visit))
+
+
+async def rerun(visit: Visit) -> Response:
+    """Start a run with the same input."""
+    performing.permit(visit)
+    [run_id, *_] = chosen.read(QueryParams(visit.form.multi_items())).run_ids
+    step = visit.field("from_step").strip() or None
+    arguments = {} if step is None else {"from_step": step}
+    action = Action(name="rerun", target={"id": run_id}, arguments=arguments)
+    return await performing.perform(visit, action, partial(_start_again, run_id, step))
+
+
+def _start_again(run_id: str, step: str | None, session: Session, key: str) -> Answer:
+    """The new run has the key as its id, so it is started once, however often this is called."""
+    new_id = session.run(session.queries.rerun(run_id, step, Rerun(id=key)).run)
+    return Answer(done=1, message="A new run repeats this one.", runs=(new_id, run_id))

@@ -1,0 +1,308 @@
+"""Actions are confirmed, performed once, and answered; read-only dashboards have none."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import psycopg
+import pytest
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from owsuper import OpenWorkflow, Step
+from tests.client.conftest import Rows
+from tests.dashboard.conftest import Browse
+from tests.dashboard.forms import act, follow, forms, send
+from tests.db.rows import Tables
+
+PAGES = ["cancel?id=x", "retry?id=x", "rerun?id=x", "signal", "start", "drain?worker=x"]
+
+
+@pytest.fixture
+def browser(browse: Browse) -> TestClient:
+    """A browser with a dashboard that permits actions."""
+    return browse(allow_actions=True)
+
+
+@pytest.fixture
+def tables(conn: psycopg.Connection, schema: str) -> Tables:
+    return Tables(conn, schema)
+
+
+def notice(page: Response) -> str:
+    """What the page with the answer says."""
+    found = re.search(r'<p class="notice[^>]*>(.*?)</p>', page.text, re.S)
+    assert found, page.text
+    return re.sub(r"<.*?>", "", found[1]).strip()
+
+
+def entries(tables: Tables) -> list[dict[str, Any]]:
+    return sorted(tables.rows("owsuper_audit"), key=lambda each: each["asked_at"])
+
+
+# --- read-only ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_read_only_dashboard_performs_nothing(page: str, browse: Browse, tables: Tables) -> None:
+    browser = browse()
+    token = re.search(r'name="token" value="([^"]+)"', browser.get("/audit").text)
+    assert token
+    path = f"/actions/{page}"
+    data = {"token": token[1], "id": "x", "worker": "x", "signal": "go", "workflow": "w"}
+    for answer in (browser.get(path), browser.post(path.partition("?")[0], data=data)):
+        assert answer.status_code == 403
+        assert "--allow-actions" in answer.text
+    assert tables.count("owsuper_audit") == 0
+
+
+# --- one run ------------------------------------------------------------------------------------
+
+
+def test_a_run_is_canceled_with_its_children(browser: TestClient, tables: Tables) -> None:
+    run = tables.parked()
+    child = tables.child(run, worker_id=None)
+    page = browser.get(f"/actions/cancel?id={run}")
+    assert "Cancel this run?" in page.text
+    assert run in page.text
+    answer = follow(browser, send(browser, forms(page)[0]))
+    assert notice(answer) == "The run is canceled."
+    assert {tables.fetch(each)["status"] for each in (run, child)} == {"canceled"}
+    [entry] = entries(tables)
+    assert (entry["action"], entry["target"]) == ("cancel", {"id": run})
+    assert (entry["arguments"], entry["address"]) == ({"children": True}, "testclient")
+
+
+def test_children_may_be_spared(browser: TestClient, tables: Tables) -> None:
+    run = tables.parked()
+    child = tables.child(run, worker_id=None)
+    act(browser, f"/actions/cancel?id={run}", children=None)
+    assert tables.fetch(run)["status"] == "canceled"
+    assert tables.fetch(child)["status"] == "running"
+
+
+def test_a_form_that_is_sent_twice_is_performed_once(browser: TestClient, tables: Tables) -> None:
+    run = tables.run(status="failed", worker_id=None)
+    form = forms(browser.get(f"/actions/retry?id={run}"))[0]
+    first = send(browser, form)
+    tables.update("workflow_runs", run, status="failed")  # it has failed again
+    second = send(browser, form)
+    assert second.headers["location"] == first.headers["location"]
+    assert notice(follow(browser, second)) == "The run is put back, due now."
+    assert tables.fetch(run)["status"] == "failed"
+    assert len(entries(tables)) == 1
+    assert tables.count("owsuper_audit_outcomes") == 1
+
+
+def test_a_run_that_has_ended_meanwhile_refuses(
+    browser: TestClient, tables: Tables, rows: Rows
+) -> None:
+    run = tables.parked()
+    form = forms(browser.get(f"/actions/cancel?id={run}"))[0]
+    rows.end(run)
+    answer = follow(browser, send(browser, form))
+    assert "completed" in notice(answer)
+    assert tables.fetch(run)["status"] == "completed"
+
+
+def test_a_run_that_is_gone_meanwhile_is_told(
+    browser: TestClient, tables: Tables, rows: Rows
+) -> None:
+    run = tables.parked()
+    form = forms(browser.get(f"/actions/cancel?id={run}"))[0]
+    rows.delete(run)
+    assert "does not exist" in notice(follow(browser, send(browser, form)))
+    assert browser.get(f"/actions/cancel?id={run}").status_code == 404
+
+
+def test_a_run_is_started_again_with_its_input_once(browser: TestClient, tables: Tables) -> None:
+    run = tables.run(status="failed", worker_id=None, input={"a": [1]}, available_at=None)
+    form = forms(browser.get(f"/actions/rerun?id={run}"))[0]
+    answers = [follow(browser, send(browser, form)) for _ in range(2)]
+    assert [notice(each) for each in answers] == 2 * ["A new run repeats this one."]
+    [new] = tables.rows("workflow_runs", f"id <> '{run}'")
+    assert new["input"] == {"a": [1]}
+    assert new["id"] in answers[0].text
+    refused = act(browser, f"/actions/rerun?id={run}", from_step="missing")
+    assert "missing" in notice(refused)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["cancel", "cancel?id=", "cancel?all=1&until=yesterday", "cancel?all=1&match=status%3Dodd"],
+)
+def test_what_chooses_no_runs_is_told(path: str, browser: TestClient) -> None:
+    assert browser.get(f"/actions/{path}").status_code == 400
+
+
+# --- forms that are not ours --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("token", ["", "forged", None])
+def test_a_form_without_our_token_does_nothing(
+    token: str | None, browser: TestClient, tables: Tables
+) -> None:
+    run = tables.parked()
+    form = forms(browser.get(f"/actions/cancel?id={run}"))[0]
+    assert send(browser, form, token=token).status_code == 403
+    assert tables.fetch(run)["status"] == "running"
+    assert entries(tables) == []
+
+
+def test_a_form_of_another_browser_does_nothing(
+    browse: Browse, browser: TestClient, tables: Tables
+) -> None:
+    run = tables.parked()
+    form = forms(browser.get(f"/actions/cancel?id={run}"))[0]
+    browser.cookies.clear()  # as if its session had expired
+    assert send(browser, form).status_code == 403
+    other = browse(allow_actions=True)
+    other.get("/audit")
+    assert send(other, form).status_code == 403
+    assert entries(tables) == []
+
+
+def test_a_form_without_an_id_of_its_action_does_nothing(
+    browser: TestClient, tables: Tables
+) -> None:
+    run = tables.parked()
+    form = forms(browser.get(f"/actions/cancel?id={run}"))[0]
+    for wrong in ("", "x", "'; DROP TABLE"):
+        assert send(browser, form, action_id=wrong).status_code == 400
+    assert entries(tables) == []
+
+
+# --- signals ------------------------------------------------------------------------------------
+
+
+def test_a_signal_reaches_the_run_that_waits_once(browser: TestClient, tables: Tables) -> None:
+    run = tables.parked()
+    tables.signal_wait(run, "go")
+    page = browser.get(f"/actions/signal?signal=go&run={run}")
+    assert "It reaches every run that waits for it: now 1." in page.text
+    form = forms(page)[0]
+    for _ in range(3):
+        answer = follow(browser, send(browser, form, json='{"by": "Ada"}'))
+        assert notice(answer) == "The signal was sent."
+    assert [each["data"] for each in tables.rows("workflow_signals")] == [{"by": "Ada"}]
+    [entry] = entries(tables)
+    assert entry["target"] == {"run": run, "signal": "go"}
+    assert entry["arguments"] == {"data": {"by": "Ada"}, "buffer": False}
+
+
+def test_a_signal_that_nobody_waits_for_is_dropped_or_kept(
+    browser: TestClient, tables: Tables
+) -> None:
+    answer = act(browser, "/actions/signal", signal="go", json="1")
+    assert notice(answer) == "No run waits for this signal, so it was dropped."
+    answer = act(browser, "/actions/signal?signal=go", json="1", buffer="1")
+    assert notice(answer) == "No run waits for it now. It is kept for the first that will."
+    assert [each["data"] for each in tables.rows("owsuper_signals")] == [1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"json": "{"}, "This is no JSON: line 1, column 2"),
+        ({"json": str(2**70)}, "data"),
+        ({"signal": ""}, "signal name"),
+    ],
+)
+def test_a_signal_that_cannot_be_sent_is_told_and_keeps_what_was_typed(
+    changes: dict[str, str], message: str, browser: TestClient, tables: Tables
+) -> None:
+    form = forms(browser.get("/actions/signal?signal=go"))[0]
+    answer = send(browser, form, **changes)
+    assert answer.status_code == 422
+    assert message in answer.text
+    assert forms(answer)[0].value("json") == changes.get("json", "")
+    assert forms(answer)[0].value("action_id") == form.value("action_id")
+    assert entries(tables) == []
+
+
+# --- starting -----------------------------------------------------------------------------------
+
+
+def test_a_run_is_started_from_json_once(browser: TestClient, tables: Tables) -> None:
+    page = browser.get("/actions/start?workflow=mail&version=2")
+    assert "does not know the type" in page.text
+    form = forms(page)[0]
+    for _ in range(2):
+        answer = follow(browser, send(browser, form, json='{"to": ["a"]}'))
+        assert notice(answer) == "The run is started."
+    [run] = tables.rows("workflow_runs")
+    assert (run["workflow_name"], run["version"], run["input"]) == ("mail", "2", {"to": ["a"]})
+
+
+def test_a_form_follows_the_type_of_the_input(
+    browse: Browse, ow: OpenWorkflow, tables: Tables
+) -> None:
+    @ow.workflow
+    def double(step: Step, input: int) -> int:
+        """Doubles a number."""
+        return 2 * input
+
+    browser = browse(allow_actions=True)
+    chosen = browser.get("/actions/start").text
+    assert "Doubles a number." in chosen
+    fields, by_json = forms(browser.get("/actions/start?workflow=double"))
+    answer = send(browser, fields, value="seven")
+    assert answer.status_code == 422
+    assert "is no whole number" in answer.text
+    assert forms(answer)[0].value("value") == "seven"
+    answer = send(browser, by_json, json='"7"')
+    assert answer.status_code == 422
+    assert "expected int, got str" in answer.text
+    assert entries(tables) == []
+    assert notice(follow(browser, send(browser, fields, value="7"))) == "The run is started."
+    # JSON may be sent without a check, as a client in another language does.
+    form = forms(browser.get("/actions/start?workflow=double"))[1]
+    assert notice(follow(browser, send(browser, form, json='"7"', check=None)))
+    assert sorted(str(each["input"]) for each in tables.rows("workflow_runs")) == ["7", "7"]
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_the_audit_table_keeps_no_values_that_are_hidden(
+    hidden: bool, browse: Browse, tables: Tables
+) -> None:
+    browser = browse(allow_actions=True, hide_values=hidden)
+    page = act(browser, "/actions/start?workflow=w", json='{"card": "4711"}')
+    [entry] = entries(tables)
+    assert ("4711" in json.dumps(entry["arguments"])) is not hidden
+    assert ("4711" in page.text) is not hidden
+
+
+def test_a_large_input_is_no_part_of_the_audit_table(browser: TestClient, tables: Tables) -> None:
+    text = json.dumps("x" * 1_000_000)
+    act(browser, "/actions/start?workflow=w", json=text)
+    [entry] = entries(tables)
+    assert entry["arguments"] == {"input": {"characters": len(text)}}
+    [run] = tables.rows("workflow_runs")
+    assert len(run["input"]) == 1_000_000
+
+
+def test_what_is_html_stays_text(browser: TestClient, tables: Tables) -> None:
+    evil = "<script>alert(1)</script>"
+    tables.signal_wait(tables.parked(workflow_name=evil), evil)
+    page = act(browser, "/actions/signal", signal=evil, json=json.dumps(evil))
+    for shown in (page, browser.get("/audit"), browser.get("/actions/signal?signal=" + evil)):
+        assert evil not in shown.text
+        assert "&lt;script&gt;" in shown.text
+
+
+# --- the list of actions ------------------------------------------------------------------------
+
+
+def test_actions_are_listed_page_by_page(browser: TestClient) -> None:
+    for number in range(51):
+        act(browser, f"/actions/start?workflow=w{number}")
+    page = browser.get("/audit")
+    assert "w50" in page.text
+    assert ">w0<" not in page.text
+    older = re.search(r'href="(/audit\?after=[^"]+)"', page.text)
+    assert older
+    assert ">w0<" in browser.get(older[1]).text
+    assert browser.get("/audit?after=yesterday").status_code == 400
+    assert browser.get("/audit/nothing").status_code == 404
