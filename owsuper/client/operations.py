@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -28,7 +29,18 @@ def cancel(session: Session, run_id: str, *, children: bool) -> Canceled:
     canceled = session.run(queries.cancel(run_id).run)
     while canceled.successor is not None:
         canceled = session.run(queries.cancel(canceled.successor).run)
-    parents = [canceled.run_id] if children else []
+    if children:
+        cancel_children(session, [canceled.run_id])
+    return canceled
+
+
+def cancel_children(session: Session, run_ids: Sequence[str]) -> None:
+    """Cancel the open child runs of runs that are canceled, and their open child runs.
+
+    Raises as ``Session.run`` does.
+    """
+    queries = session.queries
+    parents = list(run_ids)
     while parents:
         parents = session.run(queries.open_children(parents).run)
         for child_run_id in parents:
@@ -36,7 +48,6 @@ def cancel(session: Session, run_id: str, *, children: bool) -> Canceled:
             with suppress(RunNotCancelable):  # the child run has ended in the meantime
                 while last is not None:
                     last = session.run(queries.cancel(last).run).successor
-    return canceled
 
 
 def retry(session: Session, run_id: str) -> None:

@@ -15,7 +15,7 @@ from owsuper.client import operations
 from owsuper.client.session import Session
 from owsuper.dashboard.actions import chosen, performing
 from owsuper.dashboard.actions.chosen import Chosen
-from owsuper.dashboard.actions.performing import Action, Answer
+from owsuper.dashboard.actions.performing import Action, Answer, Work
 from owsuper.dashboard.visit import Visit
 from owsuper.db.dashboard.run_lists import RunCount, RunSummary
 from owsuper.db.new_runs import Rerun
@@ -31,15 +31,22 @@ class _Kind:
     verb: str
     done: str
     obeys: tuple[str, ...]
-    work: Callable[[Session, str, Visit], None]
+    work_of: Callable[[Visit], Work]
 
 
-def _cancel(session: Session, run_id: str, visit: Visit) -> None:
-    operations.cancel(session, run_id, children=bool(visit.field("children")))
+def _cancel(visit: Visit) -> Work:
+    def each(session: Session, run_id: str) -> str:
+        return operations.cancel(session, run_id, children=False).run_id
+
+    return Work(each, operations.cancel_children if visit.field("children") else None)
 
 
-def _retry(session: Session, run_id: str, visit: Visit) -> None:
-    operations.retry(session, run_id)
+def _retry(_visit: Visit) -> Work:
+    def each(session: Session, run_id: str) -> str:
+        operations.retry(session, run_id)
+        return run_id
+
+    return Work(each)
 
 
 _CANCEL: Final = _Kind("cancel", "Cancel", "canceled", _OPEN, _cancel)
@@ -75,19 +82,19 @@ async def _perform(kind: _Kind, visit: Visit) -> Response:
     performing.permit(visit)
     wanted = chosen.read(QueryParams(visit.form.multi_items()))
     arguments = {"children": bool(visit.field("children"))} if kind is _CANCEL else {}
-    target = dict(wanted.target)
+    work = kind.work_of(visit)
     if wanted.query is None and len(wanted.run_ids) == 1:
         run_id = wanted.run_ids[0]
         action = Action(name=kind.name, target={"id": run_id}, arguments=arguments)
-        return await performing.perform(visit, action, partial(_one, kind, visit, run_id))
-    action = Action(name=kind.name, target=target, arguments=arguments)
-    return await performing.perform_many(
-        visit, action, wanted.ids(visit), lambda session, each: kind.work(session, each, visit)
-    )
+        return await performing.perform(visit, action, partial(_one, kind, work, run_id))
+    action = Action(name=kind.name, target=wanted.target, arguments=arguments)
+    return await performing.perform_many(visit, action, wanted.ids(visit), work)
 
 
-def _one(kind: _Kind, visit: Visit, run_id: str, session: Session, _key: str) -> Answer:
-    kind.work(session, run_id, visit)
+def _one(kind: _Kind, work: Work, run_id: str, session: Session, _key: str) -> Answer:
+    obeyed = work.each(session, run_id)
+    if work.after is not None:
+        work.after(session, [obeyed])
     return Answer(done=1, message=f"The run is {kind.done}.", runs=(run_id,))
 
 
@@ -134,5 +141,5 @@ async def rerun(visit: Visit) -> Response:
 
 def _start_again(run_id: str, step: str | None, session: Session, key: str) -> Answer:
     """The new run has the key as its id, so it is started once, however often this is called."""
-    new_id = session.run(session.queries.rerun(run_id, step, Rerun(id=key)).run)
-    return Answer(done=1, message="A new run repeats this one.", runs=(new_id, run_id))
+    repeated = session.run(session.queries.rerun(run_id, step, Rerun(id=key)).run)
+    return Answer(done=1, message="A new run repeats this one.", runs=(repeated.run_id, run_id))

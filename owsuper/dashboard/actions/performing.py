@@ -15,11 +15,11 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -27,8 +27,10 @@ from starlette.responses import Response
 from owsuper.client.session import Session
 from owsuper.dashboard.visit import Visit, refuse
 from owsuper.db.audit import AuditQueries, Intent
-from owsuper.errors import DatabaseError, OwsuperError
+from owsuper.errors import DatabaseError, DatabaseUnreachable, OwsuperError
 from owsuper.ids import new_id
+
+T = TypeVar("T")
 
 _log = logging.getLogger("owsuper.dashboard")
 
@@ -74,6 +76,19 @@ class Action:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an action does to many runs, one after the other.
+
+    ``each`` returns the id of the run that obeyed, and raises OwsuperError if the run refuses.
+    ``after`` gets the ids of those that obeyed, of each list. Both may be called again if the
+    database was away.
+    """
+
+    each: Callable[[Session, str], str]
+    after: Callable[[Session, Sequence[str]], None] | None = None
+
+
 def permit(visit: Visit) -> None:
     """Raise HTTPException unless this dashboard may change anything."""
     if not visit.options.allow_actions:
@@ -110,13 +125,9 @@ async def perform_many(
     visit: Visit,
     action: Action,
     run_ids: AsyncIterator[list[str]],
-    work: Callable[[Session, str], None],
+    work: Work,
 ) -> Response:
-    """Call ``work`` for each of many runs, in a task of its own; lead to the page that follows it.
-
-    ``work`` raises OwsuperError for a run that refuses. It may be called again for a run when the
-    database was away.
-    """
+    """Do ``work`` for each of many runs, in a task of its own; lead to the page that follows it."""
     entry_id, key = _identity(visit)
     session = await visit.ow._database.asession()
     if await _intend(visit, session, entry_id, key, action):
@@ -208,7 +219,7 @@ async def _many(
     session: Session,
     entry_id: str,
     run_ids: AsyncIterator[list[str]],
-    work: Callable[[Session, str], None],
+    work: Work,
 ) -> None:
     """Perform an action on many runs, and write a part of its answer for each batch."""
     number = 0
@@ -225,24 +236,24 @@ async def _many(
         _log.warning("action %s was given up after %d lists of runs: %s", entry_id, number, error)
 
 
-def _batch(session: Session, batch: list[str], work: Callable[[Session, str], None]) -> Answer:
-    done, refusals = 0, []
+def _batch(session: Session, batch: list[str], work: Work) -> Answer:
+    obeyed, refusals = [], []
     for run_id in batch:
         try:
-            _until_database(partial(work, session, run_id))
+            obeyed.append(_until_database(partial(work.each, session, run_id)))
         except DatabaseError:
             raise
         except OwsuperError as error:
             refusals.append((run_id, str(error)))
-        else:
-            done += 1
-    return Answer(done=done, refused=len(refusals), refusals=tuple(refusals))
+    if work.after is not None and obeyed:
+        _until_database(partial(work.after, session, obeyed))
+    return Answer(done=len(obeyed), refused=len(refusals), refusals=tuple(refusals))
 
 
-def _until_database(work: Callable[[], None]) -> None:
+def _until_database(work: Callable[[], T]) -> T:
     """Do the work, again and again while the database is away. Raises DatabaseError in the end."""
     for _ in range(_MOST_PAUSES):
-        with suppress(DatabaseError):
+        with suppress(DatabaseUnreachable):
             return work()
         time.sleep(_PAUSE)
     return work()

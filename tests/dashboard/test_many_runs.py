@@ -1,0 +1,141 @@
+"""Actions on many runs: in lists, with progress, each refusal told."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from tests.client.conftest import Rows
+from tests.dashboard.conftest import Browse
+from tests.dashboard.forms import follow, forms, send
+from tests.db.rows import Tables
+
+Insert = Callable[..., list[str]]
+
+
+@pytest.fixture
+def browser(browse: Browse) -> TestClient:
+    return browse(allow_actions=True)
+
+
+@pytest.fixture
+def tables(conn: psycopg.Connection, schema: str) -> Tables:
+    return Tables(conn, schema)
+
+
+@pytest.fixture
+def insert(conn: psycopg.Connection, schema: str) -> Insert:
+    def runs(count: int, workflow: str = "w", status: str = "pending") -> list[str]:
+        cursor = conn.execute(
+            f'INSERT INTO "{schema}".workflow_runs (namespace_id, id, workflow_name, status,'
+            " config, attempts, available_at, created_at, updated_at)"
+            " SELECT 'default', gen_random_uuid(), $1, $2, '{}', 0, now() + interval '1 hour',"
+            " now() - n * interval '1 ms', now() FROM generate_series(1, $3::integer) AS n"
+            " RETURNING id".encode(),
+            (workflow, status, count),
+        )
+        return [str(row[0]) for row in cursor]
+
+    return runs
+
+
+def finished(browser: TestClient, page: Response) -> Response:
+    """The page with the answer, when the action is over: as a browser that follows it."""
+    deadline = time.monotonic() + 120
+    while 'http-equiv="refresh"' in page.text:
+        assert time.monotonic() < deadline, page.text
+        time.sleep(0.05)  # a page can only be polled
+        page = browser.get(str(page.url))
+    return page
+
+
+def notice(page: Response) -> str:
+    found = re.search(r'<p class="notice[^>]*>(.*?)</p>', page.text, re.S)
+    assert found, page.text
+    return re.sub(r"<.*?>", "", found[1]).strip()
+
+
+def test_selected_runs_are_canceled_and_refusals_are_told(
+    browser: TestClient, insert: Insert, tables: Tables, rows: Rows
+) -> None:
+    wanted = insert(120)
+    spared = insert(3)
+    ended = wanted[:2]
+    rows.end(*ended)
+    page = browser.get("/actions/cancel", params={"id": wanted})
+    assert "Cancel 120 runs?" in page.text
+    answer = finished(browser, follow(browser, send(browser, forms(page)[0])))
+    assert notice(answer) == "118 done, 2 refused."
+    assert all(run in answer.text for run in ended)
+    assert "completed" in answer.text
+    canceled = {row["id"] for row in tables.rows("workflow_runs", "status = 'canceled'")}
+    assert canceled == set(wanted) - set(ended)
+    assert {tables.fetch(run)["status"] for run in spared} == {"pending"}
+
+
+def test_all_runs_that_match_are_retried_but_for_those_that_came_later(
+    browser: TestClient, insert: Insert, tables: Tables
+) -> None:
+    wanted = insert(150, "mail", "failed")
+    others = insert(5, "order", "failed")
+    page = browser.get("/actions/retry?all=1&match=workflow%3Dmail%26status%3Dfailed")
+    assert "Retry 150 runs?" in page.text
+    later = tables.run(
+        workflow_name="mail", status="failed", created_at=datetime(2040, 1, 1, tzinfo=UTC)
+    )
+    answer = finished(browser, follow(browser, send(browser, forms(page)[0])))
+    assert notice(answer) == "150 done."
+    assert {tables.fetch(run)["status"] for run in wanted} == {"pending"}
+    assert {tables.fetch(run)["status"] for run in (*others, later)} == {"failed"}
+
+
+def test_a_filter_that_matches_nothing_is_answered(browser: TestClient) -> None:
+    page = browser.get("/actions/cancel?all=1&match=workflow%3Dnone")
+    assert "Cancel 0 runs?" in page.text
+    answer = finished(browser, follow(browser, send(browser, forms(page)[0])))
+    assert notice(answer) == "0 done."
+
+
+def test_too_many_selected_runs_are_refused(browser: TestClient) -> None:
+    page = browser.get("/actions/cancel", params={"id": [f"run-{n}" for n in range(1001)]})
+    assert page.status_code == 400
+    assert "all that match a filter" in page.text
+
+
+@pytest.mark.slow
+def test_ten_thousand_runs_are_canceled_with_progress(
+    browser: TestClient, insert: Insert, conn: psycopg.Connection, schema: str
+) -> None:
+    insert(10_050)
+    form = forms(browser.get("/actions/cancel?all=1&match=workflow%3Dw"))[0]
+    page = follow(browser, send(browser, form))
+    assert "Under way" in page.text
+    # The same form, sent again meanwhile, leads to the same page.
+    assert str(follow(browser, send(browser, form)).url) == str(page.url)
+    answer = finished(browser, page)
+    assert notice(answer).replace("\N{NARROW NO-BREAK SPACE}", "") == "10050 done."
+    table = f'"{schema}".workflow_runs'
+    statuses = conn.execute(f"SELECT status, count(*) FROM {table} GROUP BY 1".encode())
+    assert statuses.fetchall() == [("canceled", 10_050)]
+    parts = conn.execute(f'SELECT count(*) FROM "{schema}".owsuper_audit_outcomes'.encode())
+    assert parts.fetchall() == [(102,)]
+
+
+def test_child_runs_are_canceled_with_the_runs_of_a_list(
+    browser: TestClient, tables: Tables
+) -> None:
+    parents = [tables.parked() for _ in range(3)]
+    children = [tables.child(parent, worker_id=None) for parent in parents]
+    grandchild = tables.child(children[0], worker_id=None)
+    page = browser.get("/actions/cancel", params={"id": parents})
+    answer = finished(browser, follow(browser, send(browser, forms(page)[0])))
+    assert notice(answer) == "3 done."
+    statuses = {tables.fetch(run)["status"] for run in (*parents, *children, grandchild)}
+    assert statuses == {"canceled"}
