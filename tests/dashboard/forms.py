@@ -77,7 +77,9 @@ def forms(page: Response) -> list[Form]:
 def send(browser: TestClient, form: Form, button: int = 0, **changes: Any) -> Response:
     """Send a form by one of its buttons, with some fields changed; None leaves one out."""
     fields = [(name, value) for name, value in form.fields if name not in changes]
-    fields += [(name, value) for name, value in changes.items() if value is not None]
+    for changed, given in changes.items():
+        several = given if isinstance(given, list) else [given]
+        fields += [(changed, each) for each in several if each is not None]
     name, value, formaction = form.buttons[button]
     if name is not None:
         fields.append((name, value))

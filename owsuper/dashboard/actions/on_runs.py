@@ -15,7 +15,7 @@ from owsuper.client import operations
 from owsuper.client.session import Session
 from owsuper.dashboard.actions import chosen, performing
 from owsuper.dashboard.actions.chosen import Chosen
-from owsuper.dashboard.actions.performing import Action, Answer, Work
+from owsuper.dashboard.actions.performing import Action, ActionAnswer, Work
 from owsuper.dashboard.visit import Visit
 from owsuper.db.dashboard.run_lists import RunCount, RunSummary
 from owsuper.db.new_runs import Rerun
@@ -91,11 +91,11 @@ async def _perform(kind: _Kind, visit: Visit) -> Response:
     return await performing.perform_many(visit, action, wanted.ids(visit), work)
 
 
-def _one(kind: _Kind, work: Work, run_id: str, session: Session, _key: str) -> Answer:
+def _one(kind: _Kind, work: Work, run_id: str, session: Session, _key: str) -> ActionAnswer:
     obeyed = work.each(session, run_id)
     if work.after is not None:
         work.after(session, [obeyed])
-    return Answer(done=1, message=f"The run is {kind.done}.", runs=(run_id,))
+    return ActionAnswer(done=1, message=f"The run is {kind.done}.", runs=(run_id,))
 
 
 async def confirm_cancel(visit: Visit) -> Response:
@@ -139,7 +139,9 @@ async def rerun(visit: Visit) -> Response:
     return await performing.perform(visit, action, partial(_start_again, run_id, step))
 
 
-def _start_again(run_id: str, step: str | None, session: Session, key: str) -> Answer:
+def _start_again(run_id: str, step: str | None, session: Session, key: str) -> ActionAnswer:
     """The new run has the key as its id, so it is started once, however often this is called."""
     repeated = session.run(session.queries.rerun(run_id, step, Rerun(id=key)).run)
-    return Answer(done=1, message="A new run repeats this one.", runs=(repeated.run_id, run_id))
+    return ActionAnswer(
+        done=1, message="A new run repeats this one.", runs=(repeated.run_id, run_id)
+    )

@@ -48,7 +48,7 @@ _NOTHING_DONE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ActionAnswer:
     """What came of an action, or of a part of it: how many runs obeyed and refused, and why.
 
     ``runs`` are the runs to look at. ``refusals`` are ids with reasons, perhaps not all.
@@ -108,7 +108,9 @@ def kept_value(visit: Visit, value: Any, text: str) -> Any:
     return value if len(text) <= _LONGEST_ARGUMENTS else {"characters": len(text)}
 
 
-async def perform(visit: Visit, action: Action, work: Callable[[Session, str], Answer]) -> Response:
+async def perform(
+    visit: Visit, action: Action, work: Callable[[Session, str], ActionAnswer]
+) -> Response:
     """Perform an action once, and lead to the page with its answer.
 
     ``work`` gets the key of the action, and is called in another thread.
@@ -192,7 +194,7 @@ async def _intend(visit: Visit, session: Session, entry_id: str, key: str, actio
 
 
 async def _answer(
-    visit: Visit, session: Session, entry_id: str, work: Callable[[], Answer]
+    visit: Visit, session: Session, entry_id: str, work: Callable[[], ActionAnswer]
 ) -> None:
     try:
         answer = await session.acall(lambda: _performed(work))
@@ -205,13 +207,13 @@ async def _answer(
         _log.warning("action %s has no answer: %s", entry_id, error)
 
 
-def _performed(work: Callable[[], Answer]) -> Answer:
+def _performed(work: Callable[[], ActionAnswer]) -> ActionAnswer:
     try:
         return work()
     except DatabaseError:
         raise
     except OwsuperError as error:
-        return Answer(refused=1, message=str(error))
+        return ActionAnswer(refused=1, message=str(error))
 
 
 async def _many(
@@ -231,12 +233,12 @@ async def _many(
                     answer = await session.acall(partial(_batch, session, batch, work))
                     await _write(session, audit, entry_id, answer, number, is_last=False)
                     number += 1
-            await _write(session, audit, entry_id, Answer(), number, is_last=True)
+            await _write(session, audit, entry_id, ActionAnswer(), number, is_last=True)
     except DatabaseError as error:  # its page says that it was not finished
         _log.warning("action %s was given up after %d lists of runs: %s", entry_id, number, error)
 
 
-def _batch(session: Session, batch: list[str], work: Work) -> Answer:
+def _batch(session: Session, batch: list[str], work: Work) -> ActionAnswer:
     obeyed, refusals = [], []
     for run_id in batch:
         try:
@@ -247,7 +249,7 @@ def _batch(session: Session, batch: list[str], work: Work) -> Answer:
             refusals.append((run_id, str(error)))
     if work.after is not None and obeyed:
         _until_database(partial(work.after, session, obeyed))
-    return Answer(done=len(obeyed), refused=len(refusals), refusals=tuple(refusals))
+    return ActionAnswer(done=len(obeyed), refused=len(refusals), refusals=tuple(refusals))
 
 
 def _until_database(work: Callable[[], T]) -> T:
@@ -263,7 +265,7 @@ async def _write(
     session: Session,
     audit: AuditQueries,
     entry_id: str,
-    answer: Answer,
+    answer: ActionAnswer,
     number: int,
     *,
     is_last: bool,

@@ -14,7 +14,7 @@ from owsuper.core import codec
 from owsuper.core.names import check_signal
 from owsuper.core.pages import Window
 from owsuper.dashboard.actions import chosen, performing, typed
-from owsuper.dashboard.actions.performing import Action, Answer
+from owsuper.dashboard.actions.performing import Action, ActionAnswer
 from owsuper.dashboard.actions.typed import InvalidField, ValueForm
 from owsuper.dashboard.known import ApplicationFailed, KnownWorkflow
 from owsuper.dashboard.visit import Visit
@@ -111,12 +111,14 @@ async def send(visit: Visit) -> Response:
     return await performing.perform(visit, action, partial(_send, signal, given.value, keep))
 
 
-def _send(signal: str, value: Any, keep: bool, session: Session, key: str) -> Answer:
+def _send(signal: str, value: Any, keep: bool, session: Session, key: str) -> ActionAnswer:
     """The key is that of the sender, so the signal is sent once, however often this is called."""
     data = signals.encode(signal, value)
     reached = signals.send(session, signal, data, key, keep=keep)
     if reached:
-        return Answer(done=len(reached), message="The signal was sent.", runs=tuple(reached[:20]))
+        return ActionAnswer(
+            done=len(reached), message="The signal was sent.", runs=tuple(reached[:20])
+        )
     if keep:
-        return Answer(message="No run waits for it now. It is kept for the first that will.")
-    return Answer(refused=1, message="No run waits for this signal, so it was dropped.")
+        return ActionAnswer(message="No run waits for it now. It is kept for the first that will.")
+    return ActionAnswer(refused=1, message="No run waits for this signal, so it was dropped.")

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from owsuper.client import new_run
 from owsuper.client.session import Session
 from owsuper.dashboard.actions import performing, typed
-from owsuper.dashboard.actions.performing import Action, Answer
+from owsuper.dashboard.actions.performing import Action, ActionAnswer
 from owsuper.dashboard.actions.typed import InvalidField, ValueForm
 from owsuper.dashboard.known import ApplicationFailed, KnownWorkflow
 from owsuper.dashboard.visit import Visit
@@ -85,7 +85,7 @@ async def start(visit: Visit) -> Response:
     return await performing.perform(visit, action, partial(_start, name, version, given.value))
 
 
-def _start(name: str, version: str | None, value: Any, session: Session, key: str) -> Answer:
+def _start(name: str, version: str | None, value: Any, session: Session, key: str) -> ActionAnswer:
     """The run has the key as its id, so it is started once, however often this is called."""
     run_id = session.start(new_run.prepare(name, version, value, id=key))
-    return Answer(done=1, message="The run is started.", runs=(run_id,))
+    return ActionAnswer(done=1, message="The run is started.", runs=(run_id,))

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from owsuper.client.session import Session
 from owsuper.client.workers import WorkerStatus
 from owsuper.dashboard.actions import performing
-from owsuper.dashboard.actions.performing import Action, Answer
+from owsuper.dashboard.actions.performing import Action, ActionAnswer
 from owsuper.dashboard.visit import Visit, refuse
 from owsuper.db.workers import SupervisorRow
 
@@ -54,14 +54,14 @@ async def drain(visit: Visit) -> Response:
     return await performing.perform(visit, action, partial(_drain, worker_id))
 
 
-def _drain(worker_id: str, session: Session, _key: str) -> Answer:
+def _drain(worker_id: str, session: Session, _key: str) -> ActionAnswer:
     row = _find(worker_id, session)
     if row is None:
-        return Answer(refused=1, message=_GONE)
+        return ActionAnswer(refused=1, message=_GONE)
     if row.pooled or (isinstance(row.status, dict) and row.status.get("listening") is False):
-        return Answer(refused=1, message=_DEAF)
+        return ActionAnswer(refused=1, message=_DEAF)
     session.run(session.workers.drain(worker_id).run)
-    return Answer(
+    return ActionAnswer(
         done=1,
         message="The worker was asked to drain. It finishes its runs, takes no others, and ends.",
     )
@@ -79,7 +79,7 @@ async def show_stacks(visit: Visit) -> Response:
     return visit.render("stacks.html", worker=worker, processes=shown)
 
 
-class _Stacks:
+class _RecentStacks:
     """The stacks of all workers, asked for once for all who look at the same time."""
 
     def __init__(self) -> None:
@@ -98,4 +98,4 @@ class _Stacks:
             return found
 
 
-_stacks: Final = _Stacks()
+_stacks: Final = _RecentStacks()
