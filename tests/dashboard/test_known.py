@@ -64,7 +64,12 @@ def test_names_types_and_signals_of_workflows_are_known(here: Path) -> None:
     assert order.schema_of_signal("plain") is None
     assert (approve.version, (approve.input or {})["title"]) == ("2", "Approval")
     assert (nothing.takes_input, nothing.input) == (False, None)
-    # A value is checked by the workflow's own rules, in another process.
+
+
+@pytest.mark.slow
+def test_a_value_is_checked_by_the_workflows_own_rules_in_another_process(here: Path) -> None:
+    (here / "shop_flows.py").write_text(FLOWS)
+    known = Imported(["shop_flows"])
     assert known.refusal("order", None, {"number": 7}) is None
     refusal = known.refusal("order", None, {"number": "7"})
     assert refusal == Refusal("input.number", "input.number: expected int, got str")

@@ -61,7 +61,7 @@ def _read(
     many = RunCount(len(wanted.run_ids), read_all=True)
     if len(wanted.run_ids) > 1:
         return None, many
-    return chosen.one_run(visit, wanted.run_ids[0], conn), many
+    return chosen.one_run(visit, next(iter(wanted.run_ids)), conn), many
 
 
 async def _confirm(kind: _Kind, visit: Visit) -> Response:
