@@ -99,24 +99,25 @@ class TracedMany:
 
 def start(session: Session, workflow_name: str | None) -> Traced:
     """Begin to start a run of a workflow, which may not be known yet."""
-    spans = tracing.client_calls()
-    return Traced(session, None if spans is None else spans.TracedCall.create(workflow_name))
+    traced = tracing.client_calls()
+    return Traced(session, None if traced is None else traced.create(workflow_name))
 
 
 def start_many(session: Session, new: Sequence[NewRun]) -> TracedMany:
     """Begin to start these runs."""
-    spans = tracing.client_calls()
-    names = [each.workflow_name for each in new]
-    return TracedMany(session, None if spans is None else spans.TracedStarts(names))
+    traced = tracing.client_calls()
+    if traced is None:
+        return TracedMany(session, None)
+    return TracedMany(session, traced.create_many([each.workflow_name for each in new]))
 
 
 def cancel(session: Session, run_id: str) -> Traced:
     """Begin to cancel a run."""
-    spans = tracing.client_calls()
-    return Traced(session, None if spans is None else spans.TracedCall.cancel(run_id))
+    traced = tracing.client_calls()
+    return Traced(session, None if traced is None else traced.cancel(run_id))
 
 
 def send_signal(session: Session, signal: str) -> Traced:
     """Begin to send a signal."""
-    spans = tracing.client_calls()
-    return Traced(session, None if spans is None else spans.TracedCall.send_signal(signal))
+    traced = tracing.client_calls()
+    return Traced(session, None if traced is None else traced.send_signal(signal))

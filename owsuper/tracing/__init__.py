@@ -11,9 +11,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from owsuper.core.model import ClaimedRun
+    from owsuper.tracing.calls import TracedCall
     from owsuper.tracing.execution import ExecutionTrace
 
 _API = "opentelemetry.trace"
@@ -31,13 +30,13 @@ def begin_execution(run: ClaimedRun, namespace: str) -> ExecutionTrace | None:
     return execution.begin(run, namespace)
 
 
-def client_calls() -> ModuleType | None:
-    """Return the module of the spans of a client's calls; None if the program traces nothing."""
+def client_calls() -> type[TracedCall] | None:
+    """Return the class of the spans of a client's calls; None if the program traces nothing."""
     if _API not in sys.modules or not _is_on():
         return None
-    from owsuper.tracing import calls
+    from owsuper.tracing.calls import TracedCall
 
-    return calls
+    return TracedCall
 
 
 def _is_on() -> bool:

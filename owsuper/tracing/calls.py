@@ -34,6 +34,11 @@ class TracedCall:
         return cls("workflow_run.create", spans.PRODUCER, attributes)
 
     @classmethod
+    def create_many(cls, workflow_names: Sequence[str]) -> TracedStarts:
+        """Begin to start several runs together."""
+        return TracedStarts([cls.create(name) for name in workflow_names])
+
+    @classmethod
     def cancel(cls, run_id: str) -> TracedCall:
         """Begin to cancel a run."""
         attributes = {"openworkflow.run.id": run_id}
@@ -83,8 +88,8 @@ class TracedCall:
 class TracedStarts:
     """The spans of runs that are started together: one each, none of them the current one."""
 
-    def __init__(self, workflow_names: Sequence[str]) -> None:
-        self._calls = [TracedCall.create(name) for name in workflow_names]
+    def __init__(self, calls: Sequence[TracedCall]) -> None:
+        self._calls = calls
 
     def end(self, exc: BaseException | None) -> None:
         """End the spans, after the call has returned or raised ``exc``."""

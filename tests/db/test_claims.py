@@ -94,6 +94,29 @@ def test_a_claimed_run_is_described_in_full(supervisor: Supervisor, tables: Tabl
     assert row["available_at"] == row["updated_at"] + timedelta(seconds=30)
 
 
+@pytest.mark.parametrize(
+    ("context", "carrier"),
+    [
+        (None, None),
+        ({"traceContext": {"traceparent": "00-a-b-01"}}, {"traceparent": "00-a-b-01"}),
+        ({"traceContext": {"traceparent": "00-a-b-01", "x": 1}}, None),
+        ({"traceContext": {"baggage": "\N{SNOWMAN}" * 4_000}}, {"baggage": "\N{SNOWMAN}" * 4_000}),
+        ({"traceContext": {"baggage": "x" * 20_000}}, None),
+        ({"traceContext": [1]}, None),
+        ({"continuedFrom": "another"}, None),
+        (["traceContext"], None),
+        ("traceContext", None),
+    ],
+    ids=lambda value: f"{value!s:.40}",
+)
+def test_a_claim_reads_the_trace_carrier_if_it_is_one(
+    supervisor: Supervisor, tables: Tables, context: Any, carrier: dict[str, str] | None
+) -> None:
+    tables.pending(context=context)
+    [claimed] = supervisor.claim()
+    assert claimed.carrier == carrier
+
+
 def test_every_claim_has_a_worker_id_of_its_own(supervisor: Supervisor, tables: Tables) -> None:
     for _ in range(20):
         tables.pending()

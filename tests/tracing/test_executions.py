@@ -433,3 +433,117 @@ def test_owsuper_can_be_excluded_by_name(
     engine.finish(run_id)
     assert spans.names == []
     assert context_of(run_id) is None
+
+
+@sync_and_async
+def test_a_step_in_a_transaction_has_a_span(
+    engine: Engine, spans: Spans, as_workflow: AsWorkflow
+) -> None:
+    def pay(connection: Any) -> str:
+        with spans.tracer.start_as_current_span("query"):
+            connection.execute("SELECT 1")
+        return "paid"
+
+    def refuse(connection: Any) -> None:
+        raise ValueError("no funds")
+
+    def body(step: Any) -> Any:
+        yield step.transaction("pay", pay)
+        yield step.transaction("refuse", refuse, retry=ONCE)
+
+    engine.workflow(as_workflow(body))
+    engine.finish(engine.start())
+    assert is_child(spans.one("query"), spans.named("step_attempt.execute")[0])
+    paid, refused = spans.named("step_attempt.execute")
+    assert paid.status.status_code is StatusCode.UNSET
+    assert attributes(refused)["error.type"] == "ValueError"
+
+
+def test_an_attempt_that_times_out_has_failed(engine: Engine, spans: Spans) -> None:
+    @engine.workflow
+    async def main(step: AsyncStep) -> None:
+        await step.run("wait", asyncio.Event().wait, timeout="10ms", retry=ONCE)
+
+    engine.finish(engine.start())
+    assert attributes(spans.one("step_attempt.execute"))["error.type"] == "StepTimedOut"
+    assert attributes(spans.one("workflow_run.execute"))["error.type"] == "StepTimedOut"
+
+
+def test_a_run_that_another_worker_owns_by_now_is_stale(engine: Engine, spans: Spans) -> None:
+    @engine.workflow
+    def main(step: Step) -> None:
+        step.sleep("nap", "1h")
+
+    run_id = engine.start()
+    engine.execute_once(run_id)
+    spans.clear()
+    claim = engine.claim(run_id)
+    engine.conn.execute(f"""UPDATE "{engine.schema}".workflow_runs SET worker_id = 'another'""")
+    assert engine.execute_once(run_id, claim).outcome == "lost"
+    assert attributes(spans.one("workflow_run.execute"))["execution.outcome"] == "stale"
+
+
+def test_code_that_is_cancelled_ends_its_spans(
+    engine: Engine, spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    @engine.workflow
+    async def main(step: AsyncStep) -> None:
+        await asyncio.gather(step.run("one", wait), step.run("two", wait))
+
+    async def wait() -> None:
+        (execution,) = engine.executor.executions.values()
+        execution.abandon()
+        await asyncio.Event().wait()
+
+    assert engine.execute_once(engine.start()).outcome == "lost"
+    assert spans.names[-1] == "workflow_run.execute"
+    assert spans.names[:-1].count("step_attempt.execute") in (1, 2)
+    assert "detach" not in caplog.text
+
+
+@sync_and_async
+def test_an_error_of_the_engine_is_recorded_and_the_run_is_tried_again(
+    engine: Engine,
+    spans: Spans,
+    as_workflow: AsWorkflow,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def body(step: Any) -> Any:
+        yield step.send_signal("paid")
+
+    def fail(*_: Any) -> None:
+        raise OSError("no descriptor is left")
+
+    engine.workflow(as_workflow(body))
+    monkeypatch.setattr(engine.services.related_runs, "send", fail)
+    engine.execute_once(engine.start())
+    run = spans.one("workflow_run.execute")
+    assert attributes(run)["execution.outcome"] == "retrying"
+    assert attributes(run)["error.type"] == "OSError"
+    assert run.status.status_code is StatusCode.ERROR
+
+
+def test_a_child_run_that_another_implementation_has_not_started_gets_a_span(
+    engine: Engine, spans: Spans, context_of: Contexts
+) -> None:
+    @engine.ow.workflow
+    def kid(step: Step) -> None:
+        pass
+
+    @engine.workflow
+    def main(step: Step) -> None:
+        step.run_workflow(kid)
+
+    run_id = engine.start()
+    engine.conn.execute(
+        f"""INSERT INTO "{engine.schema}".step_attempts (namespace_id, id, workflow_run_id,
+            step_name, kind, status, config, context, started_at, created_at, updated_at)
+        VALUES ('default', 'a', $1, 'kid', 'workflow', 'running', '{{}}',
+            '{{"kind": "workflow", "timeoutAt": null}}', now(), now(), now())""",
+        [run_id],
+    )
+    engine.conn.execute(f'UPDATE "{engine.schema}".workflow_runs SET attempts = 1')
+    engine.execute_once(run_id)
+    child = engine.steps(run_id)[0]["child_workflow_run_id"]
+    created = spans.one("workflow_run.create")
+    assert context_of(child) == {"traceContext": {"traceparent": traceparent(created)}}

@@ -131,10 +131,10 @@ def _transact(execution: Execution, effect: Transact) -> Operations[Any]:
     finally:
         if limit is not None:
             limit.end()
-        execution.leave_step(call, entered, answer)
+        made = answer.value if isinstance(answer, CallResult) else answer
+        execution.leave_step(call, entered, made)
     execution.exit_if_forked(answer)
-    if isinstance(answer, CallResult):
-        answer = answer.value
+    answer = made
     if isinstance(answer, ClaimOver):
         execution.abandon()
         raise unwind()
