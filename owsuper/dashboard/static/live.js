@@ -65,6 +65,7 @@
   // --- refreshes ------------------------------------------------------------------------------
 
   function refresh() {
+    if (!document.querySelector("[data-live]")) return;
     wanted = true;
     if (refreshing || document.hidden || timer !== null) return;
     timer = setTimeout(load, Math.max(0, allowedAt - Date.now()));
