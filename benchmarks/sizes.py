@@ -13,11 +13,12 @@ class Sizes:
     statement. ``seconds`` of throughput and of starting runs. ``bulk`` runs for one
     ``run_many``. ``kills`` of processes. ``concurrent_runs`` that wait at the same time.
     ``cpu_steps`` that compute. ``wake_ups`` of a run that has ``steps`` finished steps. ``idle``
-    seconds without work. ``large_bytes`` of a large value. ``limit_seconds`` of pgbench.
+    seconds without work. ``requests`` of a page of the dashboard. ``large_bytes`` of a large value.
+    ``limit_seconds`` of pgbench.
 
     Measured once, because they take long: ``rows`` finished runs in the table (a tenth of that
-    where the runs are due). ``hold`` seconds of an open transaction. ``churn_rate`` runs a second
-    of a simulated hour.
+    where the runs are due). ``population`` runs in the table of the dashboard. ``hold`` seconds of
+    an open transaction. ``churn_rate`` runs a second of a simulated hour.
     """
 
     repetitions: int
@@ -32,6 +33,8 @@ class Sizes:
     wake_ups: int
     steps: int
     idle: float
+    requests: int
+    population: int
     large_bytes: int
     limit_seconds: int
     rows: int
@@ -52,6 +55,8 @@ FULL = Sizes(
     wake_ups=10,
     steps=900,
     idle=20.0,
+    requests=21,
+    population=1_000_000,
     large_bytes=10_000_000,
     limit_seconds=1,
     rows=10_000_000,
@@ -71,6 +76,8 @@ QUICK = Sizes(
     wake_ups=1,
     steps=30,
     idle=0.5,
+    requests=3,
+    population=10_000,
     large_bytes=1_000_000,
     limit_seconds=1,
     rows=10_000,

@@ -17,6 +17,7 @@ from benchmarks.scenarios import (
     bulk,
     churn,
     cpu,
+    dashboard,
     enqueue,
     fanout,
     faults,
@@ -68,6 +69,9 @@ MEASUREMENTS: dict[str, Measurement] = {
     "history": Measurement(history.measure, "waking a run that has many finished steps"),
     "supervisor": Measurement(supervisor.measure, "memory, idle processor time, connections"),
     "payloads": Measurement(payloads.measure, "large values, and small runs beside them"),
+    "dashboard": Measurement(
+        dashboard.measure, "pages on a million runs, and throughput beside ten open ones"
+    ),
     "parked": Measurement(parked.measure, "claims beside many parked or unregistered runs"),
     "backlog": Measurement(backlog.measure, "claims from a table of many rows"),
     "vacuum": Measurement(vacuum.measure, "throughput beside a long open transaction"),

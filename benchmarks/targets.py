@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from benchmarks.figures import Figure
+from benchmarks.scenarios.dashboard import PAGES
 from owsuper.cli.bench import number
 
 
@@ -71,6 +72,8 @@ TARGETS: Mapping[str, Target] = MappingProxyType({
     "unregistered.idle_poll.ratio": _most(1.5),
     "vacuum.ratio": _least(0.7),
     "churn.ratio": _least(0.7),
+    **{f"dashboard.{page}": _most(300) for page in (*PAGES, "run")},
+    "dashboard.ratio": _least(0.97),
     "supervisor.rss": _most(45),
     "supervisor.idle": _most(0.5),
     "supervisor.connections": _most(2),

@@ -40,6 +40,7 @@ FIRST_FIGURE = {
     "history": "history: waking a run with 30 finished steps, lateness",
     "supervisor": "worker of 2 processes: supervisor, resident",
     "payloads": "1 MB values: child, most resident",
+    "dashboard": "dashboard of 10,000 runs: /runs, median",
     "parked": "wake-up, a table of 300 parked runs / an empty one",
     "backlog": "claim, a table of 10,000 finished runs / an empty one",
     "vacuum": "throughput beside a transaction open for 1 s: end / before",
