@@ -121,6 +121,15 @@ def test_ten_browsers_share_one_connection_which_ends_after_them(
     eventually(lambda: connections(conn) == 0)
 
 
+def test_the_more_pages_are_open_the_more_rarely_each_is_told(live: Live) -> None:
+    async def look(count: int) -> float:
+        async with streams(live, *["topic=runs"] * count):
+            return live.pause
+
+    assert asyncio.run(look(1)) == 1.0
+    assert asyncio.run(look(10)) == 2.5
+
+
 def test_a_step_attempt_is_a_change_of_its_run(
     live: Live, conn: psycopg.Connection, schema: str, rows: Rows
 ) -> None:
