@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from owsuper.ipc.messages import Counted
 from owsuper.metrics.catalogue import BY_NAME, FREE_LABELS, OTHER, Metric
 
-MOST_LABELS: Final = 500
+MOST_LABELS: Final = 300
 """The most workflows, and pairs of a workflow and a step, that a tally tells apart."""
 
 LONGEST_LABEL: Final = 120  # characters; names may have 500

@@ -5,6 +5,9 @@ Without that setting nobody imports this module.
 
 from __future__ import annotations
 
+import sys
+from typing import Final
+
 from owsuper.event_loop import Loop
 from owsuper.metrics import catalogue
 from owsuper.metrics.families import Snapshot
@@ -14,6 +17,10 @@ from owsuper.supervisor.dispatch import Dispatch
 from owsuper.supervisor.metering import Meter
 from owsuper.supervisor.queue_watch import QueueWatch
 from owsuper.version import own_version
+
+# Seconds. The thread makes the text of a page in up to a tenth of a second. The supervisor must not
+# wait for the interpreter lock at each of its turns meanwhile: by default, that takes 5 ms.
+_SWITCH_INTERVAL: Final = 0.0005
 
 
 class ServedMetrics:
@@ -42,6 +49,7 @@ class ServedMetrics:
             counted = self.meter.read(name for name, _ in dispatch.workflows)
             return Snapshot(counted, [info, *dispatch.measure(), *queue.measure()])
 
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         self._server.start(loop, collect)
 
     def close(self) -> None:
