@@ -263,7 +263,8 @@ def test_a_worker_whose_terminal_is_closed_drains(
 
 LOG_CONFIG = """
 [formatters.app]
-format = "APP %(name)s %(run_id)s %(message)s"
+"()" = "logging.Formatter"
+fmt = "APP %(name)s %(run_id)s %(message)s"
 defaults = { run_id = "-" }
 [handlers.stderr]
 class = "logging.StreamHandler"
