@@ -82,6 +82,9 @@ function inRequest(call) {
 
 const told = (span) => ({
   name: span.name,
+  kind: span.kind,
+  status: [span.status.code, span.status.message ?? null],
+  events: span.events.map(({ name }) => name),
   trace: span.spanContext().traceId,
   id: span.spanContext().spanId,
   parent: span.parentSpanContext?.spanId ?? null,

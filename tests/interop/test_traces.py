@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from owsuper import OpenWorkflow
 from tests.fixtures.processes import Spawn
-from tests.interop.conftest import PATIENCE, Peers
+from tests.interop.conftest import PATIENCE, Peer, Peers
 from tests.interop.traced_flows import told
 from tests.tracing.conftest import Spans, spans  # noqa: F401 - a fixture
 
@@ -30,6 +31,14 @@ def named(told: Told, name: str, workflow: str | None = None) -> Told:
 def one(told: Told, name: str, workflow: str | None = None) -> dict[str, Any]:
     (span,) = named(told, name, workflow)
     return span
+
+
+def ended(peer: Peer, count: int) -> Told:
+    """The spans of a worker in TypeScript, at least so many: one ends after its run has ended."""
+    give_up = time.monotonic() + PATIENCE
+    while len(told := peer("spans")) < count and time.monotonic() < give_up:
+        time.sleep(0.02)  # another process can only be asked
+    return told
 
 
 def identity(span: dict[str, Any]) -> list[str]:
@@ -84,7 +93,7 @@ def test_runs_that_python_starts_are_linked_to_there_and_child_runs_too(
     assert greeted.result(PATIENCE)["greeting"] == "hello ADA"
     assert parent.result(PATIENCE)["child"]["greeting"] == "hello BOB"
     assert other.result(PATIENCE)["child"]["tenant"] is None
-    there, here = typescript("spans"), written()
+    here, there = written(), ended(typescript, 9)
     ours = [told(span) for span in spans.all]
     created = {
         span["attributes"]["openworkflow.run.id"]: span
@@ -105,6 +114,44 @@ def test_runs_that_python_starts_are_linked_to_there_and_child_runs_too(
         span["attributes"]["openworkflow.step.name"]
         for span in named(there, "step_attempt.execute", "ts-greet")
     } == {"name"}
+
+
+def alike(told: Told) -> list[tuple[Any, ...]]:
+    """What must be the same in both: all but ids, times, and the names of languages' errors."""
+    constant = ("execution.outcome", "execution.attempt", "step.name", "step.kind", "signal.name")
+    return [
+        (
+            span["name"],
+            span["kind"],
+            span["status"],
+            span["events"],
+            len(span["links"]),
+            span["parent"] is not None,
+            sorted(span["attributes"]),
+            [span["attributes"].get(f"openworkflow.{name}") for name in constant],
+        )
+        for span in told
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flow", "given", "status"),
+    [
+        ("greet", {"name": "ada"}, "completed"),
+        ("fail", None, "failed"),
+        ("charge", {"amount": -1}, "failed"),
+        ("send", {"signal": "nobody", "data": 1}, "completed"),
+    ],
+)
+def test_workers_of_both_make_the_same_spans(
+    peer: Peers, written: Any, flow: str, given: Any, status: str
+) -> None:
+    client, worker = peer("client"), peer("worker", f"ts-{flow}", traced=True)
+    for language in ("ts", "py"):
+        run_id = client("run", workflow=f"{language}-{flow}", input=given)
+        assert client("result", id=run_id)["status"] == status
+    ours = alike(written())
+    assert ours == alike(ended(worker, len(ours)))
 
 
 def test_both_describe_the_same_run_alike(

@@ -12,7 +12,7 @@ from opentelemetry import baggage, trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
-from owsuper import AsyncStep, OpenWorkflow
+from owsuper import AsyncStep, OpenWorkflow, RetryPolicy, Step
 
 ow = OpenWorkflow()
 
@@ -29,6 +29,9 @@ def told(span: ReadableSpan) -> dict[str, Any]:
     """A span as peer.mjs tells it."""
     return {
         "name": span.name,
+        "kind": span.kind.value,
+        "status": [span.status.status_code.value, span.status.description],
+        "events": [event.name for event in span.events],
         "trace": f"{span.context.trace_id:032x}",
         "id": f"{span.context.span_id:016x}",
         "parent": None if span.parent is None else f"{span.parent.span_id:016x}",
@@ -44,6 +47,37 @@ def start_tracing() -> None:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(FileExporter()))
     trace.set_tracer_provider(provider)
+
+
+@ow.workflow("py-greet")
+def greet(step: Step, input: dict[str, Any]) -> None:
+    step.run("name", input["name"].upper)
+    step.sleep("pause", 0.01)
+
+
+@ow.workflow("py-fail")
+def fail(step: Step) -> None:
+    raise IndexError("no such thing in TypeScript")
+
+
+@ow.workflow("py-charge")
+async def charge(step: AsyncStep, input: dict[str, Any]) -> None:
+    await step.run("reserve", lambda: 1)
+    await step.run("charge", refuse, retry=RetryPolicy(maximum_attempts=1))
+
+
+def refuse() -> None:
+    raise IndexError("a bad amount")
+
+
+@ow.workflow("py-send")
+def send(step: Step, input: dict[str, Any]) -> None:
+    step.send_signal(input["signal"], input["data"])
+
+
+@ow.workflow("py-wait")
+async def wait(step: AsyncStep, input: dict[str, Any]) -> Any:
+    return await step.wait_for_signal(input["signal"], timeout="1h")
 
 
 @ow.workflow("py-traced")
