@@ -10,7 +10,6 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -107,32 +106,36 @@ def _plain_schema(type_: Any) -> dict[str, Any]:
 
 
 def awaited_signals(workflow: Workflow[Any, Any]) -> list[TypedSignal]:
-    """Return the signals that the source of the function waits for with a type.
+    """Return the signals that the source of the function waits for; Any is the type of some.
 
-    Names that are not written in the call, but for parts of an f-string, are not known.
+    A name may be written in the call, or be an f-string whose other parts are anything. A name that
+    is a variable may be any other, if the function has one such call.
     """
     try:
         source = ast.parse(textwrap.dedent(inspect.getsource(workflow.fn)))
     except (OSError, TypeError, SyntaxError, ValueError):
         return []
-    return list(_typed_waits(source, workflow))
+    known, unknown = [], []
+    for call in ast.walk(source):
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
+            continue
+        if call.func.attr != "wait_for_signal":
+            continue
+        given = {each.arg: each.value for each in call.keywords}
+        pattern = _pattern(call.args[0] if call.args else given.get("signal"))
+        found = TypedSignal(pattern or ".*", _type_of(given.get("type"), workflow))
+        (unknown if pattern is None else known).append(found)
+    return known + (unknown if len(unknown) == 1 else [])
 
 
-def _typed_waits(source: ast.Module, workflow: Workflow[Any, Any]) -> Iterator[TypedSignal]:
-    for node in ast.walk(source):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-            continue
-        if node.func.attr != "wait_for_signal":
-            continue
-        given = {each.arg: each.value for each in node.keywords}
-        name = node.args[0] if node.args else given.get("signal")
-        if (pattern := _pattern(name)) is None or "type" not in given:
-            continue
-        try:
-            code = compile(ast.Expression(given["type"]), "<type of a signal>", "eval")
-            yield TypedSignal(pattern, eval(code, workflow.fn.__globals__))
-        except Exception:  # the expression needs a variable of the function
-            continue
+def _type_of(expression: ast.expr | None, workflow: Workflow[Any, Any]) -> Any:
+    if expression is None:
+        return Any
+    try:
+        code = compile(ast.Expression(expression), "<type of a signal>", "eval")
+        return eval(code, workflow.fn.__globals__)
+    except Exception:  # the expression may need a variable of the function
+        return Any
 
 
 def _pattern(name: ast.expr | None) -> str | None:

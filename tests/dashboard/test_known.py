@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 
@@ -121,6 +122,29 @@ def test_a_program_knows_its_own_workflows_without_another_process() -> None:
     assert known.refusal("double", None, 7) is None
     assert known.refusal("double", None, "7") == Refusal("input", "input: expected int, got str")
     assert known.get("double", "2") is None
+
+
+class Decision(TypedDict):
+    approved: bool
+
+
+def test_the_type_of_a_signal_whose_name_is_a_variable_is_known_if_there_is_one() -> None:
+    ow = OpenWorkflow()
+
+    @ow.workflow
+    def one(step: Step, input: str) -> None:
+        step.wait_for_signal(input, type=Decision)
+        step.wait_for_signal("plain")
+
+    @ow.workflow
+    def two(step: Step, input: list[str]) -> None:
+        step.wait_for_signal(input[0], type=Decision)
+        step.wait_for_signal(input[1])
+
+    known = Registered(ow.registry)
+    assert known.refusal("one", None, {"approved": 1}, signal="any") is not None
+    assert known.refusal("one", None, {"approved": 1}, signal="plain") is None
+    assert known.refusal("two", None, {"approved": 1}, signal="any") is None
 
 
 def test_the_command_ends_with_3_and_the_traceback_if_the_application_cannot_be_imported(
