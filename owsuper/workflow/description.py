@@ -115,7 +115,8 @@ def awaited_signals(workflow: Workflow[Any, Any]) -> list[TypedSignal]:
         source = ast.parse(textwrap.dedent(inspect.getsource(workflow.fn)))
     except (OSError, TypeError, SyntaxError, ValueError):
         return []
-    known, unknown = [], []
+    known: list[TypedSignal] = []
+    unknown: list[TypedSignal] = []
     for call in ast.walk(source):
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
             continue
