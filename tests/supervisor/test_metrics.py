@@ -9,6 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from owsuper import OpenWorkflow
@@ -222,7 +223,7 @@ def test_a_worker_in_the_foreground_serves_no_metrics(begin: Begin) -> None:
 
 @pytest.mark.slow
 def test_one_worker_asks_about_the_queue_and_another_takes_over(
-    begin_metered: BeginMetered,
+    begin_metered: BeginMetered, conn: psycopg.Connection
 ) -> None:
     first, port = begin_metered("--processes=1", "--no-listen")
     for _ in range(3):
@@ -238,6 +239,8 @@ def test_one_worker_asks_about_the_queue_and_another_takes_over(
     second, other = begin_metered("--processes=1", OWSUPER_POLL_INTERVAL="1h")
     second.await_outcome(second.start("record", text="any"))
     assert "owsuper_queue_due_runs{" not in scrape(other).text
+    query = "SELECT FROM pg_stat_activity WHERE application_name = 'owsuper metrics'"
+    assert conn.execute(query).rowcount == 1
     assert first.stop() == 0
     scrape_until(other, lambda page: page("owsuper_queue_due_runs") == 3)
 
@@ -278,14 +281,18 @@ def test_an_outage_of_the_database_is_counted_and_does_not_stop_the_page(
     begin_metered: BeginMetered, proxy: Proxy
 ) -> None:
     worker, port = begin_metered("--processes=1", url=proxy.url)
+    asked = "owsuper_queue_asked_timestamp_seconds"
+    scrape_until(port, lambda page: page(asked) > 0)
     proxy.cut()
-    page = scrape_until(port, lambda page: page("owsuper_database_up") == 0)
+    page = scrape_until(port, lambda page: page("owsuper_database_up") == page(asked) == 0)
     assert page("owsuper_database_outages_total", connection="claiming") == 1
     assert page("owsuper_database_outages_total", connection="listening") == 1
     proxy.restore()
     scrape_until(port, lambda page: page("owsuper_database_up") == 2)
     worker.await_outcome(worker.start("record", text="after"))
-    page = scrape_until(port, lambda page: runs(page, "record", "completed") == 1)
+    page = scrape_until(
+        port, lambda page: runs(page, "record", "completed") == 1 and page(asked) > 0
+    )
     assert page("owsuper_database_outages_total", connection="claiming") == 1
 
 
