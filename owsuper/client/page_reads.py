@@ -35,6 +35,8 @@ _READ_SECONDS: Final = 6.0  # for all statements of a page; also if the server i
 _WAIT_SECONDS: Final = 4.0  # for one of the connections
 _MAX_IDLE: Final = 30.0  # seconds after which the pool closes an idle connection
 _MOST_KEPT: Final = 500  # values of ``akept``
+_REST: Final = 20  # times what a read took, before it is read again: at most 5 % of a connection
+_OLDEST: Final = 15.0  # seconds for which a value that took long is used
 _STOP: Final = 1.0  # seconds for all threads to end, before a fork or at the end
 _TRIES: Final = 2  # reads of the same, when the connection breaks
 # One round trip. LOCAL, because a session may be that of a connection pooler. One snapshot, so that
@@ -104,7 +106,8 @@ class PageReader:
     async def akept(self, key: str, seconds: float, work: Callable[[Connection[Any]], T]) -> T:
         """Return what ``aread(work)`` returned for this ``key`` at most ``seconds`` ago.
 
-        Callers that come meanwhile share one read, so that many open pages cost no more than one.
+        What took long to read is used for longer, for 15 seconds at most. Callers that come
+        meanwhile share one read, so that many open pages cost no more than one.
         """
         with self._lock:
             if len(self._kept) >= _MOST_KEPT and key not in self._kept:
@@ -167,18 +170,23 @@ class PageReader:
 
 
 class _Kept:
-    """A value, and the time of time.monotonic() at which it was read; or why it was not."""
+    """A value, the time of time.monotonic() at which it was read, and how long that took.
+
+    Or why it was not read.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._value: tuple[float, Any] | None = None
+        self._value: tuple[float, float, Any] | None = None
         self._failure: tuple[float, Exception] | None = None
 
     def value_of(self, seconds: float) -> tuple[Any] | None:
-        """Return the value in a tuple, or None if it is older than ``seconds``."""
-        if self._value is None or time.monotonic() - self._value[0] > seconds:
+        """Return the value in a tuple, or None if it is too old: see ``PageReader.akept``."""
+        if self._value is None:
             return None
-        return (self._value[1],)
+        read_at, took, value = self._value
+        fresh = max(seconds, min(took * _REST, _OLDEST))
+        return None if time.monotonic() - read_at > fresh else (value,)
 
     def refresh(self, seconds: float, read: Callable[[], Any]) -> Any:
         """Return the value, read again unless another caller has just done so.
@@ -192,12 +200,14 @@ class _Kept:
             if self._failure is not None and self._failure[0] >= came:
                 error = copy.copy(self._failure[1])  # for the traceback of this thread
                 raise error from self._failure[1].__cause__
+            begun = time.monotonic()
             try:
                 value = read()
             except Exception as failure:
                 self._failure = (time.monotonic(), failure)
                 raise
-            self._value, self._failure = (time.monotonic(), value), None
+            now = time.monotonic()
+            self._value, self._failure = (now, now - begun, value), None
             return value
 
 

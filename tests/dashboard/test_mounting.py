@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from owsuper import OpenWorkflow
+from owsuper.client import page_reads
 from owsuper.errors import DatabaseError
 from owsuper.starlette import lifespan
 from tests.client.conftest import RunProgram, run_program
@@ -222,6 +224,38 @@ def test_pages_of_one_moment_share_a_read(ow: OpenWorkflow) -> None:
 
     asyncio.run(both())
     assert len(reads) == 1
+
+
+@pytest.mark.parametrize(
+    ("took", "age", "reads"),
+    [
+        (0.001, 2.9, 1),
+        (0.001, 3.1, 2),
+        (0.5, 9.9, 1),
+        (0.5, 10.1, 2),
+        (1.9, 14.9, 1),
+        (1.9, 15.1, 2),
+    ],
+)
+def test_what_took_long_to_read_is_used_for_longer(
+    ow: OpenWorkflow, monkeypatch: pytest.MonkeyPatch, took: float, age: float, reads: int
+) -> None:
+    app: Any = ow.dashboard(insecure=True)
+    clock, read = [0.0], []
+    monkeypatch.setattr(page_reads, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(app.reader, "read", lambda work: work(None))
+
+    def work(conn: Any) -> int:
+        clock[0] += took
+        read.append(1)
+        return len(read)
+
+    async def twice() -> None:
+        await app.reader.akept("key", 3.0, work)
+        clock[0] += age
+        assert await app.reader.akept("key", 3.0, work) == reads
+
+    asyncio.run(twice())
 
 
 def test_pages_that_wait_for_a_read_that_fails_share_its_error(ow: OpenWorkflow) -> None:

@@ -1,6 +1,7 @@
 """The overview: how many runs are where, how fast they go, and what needs a look.
 
-Its figures are read at most every few seconds, for all pages that are open together.
+Its figures are of one moment, and are read at most every few seconds, for all pages that are open
+together.
 """
 
 from __future__ import annotations
@@ -33,9 +34,7 @@ STATUSES: Final = ("pending", "running", "completed", "failed", "canceled")
 _MINUTE, _MINUTES = 60.0, 60
 _HALF_HOUR, _HALF_HOURS = 1800.0, 48
 
-# Seconds for which figures are used again.
-_FRESH: Final = 3.0
-_FRESH_DAY: Final = 15.0
+_FRESH: Final = 3.0  # seconds for which figures are used again, at least
 
 _CRASHED_WITHIN: Final = timedelta(days=7)
 _LAPSED: Final = 60.0  # seconds since the end of a lease; sweeps release lapsed ones sooner
@@ -46,22 +45,16 @@ _MOST_ROWS: Final = 12  # of a table
 
 
 @dataclass(frozen=True, slots=True)
-class CurrentFigures:
-    """What changes from moment to moment; read at ``at`` by the database's clock."""
+class Figures:
+    """All of one moment: ``at``, by the database's clock."""
 
     at: datetime
-    queues: Sequence[DueRuns]
-    odd: Sequence[OddRun]
-    hour: Mapping[str, RecentRuns]
-
-
-@dataclass(frozen=True, slots=True)
-class DayFigures:
-    """What is read more rarely."""
-
     now: Mapping[str, StatusCount]
+    hour: Mapping[str, RecentRuns]
     day: Mapping[str, RecentRuns]
     failures: Sequence[WorkflowFailures]
+    queues: Sequence[DueRuns]
+    odd: Sequence[OddRun]
 
 
 def _first_stretch(seconds: float, stretches: int) -> datetime:
@@ -70,25 +63,19 @@ def _first_stretch(seconds: float, stretches: int) -> datetime:
     return datetime.fromtimestamp(at // seconds * seconds - (stretches - 1) * seconds, UTC)
 
 
-def _read_current(queries: OverviewQueries, conn: Connection[Any]) -> CurrentFigures:
+def _read(queries: OverviewQueries, conn: Connection[Any]) -> Figures:
     row = conn.execute(b"SELECT now()").fetchone()
     assert row is not None
     odd = queries.attention(row[0] - _CRASHED_WITHIN, lapsed=_LAPSED, far=_FAR, most=_SHOWN + 1)
-    since = _first_stretch(_MINUTE, _MINUTES)
-    return CurrentFigures(
+    day = _first_stretch(_HALF_HOUR, _HALF_HOURS)
+    return Figures(
         at=row[0],
+        now=queries.now().run(conn),
+        hour=queries.recent(_first_stretch(_MINUTE, _MINUTES), _MINUTE, _MINUTES).run(conn),
+        day=queries.recent(day, _HALF_HOUR, _HALF_HOURS).run(conn),
+        failures=queries.failures(day).run(conn),
         queues=queries.queues().run(conn),
         odd=odd.run(conn),
-        hour=queries.recent(since, _MINUTE, _MINUTES).run(conn),
-    )
-
-
-def _read_day(queries: OverviewQueries, conn: Connection[Any]) -> DayFigures:
-    since = _first_stretch(_HALF_HOUR, _HALF_HOURS)
-    return DayFigures(
-        now=queries.now().run(conn),
-        day=queries.recent(since, _HALF_HOUR, _HALF_HOURS).run(conn),
-        failures=queries.failures(since).run(conn),
     )
 
 
@@ -119,9 +106,8 @@ def _stacked(recent: Mapping[str, RecentRuns], stretches: int) -> dict[str, Sequ
 async def show(visit: Visit) -> Response:
     """Show the overview."""
     queries = OverviewQueries(visit.schema, visit.namespace)
-    current, day, workers = await asyncio.gather(
-        visit.kept("overview", _FRESH, lambda conn: _read_current(queries, conn)),
-        visit.kept("overview of the day", _FRESH_DAY, lambda conn: _read_day(queries, conn)),
+    found, workers = await asyncio.gather(
+        visit.kept("overview", _FRESH, lambda conn: _read(queries, conn)),
         workers_page.read_workers(visit),
     )
     none_of_hour = RecentRuns((0,) * _MINUTES, False)
@@ -129,33 +115,33 @@ async def show(visit: Visit) -> Response:
     return visit.render(
         "overview.html",
         statuses=STATUSES,
-        now=day.now,
-        hour={status: current.hour.get(status, none_of_hour) for status in STATUSES},
-        day={status: day.day.get(status, none_of_day) for status in STATUSES},
+        now=found.now,
+        hour={status: found.hour.get(status, none_of_hour) for status in STATUSES},
+        day={status: found.day.get(status, none_of_day) for status in STATUSES},
         hour_chart=bars(
-            _stacked(current.hour, _MINUTES),
-            f"{sum(each.total for each in current.hour.values())} runs created in the last hour,"
+            _stacked(found.hour, _MINUTES),
+            f"{sum(each.total for each in found.hour.values())} runs created in the last hour,"
             " by minute and present status",
             height=90,
         ),
         sparks={
             status: bars(
-                {status: day.day.get(status, none_of_day).counts},
+                {status: found.day.get(status, none_of_day).counts},
                 f"{status} runs created in the last 24 hours, by half hour",
             )
             for status in STATUSES
         },
-        failures=day.failures[:_MOST_ROWS],
-        queues=current.queues[:_MOST_ROWS],
-        more_queues=len(current.queues) - _MOST_ROWS,
-        odd=_by_kind(current.odd),
+        failures=found.failures[:_MOST_ROWS],
+        queues=found.queues[:_MOST_ROWS],
+        more_queues=len(found.queues) - _MOST_ROWS,
+        odd=_by_kind(found.odd),
         most_odd=_SHOWN,
         most_unserved=_MOST_ROWS,
-        unserved=unserved(current.queues, workers, current.at),
+        unserved=unserved(found.queues, workers, found.at),
         missing=[each for each in workers if not each.here],
         workers=workers,
         totals=workers_page.totals(workers),
-        at=current.at,
+        at=found.at,
     )
 
 
