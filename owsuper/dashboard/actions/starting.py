@@ -43,7 +43,7 @@ def _form(
         "start.html",
         status=status,
         workflow=name,
-        version=version,
+        of_version=version,
         known=known,
         form=form,
         identity=performing.identity(visit),
