@@ -192,7 +192,10 @@ QUEUE_ASKED: Final = Metric(
 # --- what any process can ask the database -----------------------------------------------------
 
 RUNS_BY_STATUS: Final = Metric(
-    "owsuper_runs", "gauge", "Runs in the database that have not ended, by status.", ("status",)
+    "owsuper_unfinished_runs",
+    "gauge",
+    "Runs in the database that have not ended, by status, up to 100,000 of each.",
+    ("status",),
 )
 WORKERS: Final = Metric(
     "owsuper_workers", "gauge", "Workers that the database knows, by state.", ("state",)

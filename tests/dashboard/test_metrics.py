@@ -24,7 +24,7 @@ def test_the_page_has_what_the_database_knows(browser: TestClient, ow: OpenWorkf
     page = Page(answer.text)
     assert page("owsuper_queue_due_runs", workflow="order") == 3
     assert page("owsuper_queue_oldest_due_seconds", workflow="order") > 0
-    assert page("owsuper_runs", status="pending") == 3
+    assert page("owsuper_unfinished_runs", status="pending") == 3
 
 
 def test_who_may_not_see_the_dashboard_may_not_read_its_metrics(browse: Browse) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import yaml
@@ -33,6 +34,12 @@ def test_prometheus_is_told_of_each_worker() -> None:
     [job] = yaml.safe_load(PAGE["scrape"])["scrape_configs"]
     assert job["job_name"] == "owsuper"  # as the alert rules expect
     assert len(job["static_configs"][0]["targets"]) == 2
+
+
+def test_every_alert_is_explained() -> None:
+    rules = yaml.safe_load((ROOT / "examples" / "metrics" / "alerts.yml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    assert set(re.findall(r"^\| `(Owsuper\w+)` \|", PAGE.text, re.M)) == alerts
 
 
 def test_every_block_is_executed() -> None:

@@ -16,7 +16,7 @@ def test_the_page_has_queues_runs_and_workers() -> None:
     found = page(QueueDepth("order", 5, 61.5), QueueDepth("mail", 0, 0.0))
     assert found.values("owsuper_queue_due_runs", "workflow") == {"order": 5, "mail": 0}
     assert found.values("owsuper_queue_oldest_due_seconds", "workflow")["order"] == 61.5
-    assert found.values("owsuper_runs", "status") == {"pending": 7, "running": 2}
+    assert found.values("owsuper_unfinished_runs", "status") == {"pending": 7, "running": 2}
     assert found.values("owsuper_workers", "state") == {"serving": 2, "missing": 1}
 
 

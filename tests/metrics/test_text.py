@@ -26,6 +26,11 @@ def test_a_name_says_what_is_counted_and_in_which_unit(metric: Metric) -> None:
     assert not {"le", "job", "instance"} & set(metric.labels)
 
 
+def test_no_two_metrics_are_one_family() -> None:
+    families = [metric.name.removesuffix("_total") for metric in catalogue.BY_NAME.values()]
+    assert len(set(families)) == len(families)
+
+
 def test_an_empty_page_has_all_kinds_and_zeros_where_there_are_no_labels() -> None:
     page = Page(text(catalogue.OF_WORKERS, Snapshot()).decode())
     assert len(page.kinds) == len(catalogue.OF_WORKERS)
