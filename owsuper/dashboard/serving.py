@@ -25,6 +25,8 @@ from owsuper.errors import ConfigurationError
 if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
 
+_log = logging.getLogger("owsuper.dashboard")
+
 _BACKLOG: Final = 128
 _STOP_SECONDS: Final = 2  # for open requests to end; streams of events would never do so
 
@@ -75,6 +77,11 @@ def _access(
     except ConfigurationError as error:
         raise ConfigurationError(f"--trusted-proxies: {error}") from None
     if auth is not None:
+        if not trusted and not all(map(is_loopback, _addresses(host))):
+            _log.warning(
+                "passwords and cookies go over the network as they are: put a proxy with HTTPS in"
+                " front, and name it by --trusted-proxies"
+            )
         return ByPassword(PasswordFile(Path(auth)), trusted)
     if auth_header is not None:
         if not trusted:
