@@ -57,7 +57,7 @@ class Dashboard:
         templates = Templates(
             screens=[each for each in SCREENS if each.title],
             has_login=isinstance(access, ByPassword),
-            version=own_version() or "",
+            own_version=own_version() or "",
         )
         guard = Guard(
             ow,

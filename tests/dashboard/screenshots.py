@@ -14,17 +14,27 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.dashboard.browser import conftest, world
+from tests.dashboard.browser import conftest
+from tests.dashboard.browser import world as worlds
 from tests.dashboard.browser.watched import launched
 from tests.dashboard.browser.world import World
+from tests.dashboard.pictures import with_few_colors
 from tests.fixtures.postgres import connect, running_server
 from tests.fixtures.processes import Spawn, owsuper_command, spawning
 
 DIRECTORY = conftest.HERE.parents[2] / "docs" / "images" / "dashboard"
 LARGEST = 150_000  # bytes
 SCHEMA = "openworkflow"
-ORDERS = 60
-DARK = {"run-dark"}
+ORDERS = 120
+DARK = {"run-parent"}
+
+# The orders of a moment become those of an hour.
+_DELAY = "(('x' || substr(md5({id}), 1, 6))::bit(24)::int % 3300) * interval '1 second'"
+_SPREAD = """
+UPDATE {{schema}}.{table} SET created_at = created_at - {delay}, updated_at = updated_at - {delay},
+    started_at = started_at - {delay}, finished_at = finished_at - {delay}
+WHERE {id} = ANY ($1)
+"""
 
 
 def pages(world: World) -> dict[str, str]:
@@ -34,10 +44,12 @@ def pages(world: World) -> dict[str, str]:
         "overview": "/",
         "runs": "/runs",
         "run": f"/runs/{run['completed']}",
-        "run-running": f"/runs/{run['running']}",
         "run-failed": f"/runs/{run['failed']}",
-        "run-crashed": f"/runs/{run['crashed']}",
-        "run-dark": f"/runs/{run['parent']}",
+        "run-parent": f"/runs/{run['parent']}",
+        "start": "/actions/start?workflow=order&version=2",
+        "signal": f"/actions/signal?signal=approve-expense-7&run={run['waiting']}",
+        "cancel": f"/actions/cancel?id={run['parent']}",
+        "audit": "/audit",
         "workers": "/workers",
         "workflows": "/workflows",
         "waiting": "/waiting",
@@ -45,22 +57,31 @@ def pages(world: World) -> dict[str, str]:
 
 
 @contextmanager
-def a_day_of_work(spawn: Spawn) -> Iterator[World]:
+def an_hour_of_work(spawn: Spawn) -> Iterator[World]:
     """Runs of every state, many orders, and the worker that serves them."""
     with (
         running_server() as url,
         connect(url) as conn,
         tempfile.TemporaryDirectory() as directory,
     ):
-        made = World(url, SCHEMA, conn, Path(directory))
-        with world.worker(made, spawn):
-            made.fill()
+        world = World(url, SCHEMA, conn, Path(directory))
+        with worlds.worker(world, spawn, worlds.SHOP):
             orders = [{"item": "bread", "quantity": n % 5 + 1} for n in range(ORDERS)]
-            for handle in made.ow.run_many("order", orders, version="2"):
+            handles = world.ow.run_many("order", orders, version="2")
+            for handle in handles:
                 handle.result(timeout=60)
-            yield made
-            made.open_gates()
-        made.ow.close()
+            spread(world, [handle.id for handle in handles])
+            world.fill()
+            yield world
+            world.open_gates()
+        world.ow.close()
+
+
+def spread(world: World, runs: list[str]) -> None:
+    for table, column in (("workflow_runs", "id"), ("step_attempts", "workflow_run_id")):
+        delay = _DELAY.format(id=column)
+        query = _SPREAD.format(table=table, id=column, delay=delay).format(schema=world.schema)
+        world.conn.execute(query.encode(), [runs])
 
 
 def main(directory: Path) -> int:
@@ -69,10 +90,10 @@ def main(directory: Path) -> int:
         print("no browser is installed: apt-get install chromium", file=sys.stderr)
         return 1
     directory.mkdir(parents=True, exist_ok=True)
-    with spawning() as spawn, a_day_of_work(spawn) as world, sync_playwright() as playwright:
+    with spawning() as spawn, an_hour_of_work(spawn) as world, sync_playwright() as playwright:
         dashboard = spawn(
             *(*owsuper_command(), "dashboard", "--port", "0", "--allow-actions"),
-            *("--module", conftest.worlds.MODULE),
+            *("--module", worlds.SHOP),
             env=world.env,
             cwd=world.directory,
         )
@@ -83,7 +104,7 @@ def main(directory: Path) -> int:
 
 
 def draw(browser: Browser, base: str, world: World, directory: Path) -> None:
-    """Draw each page at each width; a page is drawn down to two windows' height."""
+    """Draw each page at each width, down to two windows' height at most."""
     for width, height in conftest.WIDTHS.items():
         for name, path in pages(world).items():
             context = browser.new_context(
@@ -92,13 +113,14 @@ def draw(browser: Browser, base: str, world: World, directory: Path) -> None:
             )
             page = context.new_page()
             page.goto(base + path)
+            page.wait_for_selector("#live[data-state=live]")
             whole = int(page.evaluate("document.documentElement.scrollHeight"))
             page.set_viewport_size({"width": width, "height": min(whole, 2 * height)})
-            picture = directory / f"{name}-{width}.png"
-            page.screenshot(path=picture)
+            drawn = with_few_colors(page.screenshot(), browser.new_page())
+            (directory / f"{name}-{width}.png").write_bytes(drawn)
             context.close()
-            size = picture.stat().st_size
-            print(f"{picture.name}: {size:,} bytes{' (too large)' if size > LARGEST else ''}")
+            note = " (too large)" if len(drawn) > LARGEST else ""
+            print(f"{name}-{width}.png: {len(drawn):,} bytes{note}")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def world(
     """Runs of every state, and the worker that executes them."""
     with schemas.one() as schema, connect(database_url) as conn:
         world = World(database_url, schema, conn, tmp_path_factory.mktemp("world"))
-        with worlds.worker(world, start):
+        with worlds.worker(world, start, worlds.SHOP, worlds.ODD):
             world.fill()
             world.provoke()
             yield world
@@ -127,7 +127,7 @@ def reading(serve: Serve) -> Iterator[str]:
 @pytest.fixture(scope="package")
 def acting(serve: Serve) -> Iterator[str]:
     """The address of a dashboard with actions, which knows the workflows."""
-    with serve("--allow-actions", "--module", worlds.MODULE) as base:
+    with serve("--allow-actions", "--module", worlds.SHOP) as base:
         yield base
 
 

@@ -1,4 +1,4 @@
-"""What the worker behind the dashboard serves: one workflow for each thing that a page can show."""
+"""What the worker behind the dashboard serves: a workflow for each thing that a page can show."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from owsuper import OpenWorkflow, RetryPolicy, Step, current
-
-MARKUP = "<img src=x onerror=\"document.title='owned'\">"
-SCRIPT = "</script><script>document.title='owned'</script>"
-RIGHT_TO_LEFT = "\u202egnp.live \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627"
-HOSTILE = f"{MARKUP} {SCRIPT} {RIGHT_TO_LEFT} '\"`{{{{7*7}}}} javascript:alert(1)"
-LONG = 10_000_000
 
 ow = OpenWorkflow()
 
@@ -81,8 +75,7 @@ def subscription(step: Step, input: None) -> None:
 
 @ow.workflow("approval")
 def approval(step: Step, input: str) -> bool:
-    """Waits for a signal of the name ``input``."""
-    decision = step.wait_for_signal(input, type=Decision, timeout="7d")
+    decision = step.wait_for_signal(f"approve-{input}", type=Decision, timeout="7d")
     return decision is not None and decision.data.approved
 
 
@@ -100,24 +93,9 @@ def resize_image(step: Step, input: str) -> None:
     step.run("decode", lambda: os.kill(os.getpid(), signal.SIGSEGV))
 
 
-@ow.workflow("export")
-def export(step: Step, input: int) -> str:
-    return step.run("collect", lambda: "x" * input)
-
-
-@ow.workflow(f"{MARKUP} {RIGHT_TO_LEFT}")
-def hostile(step: Step, input: str) -> None:
-    step.run(HOSTILE, lambda: input)
-
-    def fail() -> None:
-        raise RuntimeError(HOSTILE)
-
-    step.run(SCRIPT, fail, retry=RetryPolicy(maximum_attempts=1))
-
-
 @ow.workflow("family")
 def family(step: Step, input: list[str]) -> None:
     """A parent whose children wait for signals."""
     for name in input:
-        step.submit_workflow(approval, name, name=f"ask-{name}")
+        step.submit_workflow(approval, name, name=f"ask {name}")
     step.wait_for_signal("family-is-complete")

@@ -11,10 +11,11 @@ from typing import Any
 import psycopg
 
 from owsuper import OpenWorkflow
-from tests.dashboard.browser.shop import HOSTILE, LONG, MARKUP, RIGHT_TO_LEFT
+from tests.dashboard.browser.odd import HOSTILE, LONG, MARKUP, RIGHT_TO_LEFT
 from tests.fixtures.processes import Program, Spawn, owsuper_command
 
-MODULE = "tests.dashboard.browser.shop"
+SHOP = "tests.dashboard.browser.shop"
+ODD = "tests.dashboard.browser.odd"
 FROM_TYPESCRIPT = 120
 PATIENCE = 60.0  # seconds
 
@@ -94,9 +95,9 @@ class World:
         self.start("completed", "order", {"item": "bread"}, version="2", idempotency_key="order:7")
         self.start("running", "bake", str(gate))
         self.start("sleeping", "subscription", None)
-        self.start("waiting", "approval", "approve-expense-7")
+        self.start("waiting", "approval", "expense-7")
         self.start("failed", "refund", {"amount": 40})
-        self.start("parent", "family", ["ask-ada", "ask-bob"])
+        self.start("parent", "family", ["ada", "bob"])
         self.start("unserved", "nobody-has-this", {"n": 1})
         self.conn.execute(_TYPESCRIPT.format(schema=self.schema).encode(), [FROM_TYPESCRIPT])
         [(typescript,)] = self.fetch(
@@ -124,12 +125,12 @@ class World:
 
 
 @contextmanager
-def worker(world: World, spawn: Spawn, *options: str) -> Iterator[Program]:
-    """A worker of ``world`` with two child processes."""
+def worker(world: World, spawn: Spawn, *modules: str) -> Iterator[Program]:
+    """A worker of ``world`` with two child processes, which serves ``modules``."""
     program = spawn(
         *owsuper_command(),
-        *("--module", MODULE, "--processes", "2", "--concurrency", "4", "--max-crashes", "1"),
-        *options,
+        *("--processes", "2", "--concurrency", "4", "--max-crashes", "1"),
+        *(word for module in modules for word in ("--module", module)),
         env=world.env,
         cwd=world.directory,
     )
