@@ -102,8 +102,8 @@ def run(
     Raises DatabaseUnreachable if the first connection fails, and ConfigurationError if the limit
     of open file descriptors is too low, or metrics cannot be served.
     """
-    metrics = None if settings.metrics_port is None else _listen_for_metrics(settings)
     descriptors.reserve(settings.processes)
+    metrics = None if settings.metrics_port is None else _listen_for_metrics(settings)
     supervisor = Supervisor(settings, ready_fd, watch=watch, metrics=metrics)
     try:
         return supervisor.run(resolve_database, migrate)
