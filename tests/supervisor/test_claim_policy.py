@@ -57,6 +57,33 @@ def test_without_a_reason_it_sleeps_until_the_next_poll() -> None:
     assert policy.decide(POLL, free=2, prefetched=0) == ClaimNow(2)
 
 
+def polled(policy: ClaimPolicy, now: float) -> bool:
+    decision = policy.decide(now, free=2, prefetched=0)
+    assert isinstance(decision, ClaimNow)
+    return decision.polled
+
+
+def test_a_claim_is_a_poll_if_nothing_but_the_interval_has_led_to_it() -> None:
+    assert polled(idle_policy(), POLL)
+    policy = ClaimPolicy(slots=2, poll_interval=POLL)
+    assert not polled(policy, 0.0)  # the first claim
+    policy.on_claimed(0.0, 2, limit=2, next_due=None)
+    assert not polled(policy, POLL)  # there may be more than the claim has brought
+
+
+def test_a_claim_with_another_reason_is_no_poll_even_when_a_poll_is_due() -> None:
+    notified, in_turn, due, late = (idle_policy() for _ in range(4))
+    notified.on_runs_due(POLL)
+    in_turn.on_runs_due(POLL - 0.5, wait=0.5)
+    due.run_due_in(0.0, POLL)
+    assert not polled(notified, POLL)
+    assert not polled(in_turn, POLL)
+    assert not polled(due, POLL)
+    late.decide(POLL, free=0, prefetched=0)  # a poll is due, and there is no room
+    late.on_runs_due(POLL + 0.5)
+    assert not polled(late, POLL + 1)
+
+
 def test_a_notification_leads_to_claims_now_and_at_growing_intervals() -> None:
     policy = idle_policy(poll_interval=60)
     policy.on_runs_due(0.5)
