@@ -160,60 +160,88 @@ def _bar(span: Span, axis: Axis) -> Bar:
     )
 
 
+class _Cluster:
+    """Bars of one lane that are drawn as one."""
+
+    __slots__ = ("bars", "end", "right", "x")
+
+    def __init__(self, bar: Bar, x: float) -> None:
+        self.bars = [bar]
+        self.x = x
+        self.right = bar.right
+        self.end = bar.end
+
+    def add(self, bar: Bar) -> None:
+        self.bars.append(bar)
+        self.right = max(self.right, bar.right)
+        self.end = max(self.end, bar.end)
+
+    def drawn(self) -> Bar:
+        """Return a bar for all: of their kind, if they have the same, and of the worst status."""
+        first = self.bars[0]
+        width = min(self.right, 100.0) - self.x
+        if len(self.bars) == 1:
+            return replace(first, x=self.x, width=width)
+        statuses = Counter(bar.status for bar in self.bars)
+        return replace(
+            first,
+            x=self.x,
+            width=width,
+            kind=first.kind if len({bar.kind for bar in self.bars}) == 1 else "mixed",
+            status=max(statuses, key=lambda status: _BADNESS.get(status, 0)),
+            begin=min(bar.begin for bar in self.bars),
+            end=self.end,
+            growing=any(bar.growing for bar in self.bars),
+            count=len(self.bars),
+            statuses=dict(statuses),
+            href="",
+        )
+
+
 def _lanes(bars: Sequence[Bar], gap: float) -> tuple[tuple[Bar, ...], ...]:
     """Return the lanes for ``bars``, which are sorted. Those closer than ``gap`` are folded."""
-    lanes: list[list[Bar]] = []
+    lanes: list[list[_Cluster]] = []
     narrow = max(_NARROW, gap)
     for bar in bars:
-        place = next((lane for lane in lanes if lane[-1].right + gap <= bar.x), None)
-        if place is not None:
-            place.append(bar)
-            continue
-        if (place := next((lane for lane in lanes if _follows(bar, lane[-1])), None)) is not None:
-            left = place[-1].right
-            place.append(replace(bar, x=left, width=bar.right - left))
-            continue
-        small = bar.width <= narrow
-        other = next((lane for lane in lanes if small and lane[-1].width <= narrow), None)
-        if other is None and (gap >= 100.0 or len(lanes) >= _MAX_LANES):
-            other = lanes[-1] if lanes else None
-        if other is not None:
-            other[-1] = _folded(other[-1], bar)
+        if (lane := _free_lane(lanes, bar, gap)) is not None:
+            lane.append(_Cluster(bar, max(bar.x, lane[-1].right)))
+        elif (other := _to_fold_with(lanes, bar, gap, narrow)) is not None:
+            other.add(bar)
         else:
-            lanes.append([bar])
-    return tuple(tuple(lane) for lane in lanes)
+            lanes.append([_Cluster(bar, bar.x)])
+    return tuple(tuple(cluster.drawn() for cluster in lane) for lane in lanes)
 
 
-def _follows(bar: Bar, other: Bar) -> bool:
-    """Whether ``bar`` began after ``other``, which only hides its beginning as it is so short."""
-    return bar.begin >= other.end and bar.right - other.right >= LEAST_WIDTH
+def _free_lane(lanes: Sequence[list[_Cluster]], bar: Bar, gap: float) -> list[_Cluster] | None:
+    """Return the first lane with room for ``bar``.
+
+    Of a lane whose last bar is wider than what it shows, and only hides the beginning of ``bar``,
+    the room behind it is enough.
+    """
+    for lane in lanes:
+        if lane[-1].right + gap <= bar.x:
+            return lane
+    for lane in lanes:
+        last = lane[-1]
+        if last.end <= bar.begin and bar.right - last.right >= max(LEAST_WIDTH, gap):
+            return lane
+    return None
 
 
-def _folded(one: Bar, other: Bar) -> Bar:
-    """Return a bar for two: of their kind, if they have the same, and of the worse status."""
-    statuses = Counter(one.statuses or {one.status: one.count})
-    statuses.update(other.statuses or {other.status: other.count})
-    right = max(one.right, other.right)
-    return replace(
-        one,
-        width=min(right, 100.0) - one.x,
-        kind=one.kind if one.kind == other.kind else "mixed",
-        status=_worse(one.status, other.status),
-        begin=min(one.begin, other.begin),
-        end=max(one.end, other.end),
-        growing=one.growing or other.growing,
-        count=one.count + other.count,
-        statuses=dict(statuses),
-        href="",
-    )
+def _to_fold_with(
+    lanes: Sequence[list[_Cluster]], bar: Bar, gap: float, narrow: float
+) -> _Cluster | None:
+    if bar.width <= narrow:
+        for lane in lanes:
+            if lane[-1].right - lane[-1].x <= narrow:
+                return lane[-1]
+    if lanes and (gap >= 100.0 or len(lanes) >= _MAX_LANES):
+        return lanes[-1][-1]
+    return None
 
 
 _FROM_GOOD_TO_BAD: Final = ("kept", "completed", "canceled", "waiting", "running", "lost", "failed")
 _BADNESS: Final = {status: number for number, status in enumerate(_FROM_GOOD_TO_BAD)}
-
-
-def _worse(one: str, other: str) -> str:
-    return max(one, other, key=lambda status: _BADNESS.get(status, 0))
 
 
 def folded_title(bar: Bar) -> str:

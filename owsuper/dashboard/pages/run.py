@@ -80,11 +80,11 @@ async def show(visit: Visit) -> Response:
 
 def _story(visit: Visit, page: ShownRun) -> RunStory:
     places = {step.id: place for place, step in enumerate(page.steps)}
+    addresses = [visit.here(attempts=first or None) for first in range(0, len(places), PAGE_SIZE)]
 
     def href(step: Any) -> str:
         place = places[step.id]
-        first = place // PAGE_SIZE * PAGE_SIZE
-        return f"{visit.here(attempts=first or None)}#attempt-{place + 1}"
+        return f"{addresses[place // PAGE_SIZE]}#attempt-{place + 1}"
 
     return RunStory(
         run=page.run,
