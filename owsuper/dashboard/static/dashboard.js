@@ -13,3 +13,4 @@ function addLocalTimes(root) {
 
 addLocalTimes(document);
 document.addEventListener("htmx:load", (event) => addLocalTimes(event.target));
+document.addEventListener("owsuper:refreshed", () => addLocalTimes(document));

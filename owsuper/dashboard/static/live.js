@@ -53,6 +53,7 @@
     source.addEventListener("changed", refresh);
     source.addEventListener("error", () => {
       connected = false;
+      if (badge.dataset.state === "expired") return;
       // Once for all errors of an outage: they may follow faster than this takes.
       doubt ??= setTimeout(() => connected || say("polling"), PATIENCE);
       if (source.readyState === EventSource.CLOSED) {
@@ -147,7 +148,8 @@
   // What an element is about, so that a row's state stays with its run when rows move.
   function key(node) {
     if (node.nodeType !== Node.ELEMENT_NODE) return null;
-    if (node.id || node.dataset.key) return node.id || node.dataset.key;
+    const name = node.getAttribute("id") || node.dataset.key; // the .id of a form may be a field of it
+    if (name) return name;
     if (node.localName !== "tr") return null;
     return node.querySelector("input[type=checkbox][value]")?.value ?? null;
   }
@@ -158,12 +160,15 @@
       return;
     }
     if (there.dataset.loaded !== undefined || there.isEqualNode(fresh)) return;
+    if (there.localName === "time" && there.dateTime === fresh.dateTime) {
+      changeChildren(there, fresh); // its title has the reader's own time, too
+      return;
+    }
     for (const { name, value } of [...fresh.attributes]) {
       if (name !== "open" && there.getAttribute(name) !== value) there.setAttribute(name, value);
     }
     for (const { name } of [...there.attributes]) {
-      const ours = name === "open" || name === "data-local";
-      if (!ours && !fresh.hasAttribute(name)) there.removeAttribute(name);
+      if (name !== "open" && !fresh.hasAttribute(name)) there.removeAttribute(name);
     }
     if (there.localName !== "textarea") changeChildren(there, fresh);
   }
