@@ -283,3 +283,33 @@ def test_a_fork_writes_no_line_of_its_parent_and_keeps_no_descriptor_of_its_own(
     assert in_the_fork == before
     said = sorted(line.rpartition(": ")[2] for line in done.stderr.splitlines())
     assert said == ["before", "in the fork", "in the parent"]
+
+
+def logged(reader: int, writer: int, **environment: str) -> bytes:
+    """What a process writes to its standard error when it logs a warning."""
+    script = (
+        "import logging; from owsuper import logs; logs.configure('info');"
+        " logging.getLogger('owsuper.child').warning('stop')"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script], stderr=writer, env=os.environ | environment, check=True
+    )
+    return os.read(reader, 4096)
+
+
+def test_lines_for_the_journal_begin_with_their_priority() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        found = os.fstat(theirs.fileno())
+        stream = f"{found.st_dev}:{found.st_ino}"
+        line = logged(ours.fileno(), theirs.fileno(), JOURNAL_STREAM=stream)
+        assert line.startswith(b"<4>")
+        assert not logged(ours.fileno(), theirs.fileno(), JOURNAL_STREAM="1:2").startswith(b"<")
+
+
+def test_levels_have_colors_on_a_terminal_unless_nobody_wants_them() -> None:
+    ours, theirs = os.openpty()
+    assert b"\x1b[33mWARNING\x1b[0m" in logged(ours, theirs, NO_COLOR="", TERM="xterm")
+    assert b"\x1b" not in logged(ours, theirs, NO_COLOR="1", TERM="xterm")
+    os.close(theirs)
+    os.close(ours)

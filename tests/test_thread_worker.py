@@ -72,6 +72,25 @@ def test_workflows_defined_before_and_after_the_start_are_executed_here(ow: Open
     assert not worker.running
 
 
+def test_records_of_its_runs_name_their_run(
+    ow: OpenWorkflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    @ow.workflow
+    def order(step: Step) -> None:
+        step.run("reserve", lambda: step.logger.warning("reserving"))
+
+    before = logging.getLogRecordFactory()
+    try:
+        with ThreadWorker(ow):
+            run = order.run()
+            run.result(30)
+    finally:
+        logging.setLogRecordFactory(before)
+    [record] = [each for each in caplog.records if each.name == "order"]
+    fields = vars(record)
+    assert (fields["run_id"], fields["step"], fields["attempt"]) == (run.id, "reserve", 1)
+
+
 def test_it_leaves_nothing_behind_and_can_be_started_again(ow: OpenWorkflow) -> None:
     @ow.workflow
     async def simple(step: AsyncStep) -> int:
