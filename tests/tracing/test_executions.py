@@ -523,6 +523,27 @@ def test_an_error_of_the_engine_is_recorded_and_the_run_is_tried_again(
     assert run.status.status_code is StatusCode.ERROR
 
 
+@sync_and_async
+def test_after_an_error_of_the_engine_no_span_is_left_open(
+    engine: Engine, spans: Spans, as_workflow: AsWorkflow
+) -> None:
+    """The engine fails just before the function of a step is called."""
+
+    def broken(*_: object) -> None:
+        engine.services.running_rows.began = began
+        raise AssertionError("a bug")
+
+    def body(step: Any) -> Any:
+        yield step.run("one", lambda: None)
+
+    began = engine.services.running_rows.began
+    engine.services.running_rows.began = broken
+    engine.workflow(as_workflow(body))
+    engine.execute_once(engine.start())
+    assert spans.names == ["workflow_run.execute"]
+    assert attributes(spans.one("workflow_run.execute"))["error.type"] == "AssertionError"
+
+
 def test_a_child_run_that_another_implementation_has_not_started_gets_a_span(
     engine: Engine, spans: Spans, context_of: Contexts
 ) -> None:

@@ -275,11 +275,11 @@ class Execution(ABC):
 
     def enter_step(self, call: Call) -> EnteredStep:
         """Note that the function of a step is about to be called; for ``leave_step``."""
-        span = None if self.trace is None else self.trace.begin_step(call)
         self._services.flight_recorder.enter(self.slot, call.key)
         row = partial(self._running_row, call, self.now())
         self._services.running_rows.began(call.attempt_id, row)
-        return current.begin_call(call.key, self.replay), span
+        token = current.begin_call(call.key, self.replay)
+        return token, None if self.trace is None else self.trace.begin_step(call)
 
     def leave_step(self, call: Call, entered: EnteredStep, answer: object) -> None:
         """Note that the function is over; ``entered`` is what ``enter_step`` returned.
