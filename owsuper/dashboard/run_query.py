@@ -15,8 +15,8 @@ from starlette.datastructures import QueryParams
 
 from owsuper.core.pages import Position, Window
 from owsuper.dashboard import parameters
-from owsuper.dashboard.visit import Visit
-from owsuper.db.dashboard.run_lists import RunLists, RunSearch
+from owsuper.dashboard.visit import Visit, refuse
+from owsuper.db.dashboard.run_lists import MOST_BEGINNINGS, RunLists, RunSearch
 
 STATUSES: Final = ("pending", "running", "completed", "failed", "canceled")
 """The statuses that a filter knows; they are those of RunStatus without the old names."""
@@ -93,12 +93,20 @@ async def matching_ids(
     """Yield the ids of all runs that match, in lists of at most ``size``, the newest first.
 
     Each list is read in a transaction of its own. Runs that are created meanwhile are not among
-    them. A list may be empty. Raises DatabaseError.
+    them. A list may be empty.
+
+    Raises HTTPException if the ids of too many runs begin with the text that was searched, and
+    DatabaseError.
     """
     lists = RunLists(visit.schema, visit.namespace)
     position: Position | None = None
     while True:
         page = await visit.read(lists.page(search, Window(size, position)).run)
+        if not page.has_all:
+            raise refuse(
+                f"q: the ids of {MOST_BEGINNINGS} runs or more begin with {search.text!r:.60};"
+                " write more of the id"
+            )
         yield [run.id for run in page.items]
         if page.next is None:
             return

@@ -5,13 +5,21 @@
 -- dashboard_runs, $14 the text, $15 as in dashboard_runs_of_parent, $16 and $17 bounds of the ids
 -- that begin with $14 up to its last digit (see find_run_ids); NULL searches no beginnings of ids.
 --
--- Of the runs whose id begins with the text, the first $8 are read.
+-- Of the runs whose id begins with the text, the first $8 are read. The last column is not NULL if
+-- there may be more.
 -- Keys are indexed by workflow; see list_runs_with_key.
 --
 -- Index: workflow_runs_pkey; workflow_runs_workflow_name_idempotency_key_created_at_idx, in its
 -- order, which no other index has; those of fragments/dashboard_page. Locks: none.
-WITH RECURSIVE edge AS MATERIALIZED (
-    SELECT CASE WHEN $8::integer IS NULL THEN now() END AS at
+WITH RECURSIVE begins AS MATERIALIZED (
+    SELECT {fragments/dashboard_found}
+    FROM {schema}.workflow_runs
+    WHERE namespace_id = $1 AND id >= $16 AND id <= $17 AND starts_with(id, $14)
+    ORDER BY id
+    LIMIT $8::integer
+),
+edge AS MATERIALIZED (
+    SELECT CASE WHEN count(*) = $8::integer THEN now() END AS at FROM begins
 ),
 workflow AS (
     SELECT coalesce(
@@ -46,13 +54,7 @@ found AS (
             LIMIT 1
         )
         UNION
-        (
-            SELECT {fragments/dashboard_found}
-            FROM {schema}.workflow_runs
-            WHERE namespace_id = $1 AND id >= $16 AND id <= $17 AND starts_with(id, $14)
-            ORDER BY id
-            LIMIT $8::integer
-        )
+        SELECT * FROM begins
         UNION
         (
             SELECT k.*

@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 from owsuper.core.pages import Position, encode_cursor
 from owsuper.dashboard.run_query import RunQuery, matching_ids
 from owsuper.dashboard.visit import Visit
+from owsuper.db.dashboard import run_lists
 from owsuper.db.dashboard.run_lists import RunSearch
 from tests.dashboard.conftest import Browse
 from tests.db.rows import Tables
@@ -188,7 +189,7 @@ def test_a_filter_can_be_passed_on_as_text() -> None:
 
 
 def test_all_ids_that_match_are_read_in_batches(
-    conn: psycopg.Connection, schema: str, tables: Tables
+    conn: psycopg.Connection, schema: str, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
         tables.run(id=str(number), created_at=datetime.now(UTC) - timedelta(minutes=number))
@@ -197,12 +198,15 @@ def test_all_ids_that_match_are_read_in_batches(
     async def read(work: Any) -> Any:
         return work(conn)
 
-    async def batches() -> list[list[str]]:
+    async def batches(search: RunSearch) -> list[list[str]]:
         visit = cast("Visit", SimpleNamespace(schema=schema, namespace="default", read=read))
-        search = RunSearch(statuses=("running",))
         return [ids async for ids in matching_ids(visit, search, size=2)]
 
-    assert asyncio.run(batches()) == [["0", "1"], ["2", "3"], ["4"]]
+    running = RunSearch(statuses=("running",))
+    assert asyncio.run(batches(running)) == [["0", "1"], ["2", "3"], ["4"]]
+    monkeypatch.setattr(run_lists, "MOST_BEGINNINGS", 1)
+    with pytest.raises(HTTPException, match="runs or more begin with '1'; write more"):
+        asyncio.run(batches(RunSearch(text="1")))
 
 
 # --- Workflows -------------------------------------------------------------

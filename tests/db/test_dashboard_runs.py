@@ -233,3 +233,18 @@ def test_more_runs_than_are_counted_are_estimated(
     count = lists.count(RunSearch(finished_from=minutes(1))).run(conn)
     assert (count.counted, count.read_all) == (0, False)
     assert not lists.count(RunSearch(statuses=("failed",))).run(conn).counted
+
+
+def test_a_search_says_that_more_ids_begin_with_the_text_than_it_finds(
+    conn: psycopg.Connection, lists: RunLists, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_lists, "MOST_BEGINNINGS", 3)
+    for number in range(3):
+        tables.run(id=f"1-{number}", created_at=minutes(number))
+    tables.run(id="2", idempotency_key="1-", created_at=minutes(3))
+    found = page(conn, lists, RunSearch(text="1-"), Window(2))
+    assert (ids_of(found), found.total, found.has_all) == (["2", "1-2"], 4, False)
+    assert found.next
+    found = page(conn, lists, RunSearch(text="1-"), Window(2, found.next))
+    assert (ids_of(found), found.next, found.has_all) == (["1-1", "1-0"], None, False)
+    assert page(conn, lists, RunSearch(text="1-1")).has_all

@@ -14,7 +14,7 @@ from owsuper.dashboard import parameters
 from owsuper.dashboard.run_query import STATUSES, RunQuery
 from owsuper.dashboard.screen import Screen
 from owsuper.dashboard.visit import Visit
-from owsuper.db.dashboard.run_lists import MOST_BEGINNINGS, RunCount, RunLists, RunPage
+from owsuper.db.dashboard.run_lists import RunCount, RunLists, RunPage
 
 _MORE: Final = (
     "version", "created_from", "created_until", "finished_from", "finished_until", "parent",
@@ -29,7 +29,7 @@ def _read(
     lists = RunLists(visit.schema, visit.namespace)
     page = lists.page(query.search, window, oldest_first=query.oldest_first).run(conn)
     if page.total is not None:
-        return page, RunCount(page.total, read_all=page.total < MOST_BEGINNINGS)
+        return page, RunCount(page.total, read_all=page.has_all)
     return page, lists.count(query.search).run(conn)
 
 

@@ -115,7 +115,8 @@ class RunPage:
     ``next`` is the ``after`` position of the next page, ``previous`` the ``before`` position of the
     previous page; None if there is none. ``searched_to`` is not None if the search ended before the
     page was full: it is the time of creation that it has come to. ``total`` is the number of runs
-    that match, if the search read all of them.
+    that match, if the search does not go on with another page; ``has_all`` is false if only some of
+    them were found, because very many ids begin with the text.
     """
 
     items: tuple[RunSummary, ...]
@@ -123,6 +124,7 @@ class RunPage:
     previous: Position | None
     searched_to: datetime | None
     total: int | None
+    has_all: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,7 @@ def _page(rows: Rows, window: Window, *, to_newer: bool, few: bool) -> RunPage:
     searched_to = None
     if len(found) > window.limit:
         onward = _place(kept[-1])
-    elif edge is not None:
+    elif edge is not None and not few:
         onward, searched_to = Position(edge, LAST_ID if to_newer else ""), edge
         if kept and len(found) == window.limit:
             searched_to = None
@@ -253,7 +255,8 @@ def _page(rows: Rows, window: Window, *, to_newer: bool, few: bool) -> RunPage:
     items = tuple(kept[::-1] if window.backward else kept)
     if window.backward:
         onward, back = back, onward
-    return RunPage(items, onward, back, searched_to, total if few else None)
+    has_all = not few or edge is None
+    return RunPage(items, onward, back, searched_to, total if few else None, has_all)
 
 
 def _place(run: RunSummary) -> Position:
