@@ -11,7 +11,7 @@ from owsuper.db.dashboard.run_page import StoredValue
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[][{},:]|[^][{},:"\s]+', re.DOTALL)
 _INDENT: Final = "  "
-_DEEPEST: Final = 40  # levels that are indented: else deep values would take square space
+_DEEPEST: Final = 12  # levels with lines of their own: else deep values would take square space
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +73,4 @@ def indented(json: str) -> str:
 
 
 def _line(depth: int) -> str:
-    return "\n" + _INDENT * min(depth, _DEEPEST)
+    return "\n" + _INDENT * depth if depth <= _DEEPEST else ""
