@@ -53,8 +53,10 @@ def link(page: str, rel: str) -> str | None:
 
 
 def test_runs_are_listed_with_what_a_person_looks_for(browser: TestClient, tables: Tables) -> None:
-    parent = tables.parked(id="1-parent", workflow_name="order", version="2")
-    tables.child(parent, id="2-child", status="failed", worker_id=None, idempotency_key="key 7",
+    parent = tables.parked(
+        id="1-parent", workflow_name="order", version="2", idempotency_key="key 7"
+    )
+    tables.child(parent, id="2-child", status="failed", worker_id=None,
                  error={"message": "card declined"}, finished_at=datetime.now(UTC))  # fmt: skip
     page = browser.get("/runs").text
     assert sorted(shown(page)) == ["1-parent", "2-child"]
