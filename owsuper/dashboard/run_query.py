@@ -6,17 +6,22 @@ an action on all runs that match passes the parameters on.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 
 from owsuper.core.pages import Position, Window
 from owsuper.dashboard import parameters
 from owsuper.dashboard.visit import Visit, refuse
-from owsuper.db.dashboard.run_lists import MOST_BEGINNINGS, RunLists, RunSearch
+from owsuper.db.clients import Operation
+from owsuper.db.dashboard.run_lists import MOST_BEGINNINGS, RunLists, RunPage, RunSearch
+from owsuper.errors import DatabaseUnreachable
 
 STATUSES: Final = ("pending", "running", "completed", "failed", "canceled")
 """The statuses that a filter knows; they are those of RunStatus without the old names."""
@@ -29,6 +34,7 @@ FILTERS: Final = (
 """The names of the parameters that filter."""
 
 _BATCH: Final = 500  # ids
+_PAUSE, _MOST_PAUSES = 1.0, 60  # seconds, while the database is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ async def matching_ids(
     """Yield the ids of all runs that match, in lists of at most ``size``, the newest first.
 
     Each list is read in a transaction of its own. Runs that are created meanwhile are not among
-    them. A list may be empty.
+    them. A list may be empty. Waits for a database that is away, for a minute at most.
 
     Raises HTTPException if the ids of too many runs begin with the text that was searched, and
     DatabaseError.
@@ -101,13 +107,26 @@ async def matching_ids(
     lists = RunLists(visit.schema, visit.namespace)
     position: Position | None = None
     while True:
-        page = await visit.read(lists.page(search, Window(size, position)).run)
+        page = await _patiently(visit, lists.page(search, Window(size, position)))
         if not page.has_all:
-            raise refuse(
-                f"q: the ids of {MOST_BEGINNINGS} runs or more begin with {search.text!r:.60};"
-                " write more of the id"
-            )
+            raise too_many_ids(search)
         yield [run.id for run in page.items]
         if page.next is None:
             return
         position = page.next
+
+
+def too_many_ids(search: RunSearch) -> HTTPException:
+    """Return the error for a search that finds the beginnings of too many ids."""
+    return refuse(
+        f"q: the ids of {MOST_BEGINNINGS} runs or more begin with {search.text!r:.60};"
+        " write more of the id"
+    )
+
+
+async def _patiently(visit: Visit, operation: Operation[RunPage]) -> RunPage:
+    for _ in range(_MOST_PAUSES):
+        with suppress(DatabaseUnreachable):
+            return await visit.read(operation.run)
+        await asyncio.sleep(_PAUSE)
+    return await visit.read(operation.run)

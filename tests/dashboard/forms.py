@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -101,3 +102,13 @@ def act(browser: TestClient, path: str, button: int = 0, **changes: Any) -> Resp
 def follow(browser: TestClient, answer: Response) -> Response:
     assert answer.status_code == 303, answer.text
     return browser.get(answer.headers["location"])
+
+
+def finished(browser: TestClient, page: Response) -> Response:
+    """The page with the answer, when the action is over: as a browser that follows it."""
+    deadline = time.monotonic() + 600
+    while 'http-equiv="refresh"' in page.text:
+        assert time.monotonic() < deadline, page.text
+        time.sleep(0.2)  # a page can only be polled
+        page = browser.get(str(page.url))
+    return page

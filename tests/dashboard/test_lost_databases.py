@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,7 +12,7 @@ from starlette.testclient import TestClient
 
 from owsuper import OpenWorkflow
 from tests.dashboard.conftest import Browse
-from tests.dashboard.forms import follow, forms, send
+from tests.dashboard.forms import finished, follow, forms, send
 from tests.db.rows import Tables
 from tests.fixtures.proxy import Proxy
 
@@ -95,3 +96,22 @@ def test_an_action_without_an_answer_is_asked_for_again_and_performed_once(
     assert len(tables.rows("workflow_runs", "workflow_name = 'w'")) == ("start" in path)
     assert len(tables.rows("workflow_signals")) == ("signal" in path)
     assert tables.count("owsuper_audit") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("all_that_match", [False, True])
+def test_an_action_on_many_runs_waits_for_the_database_and_goes_on(
+    all_that_match: bool, browser: TestClient, tables: Tables, proxy: Proxy
+) -> None:
+    runs = [tables.parked(workflow_name="mail") for _ in range(250)]
+    query: dict[str, Any] = {"id": runs}
+    if all_that_match:
+        query = {"all": "1", "match": "workflow=mail"}
+    form = forms(browser.get("/actions/cancel", params=query))[0]
+    answer = send(browser, form)
+    proxy.cut()
+    assert browser.get(answer.headers["location"]).status_code == 503  # it comes back by itself
+    proxy.restore()
+    page = finished(browser, follow(browser, answer))
+    assert "250 done." in page.text
+    assert {tables.fetch(run)["status"] for run in runs} == {"canceled"}

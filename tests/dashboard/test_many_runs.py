@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -14,7 +13,7 @@ from starlette.testclient import TestClient
 
 from tests.client.conftest import Rows
 from tests.dashboard.conftest import Browse
-from tests.dashboard.forms import follow, forms, send
+from tests.dashboard.forms import finished, follow, forms, send
 from tests.db.rows import Tables
 
 Insert = Callable[..., list[str]]
@@ -44,16 +43,6 @@ def insert(conn: psycopg.Connection, schema: str) -> Insert:
         return [str(row[0]) for row in cursor]
 
     return runs
-
-
-def finished(browser: TestClient, page: Response) -> Response:
-    """The page with the answer, when the action is over: as a browser that follows it."""
-    deadline = time.monotonic() + 120
-    while 'http-equiv="refresh"' in page.text:
-        assert time.monotonic() < deadline, page.text
-        time.sleep(0.05)  # a page can only be polled
-        page = browser.get(str(page.url))
-    return page
 
 
 def notice(page: Response) -> str:

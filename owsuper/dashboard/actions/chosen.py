@@ -11,7 +11,7 @@ from psycopg import Connection
 from starlette.datastructures import QueryParams
 
 from owsuper.core.pages import Window
-from owsuper.dashboard.run_query import RunQuery, matching_ids
+from owsuper.dashboard.run_query import RunQuery, matching_ids, too_many_ids
 from owsuper.dashboard.visit import Visit, refuse
 from owsuper.db.clients import not_found
 from owsuper.db.dashboard.run_lists import RunCount, RunLists, RunSearch, RunSummary
@@ -98,11 +98,13 @@ def one_run(visit: Visit, run_id: str, conn: Connection[Any]) -> RunSummary:
 
 
 def count(visit: Visit, search: RunSearch, conn: Connection[Any]) -> RunCount:
-    """Return how many runs match."""
+    """Return how many runs match. Raises HTTPException if that cannot be known."""
     lists = RunLists(visit.schema, visit.namespace)
     if search.few:
-        total = lists.page(search, Window(1)).run(conn).total
-        return RunCount(total or 0, read_all=True)
+        page = lists.page(search, Window(1)).run(conn)
+        if not page.has_all:
+            raise too_many_ids(search)
+        return RunCount(page.total or 0, read_all=True)
     return lists.count(search).run(conn)
 
 

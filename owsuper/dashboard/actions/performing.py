@@ -236,6 +236,8 @@ async def _many(
             await _write(session, audit, entry_id, ActionAnswer(), number, is_last=True)
     except DatabaseError as error:  # its page says that it was not finished
         _log.warning("action %s was given up after %d lists of runs: %s", entry_id, number, error)
+    except Exception:  # nobody awaits this task
+        _log.exception("action %s has failed after %d lists of runs", entry_id, number)
 
 
 def _batch(session: Session, batch: list[str], work: Work) -> ActionAnswer:
