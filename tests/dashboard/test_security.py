@@ -73,7 +73,9 @@ def test_a_name_of_another_site_that_leads_here_is_refused_everywhere(
     assert "namespace" not in page.text
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP"]
+)
 def test_what_a_proxy_on_this_machine_forwards_may_come_from_anywhere(
     ow: OpenWorkflow, header: str
 ) -> None:
