@@ -25,19 +25,30 @@ async (png) => {
 }
 """
 _COLORS = 256
+_FREQUENT = 192
 
 
 def with_few_colors(png: bytes, page: Page) -> bytes:
-    """Return the picture with its 256 most frequent colors; any ``page`` decodes it."""
+    """Return the picture with 256 colors; any ``page`` decodes it."""
     width, height, text = page.evaluate(_PIXELS, base64.b64encode(png).decode())
     pixels = np.frombuffer(base64.b64decode(text), np.uint8).reshape(-1, 4)[:, :3]
     packed = pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
     colors, places, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    kept = np.argsort(counts)[::-1][:_COLORS]
     values = np.stack([colors >> 16 & 255, colors >> 8 & 255, colors & 255], 1).astype(np.int32)
+    kept = _palette(values, counts)
     distances = ((values[:, None, :] - values[kept][None, :, :]) ** 2).sum(2)
     indexed = distances.argmin(1).astype(np.uint8)[places.ravel()].reshape(height, width)
     return _encoded(indexed, values[kept].astype(np.uint8))
+
+
+def _palette(values: Any, counts: Any) -> Any:
+    """The places of the most frequent colors, and of those that are farthest from all of them."""
+    kept = list(np.argsort(counts)[::-1][:_FREQUENT])
+    nearest = ((values[:, None, :] - values[kept][None, :, :]) ** 2).sum(2).min(1)
+    while len(kept) < min(_COLORS, len(values)):
+        kept.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, ((values - values[kept[-1]]) ** 2).sum(1))
+    return np.array(kept)
 
 
 def _encoded(indexed: Any, palette: Any) -> bytes:

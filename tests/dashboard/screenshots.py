@@ -20,7 +20,7 @@ from tests.dashboard.browser.watched import launched
 from tests.dashboard.browser.world import World
 from tests.dashboard.pictures import with_few_colors
 from tests.fixtures.postgres import connect, running_server
-from tests.fixtures.processes import Spawn, owsuper_command, spawning
+from tests.fixtures.processes import ROOT, Spawn, owsuper_command, spawning
 
 DIRECTORY = conftest.HERE.parents[2] / "docs" / "images" / "dashboard"
 LARGEST = 150_000  # bytes
@@ -30,6 +30,16 @@ DARK = {"run-parent"}
 
 # The orders of a moment become those of an hour.
 _DELAY = "(('x' || substr(md5({id}), 1, 6))::bit(24)::int % 3300) * interval '1 second'"
+# Tracebacks show where the code is: not on whose machine.
+_ELSEWHERE = """
+(root) => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode;
+    text.data = text.data.replaceAll(root, "/srv/shop");
+  }
+}
+"""
 _SPREAD = """
 UPDATE {{schema}}.{table} SET created_at = created_at - {delay}, updated_at = updated_at - {delay},
     started_at = started_at - {delay}, finished_at = finished_at - {delay}
@@ -98,9 +108,20 @@ def main(directory: Path) -> int:
             cwd=world.directory,
         )
         browser = launched(playwright, executable)
+        cancel_one(browser, conftest.address(dashboard), world)
         draw(browser, conftest.address(dashboard), world, directory)
         browser.close()
     return 0
+
+
+def cancel_one(browser: Browser, base: str, world: World) -> None:
+    """Do something that the audit can show."""
+    run = world.start("canceled", "subscription", None)
+    page = browser.new_page()
+    page.goto(f"{base}/actions/cancel?id={run}")
+    page.get_by_role("button", name="Cancel").click()
+    page.locator(".notice.good").wait_for()
+    page.close()
 
 
 def draw(browser: Browser, base: str, world: World, directory: Path) -> None:
@@ -114,6 +135,7 @@ def draw(browser: Browser, base: str, world: World, directory: Path) -> None:
             page = context.new_page()
             page.goto(base + path)
             page.wait_for_selector("#live[data-state=live]")
+            page.evaluate(_ELSEWHERE, str(ROOT))
             whole = int(page.evaluate("document.documentElement.scrollHeight"))
             page.set_viewport_size({"width": width, "height": min(whole, 2 * height)})
             drawn = with_few_colors(page.screenshot(), browser.new_page())
