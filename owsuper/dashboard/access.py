@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +13,7 @@ from owsuper.dashboard.options import UserOf
 from owsuper.dashboard.passwords import PasswordFile
 from owsuper.dashboard.senders import Network, Sender, is_from_here
 from owsuper.dashboard.sessions import BrowserSession
+from owsuper.errors import ConfigurationError
 
 
 class Denied(Exception):
@@ -123,7 +125,15 @@ class ByApplication:
         self, conn: HTTPConnection, sender: Sender, session: BrowserSession | None
     ) -> str | None:
         """Return the name that the application knows."""
-        name = self.user_of(conn.scope)
+        name: object = self.user_of(conn.scope)
+        if inspect.iscoroutine(name):
+            name.close()
+        # Not whatever is true: a coroutine or an object of nobody must let nobody in.
+        if name is not None and not isinstance(name, str):
+            raise ConfigurationError(
+                f"dashboard: user= must be a def function that returns the name of the user or"
+                f" None, and it has returned a {type(name).__name__}"
+            )
         if not name:
             raise Denied("You may not see this dashboard. Log in to the application around it.")
-        return str(name)[:200]
+        return name[:200]

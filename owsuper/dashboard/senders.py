@@ -73,7 +73,7 @@ def _forwarded(conn: HTTPConnection, header: str, otherwise: str) -> str:
 def _first_untrusted(conn: HTTPConnection, direct: str, trusted: Sequence[Network]) -> str:
     """Return the last address that a trusted proxy has not named as another proxy."""
     hops = [
-        hop.strip()
+        _without_port(hop.strip())
         for value in conn.headers.getlist("x-forwarded-for")
         for hop in value.split(",")
         if hop.strip()
@@ -82,6 +82,13 @@ def _first_untrusted(conn: HTTPConnection, direct: str, trusted: Sequence[Networ
         if not is_within(hop, trusted):
             return hop[:64]
     return hops[0] if hops else direct
+
+
+def _without_port(hop: str) -> str:
+    """Return the address of ``10.0.0.7:5000`` or ``[2001:db8::1]:5000``, as some proxies write."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def is_within(address: str, ranges: Sequence[Network]) -> bool:

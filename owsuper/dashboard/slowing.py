@@ -44,9 +44,18 @@ class Slowing:
                 self._failed.popitem(last=False)
 
     def succeeded(self, address: str, name: str) -> None:
-        """Forget the wrong passwords of this name from this address."""
+        """Forget the wrong passwords of this name from this address, and the last of the address.
+
+        Others of the address stay: else whoever has one account could try those of others.
+        """
+        of_address, of_name = _keys(address, name)
         with self._lock:
-            self._failed.pop((_network(address), name), None)
+            self._failed.pop(of_name, None)
+            count, last = self._failed.get(of_address, (0, 0.0))
+            if count > 1:
+                self._failed[of_address] = (count - 1, last)
+            else:
+                self._failed.pop(of_address, None)
 
     def _until(self, key: tuple[str, ...]) -> float:
         count, last = self._failed.get(key, (0, 0.0))
@@ -55,7 +64,7 @@ class Slowing:
         return -math.inf if beyond < 0 else last + min(_LONGEST, _FIRST * 2.0 ** min(beyond, 10))
 
 
-def _keys(address: str, name: str) -> tuple[tuple[str, ...], ...]:
+def _keys(address: str, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     network = _network(address)
     return (network,), (network, name[:100])
 
@@ -66,6 +75,8 @@ def _network(address: str) -> str:
         found = ipaddress.ip_address(address)
     except ValueError:
         return address[:64]
-    if found.version == 6:
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return str(found)
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:  # at a socket for both versions
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, 64), strict=False))

@@ -117,6 +117,10 @@ def test_the_address_is_the_last_one_that_is_no_trusted_proxy() -> None:
     assert sender(PROXY, *two).address == "203.0.113.9"
     assert sender(PROXY, ("x-forwarded-for", "10.1.2.3")).address == "10.1.2.3"
     assert sender(PROXY).address == PROXY
+    for hop in ("203.0.113.9:5000", "203.0.113.9:5000, 10.1.2.3:80"):
+        assert sender(PROXY, ("x-forwarded-for", hop)).address == "203.0.113.9"
+    for hop in ("[2001:db8::1]:5000", "[2001:db8::1]", "2001:db8::1"):
+        assert sender(PROXY, ("x-forwarded-for", hop)).address == "2001:db8::1"
 
 
 def test_the_scheme_and_host_are_those_of_the_first_proxy() -> None:

@@ -172,6 +172,27 @@ def test_an_address_that_tries_many_names_has_to_wait_with_all_of_them() -> None
     assert slowing.pause("2001:db8:0:1::1", "ada") <= 0
 
 
+def test_a_success_does_not_count_for_others_of_the_address() -> None:
+    slowing = Slowing(lambda: 1000.0)
+    for number in range(100):  # an office behind one address
+        assert slowing.pause("10.0.0.7", f"name {number}") <= 0
+        slowing.failed("10.0.0.7", f"name {number}")
+        slowing.succeeded("10.0.0.7", f"name {number}")
+    for number in range(20):
+        slowing.failed("10.0.0.7", f"name {number}")
+    slowing.failed("10.0.0.7", "eve")
+    slowing.succeeded("10.0.0.7", "eve")
+    assert slowing.pause("10.0.0.7", "ada") == 1.0
+
+
+def test_an_address_of_ipv4_is_one_at_a_socket_of_ipv6_too() -> None:
+    slowing = Slowing(lambda: 1000.0)
+    for number in range(20):
+        slowing.failed("::ffff:10.0.0.7", f"name {number}")
+    assert slowing.pause("10.0.0.7", "ada") == 1.0
+    assert slowing.pause("::ffff:10.0.0.8", "ada") <= 0
+
+
 def test_a_session_begins_anew_with_the_login_and_ends_with_the_logout(
     browse: Browse, passwords: Path
 ) -> None:
@@ -384,6 +405,23 @@ def test_the_application_around_it_may_name_the_user(browse: Browse) -> None:
     browser = browse(user=user)
     assert browser.get("/waiting").status_code == 403
     assert "grace" in browser.get("/waiting", headers={"x-from-app": "grace"}).text
+
+
+async def a_coroutine(scope: Any) -> str | None:
+    return None
+
+
+@pytest.mark.parametrize("user", [a_coroutine, lambda scope: object(), lambda scope: True])
+def test_who_is_no_name_is_nobody(
+    user: Any, browse: Browse, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = browse(user=user, allow_actions=True)
+    for page in ("/", "/waiting", "/audit", "/live?topic=runs", "/metrics", "/actions/start"):
+        answer = browser.get(page)
+        assert answer.status_code == 503
+        assert "dashboard cannot be used now" in answer.text
+        assert "<nav" not in answer.text
+    assert "user= must be a def function that returns the name" in caplog.text
 
 
 def test_ways_in_exclude_each_other(ow: OpenWorkflow, passwords: Path) -> None:
