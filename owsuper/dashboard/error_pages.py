@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from psycopg.errors import QueryCanceled
+from psycopg.errors import InsufficientPrivilege, QueryCanceled
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -59,7 +59,7 @@ def answer(visit: Visit, error: Exception) -> Response:
     if isinstance(error, ConfigurationError):
         _log.error("a page cannot be shown: %s", error)
         return _page(visit, 503, "This dashboard cannot be used now", "Its log says what is wrong.")
-    _log.error("a page failed: %s", visit.path, exc_info=error)
+    _log.error("a page failed: %r", visit.path, exc_info=error)
     return _page(
         visit, 500, "This page has failed", "That is a mistake in owsuper. The log has the details."
     )
@@ -82,6 +82,14 @@ def _about_database(visit: Visit, error: DatabaseError) -> Response:
             "The tables are missing or incomplete",
             "Start a worker, or run owsuper migrate. This page comes back by itself.",
             retry=True,
+        )
+    if isinstance(error.__cause__, InsufficientPrivilege):
+        return _page(
+            visit,
+            503,
+            "The database refuses",
+            "The role with which this dashboard connects lacks a privilege, which the log of the"
+            " dashboard names. owsuper migrate --sql ends with the grants that a role needs.",
         )
     return _page(
         visit,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from starlette.datastructures import MultiDict
+from starlette.datastructures import ImmutableMultiDict, MultiDict
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -22,7 +23,7 @@ from owsuper.dashboard.options import Options
 from owsuper.dashboard.senders import sender_of
 from owsuper.dashboard.sessions import LIFETIME, BrowserSession, Sessions
 from owsuper.dashboard.templating import Templates
-from owsuper.dashboard.visit import Handler, Visit
+from owsuper.dashboard.visit import Handler, Visit, refuse
 
 if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
@@ -60,8 +61,12 @@ class Guard:
                 if not public:
                     user = self._access.user(request, visit.sender, session)
                     visit = replace(visit, user=user, admitted=True)
+                if "\0" in visit.path:
+                    raise HTTPException(404)
+                _check_storable(request.query_params)
                 if request.method not in ("GET", "HEAD"):
                     form = await read_form(request, visit.sender, session, self._sessions)
+                    _check_storable(form)
                     visit = replace(visit, form=form)
                 response = await handler(visit)
             except LoginNeeded:
@@ -104,6 +109,13 @@ class Guard:
             admitted=False,
             form=MultiDict(),
         )
+
+
+def _check_storable(given: ImmutableMultiDict[Any, Any]) -> None:
+    """Raise HTTPException for a text that no statement can be given. No browser sends one."""
+    for name, value in given.multi_items():
+        if "\0" in name or "\0" in value:
+            raise refuse(f"{name[:60]}: has a character that PostgreSQL cannot hold; remove it")
 
 
 def _to_login(visit: Visit, *, expired: bool) -> Response:

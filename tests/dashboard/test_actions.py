@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
 from httpx2 import Response
+from psycopg.conninfo import conninfo_to_dict
 from starlette.testclient import TestClient
 
 from owsuper import OpenWorkflow, Step
@@ -131,10 +133,51 @@ def test_a_run_is_started_again_with_its_input_once(browser: TestClient, tables:
 
 @pytest.mark.parametrize(
     "path",
-    ["cancel", "cancel?id=", "cancel?all=1&until=yesterday", "cancel?all=1&match=status%3Dodd"],
+    [
+        "cancel",
+        "cancel?id=",
+        "cancel?all=1&until=yesterday",
+        "cancel?all=1&until=9999-12-31T23:59:59-23:59",
+        "cancel?all=1&until=0001-01-01T00:00:00%2B23:59",
+        "cancel?all=1&match=status%3Dodd",
+        "rerun",
+        "rerun?all=1",
+        "rerun?id=a&id=b",
+    ],
 )
 def test_what_chooses_no_runs_is_told(path: str, browser: TestClient) -> None:
     assert browser.get(f"/actions/{path}").status_code == 400
+
+
+def test_one_run_is_started_again_at_a_time(browser: TestClient, tables: Tables) -> None:
+    run = tables.run(status="failed", worker_id=None, available_at=None)
+    form = forms(browser.get(f"/actions/rerun?id={run}"))[0]
+    answer = send(browser, form, all="1")
+    assert answer.status_code == 400
+    assert "one run can be started again at a time" in answer.text
+    assert tables.count("owsuper_audit") == 0
+
+
+def test_a_role_that_may_only_read_shows_pages_and_does_nothing(
+    tables: Tables, limited_url: str, schema: str
+) -> None:
+    role = conninfo_to_dict(limited_url)["user"]
+    run = tables.parked()
+    with closing(OpenWorkflow(limited_url, schema=schema)) as ow:
+        browser = TestClient(
+            ow.dashboard(insecure=True, allow_actions=True), follow_redirects=False
+        )
+        refused = browser.get("/runs")
+        assert (refused.status_code, "The database refuses" in refused.text) == (503, True)
+        assert "http-equiv" not in refused.text  # it does not come back by itself
+        tables.conn.execute(f'GRANT USAGE ON SCHEMA "{schema}" TO {role}'.encode())
+        tables.conn.execute(f'GRANT SELECT ON ALL TABLES IN SCHEMA "{schema}" TO {role}'.encode())
+        for path in ("/", "/runs", f"/runs/{run}", "/workers", "/workflows", "/waiting", "/audit"):
+            assert browser.get(path).status_code == 200, path
+        answer = send(browser, forms(browser.get(f"/actions/cancel?id={run}"))[0])
+        assert answer.status_code == 503
+        assert "does not let this dashboard write, so nothing was done" in answer.text
+    assert tables.fetch(run)["status"] == "running"
 
 
 # --- forms that are not ours --------------------------------------------------------------------

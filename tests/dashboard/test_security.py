@@ -395,6 +395,44 @@ def test_no_page_has_what_the_policy_forbids(browser: TestClient, path: str) -> 
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|<script(?![^>]*\ssrc=)", page)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/audit/a%00b",
+        "/actions/signal?signal=a%00b",
+        "/actions/signal?run=%00",
+        "/actions/start?workflow=a%00b",
+        "/workers/stacks?worker=%00",
+        "/runs/%00/raw.json",
+        "/runs/x/attempts/%00/output",
+        "/login?next=%00",
+        "/runs?%00=1",
+    ],
+)
+def test_a_text_that_no_database_holds_is_no_outage(path: str, browse: Browse) -> None:
+    answer = browse(allow_actions=True).get(path)
+    assert answer.status_code == (400 if "?" in path else 404)
+    assert "does not answer" not in answer.text
+
+
+def test_a_field_that_no_database_holds_is_refused_by_name(browse: Browse) -> None:
+    browser = browse(allow_actions=True)
+    token = token_in(browser.get("/actions/start?workflow=w").text)
+    data = {"token": token, "id": "x", "from_step": "a\0b"}
+    answer = browser.post("/actions/rerun", data=data)
+    assert answer.status_code == 400
+    assert "from_step: has a character that PostgreSQL cannot hold" in answer.text
+
+
+def test_a_path_with_a_line_break_makes_no_line_of_the_log(
+    browser: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("owsuper.dashboard.pages.run.raw_run.RawRun", None)
+    assert browser.get("/runs/x%0Aforged line/raw.json").status_code == 500
+    assert "forged line" in caplog.text
+    assert "\nforged line" not in caplog.text
+
+
 # --- other ways in -----------------------------------------------------------------------------
 
 

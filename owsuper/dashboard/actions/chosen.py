@@ -10,6 +10,7 @@ from typing import Any, Final
 from psycopg import Connection
 from starlette.datastructures import QueryParams
 
+from owsuper.core.durations import parse_iso
 from owsuper.core.pages import Window
 from owsuper.dashboard.run_query import RunQuery, matching_ids, too_many_ids
 from owsuper.dashboard.visit import Visit, refuse
@@ -68,7 +69,7 @@ def read(params: QueryParams) -> Chosen:
         raise refuse(
             f"id: more than {MOST_SELECTED} runs are selected. Choose all that match a filter."
         )
-    if any(len(each) > _LONGEST_ID or "\0" in each for each in run_ids):
+    if any(len(each) > _LONGEST_ID for each in run_ids):
         raise refuse("id: one of the ids is no id of a run.")
     return Chosen(run_ids)
 
@@ -77,12 +78,8 @@ def _until(params: QueryParams) -> datetime:
     text = params.get("until")
     if not text:
         return datetime.now(UTC)
-    try:
-        until = datetime.fromisoformat(text)
-    except ValueError:
-        raise refuse(f"until: {text!r:.60} is no time.") from None
-    if until.tzinfo is None:
-        raise refuse(f"until: {text!r:.60} has no time zone.")
+    if (until := parse_iso(text)) is None:
+        raise refuse(f"until: {text[:60]!r} is no time.")
     return until
 
 

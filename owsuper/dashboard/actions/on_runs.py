@@ -16,7 +16,7 @@ from owsuper.client.session import Session
 from owsuper.dashboard.actions import chosen, performing
 from owsuper.dashboard.actions.chosen import Chosen
 from owsuper.dashboard.actions.performing import Action, ActionAnswer, Work
-from owsuper.dashboard.visit import Visit
+from owsuper.dashboard.visit import Visit, refuse
 from owsuper.db.dashboard.run_lists import RunCount, RunSummary
 from owsuper.db.new_runs import Rerun
 
@@ -124,19 +124,26 @@ async def retry(visit: Visit) -> Response:
 async def confirm_rerun(visit: Visit) -> Response:
     """Show which run is going to be started again."""
     performing.permit(visit)
-    wanted = chosen.read(visit.request.query_params)
-    run, _ = await visit.read(partial(_read, visit, Chosen(wanted.run_ids[:1])))
+    run_id = _only_run(visit.request.query_params)
+    run = await visit.read(partial(chosen.one_run, visit, run_id))
     return visit.render("confirm_rerun.html", run=run, identity=performing.identity(visit))
 
 
 async def rerun(visit: Visit) -> Response:
     """Start a run with the same input."""
     performing.permit(visit)
-    [run_id, *_] = chosen.read(QueryParams(visit.form.multi_items())).run_ids
+    run_id = _only_run(QueryParams(visit.form.multi_items()))
     step = visit.field("from_step").strip() or None
     arguments = {} if step is None else {"from_step": step}
     action = Action(name="rerun", target={"id": run_id}, arguments=arguments)
     return await performing.perform(visit, action, partial(_start_again, run_id, step))
+
+
+def _only_run(params: QueryParams) -> str:
+    run_ids = chosen.read(params).run_ids
+    if len(run_ids) != 1:
+        raise refuse("id: one run can be started again at a time.")
+    return run_ids[0]
 
 
 def _start_again(run_id: str, step: str | None, session: Session, key: str) -> ActionAnswer:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -44,6 +45,11 @@ _READ_ONLY: Final = (
 _NOTHING_DONE: Final = (
     "The database does not answer, so nothing was done. Go back and send the form again: it is"
     " performed once, however often you send it."
+)
+_WRITE_REFUSED: Final = (InsufficientPrivilege, ReadOnlySqlTransaction)
+_MAY_NOT_WRITE: Final = (
+    "The database does not let this dashboard write, so nothing was done. The log of the dashboard"
+    " says why."
 )
 
 
@@ -186,7 +192,8 @@ async def _intend(visit: Visit, session: Session, entry_id: str, key: str, actio
         is_new = await session.arun(_audit(visit).intend(intent).run)
     except DatabaseError as error:
         _log.warning("an action was not performed: %s", error)
-        raise HTTPException(503, _NOTHING_DONE) from error
+        may_write = not isinstance(error.__cause__, _WRITE_REFUSED)
+        raise HTTPException(503, _NOTHING_DONE if may_write else _MAY_NOT_WRITE) from error
     if is_new:
         by = f"user {visit.user!r}" if visit.user else "nobody in particular"
         _log.info("action %s by %s, audit id %s", action.name, by, entry_id)
