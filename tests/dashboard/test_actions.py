@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from starlette.testclient import TestClient
 
 from owsuper import OpenWorkflow, Step
+from owsuper.dashboard.known import ApplicationFailed
 from tests.client.conftest import Rows
 from tests.dashboard.conftest import Browse
 from tests.dashboard.forms import act, follow, forms, send
@@ -304,6 +305,34 @@ def test_a_form_follows_the_type_of_the_input(
     form = forms(browser.get("/actions/start?workflow=double"))[1]
     assert notice(follow(browser, send(browser, form, json='"7"', check=None)))
     assert sorted(str(each["input"]) for each in tables.rows("workflow_runs")) == ["7", "7"]
+
+
+def test_the_error_of_an_import_is_in_the_log_and_on_no_page(
+    browse: Browse,
+    ow: OpenWorkflow,
+    tables: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @ow.workflow
+    def double(step: Step, input: int) -> int:
+        return 2 * step.wait_for_signal("go", type=int).data
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ApplicationFailed("app: no answer at postgres://u:secret@db", "Traceback s3cret")
+
+    monkeypatch.setattr("owsuper.dashboard.known.Registered.refusal", fail)
+    browser = browse(allow_actions=True)
+    run = tables.parked(workflow_name="double", version=None)
+    for page in ("start?workflow=double", f"signal?signal=go&run={run}"):
+        caplog.clear()
+        answer = send(browser, forms(browser.get(f"/actions/{page}"))[0], value="7")
+        assert answer.status_code == 422
+        assert "cannot be checked, because the application cannot be imported" in answer.text
+        assert "secret" not in answer.text
+        assert "u:secret@db" in caplog.text
+        assert "Traceback s3cret" in caplog.text
+    assert entries(tables) == []
 
 
 @pytest.mark.parametrize("hidden", [False, True])

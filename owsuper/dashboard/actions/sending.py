@@ -99,7 +99,7 @@ async def send(visit: Visit) -> Response:
         try:
             refusal = await session.acall(refusal_of)
         except ApplicationFailed as error:
-            return await refuse("json", f"The data cannot be checked: {error}")
+            return await refuse("json", typed.unchecked("data", error))
         if refusal is not None:
             return await refuse(typed.field_at(refusal.path, visit.field("as")), refusal.message)
     keep = bool(visit.field("buffer"))

@@ -74,7 +74,7 @@ async def start(visit: Visit) -> Response:
         try:
             refusal = await session.acall(check)
         except ApplicationFailed as error:
-            return refuse("json", f"The input cannot be checked: {error}")
+            return refuse("json", typed.unchecked("input", error))
         if refusal is not None:
             return refuse(typed.field_at(refusal.path, visit.field("as")), refusal.message)
     action = Action(

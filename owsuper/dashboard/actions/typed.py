@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from owsuper.dashboard.actions.fields import Field, InvalidField, fields_of, read, read_json
+from owsuper.dashboard.known import ApplicationFailed
 from owsuper.dashboard.visit import Visit
+
+_log = logging.getLogger("owsuper.dashboard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,18 @@ def value_of(visit: Visit, schema: Mapping[str, Any] | None) -> TypedValue:
     return TypedValue(read_json(text, "json"), text, checked=bool(visit.field("check")))
 
 
+def unchecked(what: str, error: ApplicationFailed) -> str:
+    """Return what a person is told if the application cannot check a value; log why.
+
+    The error of an import may hold anything, such as the address of a database with its password.
+    """
+    _log.error("a value cannot be checked: %s%s", error, f"\n{error.traceback or ''}".rstrip())
+    return (
+        f"The {what} cannot be checked, because the application cannot be imported any more. The"
+        " log of the dashboard says why. JSON can also be sent unchecked."
+    )
+
+
 def field_at(path: str, form_as: str) -> str:
     """Return the name of the field for the path of a refusal, such as ``input.to.city``."""
     if form_as != "fields":
@@ -66,4 +82,13 @@ def field_at(path: str, form_as: str) -> str:
     return f"value{dot}{rest}"
 
 
-__all__ = ["InvalidField", "TypedValue", "ValueForm", "empty", "field_at", "refused", "value_of"]
+__all__ = [
+    "InvalidField",
+    "TypedValue",
+    "ValueForm",
+    "empty",
+    "field_at",
+    "refused",
+    "unchecked",
+    "value_of",
+]
