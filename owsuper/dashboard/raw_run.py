@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
@@ -12,15 +12,24 @@ from psycopg import Connection
 
 from owsuper.client import models, post_mortem
 from owsuper.client.models import StepAttempt
-from owsuper.db.dashboard.run_page import ATTEMPT_VALUES, RUN_VALUES, RunPageQueries, ValueLimits
+from owsuper.db.dashboard.run_page import (
+    ATTEMPT_VALUES,
+    RUN_VALUES,
+    RunPageQueries,
+    StoredValue,
+    ValueLimits,
+)
 from owsuper.db.lists import ListQueries
 
 T = TypeVar("T")
 Read: TypeAlias = Callable[[Callable[[Connection[Any]], Any]], Awaitable[Any]]
 
 MAX_ATTEMPTS: Final = 20_000
-_PIECE: Final = 20  # attempts whose values are in memory at once
-_LIMITS: Final = ValueLimits(stored=16_000_000, text=64_000_000)
+_PIECE: Final = 20  # attempts whose values are in memory at once, if they are small
+_SMALL: Final = ValueLimits(stored=250_000, text=1_000_000)
+# One by one: some of them could fill the memory, or take longer than a statement may.
+_LARGE: Final = ValueLimits(stored=16_000_000, text=64_000_000)
+_NOTHING: Final = ValueLimits(stored=0, text=0)
 _TOO_LARGE: Final = "too large: read it with SQL"
 _HIDDEN: Final = "hidden"
 
@@ -41,7 +50,8 @@ class RawRun:
         """Return the document up to its list of attempts, and these. Raises RunNotFound."""
         run_id = self._run_id
         run = models.run_from_row(self._pages.run(run_id).run(conn))
-        values = self._pages.values(run_id, RUN_VALUES, _LIMITS).run(conn)
+        limits = _NOTHING if self._hide else _LARGE
+        values = self._pages.values(run_id, RUN_VALUES, limits).run(conn)
         found = self._pages.attempts(run_id, MAX_ATTEMPTS).run(conn)
         lists = self._lists
         about: dict[str, Any] = {
@@ -73,20 +83,35 @@ class RawRun:
         yield text
         for first in range(0, len(steps), _PIECE):
             piece = steps[first : first + _PIECE]
-            found = await read(partial(self._values_of, steps=piece))
-            texts = [
-                _members(
-                    _plain(step, without=ATTEMPT_VALUES)
-                    | self._texts(found.get(step.id, {}), ATTEMPT_VALUES)
-                )
-                for step in piece
-            ]
-            yield (b"," if first else b"") + b",".join(texts)
+            ids = [step.id for step in piece]
+            limits = _NOTHING if self._hide else _SMALL
+            found = await read(partial(self._values_of, ids, ATTEMPT_VALUES, limits))
+            for number, step in enumerate(piece, first):
+                values = found.get(step.id, {})
+                if not self._hide:
+                    values = await self._with_large(read, step.id, values)
+                plain = _plain(step, without=ATTEMPT_VALUES)
+                document = _members(plain | self._texts(values, ATTEMPT_VALUES))
+                yield b"," + document if number else document
         yield b"]}\n"
 
-    def _values_of(self, conn: Connection[Any], steps: list[StepAttempt]) -> Any:
-        ids = [step.id for step in steps]
-        return self._pages.attempt_values(self._run_id, ids, ATTEMPT_VALUES, _LIMITS).run(conn)
+    async def _with_large(
+        self, read: Read, step_id: str, values: Mapping[str, StoredValue]
+    ) -> Mapping[str, StoredValue]:
+        large: dict[str, StoredValue] = {}
+        for name in [name for name, value in values.items() if value.text is None]:
+            found = await read(partial(self._values_of, [step_id], [name], _LARGE))
+            large |= found.get(step_id, {})
+        return {**values, **large}
+
+    def _values_of(
+        self,
+        ids: Sequence[str],
+        names: Sequence[str],
+        limits: ValueLimits,
+        conn: Connection[Any],
+    ) -> dict[str, dict[str, StoredValue]]:
+        return self._pages.attempt_values(self._run_id, ids, names, limits).run(conn)
 
     def _texts(self, values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
         texts: dict[str, Any] = {}

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from starlette.testclient import TestClient
 
+from owsuper.db.dashboard.run_page import RunPageQueries, ValueLimits
 from tests.dashboard.conftest import Browse
 from tests.db.rows import Tables, from_now
 
@@ -186,6 +187,35 @@ def test_all_of_a_run_is_one_json_document(browser: TestClient, tables: Tables) 
     assert [step["output"]["n"] for step in document["steps"]] == list(range(45))
     assert document["retries"] == document["post_mortems"] == document["skipped_signals"] == []
     assert browser.get("/runs/none/raw.json").status_code == 404
+
+
+@pytest.mark.parametrize("hide", [False, True])
+def test_large_values_of_a_document_are_read_one_by_one(
+    hide: bool, browse: Browse, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    attempt_values = RunPageQueries.attempt_values
+
+    def observed(self: Any, run_id: str, ids: Any, names: Any, limits: ValueLimits) -> Any:
+        calls.append((len(ids), len(names), limits.stored))
+        return attempt_values(self, run_id, ids, names, limits)
+
+    monkeypatch.setattr(RunPageQueries, "attempt_values", observed)
+    outputs = ["x" * 1_000_001 if number in (1, 3, 21) else number for number in range(22)]
+    run_id = tables.run(input=1)
+    for number, output in enumerate(outputs):
+        tables.step(
+            run_id, status="completed", output=output, created_at=from_now(number),
+            finished_at=from_now(0),
+        )  # fmt: skip
+    document: Any = browse(hide_values=hide).get(f"/runs/{run_id}/raw.json").json()
+    if hide:
+        assert {step["output"] for step in document["steps"]} == {"hidden"}
+        assert {stored for _, _, stored in calls} == {0}  # nor does the database read them
+    else:
+        assert [step["output"] for step in document["steps"]] == outputs
+        pieces, large = [(20, 4), (2, 4)], [(1, 1)] * 3
+        assert sorted(each[:2] for each in calls) == sorted(pieces + large)
 
 
 def test_a_run_of_many_attempts_is_listed_in_pages(browser: TestClient, tables: Tables) -> None:
