@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -33,6 +33,7 @@ FILTERS: Final = (
 )  # fmt: skip
 """The names of the parameters that filter."""
 
+_TIMES: Final = ("created_from", "created_until", "finished_from", "finished_until")
 _BATCH: Final = 500  # ids
 _PAUSE, _MOST_PAUSES = 1.0, 60  # seconds, while the database is away
 
@@ -72,6 +73,17 @@ class RunQuery:
     def from_text(cls, text: str) -> RunQuery:
         """Return the filter that ``text`` of another one gives. Raises HTTPException."""
         return cls.read(QueryParams(parse_qsl(text)))
+
+    def fixed(self) -> RunQuery:
+        """Return the same filter with times in place of how long ago they are.
+
+        So it finds later what it finds now.
+        """
+        moments = ((name, getattr(self.search, name)) for name in _TIMES)
+        times = {name: moment.isoformat() for name, moment in moments if moment is not None}
+        given = self.parameters.multi_items()
+        fixed = [(name, times.get(name, text)) for name, text in given]
+        return replace(self, parameters=QueryParams(fixed))
 
     @property
     def text(self) -> str:

@@ -115,10 +115,12 @@ def is_from_here(conn: HTTPConnection) -> bool:
     """Return whether a browser on this machine has sent the request, to a name of this machine.
 
     Another name may be one of an attacker's that leads to 127.0.0.1 (DNS rebinding). And what a
-    proxy on this machine forwards may come from anywhere.
+    proxy on this machine forwards may come from anywhere. nginx, unless told otherwise, adds no
+    header and changes the name to that of this machine; but it speaks HTTP/1.0, as no browser does.
     """
     host = conn.headers.get("host", "")
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
     forwarded = any(header in conn.headers for header in _FORWARDING)
+    forwarded |= conn.scope.get("http_version") == "1.0"
     known = name.lower() in _LOOPBACK_NAMES or is_loopback(name.strip("[]"))
     return bool(conn.client and is_loopback(conn.client.host) and known and not forwarded)

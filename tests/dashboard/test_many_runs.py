@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from owsuper.dashboard.run_query import RunQuery
 from tests.client.conftest import Rows
 from tests.dashboard.conftest import Browse
 from tests.dashboard.forms import finished, follow, forms, send
@@ -67,6 +68,24 @@ def test_selected_runs_are_canceled_and_refusals_are_told(
     canceled = {row["id"] for row in tables.rows("workflow_runs", "status = 'canceled'")}
     assert canceled == set(wanted) - set(ended)
     assert {tables.fetch(run)["status"] for run in spared} == {"pending"}
+
+
+def test_how_long_ago_is_counted_from_when_the_page_was_shown(
+    browser: TestClient, insert: Insert, tables: Tables
+) -> None:
+    insert(2, "mail", "failed")
+    match = "workflow=mail&finished_until=1h&created_from=1d&version= "
+    form = forms(browser.get("/actions/retry", params={"all": "1", "match": match}))[0]
+    assert form.value("match") is not None
+    shown = RunQuery.from_text(str(form.value("match")))
+    assert shown == RunQuery.from_text(shown.text)  # it reads no clock
+    assert (shown.search.workflow, shown.search.version) == ("mail", None)
+    assert shown.search.finished_until is not None
+    since = shown.search.finished_until + timedelta(microseconds=1)
+    for run in tables.rows("workflow_runs"):  # an hour ago by now, and not when the page was shown
+        tables.update("workflow_runs", run["id"], finished_at=since)
+    answer = finished(browser, follow(browser, send(browser, form)))
+    assert notice(answer) == "0 done."
 
 
 def test_all_runs_that_match_are_retried_but_for_those_that_came_later(

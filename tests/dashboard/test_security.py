@@ -82,6 +82,18 @@ def test_what_a_proxy_on_this_machine_forwards_may_come_from_anywhere(
     assert from_here(ow).get("/", headers={header: "10.0.0.7"}).status_code == 403
 
 
+def test_a_proxy_on_this_machine_that_adds_no_header_is_known_by_its_old_http(
+    ow: OpenWorkflow,
+) -> None:
+    app = ow.dashboard()
+
+    async def as_nginx(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "http_version": "1.0"}, receive, send)
+
+    browser = TestClient(as_nginx, client=("127.0.0.1", 5), base_url=HERE)
+    assert browser.get("/waiting").status_code == 403
+
+
 # --- passwords ---------------------------------------------------------------------------------
 
 

@@ -61,7 +61,8 @@ def read(params: QueryParams) -> Chosen:
     ``id`` may be repeated. With ``all``, it is the filter ``match``, up to the time ``until``.
     """
     if params.get("all"):
-        return Chosen(query=RunQuery.from_text(params.get("match", "")), until=_until(params))
+        query = RunQuery.from_text(params.get("match", ""))
+        return Chosen(query=query.fixed(), until=_until(params))
     run_ids = tuple(dict.fromkeys(each for each in params.getlist("id") if each))
     if not run_ids:
         raise refuse("No run is selected. Go back, and select at least one.")
