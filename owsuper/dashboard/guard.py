@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from starlette.datastructures import ImmutableMultiDict, MultiDict
@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from owsuper.client.page_reads import PageReader
 from owsuper.dashboard import error_pages
-from owsuper.dashboard.access import Access, LoginNeeded
+from owsuper.dashboard.access import Access, Denied, LoginNeeded
 from owsuper.dashboard.forms import read_form
 from owsuper.dashboard.options import Options
 from owsuper.dashboard.senders import sender_of
@@ -27,6 +27,8 @@ from owsuper.dashboard.visit import Handler, Visit, refuse
 
 if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
+
+_OPEN_IT: Final = "A page of another site has asked for this page. Open it by its own address."
 
 
 class Guard:
@@ -58,6 +60,8 @@ class Guard:
             session, expired = self._sessions.read(request.cookies.get(self._sessions.cookie))
             visit = self._visit(request, session or BrowserSession.new())
             try:
+                if _is_part_of_another_site(request):
+                    raise Denied(_OPEN_IT)
                 if not public:
                     user = self._access.user(request, visit.sender, session)
                     visit = replace(visit, user=user, admitted=True)
@@ -109,6 +113,19 @@ class Guard:
             admitted=False,
             form=MultiDict(),
         )
+
+
+def _is_part_of_another_site(request: Request) -> bool:
+    """Return whether a page of another site has asked for this one, other than by a link.
+
+    Such a page cannot read the answer. But where nobody logs in, it could ask again and again, to
+    keep the database at work. Browsers say so where they can trust the line: over HTTPS, and on
+    this machine.
+    """
+    if request.headers.get("sec-fetch-site") != "cross-site":
+        return False
+    is_link = request.headers.get("sec-fetch-mode") == "navigate"
+    return not is_link or request.headers.get("sec-fetch-dest", "document") != "document"
 
 
 def _check_storable(given: ImmutableMultiDict[Any, Any]) -> None:

@@ -161,6 +161,16 @@ def test_hidden_values_are_nowhere(browse: Browse, tables: Tables) -> None:
         " $2::jsonb)".encode(),
         [run_id, json.dumps({"cause": "killed", "stderr": secret, "trace": secret})],
     )
+    for table, columns in {
+        "retries (namespace_id, workflow_run_id, error)": "$2::text::jsonb",
+        "progress (namespace_id, workflow_run_id, done, message)": "1, $2::text",
+        "log_lines (namespace_id, workflow_run_id, logged_at, level, logger, host, pid, message,"
+        " exception, fields)": "now(), 20, 'app', 'h', 1, $2::text, $2::text, $2::text::jsonb",
+    }.items():
+        insert = f'INSERT INTO "{tables.schema}".owsuper_{table}'
+        statement = f"{insert} VALUES ('default', $1, {columns})"
+        tables.conn.execute(statement.encode(), [run_id, json.dumps({"message": secret})])
+    assert secret in text_of(browse(), f"/runs/{run_id}")
     hiding = browse(hide_values=True)
     text = text_of(hiding, f"/runs/{run_id}")
     assert secret not in text

@@ -353,6 +353,27 @@ def test_a_browser_that_says_cross_site_is_refused(browser: TestClient) -> None:
     assert theme(browser, **{"sec-fetch-site": "cross-site"}).status_code == 403
 
 
+@pytest.mark.parametrize("path", ["/", "/runs", "/metrics", "/workers/stacks", "/live?topic=x"])
+def test_another_site_leads_to_pages_and_has_none_of_them_in_its_own(
+    browse: Browse, path: str
+) -> None:
+    browser = browse()
+    parts = [("no-cors", "image"), ("cors", "empty"), ("navigate", "iframe"), ("websocket", "")]
+    for mode, kind in parts:
+        told = {"sec-fetch-site": "cross-site", "sec-fetch-mode": mode, "sec-fetch-dest": kind}
+        answer = browser.get(path, headers=told)
+        assert answer.status_code == 403
+        assert "A page of another site has asked" in answer.text
+    link = {
+        "sec-fetch-site": "cross-site",
+        "sec-fetch-mode": "navigate",
+        "sec-fetch-dest": "document",
+    }
+    assert browser.get(path, headers=link).status_code != 403
+    of_our_page = link | {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}
+    assert browser.get(path, headers=of_our_page).status_code != 403
+
+
 def test_a_form_must_be_a_form(browser: TestClient) -> None:
     token = token_in(browser.get("/waiting").text)
     assert browser.post("/theme", json={"token": token}).status_code == 415
