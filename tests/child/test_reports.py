@@ -16,10 +16,18 @@ from owsuper.child import reports
 from owsuper.child.database import Unavailable
 from owsuper.child.kept_lines import KeptLines, cut
 from owsuper.child.reports import Reports
+from owsuper.db import reports as statements
 from owsuper.db.reports import NewLine, NewProgress
 from owsuper.step import log_records
 from tests.child.conftest import Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, no write is given up, and the end of the thread is seen."""
+    monkeypatch.setattr(reports, "WRITE_SECONDS", 60.0)
+    monkeypatch.setattr(statements, "_TIME_OUT", b"SET LOCAL statement_timeout = '60s'")
 
 
 class Database:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -15,6 +16,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from owsuper.dashboard import live as live_module
 from owsuper.dashboard import live_feed
 from owsuper.dashboard.live import Live
 from owsuper.dashboard.live_feed import LiveFeed
@@ -25,8 +27,6 @@ from tests.client.conftest import Rows, eventually
 from tests.fixtures.proxy import Proxy
 from tests.starlette.asgi import Request
 
-NAME = "owsuper test live"
-
 
 @dataclass(frozen=True)
 class Source:
@@ -36,9 +36,10 @@ class Source:
     schema: str
     listens: bool = True
     namespace: str = "default"
+    name: str = "owsuper test live"
 
     def connect(self) -> TimedConnection:
-        return connect.connect(self.url, application_name=NAME)
+        return connect.connect(self.url, application_name=self.name)
 
 
 def make_live(url: str, schema: str, *, listen: bool = True) -> Live:
@@ -55,9 +56,17 @@ def app_of(live: Live) -> ASGIApp:
 
 
 @pytest.fixture
-def live(database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+def name() -> str:
+    """What the sessions of this test, and no others, call themselves."""
+    return f"owsuper test live {uuid4().hex}"
+
+
+@pytest.fixture
+def live(
+    database_url: str, schema: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Live]:
     monkeypatch.setattr(live_feed, "_POLL", 0.05)
-    made = make_live(database_url, schema)
+    made = Live(LiveFeed(Source(database_url, schema, name=name)))
     yield made
     made.close()
 
@@ -83,9 +92,9 @@ async def streams(live: Live, *queries: str) -> AsyncIterator[list[Request]]:
                 await each.answer()
 
 
-def connections(conn: psycopg.Connection) -> int:
+def connections(conn: psycopg.Connection, name: str) -> int:
     query = b"SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
-    row = conn.execute(query, [NAME]).fetchone()
+    row = conn.execute(query, [name]).fetchone()
     assert row is not None
     return int(str(row[0]))
 
@@ -106,19 +115,19 @@ def test_a_browser_hears_of_a_new_run_and_of_the_end_of_one(live: Live, rows: Ro
 
 
 def test_ten_browsers_share_one_connection_which_ends_after_them(
-    live: Live, conn: psycopg.Connection, rows: Rows, monkeypatch: pytest.MonkeyPatch
+    live: Live, conn: psycopg.Connection, name: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_feed, "_LINGER", 0.0)
 
     async def look() -> None:
         async with streams(live, *["topic=runs"] * 10) as ten:
-            assert await asyncio.to_thread(connections, conn) == 1
+            assert await asyncio.to_thread(connections, conn, name) == 1
             await asyncio.to_thread(rows.add)
             for each in ten:
                 await each.wait_for("event: changed")
 
     asyncio.run(look())
-    eventually(lambda: connections(conn) == 0)
+    eventually(lambda: connections(conn, name) == 0)
 
 
 def test_the_more_pages_are_open_the_more_rarely_each_is_told(live: Live) -> None:
@@ -191,14 +200,14 @@ def test_streams_end_when_the_connection_does_and_come_back_with_the_database(
 
 
 def test_a_session_that_the_server_ends_is_replaced(
-    live: Live, conn: psycopg.Connection, rows: Rows
+    live: Live, conn: psycopg.Connection, name: str, rows: Rows
 ) -> None:
     kill = b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
 
     async def look() -> None:
         page = Request(app_of(live), "/live?topic=runs")
         await page.wait_for("event: ready")
-        await asyncio.to_thread(conn.execute, kill, [NAME])
+        await asyncio.to_thread(conn.execute, kill, [name])
         await page.answer()
         async with streams(live, "topic=runs") as [again]:
             await asyncio.to_thread(rows.add)
@@ -238,15 +247,24 @@ def test_too_many_streams_are_refused(live: Live, monkeypatch: pytest.MonkeyPatc
     assert (status, text.partition(".")[0]) == (503, "Too many pages are open for live updates")
 
 
-def test_events_are_coalesced_for_a_browser_that_is_slow(live: Live, rows: Rows) -> None:
+def test_between_two_events_is_a_pause_however_many_changes_come(
+    live: Live, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_module, "_PAUSE", 3600.0)
+
     async def look() -> str:
-        async with streams(live, "topic=runs") as [page]:
+        async with streams(live, "topic=runs", "topic=runs") as [page, other]:
+            await asyncio.to_thread(rows.add)
+            await page.wait_for("data: runs")
+            await other.wait_for("data: runs")
             for _ in range(20):
                 await asyncio.to_thread(rows.add)
-            await page.wait_for("data: runs")
-            return page.text
+            async with streams(live, "topic=runs") as [third]:
+                await asyncio.to_thread(rows.add)
+                await third.wait_for("data: runs")
+            return page.text + other.text
 
-    assert asyncio.run(look()).count("event: changed") <= 2
+    assert asyncio.run(look()).count("event: changed") == 2
 
 
 def test_closing_ends_the_streams(live: Live) -> None:

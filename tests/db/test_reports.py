@@ -139,11 +139,12 @@ def test_a_write_waits_for_a_lock_no_longer_than_its_limit(
 ) -> None:
     run = tables.run()
     progress(tables, run, 1)
-    monkeypatch.setattr("owsuper.db.reports._TIME_OUT", b"SET LOCAL statement_timeout = '50ms'")
     with (
         connect.connect(database_url, application_name="owsuper test") as other,
         other.transaction(),
+        monkeypatch.context() as patched,
     ):
+        patched.setattr("owsuper.db.reports._TIME_OUT", b"SET LOCAL statement_timeout = '50ms'")
         other.execute(f'UPDATE "{tables.schema}".owsuper_progress SET done = 2'.encode())
         with pytest.raises(psycopg.errors.QueryCanceled):
             progress(tables, run, 3)

@@ -6,7 +6,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -98,7 +98,7 @@ def test_other_paths_and_methods_are_refused(supervisor: Supervisor) -> None:
     for request, status in (
         (b"POST /metrics HTTP/1.1\r\n\r\n", b"405"),
         (b"nonsense\r\n\r\n", b"405"),
-        (b"GET /" + b"x" * 20_000, b"431"),
+        (b"GET /" + b"x" * server._LONGEST_REQUEST, b"431"),
     ):
         with connect(supervisor) as client:
             client.sendall(request)
@@ -129,7 +129,8 @@ def test_a_client_that_takes_too_long_is_dropped(
     monkeypatch.setattr(server, "_CLIENT_LIMIT", 0.1)
     with connect(supervisor) as client:
         client.sendall(REQUEST[:10])
-        assert read_all(client) == b""
+        with suppress(ConnectionResetError):  # it was dropped before its request was read
+            assert read_all(client) == b""
 
 
 def test_a_request_in_pieces_is_answered(supervisor: Supervisor) -> None:
@@ -157,8 +158,8 @@ def test_a_supervisor_that_hangs_gets_no_second_request_and_the_old_page_is_serv
     supervisor.may_collect.set()
     while get(supervisor.port)[0] == 503:
         pass
+    supervisor.collecting.clear()  # first: a snapshot that was asked for before may still come
     supervisor.may_collect.clear()
-    supervisor.collecting.clear()
     assert get(supervisor.port)[0] == 200
     assert supervisor.collecting.wait(60)
     assert get(supervisor.port)[0] == 200

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from owsuper import OpenWorkflow
+from owsuper import OpenWorkflow, WorkerStatus
 from owsuper.db import connect
 from owsuper.db.workers import WorkerQueries
+from tests.client.conftest import eventually
 from tests.supervisor.worker import Begin
 
 Drain = Callable[..., None]
@@ -32,12 +33,19 @@ def drain(database_url: str, schema: str) -> Iterator[Drain]:
         yield ask
 
 
+def only_worker(ow: OpenWorkflow) -> WorkerStatus:
+    """The one worker that there is: it may say that it is ready before it is in the list."""
+    eventually(lambda: len(ow.list_workers()) == 1)
+    [supervisor] = ow.list_workers()
+    return supervisor
+
+
 @pytest.mark.slow
 def test_it_finishes_its_runs_takes_no_others_and_ends(
     begin: Begin, ow: OpenWorkflow, drain: Drain, tmp_path: Path
 ) -> None:
     drained = begin("--processes=1")
-    [supervisor] = ow.list_workers()
+    supervisor = only_worker(ow)
     run = drained.start("wait_for_file", path=str(tmp_path / "go"))
     drained.await_effect("waiting")
     other = begin("--processes=1")
@@ -63,7 +71,7 @@ def test_a_worker_in_one_process_does_the_same(
     begin: Begin, ow: OpenWorkflow, drain: Drain
 ) -> None:
     worker = begin("--foreground")
-    [supervisor] = ow.list_workers()
+    supervisor = only_worker(ow)
     drain(supervisor.id)
     assert worker.program.wait() == 0
     assert ow.list_workers() == []

@@ -40,6 +40,8 @@ def test_every_page_of_an_action_fits_and_has_no_barriers(
     watched.open(f"/actions/retry?id={world.runs['crashed']}")
     watched.page.get_by_role("button", name="Retry").click()
     watched.page.wait_for_url("**/audit/*")
+    watched.page.locator(".notice.good").wait_for()
+    world.wait_until(world.runs["crashed"], "status = 'failed'")  # as other tests expect it
     answered = watched.page.url.removeprefix(acting)
     found = {}
     for path in [answered, *pages(world)]:
