@@ -14,6 +14,7 @@ import pytest
 from owsuper.dashboard.passwords import PasswordFile
 from tests.cli.conftest import owsuper
 from tests.cli.running import Run, port, write_module
+from tests.fixtures.ports import free_port
 from tests.fixtures.processes import Program, Spawn, owsuper_command
 
 __all__ = ["owsuper"]
@@ -201,9 +202,12 @@ def test_the_missing_extra_is_named(owsuper: Run, tmp_path: Path, database_url: 
 def test_a_socket_that_closed_a_moment_ago_is_no_port_in_use(
     spawn_owsuper: Spawn, tmp_path: Path, database_url: str, schema: str
 ) -> None:
-    with port(listening=True) as number:
+    number = free_port()
+    with socket.create_server(("127.0.0.1", number)) as server:
         client = socket.create_connection(("127.0.0.1", number))
-    client.close()
+        accepted, _ = server.accept()
+        accepted.close()  # first, so that the port of this end stays known for a minute
+        client.close()
     env = {"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema}
     program = spawn_owsuper("dashboard", "--port", str(number), env=env, cwd=tmp_path)
     assert str(number) in started(program)

@@ -20,7 +20,7 @@ from tests.fixtures.proxy import Proxy
 @pytest.fixture
 def ow(proxy: Proxy, schema: str) -> Iterator[OpenWorkflow]:
     """A client behind a network that the test breaks."""
-    client = OpenWorkflow(proxy.url, schema=schema, call_timeout="5s")
+    client = OpenWorkflow(proxy.url, schema=schema)
     yield client
     client.close()
 

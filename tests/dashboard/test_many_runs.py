@@ -123,13 +123,16 @@ def test_ten_thousand_runs_are_canceled_with_progress(
 ) -> None:
     insert(10_050)
     form = forms(browser.get("/actions/cancel?all=1&match=workflow%3Dw"))[0]
-    page = follow(browser, send(browser, form))
-    assert "Under way" in page.text
-    # The same form, sent again meanwhile, leads to the same page.
-    assert str(follow(browser, send(browser, form)).url) == str(page.url)
+    table = f'"{schema}".workflow_runs'
+    last = f"SELECT FROM {table} ORDER BY created_at LIMIT 1 FOR UPDATE"
+    with conn.transaction():
+        conn.execute(last.encode())  # so that the action cannot end before it is looked at
+        page = follow(browser, send(browser, form))
+        assert "Under way" in page.text
+        # The same form, sent again meanwhile, leads to the same page.
+        assert str(follow(browser, send(browser, form)).url) == str(page.url)
     answer = finished(browser, page)
     assert notice(answer).replace("\N{NARROW NO-BREAK SPACE}", "") == "10050 done."
-    table = f'"{schema}".workflow_runs'
     statuses = conn.execute(f"SELECT status, count(*) FROM {table} GROUP BY 1".encode())
     assert statuses.fetchall() == [("canceled", 10_050)]
     parts = conn.execute(f'SELECT count(*) FROM "{schema}".owsuper_audit_outcomes'.encode())

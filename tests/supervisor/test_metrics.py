@@ -275,13 +275,13 @@ def test_cancellations_retries_deadlines_and_polls_are_counted(
             runs(page, "wait_for_file", "lost") == 1
             and page("owsuper_deadlines_missed_total") == 1
             and page("owsuper_step_retries_total") == 1
+            and page("owsuper_polls_total", result="none") >= 1
         ),
     )
     assert page("owsuper_leases_lost_total") == 1
     assert page("owsuper_step_attempts_total", outcome="failed") == 1
     assert page("owsuper_step_retries_total", workflow="die_once", step="die") == 1
-    assert page("owsuper_polls_total", result="runs") >= 2
-    assert page("owsuper_polls_total", result="none") >= 1
+    assert page("owsuper_polls_total", result="runs") >= 1  # the first claim is no poll
     assert page("owsuper_notifications_total") == 0
     assert page.values("owsuper_database_up", "connection") == {"claiming": 1}
 
