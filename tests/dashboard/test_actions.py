@@ -335,6 +335,21 @@ def test_the_error_of_an_import_is_in_the_log_and_on_no_page(
     assert entries(tables) == []
 
 
+def test_a_key_that_is_made_up_is_refused(browser: TestClient, tables: Tables) -> None:
+    run = tables.run(status="completed", worker_id=None, available_at=None)
+    act(browser, "/actions/start?workflow=w", json="1")
+    [entry] = entries(tables)
+    for path in (
+        f"/actions/start?workflow=w&key={run}",
+        f"/actions/signal?signal=go&key={entry['id']}",  # of another action
+        f"/actions/rerun?id={run}&key={entry['id']}",
+    ):
+        answer = send(browser, forms(browser.get(path))[0], json="7")
+        assert answer.status_code == 400
+        assert "no such action was asked for before" in answer.text
+    assert tables.count("owsuper_audit") == 1
+
+
 @pytest.mark.parametrize("hidden", [False, True])
 def test_the_audit_table_keeps_no_values_that_are_hidden(
     hidden: bool, browse: Browse, tables: Tables

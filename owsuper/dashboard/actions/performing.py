@@ -121,7 +121,7 @@ async def perform(
 
     ``work`` gets the key of the action, and is called in another thread.
     """
-    entry_id, key = _identity(visit)
+    entry_id, key = await _identity(visit, action)
     session = await visit.ow._database.asession()
     if await _intend(visit, session, entry_id, key, action):
         with _under_way(entry_id):
@@ -136,7 +136,7 @@ async def perform_many(
     work: Work,
 ) -> Response:
     """Do ``work`` for each of many runs, in a task of its own; lead to the page that follows it."""
-    entry_id, key = _identity(visit)
+    entry_id, key = await _identity(visit, action)
     session = await visit.ow._database.asession()
     if await _intend(visit, session, entry_id, key, action):
         _begin(_many(visit, session, entry_id, run_ids, work))
@@ -169,11 +169,20 @@ def _begin(work: Coroutine[Any, Any, None]) -> None:
     task.add_done_callback(_tasks.discard)
 
 
-def _identity(visit: Visit) -> tuple[str, str]:
+async def _identity(visit: Visit, action: Action) -> tuple[str, str]:
+    """Return the id of the action, and its key: the id of the one that it repeats, or its own.
+
+    A key comes in an address, so it may be made up. That of a run that exists, or of a signal that
+    was sent, would do nothing and say that all is done.
+    """
     permit(visit)
     entry_id, key = visit.field("action_id"), visit.field("key")
     if not (_ID.fullmatch(entry_id) and _ID.fullmatch(key)):
         raise refuse("This form has no id of its action. Open the page again, and send its form.")
+    if key != entry_id:
+        repeated = await visit.read(_audit(visit).entry(key).run)
+        if repeated is None or repeated.action != action.name:
+            raise refuse("key: no such action was asked for before. Open the page without it.")
     return entry_id, key
 
 
