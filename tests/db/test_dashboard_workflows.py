@@ -74,6 +74,22 @@ def test_statistics_count_runs_and_measure_the_completed_ones(
     )
 
 
+def test_a_run_that_was_tried_again_took_from_its_first_attempt(
+    conn: psycopg.Connection, lists: WorkflowLists, tables: Tables
+) -> None:
+    times = {"created_at": minutes(1), "started_at": minutes(9), "finished_at": minutes(10)}
+    run = tables.run(status="completed", attempts=2, **times)
+    tables.step(run, status="failed", created_at=minutes(2), started_at=minutes(2))
+    tables.step(run, status="completed", created_at=minutes(9), started_at=minutes(9))
+    assert lists.statistics(["w"], NOON).run(conn)["w"].durations.p50 == 8 * 60
+    rerun = tables.run(workflow_name="rerun", status="completed", attempts=2, **times)
+    tables.step(rerun, status="completed", created_at=minutes(-60), started_at=minutes(-60))
+    assert lists.statistics(["rerun"], NOON).run(conn)["rerun"].durations.p50 == 9 * 60
+    neither = {**times, "started_at": None}
+    tables.run(workflow_name="other", status="completed", attempts=2, **neither)
+    assert lists.statistics(["other"], NOON).run(conn)["other"].durations.p50 == 9 * 60
+
+
 def test_a_failure_rate_counts_all_statuses_from_the_same_time(
     conn: psycopg.Connection,
     lists: WorkflowLists,
