@@ -22,6 +22,7 @@ PAGE = Document("docs/metrics.md")
 OF_PROMETHEUS = {"up", "process_resident_memory_bytes"}
 ADDED = {"job", "instance"}  # labels that Prometheus adds
 VARIABLES = {"$__rate_interval", "$job", "$workflow"}
+NEW = {"owsuper_child_crashes_total"}  # an alert also asks whether there is a new series
 NAME = r"\b[a-z_]+_[a-z_]+\b"
 
 
@@ -83,7 +84,14 @@ def test_counters_are_read_as_rates() -> None:
         for found in re.finditer(r"owsuper_\w+_(?:total|bucket|sum|count)\b", expression):
             if not expression.startswith("label_values"):
                 before = expression[: found.start()]
-                assert before.endswith(("rate(", "increase(")), expression
+                assert before.endswith(("rate(", "increase(")) or found[0] in NEW, expression
+
+
+def test_the_first_crash_of_any_cause_is_an_alert() -> None:
+    [crashes] = [rule for rule in rules() if rule["alert"] == "OwsuperChildProcessesCrash"]
+    name = "owsuper_child_crashes_total"
+    assert f"increase({name}[15m])" in crashes["expr"]
+    assert f"{name} unless {name} offset 15m" in crashes["expr"]
 
 
 def test_every_metric_is_on_the_dashboard() -> None:
