@@ -14,6 +14,9 @@ import orjson
 _STANDARD = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "taskName"}
 _PLAIN = re.compile(r"[\w.:/@+-]+")
 
+_KEYS: Final = frozenset(("time", "level", "pid", "logger", "message", "exception", "stack"))
+"""What a line of JSON has of its own."""
+
 _COLORS: Final = ((logging.ERROR, "31"), (logging.WARNING, "33"), (logging.INFO, "32"), (0, "2"))
 """From a level up: a parameter of the terminal's SGR sequence."""
 
@@ -69,7 +72,8 @@ class ContextFormatter(logging.Formatter):
 class JsonFormatter(ContextFormatter):
     """Formats a record as one line of JSON.
 
-    The keys: time, level, pid, logger, message, then the context, then exception and stack.
+    The keys: time, level, pid, logger, message, then the context, then exception and stack. What
+    the context has under one of these names gets the prefix ``extra_``.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -83,7 +87,7 @@ class JsonFormatter(ContextFormatter):
             "message": message,
         }
         for key, value in fields_of(record).items():
-            document.setdefault(key, value)
+            document.setdefault(f"extra_{key}" if key in _KEYS else key, value)
         if (exception := traceback_of(self, record)) is not None:
             document["exception"] = exception
         if record.stack_info:

@@ -58,9 +58,11 @@ def test_a_traceback_is_one_value_of_json() -> None:
 
 
 def test_fields_do_not_replace_what_every_line_has() -> None:
-    document = as_json(record(level_=1, time="never", logger="mine"))
-    assert document["logger"] == "shop"
-    assert document["time"] != "never"
+    document = as_json(record(level_=1, time="never", logger="mine", exception="none", pid=7))
+    assert (document["logger"], document["extra_logger"]) == ("shop", "mine")
+    assert (document["pid"], document["extra_pid"]) == (os.getpid(), 7)
+    assert document["extra_time"] == "never" != document["time"]
+    assert (document["extra_exception"], document.get("exception")) == ("none", None)
 
 
 @pytest.mark.parametrize(
