@@ -32,9 +32,9 @@ _SHOWN_IDS: Final = 3  # ids in the message about several of them
 _SETTINGS: Final = ("database_url", "schema", "namespace", "call_timeout")
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """Add the options that all of these commands have."""
-    parser.add_argument("--json", action="store_true", help="print one JSON document, for programs")
+def add_common(parser: argparse.ArgumentParser, printed: str = "one JSON document") -> None:
+    """Add the options that all of these commands have. --json prints ``printed``."""
+    parser.add_argument("--json", action="store_true", help=f"print {printed}, for programs")
     add_common_settings(parser)
 
 

@@ -22,9 +22,9 @@ _CLEAR: Final = "\r\x1b[K"
 
 def describe(progress: RunProgress) -> str:
     """Return ``done of total`` with the message, for people."""
-    text = f"{progress.done:g}" if progress.total is None else _amount(progress)
+    text = f"{progress.done:,.15g}" if progress.total is None else _amount(progress)
     step = "" if progress.step is None else f", step {progress.step!r}"
-    message = "" if progress.message is None else f": {progress.message}"
+    message = f": {progress.message}" if progress.message else ""
     return plain(text + step + message, None)
 
 

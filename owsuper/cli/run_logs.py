@@ -19,14 +19,18 @@ from owsuper.db.reports import WRITE_SECONDS
 from owsuper.supervisor.exit_status import ExitCode
 
 _ABOUT: Final = """\
-Workers store the lines of runs if they are started with --keep-logs. With --json, each line is an
-object of JSON. With --follow, the command goes on until the run has ended.
+Workers store the lines of runs if they are started with --keep-logs. With --follow, the command
+goes on until the run has ended.
 
 examples:
   owsuper runs logs 0198c2e4
   owsuper runs logs 0198c2e4 --level warning --follow
 """
 
+_NONE: Final = (
+    "no lines are stored of this run. Workers store them with --keep-logs; a process that is killed"
+    " loses those of its last second"
+)
 _PAGE: Final = 1000
 _PERIOD: Final = 1.0  # seconds between two looks
 _LATE: Final = 1.0 + WRITE_SECONDS  # seconds by which lines of another process may come later
@@ -36,7 +40,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_id(parser)
     parser.add_argument("--follow", action="store_true", help="print new lines until the run ends")
     parser.add_argument("--level", choices=list(LEVELS), help="the lowest level of the lines")
-    add_common(parser)
+    add_common(parser, "one JSON document for each line")
     parser.epilog = _ABOUT
 
 
@@ -54,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
             else:
                 print_data(text(line))
     if not found:
-        print_message("no lines are stored of this run: workers store them with --keep-logs")
+        print_message(_NONE)
     return ExitCode.CLEAN
 
 

@@ -100,6 +100,11 @@ def count(number: int | None) -> str:
     )
 
 
+def amount(number: float) -> str:
+    """Return a number that may be a fraction, as ``count`` does."""
+    return f"{number:,.15g}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
 def size(number: int | None) -> str:
     """Return a number of bytes in a unit that fits."""
     if number is None:
@@ -118,6 +123,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "when": when,
     "span": span,
     "number": count,
+    "amount": amount,
     "size": size,
 }
 """The filters of templates, by name."""

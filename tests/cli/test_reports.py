@@ -84,7 +84,8 @@ def test_a_run_without_lines_says_how_to_store_them(runs: Command, tables: Table
     result = runs("logs", tables.run())
     assert (result.code, result.stdout) == (0, "")
     assert result.stderr == (
-        "owsuper: no lines are stored of this run: workers store them with --keep-logs\n"
+        "owsuper: no lines are stored of this run. Workers store them with --keep-logs; a process"
+        " that is killed loses those of its last second\n"
     )
 
 
@@ -137,6 +138,7 @@ def made(done: float, total: float | None, message: str | None = None) -> RunPro
         (made(5, 10, "half"), "[############............] 5 of 10 (50%): half"),
         (made(20, 10), "[########################] 20 of 10 (100%)"),
         (made(7, None, "files"), "7: files"),
+        (made(1_234_567, None, ""), "1,234,567"),
         (made(1, 2, "x\x1b\n" * 100), "[############............] 1 of 2 (50%): x\\x1b..."),
     ],
 )

@@ -279,12 +279,12 @@ def test_log_lines_and_progress_are_shown(
     )
     tables.conn.execute(
         f'INSERT INTO "{tables.schema}".owsuper_progress (namespace_id, workflow_run_id, done,'
-        " total, message) VALUES ('default', $1, 3, 10, 'baking')".encode(),
+        " total, message) VALUES ('default', $1, 3000000, 10000000, 'baking')".encode(),
         [run_id],
     )
     text = text_of(browser, url)
-    assert '<progress max="10.0" value="3.0">' in text
-    assert "3 of 10" in text
+    assert '<progress max="10000000.0" value="3000000.0">' in text
+    assert "3 000 000 of 10 000 000" in text.replace("\N{NARROW NO-BREAK SPACE}", " ")
     assert "baking" in text
     assert "line 250 &lt;b&gt;" in text
     assert "line 51 " in text
