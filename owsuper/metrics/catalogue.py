@@ -40,7 +40,7 @@ RUNS: Final = Metric(
 RUN_SECONDS: Final = Metric(
     "owsuper_run_execution_seconds",
     "histogram",
-    "How long an execution of a run held its slot.",
+    "How long an execution of a run held its slot, unless its process died.",
     ("workflow",),
     _DURATIONS,
 )
