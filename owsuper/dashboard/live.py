@@ -57,12 +57,12 @@ class Live:
             return PlainTextResponse(problem, 400)
         if self._streams >= MAX_STREAMS:
             return _later("Too many pages are open for live updates.")
+        subscription = self._feed.subscribe(topics)
         if not self._streams:
             # Else the server, told to stop, would wait for the streams. Mounted in another
             # application, this one gets no lifespan in which to see to that.
             self._noticing.enter_context(closing.noticed())
         self._streams += 1
-        subscription = self._feed.subscribe(topics)
         try:
             async with asyncio.timeout(_CONNECT):
                 await subscription.begun()

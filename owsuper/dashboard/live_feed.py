@@ -132,9 +132,10 @@ class LiveFeed:
         with self._lock:
             watch = self._watch
             if watch is None or not watch.add(subscription):
-                self._watch = watch = _Watch(self._source)
+                watch = _Watch(self._source)
                 watch.add(subscription)
-                watch.start()
+                watch.start()  # fails if no thread is left; then the next page tries it again
+                self._watch = watch
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -168,7 +169,12 @@ class _Watch:
         self._marks: dict[str, str] = {}
 
     def start(self) -> None:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._bell.close()
+            self._rung.close()
+            raise
 
     def add(self, subscription: Subscription) -> bool:
         """Add a subscription; False if this connection has ended."""

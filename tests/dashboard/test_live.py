@@ -247,6 +247,25 @@ def test_too_many_streams_are_refused(live: Live, monkeypatch: pytest.MonkeyPatc
     assert (status, text.partition(".")[0]) == (503, "Too many pages are open for live updates")
 
 
+def test_without_a_thread_a_stream_fails_and_the_next_one_does_not(
+    live: Live, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoThread(live_feed.threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    async def look() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(live_feed.threading, "Thread", NoThread)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await Request(app_of(live), "/live?topic=runs").answer()
+        async with streams(live, "topic=runs") as [page]:
+            await asyncio.to_thread(rows.add)
+            await page.wait_for("event: changed")
+
+    asyncio.run(look())
+
+
 def test_between_two_events_is_a_pause_however_many_changes_come(
     live: Live, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
