@@ -112,13 +112,13 @@ def test_a_run_that_is_never_due_keeps_no_claim_from_being_read(
 def test_a_row_that_cannot_be_read_is_told_of_and_the_others_are_claimed() -> None:
     about = (
         b'{"next": null, "due": null, "new": null, "begun": null, "took": 0.0,'
-        b' "more": false, "complete": true, "quiet": true}'
+        b' "more": false, "complete": true, "quiet": true, "waited": null}'
     )
     good = (
         b'{"run": "good", "name": "w", "version": null, "worker": "me", "attempts": 1,'
         b' "stored": false, "created": "2026-01-01T00:00:00+00:00", "suspect": false,'
         b' "started": "2026-01-01T00:00:00+00:00", "claimed": "2026-01-01T00:00:00+00:00",'
-        b' "deadline": null}'
+        b' "deadline": null, "trace": null}'
     )
     claimed = parse_claim(
         [(about, None), (b'{"run": "odd"}', None), (b"no JSON", None), (good, None)]

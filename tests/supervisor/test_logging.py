@@ -119,7 +119,7 @@ def test_without_a_configuration_the_applications_lines_are_in_the_workers_log(
     how = "logging.getLogger('shop').info('while importing')"
     _, log = doomed(begin, tmp_path, how, "import", preload)
     assert re.search(r"^\S+Z INFO \d+ shop: while importing$", log, re.M)
-    assert len(re.findall(r"^\S+Z WARNING \d+ shop: about to fail$", log, re.M)) == 1
+    assert len(re.findall(r"^\S+Z WARNING \d+ shop: about to fail run_id=\S+ .*$", log, re.M)) == 1
 
 
 def test_an_application_may_take_over_our_lines(begin: Begin, tmp_path: Path) -> None:

@@ -368,7 +368,7 @@ def test_a_notification_of_new_runs_may_be_the_turn_of_a_supervisor(
 def test_what_a_claim_says_reaches_the_policy_and_the_other_workers(
     complete: bool, quiet: bool, more: bool
 ) -> None:
-    pickup = Mock(_stopped=False)
+    pickup = Mock(_stopped=False, polls=0, polls_in_vain=0)
     pickup._turns.wait.side_effect = {"at": 0.08}.get
     scan = ScanResult(("a", "b"), 0.001)
     claimed = Claimed([], 4.0, "at", more=more, complete=complete, quiet=quiet, scan=scan)
