@@ -37,11 +37,13 @@ class Database:
         self.error: Exception | None = None
         self.progress: list[list[NewProgress]] = []
         self.lines: list[list[NewLine]] = []
+        self.asked = threading.Semaphore(0)
         self.tried = threading.Semaphore(0)
         self.may_write = threading.Event()
         self.may_write.set()
 
     def run_for_reports(self, work: Any) -> None:
+        self.asked.release()
         assert self.may_write.wait(60)
         try:
             if self.error is not None:
@@ -136,6 +138,27 @@ def test_lines_without_room_are_counted_and_the_count_is_said(
     lost = 21 - len(kept)
     assert lost >= 10
     assert f"for want of room: {lost}" in caplog.text
+
+
+def test_while_the_database_is_slow_no_more_waits_than_there_is_room_for(
+    database: Database, reporting: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "_MOST_LINES", 10)
+    monkeypatch.setattr(reports, "_MOST_RUNS", 10)
+    database.may_write.clear()
+    reporting.progress(progress("first", 0))
+    assert database.asked.acquire(timeout=60)  # now what follows has to wait
+    for number in range(30):
+        reporting.line(line(str(number)))
+        reporting.progress(progress(f"run {number}", 1))
+        reporting.progress(progress("run 0", number))
+    database.may_write.set()
+    reporting.close()
+    assert [each.message for batch in database.lines for each in batch] == [
+        str(number) for number in range(10)
+    ]
+    written = {each.run: each.done for batch in database.progress for each in batch}
+    assert written == {"first": 0, "run 0": 29} | {f"run {number}": 1 for number in range(1, 10)}
 
 
 def test_reports_wait_for_the_end_of_an_outage_which_is_logged_once(

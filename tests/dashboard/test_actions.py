@@ -359,6 +359,8 @@ def test_the_audit_table_keeps_no_values_that_are_hidden(
     [entry] = entries(tables)
     assert ("4711" in json.dumps(entry["arguments"])) is not hidden
     assert ("4711" in page.text) is not hidden
+    # Nor does it show those that another dashboard has kept.
+    assert "4711" not in browse(hide_values=True).get(f"/audit/{entry['id']}").text
 
 
 def test_a_large_input_is_no_part_of_the_audit_table(browser: TestClient, tables: Tables) -> None:

@@ -152,6 +152,12 @@ def test_a_page_writes_nothing_whatever_it_executes(ow: OpenWorkflow) -> None:
         app.reader.read(lambda conn: conn.execute("CREATE TABLE x ()"))
 
 
+def test_statements_of_a_page_end_after_two_seconds(ow: OpenWorkflow) -> None:
+    app: Any = ow.dashboard(insecure=True)
+    limit = app.reader.read(lambda conn: conn.execute("SHOW statement_timeout").fetchone())
+    assert limit == ("2s",)
+
+
 def test_a_statement_that_takes_too_long_is_stopped_and_the_page_says_so(
     ow: OpenWorkflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:

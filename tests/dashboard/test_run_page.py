@@ -166,6 +166,8 @@ def test_hidden_values_are_nowhere(browse: Browse, tables: Tables) -> None:
         "progress (namespace_id, workflow_run_id, done, message)": "1, $2::text",
         "log_lines (namespace_id, workflow_run_id, logged_at, level, logger, host, pid, message,"
         " exception, fields)": "now(), 20, 'app', 'h', 1, $2::text, $2::text, $2::text::jsonb",
+        "further_signals (namespace_id, workflow_run_id, step_attempt_id, id, skipped_at,"
+        " step_name, reason)": "'a', 'sent', now(), 'approval', $2::text",
     }.items():
         insert = f'INSERT INTO "{tables.schema}".owsuper_{table}'
         statement = f"{insert} VALUES ('default', $1, {columns})"
@@ -183,6 +185,7 @@ def test_hidden_values_are_nowhere(browse: Browse, tables: Tables) -> None:
     raw = hiding.get(f"/runs/{run_id}/raw.json")
     assert secret not in raw.text
     assert raw.json()["run"]["input"] == "hidden"
+    assert len(raw.json()["retries"]) == len(raw.json()["skipped_signals"]) == 1
 
 
 def test_all_of_a_run_is_one_json_document(browser: TestClient, tables: Tables) -> None:

@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from owsuper import OpenWorkflow
+from owsuper.dashboard.pages import SCREENS
 from owsuper.dashboard.passwords import PasswordFile, add_user
 from owsuper.dashboard.slowing import Slowing
 from owsuper.errors import ConfigurationError
@@ -107,6 +108,28 @@ def test_without_a_login_every_page_leads_to_it_and_back(
     assert page.headers["location"].startswith("/login?next=%2F")
     form = browser.get(page.headers["location"]).text
     assert f'name="next" value="{path}?status=failed"' in form
+
+
+def everything() -> list[tuple[str, str]]:
+    """The methods and paths of all pages and forms, and of the live updates."""
+    made = [
+        (method, path)
+        for screen in SCREENS
+        for method, paths in (("GET", screen.pages), ("POST", screen.forms))
+        for path in paths
+    ]
+    return [*made, ("GET", "/live"), ("GET", "/nothing-here")]
+
+
+@pytest.mark.parametrize(("method", "path"), everything())
+def test_nothing_but_the_login_is_there_for_who_has_not_logged_in(
+    browse: Browse, passwords: Path, method: str, path: str
+) -> None:
+    browser = browse(auth=passwords, allow_actions=True)
+    token = token_in(browser.get("/login").text)
+    data = {"token": token} if method == "POST" else None
+    answer = browser.request(method, path, data=data, headers={"accept": "application/json"})
+    assert (answer.status_code, answer.text) == (401, "Log in first.\n")
 
 
 def test_a_program_without_a_login_gets_401(browse: Browse, passwords: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from owsuper import OpenWorkflow
+from tests.client.conftest import eventually
+from tests.fixtures.processes import Spawn
 from tests.supervisor.worker import Begin
 
 FLOWS = """
@@ -55,6 +58,38 @@ def test_lines_and_progress_of_runs_are_there_when_the_worker_has_stopped(
     ]
     assert progress is not None
     assert (progress.done, progress.total, progress.step) == (1, 2, "reserve")
+
+
+OFTEN = """
+import sys
+from owsuper.supervisor import dispatch
+
+dispatch._LINES_PERIOD = 0.05  # seconds between two looks for old lines
+
+from owsuper.cli import main
+
+sys.exit(main())
+"""
+
+
+def test_a_worker_deletes_lines_that_were_kept_long_enough(
+    spawn: Spawn, tmp_path: Path, conn: psycopg.Connection, database_url: str, schema: str
+) -> None:
+    (tmp_path / "flows.py").write_text(FLOWS)
+    (tmp_path / "often.py").write_text(OFTEN)
+    conn.execute(
+        f'INSERT INTO "{schema}".owsuper_log_lines (namespace_id, workflow_run_id, stored_at,'
+        " logged_at, level, logger, message, host, pid) SELECT 'default', 'r',"
+        " now() - make_interval(days => age), now(), 20, 'shop', age, 'host', 1"
+        " FROM unnest(ARRAY[6, 8]) AS age".encode()
+    )
+    left = f'SELECT message FROM "{schema}".owsuper_log_lines'.encode()
+    spawn(
+        *(sys.executable, "often.py", "--module=flows", "--processes=1", "--keep-logs=7d"),
+        env={"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema},
+        cwd=tmp_path,
+    )
+    eventually(lambda: conn.execute(left).fetchall() == [("6",)])
 
 
 def test_a_worker_that_keeps_nothing_has_no_connection_for_it(
