@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 import psycopg
+from psycopg.errors import ReadOnlySqlTransaction
 
 from owsuper.db.connect import is_pooled
 from owsuper.db.dashboard.changes import ChangeQueries
@@ -221,7 +222,8 @@ class _Watch:
         """Look at the database until nobody wants to know any more."""
         self._expect_answer(conn)
         if self._source.listens and not is_pooled(conn):
-            queries.listen(conn)
+            with suppress(ReadOnlySqlTransaction):  # a replica does not notify: it is only asked
+                queries.listen(conn)
         self._newest = queries.newest_transaction().run(conn)
         while not self._is_over():
             self._expect_answer(conn)

@@ -22,8 +22,10 @@ from owsuper.dashboard.live import Live
 from owsuper.dashboard.live_feed import LiveFeed
 from owsuper.dashboard.visit import Visit
 from owsuper.db import connect
+from owsuper.db.migrate import migrate
 from owsuper.db.timed import TimedConnection
 from tests.client.conftest import Rows, eventually
+from tests.fixtures.cluster import Servers
 from tests.fixtures.proxy import Proxy
 from tests.starlette.asgi import Request
 
@@ -264,6 +266,39 @@ def test_without_a_thread_a_stream_fails_and_the_next_one_does_not(
             await page.wait_for("event: changed")
 
     asyncio.run(look())
+
+
+@pytest.mark.slow
+def test_a_replica_tells_of_changes_however_transactions_overlap(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feed, "_POLL", 0.05)
+    primary = servers.create("primary")
+    replica = servers.standby("replica", primary)
+    writes = [connect.connect(primary.url, application_name="test") for _ in range(3)]
+    migrate(writes[0], "openworkflow")
+    rows = Rows(writes[0], "openworkflow")
+    run_id = rows.add()
+    for conn in writes[1::-1]:  # both have written, and the older one stays open
+        conn.execute(b"BEGIN")
+        conn.execute(b"SELECT pg_current_xact_id()")
+    rows.end(run_id)
+    Rows(writes[2], "openworkflow").add()
+    with replica.connect() as there:
+        query = b"SELECT count(*) FROM openworkflow.workflow_runs"
+        eventually(lambda: there.execute(query).fetchone() == (2,))
+    live = make_live(replica.url, "openworkflow")
+
+    async def look() -> None:
+        async with streams(live, "topic=runs", f"topic=run:{run_id}") as (every, page):
+            await asyncio.to_thread(writes[0].execute, b"COMMIT")
+            await every.wait_for("event: changed")
+            await page.wait_for(f"event: changed\ndata: run:{run_id}\n\n")
+
+    asyncio.run(look())
+    live.close()
+    for conn in writes:
+        conn.close()
 
 
 def test_between_two_events_is_a_pause_however_many_changes_come(
