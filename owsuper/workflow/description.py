@@ -142,9 +142,18 @@ def _type_of(expression: ast.expr | None, workflow: Workflow[Any, Any]) -> Any:
 def _pattern(name: ast.expr | None) -> str | None:
     if isinstance(name, ast.Constant) and isinstance(name.value, str):
         return re.escape(name.value)
-    if isinstance(name, ast.JoinedStr):
-        return "".join(
-            re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".*"
-            for part in name.values
-        )
-    return None
+    if not isinstance(name, ast.JoinedStr):
+        return None
+    texts = [""]  # between what is not known
+    for part in name.values:
+        if isinstance(part, ast.Constant):
+            texts[-1] += str(part.value)
+        else:
+            texts.append("")
+    first, *rest = map(re.escape, texts)
+    if not rest:
+        return first
+    *middle, last = rest
+    # Each text at the first place where it stands, without another try (?>): names come from
+    # people, and the tries would be as many as a power of their length.
+    return f"{first}{''.join(f'(?>.*?{text})' for text in middle if text)}.*{last}"

@@ -147,6 +147,22 @@ def test_the_type_of_a_signal_whose_name_is_a_variable_is_known_if_there_is_one(
     assert known.refusal("two", None, {"approved": 1}, signal="any") is None
 
 
+def test_a_name_with_many_variables_is_matched_without_end_of_tries() -> None:
+    ow = OpenWorkflow()
+
+    @ow.workflow
+    def one(step: Step, input: tuple[str, ...]) -> None:
+        a, b, c, d, e, f, g = input
+        step.wait_for_signal(f"{a}{b}:{c}:{d}:{e}:{f}:{g}:end", type=Decision)
+
+    known = Registered(ow.registry).get("one", None)
+    assert known is not None
+    for name in ("1:2:3:4:5:6:end", "12:3:4:5:6:7:8:9:end", "::::::end", ":end" * 100):
+        assert known.schema_of_signal(name) is not None, name
+    for name in ("1:2:3:4:5:end", "1:2:3:4:5:6:end.", ":" * 500, ":end" * 10_000 + "."):
+        assert known.schema_of_signal(name) is None, name
+
+
 def test_the_command_ends_with_3_and_the_traceback_if_the_application_cannot_be_imported(
     spawn_owsuper: Spawn, tmp_path: Path, database_url: str
 ) -> None:
