@@ -35,7 +35,7 @@ async def read_form(
         raise HTTPException(403, _FOREIGN)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _KIND:
         raise HTTPException(415, f"A form must be sent as {_KIND}.")
-    body = b""
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > LONGEST_FORM:

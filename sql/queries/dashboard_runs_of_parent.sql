@@ -34,7 +34,8 @@ found AS (
         ORDER BY id
         LIMIT 1
     ) AS c
-    WHERE ({fragments/dashboard_crashed_only})
+    WHERE s.namespace = $1
+        AND ({fragments/dashboard_crashed_only})
         AND ($16::text IS NULL OR starts_with(c.id, $16) OR c.idempotency_key = $16)
 ),
 {fragments/dashboard_page}

@@ -105,7 +105,12 @@ def test_children_of_a_run_are_listed_and_filtered(
     parent = tables.run(id="9-parent")
     child = tables.child(parent, id="1-child", status="failed")
     tables.child(parent, id="2-child", idempotency_key="key")
-    assert ids(page(conn, lists, RunSearch(parent=parent))) in ("1 2", "2 1")
+    elsewhere = tables.run(id="3-child", namespace_id="other")
+    tables.step(parent, kind="workflow", child_workflow_run_namespace_id="other",
+                child_workflow_run_id=elsewhere)  # fmt: skip
+    both = page(conn, lists, RunSearch(parent=parent))
+    assert ids(both) in ("1 2", "2 1")
+    assert both.total == 2
     assert ids(page(conn, lists, RunSearch(parent=parent, statuses=("failed",)))) == "1"
     assert ids(page(conn, lists, RunSearch(parent=parent, text="key"))) == "2"
     assert ids(page(conn, lists, RunSearch(parent=parent, text="1-ch"))) == "1"
