@@ -152,6 +152,25 @@ def test_a_page_writes_nothing_whatever_it_executes(ow: OpenWorkflow) -> None:
         app.reader.read(lambda conn: conn.execute("CREATE TABLE x ()"))
 
 
+def test_however_many_pages_are_open_they_share_four_connections(ow: OpenWorkflow) -> None:
+    app: Any = ow.dashboard(insecure=True)
+    used: list[int] = []
+    four = threading.Event()
+
+    def work(conn: Any) -> None:
+        used.append(conn.info.backend_pid)
+        if len(used) == 4:
+            four.set()
+        assert four.wait(60)
+
+    async def look() -> None:
+        await asyncio.gather(*(app.reader.aread(work) for _ in range(12)))
+
+    asyncio.run(look())
+    assert len(used) == 12
+    assert len(set(used)) == 4
+
+
 def test_statements_of_a_page_end_after_two_seconds(ow: OpenWorkflow) -> None:
     app: Any = ow.dashboard(insecure=True)
     limit = app.reader.read(lambda conn: conn.execute("SHOW statement_timeout").fetchone())

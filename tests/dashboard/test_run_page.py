@@ -161,6 +161,7 @@ def test_hidden_values_are_nowhere(browse: Browse, tables: Tables) -> None:
         " $2::jsonb)".encode(),
         [run_id, json.dumps({"cause": "killed", "stderr": secret, "trace": secret})],
     )
+    tables.step(run_id, kind="signal-wait", status="completed", finished_at=from_now(0))
     for table, columns in {
         "retries (namespace_id, workflow_run_id, error)": "$2::text::jsonb",
         "progress (namespace_id, workflow_run_id, done, message)": "1, $2::text",

@@ -37,11 +37,11 @@ def test_every_page_of_an_action_fits_and_has_no_barriers(
     visit: Visit, world: World, acting: str, width: int
 ) -> None:
     watched = visit(base=acting, width=width)
-    watched.open(f"/actions/retry?id={world.runs['crashed']}")
+    watched.open(f"/actions/retry?id={world.runs['failed']}")
     watched.page.get_by_role("button", name="Retry").click()
     watched.page.wait_for_url("**/audit/*")
     watched.page.locator(".notice.good").wait_for()
-    world.wait_until(world.runs["crashed"], "status = 'failed'")  # as other tests expect it
+    world.wait_until(world.runs["failed"], "status = 'failed'")  # as other tests expect it
     answered = watched.page.url.removeprefix(acting)
     found = {}
     for path in [answered, *pages(world)]:
