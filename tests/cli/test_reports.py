@@ -154,7 +154,7 @@ def test_who_waits_at_a_terminal_sees_a_bar(
     ours, theirs = pty.openpty()
     command = f'exec "$@" 2>{os.ttyname(theirs)}'
     wait = ("sh", "-c", command, "sh", *owsuper_command(), "runs", "wait", run)
-    program = spawn(*wait, env=env | {"TERM": "xterm"}, cwd=tmp_path)
+    program = spawn(*wait, env=env | {"TERM": "xterm", "COLUMNS": "80"}, cwd=tmp_path)
     text = ""
     while "[######..................] 1 of 4 (25%): first" not in text:
         text += os.read(ours, 4096).decode()

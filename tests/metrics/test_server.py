@@ -113,7 +113,10 @@ def test_head_has_no_body(supervisor: Supervisor) -> None:
     assert answer.endswith(b"\r\n\r\n")
 
 
-def test_clients_that_say_nothing_hold_nobody_up(supervisor: Supervisor) -> None:
+def test_clients_that_say_nothing_hold_nobody_up(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_CLIENT_LIMIT", 3600.0)
     silent = [connect(supervisor) for _ in range(40)]
     slow = connect(supervisor)
     slow.sendall(REQUEST[:10])

@@ -18,7 +18,6 @@ from tests.child.sync_and_async import AsWorkflow, sync_and_async
 from tests.tracing.conftest import Contexts, Spans, attributes, is_child, traceparent
 
 LATER = RetryPolicy(initial_interval="1h", maximum_attempts=2)
-SOON = RetryPolicy(initial_interval="1ms", maximum_attempts=2)
 ONCE = RetryPolicy(maximum_attempts=1)
 
 
