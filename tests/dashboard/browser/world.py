@@ -33,7 +33,7 @@ WITH made AS (
         CASE WHEN n % 10 = 0 THEN jsonb_build_object('name', 'TypeError', 'message',
             'fetch failed', 'stack', E'TypeError: fetch failed\\n    at fetch (index.ts:7:1)') END,
         1, gen_random_uuid(), NULL, at, at + interval '1 second', at, at + interval '1 second'
-    FROM (SELECT n, now() - n * interval '5 minutes' AS at FROM generate_series(1, $1) AS n)
+    FROM (SELECT n, now() - n * interval '5 minutes' AS at FROM generate_series(1, $1) AS n) AS made
     RETURNING *
 )
 INSERT INTO {schema}.step_attempts (
