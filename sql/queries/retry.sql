@@ -74,7 +74,8 @@ run_written AS (
 given_up_no_longer AS (
     UPDATE {schema}.owsuper_post_mortems
     SET given_up = false
-    WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(SELECT id FROM open))
+    WHERE namespace_id = $1 AND workflow_run_id >= $2 AND workflow_run_id <= $2
+        AND EXISTS (SELECT FROM open)
 ),
 failures_forgotten AS (
     DELETE FROM {schema}.owsuper_failures
