@@ -41,35 +41,42 @@ def executable() -> str | None:
     return given or next(filter(None, map(shutil.which, COMMANDS)), None)
 
 
-@pytest.fixture(scope="package")
-def browser() -> Iterator[Any]:
-    """One browser for all tests of this process.
-
-    Its driver occupies the main thread's event loop, so it ends with the last test here.
-    """
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a browser that tests can drive."""
     if importlib.util.find_spec("playwright") is None:
         pytest.skip("Playwright is not installed: pip install playwright (needs greenlet)")
     found = executable()
     if found is None:
         pytest.skip("no browser is installed: apt-get install chromium")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    """One browser for the tests of a file.
+
+    Its driver runs an event loop in this thread, where no other test could run one. So it ends
+    before the tests of the next file, which may be one without a browser.
+    """
     from playwright.sync_api import sync_playwright
 
     from tests.dashboard.browser.watched import launched
 
     with sync_playwright() as playwright:
-        browser = launched(playwright, found)
+        browser = launched(playwright, chromium)
         yield browser
         browser.close()
 
 
-@pytest.fixture(scope="package")
-def start(browser: object) -> Iterator[Spawn]:
-    """``spawning`` for the whole package, after it is known that there is a browser."""
+@pytest.fixture(scope="session")
+def start(chromium: str) -> Iterator[Spawn]:
+    """``spawning`` for all tests of this process, after it is known that there is a browser."""
     with spawning() as spawn:
         yield spawn
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def world(
     start: Spawn, database_url: str, schemas: Schemas, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
@@ -92,7 +99,7 @@ class Serve(Protocol):
     ) -> AbstractContextManager[str]: ...
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def serve(start: Spawn, world: World) -> Serve:
     """Start a dashboard of ``world``; yields its address."""
 
@@ -117,14 +124,14 @@ def address(program: Program) -> str:
     return program.stderr.wait_for(ADDRESS).group(1)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def reading(serve: Serve) -> Iterator[str]:
     """The address of a dashboard without actions."""
     with serve() as base:
         yield base
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def acting(serve: Serve) -> Iterator[str]:
     """The address of a dashboard with actions, which knows the workflows."""
     with serve("--allow-actions", "--module", worlds.SHOP) as base:
