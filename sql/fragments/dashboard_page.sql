@@ -3,7 +3,7 @@
 -- Values are not read, because one may have megabytes; nor is the message of an error so large.
 --
 -- Needs: found, with the columns of fragments/dashboard_found; edge (at); $1 to $13 as in
--- dashboard_runs. Returns the columns of db.dashboard.runs.RunSummary, the number of runs in
+-- dashboard_runs. Returns the columns of db.dashboard.run_lists.RunSummary, the number of runs in
 -- "found" that match, and at. There is one row, with an id of NULL, if no run is on the page.
 -- Index: workflow_runs_pkey, owsuper_post_mortems_pkey; those of fragments/run_links.
 -- For the form of the conditions see commit.

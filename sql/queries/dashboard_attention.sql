@@ -1,6 +1,6 @@
 -- Runs that need a look: given up after crashes, without a sign of life, due never or in years.
 --
--- Called by: the dashboard, Overview.attention. $1 namespace, $2 the first time of creation of
+-- Called by: the dashboard, OverviewQueries.attention. $1 namespace, $2 the first time of creation of
 -- crashed runs, $3 seconds since the end of a lease, $4 seconds from now that are too far away,
 -- $5 how many runs of each kind to read at most.
 -- Returns (kind, run, workflow, version, time), at most $5 of each kind. "crashed": the run was given
@@ -8,8 +8,8 @@
 -- ended, and no worker has taken it over; the time is the end of the lease. "never": nothing will
 -- make it due. "far": it is due at the time, in longer than $4.
 --
--- Of the begun runs whose time has come, twice 1000 are read at most: most of them are no lapsed
--- leases, but runs that are due and that nobody owns.
+-- Of the begun runs whose time has come, 1000 are read at most: most of them are no lapsed leases,
+-- but runs that are due and that nobody owns.
 --
 -- Index: owsuper_post_mortems_given_up_idx, in its order; workflow_runs_pkey;
 -- workflow_runs_status_available_at_created_at_idx, in its order. Locks: none. For the form of the

@@ -1,7 +1,8 @@
 -- How many runs the planner expects the filters of the dashboard to find.
 --
--- Called by: the dashboard, RunLists.count, if there are more than it counts. Parameters as in
--- dashboard_count_runs, without $9. Returns the plan as JSON; the estimate stands in it.
+-- Called by: the dashboard, RunLists.count, for the case that there are more than it counts.
+-- Parameters as in dashboard_count_runs, without $9. Returns the plan as JSON; the estimate stands
+-- in it.
 --
 -- The planner takes it from the statistics of the last ANALYZE and the present size of the table.
 -- Index: none; this reads no table. Locks: none.

@@ -1,6 +1,6 @@
 -- How many runs have each status now, counted up to a bound.
 --
--- Called by: the dashboard, Overview.now. $1 namespace, $2 the bound.
+-- Called by: the dashboard, OverviewQueries.now. $1 namespace, $2 the bound.
 -- Returns (status, count, estimate) for each possible status. A count above the bound is one more
 -- than it; then the estimate is what the statistics of the last ANALYZE say of all namespaces, or
 -- NULL if they do not know the status.

@@ -1,7 +1,7 @@
 -- The runs that are due and that nobody owns, by workflow and version.
 --
--- Called by: the dashboard, Overview.queues. $1 namespace, $2 how many workflows and versions at
--- most, $3 how many due runs of each, new and begun, to count at most.
+-- Called by: the dashboard, OverviewQueries.queues. $1 namespace, $2 how many workflows and versions
+-- at most, $3 how many due runs of each, new and begun, to count at most.
 -- Returns (workflow, version, due, the due time of the oldest), for those with due runs. A number of
 -- due runs above $3 says that there are more.
 --

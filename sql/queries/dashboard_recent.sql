@@ -1,7 +1,7 @@
 -- How many of the newest runs of each status were created in each stretch of time.
 --
--- Called by: the dashboard, Overview.recent. $1 namespace, $2 the first time of creation, $3 the
--- length of a stretch in seconds, $4 how many runs of each status to read at most: the newest.
+-- Called by: the dashboard, OverviewQueries.recent. $1 namespace, $2 the first time of creation,
+-- $3 the length of a stretch in seconds, $4 how many runs of each status to read at most: the newest.
 -- Returns (status, stretch, count), with stretches counted from $2, and without those that are empty.
 --
 -- The time of creation is what indexes know; there is none by the time of the end.

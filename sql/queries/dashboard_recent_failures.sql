@@ -1,7 +1,7 @@
 -- Which workflows the newest failed runs are of.
 --
--- Called by: the dashboard, Overview.failures. $1 namespace, $2 the first time of creation, $3 how
--- many failed runs to read at most: the newest.
+-- Called by: the dashboard, OverviewQueries.failures. $1 namespace, $2 the first time of creation,
+-- $3 how many failed runs to read at most: the newest.
 -- Returns (workflow, count, the latest time of creation, the id of the latest), the most first.
 --
 -- Index: workflow_runs_status_created_at_desc_idx, in its order, which no other index has.
