@@ -9,11 +9,7 @@
 -- Index: owsuper_post_mortems_given_up_idx, in its order; workflow_runs_pkey. Locks: none.
 -- For the form of the conditions see commit.
 SELECT count(*), count(*) FILTER (
-    WHERE ($4::text IS NULL OR version = $4)
-        AND ($5::timestamptz IS NULL OR finished_at >= $5)
-        AND ($6::timestamptz IS NULL OR finished_at <= $6)
-        AND status = ANY ($7::text[])
-        AND ($8::text IS NULL OR workflow_name = $8)
+    WHERE {fragments/dashboard_matches}
 )
 FROM (
     SELECT workflow_run_id AS run

@@ -8,11 +8,7 @@
 --
 -- Index: workflow_runs_created_at_desc_idx, in its order, which no other index has. Locks: none.
 SELECT count(*), count(*) FILTER (
-    WHERE ($4::text IS NULL OR version = $4)
-        AND ($5::timestamptz IS NULL OR finished_at >= $5)
-        AND ($6::timestamptz IS NULL OR finished_at <= $6)
-        AND status = ANY ($7::text[])
-        AND ($8::text IS NULL OR workflow_name = $8)
+    WHERE {fragments/dashboard_matches}
 )
 FROM (
     SELECT status, workflow_name, version, finished_at

@@ -7,10 +7,6 @@
 -- The planner takes it from the statistics of the last ANALYZE and the present size of the table.
 -- Index: none; this reads no table. Locks: none.
 EXPLAIN (FORMAT JSON)
-SELECT FROM {schema}.workflow_runs
+SELECT FROM {schema}.workflow_runs AS r
 WHERE namespace_id = $1 AND created_at >= $2::timestamptz AND created_at <= $3::timestamptz
-    AND ($4::text IS NULL OR version = $4)
-    AND ($5::timestamptz IS NULL OR finished_at >= $5)
-    AND ($6::timestamptz IS NULL OR finished_at <= $6)
-    AND status = ANY ($7::text[])
-    AND ($8::text IS NULL OR workflow_name = $8)
+    AND {fragments/dashboard_matches}

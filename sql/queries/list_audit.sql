@@ -14,13 +14,5 @@ FROM (
     ORDER BY asked_at DESC, id DESC
     LIMIT $4
 ) AS e
-CROSS JOIN LATERAL (
-    SELECT
-        coalesce(sum(done), 0)::integer AS done,
-        coalesce(sum(refused), 0)::integer AS refused,
-        max(answered_at) FILTER (WHERE is_last) AS answered_at,
-        (array_agg(details) FILTER (WHERE is_last))[1] AS details
-    FROM {schema}.owsuper_audit_outcomes
-    WHERE namespace_id = $1 AND audit_id = e.id
-) AS o
+{fragments/audit_outcome}
 ORDER BY e.asked_at DESC, e.id DESC
