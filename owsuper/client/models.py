@@ -142,14 +142,10 @@ class Unreadable:
 
 _STATUSES = frozenset(RunStatus)
 
-# Statuses that older implementations wrote, and their current names.
-_LEGACY = {RunStatus.SLEEPING: RunStatus.RUNNING, RunStatus.SUCCEEDED: RunStatus.COMPLETED}
-
 
 def current_status(text: str) -> RunStatus:
     """Return the status for ``text`` from the database; old names become current ones."""
-    status = RunStatus(text)
-    return _LEGACY.get(status, status)
+    return RunStatus(text).current
 
 
 def run_from_row(row: RunRow) -> Run:

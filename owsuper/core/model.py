@@ -28,10 +28,16 @@ class RunStatus(StrEnum):
         """Whether the run has ended."""
         return self in _TERMINAL
 
+    @property
+    def current(self) -> RunStatus:
+        """This status, or for a legacy form the one that is written today."""
+        return _CURRENT.get(self, self)
+
 
 _TERMINAL = frozenset(
     {RunStatus.COMPLETED, RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELED}
 )
+_CURRENT = {RunStatus.SLEEPING: RunStatus.RUNNING, RunStatus.SUCCEEDED: RunStatus.COMPLETED}
 
 
 class StepKind(StrEnum):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from owsuper.core.model import RunStatus
 from owsuper.db.clients import Operation, Rows
 from owsuper.db.statement import load
 
@@ -27,9 +28,6 @@ MOST_QUEUES: Final = 500
 
 MOST_DUE: Final = 5000
 """The largest number of due runs of a workflow, new or begun, that is counted exactly."""
-
-# Older implementations wrote other statuses.
-_CURRENT: Final = {"sleeping": "running", "succeeded": "completed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +115,7 @@ class OverviewQueries:
         def parse(results: list[Rows]) -> dict[str, StatusCount]:
             found: dict[str, StatusCount] = {}
             for stored, count, estimate in results[0]:
-                status = _CURRENT.get(stored, str(stored))
+                status = RunStatus(stored).current
                 before = found.get(status, StatusCount(0))
                 found[status] = StatusCount(
                     before.counted + min(count, MOST_NOW),
@@ -137,15 +135,13 @@ class OverviewQueries:
             counts: dict[str, list[int]] = {}
             read: dict[str, int] = {}
             for stored, stretch, count in results[0]:
-                status = _CURRENT.get(stored, str(stored))
+                status = RunStatus(stored).current
                 # Beyond the last: the database's clock may be ahead of ours.
                 place = min(max(stretch, 0), stretches - 1)
                 counts.setdefault(status, [0] * stretches)[place] += count
                 read[stored] = read.get(stored, 0) + count
             partial = {
-                _CURRENT.get(stored, stored)
-                for stored, count in read.items()
-                if count >= MOST_RECENT
+                RunStatus(stored).current for stored, count in read.items() if count >= MOST_RECENT
             }
             return {
                 status: RecentRuns(tuple(each), status in partial)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from owsuper.core.model import RunStatus
 from owsuper.core.pages import Position, Window
 from owsuper.db.clients import Operation, Rows
 from owsuper.db.lists import LAST_ID, beside, id_bounds, just_before
@@ -23,12 +24,6 @@ MOST_BEGINNINGS: Final = 1000
 """The most runs whose id begins with a text: no others are found."""
 
 _MOST_READ: Final = 10_000  # runs (of each status) for a page, where no index serves a filter
-
-_EVERY_STATUS: Final = (
-    "pending", "running", "sleeping", "completed", "succeeded", "failed", "canceled",
-)  # fmt: skip
-# Older implementations wrote other statuses.
-_STORED: Final = {"running": ("running", "sleeping"), "completed": ("completed", "succeeded")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +63,8 @@ class RunSearch:
     @property
     def stored_statuses(self) -> list[str]:
         """The values of the column."""
-        if not self.statuses:
-            return list(_EVERY_STATUS)
-        return [stored for status in self.statuses for stored in _STORED.get(status, (status,))]
+        wanted = self.statuses
+        return [each.value for each in RunStatus if not wanted or each.current in wanted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +91,9 @@ class RunSummary:
     crashed: bool | None
 
     @property
-    def status(self) -> str:
+    def status(self) -> RunStatus:
         """The current name of the status."""
-        known = {old: new for new, names in _STORED.items() for old in names}
-        return known.get(self.stored_status, self.stored_status)
+        return RunStatus(self.stored_status).current
 
     @property
     def parked(self) -> bool:

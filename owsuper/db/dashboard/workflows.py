@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from owsuper.core.model import RunStatus
 from owsuper.db.clients import Operation, Rows
 from owsuper.db.statement import load
 
@@ -25,9 +26,6 @@ MOST_RUNS: Final = 1000
 
 MOST_ATTEMPTS: Final = 100
 """The number of step attempts of a run that are read: the first."""
-
-# Older implementations wrote other statuses.
-_CURRENT: Final = {"sleeping": "running", "succeeded": "completed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +120,7 @@ class WorkflowLists:
             numbers: dict[str, _Numbers] = {}
             for name, status, runs, lately, counted_since in results[0]:
                 of = numbers.setdefault(name, _Numbers(counted_since))
-                current = _CURRENT.get(status, str(status))
+                current = RunStatus(status).current
                 of.runs[current] = of.runs.get(current, 0) + runs
                 of.lately[current] = of.lately.get(current, 0) + lately
             return {
