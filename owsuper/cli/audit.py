@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, cast
-
-import orjson
+from typing import Final, cast
 
 from owsuper import settings
 from owsuper.cli.arguments import Command, flags, typed_as
 from owsuper.cli.client_command import add_common, searched
 from owsuper.cli.formatting import printable
-from owsuper.cli.output import print_data, print_json, print_message, terminal_width
+from owsuper.cli.output import print_data, print_json, print_message, terminal_width, to_json
 from owsuper.cli.tables import Column, fitted
 from owsuper.client.session import Session
 from owsuper.core import pages
@@ -59,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
         session.close()
     page = pages.make_page(window, found, position_of)
     if "json" in typed:
-        print_json({"entries": [_document(each) for each in page.items], "next": page.next_cursor})
+        print_json({"entries": [asdict(each) for each in page.items], "next": page.next_cursor})
     else:
         _print(page, arguments)
     return ExitCode.CLEAN
@@ -75,7 +74,7 @@ def _print(page: Page[ActionEntry], arguments: argparse.Namespace) -> None:
             each.user or "-",
             each.address or "-",
             each.action,
-            _text(each.target),
+            to_json(each.target),
             _answer(each),
         )
         for each in page.items
@@ -95,26 +94,6 @@ def _answer(entry: ActionEntry) -> str:
     if entry.answered_at is None:
         return "no answer"
     return f"{entry.done} done, {entry.refused} refused"
-
-
-def _text(value: Any) -> str:
-    return orjson.dumps(value).decode()
-
-
-def _document(entry: ActionEntry) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "asked_at": entry.asked_at,
-        "user": entry.user,
-        "address": entry.address,
-        "action": entry.action,
-        "target": entry.target,
-        "arguments": entry.arguments,
-        "done": entry.done,
-        "refused": entry.refused,
-        "answered_at": entry.answered_at,
-        "details": entry.details,
-    }
 
 
 COMMAND = Command("List what people did through the dashboard", _add_options, _run)

@@ -13,11 +13,10 @@ from psycopg import Connection
 from owsuper.db.clients import Operation, Rows, not_found
 from owsuper.db.statement import load
 
-_TIME_OUT: Final = b"SET LOCAL statement_timeout = '2s'"
-"""Nobody waits for these writes. A reader of log lines knows this time, see migration log_lines."""
-
 WRITE_SECONDS: Final = 2.0
-"""How long a write of log lines may take; see ``_TIME_OUT``."""
+"""How long a write may take: nobody waits for it. Readers of log lines know it: see 0021."""
+
+_TIME_OUT: Final = f"SET LOCAL statement_timeout = {WRITE_SECONDS * 1000:.0f}".encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ def entries(database_url: str, schema: str) -> None:
     """Two entries; the older one has no answer."""
     queries = AuditQueries(schema, "default")
     with connect.connect(database_url, application_name="owsuper test") as conn:
-        for number, user in enumerate(["ada", None]):
-            target = {"run": f"run-{number}\x1b[31m"}
+        for number, user in enumerate(["ada\x1b[31m", None]):
+            target = {"run": f"run-{number}"}
             intent = Intent(
                 id=str(number), user=user, address="10.0.0.7", action="cancel", target=target
             )
