@@ -65,7 +65,7 @@ class ContextFormatter(logging.Formatter):
         level = record.levelname
         if self._color:
             level = f"\x1b[{_by_level(_COLORS, record.levelno)}m{level}\x1b[0m"
-        context = "".join(f" {key}={_shown(value)}" for key, value in fields_of(record).items())
+        context = "".join(f" {key}={one_word(value)}" for key, value in fields_of(record).items())
         return f"{record.asctime} {level} {record.process} {record.name}: {record.message}{context}"
 
 
@@ -133,8 +133,8 @@ def _by_level(table: tuple[tuple[int, Any], ...], level: int) -> Any:
     return next((found for lowest, found in table if level >= lowest), table[-1][1])
 
 
-def _shown(value: object) -> str:
-    """``value`` as one word, in quotes where necessary."""
+def one_word(value: object) -> str:
+    """Return ``value`` as one word, in quotes where necessary."""
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 

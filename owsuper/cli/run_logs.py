@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from owsuper.cli.formatting import printable
 from owsuper.cli.output import print_data, print_json, print_message
 from owsuper.client.reports import LEVELS
 from owsuper.db.reports import WRITE_SECONDS
+from owsuper.log_formats import one_word
 from owsuper.supervisor.exit_status import ExitCode
 
 _ABOUT: Final = """\
@@ -66,19 +66,12 @@ def text(line: LogLine) -> str:
     """Return a line as the log of a worker has it; control characters are shown as escapes."""
     at = line.logged_at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{line.logged_at.microsecond // 1000:03}Z"
     context = {"step": line.step, "attempt": line.attempt, **line.fields}
-    pairs = "".join(f" {key}={_word(value)}" for key, value in context.items() if value is not None)
+    pairs = "".join(
+        f" {key}={one_word(value)}" for key, value in context.items() if value is not None
+    )
     message = f"{at} {line.level.upper()} {line.pid} {line.logger}: {line.message}{pairs}"
     lines = [*message.split("\n"), *(line.exception or "").split("\n")]
     return "\n".join(printable(each) for each in lines if each)
-
-
-def _word(value: Any) -> str:
-    shown = str(value)
-    return (
-        shown
-        if shown and shown.isascii() and shown.isprintable() and " " not in shown
-        else (json.dumps(shown, ensure_ascii=False))
-    )
 
 
 def _all(run: RunHandle[Any], level: str, after: int) -> Iterator[LogLine]:

@@ -60,7 +60,7 @@ def test_lines_are_shown_as_the_worker_wrote_them(
         tables.conn,
         [
             line(run, "begin"),
-            line(run, "re\x1bserving", 30, step="s", attempt=2, fields={"isbn": "0 7", "n": 1}),
+            line(run, "re\x1bserving", 30, step="s", attempt=2, fields={"id": "0 7", "n": 0.25}),
             line(run, "failed", 40, exception="Traceback\n  oh\nLookupError: no"),
         ],
     )
@@ -68,7 +68,7 @@ def test_lines_are_shown_as_the_worker_wrote_them(
     assert (result.code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "2026-01-02T12:00:00.250Z INFO 7 shop: begin",
-        r'2026-01-02T12:00:00.250Z WARNING 7 shop: re\x1bserving step=s attempt=2 n=1 isbn="0 7"',
+        r'2026-01-02T12:00:00.250Z WARNING 7 shop: re\x1bserving step=s attempt=2 n=0.250 id="0 7"',
         "2026-01-02T12:00:00.250Z ERROR 7 shop: failed",
         "Traceback",
         "  oh",
