@@ -2,8 +2,8 @@
 --
 -- Called by: the dashboard, OverviewQueries.queues. $1 namespace, $2 how many workflows and versions
 -- at most, $3 how many due runs of each, new and begun, to count at most.
--- Returns (workflow, version, due, the due time of the oldest), for those with due runs. A number of
--- due runs above $3 says that there are more.
+-- Returns (workflow, version, due, the due time of the oldest, whether there are more due runs than
+-- were counted), for those with due runs.
 --
 -- The names and versions are read first, one index entry for each. Runs that were claimed lately may
 -- still have entries at the start of their queue, until vacuum removes them.
@@ -38,11 +38,13 @@ WITH RECURSIVE queue AS (
     ) AS following
     WHERE q.number < $2::integer
 )
-SELECT q.workflow_name, nullif(q.version, ''), sum(r.due), min(r.oldest)
+SELECT q.workflow_name, nullif(q.version, ''), sum(r.due), min(r.oldest), bool_or(r.more)
 FROM queue AS q
 CROSS JOIN (VALUES (false), (true)) AS s (begun)
 CROSS JOIN LATERAL (
-    SELECT count(*) AS due, min(available_at) AS oldest
+    SELECT
+        least(count(*), $3::integer) AS due, min(available_at) AS oldest,
+        count(*) > $3::integer AS more
     FROM (
         SELECT available_at
         FROM {schema}.workflow_runs AS r

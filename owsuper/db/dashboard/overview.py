@@ -77,7 +77,7 @@ class WorkflowFailures:
 class DueRuns:
     """Runs of a workflow and version that are due and that nobody owns, the first since ``oldest``.
 
-    There may be ``more`` than ``count``.
+    ``count`` is exact, or if there are ``more``, as many at least.
     """
 
     workflow: str
@@ -165,8 +165,8 @@ class OverviewQueries:
         return Operation(
             ((self._queues, params),),
             lambda results: [
-                DueRuns(name, version, int(count), oldest, more=count > MOST_DUE)
-                for name, version, count, oldest in results[0]
+                DueRuns(name, version, int(count), oldest, more)
+                for name, version, count, oldest, more in results[0]
             ],
         )
 
