@@ -58,7 +58,8 @@ def _run(arguments: argparse.Namespace) -> int:
             else:
                 print_data(text(line))
     if not found:
-        print_message(_NONE)
+        none = f"no lines from level {level} up are stored of this run"
+        print_message(none if "level" in typed else _NONE)
     return ExitCode.CLEAN
 
 

@@ -89,6 +89,16 @@ def test_a_run_without_lines_says_how_to_store_them(runs: Command, tables: Table
     )
 
 
+def test_lines_of_a_lower_level_are_not_said_to_be_missing(
+    runs: Command, tables: Tables, store: ReportStore
+) -> None:
+    run = tables.run()
+    store.store_lines(tables.conn, [line(run, "begin")])
+    result = runs("logs", run, "--level", "error")
+    assert (result.code, result.stdout) == (0, "")
+    assert result.stderr == "owsuper: no lines from level error up are stored of this run\n"
+
+
 def test_mistakes_are_one_error(runs: Command) -> None:
     assert runs("logs", "nothing").is_one_error(1)
     result = runs("logs", "a", "--level", "loud")
