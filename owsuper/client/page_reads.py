@@ -34,7 +34,6 @@ STATEMENT_SECONDS: Final = 2.0
 _READ_SECONDS: Final = 6.0  # for all statements of a page; also if the server is frozen
 _WAIT_SECONDS: Final = 4.0  # for one of the connections
 _MAX_IDLE: Final = 30.0  # seconds after which the pool closes an idle connection
-_MOST_KEPT: Final = 500  # values of ``akept``
 _REST: Final = 20  # times what a read took, before it is read again: at most 5 % of a connection
 _OLDEST: Final = 15.0  # seconds for which a value that took long is used
 _STOP: Final = 1.0  # seconds for all threads to end, before a fork or at the end
@@ -107,11 +106,10 @@ class PageReader:
         """Return what ``aread(work)`` returned for this ``key`` at most ``seconds`` ago.
 
         What took long to read is used for longer, for 15 seconds at most. Callers that come
-        meanwhile share one read, so that many open pages cost no more than one.
+        meanwhile share one read, so that many open pages cost no more than one. Values are kept
+        for ever, so keys are few: none comes from the address of a page.
         """
         with self._lock:
-            if len(self._kept) >= _MOST_KEPT and key not in self._kept:
-                self._kept.clear()  # keys may come from the addresses of pages
             kept = self._kept.setdefault(key, _Kept())
         if (found := kept.value_of(seconds)) is not None:
             return cast("T", found[0])
