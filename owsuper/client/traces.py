@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from owsuper.client.session import Session
     from owsuper.db.clients import Canceled
     from owsuper.db.new_runs import NewRun, Rerun
-    from owsuper.tracing.calls import TracedCall, TracedStarts
+    from owsuper.tracing.calls import TracedCall
 
     New = TypeVar("New", NewRun, Rerun)
 
@@ -32,7 +32,7 @@ class Traced:
 
     def __enter__(self) -> Traced:
         if self._span is not None:
-            self._span.__enter__()
+            self._span.enter()
         return self
 
     def __exit__(
@@ -42,7 +42,7 @@ class Traced:
         traceback: TracebackType | None,
     ) -> None:
         if self._span is not None:
-            self._span.__exit__(kind, exc, traceback)
+            self._span.leave(exc)
 
     def carry(self, new: New) -> New:
         """Return the run to start; its ``context`` names the span."""
@@ -66,11 +66,14 @@ class Traced:
 
 
 class TracedMany:
-    """A call that starts several runs, with a span for each, or without any."""
+    """A call that starts several runs, with a span for each, or without any.
+
+    None of the spans is the current one.
+    """
 
     __slots__ = ("_namespace", "_spans")
 
-    def __init__(self, session: Session, spans: TracedStarts | None) -> None:
+    def __init__(self, session: Session, spans: Sequence[TracedCall]) -> None:
         self._namespace = session.namespace
         self._spans = spans
 
@@ -83,18 +86,20 @@ class TracedMany:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._spans is not None:
-            self._spans.end(exc)
+        for span in self._spans:
+            span.end(exc)
 
     def carry(self, new: Sequence[NewRun]) -> Sequence[NewRun]:
         """Return the runs to start; the ``context`` of each names its span."""
-        return new if self._spans is None else self._spans.carry(new)
+        if not self._spans:
+            return new
+        return [span.carry(each) for span, each in zip(self._spans, new, strict=True)]
 
     def started(self, new: Sequence[NewRun]) -> None:
         """Note the runs that were started."""
-        if self._spans is not None:
-            runs = [(each.workflow_name, each.id, self._namespace, each.version) for each in new]
-            self._spans.note_runs(runs)
+        if self._spans:
+            for span, each in zip(self._spans, new, strict=True):
+                span.note_run(each.workflow_name, each.id, self._namespace, each.version)
 
 
 def start(session: Session, workflow_name: str | None) -> Traced:
@@ -106,9 +111,8 @@ def start(session: Session, workflow_name: str | None) -> Traced:
 def start_many(session: Session, new: Sequence[NewRun]) -> TracedMany:
     """Begin to start these runs."""
     traced = tracing.client_calls()
-    if traced is None:
-        return TracedMany(session, None)
-    return TracedMany(session, traced.create_many([each.workflow_name for each in new]))
+    spans = [] if traced is None else [traced.create(each.workflow_name) for each in new]
+    return TracedMany(session, spans)
 
 
 def cancel(session: Session, run_id: str) -> Traced:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from opentelemetry.trace import SpanKind
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TracedCall:
-    """The span of a call, as a context manager. An exception within it is recorded."""
+    """The span of a call. What the call raises is recorded."""
 
     def __init__(self, name: str, kind: SpanKind, attributes: Attributes) -> None:
         self._operation = TracedOperation(name, kind, attributes)
@@ -32,11 +30,6 @@ class TracedCall:
         """Begin to start a run; its workflow may not be known yet."""
         attributes = {} if workflow_name is None else {"openworkflow.workflow.name": workflow_name}
         return cls("workflow_run.create", spans.PRODUCER, attributes)
-
-    @classmethod
-    def create_many(cls, workflow_names: Sequence[str]) -> TracedStarts:
-        """Begin to start several runs together."""
-        return TracedStarts([cls.create(name) for name in workflow_names])
 
     @classmethod
     def cancel(cls, run_id: str) -> TracedCall:
@@ -49,16 +42,12 @@ class TracedCall:
         """Begin to send a signal."""
         return cls("signal.send", spans.PRODUCER, {"openworkflow.signal.name": signal})
 
-    def __enter__(self) -> TracedCall:
+    def enter(self) -> None:
+        """Make the span the current one of this thread or task, until ``leave``."""
         self._operation.enter()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def leave(self, exc: BaseException | None) -> None:
+        """Make the span current that was so before, and end this one as ``end`` does."""
         self._operation.leave()
         self.end(exc)
 
@@ -83,24 +72,3 @@ class TracedCall:
     def note_reached(self, runs: int) -> None:
         """Note how many runs the signal has reached."""
         self._operation.set({"openworkflow.signal.recipient_count": runs})
-
-
-class TracedStarts:
-    """The spans of runs that are started together: one each, none of them the current one."""
-
-    def __init__(self, calls: Sequence[TracedCall]) -> None:
-        self._calls = calls
-
-    def end(self, exc: BaseException | None) -> None:
-        """End the spans, after the call has returned or raised ``exc``."""
-        for call in self._calls:
-            call.end(exc)
-
-    def carry(self, new: Sequence[New]) -> list[New]:
-        """Return each run to start with the headers of its span in its ``context``."""
-        return [call.carry(each) for call, each in zip(self._calls, new, strict=True)]
-
-    def note_runs(self, runs: Sequence[tuple[str, str, str, str | None]]) -> None:
-        """Note which runs were started, each with the arguments of ``note_run``."""
-        for call, run in zip(self._calls, runs, strict=True):
-            call.note_run(*run)
