@@ -24,7 +24,7 @@ from owsuper.supervisor.metering import Measured
 
 # Seconds.
 _PERIOD: Final = 15.0
-_FIRST: Final = 1.0  # until the first question, and again until there is an answer
+_FIRST: Final = 1.0  # until the first question, and again until it can be asked
 _TAKE_OVER: Final = 5.0  # between two looks whether another supervisor still asks
 
 
@@ -126,5 +126,6 @@ class QueueWatch:
         self._asking = False
         if self._connection is None or self._connection.refused("count due runs", result):
             self._depths = None
+            self._timer.after(_PERIOD)  # the answer may have taken too long
             return
         self._depths, self._asked_at = parse_depths(result.rows[0][0] or b"[]"), time.time()
