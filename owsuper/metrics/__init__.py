@@ -1,6 +1,6 @@
 """Metrics: what a worker counts, and the page on which Prometheus reads it.
 
-Nothing here is imported unless ``--metrics-port`` is set.
+No worker imports this unless ``--metrics-port`` is set. A dashboard imports ``queue`` for its page.
 
     catalogue    every metric: name, labels, meaning
     tally        counts and histograms of one process, and their differences

@@ -88,7 +88,7 @@ PICKUP_SECONDS: Final = Metric(
 NOTIFICATIONS: Final = Metric(
     "owsuper_notifications_total",
     "counter",
-    "Notifications received: that runs are due, were canceled, or that stacks are asked for.",
+    "Notifications received: runs are due or were canceled, stacks or a drain are asked for.",
 )
 POLLS: Final = Metric(
     "owsuper_polls_total",
