@@ -63,8 +63,8 @@ ROOMS = {
     # never user code, never a pool, never a thread
     "supervisor": room(
         "core.model core.time_outs db.claims db.connect db.crashes db.nonblocking db.listen"
-        " db.presence db.queue_state db.statement db.sweeps errors event_loop ipc log_stream logs"
-        " metrics sessions settings shortage signal_handlers supervisor version",
+        " db.presence db.queue_state db.statement db.sweeps errors event_loop extras ipc log_stream"
+        " logs metrics sessions settings shortage signal_handlers supervisor version",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims

@@ -21,6 +21,7 @@ waits in one place only (``Loop.turn``).
     signals, terminal              signals in
     status, systemd                title, log and notifications out
     served_metrics, metering       numbers out
+        queue_watch                how many runs are due
     watcher                        reloads when files change
 """
 
@@ -35,6 +36,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from owsuper import extras
 from owsuper.errors import ConfigurationError
 from owsuper.event_loop import Loop
 from owsuper.ipc.health import WorkerHealth
@@ -344,11 +346,8 @@ def _listen_for_metrics(settings: Settings) -> ServedMetrics:
     try:
         from owsuper.supervisor.served_metrics import ServedMetrics  # few workers need it
     except ModuleNotFoundError as exc:
-        if exc.name is None or exc.name.partition(".")[0] != "prometheus_client":
-            raise
-        raise ConfigurationError(
-            "--metrics-port needs the library prometheus-client: pip install 'owsuper[metrics]'"
-        ) from None
+        error = extras.missing(exc, "--metrics-port", "owsuper[metrics]")
+        raise ConfigurationError(str(error)) from exc
     return ServedMetrics(settings)
 
 
