@@ -224,6 +224,11 @@ class Dispatch:
         return self._writes_abandoned or not (self._claims.claiming or self._connection.unanswered)
 
     @property
+    def _slots(self) -> int:
+        """The slots when all children are ready."""
+        return self.fleet.size * self._settings.concurrency
+
+    @property
     def connection(self) -> KeptConnection:
         """The connection that claims."""
         return self._connection
@@ -238,30 +243,28 @@ class Dispatch:
             self._sweeps,
             self._listener,
             self._connection,
-            slots=self.fleet.size * self._settings.concurrency,
+            slots=self._slots,
             crashes=self._crashes.by_cause,
         )
 
     def _describe(self) -> dict[str, Any]:
         state = "draining" if self._shutdown.begun else "serving" if self.ready else "starting"
-        slots = self.fleet.size * self._settings.concurrency
         listening = self._listener is not None and self._listener.hearing
         return announcement.describe(
             self.fleet,
             self._pickup.prefetched,
             state=state,
-            slots=slots,
+            slots=self._slots,
             listening=listening,
             on_call=self._on_call.stays,
             stacks=self._stacks.answer,
         )
 
     def __str__(self) -> str:
-        slots = self.fleet.size * self._settings.concurrency
         connected = "" if self._connection.up else "no database "
         state = "draining " if self._shutdown.begun else connected
         failing = f", {failures}" if (failures := str(self.fleet.boot_failures)) else ""
-        return f"{state}{self.fleet.busy}/{slots} busy{failing}"
+        return f"{state}{self.fleet.busy}/{self._slots} busy{failing}"
 
     # --- shutdown ------------------------------------------------------------------------
 
