@@ -129,7 +129,6 @@ class ExecutionTrace:
             case Release() if engine_error is None:
                 self._outcome = "suspended"
             case Park() | Release():
-                self._outcome = "retrying"
                 self.fail(engine_error)
             case Retry(error=error, counts=counts):
                 self._outcome = "retrying"
