@@ -151,7 +151,7 @@ def test_many_clients_share_a_snapshot(
     assert len(pages) == supervisor.snapshots == 1
 
 
-def test_a_supervisor_that_hangs_gets_no_second_request_and_the_old_page_is_served(
+def test_while_the_supervisor_hangs_the_old_page_is_served(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_SNAPSHOT_LIMIT", 0.05)
