@@ -188,17 +188,7 @@ class ChildDatabase:
 
         For one thread. Raises Unavailable in an outage, and otherwise as ``work`` does.
         """
-        conn = _acquire(self._report_pool)
-        try:
-            work(conn)
-        except Exception as exc:
-            if isinstance(exc, psycopg.errors.ReadOnlySqlTransaction):
-                conn.close()
-            if is_outage(exc) and not is_refusal(exc):
-                raise Unavailable(exc) from exc
-            raise
-        finally:
-            self._report_pool.release(conn)
+        self._run(self._report_pool, work)
 
     def close(self) -> None:
         """Close all connections."""
@@ -225,14 +215,17 @@ class ChildDatabase:
 
     def run_once(self, work: Callable[[psycopg.Connection], _T]) -> _T:
         """Return ``work(conn)``. Raises Unavailable in an outage."""
-        conn = self.acquire()
+        result = self._run(self._pool, work)
+        if not self._read_only:  # there, reading works in between
+            self.log_reachable()
+        return result
+
+    def _run(self, pool: Pool, work: Callable[[psycopg.Connection], _T]) -> _T:
+        conn = _acquire(pool)
         if self._counts is not None:
             self._counts.on_call()
         try:
-            result = work(conn)
-            if not self._read_only:  # there, reading works in between
-                self.log_reachable()
-            return result
+            return work(conn)
         except Exception as exc:
             if isinstance(exc, psycopg.errors.ReadOnlySqlTransaction):
                 conn.close()  # the next connection may lead to the primary
@@ -240,7 +233,7 @@ class ChildDatabase:
                 raise Unavailable(exc) from exc
             raise
         finally:
-            self.release(conn)
+            pool.release(conn)
 
 
 def _acquire(pool: Pool) -> psycopg.Connection:

@@ -47,6 +47,13 @@ def test_steps_of_one_name_are_one_and_are_not_counted_again_on_a_replay(
     assert page(counts).values(ATTEMPTS, "step") == {}
 
 
+@pytest.mark.parametrize("use", ["run_once", "run_for_reports"])
+def test_each_use_of_the_database_is_counted(engine: Engine, counts: ChildCounts, use: str) -> None:
+    engine.database._counts = counts
+    getattr(engine.database, use)(lambda conn: conn.execute("SELECT 1"))
+    assert page(counts)("owsuper_database_round_trips_total", process="child") == 1
+
+
 def test_an_attempt_after_a_failed_one_is_a_retry(engine: Engine, counts: ChildCounts) -> None:
     calls = []
 
