@@ -102,7 +102,8 @@ def end_call(token: Token[tuple[str, Replay] | None]) -> None:
 
 def go_beyond(replay: Replay) -> None:
     """Note that what follows in this branch was not executed before."""
-    _beyond.set(replay)
+    if replay.unasked:  # else nothing is replayed any more
+        _beyond.set(replay)
 
 
 def begin_elsewhere() -> None:

@@ -290,8 +290,7 @@ class Execution(ABC):
         if span is not None and self.trace is not None:
             self.trace.end_step(span, call, answer)
         current.end_call(token)
-        if self.replay.unasked:
-            current.go_beyond(self.replay)
+        current.go_beyond(self.replay)
         self._services.running_rows.ended(call.attempt_id)
         self._services.flight_recorder.leave(self.slot, call.key)
         if span is not None:

@@ -87,8 +87,7 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
             execution.exit_if_forked(answer)
         case Record():
             execution.record(effect.write)
-            if execution.replay.unasked:
-                current.go_beyond(execution.replay)
+            current.go_beyond(execution.replay)
             if execution.counts is not None:
                 _count(execution, effect.write)
             _log_failed_step(execution, effect.write)
