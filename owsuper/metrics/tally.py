@@ -31,7 +31,7 @@ class Tally:
         self._most_labels = most_labels
         self._lock = Lock()
         self._known: set[Labels] = set()
-        self._folded: dict[tuple[Metric, Labels], Labels] = {}  # of what is known
+        self._as_they_are: set[tuple[Metric, Labels]] = set()  # labels that need no folding
         self._counts: dict[tuple[Metric, Labels], float] = {}
         self._distributions: dict[tuple[Metric, Labels], tuple[list[float], list[int]]] = {}
 
@@ -94,11 +94,8 @@ class Tally:
 
     def _fold(self, metric: Metric, labels: Labels) -> Labels:
         """Return ``labels``, with OTHER for those of applications that are beyond the limit."""
-        if not labels:
+        if not labels or (metric, labels) in self._as_they_are:
             return labels
-        key = metric, labels
-        if (folded := self._folded.get(key)) is not None:
-            return folded
         folded = tuple([label[:LONGEST_LABEL] for label in labels])
         named = list(zip(metric.labels, folded, strict=True))
         free = tuple([label for name, label in named if name in FREE_LABELS])
@@ -106,5 +103,6 @@ class Tally:
             if len(self._known) >= self._most_labels:
                 return tuple([OTHER if name in FREE_LABELS else label for name, label in named])
             self._known.add(free)
-        self._folded[key] = folded
+        if folded == labels:  # of cut ones there may be any number
+            self._as_they_are.add((metric, labels))
         return folded

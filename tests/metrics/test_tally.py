@@ -96,3 +96,11 @@ def test_a_long_label_is_cut() -> None:
     tally.count(STEP_ATTEMPTS, ("w" * 500, "s" * 500, "completed"))
     [(_, labels, _)] = tally.read().counts
     assert max(map(len, labels)) == 120
+
+
+def test_long_labels_that_begin_alike_are_one_and_none_is_kept() -> None:
+    tally = Tally()
+    for number in range(1000):
+        tally.count(STEP_ATTEMPTS, ("order", "s" * 120 + str(number), "completed"))
+    assert [number for _, _, number in tally.read().counts] == [1000]
+    assert not tally._as_they_are
