@@ -125,7 +125,7 @@ class ExecutionTrace:
             case Park() if engine_error is None:
                 self._outcome = "suspended"
                 if wait is not None:
-                    self._operation.set(_attributes_of_wait(self._run.run_id, wait))
+                    self._operation.set(_attributes_of_wait(wait))
             case Release() if engine_error is None:
                 self._outcome = "suspended"
             case Park() | Release():
@@ -163,10 +163,9 @@ class ExecutionTrace:
         self._operation.fail(error, exc, event=step not in self._failed_steps)
 
 
-def _attributes_of_wait(run_id: str, wait: RecordedAttempt) -> dict[str, str | int]:
+def _attributes_of_wait(wait: RecordedAttempt) -> dict[str, str | int]:
     context: Any = wait.context if isinstance(wait.context, dict) else {}
     found = {
-        "openworkflow.run.id": run_id,
         "openworkflow.step.name": wait.step_name,
         "openworkflow.step.kind": str(wait.kind),
         "openworkflow.child.run.id": getattr(wait.answer, "run_id", None),
