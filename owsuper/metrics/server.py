@@ -41,7 +41,6 @@ def listen(host: str, port: int) -> socket.socket:
 
     Raises ConfigurationError.
     """
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
@@ -63,8 +62,8 @@ def listen(host: str, port: int) -> socket.socket:
                 " such as 127.0.0.1, or 0.0.0.0 for all of them."
             ) from None
         raise ConfigurationError(
-            f"--metrics-port {port}: cannot listen at {place}: {error.strerror}. Set a port that is"
-            " free: each worker of a machine needs its own."
+            f"--metrics-port {port}: cannot listen at {_place(host, port)}: {error.strerror}."
+            " Set a port that is free: each worker of a machine needs its own."
         ) from None
     opened.setblocking(False)
     return opened
@@ -100,7 +99,7 @@ class MetricsServer:
             self._thread = None
             _log.error("metrics are not served: %s", error)
             return
-        _log.info("metrics: http://%s/metrics", describe(self._sock))
+        _log.info("metrics: http://%s/metrics", _place(*self._sock.getsockname()[:2]))
 
     def close(self) -> None:
         """Close the socket and all connections, and end the thread. In the supervisor's thread."""
@@ -134,9 +133,8 @@ class MetricsServer:
         return text(OF_WORKERS, self._snapshot, of_process=True)
 
 
-def describe(sock: socket.socket) -> str:
+def _place(host: str, port: int) -> str:
     """Return where a socket listens, as in a URL."""
-    host, port = sock.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
