@@ -4,7 +4,8 @@ It holds an advisory lock, in the session that claims. The question goes over a 
 of its own, so that claims never wait for the answer. The question is bounded, by the number of runs
 to count and by time.
 
-Behind a connection pooler there is no such lock, and each supervisor with metrics asks.
+Behind a connection pooler there is no such lock and no limit of time, and each supervisor with
+metrics asks.
 """
 
 from __future__ import annotations
