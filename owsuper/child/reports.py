@@ -79,7 +79,7 @@ class Reports:
         self._tell()
 
     def close(self) -> None:
-        """Write what is left, once, and end the thread. Waits no longer than a write may take."""
+        """Write what is left, once, and end the thread. Waits for two writes at most."""
         self._closing.set()
         if self._started:
             self._wake.set()
@@ -109,7 +109,7 @@ class Reports:
             self._wake.clear()
             over = self._closing.is_set()
             self._write_all()
-            if self._progress or self._lines:  # an outage
+            if self._progress or self._lines:  # an outage, or what came meanwhile
                 self._wake.set()
             if not over:
                 self._closing.wait(_PERIOD)
@@ -118,15 +118,18 @@ class Reports:
     # --- in the thread -----------------------------------------------------------------------
 
     def _write_all(self) -> None:
+        # Once: a run that reports all the time must not hold up the lines, or have no pause.
         written = True
-        while written and self._progress:
+        if self._progress:
             batch = [self._progress.popitem()[1] for _ in range(len(self._progress))]
             written = self._write(self._store.store_progress, batch)
             if not written:
                 for each in batch:
                     self._progress.setdefault(each.run, each)
-        while written and self._lines:
+        full = True
+        while written and full and self._lines:
             lines = [self._lines.popleft() for _ in range(min(_LINES, len(self._lines)))]
+            full = len(lines) == _LINES
             written = self._write(self._store.store_lines, lines)
             if written:
                 size = sum(len(each.message) + len(each.exception or "") for each in lines)

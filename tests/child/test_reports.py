@@ -104,6 +104,32 @@ def test_of_what_a_run_reports_meanwhile_the_last_value_is_written(
     assert last == {"a": 999, "b": -999}
 
 
+def test_what_is_reported_all_the_time_is_written_once_a_period(
+    database: Database, reporting: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "_PERIOD", 3600.0)  # until the end
+
+    def store_progress(_: object, progress_: Sequence[NewProgress]) -> None:
+        database.progress.append(list(progress_))
+        if len(database.progress) < 100:
+            reporting.progress(progress("a", len(database.progress)))
+
+    def store_lines(_: object, lines: Sequence[NewLine]) -> None:
+        database.lines.append(list(lines))
+        if len(database.lines) < 100:
+            reporting.line(line("again"))
+
+    monkeypatch.setattr(database, "store_progress", store_progress)
+    monkeypatch.setattr(database, "store_lines", store_lines)
+    database.may_write.clear()
+    reporting.progress(progress("a", 0))
+    assert database.asked.acquire(timeout=60)
+    reporting.line(line("first"))
+    database.may_write.set()
+    reporting.close()
+    assert (len(database.progress), len(database.lines)) == (2, 2)  # and once at the end
+
+
 def test_lines_are_written_in_their_order_many_at_once(
     database: Database, reporting: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
