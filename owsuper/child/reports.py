@@ -3,12 +3,13 @@
 Nobody waits for this thread, and it has a connection of its own: a report never delays a commit.
 The thread starts with the first report. It writes at once, and then at most once a second.
 
-A report takes no lock: processes that a step forks may report as well, to nobody.
+In a process that a step forks, a report does nothing.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -50,6 +51,7 @@ class Reports:
     def __init__(self, database: ChildDatabase, store: StoresReports) -> None:
         self._database = database
         self._store = store
+        self._pid = os.getpid()
         self._progress: dict[str, NewProgress] = {}
         self._lines: deque[NewLine] = deque()
         self._characters = 0  # of the lines, about
@@ -63,13 +65,17 @@ class Reports:
 
     def progress(self, progress: NewProgress) -> None:
         """Write this soon, unless the run reports something newer. Raises nothing."""
-        if len(self._progress) >= _MOST_RUNS and progress.run not in self._progress:
+        if self._is_fork() or (
+            len(self._progress) >= _MOST_RUNS and progress.run not in self._progress
+        ):
             return
         self._progress[progress.run] = progress
         self._tell()
 
     def line(self, line: NewLine) -> None:
         """Write this soon, or count it as lost. Raises nothing."""
+        if self._is_fork():
+            return
         size = len(line.message) + len(line.exception or "")
         if len(self._lines) >= _MOST_LINES or self._characters + size > _MOST_CHARACTERS:
             self._lost += 1
@@ -84,6 +90,9 @@ class Reports:
         if self._started:
             self._wake.set()
             self._ended.wait(2 * WRITE_SECONDS)
+
+    def _is_fork(self) -> bool:
+        return os.getpid() != self._pid
 
     def _tell(self) -> None:
         if not self._started:

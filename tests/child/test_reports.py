@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -88,6 +90,31 @@ def test_a_process_whose_runs_report_nothing_has_no_thread(
     reporting.close()
     assert not any(each.name == "owsuper-reports" for each in threading.enumerate())
     assert not database.tried.acquire(blocking=False)
+
+
+def test_a_process_that_a_step_forks_reports_to_nobody() -> None:
+    code = """
+import os
+from owsuper.child.reports import Reports
+from owsuper.db.reports import NewLine, NewProgress
+
+class Database:
+    store_progress = store_lines = None
+
+    def run_for_reports(self, work):
+        print("written by", os.getpid() == first, flush=True)
+
+first = os.getpid()
+reports = Reports(Database(), Database())
+if pid := os.fork():
+    os.waitpid(pid, 0)
+reports.progress(NewProgress("r", 1, None, None, None))
+reports.line(NewLine("r", 0.0, 20, "shop", "hi", None, None, None, "host", 1, None))
+reports.close()
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "written by True\n" * 2
 
 
 def test_of_what_a_run_reports_meanwhile_the_last_value_is_written(
