@@ -278,7 +278,7 @@ class TestProgress:
         assert stored(engine, run) == [(500, 500, "file 499", "copy")]
 
     def test_code_that_is_replayed_reports_nothing(
-        self, engine: Engine, as_workflow: AsWorkflow
+        self, engine: Engine, as_workflow: AsWorkflow, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         reported: list[float] = []
         report = engine.services.reports.progress
@@ -287,7 +287,7 @@ class TestProgress:
             reported.append(progress.done)
             report(progress)
 
-        engine.services.reports.progress = watch  # type: ignore[method-assign]
+        monkeypatch.setattr(engine.services.reports, "progress", watch)
 
         def body(step: Any) -> Any:
             step.set_progress(1)

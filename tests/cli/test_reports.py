@@ -8,6 +8,7 @@ import pty
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -44,12 +45,12 @@ def runs(owsuper: Run, env: dict[str, str]) -> Command:
 
 
 def line(run: str, message: str, level: int = 20, **changes: object) -> NewLine:
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "run": run, "logged_at": NOON.timestamp() + 0.25, "level": level, "logger": "shop",
         "message": message, "exception": None, "step": None, "attempt": None, "host": "host",
         "pid": 7, "fields": None,
     }  # fmt: skip
-    return NewLine(**(values | changes))  # type: ignore[arg-type]
+    return NewLine(**(values | changes))
 
 
 def test_lines_are_shown_as_the_worker_wrote_them(

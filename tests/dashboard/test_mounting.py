@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
@@ -38,8 +39,7 @@ def in_starlette(dashboard: Any, ow: OpenWorkflow) -> Any:
 
 
 def in_fastapi(dashboard: Any, ow: OpenWorkflow) -> Any:
-    fastapi = pytest.importorskip("fastapi")
-    app = fastapi.FastAPI(lifespan=lifespan(ow))
+    app = FastAPI(lifespan=lifespan(ow))
     app.mount("/a b/workflows", dashboard)
     return app
 

@@ -44,7 +44,7 @@ def page(
     conn: psycopg.Connection,
     lists: RunLists,
     search: RunSearch = RunSearch(),  # noqa: B008 - it is frozen
-    window: Window = Window(10),  # noqa: B008
+    window: Window = Window(10),  # noqa: B008 - likewise
     **options: Any,
 ) -> RunPage:
     return lists.page(search, window, **options).run(conn)

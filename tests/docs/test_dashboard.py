@@ -6,9 +6,12 @@ import re
 import sys
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from owsuper import OpenWorkflow
@@ -25,7 +28,7 @@ def ow(database_url: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     """That of ``app.workflows``."""
     client = OpenWorkflow(database_url, schema=schema)
     module = ModuleType("app.workflows")
-    module.ow = client  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "ow", client, raising=False)
     monkeypatch.setitem(sys.modules, "app", ModuleType("app"))
     monkeypatch.setitem(sys.modules, "app.workflows", module)
     yield client
@@ -54,13 +57,12 @@ def test_users_are_added_and_the_dashboard_is_open_to_others(connected: Sandbox)
 
 @PAGE.covers("fastapi")
 def test_the_login_of_an_application_guards_it(ow: OpenWorkflow) -> None:
-    pytest.importorskip("fastapi")
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(PAGE["fastapi"], names)
     app = names["app"]
-    app.add_middleware(SessionMiddleware, secret_key="x")  # type: ignore[attr-defined]
-    app.add_route("/login", log_in)  # type: ignore[attr-defined]
-    with TestClient(app) as browser:  # type: ignore[arg-type]
+    app.add_middleware(SessionMiddleware, secret_key="x")
+    app.add_route("/login", log_in)
+    with TestClient(app) as browser:
         assert browser.get("/workflows/waiting").status_code == 403
         browser.get("/login")
         page = browser.get("/workflows/waiting")
@@ -68,10 +70,8 @@ def test_the_login_of_an_application_guards_it(ow: OpenWorkflow) -> None:
         assert "ada" in page.text
 
 
-async def log_in(request: object) -> object:
-    from starlette.responses import PlainTextResponse
-
-    request.session["user"] = "ada"  # type: ignore[attr-defined]
+async def log_in(request: Request) -> PlainTextResponse:
+    request.session["user"] = "ada"
     return PlainTextResponse("in")
 
 
@@ -85,10 +85,10 @@ def test_it_stands_beside_a_site_of_django(
 
     # The whole site is tested in tests/dashboard; here no settings of Django may remain.
     monkeypatch.setattr(asgi, "get_asgi_application", lambda: site)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(PAGE["django"], names)
     browser = TestClient(
-        names["application"],  # type: ignore[arg-type]
+        names["application"],
         client=("127.0.0.1", 1),
         base_url="http://localhost",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +36,7 @@ def contents(tally: Tally) -> tuple[object, object]:
 
 @given(st.lists(st.tuples(st.integers(0, 2), EVENTS), max_size=10), st.randoms())
 def test_what_children_report_in_parts_is_what_one_process_would_have_counted(
-    reports: list[tuple[int, list[tuple[str, str, float]]]], random: object
+    reports: list[tuple[int, list[tuple[str, str, float]]]], random: Random
 ) -> None:
     children = [Tally(), Tally(), Tally()]
     alone, supervisor = Tally(), Tally()
@@ -44,7 +45,7 @@ def test_what_children_report_in_parts_is_what_one_process_would_have_counted(
         record(children[child], events)
         record(alone, events)
         deltas.append(children[child].take())
-    random.shuffle(deltas)  # type: ignore[attr-defined]
+    random.shuffle(deltas)
     for delta in deltas:
         (arrived,) = FrameBuffer().feed(encode(delta))
         assert isinstance(arrived, Counted)
