@@ -37,11 +37,6 @@ class KeptLines(logging.Handler):
         if not own.propagate:
             own.addHandler(self)
 
-    def uninstall(self) -> None:
-        """Keep no more lines."""
-        for name in (None, "owsuper"):
-            logging.getLogger(name).removeHandler(self)
-
     def emit(self, record: logging.LogRecord) -> None:
         """Keep ``record`` if it is about a run."""
         run = getattr(record, "run_id", None)

@@ -13,12 +13,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
-
-from psycopg import Connection
+from typing import Any, Final
 
 from owsuper.child.database import ChildDatabase, Unavailable
-from owsuper.db.reports import WRITE_SECONDS, NewLine, NewProgress
+from owsuper.db.reports import WRITE_SECONDS, NewLine, NewProgress, ReportStore
 
 _log = logging.getLogger("owsuper.child")
 
@@ -29,18 +27,6 @@ _MOST_CHARACTERS: Final = 16_000_000  # of these lines
 _MOST_RUNS: Final = 10_000  # whose progress waits to be written
 
 
-class StoresReports(Protocol):
-    """The statements of ``db.reports.ReportStore``."""
-
-    def store_lines(self, conn: Connection[Any], lines: Sequence[NewLine]) -> None:
-        """Store lines."""
-        ...
-
-    def store_progress(self, conn: Connection[Any], progress: Sequence[NewProgress]) -> None:
-        """Store progress."""
-        ...
-
-
 class Reports:
     """The reports of a child process that are not written yet.
 
@@ -48,7 +34,7 @@ class Reports:
     the one before. What the database refuses is dropped. Both are logged once.
     """
 
-    def __init__(self, database: ChildDatabase, store: StoresReports) -> None:
+    def __init__(self, database: ChildDatabase, store: ReportStore) -> None:
         self._database = database
         self._store = store
         self._pid = os.getpid()

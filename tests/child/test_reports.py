@@ -328,7 +328,8 @@ def kept() -> Iterator[list[NewLine]]:
     handler.install()
     log.setLevel(logging.DEBUG)
     yield lines
-    handler.uninstall()
+    for each in (logging.getLogger(), logging.getLogger("owsuper")):
+        each.removeHandler(handler)
     logging.setLogRecordFactory(factory)
 
 
