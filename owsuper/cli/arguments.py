@@ -131,11 +131,24 @@ def misspelled_variables(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """
     known = {variable_name(name).removeprefix(_PREFIX) for name in SETTING_TYPES}
     others = {embedded.ENVIRONMENT, *(variable_name(f"no_{name}") for name in SETTING_TYPES)}
-    for variable, value in sorted(env.items()):
+    unknown = [
+        variable
+        for variable, value in sorted(env.items())
+        if value
+        and variable.startswith(_PREFIX)
+        and variable.removeprefix(_PREFIX) not in known
+        and variable not in others
+        and not variable.startswith(_TEST_PREFIX)
+    ]
+    if not unknown:
+        return
+    from owsuper.cli.dashboard_settings import DASHBOARD_TYPES, SECTION  # few need it
+
+    known |= {variable_name(f"{SECTION}_{name}").removeprefix(_PREFIX) for name in DASHBOARD_TYPES}
+    for variable in unknown:
         name = variable.removeprefix(_PREFIX)
-        if not value or name in known or variable in others or variable.startswith(_TEST_PREFIX):
-            continue
-        if name != variable and (close := difflib.get_close_matches(name, sorted(known), n=1)):
+        close = difflib.get_close_matches(name, sorted(known), n=1)
+        if name not in known and close:
             yield variable, _PREFIX + close[0]
 
 

@@ -107,6 +107,16 @@ def test_a_misspelled_variable_is_a_warning(owsuper: Run) -> None:
     )
 
 
+def test_a_misspelled_variable_of_the_dashboard_is_a_warning_too(owsuper: Run) -> None:
+    env = {"OWSUPER_DASHBOARD_HIDE_VALUE": "true", "OWSUPER_DASHBOARD_HOST": "127.0.0.1"}
+    result = owsuper("migrate", "--sql", env=env)
+    assert result.code == 0
+    assert result.stderr == (
+        "owsuper: warning: OWSUPER_DASHBOARD_HIDE_VALUE: there is no such setting; did you mean"
+        " OWSUPER_DASHBOARD_HIDE_VALUES?\n"
+    )
+
+
 def test_a_mistake_in_pyproject_names_the_file(owsuper: Run, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.owsuper]\nproceses = 3\n")
     result = owsuper("--module", "m")
