@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("owsuper.dashboard")
 
-_SETTINGS = ("modules", "database_url", "listen_url", "schema", "namespace", "log_level")
+_SETTINGS = (
+    "modules",
+    "database_url",
+    "listen_url",
+    "schema",
+    "namespace",
+    "log_level",
+    "log_format",
+)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
     chosen = settings.load(flags(arguments))
     if "listen_url" in chosen.given:  # which a client takes from the environment
         os.environ[settings.variable_name("listen_url")] = str(chosen.listen_url)
-    logs.configure(chosen.log_level)
+    logs.configure(chosen.log_level, form=chosen.log_format)
     settings.log_sources(chosen, _log, os.environ)
     return _serve(chosen, own)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from owsuper.dashboard.passwords import PasswordFile
+from owsuper.dashboard.passwords import PasswordFile, add_user
 from tests.cli.conftest import owsuper
 from tests.cli.running import Run, port, write_module
 from tests.fixtures.ports import free_port
@@ -148,6 +149,22 @@ def test_settings_come_from_the_environment_and_from_pyproject(
         assert 'href="/flows/workers"' in answer.read().decode()
     program.terminate()
     assert program.wait() == 0
+
+
+@pytest.mark.slow
+def test_its_log_may_be_json(
+    spawn_owsuper: Spawn, tmp_path: Path, database_url: str, schema: str
+) -> None:
+    add_user(tmp_path / "users", "ada", "correct horse")
+    env = {"OWSUPER_DATABASE_URL": database_url, "OWSUPER_SCHEMA": schema}
+    options = ("--host", "0.0.0.0", "--port", "0", "--auth", "users", "--log-format", "json")
+    program = spawn_owsuper("dashboard", *options, env=env, cwd=tmp_path)
+    started(program)
+    program.terminate()
+    assert program.wait() == 0
+    program.end()
+    line = json.loads(program.stderr.text.splitlines()[0])
+    assert (line["level"], line["logger"]) == ("WARNING", "owsuper.dashboard")
 
 
 @pytest.mark.slow
