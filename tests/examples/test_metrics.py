@@ -23,7 +23,6 @@ OF_PROMETHEUS = {"up", "process_resident_memory_bytes"}
 ADDED = {"job", "instance"}  # labels that Prometheus adds
 VARIABLES = {"$__rate_interval", "$job", "$workflow"}
 NEW = {"owsuper_child_crashes_total"}  # an alert also asks whether there is a new series
-NAME = r"\b[a-z_]+_[a-z_]+\b"
 
 
 def metrics() -> dict[str, set[str]]:
