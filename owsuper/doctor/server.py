@@ -16,7 +16,7 @@ from owsuper.settings import Settings
 _MAX_SKEW: Final = 1.0  # seconds; times that clients compute are off by as much
 _SAMPLES: Final = 5  # of the clock; the one with the shortest round trip counts
 _SUPERVISOR: Final = 2  # connections of a worker's supervisor
-_CHILD: Final = 2  # connections of a busy child process, at most
+_CHILD: Final = 2  # connections of a busy child process, at most; 1 more to keep log lines
 
 # Why each of these must be on.
 _DURABLE: Final = {
@@ -105,7 +105,9 @@ def check_connections(conn: Connection[Any], settings: Settings) -> Iterator[Che
                 f" AND {condition}",
             )
             left = min(left, limit - taken)
-    needed = _SUPERVISOR + _CHILD * settings.processes
+    child = _CHILD + (settings.keep_logs is not None)
+    metrics = settings.metrics_port is not None
+    needed = _SUPERVISOR + metrics + child * settings.processes
     text = f"{left} of {allowed} are left; a worker with {settings.processes} processes needs"
     text += f" up to {needed}"
     if left < needed:

@@ -259,6 +259,8 @@ def test_too_few_connections_are_warned_of(examined: Examine) -> None:
     finding = only(examined(processes=1000)["connections"])
     assert finding.level is Level.WARNING
     assert "a worker with 1000 processes needs up to 2002" in finding.message
+    more = only(examined(processes=1000, keep_logs=60.0, metrics_port=9464)["connections"])
+    assert "needs up to 3003" in more.message
 
 
 def test_a_limit_of_the_role_counts(
