@@ -7,7 +7,6 @@ import re
 from contextlib import closing
 from typing import Any
 
-import psycopg
 import pytest
 from httpx2 import Response
 from psycopg.conninfo import conninfo_to_dict
@@ -18,7 +17,7 @@ from owsuper.dashboard.known import ApplicationFailed
 from tests.client.conftest import Rows
 from tests.dashboard.conftest import Browse
 from tests.dashboard.forms import act, follow, forms, send
-from tests.db.rows import Tables
+from tests.db.rows import Tables, from_now
 
 PAGES = ["cancel?id=x", "retry?id=x", "rerun?id=x", "signal", "start", "drain?worker=x"]
 
@@ -27,11 +26,6 @@ PAGES = ["cancel?id=x", "retry?id=x", "rerun?id=x", "signal", "start", "drain?wo
 def browser(browse: Browse) -> TestClient:
     """A browser with a dashboard that permits actions."""
     return browse(allow_actions=True)
-
-
-@pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
 
 
 def notice(page: Response) -> str:
@@ -76,6 +70,20 @@ def test_a_run_is_canceled_with_its_children(browser: TestClient, tables: Tables
     [entry] = entries(tables)
     assert (entry["action"], entry["target"]) == ("cancel", {"id": run})
     assert (entry["arguments"], entry["address"]) == ({"children": True}, "testclient")
+
+
+def test_a_run_is_found_among_many_whose_ids_begin_with_its_id(
+    browser: TestClient, tables: Tables
+) -> None:
+    run = tables.parked(id="order-1", created_at=from_now(-3600))
+    tables.conn.execute(
+        f'INSERT INTO "{tables.schema}".workflow_runs (namespace_id, id, workflow_name, status,'
+        " config, attempts, created_at, updated_at)"
+        " SELECT 'default', 'order-1-' || n, 'w', 'pending', '{}', 0, now(), now()"
+        " FROM generate_series(1, 100) AS n".encode()
+    )
+    answer = act(browser, f"/actions/cancel?id={run}")
+    assert notice(answer) == "The run is canceled."
 
 
 def test_children_may_be_spared(browser: TestClient, tables: Tables) -> None:

@@ -10,12 +10,13 @@ from typing import Any, Final
 from psycopg import Connection
 from starlette.datastructures import QueryParams
 
+from owsuper.client.models import Run, run_from_row
 from owsuper.core.durations import parse_iso
 from owsuper.core.pages import Window
 from owsuper.dashboard.run_query import RunQuery, matching_ids, too_many_ids
 from owsuper.dashboard.visit import Visit, refuse
-from owsuper.db.clients import not_found
-from owsuper.db.dashboard.run_lists import RunCount, RunLists, RunSearch, RunSummary
+from owsuper.db.dashboard.run_lists import RunCount, RunLists, RunSearch
+from owsuper.db.dashboard.run_page import RunPageQueries
 
 MOST_SELECTED: Final = 1000
 """The most runs that can be selected one by one; a filter selects any number."""
@@ -84,15 +85,10 @@ def _until(params: QueryParams) -> datetime:
     return until
 
 
-def one_run(visit: Visit, run_id: str, conn: Connection[Any]) -> RunSummary:
-    """Return a run without its values. Raises RunNotFound."""
-    lists = RunLists(visit.schema, visit.namespace)
-    window = Window(100)
-    found = lists.page(RunSearch(text=run_id), window).run(conn)
-    for run in found.items:
-        if run.id == run_id:
-            return run
-    raise not_found(run_id)
+def one_run(visit: Visit, run_id: str, conn: Connection[Any]) -> Run:
+    """Return a run without its input and output. Raises RunNotFound."""
+    queries = RunPageQueries(visit.schema, visit.namespace)
+    return run_from_row(queries.run(run_id).run(conn))
 
 
 def count(visit: Visit, search: RunSearch, conn: Connection[Any]) -> RunCount:

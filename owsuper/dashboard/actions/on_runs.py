@@ -12,12 +12,13 @@ from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from owsuper.client import operations
+from owsuper.client.models import Run
 from owsuper.client.session import Session
 from owsuper.dashboard.actions import chosen, performing
 from owsuper.dashboard.actions.chosen import Chosen
 from owsuper.dashboard.actions.performing import Action, ActionAnswer, Work
 from owsuper.dashboard.visit import Visit, refuse
-from owsuper.db.dashboard.run_lists import RunCount, RunSummary
+from owsuper.db.dashboard.run_lists import RunCount
 from owsuper.db.new_runs import Rerun
 
 _OPEN: Final = ("pending", "running")
@@ -53,15 +54,13 @@ _CANCEL: Final = _Kind("cancel", "Cancel", "canceled", _OPEN, _cancel)
 _RETRY: Final = _Kind("retry", "Retry", "put back, due now", ("failed",), _retry)
 
 
-def _read(
-    visit: Visit, wanted: Chosen, conn: Connection[Any]
-) -> tuple[RunSummary | None, RunCount]:
+def _read(visit: Visit, wanted: Chosen, conn: Connection[Any]) -> tuple[Run | None, RunCount]:
     if wanted.query is not None:
         return None, chosen.count(visit, wanted.search, conn)
     many = RunCount(len(wanted.run_ids), read_all=True)
     if len(wanted.run_ids) > 1:
         return None, many
-    return chosen.one_run(visit, next(iter(wanted.run_ids)), conn), many
+    return chosen.one_run(visit, wanted.run_ids[0], conn), many
 
 
 async def _confirm(kind: _Kind, visit: Visit) -> Response:

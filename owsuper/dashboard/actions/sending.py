@@ -9,6 +9,7 @@ from psycopg import Connection
 from starlette.responses import Response
 
 from owsuper.client import signals
+from owsuper.client.models import Run
 from owsuper.client.session import Session
 from owsuper.core import codec
 from owsuper.core.names import check_signal
@@ -18,7 +19,6 @@ from owsuper.dashboard.actions.performing import Action, ActionAnswer
 from owsuper.dashboard.actions.typed import InvalidField, ValueForm
 from owsuper.dashboard.known import ApplicationFailed, KnownWorkflow
 from owsuper.dashboard.visit import Visit
-from owsuper.db.dashboard.run_lists import RunSummary
 from owsuper.db.dashboard.signal_waits import WaitLists, WaitPage
 from owsuper.errors import ConfigurationError, DataError
 
@@ -28,7 +28,7 @@ _SHOWN: Final = 20  # runs that the signal would reach
 
 def _read(
     visit: Visit, signal: str, run_id: str | None, conn: Connection[Any]
-) -> tuple[RunSummary | None, WaitPage | None]:
+) -> tuple[Run | None, WaitPage | None]:
     run = None if run_id is None else chosen.one_run(visit, run_id, conn)
     if not signal:
         return run, None
@@ -60,7 +60,7 @@ async def _form(
     )
 
 
-def _known(visit: Visit, run: RunSummary | None) -> KnownWorkflow | None:
+def _known(visit: Visit, run: Run | None) -> KnownWorkflow | None:
     return None if run is None else visit.options.known.get(run.workflow_name, run.version)
 
 
