@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 from starlette.testclient import TestClient
 
@@ -28,11 +27,6 @@ def ow(proxy: Proxy, schema: str) -> Iterator[OpenWorkflow]:
 @pytest.fixture
 def browser(browse: Browse) -> TestClient:
     return browse(allow_actions=True)
-
-
-@pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
 
 
 LOSSES = [

@@ -26,11 +26,6 @@ def browser(browse: Browse) -> TestClient:
 
 
 @pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
-
-
-@pytest.fixture
 def insert(conn: psycopg.Connection, schema: str) -> Insert:
     def runs(count: int, workflow: str = "w", status: str = "pending") -> list[str]:
         cursor = conn.execute(
