@@ -146,6 +146,16 @@ def test_a_model_of_pydantic_gives_titles_and_help() -> None:
     assert read(schema(Mail), {"value.to": "a", "value.copies": "3"}) == {"to": "a", "copies": 3}
 
 
+def test_a_default_that_is_deleted_is_null_where_null_fits() -> None:
+    class Mail(BaseModel):
+        copies: int | None = 3
+        note: str | None = "thanks"
+        size: int = 1
+
+    emptied = {"value.copies": "", "value.note": "", "value.size": ""}
+    assert read(schema(Mail), emptied) == {"copies": None, "note": None}
+
+
 class Tree(msgspec.Struct):
     name: str
     left: Tree | None = None

@@ -35,7 +35,8 @@ class Field:
     ``name`` is that of the input of HTML: ``value`` and the path, such as ``value.to.city``.
     ``kind`` is text, integer, number, boolean, choice, date, time, json or group. ``choices`` are
     JSON texts. ``default`` is what the form is filled with. A ``nullable`` field that is left empty
-    is null, and one that is not ``required`` is left out. ``fields`` are those of a group.
+    is null, if it is ``required`` or was filled; another one that is not ``required`` is left out.
+    ``fields`` are those of a group.
     """
 
     name: str
@@ -225,8 +226,8 @@ def _read(field: Field, form: Mapping[str, Any]) -> Any:
         return {each.name.rpartition(".")[2]: value for each, value in found if value is not _UNSET}
     text = str(form.get(field.name, ""))
     if not text.strip() and not (field.kind == "text" and field.required and not field.nullable):
-        if field.nullable and (field.required or not field.default):
-            return None if field.required else _UNSET
+        if field.nullable and (field.required or field.default):
+            return None
         if not field.required:
             return _UNSET
         raise InvalidField(field.name, f"{field.label}: a value is required.")
