@@ -18,6 +18,7 @@ from starlette.responses import Response
 from owsuper.client.workers import WorkerStatus
 from owsuper.dashboard.charts import bars
 from owsuper.dashboard.pages import workers as workers_page
+from owsuper.dashboard.run_query import STATUSES
 from owsuper.dashboard.screen import Screen
 from owsuper.dashboard.visit import Visit
 from owsuper.db.dashboard.overview import (
@@ -28,8 +29,6 @@ from owsuper.db.dashboard.overview import (
     StatusCount,
     WorkflowFailures,
 )
-
-STATUSES: Final = ("pending", "running", "completed", "failed", "canceled")
 
 _MINUTE, _MINUTES = 60.0, 60
 _HALF_HOUR, _HALF_HOURS = 1800.0, 48
@@ -57,21 +56,23 @@ class Figures:
     odd: Sequence[OddRun]
 
 
-def _first_stretch(seconds: float, stretches: int) -> datetime:
-    """Return the beginning of the first of these stretches, the last of which goes on now."""
-    at = datetime.now(UTC).timestamp()
-    return datetime.fromtimestamp(at // seconds * seconds - (stretches - 1) * seconds, UTC)
+def _first_stretch(at: datetime, seconds: float, stretches: int) -> datetime:
+    """Return the beginning of the first of these stretches, the last of which goes on at ``at``."""
+    last = at.timestamp() // seconds * seconds
+    return datetime.fromtimestamp(last - (stretches - 1) * seconds, UTC)
 
 
 def _read(queries: OverviewQueries, conn: Connection[Any]) -> Figures:
     row = conn.execute(b"SELECT now()").fetchone()
     assert row is not None
-    odd = queries.attention(row[0] - _CRASHED_WITHIN, lapsed=_LAPSED, far=_FAR, most=_SHOWN + 1)
-    day = _first_stretch(_HALF_HOUR, _HALF_HOURS)
+    at = row[0]
+    odd = queries.attention(at - _CRASHED_WITHIN, lapsed=_LAPSED, far=_FAR, most=_SHOWN + 1)
+    hour = _first_stretch(at, _MINUTE, _MINUTES)
+    day = _first_stretch(at, _HALF_HOUR, _HALF_HOURS)
     return Figures(
-        at=row[0],
+        at=at,
         now=queries.now().run(conn),
-        hour=queries.recent(_first_stretch(_MINUTE, _MINUTES), _MINUTE, _MINUTES).run(conn),
+        hour=queries.recent(hour, _MINUTE, _MINUTES).run(conn),
         day=queries.recent(day, _HALF_HOUR, _HALF_HOURS).run(conn),
         failures=queries.failures(day).run(conn),
         queues=queries.queues().run(conn),
@@ -98,9 +99,9 @@ def _by_kind(odd: Sequence[OddRun]) -> dict[str, list[OddRun]]:
     }
 
 
-def _stacked(recent: Mapping[str, RecentRuns], stretches: int) -> dict[str, Sequence[int]]:
+def _by_status(recent: Mapping[str, RecentRuns], stretches: int) -> dict[str, RecentRuns]:
     none = RecentRuns((0,) * stretches, False)
-    return {status: recent.get(status, none).counts for status in reversed(STATUSES)}
+    return {status: recent.get(status, none) for status in STATUSES}
 
 
 async def show(visit: Visit) -> Response:
@@ -110,26 +111,26 @@ async def show(visit: Visit) -> Response:
         visit.kept("overview", _FRESH, lambda conn: _read(queries, conn)),
         workers_page.read_workers(visit),
     )
-    none_of_hour = RecentRuns((0,) * _MINUTES, False)
-    none_of_day = RecentRuns((0,) * _HALF_HOURS, False)
+    hour = _by_status(found.hour, _MINUTES)
+    day = _by_status(found.day, _HALF_HOURS)
     return visit.render(
         "overview.html",
         statuses=STATUSES,
         now=found.now,
-        hour={status: found.hour.get(status, none_of_hour) for status in STATUSES},
-        day={status: found.day.get(status, none_of_day) for status in STATUSES},
+        hour=hour,
+        day=day,
         hour_chart=bars(
-            _stacked(found.hour, _MINUTES),
-            f"{sum(each.total for each in found.hour.values())} runs created in the last hour,"
+            {status: hour[status].counts for status in reversed(STATUSES)},
+            f"{sum(each.total for each in hour.values())} runs created in the last hour,"
             " by minute and present status",
             height=90,
         ),
         sparks={
             status: bars(
-                {status: found.day.get(status, none_of_day).counts},
+                {status: each.counts},
                 f"{status} runs created in the last 24 hours, by half hour",
             )
-            for status in STATUSES
+            for status, each in day.items()
         },
         failures=found.failures[:_MOST_ROWS],
         queues=found.queues[:_MOST_ROWS],

@@ -136,7 +136,7 @@ class OverviewQueries:
             read: dict[str, int] = {}
             for stored, stretch, count in results[0]:
                 status = RunStatus(stored).current
-                # Beyond the last: the database's clock may be ahead of ours.
+                # Beyond the last: a time of creation that is ahead of the clock.
                 place = min(max(stretch, 0), stretches - 1)
                 counts.setdefault(status, [0] * stretches)[place] += count
                 read[stored] = read.get(stored, 0) + count
