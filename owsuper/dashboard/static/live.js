@@ -87,6 +87,7 @@
       if (answer.type === "opaqueredirect" || answer.status === 401) {
         say("expired");
         source.close();
+        connected = false;
         return;
       }
       if (answer.status >= 500) throw new Error(answer.status);
@@ -95,7 +96,7 @@
         return;
       }
       show(new DOMParser().parseFromString(await answer.text(), "text/html"));
-      if (!connected && badge.dataset.state !== "live") say("polling");
+      if (badge.dataset.state !== "live") say(connected ? "live" : "polling");
     } catch {
       say("offline");
     } finally {

@@ -80,6 +80,21 @@ def test_a_badge_says_that_the_line_is_down_and_the_page_is_polled(
     assert is_marked(page)
 
 
+def test_a_page_that_failed_once_is_live_again_though_the_line_was_never_down(
+    visit: Visit, world: World
+) -> None:
+    watched = visit("/runs")
+    page = watched.page
+    mark(page)
+    with watched.forgiving():
+        page.route("**/runs", lambda route: route.fulfill(status=503))
+        world.start("failed once", "subscription", None)
+        page.wait_for_selector("#live[data-state=offline]")
+        page.unroute("**/runs")
+        page.wait_for_selector(LIVE, timeout=60_000)
+    assert is_marked(page)
+
+
 def test_a_page_comes_back_after_a_restart_of_the_dashboard(
     visit: Visit, serve: Serve, world: World
 ) -> None:
