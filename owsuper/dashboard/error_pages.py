@@ -20,8 +20,6 @@ _TITLES: Final = {
     400: "This request cannot be understood",
     403: "You may not do this",
     404: "There is no such page",
-    405: "This page takes no such request",
-    409: "That was not possible",
     413: "That was too much",
     415: "This request cannot be understood",
     429: "Too many tries",

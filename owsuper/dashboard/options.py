@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from owsuper.dashboard.known import KnownWorkflows
 
-Scope: TypeAlias = Mapping[str, Any]
 UserOf: TypeAlias = Callable[[Any], str | None]
 """Returns the name of the user from the scope of a request, or None to refuse."""
 

@@ -245,7 +245,7 @@ _BADNESS: Final = {status: number for number, status in enumerate(_FROM_GOOD_TO_
 
 
 def folded_title(bar: Bar) -> str:
-    """Return what a folded bar shows, such as ``12 attempts: 10 completed, 2 failed``."""
+    """Return what a folded bar shows, such as ``12 bars: 10 completed, 2 failed``."""
     counts = ", ".join(f"{count} {status}" for status, count in (bar.statuses or {}).items())
     return f"{bar.count} bars: {counts}"
 
