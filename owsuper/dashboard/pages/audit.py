@@ -26,6 +26,7 @@ from owsuper.db.audit import (
 from owsuper.errors import ConfigurationError
 
 _PAGE: Final = 50  # entries
+_MOST_REFUSALS: Final = 200  # on the page of an action
 _FRESH: Final = 15.0  # seconds in which another process may be about to write an answer
 _REFRESH: Final = 2  # seconds between two looks at an action that is under way
 
@@ -81,12 +82,13 @@ async def show_entry(visit: Visit) -> Response:
     again = None
     if is_open and not under_way and visit.options.allow_actions:
         again = visit.url(f"/actions/{entry.action}", {"key": entry.id, **entry.target})
+    refusals = [each for part in answers for each in part.details.get("refusals", ())]
     return visit.render(
         "audit_entry.html",
         entry=entry,
         target=_json(entry.target),
         arguments=_json(entry.arguments),
-        refusals=[each for part in answers for each in part.details.get("refusals", ())],
+        refusals=refusals[:_MOST_REFUSALS],
         runs=[each for part in answers for each in part.details.get("runs", ())],
         message=next((each.details["message"] for each in answers[::-1]), ""),
         under_way=under_way,
