@@ -15,8 +15,9 @@ from owsuper.core import codec
 from owsuper.core.names import check_signal
 from owsuper.core.pages import Window
 from owsuper.dashboard.actions import chosen, performing, typed
+from owsuper.dashboard.actions.fields import InvalidField
 from owsuper.dashboard.actions.performing import Action, ActionAnswer
-from owsuper.dashboard.actions.typed import InvalidField, ValueForm
+from owsuper.dashboard.actions.typed import ValueForm
 from owsuper.dashboard.known import ApplicationFailed, KnownWorkflow
 from owsuper.dashboard.visit import Visit
 from owsuper.db.dashboard.signal_waits import WaitLists, WaitPage

@@ -10,8 +10,9 @@ from starlette.responses import Response
 from owsuper.client import new_run
 from owsuper.client.session import Session
 from owsuper.dashboard.actions import performing, typed
+from owsuper.dashboard.actions.fields import InvalidField
 from owsuper.dashboard.actions.performing import Action, ActionAnswer
-from owsuper.dashboard.actions.typed import InvalidField, ValueForm
+from owsuper.dashboard.actions.typed import ValueForm
 from owsuper.dashboard.known import ApplicationFailed, KnownWorkflow
 from owsuper.dashboard.visit import Visit
 from owsuper.errors import ConfigurationError, DataError

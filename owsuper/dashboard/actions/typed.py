@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from owsuper.dashboard.actions.fields import Field, InvalidField, fields_of, read, read_json
+from owsuper.dashboard.actions.fields import Field, fields_of, read, read_json
 from owsuper.dashboard.known import ApplicationFailed
 from owsuper.dashboard.visit import Visit
 
@@ -80,15 +80,3 @@ def field_at(path: str, form_as: str) -> str:
         return "json"
     _, dot, rest = path.partition(".")
     return f"value{dot}{rest}"
-
-
-__all__ = [
-    "InvalidField",
-    "TypedValue",
-    "ValueForm",
-    "empty",
-    "field_at",
-    "refused",
-    "unchecked",
-    "value_of",
-]
