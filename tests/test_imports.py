@@ -97,7 +97,7 @@ ROOMS = {
         " client.page_reads client.post_mortem client.reasons client.session client.signals"
         " client.waiting client.why client.workers core dashboard db.audit db.clients db.connect"
         " db.dashboard db.lists db.new_runs db.queue_state db.reports db.timed db.workers errors"
-        " extras ids metrics.queue starlette.closing version workflow",
+        " extras ids metrics.queue starlette.closing stored_error version workflow",
         "psycopg_pool multiprocessing fastapi",
     ),
     # spans, of clients and of children; nothing else knows OpenTelemetry

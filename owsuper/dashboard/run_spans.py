@@ -17,6 +17,7 @@ from owsuper.client.post_mortem import PostMortem
 from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.dashboard.axis import Axis, axis
 from owsuper.dashboard.timeline import Span
+from owsuper.stored_error import StoredError
 
 RUN_LABEL: Final = "the run"
 _MAX_TITLE: Final = 200
@@ -199,12 +200,9 @@ def _present(attempt: StepAttempt) -> str:
             return "running"
 
 
-def _reason(story: RunStory, error: object) -> str:
+def _reason(story: RunStory, error: StoredError | None) -> str:
     """Return the beginning of a message, unless messages are hidden."""
-    summary = getattr(error, "summary", None)
-    if summary is None or story.hide_values:
-        return ""
-    return f": {summary()}"
+    return "" if error is None or story.hide_values else f": {error.summary()}"
 
 
 def _span(

@@ -31,14 +31,14 @@ _ON_DEMAND: Final = ValueLimits(stored=64_000_000, text=400_000, cut=True)
 _WHOLE: Final = ValueLimits(stored=64_000_000, text=268_000_000)
 _DIGITS: Final = 18
 _LEVELS: Final = {"all": 0, "info": 20, "warning": 30, "error": 40}
-_OLD_SECONDS: Final = 10  # between refreshes of a run that only waits
+_GROWING, _WAITING = 2, 10  # seconds between refreshes of a run that executes, or only waits
 
 
 async def show(visit: Visit) -> Response:
     """Show a run; or where to look, if it does not exist."""
     run_id = _run_id(visit)
-    first = _number(visit, "attempts", 0) // PAGE_SIZE * PAGE_SIZE
-    before = _number(visit, "logs", 0)
+    first = _number(visit, "attempts") // PAGE_SIZE * PAGE_SIZE
+    before = _number(visit, "logs")
     level = _LEVELS.get(visit.query("level") or "all")
     if level is None:
         raise refuse(f"level={visit.query('level')!r:.60} is none of {', '.join(_LEVELS)}")
@@ -74,7 +74,7 @@ async def show(visit: Visit) -> Response:
         value_url=lambda value: _value_url(visit, value),
         attempt_value_url=lambda step, value: _attempt_value_url(visit, step, value),
         raw_url=visit.url(f"/runs/{run_id}/raw.json"),
-        refresh_seconds=2 if page.growing else _OLD_SECONDS,
+        refresh_seconds=_GROWING if page.growing else _WAITING,
     )
 
 
@@ -108,10 +108,10 @@ def _run_id(visit: Visit) -> str:
     return str(visit.request.path_params["run_id"])
 
 
-def _number(visit: Visit, name: str, default: int) -> int:
+def _number(visit: Visit, name: str) -> int:
     text = visit.query(name)
     if text is None:
-        return default
+        return 0
     if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
         raise refuse(
             f"{name}={text[:60]!r} is no place in a list: give a number from 0, such as"
@@ -162,12 +162,11 @@ def _pages(visit: Visit, page: ShownRun) -> Mapping[str, str | None]:
 
 
 def _value_url(visit: Visit, value: ShownValue) -> str:
-    return visit.url(f"/runs/{visit.request.path_params['run_id']}/values/{value.name}")
+    return visit.url(f"/runs/{_run_id(visit)}/values/{value.name}")
 
 
 def _attempt_value_url(visit: Visit, step: Any, value: ShownValue) -> str:
-    run_id = visit.request.path_params["run_id"]
-    return visit.url(f"/runs/{run_id}/attempts/{step.id}/{value.name}")
+    return visit.url(f"/runs/{_run_id(visit)}/attempts/{step.id}/{value.name}")
 
 
 # --- one value -----------------------------------------------------------------------------------
