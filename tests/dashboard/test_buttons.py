@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import re
 
-import psycopg
 import pytest
 from starlette.testclient import TestClient
 
 from tests.dashboard.conftest import Browse
 from tests.dashboard.forms import forms, send
 from tests.db.rows import Tables
-
-
-@pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
 
 
 @pytest.fixture

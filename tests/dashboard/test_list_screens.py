@@ -29,11 +29,6 @@ NASTY = '<script>alert(1)</script> \u202e "x"'
 ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
 
 
-@pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
-
-
 def shown(page: str) -> list[str]:
     """The ids of the runs in the rows of a list, in their order."""
     return re.findall(r'<th scope="row" class="id"><a class="mono" href="/runs/([^"]+)"', page)

@@ -6,7 +6,6 @@ import json
 import re
 from typing import Any
 
-import psycopg
 import pytest
 from starlette.testclient import TestClient
 
@@ -15,11 +14,6 @@ from tests.dashboard.conftest import Browse
 from tests.db.rows import Tables, from_now
 
 EVIL = "<script>alert('x')</script>"
-
-
-@pytest.fixture
-def tables(conn: psycopg.Connection, schema: str) -> Tables:
-    return Tables(conn, schema)
 
 
 def text_of(browser: TestClient, path: str, status: int = 200) -> str:
