@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -20,6 +20,7 @@ import orjson
 
 from owsuper.errors import OwsuperError
 from owsuper.workflow import description
+from owsuper.workflow.definition import Workflow
 from owsuper.workflow.registry import Registry
 
 _PROGRAM: Final = "owsuper.child.describe"
@@ -90,24 +91,25 @@ class KnownWorkflows(Protocol):
         ...
 
 
-class _Described:
-    """Workflows by name and version."""
+class Registered:
+    """The workflows of the program of which the dashboard is a part: its code is here anyway.
 
-    def __init__(self, described: Iterable[Mapping[str, Any]]) -> None:
-        self.workflows: Sequence[KnownWorkflow] = tuple(map(_workflow, described))
-        self._by_key = {(each.name, each.version): each for each in self.workflows}
-
-    def get(self, name: str, version: str | None) -> KnownWorkflow | None:
-        """Return a workflow, or None if it is not known."""
-        return self._by_key.get((name, version))
-
-
-class Registered(_Described):
-    """The workflows of the program of which the dashboard is a part: its code is here anyway."""
+    They are described when a page asks for them, so a program may define more of them later.
+    """
 
     def __init__(self, registry: Registry) -> None:
-        super().__init__(map(description.describe, registry))
         self._registry = registry
+        self._described: dict[Workflow[Any, Any], KnownWorkflow] = {}
+
+    @property
+    def workflows(self) -> Sequence[KnownWorkflow]:
+        """All of them, in the order of their definition."""
+        return [self._describe(each) for each in self._registry]
+
+    def get(self, name: str, version: str | None) -> KnownWorkflow | None:
+        """Return a workflow, or the one that is compatible with this version; or None."""
+        found = self._registry.get(name, version)
+        return None if found is None else self._describe(found)
 
     def refusal(
         self, name: str, version: str | None, value: Any, *, signal: str | None = None
@@ -115,8 +117,13 @@ class Registered(_Described):
         """Return why a value does not fit, or None; see ``KnownWorkflows``."""
         return _refusal(description.refusal(self._registry, name, version, value, signal))
 
+    def _describe(self, workflow: Workflow[Any, Any]) -> KnownWorkflow:
+        if workflow not in self._described:
+            self._described[workflow] = _known(description.describe(workflow))
+        return self._described[workflow]
 
-class Imported(_Described):
+
+class Imported:
     """The workflows of ``modules``, which other processes import, at the start and for each check.
 
     ``settings`` are those of the application's OpenWorkflow; each may be None. It blocks. Raises
@@ -126,8 +133,13 @@ class Imported(_Described):
     def __init__(self, modules: Sequence[str]) -> None:
         self._modules = list(modules)
         answer = _ask({"modules": self._modules}, _LOAD_TIMEOUT)
-        super().__init__(answer["workflows"])
+        self.workflows: Sequence[KnownWorkflow] = tuple(map(_known, answer["workflows"]))
+        self._by_key = {(each.name, each.version): each for each in self.workflows}
         self.settings: Mapping[str, str | None] = answer["settings"]
+
+    def get(self, name: str, version: str | None) -> KnownWorkflow | None:
+        """Return a workflow, or None if it is not known."""
+        return self._by_key.get((name, version))
 
     def refusal(
         self, name: str, version: str | None, value: Any, *, signal: str | None = None
@@ -142,7 +154,7 @@ def _refusal(described: Mapping[str, str] | None) -> Refusal | None:
     return None if described is None else Refusal(described["path"], described["message"])
 
 
-def _workflow(described: Mapping[str, Any]) -> KnownWorkflow:
+def _known(described: Mapping[str, Any]) -> KnownWorkflow:
     return KnownWorkflow(
         name=described["name"],
         version=described["version"],

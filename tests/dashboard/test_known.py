@@ -124,6 +124,20 @@ def test_a_program_knows_its_own_workflows_without_another_process() -> None:
     assert known.get("double", "2") is None
 
 
+def test_a_program_may_define_workflows_after_its_dashboard() -> None:
+    ow = OpenWorkflow()
+    known = Registered(ow.registry)
+    assert list(known.workflows) == []
+
+    @ow.workflow(version="2", compatible_with=["1"])
+    def double(step: Step, input: int) -> int:
+        return 2 * input
+
+    [workflow] = known.workflows
+    assert (workflow.name, workflow.version) == ("double", "2")
+    assert known.get("double", "1") is known.get("double", "2") is workflow
+
+
 class Decision(TypedDict):
     approved: bool
 
