@@ -138,8 +138,7 @@ def _check_storable(given: ImmutableMultiDict[Any, Any]) -> None:
 def _to_login(visit: Visit, *, expired: bool) -> Response:
     """Send a person to the login, and from there back here; tell a program that it must log in."""
     request = visit.request
-    wants_page = "text/html" in request.headers.get("accept", "")
-    if not wants_page or "hx-request" in request.headers:
+    if "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse("Log in first.\n", status_code=401)
     back = visit.here() if request.method in ("GET", "HEAD") else visit.url("/")
     return visit.redirect("/login", {"next": back, "expired": "1" if expired else None})

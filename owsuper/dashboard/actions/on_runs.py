@@ -58,9 +58,9 @@ def _read(visit: Visit, wanted: Chosen, conn: Connection[Any]) -> tuple[Run | No
     if wanted.query is not None:
         return None, chosen.count(visit, wanted.search, conn)
     many = RunCount(len(wanted.run_ids), read_all=True)
-    if len(wanted.run_ids) > 1:
-        return None, many
-    return chosen.one_run(visit, wanted.run_ids[0], conn), many
+    if len(wanted.run_ids) == 1:
+        return chosen.one_run(visit, wanted.run_ids[0], conn), many
+    return None, many
 
 
 async def _confirm(kind: _Kind, visit: Visit) -> Response:
