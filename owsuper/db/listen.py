@@ -17,6 +17,9 @@ CANCELED: Final = "canceled:"
 STACKS: Final = "stacks:"
 """The prefix of a payload with which a client asks all supervisors for the stacks of children."""
 
+EARLY: Final = "early:"
+"""The prefix of a payload that says that some run was stored with a due time in the past."""
+
 DRAIN: Final = "drain:"
 """The prefix of a payload with the id of the supervisor that a client asks to drain."""
 
@@ -24,8 +27,8 @@ DRAIN: Final = "drain:"
 def runs_channel(schema: str, namespace: str) -> str:
     """Return the channel that notifies when a run of this namespace becomes due or gets a due time.
 
-    The payload is the id of the transaction. Only some of the supervisors listen
-    (``supervisor.on_call``). For supervisors of earlier releases, cancellations come here, too.
+    The payload is the id of the transaction, after ``EARLY`` if so. Only some of the supervisors
+    listen (``supervisor.on_call``). For those of earlier releases, cancellations come here, too.
     """
     return f"owsuper:{_short_hash(f'{schema}/{namespace}')}"
 

@@ -91,6 +91,10 @@ class Claims:
         """Let the next claims look through the whole queue, not only from the watermark on."""
         self._workflows = ()
 
+    def look_back(self) -> None:
+        """Let a claim soon look through the whole queue: a run has a due time long past."""
+        self._watermark.look_back()
+
     def claim(self, limit: int, workflows: Sequence[tuple[str, str | None]]) -> None:
         """Claim up to ``limit`` due runs of these (name, version) pairs.
 
@@ -127,6 +131,9 @@ class Claims:
             )
         if not self._watermark.complete:
             claimed = replace(claimed, next_due=0.0)
+        elif (seconds := self._watermark.looks_back_in(now)) is not None:
+            due = seconds if claimed.next_due is None else min(seconds, claimed.next_due)
+            claimed = replace(claimed, next_due=due)
         self._observer.on_claimed(claimed, limit=limit)
 
     def _claim_failed(self) -> None:

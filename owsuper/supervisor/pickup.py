@@ -9,6 +9,7 @@ from typing import Final
 
 from owsuper.core.model import ClaimedRun
 from owsuper.db.claims import Claimed
+from owsuper.db.listen import EARLY
 from owsuper.event_loop import Loop
 from owsuper.ipc.messages import Finished
 from owsuper.settings import Settings
@@ -81,6 +82,8 @@ class Pickup:
         If it has no room then, or has stopped, it tells the others.
         """
         now, wait = time.monotonic(), self._turns.wait(occasion) if occasion else 0.0
+        if occasion.startswith(EARLY):
+            self._claims.look_back()
         self._policy.on_runs_due(now, wait=wait)
         self._passing_on.on_heard(now, occasion)
         if occasion and not wait and passed_on_by(occasion) is None:

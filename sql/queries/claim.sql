@@ -93,14 +93,20 @@ chosen AS MATERIALIZED (
     LIMIT $3::integer
 ),
 taken AS MATERIALIZED (
-    SELECT r.id, r.available_at
+    -- A run with a priority has a due time before its creation.
+    SELECT
+        r.id,
+        CASE
+            WHEN r.config -> 'owsuper' ? 'priority' THEN greatest(r.available_at, r.created_at)
+            ELSE r.available_at
+        END AS due_at
     FROM (
         SELECT name, version, begun, min(available_at) AS since, count(*) AS size
         FROM chosen
         GROUP BY name, version, begun
     ) AS s
     CROSS JOIN LATERAL (
-        SELECT id, available_at
+        SELECT id, available_at, created_at, config
         FROM {schema}.workflow_runs
         WHERE namespace_id = $1 AND workflow_name = s.name
             AND coalesce(version, '') = coalesce(s.version, '')
@@ -169,7 +175,7 @@ SELECT
         'waited', CASE WHEN $11::boolean THEN (
             SELECT json_object_agg(
                 id,
-                extract(epoch FROM now() - greatest(available_at, now() - interval '1 year'))
+                extract(epoch FROM now() - greatest(due_at, now() - interval '1 year'))
             )
             FROM taken
         ) END

@@ -49,9 +49,13 @@ FROM (
         ) AS age
     FROM queue AS q
     CROSS JOIN LATERAL (
-        SELECT count(*) AS due, min(r.available_at) AS since
+        SELECT count(*) AS due, min(r.due_at) AS since
         FROM (
-            SELECT available_at
+            -- A run with a priority has a due time before its creation.
+            SELECT CASE
+                WHEN config -> 'owsuper' ? 'priority' THEN greatest(available_at, created_at)
+                ELSE available_at
+            END AS due_at
             FROM {schema}.workflow_runs
             WHERE namespace_id = $1 AND workflow_name = q.name
                 AND coalesce(version, '') = q.version AND (status <> 'pending') = q.begun

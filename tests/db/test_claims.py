@@ -362,6 +362,28 @@ def test_a_claim_tells_how_long_its_runs_were_due_only_when_asked(
     assert year is None or 364 * 86400 < year < 367 * 86400
 
 
+def test_runs_with_priorities_come_before_runs_that_wait_already_and_were_due_when_stored(
+    supervisor: Supervisor, tables: Tables
+) -> None:
+    low = tables.pending(available_at=from_now(-240), created_at=from_now(-240))
+    five = {"config": {"owsuper": {"priority": 5}}, "created_at": from_now(0)}
+    high = tables.pending(available_at=from_now(-300), **five)
+    other = tables.pending(workflow_name="v", available_at=from_now(-301), **five)
+    waited = {}
+    for run in (other, high, low):
+        call = supervisor.queries.claim(
+            1, [("w", None), ("v", None)], worker_prefix="", lease_seconds=30, waits=True
+        )
+        claimed = parse_claim(perform(supervisor.conn, call))
+        assert [each.run_id for each in claimed.runs] == [run]
+        waited |= claimed.waited
+    assert {run: round(seconds, -1) for run, seconds in waited.items()} == {
+        other: 0,
+        high: 0,
+        low: 240,
+    }
+
+
 # --- leases that ran out ---------------------------------------------------------------------
 
 

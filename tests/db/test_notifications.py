@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import RawCursor
 
-from owsuper.db.listen import results_channel, runs_channel, workers_channel
+from owsuper.db.listen import EARLY, results_channel, runs_channel, workers_channel
 
 Connect = Callable[[], psycopg.Connection]
 
@@ -100,6 +100,35 @@ def test_an_insert_of_a_run_for_later_notifies_too(
     listener.heard()
     update(conn, schema, "available_at = now() + interval '1 day'")
     assert listener.notified == 1
+
+
+def test_a_run_that_is_stored_with_a_due_time_in_the_past_is_said_to_be_early(
+    conn: psycopg.Connection, schema: str, listener: Listener
+) -> None:
+    insert(conn, schema, "a")
+    listener.heard()
+    update(conn, schema, "available_at = now() - interval '5 minutes'")
+    [(kind, payload)] = listener.heard()
+    assert kind == "run"
+    assert payload.startswith(EARLY)
+    assert payload.removeprefix(EARLY).isdigit()
+
+
+def test_of_the_transactions_in_flight_one_says_that_a_run_is_early(
+    conn: psycopg.Connection, connection: Connect, schema: str, listener: Listener
+) -> None:
+    insert(conn, schema, "a b")
+    listener.heard()
+    first, second, third = connection(), connection(), connection()
+    with first.transaction(), second.transaction(), third.transaction():
+        for each in (first, second, third):
+            each.execute("SET CONSTRAINTS ALL IMMEDIATE")  # the bell rings before the commit
+        insert(first, schema, "c")
+        update(second, schema, "available_at = now() - interval '5 minutes'", "a")
+        update(third, schema, "available_at = now() - interval '5 minutes'", "b")
+    payloads = [payload for _, payload in listener.heard()]
+    assert sum(payload.isdigit() for payload in payloads) == 1
+    assert sum(payload.startswith(EARLY) for payload in payloads) == 1
 
 
 def test_many_inserts_of_one_transaction_notify_once(

@@ -46,6 +46,13 @@ def test_a_due_time_before_all_times_is_an_age_of_ten_years(tables: Tables) -> N
     assert 3650 * 86400 < depth.oldest_seconds < 3660 * 86400
 
 
+def test_a_run_with_a_priority_is_not_older_than_it_is(tables: Tables) -> None:
+    config = {"owsuper": {"priority": 50}}
+    created = from_now(-100)
+    tables.pending(available_at=from_now(-3100), created_at=created, config=config)
+    assert depths(tables) == {"w": (1, 100)}
+
+
 def test_a_long_queue_is_counted_up_to_a_limit(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,27 @@ def test_a_scan_that_hung_is_repeated_after_a_bounded_rest() -> None:
     assert watermark.next_range(1300.0) == SCAN_ALL
 
 
+def test_a_run_with_a_due_time_long_past_is_looked_for_at_once_but_a_fifth_of_the_time() -> None:
+    watermark = after_all_steps(1.0)
+    assert watermark.looks_back_in(10.0) is None
+    watermark.look_back()
+    assert watermark.looks_back_in(1.0) == 3.0
+    assert watermark.next_range(1.0) == ScanRange(("then",), STEPS[0])
+    assert watermark.next_range(4.0) == SCAN_ALL
+    assert watermark.looks_back_in(4.0) is None
+    watermark.look_back()  # it may have been stored after the scan in flight began
+    watermark.on_scanned(5.0, seen(1.0))
+    assert watermark.looks_back_in(5.0) == 4.0
+
+
+def test_a_look_back_that_fails_is_made_again() -> None:
+    watermark = after_all_steps(1.0)
+    watermark.look_back()
+    assert watermark.next_range(4.0) == SCAN_ALL
+    watermark.on_scan_failed(5.0, 1.0)
+    assert watermark.looks_back_in(5.0) == 4.0
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     costs=st.lists(st.floats(1e-4, 2.0), min_size=len(STEPS) - 1, max_size=len(STEPS) - 1).map(
