@@ -109,6 +109,8 @@ def _facts(run: Run, at: datetime, progress: RunProgress | None) -> Iterator[tup
         yield "deadline", f"{moment(run.deadline_at)}, {relative(run.deadline_at, at)}"
     if progress is not None:
         yield "progress", described_at(progress, at)
+    if run.priority:
+        yield "priority", run.priority
     yield "claims", run.attempts
     if run.worker_id is not None:
         yield "worker", plain(run.worker_id, None)

@@ -15,8 +15,9 @@ from owsuper.cli.client_command import (
     searched,
 )
 from owsuper.cli.output import print_data, print_json, print_message
+from owsuper.core.priority import HIGHEST
 from owsuper.errors import ConfigurationError, NotSerializable, OwsuperError
-from owsuper.setting_types import duration
+from owsuper.setting_types import duration, whole
 from owsuper.supervisor.exit_status import ExitCode
 
 _ABOUT = """\
@@ -70,6 +71,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="when the run fails unless it has ended; written as for --at",
     )
     parser.add_argument(
+        "--priority",
+        type=typed_as(whole(0, HIGHEST)),
+        metavar="N",
+        help="from 0 to 100: of the runs that are due, one of a higher priority begins first",
+    )
+    parser.add_argument(
         "--wait", action="store_true", help="wait until the run ends; print its result"
     )
     add_timeout(parser)
@@ -108,6 +115,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 key_lifetime=typed.get("key_lifetime"),
                 available_at=typed.get("at"),
                 deadline_at=typed.get("deadline"),
+                priority=typed.get("priority"),
             )
         except NotSerializable as error:
             raise ConfigurationError(f"--input: {error}") from None

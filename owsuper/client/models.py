@@ -9,6 +9,7 @@ from typing import Any
 
 from owsuper.core import codec
 from owsuper.core.model import RunStatus, StepKind, StepStatus
+from owsuper.core.priority import stored_priority
 from owsuper.db.clients import RunRow
 from owsuper.db.lists import AttemptRow, RetryRow, SkippedSignalRow
 from owsuper.errors import InvalidData
@@ -33,7 +34,7 @@ class Run:
     ``parent`` is None for a run that no other run started. ``continued_from`` and ``continued_as``
     are the ids of the runs before and after a run in a chain by ``step.continue_as_new``.
     ``rerun_of`` is the id of the run that this run repeats, ``rerun_as`` that of the last run that
-    repeats this one.
+    repeats this one. ``priority`` is from 0 to 100.
 
     ``started_at`` is the first claim since the last retry, and None in most failed runs.
     ``began_at`` is earlier if an earlier step attempt is stored; it is None as long as no execution
@@ -55,6 +56,7 @@ class Run:
     continued_as: str | None = None
     rerun_of: str | None = None
     rerun_as: str | None = None
+    priority: int = 0
     worker_id: str | None
     available_at: datetime | None
     deadline_at: datetime | None
@@ -158,7 +160,11 @@ def run_from_row(row: RunRow) -> Run:
         "input": _value(row.input, "input"),
         "output": _value(row.output, "output"),
         "error": error_from_text(row.error) if row.error else None,
+        "priority": stored_priority(row.priority),
     }
+    if values["priority"] and row.available_at is not None:
+        # Until it begins, its due time is earlier than it may begin: see due_by_priority.sql.
+        values["available_at"] = max(row.available_at, row.created_at)
     return Run(**values)
 
 

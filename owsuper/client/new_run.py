@@ -16,6 +16,7 @@ from owsuper.errors import ConfigurationError, InvalidDuration
 from owsuper.ids import draw, new_id
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.input import encode_input, identify
+from owsuper.workflow.run_config import config_of
 from owsuper.workflow.start_options import Times, When
 
 # Ids stand in index entries, log lines, URLs, commands and titles of processes.
@@ -33,6 +34,7 @@ def prepare(
     id: str | UUID | None = None,
     idempotency_key: str | None = None,
     key_lifetime: Duration | None = None,
+    priority: int | None = None,
     **schedule: Unpack[Times],
 ) -> NewRun:
     """Return the run that ``Workflow.run`` starts. Raises as ``Workflow.run`` does."""
@@ -49,6 +51,7 @@ def prepare(
         workflow_name=name,
         version=version,
         input_json=encode_input(workflow, value, "input"),
+        config=config_of(workflow, priority),
         idempotency_key=check_key(idempotency_key),
         key_lifetime=_check_lifetime(key_lifetime, idempotency_key),
         available_at=start,
@@ -60,11 +63,14 @@ def prepare_many(
     workflow: Workflow[Any, Any] | str,
     version: str | None,
     values: Iterable[Any],
+    *,
+    priority: int | None = None,
     **schedule: Unpack[Times],
 ) -> list[NewRun]:
     """Return the runs that ``Workflow.run_many`` starts. Raises as ``Workflow.run_many`` does."""
     name, version = identify(workflow, version)
     start, end = _times(**schedule)
+    config = config_of(workflow, priority)
     encoded = [
         encode_input(workflow, value, f"inputs[{index}]") for index, value in enumerate(values)
     ]
@@ -75,6 +81,7 @@ def prepare_many(
             input_json=input_json,
             available_at=start,
             deadline_at=end,
+            config=config,
             id=run_id,
         )
         for input_json, run_id in zip(encoded, draw(len(encoded)), strict=True)

@@ -79,6 +79,7 @@ class Registration(Starter):
         step_limit: int = STEP_LIMIT,
         strict: bool = False,
         compatible_with: Sequence[str | None] = (),
+        priority: int = 0,
     ) -> Decorator: ...
     def workflow(
         self,
@@ -91,6 +92,7 @@ class Registration(Starter):
         step_limit: int = STEP_LIMIT,
         strict: bool = False,
         compatible_with: Sequence[str | None] = (),
+        priority: int = 0,
     ) -> Any:
         """Make a function a workflow: ``@ow.workflow`` or ``@ow.workflow("name", ...)``.
 
@@ -104,6 +106,7 @@ class Registration(Starter):
         ``step_limit`` is the number of step attempts that a run may have, including failed ones.
         ``strict`` fails a run with NonDeterminismError whose code begins a new step, or returns,
         without having called the steps that are recorded; otherwise the log warns.
+        ``priority`` is that of runs that are started without one.
 
         Raises ConfigurationError for a function that cannot be a workflow, RegistrationError
         if another workflow has this name and version, or two are compatible with one version and
@@ -123,6 +126,7 @@ class Registration(Starter):
                 step_limit=step_limit,
                 strict=strict,
                 compatible_with=compatible_with,
+                priority=priority,
             )
             self.registry.add(workflow)
             return workflow

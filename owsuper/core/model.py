@@ -168,7 +168,8 @@ class NewChildRun:
     """A run for a ``workflow`` step to start, or the successor of a run that continues as new.
 
     ``input_json`` is encoded JSON, None for null. ``context`` holds the trace carrier of a run for
-    a step; a successor has that of the run which continues.
+    a step; a successor has that of the run which continues. ``config`` holds options of a run for
+    a step; a successor has those of the run which continues.
     """
 
     run_id: str
@@ -176,6 +177,7 @@ class NewChildRun:
     version: str | None
     input_json: bytes | None
     context: dict[str, Any] | None = None
+    config: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class RunRow:
     continued_as: str | None = None
     rerun_of: str | None = None
     rerun_as: str | None = None
+    priority: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,11 @@ class ClientQueries:
     def __init__(self, schema: str, namespace: str) -> None:
         self._namespace = namespace
         self._start = load("start", schema)
+        self._start_with_config = load("start_with_config", schema)
         self._name_of_run = load("name_of_run", schema)
         self._start_lock = load("start_lock", schema)
         self._start_with_key = load("start_with_key", schema)
+        self._start_with_key_and_config = load("start_with_key_and_config", schema)
         self._get_run = load("get_run", schema)
         self._outcome = load("outcome", schema)
         self._cancel = load("cancel", schema)
@@ -131,7 +134,9 @@ class ClientQueries:
         with the chosen id exists, start nothing; raises RunExists if it is another workflow's.
         """
         runs = new_runs.document([new])
-        start = (self._start, (self._namespace, runs))
+        has_config = new.config is not None
+        statement = self._start_with_config if has_config else self._start
+        start = (statement, (self._namespace, runs))
         if new.has_chosen_id:
             name_of_run = (self._name_of_run, (self._namespace, new.id))
             return Operation(
@@ -143,9 +148,8 @@ class ClientQueries:
         name, key = new.workflow_name, new.idempotency_key
         lock = (self._start_lock, (lock_text(self._namespace, name, key),))
         params = (self._namespace, runs, name, key, new.key_lifetime)
-        return Operation(
-            (lock, (self._start_with_key, params)), lambda results: str(results[1][0][0])
-        )
+        with_key = self._start_with_key_and_config if has_config else self._start_with_key
+        return Operation((lock, (with_key, params)), lambda results: str(results[1][0][0]))
 
     def start_many(self, new: Sequence[NewRun]) -> Operation[list[str]]:
         """Start all of these runs, or none; return their ids in order.
@@ -154,9 +158,10 @@ class ClientQueries:
         """
         if any(each.idempotency_key is not None for each in new):
             raise ValueError("runs with idempotency keys must be started one by one")
+        has_config = any(each.config is not None for each in new)
+        start = self._start_with_config if has_config else self._start
         calls = tuple(
-            (self._start, (self._namespace, new_runs.document(chunk)))
-            for chunk in new_runs.chunks(new)
+            (start, (self._namespace, new_runs.document(chunk))) for chunk in new_runs.chunks(new)
         )
         return Operation(calls, lambda _: [each.id for each in new])
 

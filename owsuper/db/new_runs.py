@@ -25,7 +25,8 @@ class NewRun:
 
     ``input_json`` is encoded JSON; None and ``b"null"`` are stored as SQL NULL. ``key_lifetime`` is
     in seconds. Times are aware. Without ``available_at``, the run is due at once, by the database's
-    clock. With ``has_chosen_id``, a run with this ``id`` may exist.
+    clock. ``config`` holds its options, or is None. With ``has_chosen_id``, a run with this ``id``
+    may exist.
     """
 
     workflow_name: str
@@ -36,6 +37,7 @@ class NewRun:
     available_at: datetime | None = None
     deadline_at: datetime | None = None
     context: dict[str, Any] | None = None
+    config: dict[str, Any] | None = None
     id: str = field(default_factory=new_id)
     has_chosen_id: bool = False
 
@@ -75,8 +77,8 @@ def chunks(new: Sequence[NewRun]) -> Iterator[list[NewRun]]:
 
 
 def document(new: Sequence[NewRun]) -> str:
-    """Return the runs as a JSON array, a parameter of ``start`` and ``start_with_key``."""
-    documents = [
+    """Return the runs as a JSON array, a parameter of the statements that start runs."""
+    documents: list[dict[str, Any]] = [
         {
             "id": each.id,
             "name": each.workflow_name,
@@ -89,4 +91,7 @@ def document(new: Sequence[NewRun]) -> str:
         }
         for each in new
     ]
+    for each, run in zip(new, documents, strict=True):
+        if each.config is not None:
+            run["config"] = each.config
     return orjson.dumps(documents).decode()

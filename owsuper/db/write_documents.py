@@ -77,6 +77,8 @@ def child_document(child: NewChildRun) -> Document:
     }
     if child.context is not None:
         document["context"] = child.context
+    if child.config is not None:
+        document["config"] = child.config
     return document
 
 

@@ -183,6 +183,7 @@ class AsyncStep(AsyncTransactions):
         name: str | None = None,
         formerly: str | None = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Coroutine[Any, Any, O]: ...
     @overload
     def run_workflow(
@@ -193,6 +194,7 @@ class AsyncStep(AsyncTransactions):
         name: str | None = None,
         formerly: str | None = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Coroutine[Any, Any, O]: ...
     @overload
     def run_workflow(
@@ -205,6 +207,7 @@ class AsyncStep(AsyncTransactions):
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Coroutine[Any, Any, Any]: ...
     def run_workflow(
         self,
@@ -216,10 +219,11 @@ class AsyncStep(AsyncTransactions):
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Any:
         """Awaitable :meth:`Step.run_workflow`."""
         return self._engine.call(
-            ChildRunCall(workflow, input, name, version, timeout, type, formerly)
+            ChildRunCall(workflow, input, name, version, timeout, type, formerly, priority)
         )
 
     @overload
@@ -231,6 +235,7 @@ class AsyncStep(AsyncTransactions):
         name: str | None = None,
         formerly: str | None = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Awaitable[O]: ...
     @overload
     def submit_workflow(
@@ -241,6 +246,7 @@ class AsyncStep(AsyncTransactions):
         name: str | None = None,
         formerly: str | None = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Awaitable[O]: ...
     @overload
     def submit_workflow(
@@ -253,6 +259,7 @@ class AsyncStep(AsyncTransactions):
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Awaitable[Any]: ...
     def submit_workflow(
         self,
@@ -264,10 +271,11 @@ class AsyncStep(AsyncTransactions):
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Any:
         """Do as :meth:`run_workflow` in a task that starts at once; return an awaitable."""
         return self._engine.submit(
-            ChildRunCall(workflow, input, name, version, timeout, type, formerly)
+            ChildRunCall(workflow, input, name, version, timeout, type, formerly, priority)
         )
 
     @overload

@@ -42,6 +42,7 @@ class Startable(ABC, Generic[I, O]):
     version: str | None
     upcasts: Upcasts
     compatible_with: frozenset[str | None]
+    priority: int
 
     @property
     @abstractmethod
@@ -115,6 +116,7 @@ class ChildRunCall:
     timeout: Timeout | None
     type: Any
     formerly: str | None = None
+    priority: int | None = None
 
 
 @dataclass(slots=True)

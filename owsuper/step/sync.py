@@ -215,6 +215,7 @@ class Step(SyncTransactions):
         name: str | None = None,
         formerly: str | None = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> O: ...
     @overload
     def run_workflow(
@@ -225,6 +226,7 @@ class Step(SyncTransactions):
         name: str | None = None,
         formerly: str | None = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> O: ...
     @overload
     def run_workflow(
@@ -237,6 +239,7 @@ class Step(SyncTransactions):
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Any: ...
     def run_workflow(
         self,
@@ -248,6 +251,7 @@ class Step(SyncTransactions):
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Any:
         """Start a child run of ``workflow``, wait durably for its end and return its result.
 
@@ -256,12 +260,13 @@ class Step(SyncTransactions):
         step; without it, the step has the workflow's name. Any worker that has the workflow
         executes the child run, in Python or in TypeScript. Replays do not start it again.
         After ``timeout`` (by default one year), this run stops waiting and the child run goes on.
+        ``priority`` is that of the child run, as in :meth:`Workflow.run`.
 
         Raises ChildFailed, ChildCanceled or ChildTimedOut, which may be caught, StepFailed if the
         workflow does not take the input, and InvalidDuration.
         """
         return self._engine.call(
-            ChildRunCall(workflow, input, name, version, timeout, type, formerly)
+            ChildRunCall(workflow, input, name, version, timeout, type, formerly, priority)
         )
 
     @overload
@@ -273,6 +278,7 @@ class Step(SyncTransactions):
         name: str | None = None,
         formerly: str | None = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Future[O]: ...
     @overload
     def submit_workflow(
@@ -283,6 +289,7 @@ class Step(SyncTransactions):
         name: str | None = None,
         formerly: str | None = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Future[O]: ...
     @overload
     def submit_workflow(
@@ -295,6 +302,7 @@ class Step(SyncTransactions):
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Future[Any]: ...
     def submit_workflow(
         self,
@@ -306,13 +314,14 @@ class Step(SyncTransactions):
         version: str | None = None,
         type: Any = None,
         timeout: Timeout | None = None,
+        priority: int | None = None,
     ) -> Any:
         """Do as :meth:`run_workflow` beside other steps; return a future of the result.
 
         The child run starts with the next write of this run, so several of them run in parallel.
         """
         return self._engine.submit(
-            ChildRunCall(workflow, input, name, version, timeout, type, formerly)
+            ChildRunCall(workflow, input, name, version, timeout, type, formerly, priority)
         )
 
     @overload

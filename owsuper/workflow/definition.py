@@ -19,6 +19,7 @@ from uuid import UUID
 from owsuper.core import codec
 from owsuper.core.durations import Duration
 from owsuper.core.names import check_compatible, check_version, check_workflow_name
+from owsuper.core.priority import check_priority
 from owsuper.core.replay import STEP_LIMIT, check_step_limit
 from owsuper.core.retry import RetryPolicy
 from owsuper.core.time_outs import check_timeout
@@ -85,6 +86,7 @@ class Workflow(Startable[I, O]):
         step_limit: int = STEP_LIMIT,
         strict: bool = False,
         compatible_with: Iterable[str | None] = (),
+        priority: int = 0,
     ) -> None:
         self.starter = starter
         self.fn = fn
@@ -94,6 +96,7 @@ class Workflow(Startable[I, O]):
         self.step_timeout = _step_timeout(step_timeout)
         self.step_limit = check_step_limit(step_limit)
         self.strict = strict
+        self.priority = check_priority(priority)
         self.upcasts = Upcasts()
         self.compatible_with = check_compatible(compatible_with, self.version)
         try:
@@ -196,6 +199,7 @@ class Workflow(Startable[I, O]):
         key_lifetime: Duration | None = None,
         available_at: When | None = None,
         deadline_at: When | None = None,
+        priority: int | None = None,
         connection: object = None,
     ) -> RunHandle[O]:
         """Start a run and return its handle. The run is stored when this returns.
@@ -207,7 +211,8 @@ class Workflow(Startable[I, O]):
         of this workflow has this id, this returns its handle, and starts nothing.
         The run does not start before ``available_at``. If it has not ended at ``deadline_at``,
         it ends as failed. Both are an aware datetime, or a timedelta or text such as ``"5m"``
-        from now.
+        from now. ``priority``, from 0 to 100, is that of the workflow unless it is given: of the
+        runs that are due, one of a higher priority begins first.
 
         With a ``connection``, the run is stored in the transaction that is open on it, and exists
         if that commits: a connection or cursor of psycopg, a Session or Connection of SQLAlchemy
@@ -226,6 +231,7 @@ class Workflow(Startable[I, O]):
             key_lifetime=key_lifetime,
             available_at=available_at,
             deadline_at=deadline_at,
+            priority=priority,
             connection=connection,
         )
 
@@ -244,6 +250,7 @@ class Workflow(Startable[I, O]):
         key_lifetime: Duration | None = None,
         available_at: When | None = None,
         deadline_at: When | None = None,
+        priority: int | None = None,
         connection: object = None,
     ) -> RunHandle[O]:
         """Awaitable :meth:`run`.
@@ -259,6 +266,7 @@ class Workflow(Startable[I, O]):
             key_lifetime=key_lifetime,
             available_at=available_at,
             deadline_at=deadline_at,
+            priority=priority,
             connection=connection,
         )
 

@@ -22,6 +22,7 @@ class Times(TypedDict, total=False):
 class Schedule(Times, total=False):
     """The keyword arguments of ``run_many``."""
 
+    priority: int | None
     connection: object
 
 

@@ -6,4 +6,4 @@
     r.output::text, r.error::text, r.worker_id, r.available_at, r.deadline_at, r.created_at,
     r.started_at, r.finished_at, r.updated_at, least(r.started_at, f.began_at),
     p.workflow_run_id, p.step_name, r.context ->> 'continuedFrom', r.context ->> 'continuedAs',
-    r.context ->> 'rerunOf', r.context ->> 'rerunAs'
+    r.context ->> 'rerunOf', r.context ->> 'rerunAs', r.config -> 'owsuper' ->> 'priority'

@@ -26,10 +26,10 @@ started AS (
         available_at, created_at, updated_at
     )
     SELECT
-        $1, a.id, a.name, a.version, 'pending', $6, '{}', a.context, a.input,
-        0, $1, $4, now(), date_trunc('milliseconds', now()), now()
+        $1, a.id, a.name, a.version, 'pending', $6, coalesce(a.config, '{}'), a.context,
+        a.input, 0, $1, $4, {fragments/due_by_priority}, date_trunc('milliseconds', now()), now()
     FROM json_to_recordset($5::json) AS a (
-        id text, name text, version text, context jsonb, input jsonb
+        id text, name text, version text, context jsonb, config jsonb, input jsonb
     )
     WHERE EXISTS (SELECT FROM mine) AND NOT EXISTS (SELECT FROM found)
     RETURNING id, status, output, error, finished_at

@@ -84,7 +84,7 @@ child AS MATERIALIZED (
     FROM step AS s
     JOIN mine AS m ON m.worker = s.worker
     CROSS JOIN LATERAL json_to_record(s.child) AS c (
-        id text, name text, version text, context jsonb, input jsonb
+        id text, name text, version text, context jsonb, config jsonb, input jsonb
     )
     WHERE s.child IS NOT NULL
 ),
@@ -95,8 +95,9 @@ child_written AS (
         available_at, created_at, updated_at
     )
     SELECT
-        $1, id, name, version, 'pending', concat('__workflow:', $1, ':', step), '{}', context, input,
-        0, $1, step, now(), date_trunc('milliseconds', now()), now()
+        $1, id, name, version, 'pending', concat('__workflow:', $1, ':', step),
+        coalesce(config, '{}'), context, input, 0, $1, step,
+        {fragments/due_by_priority}, date_trunc('milliseconds', now()), now()
     FROM child
     ON CONFLICT (namespace_id, id) DO NOTHING
 ),

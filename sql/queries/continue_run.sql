@@ -5,9 +5,10 @@
 -- Returns (id of the successor, whether a parent may be reading the run); no row if the fence does
 -- not hold. In the second case the transaction must be rolled back and repeated later.
 --
--- The successor has the idempotency key, the deadline and the parent of the run. The parent's step
--- waits for the successor from now on, also if a worker of another implementation executes the
--- parent. Each of the two runs names the other in its context, which other implementations ignore.
+-- The successor has the idempotency key, the deadline, the parent and the priority of the run. The
+-- parent's step waits for the successor from now on, also if a worker of another implementation
+-- executes the parent. Each of the two runs names the other in its context, which other
+-- implementations ignore.
 --
 -- OpenWorkflow for TypeScript reads which child run a step waits for, and then that child run. If
 -- this one were completed in between, its null would be the result of the step. So while another
@@ -73,7 +74,7 @@ started AS (
             'continuedFrom', before,
             'firstRun', coalesce(context ->> 'firstRun', before)
         )),
-        input, 0, parent_namespace, parent, now(),
+        input, 0, parent_namespace, parent, {fragments/due_by_priority},
         deadline_at, date_trunc('milliseconds', now()), now()
     FROM successor
     ON CONFLICT (namespace_id, id) DO NOTHING

@@ -82,7 +82,7 @@ started AS (
             'traceContext', trace, 'rerunOf', source
         )),
         input, CASE WHEN EXISTS (SELECT FROM kept) THEN 1 ELSE 0 END,
-        now(), date_trunc('milliseconds', now()), now()
+        {fragments/due_by_priority}, date_trunc('milliseconds', now()), now()
     FROM new
 ),
 copied AS (

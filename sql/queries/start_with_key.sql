@@ -5,22 +5,8 @@
 -- ago a run may have been started: 24 hours, as in every implementation, or more if the caller asks.
 -- Returns the id of the run with this key.
 --
--- Index: workflow_runs_workflow_name_idempotency_key_created_at_idx. (The condition
--- on the key is a range because only this index is ordered by it; compare commit.) Locks: none.
-WITH found AS (
-    SELECT id
-    FROM (
-        SELECT id, created_at
-        FROM {schema}.workflow_runs
-        WHERE namespace_id = $1 AND workflow_name = $3
-            AND idempotency_key >= $4 AND idempotency_key <= $4
-            AND created_at >= now() - $5::double precision * interval '1 second'
-        ORDER BY idempotency_key, created_at
-        OFFSET 0
-    ) AS candidates
-    ORDER BY created_at, id
-    LIMIT 1
-),
+-- Index: that of fragments/found_by_key. Locks: none.
+WITH {fragments/found_by_key},
 started AS (
     INSERT INTO {schema}.workflow_runs (
         namespace_id, id, workflow_name, version, status, idempotency_key, config, context,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 from collections.abc import Callable
@@ -89,6 +90,14 @@ def test_all_options_are_stored(start: Command, tables: Tables) -> None:
     assert row["input"] == {"é": [1, None]}
     assert row["available_at"] == datetime(2999, 1, 1, 11, tzinfo=UTC)
     assert row["deadline_at"] == datetime(2999, 1, 2, tzinfo=UTC)
+
+
+def test_a_priority_is_stored_and_shown(start: Command, owsuper: Run, env: dict[str, str]) -> None:
+    run_id = start("greet", "--priority", "50").stdout.strip()
+    shown = owsuper("runs", "show", run_id, env=env)
+    assert re.search(r"^priority +50$", shown.stdout, re.MULTILINE)
+    document = json.loads(owsuper("runs", "show", run_id, "--json", env=env).stdout)
+    assert document["run"]["priority"] == 50
 
 
 @pytest.mark.parametrize("at", ["90", "90s", "1.5m"])
@@ -221,6 +230,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a long key": (["a", "--key", "k" * 1001], "idempotency_key: the key has 1001 characters"),
     "an empty version": (["a", "--version", ""], "--version: it is empty; leave it out for"),
     "a version of other bytes": (["a", "--version", "\udcff"], r"b'\xff' is not UTF-8"),
+    "a priority out of range": (
+        ["a", "--priority", "101"],
+        "--priority: must be a whole number from",
+    ),
     "a worker's option": (["a", "--lease", "3"], "no such option: --lease"),
 }
 

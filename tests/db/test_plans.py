@@ -62,6 +62,7 @@ class Use:
         return f"{self.statement} {self.label}".strip()
 
 
+NEW_RUN = json.dumps([{"id": "x", "name": "w", "input": 1, "config": {"owsuper": {"priority": 7}}}])
 NEW_CHILD = {"id": "new child", "name": "w", "version": None, "input": 1}
 
 
@@ -161,6 +162,8 @@ USES = [
         0,
     ),
     Use("start_with_key", ("default", "[]", "w", "key 5", 86400), 1, "that was used"),
+    Use("start_with_config", ("default", NEW_RUN), 0),
+    Use("start_with_key_and_config", ("default", NEW_RUN, "w", "new", 86400), 0),
     Use("name_of_run", ("default", RUN), 1),
     Use("get_run", ("default", RUN), 2),
     Use("cancel", ("default", CHILD), 5),

@@ -61,6 +61,12 @@ def test_an_id_of_your_own_starts_one_run(shop: Sandbox) -> None:
     assert shop.run("owsuper start order --id order-17") == "order-17\n"
 
 
+@STARTING.covers("priorities")
+def test_a_run_has_the_priority_of_its_start_or_of_its_workflow(shop: Sandbox) -> None:
+    shop.write("priorities.py", STARTING["priorities"])
+    assert shop.run("python priorities.py") == "50 10\n"
+
+
 @pytest.mark.parametrize("end", ["failed", "canceled"])
 def test_a_key_finds_a_run_in_whatever_state(shop: Sandbox, end: str) -> None:
     items, when = ("[]", "500ms") if end == "failed" else ("['tea']", "1h")

@@ -41,6 +41,7 @@ from owsuper.step.requests import (
     TransactionCall,
 )
 from owsuper.workflow.input import encode_input, identify, reencode_input
+from owsuper.workflow.run_config import config_of
 
 _ONCE: Final = RetryPolicy(maximum_attempts=1)
 
@@ -151,6 +152,7 @@ def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
     elif type is not None:
         codec.check_type(type, f"Child workflow {target!r}: type={type!r}", stored=True)
 
+    config = config_of(workflow, call.priority)
     try:  # now, because user code may change the input before the step begins
         raw, wrong = encode_input(workflow, input, "input"), None
     except DataError as error:
@@ -167,7 +169,7 @@ def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
     def prepare() -> NewChildRun:
         if wrong is not None:
             raise wrong
-        child = NewChildRun(new_id(), target, version, raw)
+        child = NewChildRun(new_id(), target, version, raw, config=config)
         return child if execution.trace is None else execution.trace.create_child(child)
 
     step = target if name is None else name
