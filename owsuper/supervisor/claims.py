@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from owsuper.core.time_outs import time_out_error
 from owsuper.db import claims
@@ -17,7 +17,10 @@ from owsuper.ipc.flight_recorder import StepInTime
 from owsuper.settings import Settings
 from owsuper.supervisor.child import HeldRun
 from owsuper.supervisor.connection import KeptConnection
+from owsuper.supervisor.portions import ClaimRound, Portions, Workflow
 from owsuper.supervisor.watermark import Watermark
+
+_MAX_WATERMARKS: Final = 1000
 
 TimedOut: TypeAlias = tuple[HeldRun, Sequence[tuple[StepInTime, str]]]
 """A run, and its steps that timed out, each with its stack."""
@@ -46,6 +49,7 @@ class Claims:
 
     A claim or a renewal is lost with the connection. A release is sent again after a
     reconnect; releasing a run twice does no harm. ``supervisor_id`` begins the worker ids.
+    ``portions`` divides claims; without it, each claim is one statement.
     """
 
     def __init__(
@@ -56,24 +60,25 @@ class Claims:
         observer: ClaimsObserver,
         *,
         supervisor_id: str,
+        portions: Portions | None = None,
     ) -> None:
         self._connection = connection
         self._queries = queries
         self._settings = settings
         self._observer = observer
         self._worker_prefix = f"{supervisor_id}:"
-        self._limit = 0  # the most runs of the claim in flight; 0 without a claim
+        self._portions = portions or Portions(dict, list)
+        self._round: ClaimRound | None = None  # the claim in flight
         self._claim_sent = 0.0
-        self._workflows: Sequence[tuple[str, str | None]] = ()  # those of the watermark
-        self._watermark = Watermark(2)
+        self._watermarks: dict[tuple[Workflow, ...], Watermark] = {}  # of the statements of claims
+        self._watermark = Watermark(2)  # of the statement in flight
         self._renewing = False
 
     def on_connection_lost(self) -> None:
         """Forget the statements in flight; their answers never come."""
         self._renewing = False
-        if self._limit:
-            self._limit = 0
-            self._claim_failed()
+        if self._round is not None:
+            self._claim_failed(self._round)
 
     # --- claim ---------------------------------------------------------------------------
 
@@ -85,25 +90,36 @@ class Claims:
     @property
     def claiming(self) -> bool:
         """Whether a claim is in flight."""
-        return bool(self._limit)
+        return self._round is not None
 
     def scan_all(self) -> None:
         """Let the next claims look through the whole queue, not only from the watermark on."""
-        self._workflows = ()
+        self._watermarks.clear()
 
     def look_back(self) -> None:
-        """Let a claim soon look through the whole queue: a run has a due time long past."""
-        self._watermark.look_back()
+        """Let claims soon look through the whole queue: a run has a due time long past."""
+        for watermark in self._watermarks.values():
+            watermark.look_back()
 
-    def claim(self, limit: int, workflows: Sequence[tuple[str, str | None]]) -> None:
+    def claim(self, limit: int, workflows: Sequence[Workflow]) -> None:
         """Claim up to ``limit`` due runs of these (name, version) pairs.
 
         The observer's ``on_claimed`` or ``on_claim_failed`` follows. Call this only while the
         connection is up and no claim is in flight.
         """
-        if workflows != self._workflows:
-            self._workflows, self._watermark = workflows, Watermark(2)
-        self._limit, self._claim_sent = limit, time.monotonic()
+        self._round = self._portions.begin(limit, workflows)
+        self._send_claim(self._round)
+
+    def _send_claim(self, claim: ClaimRound) -> bool:
+        """Send the next statement of the claim; return False if there is none."""
+        if (portion := claim.next()) is None:
+            return False
+        limit, workflows = portion
+        if workflows not in self._watermarks:
+            if len(self._watermarks) >= _MAX_WATERMARKS:  # of code before many reloads
+                self._watermarks.clear()
+            self._watermarks[workflows] = Watermark(2)
+        self._watermark, self._claim_sent = self._watermarks[workflows], time.monotonic()
         statement, params = self._queries.claim(
             limit,
             workflows,
@@ -113,12 +129,12 @@ class Claims:
             scan_range=self._watermark.next_range(self._claim_sent),
             waits=self._settings.metrics_port is not None,
         )
-        self._connection.send(statement, params, self._handle_claim)
+        self._connection.send(statement, params, partial(self._handle_claim, claim))
+        return True
 
-    def _handle_claim(self, result: Result) -> None:
-        limit, self._limit = self._limit, 0
+    def _handle_claim(self, claim: ClaimRound, result: Result) -> None:
         if self._connection.refused("claim", result):
-            self._claim_failed()
+            self._claim_failed(claim)
             return
         now = time.monotonic()
         claimed = claims.parse_claim(result.rows, sent=self._claim_sent, answered=now)
@@ -134,12 +150,19 @@ class Claims:
         elif (seconds := self._watermark.looks_back_in(now)) is not None:
             due = seconds if claimed.next_due is None else min(seconds, claimed.next_due)
             claimed = replace(claimed, next_due=due)
-        self._observer.on_claimed(claimed, limit=limit)
+        claim.add(claimed)
+        if not self._send_claim(claim):
+            self._round = None
+            self._observer.on_claimed(claim.result(), limit=claim.limit)
 
-    def _claim_failed(self) -> None:
+    def _claim_failed(self, claim: ClaimRound) -> None:
+        self._round = None
         now = time.monotonic()
         self._watermark.on_scan_failed(now, now - self._claim_sent)
-        self._observer.on_claim_failed()
+        if claim.found:  # by statements before
+            self._observer.on_claimed(claim.result(), limit=claim.limit)
+        else:
+            self._observer.on_claim_failed()
 
     # --- renew ---------------------------------------------------------------------------
 

@@ -21,13 +21,14 @@ from owsuper.supervisor.claims import Claims
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.crashes import Crashes
 from owsuper.supervisor.exit_status import Evidence
+from owsuper.supervisor.portions import Portions
 from owsuper.supervisor.sweeps import Sweeps
 from tests.supervisor.conftest import run_that
 
 QUERIES = ClaimQueries("openworkflow", "default")
 CRASHES = CrashQueries("openworkflow", "default")
 SWEEPS = SweepQueries("openworkflow", "default")
-WORKFLOWS = [("obey", None)]
+WORKFLOWS = (("obey", None),)
 REFUSED = Result([], 0, "42P01", 'relation "workflow_runs" does not exist')
 
 
@@ -95,6 +96,54 @@ def test_a_refused_claim_is_a_failed_claim(
     assert not claims.claiming
     observer.on_claim_failed.assert_called_once_with()
     observer.on_claimed.assert_not_called()
+
+
+ABOUT = (
+    b'{"next": 3.0, "due": "7", "new": null, "begun": null, "took": 0.0, "more": false,'
+    b' "complete": true, "quiet": true, "waited": null}'
+)
+RUN = (
+    b'{"run": "1", "name": "report", "version": null, "worker": "host:1:me:1", "attempts": 1,'
+    b' "stored": false, "created": "2026-01-01T00:00:00+00:00",'
+    b' "started": "2026-01-01T00:00:00+00:00", "claimed": "2026-01-01T00:00:00+00:00",'
+    b' "deadline": null, "suspect": false, "trace": null}'
+)
+
+
+def divided(connection: FakeConnection, observer: Mock) -> Claims:
+    """Claims whose first statement is about ``report``, and the next about all others."""
+    portions = Portions(lambda: {"report": 1}, list)
+    return Claims(
+        connection, QUERIES, Settings(), observer, supervisor_id="host:1:me", portions=portions
+    )
+
+
+def test_a_divided_claim_is_answered_once(connection: FakeConnection, observer: Mock) -> None:
+    claims = divided(connection, observer)
+    claims.claim(5, (("report", None), *WORKFLOWS))
+    connection.answer(Result([(ABOUT, None), (RUN, b"null")]))
+    observer.on_claimed.assert_not_called()
+    assert claims.claiming
+    connection.answer(Result([(ABOUT, None)]))
+    assert [json.loads(params[1])[0]["name"] for _, params in connection.sent] == ["report", "obey"]
+    assert [params[2] for _, params in connection.sent] == [1, 4]
+    (claimed,) = observer.on_claimed.call_args.args
+    assert [run.run_id for run in claimed.runs] == ["1"]
+    assert observer.on_claimed.call_args.kwargs == {"limit": 5}
+    assert not claims.claiming
+
+
+def test_a_divided_claim_that_fails_keeps_the_runs_that_it_has(
+    connection: FakeConnection, observer: Mock
+) -> None:
+    claims = divided(connection, observer)
+    claims.claim(5, (("report", None), *WORKFLOWS))
+    connection.answer(Result([(ABOUT, None), (RUN, b"null")]))
+    connection.answer(REFUSED)
+    (claimed,) = observer.on_claimed.call_args.args
+    assert [run.run_id for run in claimed.runs] == ["1"]
+    observer.on_claim_failed.assert_not_called()
+    assert not claims.claiming
 
 
 def test_a_claim_that_is_lost_with_the_connection_is_a_failed_claim(

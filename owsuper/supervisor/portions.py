@@ -1,0 +1,139 @@
+"""The portions of a claim: one for each workflow with a bound, and one for all others. Pure.
+
+A workflow may bound how many runs of it one worker executes at once (``concurrency=``). One
+statement claims runs of several workflows, and cannot count them by name. So each workflow with a
+bound has a claim of its own, for as many runs as its bound leaves room for, and is left out while
+there is no room. All other workflows are claimed together, as if there were no bounds. The claims
+follow each other, and each is the first in turn, so that the runs of none take all the slots.
+
+To the rest of the supervisor these claims are one (``ClaimRound``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from owsuper.db.claims import Claimed, ScanResult
+
+Workflow: TypeAlias = tuple[str, str | None]
+"""Name and version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Workflows that one statement claims. ``room``: at most so many runs; None: no bound."""
+
+    workflows: tuple[Workflow, ...]
+    room: int | None = None
+
+
+class Portions:
+    """Divides what a supervisor claims.
+
+    ``bounds`` returns the most runs at once of each workflow with a bound, by name: all versions of
+    a name share it. ``held`` returns the names of the workflows of all runs that the supervisor and
+    its children hold, each as often as it is held.
+    """
+
+    def __init__(
+        self, bounds: Callable[[], Mapping[str, int]], held: Callable[[], Iterable[str]]
+    ) -> None:
+        self._bounds = bounds
+        self._held = held
+        self._turn = 0
+        self._full: set[str] = set()  # names that the latest claim left without room
+
+    def begin(self, limit: int, workflows: Sequence[Workflow]) -> ClaimRound:
+        """Begin a claim of up to ``limit`` runs of these workflows."""
+        self._full = set()
+        return ClaimRound(limit, self._divide(tuple(workflows)), self._full)
+
+    def awaits(self, workflow_name: str) -> bool:
+        """Whether the end of a run of this workflow makes room for which a run may wait."""
+        return workflow_name in self._full
+
+    def full(self) -> list[str]:
+        """Return the names of workflows of which no further run may be claimed now."""
+        if not (bounds := self._bounds()):
+            return []
+        held = Counter(self._held())
+        return sorted(name for name, bound in bounds.items() if held[name] >= bound)
+
+    def _divide(self, workflows: tuple[Workflow, ...]) -> list[Portion]:
+        """Return the portions in the order of this claim; at least one."""
+        bounds = self._bounds()
+        if not bounds:
+            return [Portion(workflows)]
+        held = Counter(self._held())
+        room = {name: max(0, bound - held[name]) for name, bound in bounds.items()}
+        self._full.update(name for name, free in room.items() if not free)
+        others = tuple(workflow for workflow in workflows if workflow[0] not in bounds)
+        portions = [Portion(others)] if others else []
+        portions += [
+            Portion(own, free)
+            for name, free in room.items()
+            if free and (own := tuple(each for each in workflows if each[0] == name))
+        ]
+        if not portions:
+            return [Portion(())]  # it finds nothing, and tells whether to look again
+        self._turn += 1
+        first = self._turn % len(portions)
+        return portions[first:] + portions[:first]
+
+
+class ClaimRound:
+    """One claim of up to ``limit`` runs in portions. Call ``next`` and ``add`` in turn.
+
+    Names of workflows whose room the claim has filled are added to ``full``.
+    """
+
+    def __init__(self, limit: int, portions: Iterable[Portion], full: set[str]) -> None:
+        self.limit = limit
+        self._left = limit
+        self._portions = deque(portions)
+        self._full = full
+        self._sent = Portion(())  # the portion in flight
+        self._answers: list[Claimed] = []
+
+    def next(self) -> tuple[int, tuple[Workflow, ...]] | None:
+        """Return the most runs and the workflows of the next statement; None at the end."""
+        if not self._portions or not self._left:
+            return None
+        self._sent = self._portions.popleft()
+        room = self._left if self._sent.room is None else min(self._sent.room, self._left)
+        return room, self._sent.workflows
+
+    def add(self, claimed: Claimed) -> None:
+        """The statement was answered."""
+        self._left -= len(claimed.runs)
+        if self._sent.room is not None and len(claimed.runs) >= self._sent.room:
+            self._full.update(name for name, _ in self._sent.workflows)
+            claimed = replace(claimed, next_due=None, due=None)  # it has to wait for room
+        self._answers.append(claimed)
+
+    @property
+    def found(self) -> bool:
+        """Whether any run was claimed."""
+        return any(answer.runs for answer in self._answers)
+
+    def result(self) -> Claimed:
+        """Return all answers as one."""
+        if len(self._answers) == 1 and not self._portions:
+            return self._answers[0]
+        answers, whole = self._answers, not self._portions
+        due = [each for each in answers if each.next_due is not None]
+        first = min(due, key=lambda each: each.next_due or 0.0, default=None)
+        return Claimed(
+            [run for each in answers for run in each.runs],
+            None if first is None else first.next_due,
+            None if first is None else first.due,
+            more=any(each.more for each in answers),
+            complete=whole and all(each.complete for each in answers),
+            quiet=whole and all(each.quiet for each in answers),
+            scan=ScanResult((), sum(each.scan.seconds for each in answers)),
+            unreadable=tuple(pair for each in answers for pair in each.unreadable),
+            waited={run: seconds for each in answers for run, seconds in each.waited.items()},
+        )
