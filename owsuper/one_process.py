@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from owsuper.child.loader import Application
+from owsuper.child.served import describe
 from owsuper.child.server import ChildServer
 from owsuper.child.spec import ChildSpec
 from owsuper.client import fork_safety
@@ -46,10 +47,11 @@ class OneProcessWorker:
     ) -> None:
         self.supervisor_id = new_supervisor_id()
         self.pid: int | None = None
-        self.loaded: ApplicationLoaded | None = describe(application)
+        self.loaded: ApplicationLoaded | None = describe(application, settings)
         self.loop = Loop()
         self._settings = replace(settings, processes=1, metrics_port=None)
         self._application = application
+        self._registered = _registered(application)
         self._owns_process = owns_process
         self._on_ready = on_ready
         self._child: ChildServer | None = None
@@ -204,9 +206,9 @@ class OneProcessWorker:
     # --- workflows that are defined later ----------------------------------------------------
 
     def _follow_registry(self) -> None:
-        assert self.loaded is not None
-        if self._application.registry.names() != list(self.loaded.workflows):
-            self.loaded = describe(self._application)
+        if (registered := _registered(self._application)) != self._registered:
+            self._registered = registered
+            self.loaded = describe(self._application, self._settings)
 
     # --- processes that steps fork -----------------------------------------------------------
 
@@ -220,11 +222,6 @@ class OneProcessWorker:
         return self, (*self.loop.descriptors(), self._waker.signal_fd)
 
 
-def describe(application: Application) -> ApplicationLoaded:
-    """Return what the supervisor must know of the application."""
-    return ApplicationLoaded(
-        workflows=tuple(application.registry.names()),
-        database_url=application.database_url,
-        namespace=application.namespace,
-        schema=application.schema,
-    )
+def _registered(application: Application) -> tuple[object, object]:
+    """Return what the supervisor must learn of when it changes."""
+    return application.registry.names(), application.registry.concurrency()

@@ -185,7 +185,16 @@ def schema(value: str) -> str:
 
 def modules(value: Any) -> tuple[str, ...]:
     """Read module names or paths: a list, or text separated by commas."""
+    return _several("one name or a list of names", value)
+
+
+def patterns(value: Any) -> tuple[str, ...]:
+    """Read names or shell-style patterns of names: a list, or text separated by commas."""
+    return _several("one pattern or a list of patterns", value)
+
+
+def _several(allowed: str, value: Any) -> tuple[str, ...]:
     parts = [value] if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)):
-        raise _refuse("one name or a list of names", value)
+        raise _refuse(allowed, value)
     return tuple(name.strip() for part in parts for name in text(part).split(",") if name.strip())

@@ -3,8 +3,8 @@
 Every setting has one name in four spellings: ``--poll-interval`` on the command line,
 ``OWSUPER_POLL_INTERVAL`` in the environment, ``poll-interval`` under ``[tool.owsuper]`` in
 ./pyproject.toml, and the field ``poll_interval`` here. The first one present wins, then the
-default. Only ``modules`` differs: its flag is ``--module``, because the flag repeats. An empty
-environment variable counts as absent.
+default. Two differ: the flag of ``modules`` is ``--module``, because it repeats, and that of
+``except_`` is ``--except``. An empty environment variable counts as absent.
 
 After these, three settings are read from variables that other programs use (BORROWED), so that
 an application which is configured already does not end up on an embedded server.
@@ -51,6 +51,22 @@ class Settings:
         metadata=types.described(
             types.modules,
             "module with workflows: pkg.mod, pkg.mod:ow, or a path such as app/flows.py; repeats",
+        ),
+    )
+    only: tuple[str, ...] = field(
+        default=(),
+        metadata=types.described(
+            types.patterns,
+            "serve only the workflows of this name, or of a pattern such as 'report-*'; repeats",
+            metavar="NAME",
+        ),
+    )
+    except_: tuple[str, ...] = field(
+        default=(),
+        metadata=types.described(
+            types.patterns,
+            "leave out the workflows of this name, or of a pattern, --only or not; repeats",
+            metavar="NAME",
         ),
     )
     processes: int = field(
@@ -268,7 +284,7 @@ BORROWED: Mapping[str, tuple[str, ...]] = {
 
 def option_name(name: str) -> str:
     """Return the spelling of the field ``name`` in flags and pyproject.toml: ``poll-interval``."""
-    return "module" if name == "modules" else name.replace("_", "-")
+    return "module" if name == "modules" else name.rstrip("_").replace("_", "-")
 
 
 def variable_name(name: str) -> str:

@@ -23,6 +23,8 @@ from owsuper.settings import (
 # What each setting may be given as text, and what it is then.
 TEXTS = {
     "modules": ("app.flows, more.py", ("app.flows", "more.py")),
+    "only": ("report-*, mail", ("report-*", "mail")),
+    "except_": ("report-[ab]", ("report-[ab]",)),
     "processes": ("8", 8),
     "concurrency": ("4", 4),
     "database_url": ("postgresql://db/app", "postgresql://db/app"),
@@ -213,6 +215,8 @@ REFUSED = [
     ("namespace", 3, "must be non-empty text, not 3"),
     ("modules", 3, "must be one name or a list of names"),
     ("modules", [3], "must be non-empty text, not 3"),
+    ("only", 3, "must be one pattern or a list of patterns"),
+    ("except_", [""], "must be non-empty text"),
     ("database_url", "", "must be a URL such as postgresql://"),
     ("database_url", "mysql://db/app", "must begin with postgresql://, not with mysql://"),
     ("listen_url", "postgresql+psycopg://db", "not with postgresql+psycopg://"),
@@ -256,7 +260,7 @@ def test_an_error_from_pyproject_names_the_key_and_the_file(tmp_path: Path) -> N
         ("proceses", "did you mean processes?"),
         ("modules", "did you mean module?"),
         ("pollinterval", "did you mean poll-interval?"),
-        ("xyzzy", "allowed are module, processes, concurrency, "),
+        ("xyzzy", "allowed are module, only, except, processes, concurrency, "),
     ],
 )
 def test_an_unknown_key_in_pyproject_is_refused_with_a_hint(

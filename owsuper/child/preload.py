@@ -9,17 +9,17 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 from setproctitle import setproctitle
 
-from owsuper.child import loader, unforkable
+from owsuper.child import loader, served, unforkable
 from owsuper.child.control_socket import ControlSocket
 from owsuper.child.import_watch import ImportWatch
 from owsuper.child.loader import Application, LoadError
 from owsuper.child.parent_death import ends_with_parent
-from owsuper.ipc.messages import ApplicationLoaded, LoadFailed
+from owsuper.ipc.messages import LoadFailed
 from owsuper.settings import Settings
 from owsuper.step import log_records
 
@@ -47,6 +47,7 @@ def load(
             if not control.peer_is_open():
                 return None  # the supervisor had ended before
             loaded = loader.load(settings.modules)
+            served.check(loaded, settings)
     except LoadError as exc:
         control.send(LoadFailed(exc.kind, exc.message, exc.traceback))
         return None
@@ -55,11 +56,11 @@ def load(
         warnings.append(unforkable.BLIND)
     if found := unforkable.find(before, watch.started_by):
         warnings.append(unforkable.warning(found))
-        control.send(describe(loaded, warnings=warnings))
+        control.send(served.describe(loaded, settings, warnings=warnings))
         _restart_without_application(control)
     gc.collect()
     gc.freeze()  # a collection in a child must not copy the shared pages
-    control.send(describe(loaded, warnings=warnings))
+    control.send(served.describe(loaded, settings, warnings=warnings))
     return loaded
 
 
@@ -71,17 +72,6 @@ def _restart_without_application(control: ControlSocket) -> NoReturn:
     """
     os.set_inheritable(control.fileno(), True)
     os.execv(sys.executable, sys.orig_argv)
-
-
-def describe(loaded: Application, *, warnings: Sequence[str] = ()) -> ApplicationLoaded:
-    """Return what the supervisor must know of the application."""
-    return ApplicationLoaded(
-        workflows=tuple(loaded.registry.names()),
-        database_url=loaded.database_url,
-        namespace=loaded.namespace,
-        schema=loaded.schema,
-        warnings=tuple(warnings),
-    )
 
 
 def set_title(settings: Settings) -> None:

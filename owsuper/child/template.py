@@ -24,7 +24,7 @@ import time
 from typing import Final
 
 from owsuper import logs, shortage, signal_handlers, stderr_copy
-from owsuper.child import fork, loader, preload
+from owsuper.child import fork, loader, preload, served
 from owsuper.child.control_socket import ControlSocket
 from owsuper.child.fork import Closable, ForkedChild, run_child
 from owsuper.child.loader import Application, LoadError
@@ -161,7 +161,9 @@ class Template:
             return
         self._reset_process()
         try:
-            answer: Message = preload.describe(loader.load(settings.modules))
+            application = loader.load(settings.modules)
+            served.check(application, settings)
+            answer: Message = served.describe(application, settings)
         except LoadError as exc:
             answer = LoadFailed(exc.kind, exc.message, exc.traceback)
         self._control.send(answer)

@@ -15,12 +15,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from owsuper import logs
-from owsuper.child import loader, process_exit
+from owsuper.child import loader, process_exit, served
 from owsuper.child.loader import Application, LoadError
 from owsuper.cli import database
 from owsuper.cli.output import print_message
 from owsuper.errors import ConfigurationError
-from owsuper.one_process import OneProcessWorker, describe
+from owsuper.ipc.messages import SELECTION
+from owsuper.one_process import OneProcessWorker
 from owsuper.settings import Settings, log_sources
 from owsuper.step import log_records
 from owsuper.supervisor.complete_settings import client_environment, complete_settings
@@ -48,9 +49,13 @@ def run(settings: Settings) -> int:
     log_sources(settings, _log, os.environ)
     try:
         application = loader.load(settings.modules)
+        served.check(application, settings)
+        loaded = served.describe(application, settings)
+        if loaded.mismatches:
+            raise ConfigurationError(loaded.mismatches[0])
         with ExitStack() as stack:
             url = database.choose(settings, application.database_url, stack)
-            settings = complete_settings(settings, describe(application), url)
+            settings = complete_settings(settings, loaded, url)
             os.environ.update(client_environment(settings))
             database.prepare(url, settings.schema, migrate=settings.migrate)
             worker = ForegroundWorker(settings, application)
@@ -61,7 +66,7 @@ def run(settings: Settings) -> int:
             process_exit.leave(code)
     except LoadError as exc:
         print_message(f"error: {exc.message}", before=exc.traceback or "")
-        return ExitCode.IMPORT_ERROR
+        return ExitCode.USAGE if exc.kind == SELECTION else ExitCode.IMPORT_ERROR
 
 
 class ForegroundWorker(OneProcessWorker):

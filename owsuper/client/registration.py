@@ -80,6 +80,7 @@ class Registration(Starter):
         strict: bool = False,
         compatible_with: Sequence[str | None] = (),
         priority: int = 0,
+        concurrency: int | None = None,
     ) -> Decorator: ...
     def workflow(
         self,
@@ -93,6 +94,7 @@ class Registration(Starter):
         strict: bool = False,
         compatible_with: Sequence[str | None] = (),
         priority: int = 0,
+        concurrency: int | None = None,
     ) -> Any:
         """Make a function a workflow: ``@ow.workflow`` or ``@ow.workflow("name", ...)``.
 
@@ -107,6 +109,8 @@ class Registration(Starter):
         ``strict`` fails a run with NonDeterminismError whose code begins a new step, or returns,
         without having called the steps that are recorded; otherwise the log warns.
         ``priority`` is that of runs that are started without one.
+        ``concurrency`` is the most runs of the workflow that one worker executes at once, with all
+        its processes; all versions of a name share it.
 
         Raises ConfigurationError for a function that cannot be a workflow, RegistrationError
         if another workflow has this name and version, or two are compatible with one version and
@@ -127,6 +131,7 @@ class Registration(Starter):
                 strict=strict,
                 compatible_with=compatible_with,
                 priority=priority,
+                concurrency=concurrency,
             )
             self.registry.add(workflow)
             return workflow

@@ -263,6 +263,9 @@ def _due(run: Run, workers: Sequence[WorkerStatus], *, suspect: bool) -> Reason:
         kind, why = ReasonKind.QUEUED, "a worker with this workflow should claim it when it can"
     elif not serving:
         kind, why = ReasonKind.NOT_SERVING, "the workers with this workflow start or drain"
+    elif all(run.workflow_name in each.full for each in serving):
+        kind = ReasonKind.SLOTS_BUSY
+        why = f"as many runs of {workflow} are in progress as its concurrency= allows each worker"
     elif not any(each.free for each in serving):
         kind, why = ReasonKind.SLOTS_BUSY, "all slots of the workers with this workflow are busy"
     else:

@@ -37,6 +37,8 @@ class WorkerSettings(TypedDict, total=False):
     Durations are timedeltas, seconds as a number, or text with a unit such as ``"5m"``.
     """
 
+    only: str | Sequence[str]
+    except_: str | Sequence[str]
     listen_url: str
     poll_interval: Duration
     lease: Duration
@@ -260,8 +262,14 @@ def environment(settings: Mapping[str, Any]) -> dict[str, str]:
             read = SETTING_TYPES[name].read(value)
         except ConfigurationError as error:
             raise type(error)(f"{name}: {error}") from None
-        variables[variable_name(name)] = str(read).lower() if isinstance(read, bool) else str(read)
+        variables[variable_name(name)] = _as_text(read)
     return variables
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _main_module() -> str:

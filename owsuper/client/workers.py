@@ -67,8 +67,9 @@ class WorkerStatus:
     A worker announces itself within some seconds of a change, and every 15 s without one. ``id``
     begins the ``worker_id`` of its runs. ``workflows`` are names and versions. ``free`` of its
     ``slots`` take another run now. ``suspects`` are ids of runs that have lost their process before
-    and wait for a child process of their own. ``pooled``: the worker reaches the database through a
-    connection pooler, and is missing when it has been silent for 45 s.
+    and wait for a child process of their own. ``full`` names workflows of which the worker executes
+    as many runs as their ``concurrency`` allows. ``pooled``: the worker reaches the database
+    through a connection pooler, and is missing when it has been silent for 45 s.
 
     Of a worker that has announced nothing yet, or is of another version, perhaps only ``id``,
     ``host``, ``pid`` and ``connected_at`` are known. Times are aware, by the database's clock;
@@ -86,6 +87,7 @@ class WorkerStatus:
     free: int
     prefetched: int
     suspects: tuple[str, ...]
+    full: tuple[str, ...]
     rss_bytes: int | None
     connected_at: datetime
     announced_at: datetime | None
@@ -135,6 +137,7 @@ def _worker(
         free=status.get("free", 0),
         prefetched=status.get("prefetched", 0),
         suspects=tuple(each["id"] for each in status.get("suspects", ())),
+        full=tuple(status.get("full", ())),
         rss_bytes=_bytes(status.get("rss_kb")),
         connected_at=row.connected_at,
         announced_at=row.announced_at,

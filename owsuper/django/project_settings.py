@@ -13,7 +13,7 @@ from owsuper.settings import SETTING_TYPES
 DEFAULT_ALIAS: Final = "default"
 _SHOWN: Final = 'OWSUPER["{}"]'
 _OWN_KEYS: Final = ("DATABASE", "RUN_URL")
-_NAMES: Final = {name.upper(): name for name in SETTING_TYPES if name != "modules"}
+_NAMES: Final = {name.rstrip("_").upper(): name for name in SETTING_TYPES if name != "modules"}
 
 
 @dataclass(frozen=True, slots=True)

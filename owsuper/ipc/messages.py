@@ -25,6 +25,7 @@ from owsuper.settings import Settings
 _HEADER: Final = struct.Struct(">IB")
 PROBE: Final = -1  # the "child number" of the process that only imports and reports
 OTHER_PROTOCOL: Final = 70  # a template's exit code: not of the supervisor's PROTOCOL; EX_SOFTWARE
+SELECTION: Final = "selection"  # a LoadFailed: --only and --except leave nothing to serve
 SHORTAGE: Final = "shortage"  # a LoadFailed that may pass: no memory, descriptors or threads
 TIMED_OUT: Final = "timed out"  # the reasons of Overdue
 PAST_DEADLINE: Final = "past its deadline"
@@ -78,8 +79,11 @@ class ReleaseOrphans:
 class ApplicationLoaded:
     """The application is loaded.
 
-    ``workflows`` are the registered (name, version) pairs. The three settings are the arguments
-    of the application's ``OpenWorkflow(...)``, or None. ``warnings`` are for the operator.
+    ``workflows`` are the registered (name, version) pairs that this worker serves. The three
+    settings are the arguments of the application's ``OpenWorkflow(...)``, or None. ``warnings`` are
+    for the operator; ``mismatches`` too, about patterns of --only and --except without effect.
+    ``concurrency`` is the most runs at once in one worker, by name, of served workflows that bound
+    it.
     """
 
     workflows: tuple[tuple[str, str | None], ...]
@@ -87,6 +91,8 @@ class ApplicationLoaded:
     namespace: str | None = None
     schema: str | None = None
     warnings: tuple[str, ...] = ()
+    mismatches: tuple[str, ...] = ()
+    concurrency: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +102,9 @@ class LoadFailed:
     ``kind``: ``"import"``, ``"empty"`` (no workflows), ``"duplicate"`` (two workflows of one
     name and version), ``"types"`` (an annotation that cannot be used), ``"modules"`` (no module
     to import, or no such name in it), ``"hook"`` (a function of on_child_start raised),
-    ``"database"`` (it cannot be reached) or SHORTAGE. ``traceback`` is None where it would
-    distract from ``message``. Children send this message on their own pipes: for a hook, for an
-    import without preloading, for the database, and if they get no threads.
+    ``"database"`` (it cannot be reached), SELECTION or SHORTAGE. ``traceback`` is None where it
+    would distract from ``message``. Children send this message on their own pipes: for a hook, for
+    an import without preloading, for the database, and if they get no threads.
     """
 
     kind: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from owsuper.supervisor.child import Child, HeldRun, resident_bytes
@@ -26,13 +27,15 @@ def describe(
     slots: int,
     listening: bool,
     on_call: bool,
+    full: Sequence[str] = (),
     stacks: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what the supervisor does now. Equal documents say that nothing has happened.
 
     ``state`` is that of the supervisor, ``slots`` the number of slots when all children are ready.
     ``listening``: notifications arrive; ``on_call``: those of new runs, too, and this stays so.
-    ``stacks`` is what ``ChildStacks`` answers.
+    ``full`` names workflows of which as many runs are held as their own bounds allow. ``stacks`` is
+    what ``ChildStacks`` answers.
     """
     room = _MAX_RUNS
     children = []
@@ -41,6 +44,7 @@ def describe(
         room -= len(children[-1]["runs"])
     return {
         **({} if stacks is None else {"stacks": stacks}),
+        **({"full": list(full)} if full else {}),
         "state": state,
         "slots": slots,
         "listening": listening,

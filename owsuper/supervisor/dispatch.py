@@ -32,6 +32,7 @@ from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.memory_limit import MemoryLimit
 from owsuper.supervisor.on_call import OnCall
 from owsuper.supervisor.pickup import Pickup
+from owsuper.supervisor.portions import Portions
 from owsuper.supervisor.presence import Presence, Workflows
 from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.stacks import ChildStacks
@@ -103,8 +104,17 @@ class Dispatch:
             on_down=self._on_database_down,
         )
         queries = ClaimQueries(settings.schema, settings.namespace)
+        self._portions = Portions(
+            lambda: {} if (loaded := self.fleet.template.loaded) is None else loaded.concurrency,
+            lambda: (held.run.workflow_name for held in self._leases.held()),
+        )
         self._claims = Claims(
-            self._connection, queries, settings, self, supervisor_id=template.supervisor_id
+            self._connection,
+            queries,
+            settings,
+            self,
+            supervisor_id=template.supervisor_id,
+            portions=self._portions,
         )
         self._hard_stops = HardStops(loop, self.fleet, self._claims, settings.kill_grace)
         limit = settings.max_memory_per_child
@@ -257,6 +267,7 @@ class Dispatch:
             slots=self._slots,
             listening=listening,
             on_call=self._on_call.stays,
+            full=self._portions.full(),
             stacks=self._stacks.answer,
         )
 
@@ -382,6 +393,8 @@ class Dispatch:
         """Report the run's duration and next due time to the policy."""
         seconds = time.monotonic() - held.placed_at
         self._pickup.on_run_finished(seconds, finished)
+        if self._portions.awaits(held.run.workflow_name):
+            self._pickup.claim_for_room()
         self._hard_stops.on_run_finished(child)
         self._memory.on_run_finished(child, finished)
         if self._meter is not None:

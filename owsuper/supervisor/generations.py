@@ -105,6 +105,8 @@ class Generations:
             _log.warning("%s", warning)
         if self._fleet is None:
             return
+        for mismatch in loaded.mismatches:  # at the start, they are errors
+            _log.warning("%s", mismatch)
         if template is not self._trial:
             self._fleet.fill()
         elif (problem := self._describe_conflict(loaded)) is not None:

@@ -76,6 +76,10 @@ class Pickup:
         """Let the policy claim soon, because runs may be due."""
         self._policy.on_runs_due(time.monotonic())
 
+    def claim_for_room(self) -> None:
+        """Let the policy claim once: a workflow that had no room of its own has some now."""
+        self._policy.run_due_in(time.monotonic(), 0.0, watched=False)
+
     def claim_in_turn(self, occasion: str) -> None:
         """Let the policy claim when it is this supervisor's turn; soon, if others may not know.
 

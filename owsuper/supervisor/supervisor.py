@@ -9,6 +9,7 @@ waits in one place only (``Loop.turn``).
         listener, on_call, turns   when runs are due, who hears of that, and whose turn it is
         claim_policy               when to claim, and how many runs
         claims, lease_renewal      claim, renew, release; over one ``connection``
+        portions                   which workflows each statement of a claim is about
         sweeps, crashes            expired leases and deadlines; evidence of crashes
         presence                   supervisors that are missing, and what they held
         watermark                  how far back to scan for runs
@@ -40,7 +41,7 @@ from owsuper import extras
 from owsuper.errors import ConfigurationError
 from owsuper.event_loop import Loop
 from owsuper.ipc.health import WorkerHealth
-from owsuper.ipc.messages import ApplicationLoaded
+from owsuper.ipc.messages import SELECTION, ApplicationLoaded
 from owsuper.log_stream import write_once
 from owsuper.settings import Settings
 from owsuper.supervisor import descriptors, leftovers
@@ -165,6 +166,8 @@ class Supervisor:
         loaded = self._load()
         if loaded is None:
             return self._exit_without_application()
+        if loaded.mismatches:
+            raise ConfigurationError(loaded.mismatches[0])
         settings = complete_settings(self._settings, loaded, resolve_database(loaded.database_url))
         self._settings = settings
         assert settings.database_url is not None
@@ -197,7 +200,7 @@ class Supervisor:
         if failure is None:
             return ExitCode.CLEAN  # stopped before the application was loaded
         _print_error(f"{failure.traceback or ''}", failure.message)
-        return ExitCode.IMPORT_ERROR
+        return ExitCode.USAGE if failure.kind == SELECTION else ExitCode.IMPORT_ERROR
 
     # --- serve ---------------------------------------------------------------------------
 

@@ -87,6 +87,7 @@ class Workflow(Startable[I, O]):
         strict: bool = False,
         compatible_with: Iterable[str | None] = (),
         priority: int = 0,
+        concurrency: int | None = None,
     ) -> None:
         self.starter = starter
         self.fn = fn
@@ -97,6 +98,7 @@ class Workflow(Startable[I, O]):
         self.step_limit = check_step_limit(step_limit)
         self.strict = strict
         self.priority = check_priority(priority)
+        self.concurrency = _concurrency(concurrency)
         self.upcasts = Upcasts()
         self.compatible_with = check_compatible(compatible_with, self.version)
         try:
@@ -303,3 +305,14 @@ def _retry(retry: RetryPolicy | None) -> RetryPolicy | None:
 def _step_timeout(value: Duration | None) -> float | None:
     """Return the seconds that each attempt of a step may take, unless the step says otherwise."""
     return None if value is None else check_timeout(value, "step_timeout")
+
+
+def _concurrency(value: Any) -> int | None:
+    """Return the most runs of a workflow that one worker executes at once; None: no bound."""
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (is_int and value >= 1):
+        raise ConfigurationError(
+            f"concurrency: {value!r:.60} must be a whole number from 1 on: how many runs of the"
+            " workflow one worker executes at once"
+        )
+    return None if value is None else int(value)

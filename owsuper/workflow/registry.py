@@ -66,6 +66,18 @@ class Registry:
         """Return the names and versions, in the order of registration; then compatible versions."""
         return list(dict.fromkeys([*self._workflows, *self._compatible]))
 
+    def concurrency(self) -> dict[str, int]:
+        """Return the most runs at once in one worker, by name, of workflows that bound it.
+
+        The versions of a workflow share the bound: the lowest that any of them has.
+        """
+        bounds: dict[str, int] = {}
+        for workflow in self:
+            if workflow.concurrency is not None:
+                known = bounds.get(workflow.name, workflow.concurrency)
+                bounds[workflow.name] = min(known, workflow.concurrency)
+        return bounds
+
     def __iter__(self) -> Iterator[Workflow[Any, Any]]:
         return iter(self._workflows.values())
 

@@ -82,6 +82,20 @@ def test_name_version_and_retry_are_kept(ow: OpenWorkflow) -> None:
     assert ow.registry.names() == [("welcome", "2")]
 
 
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "2"])
+def test_a_concurrency_that_is_no_number_of_runs_is_refused(ow: OpenWorkflow, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^concurrency: .* must be a whole number from 1"):
+        ow.workflow("report", concurrency=value)(plain)
+
+
+def test_the_versions_of_a_workflow_share_the_lowest_concurrency(ow: OpenWorkflow) -> None:
+    ow.workflow("mail")(plain)
+    ow.workflow("report")(plain)
+    ow.workflow("report", version="2", concurrency=3)(plain)
+    ow.workflow("report", version="3", concurrency=2)(plain)
+    assert ow.registry.concurrency() == {"report": 2}
+
+
 def test_the_step_limit_is_a_thousand_by_default(ow: OpenWorkflow) -> None:
     assert ow.workflow("usual")(plain).step_limit == 1000
     assert ow.workflow("long", step_limit=1_000_000)(plain).step_limit == 1_000_000

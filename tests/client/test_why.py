@@ -255,6 +255,20 @@ def test_a_worker_that_is_missing_serves_nothing(
     assert only(tables.pending()).kind is ReasonKind.NO_WORKER
 
 
+def test_when_the_slots_of_a_workflow_are_busy_its_bound_is_the_reason(
+    tables: Tables, announce: Announce, only: Only
+) -> None:
+    announce(("report", None), ("mail", None), free=3, slots=4, full=["report"])
+    reason = only(tables.pending(workflow_name="report"))
+    assert reason.kind is ReasonKind.SLOTS_BUSY
+    pattern = (
+        "it is due since AT; as many runs of report are in progress as its concurrency= allows each"
+        r" worker: shop:17 \(.*\)"
+    )
+    assert matches(pattern, reason)
+    assert only(tables.pending(workflow_name="mail")).kind is ReasonKind.QUEUED
+
+
 def test_when_all_slots_are_busy_the_workers_are_named(
     tables: Tables, announce: Announce, only: Only
 ) -> None:

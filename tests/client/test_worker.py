@@ -455,7 +455,14 @@ def test_settings_are_passed_in_the_environment(
     monkeypatch.setattr(sys, "executable", str(recorder))
     monkeypatch.chdir(tmp_path)
     ow = OpenWorkflow("postgresql://ada:secret@127.0.0.1:1/db", namespace="n", schema="s")
-    worker = ow.new_worker(processes=3, lease="1m", listen=False, modules=["app.flows", "more"])
+    worker = ow.new_worker(
+        processes=3,
+        lease="1m",
+        listen=False,
+        only="report-*",
+        except_=["report-day", "report-year"],
+        modules=["app.flows", "more"],
+    )
     with pytest.raises(WorkerError, match="exit code 3 while starting, without any output"):
         worker.start()
     arguments = (tmp_path / "arguments").read_text()
@@ -468,6 +475,8 @@ def test_settings_are_passed_in_the_environment(
         "OWSUPER_PROCESSES=3",
         "OWSUPER_LEASE=60.0",
         "OWSUPER_LISTEN=false",
+        "OWSUPER_ONLY=report-*",
+        "OWSUPER_EXCEPT=report-day,report-year",
     }
 
 

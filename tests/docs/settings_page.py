@@ -24,6 +24,7 @@ END = "\n<!-- End of the generated table. -->\n"
 # The other types describe the accepted values in their error.
 ACCEPTED = {
     setting_types.modules: "a name or a path; in pyproject.toml also a list",
+    setting_types.patterns: "a name or a pattern; in pyproject.toml also a list",
     setting_types.schema: "a PostgreSQL identifier",
     setting_types.switch: "true or false",
     setting_types.url: "a URL or a connection string",

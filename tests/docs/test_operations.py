@@ -156,8 +156,8 @@ def test_the_commands_for_systemd_are_about_that_unit() -> None:
 # --- health checks -------------------------------------------------------------------------
 
 
-@PAGE.covers("healthcheck", "reload")
-@pytest.mark.parametrize("block", ["healthcheck", "reload"])
+@PAGE.covers("healthcheck", "reload", "only")
+@pytest.mark.parametrize("block", ["healthcheck", "reload", "only"])
 def test_the_commands_have_options_that_exist(block: str) -> None:
     for line in PAGE[block].splitlines():
         assert_is_a_command(shlex.split(line, comments=True))
@@ -197,6 +197,13 @@ def test_the_workers_are_listed(connected: Sandbox) -> None:
     assert [re.match(r"  child \d +\d+  ready ", line) is not None for line in lines[2:]] == [
         True
     ] * 2
+
+
+@PAGE.covers("concurrency")
+def test_a_workflow_has_slots_of_its_own(sandbox: Sandbox) -> None:
+    sandbox.write("reports.py", PAGE["concurrency"])
+    said = sandbox.run("python -c 'from reports import *; print(ow.registry.concurrency())'")
+    assert said == "{'report': 2}\n"
 
 
 @PAGE.covers("doctor")

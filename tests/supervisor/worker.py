@@ -133,11 +133,13 @@ class Worker:
         *,
         due_in: float | None = None,
         deadline_at: datetime | None = None,
+        version: str | None = None,
         **input: Any,
     ) -> str:
         due = None if due_in is None else datetime.now(UTC) + timedelta(seconds=due_in)
         new = NewRun(
             workflow_name=workflow,
+            version=version,
             input_json=json.dumps(input).encode(),
             available_at=due,
             deadline_at=deadline_at,
@@ -154,6 +156,14 @@ class Worker:
         """Wait for the log line of this outcome and return it."""
         found = self.log.wait_for(rf"^.*run_id={run_id} .*outcome={outcome}.*$", timeout=timeout)
         return found[0]
+
+    def announced(self) -> dict[str, Any] | None:
+        """Return what the supervisor has last said of itself; None before it has."""
+        row = self._conn.execute(
+            f'SELECT status FROM "{self.schema}".owsuper_supervisors WHERE pid = $1',
+            [self.program.pid],
+        ).fetchone()
+        return None if row is None else row[0]
 
     def crashes(self) -> list[dict[str, Any]]:
         rows = self._conn.execute(

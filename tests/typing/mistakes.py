@@ -56,6 +56,7 @@ RetryPolicy(retry_on="ConnectionError")  # MISTAKE
 RetryPolicy(retry_on=[ConnectionError])  # MISTAKE
 RetryPolicy(never_retry=lambda error: str(error))  # MISTAKE
 ow.workflow("long", step_limit="5000")  # MISTAKE
+ow.workflow("report", concurrency="2")  # MISTAKE
 
 
 async def in_async() -> None:

@@ -72,7 +72,9 @@ def start_child() -> None: ...
 async def stop_child() -> None: ...
 
 
-@ow.workflow("full", version="2", retry=RetryPolicy(maximum_attempts=5), step_limit=5000)
+@ow.workflow(
+    "full", version="2", retry=RetryPolicy(maximum_attempts=5), step_limit=5000, concurrency=2
+)
 def full(step: Step, input: Welcome) -> Receipt:
     return {"user": str(input.user_id)}
 
