@@ -37,6 +37,7 @@ def run_of(conn: psycopg.Connection, schema: str, workflow: str) -> str:
     return str(row[0])
 
 
+@pytest.mark.slow
 def test_a_worker_starts_runs_that_another_one_serves(
     begin: Begin, tmp_path: Path, conn: psycopg.Connection, schema: str
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_pattern_that_fits_no_workflow_is_exit_code_2(
     assert "Traceback" not in worker.log.text
 
 
+@pytest.mark.slow
 def test_after_a_reload_a_pattern_without_effect_is_a_warning(
     begin: Begin, tmp_path: Path, conn: psycopg.Connection, schema: str
 ) -> None:
@@ -85,6 +87,7 @@ def test_after_a_reload_a_pattern_without_effect_is_a_warning(
     worker.await_outcome(worker.start("record", text="hello"))
 
 
+@pytest.mark.slow
 def test_new_code_of_which_nothing_would_be_served_is_refused(begin: Begin, tmp_path: Path) -> None:
     (tmp_path / "flows.py").write_text(FLOWS + MORE)
     worker = begin("--only=report", "--processes=1")

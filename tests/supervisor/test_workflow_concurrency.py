@@ -98,6 +98,7 @@ def test_other_workflows_have_the_slots_that_a_workflow_may_not_take(
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_leaves_its_place_to_another(begin: Begin, tmp_path: Path) -> None:
     write(tmp_path)
     worker = begin("--concurrency=3", "--poll-interval=1h")
@@ -128,6 +129,7 @@ def test_never_more_runs_than_the_bound_while_children_are_killed(
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_reload_changes_the_bound(begin: Begin, tmp_path: Path) -> None:
     write(tmp_path, bound=1)
     worker = begin("--concurrency=2", "--poll-interval=1h")
