@@ -183,6 +183,22 @@ def schema(value: str) -> str:
     return value
 
 
+def retention(value: Any) -> tuple[str, ...]:
+    """Read rules such as ``30d`` and ``failed=90d``: a list, or text separated by commas."""
+    from owsuper.core import retention as rules  # few need it
+
+    if value is None or (isinstance(value, str) and value.strip().lower() in ("", "off")):
+        return ()
+    parts = [value] if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)):
+        raise _refuse("a rule such as 30d, or a list of rules", value)
+    found = tuple(rule.strip() for part in parts for rule in text(part).split(",") if rule.strip())
+    if [each.lower() for each in found] == ["off"]:
+        return ()
+    rules.read(found)
+    return found
+
+
 def modules(value: Any) -> tuple[str, ...]:
     """Read module names or paths: a list, or text separated by commas."""
     return _several("one name or a list of names", value)

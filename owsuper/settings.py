@@ -215,6 +215,23 @@ class Settings:
             metavar="DURATION",
         ),
     )
+    retain: tuple[str, ...] = field(
+        default=(),
+        metadata=types.described(
+            types.retention,
+            "how long to keep runs that have ended, such as 30d, failed=90d or workflow:NAME=7d;"
+            " repeats",
+            metavar="RULE",
+        ),
+    )
+    archive: str | None = field(
+        default=None,
+        metadata=types.described(
+            types.file,
+            "directory for copies of the runs that --retain deletes, as JSON Lines",
+            metavar="DIR",
+        ),
+    )
     listen: bool = field(
         default=True,
         metadata=types.described(types.switch, "wake by LISTEN, and not only by polling"),

@@ -60,11 +60,14 @@ ROOMS = {
         "core.carriers core.model core.codec core.durations core.names core.pages db errors ids"
         " version"
     ),
+    # deletes old runs, driven by a supervisor or a client; what it keeps goes to files
+    "retention": room("core db.claims db.pruning errors event_loop retention", DRIVERS),
     # never user code, never a pool, never a thread
     "supervisor": room(
-        "core.model core.time_outs db.claims db.connect db.crashes db.nonblocking db.listen"
-        " db.presence db.queue_state db.statement db.sweeps errors event_loop extras ipc log_stream"
-        " logs metrics sessions settings shortage signal_handlers supervisor version",
+        "core.model core.retention core.time_outs db.claims db.connect db.crashes db.nonblocking"
+        " db.listen db.presence db.pruning db.queue_state db.statement db.sweeps errors event_loop"
+        " extras ipc log_stream logs metrics retention sessions settings shortage signal_handlers"
+        " supervisor version",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims
@@ -78,8 +81,9 @@ ROOMS = {
     ),
     "client": room(
         "client core db.clients db.connect db.group_commit db.known_connections db.lists db.migrate"
-        " db.new_runs db.pool db.read_only db.reports db.signals db.timed db.transactions db.waits"
-        " db.workers embedded errors ids settings step stored_error tracing workflow",
+        " db.new_runs db.pool db.pruning db.read_only db.reports db.signals db.timed"
+        " db.transactions db.waits db.workers embedded errors ids retention settings step"
+        " stored_error tracing workflow",
         "psycopg_pool multiprocessing",
     ),
     # a child's engine without its process, for tests of users

@@ -46,6 +46,8 @@ TEXTS = {
     "log_config": ("logging.toml", "logging.toml"),
     "log_replay": ("true", True),
     "keep_logs": ("7d", 604_800.0),
+    "retain": ("30d, failed=90d", ("30d", "failed=90d")),
+    "archive": ("/var/archive", "/var/archive"),
     "listen": ("false", False),
     "migrate": ("0", False),
     "preload": ("off", False),

@@ -23,7 +23,7 @@ from owsuper.errors import (
 from owsuper.supervisor.exit_status import ExitCode
 
 _MODULES: Final = (
-    *("worker", "start", "runs", "why", "ps", "top", "signal"),
+    *("worker", "start", "runs", "why", "ps", "top", "signal", "prune"),
     *("dashboard", "audit", "replay", "healthcheck", "reload", "migrate", "doctor", "bench"),
 )
 
@@ -76,6 +76,7 @@ examples:
   owsuper migrate --sql | psql mydb                  print the SQL, to read it before it runs
   owsuper healthcheck                                check the workers of this machine
   owsuper reload                                     have the worker reload its code
+  owsuper prune --older-than 30d                     delete runs that ended long ago
   owsuper doctor                                     check database, tables and settings
   owsuper bench pickup throughput                    measure this database
 

@@ -76,6 +76,13 @@ def chunks(new: Sequence[NewRun]) -> Iterator[list[NewRun]]:
         yield chunk
 
 
+def _context(new: NewRun) -> dict[str, Any] | None:
+    """Return the context to store: a key that lasts longer keeps its run (see prune_find)."""
+    if new.key_lifetime <= KEY_LIFETIME:
+        return new.context
+    return {**(new.context or {}), "keyLifetime": new.key_lifetime}
+
+
 def document(new: Sequence[NewRun]) -> str:
     """Return the runs as a JSON array, a parameter of the statements that start runs."""
     documents: list[dict[str, Any]] = [
@@ -84,7 +91,7 @@ def document(new: Sequence[NewRun]) -> str:
             "name": each.workflow_name,
             "version": each.version,
             "key": each.idempotency_key,
-            "context": each.context,
+            "context": _context(each),
             "input": None if each.input_json is None else orjson.Fragment(each.input_json),
             "available": each.available_at,
             "deadline": each.deadline_at,

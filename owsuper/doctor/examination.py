@@ -10,7 +10,7 @@ import psycopg
 from psycopg import Connection
 
 from owsuper.db.connect import connect
-from owsuper.doctor import drift, notifications, server, vacuum, values, workers
+from owsuper.doctor import drift, notifications, retention, server, vacuum, values, workers
 from owsuper.doctor.findings import CheckResult, problem
 from owsuper.errors import OwsuperError
 from owsuper.settings import Settings
@@ -39,6 +39,7 @@ _CHECKS: Final[dict[str, Check]] = {
     "notifications": lambda it: notifications.check(it.conn, it.settings, it.url),
     "workers": lambda it: workers.check(it.conn, it.settings),
     "settings": lambda it: values.check(it.conn, it.settings),
+    "retention": lambda it: retention.check(it.conn, it.settings),
     "vacuum": lambda it: vacuum.check(it.conn, it.settings.schema),
 }
 

@@ -107,7 +107,8 @@ def check_connections(conn: Connection[Any], settings: Settings) -> Iterator[Che
             left = min(left, limit - taken)
     child = _CHILD + (settings.keep_logs is not None)
     metrics = settings.metrics_port is not None
-    needed = _SUPERVISOR + metrics + child * settings.processes
+    retention = bool(settings.retain)
+    needed = _SUPERVISOR + metrics + retention + child * settings.processes
     text = f"{left} of {allowed} are left; a worker with {settings.processes} processes needs"
     text += f" up to {needed}"
     if left < needed:

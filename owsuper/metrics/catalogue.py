@@ -114,6 +114,13 @@ DEADLINES_MISSED: Final = Metric(
     "Runs of any worker that this worker has failed because their deadline had passed.",
 )
 
+PRUNED: Final = Metric(
+    "owsuper_pruned_runs_total",
+    "counter",
+    "Ended runs that this worker has deleted because of --retain, by status.",
+    ("status",),
+)
+
 # --- processes ---------------------------------------------------------------------------------
 
 CHILDREN: Final = Metric(
@@ -215,6 +222,7 @@ OF_WORKERS: Final = (
     LEASES_LOST,
     LEASES_EXPIRED,
     DEADLINES_MISSED,
+    PRUNED,
     CHILDREN,
     CRASHES,
     SLOTS,

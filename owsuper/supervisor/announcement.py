@@ -29,13 +29,14 @@ def describe(
     on_call: bool,
     full: Sequence[str] = (),
     stacks: dict[str, Any] | None = None,
+    retain: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what the supervisor does now. Equal documents say that nothing has happened.
 
     ``state`` is that of the supervisor, ``slots`` the number of slots when all children are ready.
     ``listening``: notifications arrive; ``on_call``: those of new runs, too, and this stays so.
-    ``full`` names workflows of which as many runs are held as their own bounds allow. ``stacks`` is
-    what ``ChildStacks`` answers.
+    ``full`` names workflows of which as many runs are held as their own bounds allow.
+    ``retain`` is that of the settings. ``stacks`` is what ``ChildStacks`` answers.
     """
     room = _MAX_RUNS
     children = []
@@ -45,6 +46,7 @@ def describe(
     return {
         **({} if stacks is None else {"stacks": stacks}),
         **({"full": list(full)} if full else {}),
+        **({"retain": list(retain)} if retain else {}),
         "state": state,
         "slots": slots,
         "listening": listening,

@@ -42,6 +42,7 @@ from owsuper.supervisor.turns import SharedDuty, Turns
 
 if TYPE_CHECKING:
     from owsuper.supervisor.metering import Measured, Meter
+    from owsuper.supervisor.retention import RetentionDuty
 
 # Seconds.
 _DEADLINE_PERIOD: Final = 1.0
@@ -167,6 +168,11 @@ class Dispatch:
         self._burst: Burst | None = None
         if settings.burst:
             self._burst = Burst(self._claims, self._sweeps, self._pickup.claim_soon)
+        self._retention: RetentionDuty | None = None
+        if settings.retain:
+            from owsuper.supervisor.retention import RetentionDuty  # few workers need it
+
+            self._retention = RetentionDuty(loop, settings, self._connection)
         self._add_timers(loop)
 
     def _add_timers(self, loop: Loop) -> None:
@@ -194,6 +200,8 @@ class Dispatch:
 
     def close(self) -> None:
         """Close the connections and the children's pipes."""
+        if self._retention is not None:
+            self._retention.close()
         self._connection.close()
         if self._listener is not None:
             self._listener.close()
@@ -255,6 +263,7 @@ class Dispatch:
             self._connection,
             slots=self._slots,
             crashes=self._crashes.by_cause,
+            pruned={} if self._retention is None else self._retention.deleted,
         )
 
     def _describe(self) -> dict[str, Any]:
@@ -269,6 +278,7 @@ class Dispatch:
             on_call=self._on_call.stays,
             full=self._portions.full(),
             stacks=self._stacks.answer,
+            retain=self._settings.retain,
         )
 
     def __str__(self) -> str:

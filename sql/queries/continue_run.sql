@@ -72,7 +72,8 @@ started AS (
         jsonb_strip_nulls(jsonb_build_object(
             'traceContext', context -> 'traceContext',
             'continuedFrom', before,
-            'firstRun', coalesce(context ->> 'firstRun', before)
+            'firstRun', coalesce(context ->> 'firstRun', before),
+            'keyLifetime', context -> 'keyLifetime'
         )),
         input, 0, parent_namespace, parent, {fragments/due_by_priority},
         deadline_at, date_trunc('milliseconds', now()), now()

@@ -95,6 +95,13 @@ OF_VERSION = (200, "none", None, None, EVERY, None)
 FAILED_ONLY = (11, None, None, None, "{failed,canceled}", None)
 OF_W = (11, None, None, None, EVERY, "w")
 COUNTED = ("default", *ANY_TIME, None, None, None, EVERY)
+STATUSES = ("completed", "succeeded", "failed", "canceled")
+ENDED = [{"workflow": name, "status": each, "since": "-infinity", "skip": 0}
+         for name in ("unknown", "v", "w") for each in STATUSES]  # fmt: skip
+OLD = json.dumps([{"range": n, "keep": 0, **each} for n, each in enumerate(ENDED)])
+NOT_OLD = json.dumps([{"range": n, "keep": 1e9, **each} for n, each in enumerate(ENDED)])
+DOOMED = json.dumps([{"id": f"finished {n}", "last": f"finished {n}", "keep": 0}
+                     for n in range(1, 11)])  # fmt: skip
 USES = [
     Use("commit", commit(), 1, "of a step"),
     Use("commit", commit(steps=5), 1, "of several steps"),
@@ -202,6 +209,13 @@ USES = [
     Use("list_log_lines", ("default", RUN, 0, 0, 10), 11),
     Use("list_log_lines", ("default", RUN, 0, 50, 10), 201, "of a level"),
     Use("forget_log_lines", ("default", 3600, 100), 200),
+    Use("prune_workflows", ("default", "", 200), 5),
+    Use("prune_find", ("default", OLD, 100, 4000), 800),
+    Use("prune_find", ("default", NOT_OLD, 100, 4000), 0, "of nothing"),
+    Use("prune_delete", ("default", DOOMED), 100),
+    Use("prune_documents", ("default", json.dumps([FAILED])), 16),
+    Use("prune_rules", ("default",), 0),
+    Use("watch_retention", ("default",), 0),
     Use("get_progress", ("default", RUN), 2),
     Use("store_progress", ("default", json.dumps([{"run": RUN, "done": 1}])), 1),
     Use("list_attempts", ("default", RUN, "-infinity", "", 11, "false"), 11),

@@ -61,7 +61,7 @@ def bad(findings: list[CheckResult]) -> list[CheckResult]:
 def test_in_a_sound_database_all_that_concerns_owsuper_is_ok(examined: Examine) -> None:
     found = examined()
     subjects = ["server", "clock", "connections", "migrations", "privileges", "tables"]
-    assert list(found) == [*subjects, "notifications", "workers", "settings", "vacuum"]
+    assert list(found) == [*subjects, "notifications", "workers", "settings", "retention", "vacuum"]
     for subject in ("clock", "migrations", "privileges", "tables", "notifications", "settings"):
         assert [each.level for each in found[subject]] == [Level.OK], found[subject]
     assert "PostgreSQL" in found["server"][0].message

@@ -1,0 +1,1 @@
+"""Deletes runs that ended long ago, and keeps copies of them."""

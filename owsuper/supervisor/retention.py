@@ -1,0 +1,239 @@
+"""Deletes runs that ended long ago, for ``--retain``. One supervisor of a namespace does it.
+
+It holds an advisory lock, in the session that claims. The statements go over a connection of their
+own, so that claims never wait for them, and each is bounded, by rows and by time. After each comes
+a pause that is longer than the statement was.
+
+Behind a connection pooler there is no such lock, and each supervisor with ``--retain`` does it:
+rows that another one deletes are skipped.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from owsuper.core import retention
+from owsuper.core.model import RunStatus
+from owsuper.core.retention import Retention
+from owsuper.db.connect import conninfo
+from owsuper.db.pruning import PruneQueries, parse_rules
+from owsuper.db.queue_state import TIME_LIMIT
+from owsuper.db.statement import Result
+from owsuper.errors import ConfigurationError
+from owsuper.event_loop import Loop
+from owsuper.retention.archive import Archive
+from owsuper.retention.archive_thread import ArchiveThread
+from owsuper.retention.passes import Answer, Ask, Pace, Pass, Pruned, prune
+from owsuper.settings import Settings
+from owsuper.supervisor.connection import KeptConnection
+
+# Seconds.
+_FIRST: Final = 1.0  # until the first pass, and again until it can begin
+_TAKE_OVER: Final = 5.0  # between two looks whether another supervisor still does it
+_PERIOD: Final = 60.0  # between two passes
+_REPORT_PERIOD: Final = 3600.0  # between two log lines
+_PAUSES: Final = 4.0  # a pause is so much longer than the statement before it
+_GIVEN_UP: Final = frozenset({"55P03", "57014", "40P01"})  # a lock, the time limit, a deadlock
+
+_log = logging.getLogger("owsuper.supervisor")
+
+
+class RetentionDuty:
+    """Passes over the ended runs, if this supervisor is the one that deletes. Begins at once.
+
+    The lock is held on ``session``. Raises ConfigurationError if the archive cannot be written.
+    """
+
+    def __init__(self, loop: Loop, settings: Settings, session: KeptConnection) -> None:
+        self._loop = loop
+        self._session = session
+        self._own = retention.read(settings.retain)
+        self._queries = PruneQueries(settings.schema, settings.namespace)
+        self._url = settings.database_url or ""
+        self._archive = (
+            None if settings.archive is None else ArchiveThread(loop, Archive(settings.archive))
+        )
+        self._connection: KeptConnection | None = None  # while this supervisor is the one
+        self._outages = 0  # of ``session`` when the lock was taken: it goes with the session
+        self._pass: Pass | None = None
+        self._pace = Pace(_PAUSES)
+        self._pruned = Pruned()  # by the current pass
+        self._counted: Counter[str] = Counter()  # by status, in all passes before
+        self._reported = 0
+        self._report_at = 0.0  # of time.monotonic()
+        self._answer: Answer = None
+        self._copying = False
+        self._timer = loop.timers.add("delete old runs", self._tick)
+        self._next_step = loop.timers.add("go on deleting old runs", self._go_on)
+        self._timer.after(_FIRST)
+
+    @property
+    def deleted(self) -> Counter[str]:
+        """The number of runs that were deleted, by status."""
+        return self._counted + _by_status(self._pruned)
+
+    def close(self) -> None:
+        """Delete no more."""
+        self._end()
+        self._loop.timers.drop(self._timer)
+        self._loop.timers.drop(self._next_step)
+        if self._archive is not None:
+            self._archive.close()
+
+    # --- who does it -------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._timer.after(_FIRST if self._connection is None else _PERIOD)
+        if self._connection is not None and self._session.outages != self._outages:
+            self._end()  # another supervisor may be the one by now
+        if self._connection is not None:
+            self._begin_pass()
+        elif self._session.up and self._session.pooled:
+            self._begin()
+        elif self._session.up:
+            statement, params = self._queries.watch()
+            self._session.send(statement, params, self._handle_watch)
+
+    def _handle_watch(self, result: Result) -> None:
+        if self._session.refused("note who deletes old runs", result):
+            return
+        if result.rows[0][0] == b"true":
+            self._begin()
+        else:
+            self._timer.after(_TAKE_OVER)
+
+    def _begin(self) -> None:
+        if self._connection is None:
+            self._outages = self._session.outages
+            self._connection = KeptConnection(
+                self._loop,
+                conninfo(self._url, application_name="owsuper retention"),
+                name="retention",
+                on_up=self._handle_up,
+                on_down=lambda exc: self._end_pass(),
+            )
+            self._connection.start()
+
+    def _end(self) -> None:
+        connection, self._connection = self._connection, None
+        self._end_pass()
+        if connection is not None:
+            connection.close()
+
+    def _handle_up(self) -> None:
+        assert self._connection is not None
+        if not self._connection.pooled:
+            self._connection.send(TIME_LIMIT, (), lambda result: None)
+        self._timer.after(_PERIOD)
+        self._begin_pass()
+
+    # --- a pass ------------------------------------------------------------------------------
+
+    def _begin_pass(self) -> None:
+        if self._connection is None or self._copying:
+            return
+        if self._connection.up and self._pass is None:
+            statement, params = self._queries.rules()
+            self._connection.send(statement, params, self._handle_rules)
+
+    def _handle_rules(self, result: Result) -> None:
+        if self._connection is None or self._connection.refused("read who keeps runs", result):
+            return
+        try:
+            others = [retention.read(each) for each in parse_rules(_texts(result))]
+        except ConfigurationError as error:
+            _log.error(
+                "no run is deleted: another worker has a --retain that is unknown: %s", error
+            )
+            return
+        if self._pass is None:
+            self._pass = self._start([self._own, *others])
+            self._answer = None
+            self._go_on()
+
+    def _start(self, rules: Sequence[Retention]) -> Pass:
+        def keep(workflow: str, status: RunStatus) -> float | None:
+            return retention.longest(rules, workflow, status)
+
+        copies = self._archive is not None
+        return prune(self._queries, keep, self._pace, self._pruned, copies=copies)
+
+    def _go_on(self) -> None:
+        if self._pass is None or self._connection is None:
+            return
+        if self._session.outages != self._outages:
+            self._end()
+            self._timer.after(_FIRST)
+            return
+        answer, self._answer = self._answer, None
+        try:
+            wanted = self._pass.send(answer)
+        except StopIteration:
+            self._end_pass()
+            self._report()
+            return
+        if isinstance(wanted, Ask):
+            self._ask(wanted)
+        else:
+            assert self._archive is not None
+            self._copying = True
+            current = self._pass
+            self._archive.write(wanted.lines, lambda error: self._handle_copied(current, error))
+
+    def _ask(self, ask: Ask) -> None:
+        assert self._connection is not None
+        current, sent = self._pass, time.monotonic()
+        statement, params = ask.call
+
+        def handle(result: Result) -> None:
+            if self._pass is not current or self._connection is None:
+                return
+            if not (ask.deletes and result.sqlstate in _GIVEN_UP):
+                if self._connection.refused("delete old runs", result):
+                    self._end_pass()
+                    return
+                self._answer = _texts(result)
+            self._pace.took(time.monotonic() - sent)
+            self._next_step.after(self._pace.pause)
+
+        self._connection.send(statement, params, handle)
+
+    def _handle_copied(self, copied: Pass, error: OSError | None) -> None:
+        self._copying = False
+        if self._pass is not copied:
+            return
+        if error is not None:
+            _log.error("no run is deleted: the archive cannot be written: %s", error)
+            self._end_pass()
+            return
+        self._go_on()
+
+    def _end_pass(self) -> None:
+        self._counted += _by_status(self._pruned)
+        self._pruned = Pruned()
+        self._next_step.cancel()
+        if self._pass is not None:
+            self._pass.close()
+            self._pass = None
+
+    def _report(self) -> None:
+        total = sum(self._counted.values())
+        now = time.monotonic()
+        if total > self._reported and now >= self._report_at:
+            _log.info("deleted runs that ended long ago: %d (--retain)", total - self._reported)
+            self._reported, self._report_at = total, now + _REPORT_PERIOD
+
+
+def _by_status(pruned: Pruned) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for (_, status), count in pruned.counts.items():
+        counts[status] += count
+    return counts
+
+
+def _texts(result: Result) -> list[str | bytes]:
+    return [row[0] or b"" for row in result.rows]

@@ -1,0 +1,96 @@
+-- Runs that ended long enough ago to be deleted.
+--
+-- Called by: whoever deletes old runs, PruneQueries.find. $1 namespace, $2 ranges (JSON array of
+-- objects: range, workflow, status, seconds to keep, since and skip), $3 how many runs to look at,
+-- $4 how many step attempts these may have together.
+-- Returns one row, a JSON object. "runs" are those that were looked at, in the order of the ranges and
+-- then of creation: number of the range, time of creation, id, whether to delete it, and its
+-- predecessors. "more" says whether there may be others.
+--
+-- A range is of one workflow and status, from the time "since" on, without the first "skip" runs: those
+-- of that very time that were left where they are. It ends at the youngest run that can be old enough,
+-- as no run has ended before its creation.
+--
+-- The runs that continued as each other are deleted with the last of them: "predecessors" holds the
+-- others, at most 500 in one answer. While the last one is there, the others stay.
+--
+-- Index: workflow_runs_workflow_name_status_created_at_desc_idx, in the order of its end;
+-- workflow_runs_pkey, step_attempts_workflow_run_created_at_idx, those of fragments/prune_held.
+-- Locks: none.
+WITH RECURSIVE asked AS MATERIALIZED (
+    SELECT *
+    FROM json_to_recordset($2::json) AS a (
+        range integer, workflow text, status text, keep double precision, since timestamptz,
+        skip bigint
+    )
+),
+near AS MATERIALIZED (
+    SELECT a.range, a.keep, row_number() OVER () AS place, r.*
+    FROM asked AS a
+    CROSS JOIN LATERAL (
+        SELECT
+            id, created_at, finished_at, updated_at, idempotency_key, context,
+            parent_step_attempt_namespace_id, parent_step_attempt_id
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND workflow_name = a.workflow AND status = a.status
+            AND created_at >= a.since AND created_at < now() - a.keep * interval '1 second'
+        ORDER BY created_at
+        OFFSET a.skip
+        LIMIT $3::integer
+    ) AS r
+    LIMIT $3::integer
+),
+weighed AS MATERIALIZED (
+    SELECT
+        r.*, sum(w.steps) OVER (ORDER BY r.place) AS steps,
+        coalesce(r.finished_at, r.updated_at) < now() - r.keep * interval '1 second'
+            AND NOT {fragments/prune_held} AS doomed
+    FROM near AS r
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS steps
+        FROM (
+            SELECT
+            FROM {schema}.step_attempts
+            WHERE namespace_id = $1 AND workflow_run_id = r.id
+            ORDER BY created_at
+            LIMIT 2000
+        ) AS few
+    ) AS w
+),
+taken AS MATERIALIZED (
+    SELECT * FROM weighed WHERE steps <= $4::integer OR place = 1
+),
+chain AS (
+    SELECT id AS last, context ->> 'continuedFrom' AS id, 1 AS length
+    FROM taken
+    WHERE doomed AND context ->> 'continuedFrom' IS NOT NULL
+    UNION ALL
+    SELECT c.last, r.before, c.length + 1
+    FROM chain AS c
+    CROSS JOIN LATERAL (
+        SELECT context ->> 'continuedFrom' AS before
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= c.id AND id <= c.id
+        ORDER BY id
+        LIMIT 1
+    ) AS r
+    WHERE r.before IS NOT NULL AND c.length < 500
+),
+before AS MATERIALIZED (
+    SELECT last, json_agg(id) AS ids
+    FROM (SELECT last, id FROM chain LIMIT 500) AS few
+    GROUP BY last
+)
+SELECT json_build_object(
+    'runs', coalesce(
+        json_agg(
+            json_build_array(t.range, t.created_at, t.id, t.doomed, coalesce(b.ids, '[]'))
+            ORDER BY t.place
+        ),
+        '[]'
+    ),
+    'more', (SELECT count(*) FROM near) >= $3::integer
+        OR (SELECT count(*) FROM near) > (SELECT count(*) FROM taken)
+)::text
+FROM taken AS t
+LEFT JOIN before AS b ON b.last = t.id

@@ -1,0 +1,316 @@
+"""Which runs are deleted, what goes with them, and what keeps a run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import psycopg
+import pytest
+
+from owsuper import OpenWorkflow, Step
+from owsuper.db import connect
+from owsuper.errors import ConfigurationError, InvalidDuration, RunNotFound
+from owsuper.retention import passes
+from tests.client.sync_and_async import Call, sync_and_async
+from tests.retention.conftest import DAY, Ended, from_now
+
+
+@sync_and_async
+def test_runs_that_ended_long_ago_are_deleted_and_no_others(
+    ow: OpenWorkflow, tables: Ended, call: Call
+) -> None:
+    old = {tables.ended(31, status=status) for status in ("completed", "failed", "canceled")}
+    legacy = tables.ended(31, status="succeeded")
+    recent = tables.ended(29)
+    slow = tables.ended(31, finished_at=from_now(-DAY))
+    active = {tables.run(created_at=from_now(-100 * DAY)), tables.pending()}
+    assert call(ow, "prune_runs", "30d", dry_run=True) == 4
+    assert old | {legacy} <= tables.ids()
+    assert call(ow, "prune_runs", "30d") == 4
+    assert tables.ids() == {recent, slow} | active
+    with pytest.raises(RunNotFound):
+        ow.get_run(legacy).details()
+
+
+def test_the_filters_hold_together(ow: OpenWorkflow, tables: Ended) -> None:
+    failed = tables.ended(31, status="failed", workflow_name="nightly")
+    others = {
+        tables.ended(31, workflow_name="nightly"),
+        tables.ended(31, status="failed", workflow_name="daily"),
+    }
+    nightly: Any = ow.workflow("nightly")(_nothing)
+    assert ow.prune_runs("30d", status="failed", workflow=nightly) == 1
+    assert tables.ids() == others
+    assert failed not in others
+    assert ow.prune_runs("30d", workflow="nobody") == 0
+
+
+def _nothing(step: Step) -> None: ...
+
+
+def test_all_that_belongs_to_a_run_goes_with_it(
+    ow: OpenWorkflow, tables: Ended, conn: psycopg.Connection, schema: str
+) -> None:
+    kept, gone = tables.ended(1), tables.ended(31)
+    for run in (kept, gone):
+        step = tables.signal_wait(run)
+        conn.execute(
+            f'INSERT INTO "{schema}".workflow_signals (namespace_id, id, signal, workflow_run_id,'
+            " step_attempt_id) VALUES ('default', $1 || 'a', 'go', $1, $2),"
+            " ('default', $1 || 'b', 'go', $1, $1 || 'set aside')".encode(),
+            (run, step),
+        )
+        for table, columns in {
+            "owsuper_further_signals": "step_attempt_id, id) VALUES ('default', $1, 's', $1 || 'b'",
+            "owsuper_retries": "retried_at) VALUES ('default', $1, now()",
+            "owsuper_retried_attempts": "id, step_name, kind, created_at)"
+            " VALUES ('default', $1, 'x', 's', 'function', now()",
+            "owsuper_failures": "at) VALUES ('default', $1, now()",
+            "owsuper_crashes": "crash_id, alone, evidence) VALUES ('default', $1, 'c', true, '{}'",
+            "owsuper_post_mortems": "crash_id, run_created_at, counted, evidence)"
+            " VALUES ('default', $1, 'c', now(), true, '{}'",
+            "owsuper_log_lines": "logged_at, level, logger, message, host, pid)"
+            " VALUES ('default', $1, now(), 20, 'l', 'm', 'h', 1",
+            "owsuper_progress": "done) VALUES ('default', $1, 1",
+        }.items():
+            insert = f'INSERT INTO "{schema}".{table} (namespace_id, workflow_run_id, {columns})'
+            conn.execute(insert.encode(), (run,))
+    assert ow.prune_runs("30d") == 1
+    [(names,)] = conn.execute(
+        b"SELECT array_agg(relname::text) FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid"
+        b" WHERE relnamespace = $1::regnamespace AND relkind = 'r' AND attname = 'workflow_run_id'",
+        (schema,),
+    ).fetchall()
+    assert len(names) >= 10
+    for name in names:
+        runs = {row["workflow_run_id"] for row in tables.rows(name)}
+        assert runs == {kept}, name
+
+
+# --- what keeps a run --------------------------------------------------------------------------
+
+
+def test_a_child_run_stays_until_its_parent_has_ended(ow: OpenWorkflow, tables: Ended) -> None:
+    parent = tables.parked(created_at=from_now(-50 * DAY))
+    child = tables.child(parent, **_old())
+    assert ow.prune_runs("30d") == 0
+    [step] = tables.steps_of(parent)
+    tables.update("step_attempts", step["id"], status="completed")
+    assert ow.prune_runs("30d") == 0  # a replay reads the step, and people the child
+    tables.update("workflow_runs", parent, status="completed", finished_at=from_now(-DAY))
+    assert ow.prune_runs("30d") == 1
+    assert tables.ids() == {parent}
+    assert child not in tables.ids()
+
+
+def test_a_child_run_stays_for_a_parent_that_may_be_retried(
+    ow: OpenWorkflow, tables: Ended
+) -> None:
+    parent = tables.ended(40, status="failed", finished_at=from_now(-DAY))
+    tables.child(parent, **_old())
+    assert ow.prune_runs("30d") == 0
+    assert ow.prune_runs("1h") == 1  # the parent
+    assert ow.prune_runs("1h") == 1
+    assert tables.ids() == set()
+
+
+def _old() -> dict[str, Any]:
+    at = from_now(-40 * DAY)
+    return {
+        "status": "completed",
+        "worker_id": None,
+        "available_at": None,
+        "created_at": at,
+        "finished_at": at,
+    }
+
+
+def test_runs_that_continued_as_each_other_go_with_the_last_of_them(
+    ow: OpenWorkflow, tables: Ended
+) -> None:
+    chain = [f"link {number}" for number in range(5)]
+    for number, run in enumerate(chain):
+        tables.ended(90 - 10 * number, id=run)
+    for before, after in pairwise(chain):
+        _link(tables, before, after)
+    tables.update("workflow_runs", chain[-1], status="running", finished_at=None)
+    assert ow.prune_runs("30d") == 0
+    tables.update("workflow_runs", chain[-1], status="completed", finished_at=from_now(-DAY))
+    assert ow.prune_runs("30d") == 0
+    tables.update("workflow_runs", chain[-1], finished_at=from_now(-31 * DAY))
+    assert ow.prune_runs("30d") == 5
+    assert tables.ids() == set()
+
+
+def _link(tables: Ended, before: str, after: str) -> None:
+    for run, name, other in ((before, "continuedAs", after), (after, "continuedFrom", before)):
+        tables.conn.execute(
+            f"UPDATE \"{tables.schema}\".workflow_runs SET context = coalesce(context, '{{}}')"
+            " || jsonb_build_object($2::text, $3::text) WHERE id = $1".encode(),
+            (run, name, other),
+        )
+
+
+def test_a_run_stays_while_its_key_stands_for_it(ow: OpenWorkflow, tables: Ended) -> None:
+    fresh = tables.ended(0.9, idempotency_key="k")
+    gone = tables.ended(1.1, idempotency_key="k")
+    handle = ow.run_workflow("w", idempotency_key="long", key_lifetime="90d")
+    for days, left in ((89, {fresh, handle.id}), (91, {fresh})):
+        at = from_now(-days * DAY)
+        tables.update("workflow_runs", handle.id, status="completed", created_at=at, finished_at=at)
+        assert gone in tables.ids() or days == 91
+        assert ow.prune_runs("1m") == 1
+        assert tables.ids() == left
+
+
+def test_a_run_that_somebody_holds_or_waits_for_is_left_alone(
+    ow: OpenWorkflow, tables: Ended, database_url: str
+) -> None:
+    held, awaited, free = (tables.ended(31) for _ in range(3))
+    with connect.connect(database_url, application_name="owsuper test") as other:
+        with other.transaction():
+            lock = f'SELECT FROM "{tables.schema}".workflow_runs WHERE id = $1 FOR NO KEY UPDATE'
+            other.execute(lock.encode(), (held,))
+            key = f"owsuper:result:default:{awaited}"
+            other.execute(b"SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))", (key,))
+            assert ow.prune_runs("30d") == 1
+            assert tables.ids() == {held, awaited}
+        assert ow.prune_runs("30d") == 2
+    assert free not in tables.ids()
+
+
+def test_a_lock_on_what_belongs_to_one_run_does_not_keep_the_others(
+    ow: OpenWorkflow, tables: Ended, database_url: str
+) -> None:
+    runs = [tables.ended(31) for _ in range(3)]
+    step = tables.step(runs[1], status="completed")
+    lock = f'SELECT FROM "{tables.schema}".step_attempts WHERE id = $1 FOR UPDATE'
+    with (
+        connect.connect(database_url, application_name="owsuper test") as other,
+        other.transaction(),
+    ):
+        other.execute(lock.encode(), (step,))
+        assert ow.prune_runs("30d") == 2
+    assert tables.ids() == {runs[1]}
+
+
+def test_a_run_that_is_retried_meanwhile_stays(ow: OpenWorkflow, tables: Ended) -> None:
+    runs = {tables.ended(31, status="failed") for _ in range(2)}
+    retried = min(runs)
+
+    def retry(lines: Sequence[str]) -> None:
+        if len(lines) == 2:
+            ow.get_run(retried).retry()
+
+    assert ow.prune_runs("30d", on_delete=retry) == 1
+    assert tables.ids() == {retried}
+
+
+# --- batches -----------------------------------------------------------------------------------
+
+
+def test_every_run_is_found_however_many_were_created_at_once(
+    ow: OpenWorkflow, tables: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "_MOST", 4)
+    at = from_now(-40 * DAY)
+    parent = tables.parked()
+    kept = {tables.child(parent, **_old() | {"created_at": at}) for _ in range(9)}
+    for number in range(40):
+        tables.ended(40, created_at=at, workflow_name=f"w{number % 3}")
+        tables.ended(41)
+    assert ow.prune_runs("30d") == 80
+    assert tables.ids() == kept | {parent}
+
+
+def test_runs_with_many_steps_are_deleted_in_smaller_batches(
+    ow: OpenWorkflow, tables: Ended, conn: psycopg.Connection, schema: str
+) -> None:
+    for _ in range(6):
+        run = tables.ended(31)
+        conn.execute(
+            f'INSERT INTO "{schema}".step_attempts (namespace_id, id, workflow_run_id, step_name,'
+            " kind, status, config, created_at, updated_at) SELECT 'default', gen_random_uuid(),"
+            " $1, 's', 'function', 'completed', '{}', now(), now()"
+            " FROM generate_series(1, 1500)".encode(),
+            (run,),
+        )
+    batches: list[int] = []
+    assert ow.prune_runs("30d", on_delete=lambda lines: batches.append(len(lines))) == 6
+    assert max(batches) <= 2
+    assert tables.count("step_attempts") == 0
+
+
+# --- copies ------------------------------------------------------------------------------------
+
+
+def test_who_asks_gets_the_runs_before_they_are_deleted(ow: OpenWorkflow, tables: Ended) -> None:
+    run = tables.ended(31, input={"a": 1}, output=[2])
+    tables.step(run, status="completed", output={"b": 3})
+    seen: list[str] = []
+
+    def copy(lines: Sequence[str]) -> None:
+        assert run in tables.ids()
+        seen.extend(lines)
+
+    assert ow.prune_runs("30d", on_delete=copy) == 1
+    [document] = map(json.loads, seen)
+    assert (document["run"]["id"], document["run"]["input"]) == (run, '{"a": 1}')
+    assert document["steps"][0]["output"] == {"b": 3}
+
+
+def test_an_error_of_the_copy_stops_before_anything_is_deleted(
+    ow: OpenWorkflow, tables: Ended
+) -> None:
+    run = tables.ended(31)
+
+    def fail(lines: Sequence[str]) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        ow.prune_runs("30d", on_delete=fail)
+    assert tables.ids() == {run}
+
+
+def test_the_async_call_copies_in_another_thread(ow: OpenWorkflow, tables: Ended) -> None:
+    tables.ended(31)
+    threads: list[threading.Thread] = []
+
+    async def main() -> int:
+        return await ow.aprune_runs(
+            "30d", on_delete=lambda _: threads.append(threading.current_thread())
+        )
+
+    assert asyncio.run(main()) == 1
+    assert threading.main_thread() not in threads
+
+
+# --- mistakes ----------------------------------------------------------------------------------
+
+
+@sync_and_async
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"older_than": "30"}, "older_than: .*unit"),
+        ({"older_than": "long"}, "older_than: "),
+        ({"older_than": "-1d"}, "older_than: .* from 0 seconds to 100 years"),
+        (
+            {"older_than": "30d", "status": "running"},
+            "status: 'running' is not the status of a run",
+        ),
+        ({"older_than": "30d", "workflow": ""}, "Invalid workflow name"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused(
+    ow: OpenWorkflow, tables: Ended, call: Call, arguments: dict[str, Any], message: str
+) -> None:
+    run = tables.ended(31)
+    with pytest.raises((ConfigurationError, InvalidDuration), match=message):
+        call(ow, "prune_runs", **arguments)
+    assert tables.ids() == {run}
