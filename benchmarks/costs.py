@@ -118,6 +118,21 @@ def cpu_ms(top: int) -> float | None:
     return _total(processes, top) if top in processes else None
 
 
+def backends_ms(conn: Connection, application: str) -> float | None:
+    """Processor time so far of the present sessions whose application's name begins so.
+
+    None where there is no /proc, or if the server runs on another machine.
+    """
+    processes = _processes()
+    own = processes.get(conn.info.backend_pid)
+    if own is None or not own.name.startswith("postgres"):
+        return None
+    rows = conn.execute(
+        "SELECT pid FROM pg_stat_activity WHERE application_name LIKE $1 || '%'", (application,)
+    ).fetchall()
+    return sum(processes[pid].own_ms for (pid,) in rows if pid in processes)
+
+
 def _total(processes: Mapping[int, Process], top: int) -> float:
     """Processor time of ``top`` and everything below it, dead or alive."""
     tree = _tree(processes, top)

@@ -47,6 +47,23 @@ def latencies(
     ]
 
 
+def paired_ratio(key: str, name: str, above: Sequence[float], below: Sequence[float]) -> Figure:
+    """The median ratio of pairs, each measured one right after the other.
+
+    A machine that gets slower or faster in an hour changes it less than the ratio of two medians.
+    """
+    return Figure(key, name, "ratio", tuple(a / b for a, b in zip(above, below, strict=True)))
+
+
+def uncertainty(key: str, name: str, pairs: Figure) -> Figure:
+    """Half the width of the interval in which the mean of these pairs is, with 95 % confidence.
+
+    There are two pairs at least. A difference that is smaller was not measured.
+    """
+    half = 1.96 * statistics.stdev(pairs.values) / len(pairs.values) ** 0.5
+    return Figure(key, name, pairs.unit, (half,))
+
+
 def ratio(key: str, name: str, above: Sequence[float], below: Sequence[float]) -> Figure:
     """The ratio of two medians. The spread is that of the pairs, which were measured in turn."""
     pairs = tuple(a / b for a, b in zip(above, below, strict=True))

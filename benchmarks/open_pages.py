@@ -29,8 +29,9 @@ _PATIENCE = 30.0  # seconds
 class Dashboard:
     """``owsuper dashboard`` on the schema of a measurement."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, pid: int) -> None:
         self._host = urlsplit(address).netloc
+        self.pid = pid
         self.requests = 0  # of the pages of ``open_pages``
         self._ends = threading.Event()
 
@@ -98,7 +99,7 @@ def dashboard(env: Environment) -> Iterator[Dashboard]:
         line = process.stderr.readline()
         if (address := _ADDRESS.search(line)) is None:
             raise BenchmarkError(f"the dashboard did not start: {line}")
-        yield Dashboard(address[0])
+        yield Dashboard(address[0], process.pid)
     finally:
         process.terminate()
         process.communicate()

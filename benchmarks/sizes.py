@@ -13,7 +13,8 @@ class Sizes:
     statement. ``seconds`` of throughput and of starting runs. ``bulk`` runs for one
     ``run_many``. ``kills`` of processes. ``concurrent_runs`` that wait at the same time.
     ``cpu_steps`` that compute. ``wake_ups`` of a run that has ``steps`` finished steps. ``idle``
-    seconds without work. ``requests`` of a page of the dashboard. ``large_bytes`` of a large value.
+    seconds without work. ``requests`` of a page of the dashboard. ``pairs`` of throughputs, without
+    and with open pages, in each repetition. ``large_bytes`` of a large value.
     ``limit_seconds`` of pgbench.
 
     Measured once, because they take long: ``rows`` finished runs in the table (a tenth of that
@@ -34,6 +35,7 @@ class Sizes:
     steps: int
     idle: float
     requests: int
+    pairs: int
     population: int
     large_bytes: int
     limit_seconds: int
@@ -56,6 +58,7 @@ FULL = Sizes(
     steps=900,
     idle=20.0,
     requests=21,
+    pairs=8,
     population=1_000_000,
     large_bytes=10_000_000,
     limit_seconds=1,
@@ -77,6 +80,7 @@ QUICK = Sizes(
     steps=30,
     idle=0.5,
     requests=3,
+    pairs=1,
     population=10_000,
     large_bytes=1_000_000,
     limit_seconds=1,

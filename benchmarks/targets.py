@@ -74,6 +74,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType({
     "churn.ratio": _least(0.7),
     **{f"dashboard.{page}": _most(300) for page in (*PAGES, "run")},
     "dashboard.ratio": _least(0.97),
+    "dashboard.share": _most(3),
     "supervisor.rss": _most(45),
     "supervisor.idle": _most(0.5),
     "supervisor.connections": _most(2),

@@ -2,18 +2,23 @@
 
 The table has runs of all statuses of both languages; see ``benchmarks.population``. Each page is
 asked for by one client, one request after the other. Then a worker completes a backlog, in turn
-without and with ten open pages, which ask for themselves again as runs change.
+without and with ten open pages, which ask for themselves again as runs change. Throughputs differ
+by more than the pages cost, so there are many short pairs, and the processor time of the dashboard
+and of its sessions is counted as well.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import LiteralString
 
+from benchmarks.costs import backends_ms, cpu_ms
 from benchmarks.environment import Environment, environment
-from benchmarks.figures import Figure, ratio
+from benchmarks.figures import Figure, paired_ratio, uncertainty
 from benchmarks.open_pages import Dashboard, dashboard
 from benchmarks.population import populate
 from benchmarks.server import Server
@@ -77,20 +82,78 @@ def _page(pages: Dashboard, sizes: Sizes, key: str, path: str) -> Figure:
     return Figure(f"dashboard.{key}", name, "ms", times)
 
 
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """Totals so far of the dashboard's process and of its sessions, in milliseconds, and pages."""
+
+    at: float
+    own_ms: float | None
+    postgres_ms: float | None
+    pages: int
+
+    @classmethod
+    def now(cls, env: Environment, pages: Dashboard) -> _Spent:
+        sessions = f"owsuper: dashboard {pages.pid}"
+        return cls(
+            time.perf_counter(),
+            cpu_ms(pages.pid),
+            backends_ms(env.conn, sessions),
+            pages.requests,
+        )
+
+
 def _throughput(
     env: Environment, pages: Dashboard, sizes: Sizes, paths: list[str]
 ) -> Iterator[Figure]:
-    alone, beside = [], []
+    alone: list[float] = []
+    beside: list[float] = []
+    spent: list[tuple[_Spent, _Spent]] = []
+
+    def measure_beside() -> None:
+        with pages.open_pages(paths):
+            before = _Spent.now(env, pages)
+            beside.append(_rate(env, sizes.seconds))
+            spent.append((before, _Spent.now(env, pages)))
+
     with env.worker(PROCESSES, SLOTS):
         _rate(env, sizes.seconds)
-        for _ in range(sizes.repetitions):
-            alone.append(_rate(env, sizes.seconds))
-            with pages.open_pages(paths):
-                beside.append(_rate(env, sizes.seconds))
+        for number in range(sizes.repetitions * sizes.pairs):
+            # In turn who is first: the table grows, and so each rate is lower than the last one.
+            if number % 2:
+                measure_beside()
+                alone.append(_rate(env, sizes.seconds))
+            else:
+                alone.append(_rate(env, sizes.seconds))
+                measure_beside()
     name = f"throughput beside {len(paths)} open pages"
     yield Figure("dashboard.alone", f"{name}: without them", "runs/s", tuple(alone))
     yield Figure("dashboard.beside", f"{name}: with them", "runs/s", tuple(beside))
-    yield ratio("dashboard.ratio", f"{name}: with / without", beside, alone)
+    pairs = paired_ratio("dashboard.ratio", f"{name}: with / without", beside, alone)
+    yield pairs
+    if len(pairs.values) > 1:
+        yield uncertainty("dashboard.uncertainty", f"{name}: the ratio is known to ±", pairs)
+    yield from _costs(f"{len(paths)} open pages on a busy queue", spent)
+
+
+def _costs(name: str, spent: list[tuple[_Spent, _Spent]]) -> Iterator[Figure]:
+    """What the pages took of the machine: it can be counted however much else runs there."""
+    seconds = [after.at - before.at for before, after in spent]
+    asked = [after.pages - before.pages for before, after in spent]
+    rates = [each / time for each, time in zip(asked, seconds, strict=True)]
+    yield Figure("dashboard.requests", f"{name}: requests", "1/s", tuple(rates))
+    totals = []
+    for key, who, each in (
+        ("own", "the dashboard", [(a.own_ms, b.own_ms) for a, b in spent]),
+        ("postgres", "its sessions", [(a.postgres_ms, b.postgres_ms) for a, b in spent]),
+    ):
+        used = [b - a for a, b in each if a is not None and b is not None]
+        if len(used) < len(spent):
+            return  # the server runs on another machine
+        per_second = tuple(ms / time for ms, time in zip(used, seconds, strict=True))
+        yield Figure(f"dashboard.{key}", f"{name}: processor time of {who}", "ms/s", per_second)
+        totals.append(sum(used))
+    share = sum(totals) / sum(seconds) / (os.cpu_count() or 1) / 10
+    yield Figure("dashboard.share", f"{name}: share of all processors", "%", (share,))
 
 
 def _rate(env: Environment, seconds: float) -> float:

@@ -67,15 +67,15 @@ class Dashboard:
             sessions=sessions,
             templates=templates,
         )
+        self._live = Live(LiveFeed(self.reader))
         routes: list[BaseRoute] = [
             Route("/static/{name}", static_files.answer),
             *theme.routes(guard),
         ]
         if isinstance(access, ByPassword):
-            routes += Login(guard, access).routes()
+            routes += Login(guard, access, self._live).routes()
         for screen in SCREENS:
             routes += screen.routes(guard)
-        self._live = Live(LiveFeed(self.reader))
         routes.append(Route("/live", guard.endpoint(self._live.respond), methods=["GET"]))
         # For all methods, and behind the same checks: who may not see pages learns of none.
         routes.append(Route("/{path:path}", _AnyMethod(guard.endpoint(_not_found))))

@@ -25,13 +25,16 @@ MAX_STREAMS: Final = 200
 _MAX_ID: Final = 500  # characters of the id of a run
 _CONNECT: Final = 10.0  # seconds until the feed must be ready
 _PAUSE: Final = 1.0  # seconds from one event to the next, at least
-# To all browsers together, each of which then asks for its page: on a busy queue, ten open pages
-# may take 3 % of two processors, and a hundred no more than that.
-_EVENTS_A_SECOND: Final = 4
+# To all browsers together, each of which then asks for its page. On a busy server nobody can follow
+# each change, and what pages cost is missing elsewhere: ten of them take 1 % of two processors, and
+# a hundred no more than that.
+_EVENTS_A_SECOND: Final = 4.0
+_EVENTS_WHILE_BUSY: Final = 1.5
 _KEEP_ALIVE: Final = 15.0  # seconds; proxies end connections that are silent for 30 s or longer
 _LONGEST: Final = 300.0  # seconds; then the browser connects again, and must still be allowed to
 _RECONNECT: Final = b"retry: 2000\n\n"  # milliseconds
 _COMMENT: Final = b": still here\n\n"
+_MEDIA_TYPE: Final = "text/event-stream"
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx would hold back
 
 
@@ -44,7 +47,7 @@ class Live:
 
     def __init__(self, feed: LiveFeed) -> None:
         self._feed = feed
-        self._streams = 0
+        self._open: dict[Subscription, str] = {}  # the session of the browser
         self._noticing = ExitStack()
 
     async def respond(self, visit: Visit) -> Response:
@@ -55,14 +58,16 @@ class Live:
         topics = visit.request.query_params.getlist("topic")
         if problem := _problem(topics):
             return PlainTextResponse(problem, 400)
-        if self._streams >= MAX_STREAMS:
+        if visit.request.method == "HEAD":  # which would wait for a body that it does not get
+            return Response(headers=_HEADERS, media_type=_MEDIA_TYPE)
+        if len(self._open) >= MAX_STREAMS:
             return _later("Too many pages are open for live updates.")
         subscription = self._feed.subscribe(topics)
-        if not self._streams:
+        if not self._open:
             # Else the server, told to stop, would wait for the streams. Mounted in another
             # application, this one gets no lifespan in which to see to that.
             self._noticing.enter_context(closing.noticed())
-        self._streams += 1
+        self._open[subscription] = visit.session.id
         try:
             async with asyncio.timeout(_CONNECT):
                 await subscription.begun()
@@ -80,7 +85,14 @@ class Live:
     @property
     def pause(self) -> float:
         """How many seconds a stream waits after an event: the more streams, the longer."""
-        return max(_PAUSE, self._streams / _EVENTS_A_SECOND)
+        rate = _EVENTS_WHILE_BUSY if self._feed.busy else _EVENTS_A_SECOND
+        return max(_PAUSE, len(self._open) / rate)
+
+    def leave(self, session_id: str) -> None:
+        """End the streams of a browser that logs out, as far as this process has them."""
+        for subscription, of in list(self._open.items()):
+            if of == session_id:
+                subscription.close()
 
     def close(self) -> None:
         """Disconnect, which ends all streams. May be called in any thread."""
@@ -88,8 +100,8 @@ class Live:
 
     def end(self, subscription: Subscription) -> None:
         """Count a stream no longer."""
-        self._streams -= 1
-        if not self._streams:
+        del self._open[subscription]
+        if not self._open:
             self._noticing.close()
         self._feed.unsubscribe(subscription)
 
@@ -97,7 +109,7 @@ class Live:
 class _Stream(Response):
     """Sends the events of one subscription to one browser."""
 
-    media_type = "text/event-stream"
+    media_type = _MEDIA_TYPE
 
     def __init__(self, live: Live, subscription: Subscription) -> None:
         super().__init__(headers=_HEADERS)
@@ -134,7 +146,15 @@ class _Stream(Response):
             events = b"".join(_event("changed", topic) for topic in sorted(changed))
             await _write(send, events or _COMMENT)
             if changed:
-                await _first_of(ends, self._live.pause)
+                await self._pause(ends)
+
+    async def _pause(self, ends: Sequence[asyncio.Future[Any]]) -> None:
+        """Wait until the next event may be sent: sooner, if the server is no longer busy."""
+        sent_at = time.monotonic()
+        while (left := sent_at + self._live.pause - time.monotonic()) > 0:
+            await _first_of(ends, min(left, _PAUSE))
+            if any(end.done() for end in ends):
+                return
 
 
 async def _first_of(futures: Sequence[asyncio.Future[Any]], seconds: float) -> None:

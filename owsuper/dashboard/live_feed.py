@@ -37,6 +37,7 @@ MAX_TOPICS: Final = 10
 
 _POLL: Final = 1.0  # seconds between looks at the database
 _AFTER_NOTIFICATION: Final = 0.2  # seconds from one look to the next, however many come
+_BUSY: Final = 100  # transactions a second that write, on the whole server
 _LINGER: Final = 5.0  # seconds without a browser, as while one goes from page to page
 _ANSWER: Final = 5.0  # seconds for an answer of the database
 
@@ -127,6 +128,12 @@ class LiveFeed:
         self._lock = threading.Lock()
         self._watch: _Watch | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether the server writes so much that no reader could follow each change."""
+        watch = self._watch
+        return watch is not None and watch.busy
+
     def subscribe(self, topics: Collection[str]) -> Subscription:
         """Begin to notice changes of these topics. Must be called on an event loop."""
         subscription = Subscription(topics)
@@ -168,6 +175,8 @@ class _Watch:
         self._thread = threading.Thread(target=self._run, name="owsuper live", daemon=True)
         self._newest: tuple[str, ...] = ()
         self._marks: dict[str, str] = {}
+        self.busy = False
+        self._counted_to, self._counted_at = 0, 0.0
 
     def start(self) -> None:
         try:
@@ -225,13 +234,17 @@ class _Watch:
             with suppress(ReadOnlySqlTransaction):  # a replica does not notify: it is only asked
                 queries.listen(conn)
         self._newest = queries.newest_transaction().run(conn)
+        self._counted_to, self._counted_at = int(self._newest[0]), time.monotonic()
         while not self._is_over():
             self._expect_answer(conn)
             self._look(conn, queries)
-            ready, _, _ = select.select([conn.pgconn.socket, self._rung.fileno()], [], [], _POLL)
+            # While many transactions write, a notification says nothing that the next look does
+            # not find.
+            sockets = [self._rung.fileno(), *([] if self.busy else [conn.pgconn.socket])]
+            ready, _, _ = select.select(sockets, [], [], _POLL)
             if self._rung.fileno() in ready:
                 self._rung.recv(4096)
-            if conn.pgconn.socket in ready:
+            if self.busy or conn.pgconn.socket in ready:
                 self._hear(conn)
 
     def _is_over(self) -> bool:
@@ -242,7 +255,8 @@ class _Watch:
             return self._over
 
     def _hear(self, conn: TimedConnection) -> None:
-        if any(True for _ in conn.notifies(timeout=0)):
+        heard = any(True for _ in conn.notifies(timeout=0))
+        if heard and not self.busy:
             self._tell({RUNS})
             time.sleep(_AFTER_NOTIFICATION)  # others may come: one look is for all
 
@@ -253,6 +267,7 @@ class _Watch:
             topics = {topic for each in self._subscriptions | new for topic in each.topics}
         wanted = {topic.removeprefix(RUN) for topic in topics if topic.startswith(RUN)}
         newest = queries.newest_transaction().run(conn)
+        self._count(int(newest[0]))
         changed = {RUNS} if newest != self._newest else set()
         if wanted and (changed or not wanted <= self._marks.keys()):
             marks = dict.fromkeys(wanted, "") | queries.run_marks(wanted).run(conn)
@@ -270,6 +285,13 @@ class _Watch:
             self._subscriptions |= begun
         for subscription in begun:
             subscription.begin()
+
+    def _count(self, newest: int) -> None:
+        """Notice how many transactions write, at most once in each second."""
+        now = time.monotonic()
+        if (seconds := now - self._counted_at) >= _POLL:
+            self.busy = newest - self._counted_to > _BUSY * seconds
+            self._counted_to, self._counted_at = newest, now
 
     def _tell(self, topics: Collection[str]) -> None:
         with self._lock:

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from owsuper.client.call_threads import CallThreads
 from owsuper.dashboard.access import ByPassword
+from owsuper.dashboard.live import Live
 from owsuper.dashboard.sessions import BrowserSession
 from owsuper.dashboard.slowing import Slowing
 from owsuper.dashboard.visit import Visit
@@ -29,8 +30,9 @@ _TRIES_AT_ONCE: Final = 2
 class Login:
     """The pages ``/login`` and ``/logout``."""
 
-    def __init__(self, guard: Guard, access: ByPassword) -> None:
+    def __init__(self, guard: Guard, access: ByPassword, live: Live) -> None:
         self._guard = guard
+        self._live = live
         self._passwords = access.passwords
         self._slowing = Slowing()
         self._threads = CallThreads(_TRIES_AT_ONCE)
@@ -74,6 +76,7 @@ class Login:
         return response
 
     async def _leave(self, visit: Visit) -> Response:
+        self._live.leave(visit.session.id)
         response = visit.redirect("/login")
         self._guard.keep(visit, None, response)
         return response

@@ -37,6 +37,8 @@ _HIDDEN: Final = "hidden"
 class RawRun:
     """The document of one run. The text of its values is that of the database.
 
+    ``more_steps`` says whether the run has more step attempts than the document.
+
     With ``hide``, ``"hidden"`` stands for each value. It stands for the errors' messages as well.
     """
 
@@ -45,6 +47,7 @@ class RawRun:
         self._lists = ListQueries(schema, namespace)
         self._run_id = run_id
         self._hide = hide
+        self._more = False
 
     def beginning(self, conn: Connection[Any]) -> tuple[bytes, list[StepAttempt]]:
         """Return the document up to its list of attempts, and these. Raises RunNotFound."""
@@ -52,7 +55,8 @@ class RawRun:
         run = models.run_from_row(self._pages.run(run_id).run(conn))
         limits = _NOTHING if self._hide else _LARGE
         values = self._pages.values(run_id, RUN_VALUES, limits).run(conn)
-        found = self._pages.attempts(run_id, MAX_ATTEMPTS).run(conn)
+        found = self._pages.attempts(run_id, MAX_ATTEMPTS + 1).run(conn)
+        self._more = len(found) > MAX_ATTEMPTS
         lists = self._lists
         about: dict[str, Any] = {
             "retries": [
@@ -72,7 +76,7 @@ class RawRun:
                 about[kind] = [each | dict.fromkeys(hidden, _HIDDEN) for each in about[kind]]
         document = _members(_plain(run, without=RUN_VALUES) | self._texts(values, RUN_VALUES))
         texts = b'{"run":' + document + b"," + _members(about)[1:-1]
-        steps = [models.attempt_from_row(run_id, row) for row, _ in found]
+        steps = [models.attempt_from_row(run_id, row) for row, _ in found[:MAX_ATTEMPTS]]
         return texts + b',"steps":[', steps
 
     async def pieces(
@@ -93,7 +97,7 @@ class RawRun:
                 plain = _plain(step, without=ATTEMPT_VALUES)
                 document = _members(plain | self._texts(values, ATTEMPT_VALUES))
                 yield b"," + document if number else document
-        yield b"]}\n"
+        yield b'],"more_steps":true}\n' if self._more else b'],"more_steps":false}\n'
 
     async def _with_large(
         self, read: Read, step_id: str, values: Mapping[str, StoredValue]

@@ -44,18 +44,25 @@ def inline(value: object, most: int = 200) -> Markup:
     """
     text = str(value)
     cut = text if len(text) <= most else text[: most - 1] + _DOTS
-    return Markup("<bdi>{}</bdi>").format(_visible(" ".join(cut.splitlines()), ""))
+    return _apart(_visible(" ".join(cut.splitlines()), ""))
 
 
 def block(value: object) -> Markup:
     """Return the text of a ``<pre>``, with its lines."""
-    return Markup("<bdi>{}</bdi>").format(_visible(str(value), "\n\t"))
+    return _apart(_visible(str(value), "\n\t"))
+
+
+def _apart(text: Markup) -> Markup:
+    return Markup("<bdi>") + text + Markup("</bdi>")
 
 
 def plain(value: object, most: int = 200) -> str:
     """Return a text for an attribute, such as a title, where no tag can stand."""
-    shown = "".join(f"<U+{ord(char):04X}>" if _hides(char) else char for char in str(value)[:most])
-    return shown + (_DOTS if len(str(value)) > most else "")
+    text = str(value)
+    shown = text[:most]
+    if _MAYBE_HIDDEN.search(shown):
+        shown = "".join(f"<U+{ord(char):04X}>" if _hides(char) else char for char in shown)
+    return shown + (_DOTS if len(text) > most else "")
 
 
 def when(value: datetime | None, at: datetime | None = None) -> Markup:

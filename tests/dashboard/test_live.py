@@ -20,6 +20,7 @@ from owsuper.dashboard import live as live_module
 from owsuper.dashboard import live_feed
 from owsuper.dashboard.live import Live
 from owsuper.dashboard.live_feed import LiveFeed
+from owsuper.dashboard.sessions import BrowserSession
 from owsuper.dashboard.visit import Visit
 from owsuper.db import connect
 from owsuper.db.migrate import migrate
@@ -28,6 +29,8 @@ from tests.client.conftest import Rows, eventually
 from tests.fixtures.cluster import Servers
 from tests.fixtures.proxy import Proxy
 from tests.starlette.asgi import Request
+
+NEVER = 10**9  # transactions a second
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ def make_live(url: str, schema: str, *, listen: bool = True) -> Live:
 
 def app_of(live: Live) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        visit = cast("Visit", SimpleNamespace(request=HttpRequest(scope, receive)))
+        request = HttpRequest(scope, receive)
+        session = request.query_params.get("session", "")
+        visit = cast("Visit", SimpleNamespace(request=request, session=BrowserSession(session)))
         response: Response = await live.respond(visit)
         await response(scope, receive, send)
 
@@ -132,13 +137,70 @@ def test_ten_browsers_share_one_connection_which_ends_after_them(
     eventually(lambda: connections(conn, name) == 0)
 
 
-def test_the_more_pages_are_open_the_more_rarely_each_is_told(live: Live) -> None:
+def test_the_more_pages_are_open_the_more_rarely_each_is_told(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feed, "_BUSY", NEVER)  # whatever the tests beside this one write
+
     async def look(count: int) -> float:
         async with streams(live, *["topic=runs"] * count):
             return live.pause
 
     assert asyncio.run(look(1)) == 1.0
     assert asyncio.run(look(10)) == 2.5
+
+
+def test_on_a_busy_server_pages_are_told_more_rarely_and_miss_nothing(
+    live: Live, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feed, "_BUSY", -1)  # even without a single transaction
+
+    async def look() -> None:
+        async with streams(live, *["topic=runs"] * 15) as pages:
+            await asyncio.to_thread(eventually, lambda: live.pause == 10.0)
+            await asyncio.to_thread(rows.add)
+            for page in pages:
+                await page.wait_for("event: changed")
+            monkeypatch.setattr(live_feed, "_BUSY", NEVER)
+            await asyncio.to_thread(eventually, lambda: live.pause == 3.75)
+
+    asyncio.run(look())
+
+
+def test_many_transactions_make_a_server_busy(live: Live, conn: psycopg.Connection) -> None:
+    async def look() -> None:
+        async with streams(live, "topic=runs"):
+            seen = asyncio.Event()
+
+            def write() -> None:
+                while not seen.is_set():
+                    conn.execute(b"SELECT pg_current_xact_id()")
+
+            writing = asyncio.create_task(asyncio.to_thread(write))
+            await asyncio.to_thread(eventually, lambda: live._feed.busy)
+            seen.set()
+            await writing
+
+    asyncio.run(look())
+
+
+def test_a_request_for_the_head_alone_is_answered_and_opens_no_stream(live: Live) -> None:
+    async def ask() -> tuple[tuple[int, Any], str]:
+        request = Request(app_of(live), "/live?topic=runs", method="HEAD")
+        return await request.answer(), request.headers["content-type"]
+
+    assert asyncio.run(ask()) == ((200, ""), "text/event-stream; charset=utf-8")
+
+
+def test_who_logs_out_has_no_stream_any_more_and_others_have(live: Live, rows: Rows) -> None:
+    async def look() -> None:
+        async with streams(live, "topic=runs&session=1", "topic=runs&session=2") as (one, other):
+            live.leave("1")
+            assert (await one.answer())[0] == 200  # ended, in order
+            await asyncio.to_thread(rows.add)
+            await other.wait_for("event: changed")
+
+    asyncio.run(look())
 
 
 def test_a_step_attempt_is_a_change_of_its_run(

@@ -298,6 +298,18 @@ def test_log_lines_and_progress_are_shown(
     assert "baking" not in hiding
 
 
+@pytest.mark.parametrize(("most", "more"), [(2, True), (3, False)])
+def test_the_json_of_a_run_says_whether_it_has_all_step_attempts(
+    most: int, more: bool, browser: TestClient, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = tables.run()
+    for number in range(3):
+        tables.step(run_id, step_name=f"step {number}")
+    monkeypatch.setattr("owsuper.dashboard.raw_run.MAX_ATTEMPTS", most)
+    document: Any = browser.get(f"/runs/{run_id}/raw.json").json()
+    assert (len(document["steps"]), document["more_steps"]) == (most, more)
+
+
 def test_the_timeline_zooms_by_links(browser: TestClient, tables: Tables) -> None:
     run_id = tables.run()
     tables.step(run_id, started_at=from_now(-30), created_at=from_now(-30))

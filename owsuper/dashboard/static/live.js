@@ -1,6 +1,6 @@
 // Live updates: asks for the page again when the server says that it has changed, and puts in what is
 // new, without a jump: focus, scrolling, selected boxes and open details stay as they are. While the
-// server's line is down, it asks every few seconds. Parts of a page that change have data-live and an
+// server's line is down, it asks every few seconds. A page that is hidden has no line. Parts of a page that change have data-live and an
 // id; rows of a list have ids of their own.
 "use strict";
 
@@ -39,7 +39,17 @@
 
   // --- the line -------------------------------------------------------------------------------
 
+  // A browser opens six connections to a host: pages in hidden tabs must not hold them.
+  function disconnect() {
+    source?.close();
+    source = null;
+    connected = false;
+    clearTimeout(doubt);
+    doubt = null;
+  }
+
   function connect() {
+    if (source || document.hidden || badge.dataset.state === "expired") return;
     const query = topics.split("\n").map((topic) => `topic=${encodeURIComponent(topic)}`).join("&");
     source = new EventSource(`${badge.dataset.url}?${query}`);
     source.addEventListener("ready", () => {
@@ -56,7 +66,9 @@
       if (badge.dataset.state === "expired") return;
       // Once for all errors of an outage: they may follow faster than this takes.
       doubt ??= setTimeout(() => connected || say("polling"), PATIENCE);
-      if (source.readyState === EventSource.CLOSED) {
+      if (source?.readyState === EventSource.CLOSED) {
+        source = null;
+        refresh(); // the answer says why there is no line: nobody is logged in, or no database
         setTimeout(connect, retry);
         retry = Math.min(retry * 2, LONGEST_RETRY);
       }
@@ -86,8 +98,7 @@
       });
       if (answer.type === "opaqueredirect" || answer.status === 401) {
         say("expired");
-        source.close();
-        connected = false;
+        disconnect();
         return;
       }
       if (answer.status >= 500) throw new Error(answer.status);
@@ -116,9 +127,14 @@
   }, 500);
 
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && wanted) refresh();
+    if (document.hidden) {
+      disconnect();
+    } else {
+      connect(); // which asks for the page, once the line is there
+      if (wanted) refresh();
+    }
   });
-  addEventListener("pagehide", () => source?.close());
+  addEventListener("pagehide", disconnect);
   addEventListener("pageshow", (event) => {
     if (event.persisted) connect();
   });
