@@ -377,12 +377,15 @@ def _borrow(name: str, env: Mapping[str, str]) -> tuple[str, str] | None:
     return None
 
 
-def _check_switches(env: Mapping[str, str]) -> None:
+def _check_switches(
+    env: Mapping[str, str], known: Mapping[str, SettingType] = SETTING_TYPES, section: str = ""
+) -> None:
     """Refuse OWSUPER_NO_LISTEN, which looks like --no-listen and would have no effect."""
-    for name, setting_type in SETTING_TYPES.items():
-        wrong = variable_name(f"no_{name}")
+    prefix = f"{section}_" if section else ""
+    for name, setting_type in known.items():
+        wrong = variable_name(f"{prefix}no_{name}")
         if setting_type.read is types.switch and env.get(wrong):
-            right = variable_name(name)
+            right = variable_name(f"{prefix}{name}")
             raise ConfigurationError(f"{wrong}: there is no such setting; set {right}=false")
 
 
@@ -399,6 +402,7 @@ def load_section(
     ``[tool.owsuper.dashboard]``, in this order. Raises ConfigurationError, as ``load`` does.
     """
     env = os.environ if env is None else env
+    _check_switches(env, known, section)
     project = dict(_project((cwd or Path()) / "pyproject.toml", known, section))
     values: dict[str, Any] = {}
     for name, setting_type in known.items():

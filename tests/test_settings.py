@@ -10,11 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from owsuper.cli.dashboard_settings import DASHBOARD_TYPES
 from owsuper.errors import ConfigurationError, InvalidSchemaName
 from owsuper.settings import (
     SETTING_TYPES,
     Settings,
     load,
+    load_section,
     log_sources,
     option_name,
     variable_name,
@@ -247,6 +249,12 @@ def test_a_variable_named_after_a_no_flag_is_refused_with_advice(
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"^OWSUPER_NO_{switch}: .*OWSUPER_{switch}=false"):
         load(env={f"OWSUPER_NO_{switch}": "1"}, cwd=tmp_path)
+
+
+def test_a_variable_of_one_command_named_after_a_no_flag_is_refused_as_well(tmp_path: Path) -> None:
+    env = {"OWSUPER_DASHBOARD_NO_INSECURE": "1"}
+    with pytest.raises(ConfigurationError, match=r"; set OWSUPER_DASHBOARD_INSECURE=false$"):
+        load_section("dashboard", DASHBOARD_TYPES, {}, env, tmp_path)
 
 
 def test_an_error_from_pyproject_names_the_key_and_the_file(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from owsuper.dashboard.access import Access, Denied, LoginNeeded
 from owsuper.dashboard.forms import read_form
 from owsuper.dashboard.options import Options
 from owsuper.dashboard.senders import sender_of
-from owsuper.dashboard.sessions import LIFETIME, BrowserSession, Sessions
+from owsuper.dashboard.sessions import KEPT, BrowserSession, Sessions
 from owsuper.dashboard.templating import Templates
 from owsuper.dashboard.visit import Handler, Visit, refuse
 
@@ -74,7 +74,9 @@ class Guard:
                     visit = replace(visit, form=form)
                 response = await handler(visit)
             except LoginNeeded:
-                response = _to_login(visit, expired=expired)
+                # Its cookie stays: else a page in the background would take from the browser what
+                # tells the login that a session has ended.
+                return _to_login(visit, expired=expired)
             except Exception as error:
                 response = error_pages.answer(visit, error)
             if session is None and "set-cookie" not in response.headers:
@@ -92,7 +94,7 @@ class Guard:
         response.set_cookie(
             self._sessions.cookie,
             "" if session is None else self._sessions.write(session),
-            max_age=0 if session is None else LIFETIME,
+            max_age=0 if session is None else KEPT,
             path=quote(visit.prefix) + "/",
             secure=visit.sender.secure,
             httponly=True,

@@ -14,6 +14,9 @@ from itsdangerous.signer import Signer
 LIFETIME: Final = 12 * 3600
 """Seconds after which a browser has to log in again."""
 
+KEPT: Final = 30 * 24 * 3600
+"""Seconds for which a browser keeps the cookie: longer, so that the login can say what happened."""
+
 
 @dataclass(frozen=True, slots=True)
 class BrowserSession:

@@ -343,6 +343,43 @@ def test_the_error_of_an_import_is_in_the_log_and_on_no_page(
     assert entries(tables) == []
 
 
+AGAIN: list[tuple[str, dict[str, Any], dict[str, str | None]]] = [
+    ("cancel?id={run}", {"children": None}, {"children": None}),
+    ("rerun?id={run}", {"from_step": "charge"}, {"from_step": "charge"}),
+    ("signal?signal=go", {"json": '{"by":"Ada"}', "buffer": "1"}, {"buffer": "1"}),
+]
+
+
+@pytest.mark.parametrize(("path", "given", "expected"), AGAIN, ids=[each[0] for each in AGAIN])
+def test_what_is_asked_for_again_has_what_was_given_the_first_time(
+    path: str,
+    given: dict[str, Any],
+    expected: dict[str, str | None],
+    browser: TestClient,
+    tables: Tables,
+) -> None:
+    address = f"/actions/{path.format(run=tables.parked())}"
+    act(browser, address, **given)
+    [entry] = entries(tables)
+    form = forms(browser.get(f"{address}&key={entry['id']}"))[0]
+    assert {name: form.value(name) for name in expected} == expected
+    if "json" in given:
+        assert json.loads(str(form.value("json"))) == json.loads(given["json"])
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_value_that_was_not_kept_is_to_be_typed_again(
+    hidden: bool, browse: Browse, tables: Tables
+) -> None:
+    browser = browse(allow_actions=True, hide_values=hidden)
+    value = '"secret"' if hidden else json.dumps("x" * 20_000)
+    act(browser, "/actions/start?workflow=w", json=value)
+    [entry] = entries(tables)
+    page = browser.get(f"/actions/start?workflow=w&key={entry['id']}")
+    assert "What was typed the first time was not kept" in page.text
+    assert forms(page)[0].value("json") == ""
+
+
 def test_a_key_that_is_made_up_is_refused(browser: TestClient, tables: Tables) -> None:
     run = tables.run(status="completed", worker_id=None, available_at=None)
     act(browser, "/actions/start?workflow=w", json="1")

@@ -106,6 +106,20 @@ def test_a_filter_that_matches_nothing_is_answered(browser: TestClient) -> None:
     assert notice(answer) == "0 done."
 
 
+def test_a_beginning_of_too_many_ids_is_refused_also_after_its_page(
+    browser: TestClient, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        tables.parked(id=f"import-7-{number}")
+    path = "/actions/cancel?all=1&match=q%3Dimport-7"
+    form = forms(browser.get(path))[0]
+    monkeypatch.setattr("owsuper.db.dashboard.run_lists.MOST_BEGINNINGS", 3)
+    for answer in (browser.get(path), send(browser, form)):
+        assert answer.status_code == 400
+        assert "write more of the id" in answer.text
+    assert tables.count("owsuper_audit") == 0
+
+
 def test_too_many_selected_runs_are_refused(browser: TestClient) -> None:
     page = browser.get("/actions/cancel", params={"id": [f"run-{n}" for n in range(1001)]})
     assert page.status_code == 400

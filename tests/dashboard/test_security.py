@@ -285,7 +285,7 @@ def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(browser: TestCli
     cookie = cookie_of(browser.get("/waiting"))
     assert "HttpOnly" in cookie
     assert "SameSite=lax" in cookie
-    assert "Max-Age=43200" in cookie
+    assert "Max-Age=2592000" in cookie  # it counts for twelve hours: then the login says so
     assert "Secure" not in cookie  # over HTTP, the browser would not keep it
 
 

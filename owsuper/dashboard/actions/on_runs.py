@@ -73,6 +73,7 @@ async def _confirm(kind: _Kind, visit: Visit) -> Response:
         chosen=wanted,
         run=run,
         count=count,
+        before=await performing.arguments_before(visit, kind.name),
         identity=performing.identity(visit),
     )
 
@@ -80,6 +81,8 @@ async def _confirm(kind: _Kind, visit: Visit) -> Response:
 async def _perform(kind: _Kind, visit: Visit) -> Response:
     performing.permit(visit)
     wanted = chosen.read(QueryParams(visit.form.multi_items()))
+    if wanted.query is not None:  # to refuse it here, and not when the action is under way
+        await performing.read_first(visit, partial(_read, visit, wanted))
     arguments = {"children": bool(visit.field("children"))} if kind is _CANCEL else {}
     work = kind.work_of(visit)
     if wanted.query is None and len(wanted.run_ids) == 1:
@@ -125,7 +128,12 @@ async def confirm_rerun(visit: Visit) -> Response:
     performing.permit(visit)
     run_id = _only_run(visit.request.query_params)
     run = await visit.read(partial(chosen.one_run, visit, run_id))
-    return visit.render("confirm_rerun.html", run=run, identity=performing.identity(visit))
+    return visit.render(
+        "confirm_rerun.html",
+        run=run,
+        before=await performing.arguments_before(visit, "rerun"),
+        identity=performing.identity(visit),
+    )
 
 
 async def rerun(visit: Visit) -> Response:

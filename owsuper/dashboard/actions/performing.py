@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from psycopg import Connection
 from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -114,6 +115,33 @@ def kept_value(visit: Visit, value: Any, text: str) -> Any:
     return value if len(text) <= _LONGEST_ARGUMENTS else {"characters": len(text)}
 
 
+def was_kept(visit: Visit, kept: Any) -> bool:
+    """Return whether ``kept`` is what was given to ``kept_value``, and may be shown."""
+    stands_for_another = isinstance(kept, dict) and list(kept) in (["hidden"], ["characters"])
+    return not visit.options.hide_values and not stands_for_another
+
+
+async def read_first(visit: Visit, work: Callable[[Connection[Any]], T]) -> T:
+    """Read what an action has to know before it begins.
+
+    Raises HTTPException, which says that nothing was done, and what ``work`` raises.
+    """
+    try:
+        return await visit.read(work)
+    except DatabaseError as error:
+        _log.warning("an action was not performed: %s", error)
+        raise HTTPException(503, _NOTHING_DONE) from error
+
+
+async def arguments_before(visit: Visit, name: str) -> Mapping[str, Any]:
+    """Return what was given to the action that is asked for again; nothing if it is a new one."""
+    key = visit.query("key")
+    if key is None or not _ID.fullmatch(key):
+        return {}
+    entry = await visit.read(_audit(visit).entry(key).run)
+    return {} if entry is None or entry.action != name else entry.arguments or {}
+
+
 async def perform(
     visit: Visit, action: Action, work: Callable[[Session, str], ActionAnswer]
 ) -> Response:
@@ -180,7 +208,7 @@ async def _identity(visit: Visit, action: Action) -> tuple[str, str]:
     if not (_ID.fullmatch(entry_id) and _ID.fullmatch(key)):
         raise refuse("This form has no id of its action. Open the page again, and send its form.")
     if key != entry_id:
-        repeated = await visit.read(_audit(visit).entry(key).run)
+        repeated = await read_first(visit, _audit(visit).entry(key).run)
         if repeated is None or repeated.action != action.name:
             raise refuse("key: no such action was asked for before. Open the page without it.")
     return entry_id, key

@@ -46,8 +46,11 @@ async def _form(
         run = await visit.read(partial(chosen.one_run, visit, waits.items[0].run_id))
     known = _known(visit, run)
     schema = known.schema_of_signal(signal) if known else None
-    form: ValueForm = typed.empty(schema)
-    if error is not None:
+    form: ValueForm
+    if error is None:
+        before = await performing.arguments_before(visit, "signal")
+        form = typed.again(visit, schema, before, "data")
+    else:
         form = typed.refused(visit, schema, *error)
     return visit.render(
         "signal.html",

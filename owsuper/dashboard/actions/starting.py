@@ -28,7 +28,9 @@ async def choose(visit: Visit) -> Response:
         return visit.render("start_choose.html", workflows=visit.options.known.workflows)
     version = visit.query("version")
     known = visit.options.known.get(name, version)
-    return _form(visit, name, version, known, typed.empty(known.input if known else None))
+    before = await performing.arguments_before(visit, "start")
+    form = typed.again(visit, known.input if known else None, before, "input")
+    return _form(visit, name, version, known, form)
 
 
 def _form(

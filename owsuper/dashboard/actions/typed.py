@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from owsuper.dashboard.actions.fields import Field, fields_of, read, read_json
+from owsuper.dashboard.actions.performing import was_kept
 from owsuper.dashboard.known import ApplicationFailed
 from owsuper.dashboard.visit import Visit
 
@@ -20,12 +21,14 @@ class ValueForm:
     """A form for a value. ``fields`` is None if there is no form but JSON.
 
     ``typed`` is what stands in the fields, ``errors`` what is wrong, both by the name of the field.
+    ``lost``: the action is asked for again, and what was typed the first time was not kept.
     """
 
     fields: tuple[Field, ...] | None
     typed: Mapping[str, str]
     errors: Mapping[str, str]
     schema: Mapping[str, Any] | None
+    lost: bool = False
 
     @property
     def shown_schema(self) -> str:
@@ -45,6 +48,20 @@ class TypedValue:
 def empty(schema: Mapping[str, Any] | None) -> ValueForm:
     """Return the form as it is shown first."""
     return ValueForm(fields_of(schema), {}, {}, schema)
+
+
+def again(
+    visit: Visit, schema: Mapping[str, Any] | None, before: Mapping[str, Any], name: str
+) -> ValueForm:
+    """Return the form as it is shown first, with the arguments of an action that is repeated."""
+    if name not in before:
+        return empty(schema)
+    if not was_kept(visit, before[name]):
+        return ValueForm(fields_of(schema), {}, {}, schema, lost=True)
+    typed = {"json": json.dumps(before[name], indent=2, ensure_ascii=False)}
+    if before.get("buffer"):
+        typed["buffer"] = "1"
+    return ValueForm(fields_of(schema), typed, {}, schema)
 
 
 def refused(visit: Visit, schema: Mapping[str, Any] | None, name: str, message: str) -> ValueForm:
