@@ -95,7 +95,7 @@ class Serve(Protocol):
     """Starts ``owsuper dashboard`` with these options."""
 
     def __call__(
-        self, *options: str, url: str | None = None, port: int = 0
+        self, *options: str, url: str | None = None, port: int = 0, secret: str | None = None
     ) -> AbstractContextManager[str]: ...
 
 
@@ -104,11 +104,14 @@ def serve(start: Spawn, world: World) -> Serve:
     """Start a dashboard of ``world``; yields its address."""
 
     @contextmanager
-    def serve(*options: str, url: str | None = None, port: int = 0) -> Iterator[str]:
+    def serve(
+        *options: str, url: str | None = None, port: int = 0, secret: str | None = None
+    ) -> Iterator[str]:
+        changed = {"OWSUPER_DATABASE_URL": url, "OWSUPER_DASHBOARD_SECRET": secret}
         program = start(
             *owsuper_command(),
             *("dashboard", "--port", str(port), *options),
-            env={**world.env, **({"OWSUPER_DATABASE_URL": url} if url else {})},
+            env={**world.env, **{name: value for name, value in changed.items() if value}},
             cwd=world.directory,
         )
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -27,6 +28,7 @@ class Decision:
     by: str
 
 
+log = logging.getLogger("shop")
 soon = RetryPolicy(initial_interval="1ms", maximum_attempts=3)
 
 
@@ -91,6 +93,21 @@ def refund(step: Step, input: dict[str, int]) -> None:
 @ow.workflow("resize-image")
 def resize_image(step: Step, input: str) -> None:
     step.run("decode", lambda: os.kill(os.getpid(), signal.SIGSEGV))
+
+
+@ow.workflow("count-rows")
+def count_rows(step: Step, input: str) -> int:
+    """Counts until the file ``input`` exists, and says so."""
+
+    def count() -> int:
+        step.set_progress(3, 10, "the third <b>row</b>")
+        log.warning("row 3 has no <i>name</i>")
+        while not Path(input).exists():
+            time.sleep(0.02)
+        step.set_progress(10, 10, "all rows")
+        return 10
+
+    return step.run("count", count)
 
 
 @ow.workflow("family")

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.client.conftest import eventually
+from tests.dashboard.browser import world as worlds
 from tests.dashboard.browser.conftest import Visit
 from tests.dashboard.browser.world import World
+from tests.fixtures.processes import Spawn
 
 SCRIPTS = pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
 
@@ -65,6 +68,58 @@ def test_runs_are_selected_in_the_list_and_canceled(
     is_answered(page)
     for run in runs:
         world.wait_until(run, "status = 'canceled'")
+
+
+@pytest.mark.parametrize(
+    ("verb", "before", "after"), [("Cancel", "pending", "canceled"), ("Retry", "failed", "pending")]
+)
+def test_all_runs_that_match_the_filter_are_handled_and_no_others(
+    visit: Visit, world: World, acting: str, verb: str, before: str, after: str
+) -> None:
+    """More than a page of the list has, and nobody serves them."""
+    workflow = f"to-{verb}-all"
+    insert = (
+        "INSERT INTO {schema}.workflow_runs (namespace_id, id, workflow_name, status, config,"
+        " attempts, available_at, created_at, updated_at)"
+        " SELECT 'default', gen_random_uuid(), $1 || (n % 2), $2, '{{}}', 1,"
+        " now() + interval '1 day', now(), now() FROM generate_series(1, 140) AS n RETURNING id"
+    )
+    world.fetch(insert, workflow, before)
+    watched = visit(f"/runs?workflow={workflow}1&status={before}", base=acting)
+    page = watched.page
+    press(page, f"{verb} all…")
+    page.get_by_role("heading", name=f"{verb} 70 runs?").wait_for()
+    assert watched.beyond_the_sides() + watched.barriers() == []
+    press(page, f"{verb} them")
+    is_answered(page)
+    assert "70 done." in page.locator(".notice.good").inner_text()
+    count = (
+        "SELECT workflow_name, status, count(*) FROM {schema}.workflow_runs"
+        " WHERE workflow_name LIKE $1 || '%' GROUP BY 1, 2 ORDER BY 1"
+    )
+    expected = [(f"{workflow}0", before, 70), (f"{workflow}1", after, 70)]
+    assert world.fetch(count, workflow) == expected
+
+
+def test_a_worker_is_drained_after_a_confirmation(
+    visit: Visit, world: World, acting: str, start: Spawn, width: int
+) -> None:
+    program = worlds.start_worker(world, start, worlds.ODD)
+    eventually(  # before that, it does not say that it hears
+        lambda: (program.pid, "serving") in [(w.pid, w.state) for w in world.ow.list_workers()]
+    )
+    watched = visit("/workers", base=acting, width=width)
+    page = watched.page
+    listed = page.locator("section.worker", has_text=f"pid {program.pid} ")
+    listed.get_by_role("link", name="Drain…").click()
+    page.get_by_role("heading", name="Drain this worker?").wait_for()
+    assert str(program.pid) in page.locator("main dl").inner_text()
+    press(page, "Drain")
+    is_answered(page)
+    assert program.wait() == 0
+    watched.open("/workers")
+    page.locator("section.worker").first.wait_for()
+    listed.wait_for(state="detached")
 
 
 def test_a_run_is_started_by_a_form_that_follows_its_type(

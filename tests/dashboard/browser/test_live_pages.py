@@ -76,3 +76,51 @@ def test_a_large_value_is_loaded_when_it_is_opened_and_stays_open(
         )
     assert value.locator("pre").is_visible()
     assert is_marked(page)
+
+
+def test_progress_and_log_lines_are_shown_while_the_run_makes_them(
+    visit: Visit, world: World, width: int
+) -> None:
+    gate = world.gate()
+    run_id = world.start(f"counting {width}", "count-rows", str(gate))
+    watched = visit(f"/runs/{run_id}", width=width)
+    page = watched.page
+    mark(page)
+    page.wait_for_selector("#run-header progress[value='3.0'][max='10.0']")
+    assert "3 of 10 the third <b>row</b>" in page.locator("#run-header").inner_text()
+    line = page.locator("#logs li.level-warning")
+    line.wait_for()
+    assert "count (1) row 3 has no <i>name</i>" in " ".join(line.inner_text().split())
+    assert watched.beyond_the_sides() + watched.barriers() == []
+    gate.touch()
+    page.wait_for_selector("#run-header progress[value='10.0']")
+    page.wait_for_selector("#run-header .status.completed")
+    assert is_marked(page)
+    page.locator("#logs").get_by_role("link", name="error").click()
+    page.get_by_text("No line of this level is stored.").wait_for()
+    page.locator("#logs").get_by_role("link", name="all", exact=True).click()
+    line.wait_for()
+
+
+def test_a_page_in_a_hidden_tab_has_no_line_and_is_up_to_date_when_it_is_seen(
+    visit: Visit, world: World
+) -> None:
+    watched = visit("/runs")
+    page = watched.page
+    mark(page)
+    with page.expect_event("requestfailed", lambda request: "/live?" in request.url):
+        show(page, hidden=True)
+    new = world.start("unseen", "nobody-has-this", {"n": 3})
+    show(page, hidden=False)
+    page.wait_for_selector(f"#list a[href$='/runs/{new}']")
+    assert is_marked(page)
+
+
+def show(page: Any, *, hidden: bool) -> None:
+    """Do what a browser does when a tab is hidden, or seen again."""
+    page.evaluate(
+        "hidden => {"
+        " Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        hidden,
+    )

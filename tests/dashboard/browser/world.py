@@ -124,17 +124,23 @@ class World:
         self.wait_until(self.runs["hostile"], "status = 'failed'")
 
 
-@contextmanager
-def worker(world: World, spawn: Spawn, *modules: str) -> Iterator[Program]:
-    """A worker of ``world`` with two child processes, which serves ``modules``."""
+def start_worker(world: World, spawn: Spawn, *modules: str) -> Program:
+    """Start a worker of ``world`` with two child processes, which serves ``modules``."""
     program = spawn(
         *owsuper_command(),
-        *("--processes", "2", "--concurrency", "4", "--max-crashes", "1"),
+        *("--processes", "2", "--concurrency", "4", "--max-crashes", "1", "--keep-logs", "1d"),
         *(word for module in modules for word in ("--module", module)),
         env=world.env,
         cwd=world.directory,
     )
     program.stderr.wait_for(r"ready: ")
+    return program
+
+
+@contextmanager
+def worker(world: World, spawn: Spawn, *modules: str) -> Iterator[Program]:
+    """As ``start_worker``; it drains at the end."""
+    program = start_worker(world, spawn, *modules)
     yield program
     program.terminate()
     assert program.wait() == 0, program.stderr.text
