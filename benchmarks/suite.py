@@ -28,6 +28,7 @@ from benchmarks.scenarios import (
     payloads,
     pickup,
     recovery,
+    retention,
     roundtrip,
     supervisor,
     throughput,
@@ -76,6 +77,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "backlog": Measurement(backlog.measure, "claims from a table of many rows"),
     "vacuum": Measurement(vacuum.measure, "throughput beside a long open transaction"),
     "churn": Measurement(churn.measure, "throughput after millions of other runs"),
+    "retention": Measurement(retention.measure, "size of tables while old runs are deleted"),
 }
 
 

@@ -72,6 +72,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType({
     "unregistered.idle_poll.ratio": _most(1.5),
     "vacuum.ratio": _least(0.7),
     "churn.ratio": _least(0.7),
+    "retention.ratio": _most(1.3),
     **{f"dashboard.{page}": _most(300) for page in (*PAGES, "run")},
     "dashboard.ratio": _least(0.97),
     "dashboard.share": _most(3),

@@ -45,6 +45,7 @@ FIRST_FIGURE = {
     "backlog": "claim, a table of 10,000 finished runs / an empty one",
     "vacuum": "throughput beside a transaction open for 1 s: end / before",
     "churn": "throughput after 3,600 runs of churn: after / before",
+    "retention": "owsuper prune, with its pauses",
 }
 """For each measurement, a figure that a quick run has."""
 

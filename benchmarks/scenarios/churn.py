@@ -50,7 +50,7 @@ def measure(server: Server, sizes: Sizes) -> Iterable[Figure]:
     count = sizes.churn_rate * HOUR
     with environment(server) as env:
         before = _rates(env, sizes)
-        _churn(env, count)
+        churn(env, count)
         after = _rates(env, sizes)
     name = f"throughput after {count:,} runs of churn"
     yield Figure("churn.before", f"{name}: before them", "runs/s", before)
@@ -58,13 +58,14 @@ def measure(server: Server, sizes: Sizes) -> Iterable[Figure]:
     yield ratio("churn.ratio", f"{name}: after / before", after, before)
 
 
-def _churn(env: Environment, count: int) -> None:
+def churn(env: Environment, count: int, *, after: int = 0) -> None:
+    """Store, claim and complete ``count`` runs, whose numbers begin after ``after``."""
     # These rows may be lost, and nothing waits for their results.
     settings = {"synchronous_commit": "off", "owsuper.few_results": "on"}
     for name, value in settings.items():
         env.execute("SELECT set_config($1, $2, false)", name, value)
-    for first in range(1, count + 1, CHUNK):
-        last = min(first + CHUNK - 1, count)
+    for first in range(after + 1, after + count + 1, CHUNK):
+        last = min(first + CHUNK - 1, after + count)
         for statement in (insert(_FRESH), _CLAIM, _STEP, _COMPLETE):
             env.execute(statement, first, last)
 

@@ -63,8 +63,10 @@ _SLOTS: Final = """
 
 def check(conn: Connection[Any], schema: str) -> Iterator[CheckResult]:
     """Check autovacuum, old transactions, dead rows and bloat."""
-    found = [*_server(conn), *_holders(conn), *_tables(conn, schema)]
+    tables = conn.execute(_TABLES.encode(), [schema]).fetchall()
+    found = [*_server(conn), *_holders(conn), *_tables(tables, schema)]
     yield from found or [ok(_SUBJECT, "it keeps up; nothing holds it back")]
+    yield from _sizes(tables)
 
 
 def _server(conn: Connection[Any]) -> Iterator[CheckResult]:
@@ -106,8 +108,22 @@ def _holders(conn: Connection[Any]) -> Iterator[CheckResult]:
         )
 
 
-def _tables(conn: Connection[Any], schema: str) -> Iterator[CheckResult]:
-    for row in conn.execute(_TABLES.encode(), [schema]).fetchall():
+def _sizes(tables: list[tuple[Any, ...]]) -> Iterator[CheckResult]:
+    """Say how large the tables are, and how much of that their rows need."""
+    heaps, needed = (sum(float(row[column]) for row in tables) for column in (1, 8))
+    all_tables, indexes = (sum(row[column] for row in tables) for column in (2, 3))
+    if heaps < _LARGE:
+        return
+    empty = max(0.0, 1 - needed / heaps)
+    yield ok(
+        _SUBJECT,
+        f"the tables take {_mebibytes(all_tables)}, about {empty:.0%} of it empty or dead; the"
+        f" indexes take {_mebibytes(indexes)}",
+    )
+
+
+def _tables(tables: list[tuple[Any, ...]], schema: str) -> Iterator[CheckResult]:
+    for row in tables:
         name, heap_size, size, index_size, live, dead, never, disabled, needed = row
         table = f'"{schema}".{name}'
         if disabled:
