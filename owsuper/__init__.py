@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from owsuper.client.post_mortem import PostMortem
     from owsuper.client.reasons import Reason, ReasonKind
     from owsuper.client.reports import LogLine, RunProgress
+    from owsuper.client.shards import Shards
     from owsuper.client.worker import Worker
     from owsuper.client.workers import ExecutingRun, ProcessStatus, WorkerState, WorkerStatus
     from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus
@@ -72,6 +73,7 @@ __all__ = [
     "RunProgress",
     "RunRetry",
     "RunStatus",
+    "Shards",
     "Signal",
     "SkippedSignal",
     "Step",
@@ -116,6 +118,7 @@ _MODULES = {
     "RunProgress": "owsuper.client.reports",
     "RunRetry": "owsuper.client.models",
     "RunStatus": "owsuper.core.model",
+    "Shards": "owsuper.client.shards",
     "Signal": "owsuper.core.model",
     "SkippedSignal": "owsuper.client.models",
     "Step": "owsuper.step",

@@ -28,6 +28,7 @@ PUBLIC = {
     "RunProgress",
     "RunRetry",
     "RunStatus",
+    "Shards",
     "Signal",
     "SkippedSignal",
     "Step",

@@ -34,6 +34,25 @@ class Command:
     run: Callable[[argparse.Namespace], int]
 
 
+class _Once(argparse.Action):
+    """Refuses a second value: the first one would be forgotten."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep the value."""
+        if hasattr(namespace, self.dest):
+            parser.error(
+                f"{option_string} is given twice; a worker or a command uses one database. Start a"
+                " worker for each"
+            )
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser without abbreviations, whose result holds only the options that were typed."""
 
@@ -115,8 +134,10 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, default: object) ->
         case None if setting.can_be_off:
             shown += " (default: off)"
     metavar = setting.metavar or metavar
-    repeats = "append" if default == () else "store"
-    parser.add_argument(flag, dest=name, metavar=metavar, action=repeats, help=shown)
+    action: str | type[argparse.Action] = "append" if default == () else "store"
+    if name == "database_url":
+        action = _Once
+    parser.add_argument(flag, dest=name, metavar=metavar, action=action, help=shown)
 
 
 def flags(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -43,6 +43,10 @@ MISTAKES = {
     "migrate: invalid schema": (["migrate", "--schema", "1st"], 'Invalid schema name "1st"'),
     "an empty namespace": (["--namespace", ""], "--namespace: must be non-empty text"),
     "another database": (["--database-url", "mysql://h/d"], "must begin with postgresql://"),
+    "two databases": (
+        ["--database-url=a=b", "--database-url=a=b"],
+        "--database-url is given twice",
+    ),
     "an empty URL": (["--database-url", ""], "--database-url: must be a URL such as"),
     "no measurement": (["bench", "pick-up"], "no such measurement: pick-up; there are pickup, "),
     "no command of runs": (["runs"], "the following arguments are required: COMMAND"),

@@ -54,6 +54,13 @@ def test_the_configuration_of_pgbouncer_works_with_and_without_a_direct_address(
         assert ("connection pooler" in worker.stderr.text) is (listen is None)
 
 
+@SCALING.covers("shards")
+def test_a_program_uses_several_databases(connected: Sandbox, database_url: str) -> None:
+    connected.write("shards.py", SCALING["shards"])
+    printed = connected.run(f"python shards.py '{database_url}' '{database_url}'")
+    assert printed.split() == ["pending", "1"]
+
+
 @SCALING.covers("failover-url")
 @pytest.mark.parametrize("name", ["listen-url", "failover-url"])
 def test_the_exported_urls_are_understood(sandbox: Sandbox, name: str) -> None:
