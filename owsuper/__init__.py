@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from owsuper.client.post_mortem import PostMortem
     from owsuper.client.reasons import Reason, ReasonKind
     from owsuper.client.reports import LogLine, RunProgress
+    from owsuper.client.schedule_models import PastTick, ScheduleState, ScheduleStatus
     from owsuper.client.shards import Shards
     from owsuper.client.worker import Worker
     from owsuper.client.workers import ExecutingRun, ProcessStatus, WorkerState, WorkerStatus
     from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus
     from owsuper.core.pages import Page
     from owsuper.core.retry import RetryPolicy
+    from owsuper.core.schedules.tick import Tick
     from owsuper.errors import (
         ChildFailed,
         NonRetryableError,
@@ -57,6 +59,7 @@ __all__ = [
     "OpenWorkflow",
     "OwsuperError",
     "Page",
+    "PastTick",
     "PostMortem",
     "ProcessStatus",
     "Reason",
@@ -73,6 +76,8 @@ __all__ = [
     "RunProgress",
     "RunRetry",
     "RunStatus",
+    "ScheduleState",
+    "ScheduleStatus",
     "Shards",
     "Signal",
     "SkippedSignal",
@@ -83,6 +88,7 @@ __all__ = [
     "StepStatus",
     "StoredError",
     "ThreadWorker",
+    "Tick",
     "Unreadable",
     "Worker",
     "WorkerState",
@@ -102,6 +108,7 @@ _MODULES = {
     "OpenWorkflow": "owsuper.client.app",
     "OwsuperError": "owsuper.errors",
     "Page": "owsuper.core.pages",
+    "PastTick": "owsuper.client.schedule_models",
     "PostMortem": "owsuper.client.post_mortem",
     "ProcessStatus": "owsuper.client.workers",
     "Reason": "owsuper.client.reasons",
@@ -118,6 +125,8 @@ _MODULES = {
     "RunProgress": "owsuper.client.reports",
     "RunRetry": "owsuper.client.models",
     "RunStatus": "owsuper.core.model",
+    "ScheduleState": "owsuper.client.schedule_models",
+    "ScheduleStatus": "owsuper.client.schedule_models",
     "Shards": "owsuper.client.shards",
     "Signal": "owsuper.core.model",
     "SkippedSignal": "owsuper.client.models",
@@ -128,6 +137,7 @@ _MODULES = {
     "StepStatus": "owsuper.core.model",
     "StoredError": "owsuper.stored_error",
     "ThreadWorker": "owsuper.thread_worker",
+    "Tick": "owsuper.core.schedules.tick",
     "Unreadable": "owsuper.client.models",
     "Worker": "owsuper.client.worker",
     "WorkerState": "owsuper.client.workers",

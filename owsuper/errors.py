@@ -22,6 +22,10 @@ OwsuperError
 │   ├── StepUsageError          a step call that is not allowed, or not possible
 │   ├── StepLimitExceeded       more step attempts than a run may have
 │   └── NonDeterminismError     a step that is not the recorded one
+├── ScheduleError
+│   ├── ScheduleExists          create() with the name of another schedule
+│   ├── ScheduleNotFound
+│   └── ScheduleNotDeletable    delete() of a schedule that the code of workers declares
 ├── WorkerError                 a worker that a program cannot start
 └── RunError
     ├── RunFailed               result() of a failed run
@@ -72,6 +76,10 @@ __all__ = [
     "RunNotRerunnable",
     "RunNotRetryable",
     "RunNotWakeable",
+    "ScheduleError",
+    "ScheduleExists",
+    "ScheduleNotDeletable",
+    "ScheduleNotFound",
     "StepError",
     "StepFailed",
     "StepLimitExceeded",
@@ -297,6 +305,26 @@ class RunNotWakeable(RunError):
 
 class ResultTimeout(RunError, TimeoutError):
     """The run did not end in time. The run itself is not affected."""
+
+
+class ScheduleError(OwsuperError):
+    """Base of errors about a schedule. ``name`` is its name."""
+
+    def __init__(self, message: str, *, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class ScheduleExists(ScheduleError):
+    """Another schedule has this name."""
+
+
+class ScheduleNotFound(ScheduleError):
+    """This namespace has no schedule of this name."""
+
+
+class ScheduleNotDeletable(ScheduleError):
+    """The code of workers declares the schedule, so they would store it again."""
 
 
 def _rebuild(kind: type[OwsuperError], args: tuple[Any, ...]) -> OwsuperError:

@@ -222,6 +222,7 @@ class OneProcessWorker:
         return self, (*self.loop.descriptors(), self._waker.signal_fd)
 
 
-def _registered(application: Application) -> tuple[object, object]:
+def _registered(application: Application) -> tuple[object, object, object]:
     """Return what the supervisor must learn of when it changes."""
-    return application.registry.names(), application.registry.concurrency()
+    registry = application.registry
+    return registry.names(), registry.concurrency(), application.declarations()

@@ -167,7 +167,7 @@ class ThreadWorker:
 def _application(ow: OpenWorkflow) -> Application:
     # The lists themselves: a cell may add to them while the worker runs.
     hooks = Hooks(ow.start_hooks, ow.stop_hooks, ow.step_contexts)
-    return Application(ow.registry, None, None, None, hooks)
+    return Application(ow.registry, None, None, None, hooks, (ow.declared_schedules,))
 
 
 def _serve(worker: OneProcessWorker, ready: Future[None]) -> None:

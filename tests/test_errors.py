@@ -37,6 +37,7 @@ _MAKERS: dict[type[BaseException], Callable[..., BaseException]] = {
     errors.RunNotRerunnable: lambda kind: kind("it runs", run_id="run-1", status="running"),
     errors.RunNotWakeable: lambda kind: kind("it runs", run_id="run-1", status="running"),
     errors.RunError: lambda kind: kind("no such run", run_id="run-1"),
+    errors.ScheduleError: lambda kind: kind("no such schedule", name="nightly"),
     errors.DataError: lambda kind: kind("cannot store it", path="result.items[0]"),
     CardError: lambda kind: kind("visa", limit=5),
     errors.OwsuperError: lambda kind: kind("a message"),

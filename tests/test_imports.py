@@ -54,19 +54,20 @@ ROOMS = {
     # above it, and for annotations alone
     "workflow": room("client.handle core errors step workflow", WITHOUT_IO),
     # messages between processes; no connection to the database
-    "ipc": room("core.model errors ipc settings", DRIVERS | {"asyncio"}),
+    "ipc": room("core.model core.schedules errors ipc settings", DRIVERS | {"asyncio"}),
     # the only room that knows SQL; no policy
     "db": room(
-        "core.carriers core.model core.codec core.durations core.names core.pages db errors ids"
-        " version"
+        "core.carriers core.model core.codec core.durations core.names core.pages core.schedules db"
+        " errors ids version"
     ),
     # deletes old runs, driven by a supervisor or a client; what it keeps goes to files
     "retention": room("core db.claims db.pruning errors event_loop retention", DRIVERS),
     # never user code, never a pool, never a thread
     "supervisor": room(
-        "core.model core.retention core.time_outs db.claims db.connect db.crashes db.nonblocking"
-        " db.listen db.presence db.pruning db.queue_state db.statement db.sweeps errors event_loop"
-        " extras ipc log_stream logs metrics retention sessions settings shortage signal_handlers"
+        "core.model core.retention core.schedules core.time_outs db.claims db.connect db.crashes"
+        " db.listen db.nonblocking db.presence db.pruning db.queue_state db.schedules db.statement"
+        " db.sweeps errors event_loop extras ipc log_stream logs metrics retention sessions"
+        " settings shortage signal_handlers"
         " supervisor version",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
@@ -81,8 +82,8 @@ ROOMS = {
     ),
     "client": room(
         "client core db.clients db.connect db.group_commit db.known_connections db.lists db.migrate"
-        " db.new_runs db.pool db.pruning db.read_only db.reports db.signals db.timed"
-        " db.transactions db.waits db.workers embedded errors ids retention settings step"
+        " db.new_runs db.pool db.pruning db.read_only db.reports db.schedule_store db.signals"
+        " db.timed db.transactions db.waits db.workers embedded errors ids retention settings step"
         " stored_error tracing workflow",
         "psycopg_pool multiprocessing",
     ),

@@ -136,6 +136,7 @@ def test_it_requires_little(clean: Path, tmp_path: Path) -> None:
     listed = run(clean / "pip", "list", "--format=freeze", cwd=tmp_path).stdout.split()
     names = {line.partition("==")[0].lower().replace("_", "-") for line in listed}
     assert names - {"pip", "setuptools", "typing-extensions"} == {
+        "cronsim",
         "msgspec",
         "orjson",
         "owsuper",

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from owsuper import shortage
 from owsuper.child.spec import Hooks
-from owsuper.errors import ConfigurationError, RegistrationError
+from owsuper.core.schedules.spec import ScheduleSpec
+from owsuper.errors import ConfigurationError, OwsuperError, RegistrationError
 from owsuper.ipc.messages import SHORTAGE
 from owsuper.workflow.definition import Workflow
-from owsuper.workflow.registry import Registry
+from owsuper.workflow.registry import DeclaredSchedules, Registry
 
 if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
     from owsuper.client.database import ExplicitSettings
+    from owsuper.workflow.scheduling import Declaration
 
 _EXAMPLE: Final = "--module app.workflows"
 _OF_DJANGO: Final = (
@@ -56,6 +58,15 @@ class Application:
     namespace: str | None
     schema: str | None
     hooks: Hooks
+    declared: tuple[DeclaredSchedules, ...] = ()
+
+    def declarations(self) -> list[Declaration]:
+        """Return what the code declares now."""
+        return [each for schedules in self.declared for each in schedules]
+
+    def schedules(self) -> tuple[ScheduleSpec, ...]:
+        """Return the schedules that the code declares now. Raises as ``Declaration.spec`` does."""
+        return tuple(each.spec() for each in self.declarations())
 
 
 def load(modules: Sequence[str]) -> Application:
@@ -163,10 +174,13 @@ def _attribute(module: ModuleType, spec: str, attribute: str) -> Any:
 def _merge(found: Sequence[OpenWorkflow], modules: Sequence[str]) -> Application:
     named = ", ".join(modules)
     registry = Registry()
+    schedules = DeclaredSchedules()
     try:
         for instance in found:
             for workflow in instance.registry:
                 registry.add(workflow)
+            for declaration in instance.declared_schedules:
+                schedules.add(declaration)
     except RegistrationError as exc:
         raise LoadError("duplicate", str(exc)) from exc
     if not len(registry):
@@ -185,7 +199,7 @@ def _merge(found: Sequence[OpenWorkflow], modules: Sequence[str]) -> Application
             _ = workflow.types
         except ConfigurationError as exc:
             raise LoadError("types", str(exc)) from exc
-    return Application(
+    application = Application(
         registry=registry,
         database_url=_common("database_url", given, named),
         namespace=_common("namespace", given, named),
@@ -195,7 +209,13 @@ def _merge(found: Sequence[OpenWorkflow], modules: Sequence[str]) -> Application
             stop=tuple(hook for instance in found for hook in instance.stop_hooks),
             around_steps=tuple(each for instance in found for each in instance.step_contexts),
         ),
+        declared=(schedules,),
     )
+    try:
+        application.schedules()
+    except OwsuperError as exc:  # for example, an input that does not fit
+        raise LoadError("types", str(exc)) from exc
+    return application
 
 
 def _common(setting: str, given: Sequence[ExplicitSettings], named: str) -> str | None:

@@ -27,6 +27,7 @@ def describe(
         concurrency={
             name: bound for name, bound in registry.concurrency().items() if name in names
         },
+        schedules=application.schedules(),
     )
 
 

@@ -23,9 +23,12 @@ from owsuper.errors import (
 from owsuper.supervisor.exit_status import ExitCode
 
 _MODULES: Final = (
-    *("worker", "start", "runs", "why", "ps", "top", "signal", "prune"),
+    *("worker", "start", "runs", "schedules", "why", "ps", "top", "signal", "prune"),
     *("dashboard", "audit", "replay", "healthcheck", "reload", "migrate", "doctor", "bench"),
 )
+
+
+_GROUPS: Final = ("runs", "schedules")
 
 
 class _Commands(Mapping[str, Command]):
@@ -150,8 +153,8 @@ def _run(argv: Sequence[str]) -> int:
 
 def _with_help(argv: Sequence[str]) -> Sequence[str]:
     """Return ``help``, ``help COMMAND`` and ``runs help`` as words with ``--help``."""
-    if list(argv[:2]) == ["runs", "help"]:
-        argv = ["help", "runs", *argv[2:]]
+    if list(argv[1:2]) == ["help"] and argv[0] in _GROUPS:
+        argv = ["help", argv[0], *argv[2:]]
     if list(argv[:1]) != ["help"]:
         return argv
     name = " ".join(argv[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from owsuper.client import joining, new_run, traces
 from owsuper.client.dashboards import ShowsDashboard
@@ -20,6 +20,9 @@ from owsuper.client.worker import Worker, WorkerSettings, environment, modules_o
 from owsuper.core.durations import Duration
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.start_options import Schedule, Start
+
+if TYPE_CHECKING:
+    from owsuper.client.schedules import Schedules
 
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741 - likewise
@@ -73,6 +76,13 @@ class OpenWorkflow(
         Raises ConfigurationError, EmbeddedUnavailable.
         """
         return self._database.session().url
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules of this namespace: to list, make, pause, resume, trigger, delete them."""
+        from owsuper.client.schedules import Schedules  # few programs need it
+
+        return Schedules(self._database, self._handle_of)
 
     # --- starting runs -------------------------------------------------------------------
 

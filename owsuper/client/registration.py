@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from owsuper.core.durations import Duration
 from owsuper.core.replay import STEP_LIMIT
 from owsuper.core.retry import RetryPolicy
+from owsuper.core.schedules.spec import CatchUp, Overlap
 from owsuper.errors import ConfigurationError
 from owsuper.step import AsyncStep, Step
 from owsuper.workflow import interactive
 from owsuper.workflow.definition import Starter, Workflow
-from owsuper.workflow.registry import Registry
+from owsuper.workflow.registry import DeclaredSchedules, Registry
 
 if TYPE_CHECKING:
     from owsuper.client.resources import Resource
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741 - likewise
 R = TypeVar("R")
+W = TypeVar("W", bound=Workflow[Any, Any])
 Hook = TypeVar("Hook", bound=Callable[[], object])
 Context = TypeVar(
     "Context",
@@ -51,6 +54,7 @@ class Registration(Starter):
 
     def __init__(self) -> None:
         self.registry = Registry()
+        self.declared_schedules = DeclaredSchedules()
         self.start_hooks: list[Callable[[], object]] = []
         self.stop_hooks: list[Callable[[], object]] = []
         self.step_contexts: list[Callable[[], object]] = []
@@ -137,6 +141,68 @@ class Registration(Starter):
             return workflow
 
         return define(bare) if bare else define
+
+    def schedule(
+        self,
+        cron: str | None = None,
+        /,
+        *,
+        name: str | None = None,
+        every: Duration | None = None,
+        timezone: str | None = None,
+        input: Any = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        jitter: Duration | None = None,
+        catch_up: CatchUp = "last",
+        catch_up_limit: int = 100,
+        overlap: Overlap = "allow",
+    ) -> Callable[[W], W]:
+        """Start runs of a workflow at times: ``@ow.schedule("0 3 * * *")`` above ``@ow.workflow``.
+
+        The times are those of ``cron`` (five fields, or a name such as ``"@daily"``) in the
+        ``timezone``, by default UTC; or there is one ``every`` so often, such as ``"15m"``, counted
+        from ``start``, else from the beginning of 1970 in UTC. There are none before ``start``, an
+        aware datetime, and none at ``end`` or later. Each run begins up to ``jitter`` after its
+        tick. The run gets the :class:`Tick` if the workflow declares it as its input, else
+        ``input``. A schedule has the name of its workflow, unless a ``name`` is given. A workflow
+        may have several.
+
+        ``catch_up`` says what becomes of ticks that nobody served: ``"none"`` of them, the
+        ``"last"`` or ``"all"``, of which the latest ``catch_up_limit`` have a run. ``overlap`` says
+        what becomes of a tick while a run of the schedule has not ended: ``"allow"`` starts another
+        run, ``"skip"`` none, ``"queue"`` starts it when the other has ended (at most
+        ``catch_up_limit`` ticks wait), ``"cancel_running"`` cancels the other.
+
+        Workers store the schedule when they start, and fire its ticks.
+
+        Raises ConfigurationError for what cannot be used, InvalidData for an input that does not
+        fit, RegistrationError if another schedule has this name.
+        """
+        from owsuper.workflow import scheduling  # few programs need it
+
+        if cron is not None and not isinstance(cron, str):
+            raise ConfigurationError(
+                f"schedule: {cron!r:.80} is no cron text. Write @ow.schedule('0 3 * * *') above"
+                " @ow.workflow."
+            )
+        timing = scheduling.Timing(
+            every=every,
+            timezone=timezone,
+            input=input,
+            start=start,
+            end=end,
+            jitter=jitter,
+            catch_up=catch_up,
+            catch_up_limit=catch_up_limit,
+            overlap=overlap,
+        )
+
+        def declare(workflow: W) -> W:
+            self.declared_schedules.add(scheduling.declare(workflow, name, cron, timing))
+            return workflow
+
+        return declare
 
     def on_child_start(self, fn: Hook, /) -> Hook:
         """Call ``fn()`` once in each child process of a worker, before the process takes runs.

@@ -23,6 +23,9 @@ EARLY: Final = "early:"
 DRAIN: Final = "drain:"
 """The prefix of a payload with the id of the supervisor that a client asks to drain."""
 
+SCHEDULES: Final = "schedules"
+"""The payload with which a client tells all supervisors that it has changed a schedule."""
+
 
 def runs_channel(schema: str, namespace: str) -> str:
     """Return the channel that notifies when a run of this namespace becomes due or gets a due time.
@@ -37,8 +40,8 @@ def workers_channel(schema: str, namespace: str) -> str:
     """Return the channel on which all supervisors of this namespace listen.
 
     The payload is ``CANCELED`` and the id of a canceled run that a worker owns; ``STACKS`` and a
-    token, with which the stacks are marked; ``DRAIN`` and the id of a supervisor; or what a
-    supervisor passes on, because it has no room for all runs that are due.
+    token, with which the stacks are marked; ``DRAIN`` and the id of a supervisor; ``SCHEDULES``; or
+    what a supervisor passes on, because it has no room for all runs that are due.
     """
     return f"owsuper-workers:{_short_hash(f'{schema}/{namespace}')}"
 

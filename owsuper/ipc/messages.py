@@ -18,6 +18,7 @@ from zlib import crc32
 import msgspec
 
 from owsuper.core.model import ClaimedRun
+from owsuper.core.schedules.spec import ScheduleSpec
 from owsuper.errors import OwsuperError
 from owsuper.ipc.flight_recorder import StepInTime
 from owsuper.settings import Settings
@@ -83,7 +84,7 @@ class ApplicationLoaded:
     settings are the arguments of the application's ``OpenWorkflow(...)``, or None. ``warnings`` are
     for the operator; ``mismatches`` too, about patterns of --only and --except without effect.
     ``concurrency`` is the most runs at once in one worker, by name, of served workflows that bound
-    it.
+    it. ``schedules`` are those that the code declares.
     """
 
     workflows: tuple[tuple[str, str | None], ...]
@@ -93,6 +94,7 @@ class ApplicationLoaded:
     warnings: tuple[str, ...] = ()
     mismatches: tuple[str, ...] = ()
     concurrency: dict[str, int] = field(default_factory=dict)
+    schedules: tuple[ScheduleSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +310,10 @@ _KINDS: Final[tuple[type[Message], ...]] = (
 PROTOCOL: Final = str(
     crc32(
         repr(
-            [(kind.__name__, get_annotations(kind)) for kind in (*_KINDS, ClaimedRun, Settings)]
+            [
+                (kind.__name__, get_annotations(kind))
+                for kind in (*_KINDS, ClaimedRun, ScheduleSpec, Settings)
+            ]
         ).encode()
     )
 )

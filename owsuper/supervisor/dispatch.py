@@ -34,6 +34,7 @@ from owsuper.supervisor.on_call import OnCall
 from owsuper.supervisor.pickup import Pickup
 from owsuper.supervisor.portions import Portions
 from owsuper.supervisor.presence import Presence, Workflows
+from owsuper.supervisor.schedules import ScheduleDuty
 from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.stacks import ChildStacks
 from owsuper.supervisor.sweeps import Sweeps
@@ -141,6 +142,13 @@ class Dispatch:
         )
         sweeps = SweepQueries(settings.schema, settings.namespace)
         self._sweeps = Sweeps(self._connection, sweeps, on_released=self._pickup.claim_soon)
+        self._schedules = ScheduleDuty(
+            loop,
+            self._connection,
+            settings,
+            loaded=lambda: self.fleet.template.loaded,
+            on_started=self._pickup.claim_soon,
+        )
         crashes = CrashQueries(settings.schema, settings.namespace)
         self._crashes = Crashes(
             self._connection,
@@ -160,6 +168,7 @@ class Dispatch:
                 on_canceled=self._leases.check,
                 on_stacks_asked=self._stacks.ask,
                 on_drain_asked=self._drain_if_asked,
+                on_schedules_changed=self._schedules.look,
                 on_call=self._on_call,
                 sender=self._connection,
                 queries=queries,
@@ -294,6 +303,7 @@ class Dispatch:
         if not self._shutdown.begun:
             self._shutdown.begin()
             self._pickup.stop()
+            self._schedules.stop()
             self._presence.announce_now()  # so that others go on call for it
 
     def _drain_if_asked(self, supervisor_id: str) -> None:
@@ -332,6 +342,7 @@ class Dispatch:
             if not len(self.fleet) and not self._writes_done:
                 self._last_writes_timer.at_latest(time.monotonic() + _LAST_WRITES_TIMEOUT)
             return
+        self._schedules.follow()
         self._pickup.assign()
         if self._nothing_left:
             _log.info("no run is due: stopping, because of --burst")
@@ -344,6 +355,7 @@ class Dispatch:
         if self._burst is None:
             return False
         idle = self.ready and not self.fleet.busy and not len(self._pickup.prefetched)
+        idle = idle and not self._schedules.busy
         return self._burst.is_over(idle=idle, workflows=self.workflows)
 
     def _release_lapsed(self) -> None:
@@ -363,6 +375,7 @@ class Dispatch:
         self._presence.on_connection_up()
         # Before the first claim, because that may claim runs whose leases expired in the outage.
         self._leases.on_connection_up()
+        self._schedules.on_connection_up()
         self._pickup.claim_soon()
         if self._listener is not None:
             self._listener.test()
@@ -370,6 +383,7 @@ class Dispatch:
     def _on_database_down(self, exc: OperationalError) -> None:
         self._claims.on_connection_lost()
         self._sweeps.on_connection_lost()
+        self._schedules.on_connection_lost()
         self._presence.on_connection_lost()
         # Another supervisor may release them, so none may be handed out from here.
         self._pickup.release_prefetched()

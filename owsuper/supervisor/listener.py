@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from owsuper.db.claims import ClaimQueries
 from owsuper.db.connect import conninfo
-from owsuper.db.listen import CANCELED, DRAIN, STACKS, runs_channel, workers_channel
+from owsuper.db.listen import CANCELED, DRAIN, SCHEDULES, STACKS, runs_channel, workers_channel
 from owsuper.db.statement import Result, Statement
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
@@ -41,6 +41,7 @@ class Listener:
     ``on_canceled`` is called with the id of a run that was canceled while some worker held it.
     ``on_stacks_asked`` is called with the token of a client that asks for stacks, and
     ``on_drain_asked`` with the id of the supervisor that a client asks to drain.
+    ``on_schedules_changed`` is called when a client has changed a schedule.
     The self-test sends its notifications over ``sender``, another connection.
 
     ``attempted``: connecting has succeeded or failed once. ``notifications`` counts those of
@@ -56,6 +57,7 @@ class Listener:
         on_canceled: Callable[[str], None],
         on_stacks_asked: Callable[[str], None],
         on_drain_asked: Callable[[str], None],
+        on_schedules_changed: Callable[[], None],
         on_call: OnCall,
         sender: KeptConnection,
         queries: ClaimQueries,
@@ -64,6 +66,7 @@ class Listener:
         self._on_canceled = on_canceled
         self._on_stacks_asked = on_stacks_asked
         self._on_drain_asked = on_drain_asked
+        self._on_schedules_changed = on_schedules_changed
         self._sender = sender
         self._queries = queries
         self._on_call = on_call
@@ -169,6 +172,8 @@ class Listener:
                 self._on_stacks_asked(payload.removeprefix(STACKS))
             elif payload.startswith(DRAIN):
                 self._on_drain_asked(payload.removeprefix(DRAIN))
+            elif payload == SCHEDULES:
+                self._on_schedules_changed()
             else:
                 if (supervisor := passed_on_by(payload)) is not None:
                     self._on_call.on_passed_on(time.monotonic(), supervisor)

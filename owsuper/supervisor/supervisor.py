@@ -11,6 +11,7 @@ waits in one place only (``Loop.turn``).
         claims, lease_renewal      claim, renew, release; over one ``connection``
         portions                   which workflows each statement of a claim is about
         sweeps, crashes            expired leases and deadlines; evidence of crashes
+        schedules                  starts runs at times
         presence                   supervisors that are missing, and what they held
         watermark                  how far back to scan for runs
         fleet, child               the child processes

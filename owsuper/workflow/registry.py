@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from owsuper.errors import RegistrationError
 from owsuper.workflow import interactive
 from owsuper.workflow.definition import Workflow
+
+if TYPE_CHECKING:
+    from owsuper.workflow.scheduling import Declaration
 
 _Key = tuple[str, str | None]
 
@@ -83,6 +86,39 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._workflows)
+
+
+class DeclaredSchedules:
+    """The schedules that a program declares, by name."""
+
+    def __init__(self) -> None:
+        self._declared: dict[str, Declaration] = {}
+
+    def add(self, declaration: Declaration) -> None:
+        """Add a schedule. One of a workflow that is defined again takes the place of the first.
+
+        Raises RegistrationError if another has this name.
+        """
+        first = self._declared.get(declaration.name)
+        if first is not None and not interactive.is_redefined(
+            _function_of(first), _function_of(declaration)
+        ):
+            raise RegistrationError(
+                f'Two schedules are named "{declaration.name}": of workflow'
+                f' "{first.workflow.name}", and of workflow "{declaration.workflow.name}". Give one'
+                " of them another name, with name=."
+            )
+        self._declared[declaration.name] = declaration
+
+    def __iter__(self) -> Iterator[Declaration]:
+        return iter(list(self._declared.values()))
+
+    def __len__(self) -> int:
+        return len(self._declared)
+
+
+def _function_of(declaration: Declaration) -> object:
+    return getattr(declaration.workflow, "fn", None)
 
 
 def _newest_first(

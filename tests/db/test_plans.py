@@ -102,6 +102,13 @@ OLD = json.dumps([{"range": n, "keep": 0, **each} for n, each in enumerate(ENDED
 NOT_OLD = json.dumps([{"range": n, "keep": 1e9, **each} for n, each in enumerate(ENDED)])
 DOOMED = json.dumps([{"id": f"finished {n}", "last": f"finished {n}", "keep": 0}
                      for n in range(1, 11)])  # fmt: skip
+SCHEDULE = json.dumps({
+    "name": "new", "workflow_name": "w", "cron": "@daily", "timezone": "UTC", "jitter": 0,
+    "catch_up": "last", "catch_up_limit": 1, "overlap": "allow", "takes_tick": True,
+    "next_at": LATER, "fingerprint": "f",
+})  # fmt: skip
+DECLARED = f"[{SCHEDULE}]"
+DUE = (LONG_AGO, LONG_AGO)
 USES = [
     Use("commit", commit(), 1, "of a step"),
     Use("commit", commit(steps=5), 1, "of several steps"),
@@ -149,6 +156,17 @@ USES = [
     Use("load_first_input", ("default", RUN), 2),
     Use("continue_run", ("default", CHILD, "me", json.dumps(NEW_CHILD)), 3),
     Use("outcome", ("default", RUN), 1),
+    Use("look_at_schedules", ("default", 100), 3),
+    Use("fire_tick", ("default", "due", *DUE, LATER, "tick", "false", "k", 0, 200), 6),
+    Use("declare_schedules", ("default", DECLARED, "flows", 180), 0),
+    Use("list_schedules", ("default", None), 2001),
+    Use("list_schedules", ("default", "due"), 10, "of one name"),
+    Use("list_ticks", ("default", "due", 20), 0),
+    Use("create_schedule", ("default", SCHEDULE, "false"), 0),
+    Use("pause_schedule", ("default", "due"), 0),
+    Use("resume_schedule", ("default", "due", LATER), 0),
+    Use("delete_schedule", ("default", "due", 180), 0),
+    Use("start_scheduled", ("default", "due", json.dumps([{"id": "new"}])), 0),
     Use("claim", ("default", KNOWN, 10, "host:", 30, "false", "false", *FULL), 34),
     Use("claim", ("default", KNOWN, 1, "host:", 30, "false", "true", *FULL), 7, "of one run"),
     Use("claim", ("default", NONE, 10, "", 30, "false", "false", *FULL), 0, "of nothing"),
@@ -333,6 +351,15 @@ def fill(conn: psycopg.Connection) -> None:
             f" SELECT {', '.join(columns.values())} FROM generate_series(1, {count}) AS n".encode()
         )
 
+    conn.execute(
+        "INSERT INTO owsuper_schedules (namespace_id, name, workflow_name, timezone,"
+        " jitter_seconds, catch_up, catch_up_limit, overlap, takes_tick, next_at, open_runs)"
+        " SELECT 'default', 'n' || n, 'w', 'UTC', 0, 'last', 1, 'allow', true,"
+        " timestamptz 'infinity', '{}'::text[]"
+        " FROM generate_series(1, 2000) AS n"
+        f" UNION ALL SELECT 'default', 'due', 'w', 'UTC', 0, 'last', 1, 'cancel_running', true,"
+        f" '{LONG_AGO}', '{{{RUN},{PARENT}}}'".encode()
+    )
     conn.execute("SET session_replication_role = replica")  # no triggers: only the rows matter
     runs(FOREIGN, id="'foreign ' || n", workflow_name="'unknown'",
          available_at="now() - interval '1 day'")  # fmt: skip

@@ -1,0 +1,114 @@
+-- Store the schedules that the code of a worker declares, and retire those that it no longer declares.
+--
+-- Called by: the supervisor, ScheduleDuty, when it connects, after a reload, and once a minute if a
+-- schedule is declared in code.
+-- $1 namespace, $2 schedules (JSON array, by name), $3 modules of the worker (empty: it retires none),
+-- $4 seconds after which a declaration that nobody confirms gives way.
+-- Returns (name, what became of it): created, changed, returned, kept, removed, outdated (newer code
+-- declares it differently, or no longer), by hand (somebody made a schedule of this name).
+--
+-- A declaration is newer than another if the database has seen it later. A worker of older code that
+-- starts again changes nothing, as long as a worker confirms what is newer. Not to declare a schedule is
+-- a declaration, too: its fingerprint is an empty text.
+-- Paused schedules stay paused. What a schedule has still to do changes only with its times.
+--
+-- Index: owsuper_schedules_pkey, owsuper_schedules_declared_idx. Locks: the schedules, in the order of
+-- their names.
+WITH given AS MATERIALIZED (
+    SELECT *
+    FROM json_to_recordset($2::json) AS g (
+        name text, workflow_name text, version text, cron text, every double precision,
+        timezone text, start timestamptz, "end" timestamptz, jitter double precision,
+        catch_up text, catch_up_limit integer, overlap text, takes_tick boolean, input jsonb,
+        next_at timestamptz, fingerprint text
+    )
+),
+known AS MATERIALIZED (
+    SELECT s.*
+    FROM {schema}.owsuper_schedules AS s
+    WHERE s.namespace_id = $1 AND s.name = ANY (ARRAY(
+        SELECT name FROM given
+        UNION
+        SELECT name
+        FROM {schema}.owsuper_schedules
+        WHERE namespace_id = $1 AND declared_in IS NOT NULL AND declared_in = $3 AND $3 <> ''
+    ))
+    ORDER BY s.name
+    FOR NO KEY UPDATE
+),
+judged AS MATERIALIZED (
+    SELECT
+        k.*, coalesce(g.fingerprint, '') AS said, g.name AS declared,
+        coalesce((k.declarations ->> coalesce(g.fingerprint, ''))::timestamptz, now()) AS seen_at,
+        CASE
+            WHEN k.declared_in IS NULL THEN 'by hand'
+            WHEN coalesce(g.fingerprint, '') = k.fingerprint THEN 'kept'
+            WHEN k.declarations ? coalesce(g.fingerprint, '')
+                AND k.confirmed_at >= now() - $4::double precision * interval '1 second'
+                THEN 'outdated'
+            WHEN g.name IS NULL THEN 'removed'
+            WHEN k.removed_at IS NOT NULL THEN 'returned'
+            ELSE 'changed'
+        END AS verdict
+    FROM known AS k
+    LEFT JOIN given AS g ON g.name = k.name
+),
+kept AS (
+    UPDATE {schema}.owsuper_schedules AS s
+    SET confirmed_at = now()
+    FROM judged AS j
+    WHERE s.namespace_id = $1
+        AND s.name = ANY (ARRAY(SELECT name FROM judged WHERE verdict = 'kept'))
+        AND s.name = j.name
+),
+removed AS (
+    UPDATE {schema}.owsuper_schedules AS s
+    SET removed_at = now(), next_at = NULL, queued = '{}', fingerprint = '', confirmed_at = now(),
+        declarations = j.declarations || jsonb_build_object('', now()), updated_at = now()
+    FROM judged AS j
+    WHERE s.namespace_id = $1
+        AND s.name = ANY (ARRAY(SELECT name FROM judged WHERE verdict = 'removed'))
+        AND s.name = j.name
+),
+changed AS (
+    UPDATE {schema}.owsuper_schedules AS s
+    SET workflow_name = g.workflow_name, version = g.version, cron = g.cron,
+        every_seconds = g.every, timezone = g.timezone, starts_at = g.start, ends_at = g."end",
+        jitter_seconds = g.jitter, catch_up = g.catch_up, catch_up_limit = g.catch_up_limit,
+        overlap = g.overlap, takes_tick = g.takes_tick, input = g.input,
+        next_at = CASE
+            WHEN j.removed_at IS NULL AND (
+                j.cron, j.every_seconds, j.timezone, j.starts_at, j.ends_at
+            ) IS NOT DISTINCT FROM (g.cron, g.every, g.timezone, g.start, g."end") THEN j.next_at
+            ELSE g.next_at
+        END,
+        removed_at = NULL, declared_in = $3, fingerprint = g.fingerprint, confirmed_at = now(),
+        declarations = j.declarations || jsonb_build_object(g.fingerprint, now()),
+        updated_at = now()
+    FROM judged AS j
+    JOIN given AS g ON g.name = j.name
+    WHERE s.namespace_id = $1
+        AND s.name = ANY (ARRAY(
+            SELECT name FROM judged WHERE verdict IN ('changed', 'returned')
+        ))
+        AND s.name = j.name
+),
+created AS (
+    INSERT INTO {schema}.owsuper_schedules (
+        namespace_id, name, workflow_name, version, cron, every_seconds, timezone, starts_at,
+        ends_at, jitter_seconds, catch_up, catch_up_limit, overlap, takes_tick, input, next_at,
+        declared_in, fingerprint, declarations, confirmed_at
+    )
+    SELECT
+        $1, name, workflow_name, version, cron, every, timezone, start, "end", jitter, catch_up,
+        catch_up_limit, overlap, takes_tick, input, next_at, $3, fingerprint,
+        jsonb_build_object(fingerprint, now()), now()
+    FROM given
+    WHERE name NOT IN (SELECT name FROM known)
+    ORDER BY name
+    ON CONFLICT (namespace_id, name) DO NOTHING
+    RETURNING name
+)
+SELECT name, verdict FROM judged WHERE declared IS NOT NULL OR verdict <> 'outdated'
+UNION ALL
+SELECT name, 'created' FROM created
