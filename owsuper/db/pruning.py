@@ -16,7 +16,11 @@ from owsuper.db.claims import Call
 from owsuper.db.statement import load
 
 MOST_STEPS: Final = 4000
-"""The most step attempts that are deleted by one statement, if it deletes more than one run."""
+"""The most step attempts that are deleted by one statement, if it deletes more than one run.
+
+Each 10 kB of stored values count as another one, so copies of such runs take some 40 MB at most,
+compressed.
+"""
 _NAMES: Final = 200
 
 

@@ -29,7 +29,7 @@ Keep: TypeAlias = Callable[[str, RunStatus], float | None]
 
 _FIRST_SIZE: Final = 50
 _MOST: Final = 500  # runs in one statement
-_COPIED: Final = 20  # runs of which copies are in memory
+_COPIED: Final = 100  # runs of which copies are in memory; fewer if they are large
 _TARGET: Final = 0.1  # seconds that a statement may take
 
 

@@ -34,7 +34,9 @@ from owsuper.supervisor.connection import KeptConnection
 # Seconds.
 _FIRST: Final = 1.0  # until the first pass, and again until it can begin
 _TAKE_OVER: Final = 5.0  # between two looks whether another supervisor still does it
-_PERIOD: Final = 60.0  # between two passes
+_PERIOD: Final = 60.0  # between two passes, if they are short
+_LONGEST_PERIOD: Final = 3600.0
+_SHARE: Final = 9.0  # times as long as a pass is the time until the next one
 _REPORT_PERIOD: Final = 3600.0  # between two log lines
 _PAUSES: Final = 4.0  # a pause is so much longer than the statement before it
 _GIVEN_UP: Final = frozenset({"55P03", "57014", "40P01"})  # a lock, the time limit, a deadlock
@@ -65,6 +67,7 @@ class RetentionDuty:
         self._counted: Counter[str] = Counter()  # by status, in all passes before
         self._reported = 0
         self._report_at = 0.0  # of time.monotonic()
+        self._pass_began = 0.0  # of time.monotonic()
         self._answer: Answer = None
         self._copying = False
         self._timer = loop.timers.add("delete old runs", self._tick)
@@ -153,6 +156,7 @@ class RetentionDuty:
         if self._pass is None:
             self._pass = self._start([self._own, *others])
             self._answer = None
+            self._pass_began = time.monotonic()
             self._go_on()
 
     def _start(self, rules: Sequence[Retention]) -> Pass:
@@ -174,6 +178,8 @@ class RetentionDuty:
             wanted = self._pass.send(answer)
         except StopIteration:
             self._end_pass()
+            took = time.monotonic() - self._pass_began  # long if many old runs must stay
+            self._timer.after(min(_LONGEST_PERIOD, max(_PERIOD, _SHARE * took)))
             self._report()
             return
         if isinstance(wanted, Ask):

@@ -2,7 +2,7 @@
 --
 -- Called by: whoever deletes old runs, PruneQueries.find. $1 namespace, $2 ranges (JSON array of
 -- objects: range, workflow, status, seconds to keep, since and skip), $3 how many runs to look at,
--- $4 how many step attempts these may have together.
+-- $4 how many step attempts these may have together; a long value counts as several.
 -- Returns one row, a JSON object. "runs" are those that were looked at, in the order of the ranges and
 -- then of creation: number of the range, time of creation, id, whether to delete it, and its
 -- predecessors. "more" says whether there may be others.
@@ -30,7 +30,9 @@ near AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT
             id, created_at, finished_at, updated_at, idempotency_key, context,
-            parent_step_attempt_namespace_id, parent_step_attempt_id
+            parent_step_attempt_namespace_id, parent_step_attempt_id,
+            (coalesce(pg_column_size(input), 0) + coalesce(pg_column_size(output), 0)) / 10000
+                AS long
         FROM {schema}.workflow_runs
         WHERE namespace_id = $1 AND workflow_name = a.workflow AND status = a.status
             AND created_at >= a.since AND created_at < now() - a.keep * interval '1 second'
@@ -42,14 +44,14 @@ near AS MATERIALIZED (
 ),
 weighed AS MATERIALIZED (
     SELECT
-        r.*, sum(w.steps) OVER (ORDER BY r.place) AS steps,
+        r.*, sum(r.long + w.steps) OVER (ORDER BY r.place) AS steps,
         coalesce(r.finished_at, r.updated_at) < now() - r.keep * interval '1 second'
             AND NOT {fragments/prune_held} AS doomed
     FROM near AS r
     CROSS JOIN LATERAL (
-        SELECT count(*) AS steps
+        SELECT coalesce(sum(1 + coalesce(pg_column_size(output), 0) / 10000), 0) AS steps
         FROM (
-            SELECT
+            SELECT output
             FROM {schema}.step_attempts
             WHERE namespace_id = $1 AND workflow_run_id = r.id
             ORDER BY created_at

@@ -50,6 +50,7 @@ def _write_for_ever(directory: Path) -> None:
         number += 1
 
 
+@pytest.mark.slow
 def test_two_writers_that_are_killed_leave_whole_lines(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_write_for_ever, args=(tmp_path,)) for _ in range(2)]
