@@ -17,6 +17,7 @@ from owsuper.cli import progress
 from owsuper.cli.arguments import add_settings, flags, typed_as
 from owsuper.cli.formatting import Layout, printable
 from owsuper.cli.output import document_of, print_json, print_message, terminal_width
+from owsuper.core.attributes import check_attributes
 from owsuper.errors import (
     ConfigurationError,
     ResultTimeout,
@@ -65,6 +66,32 @@ def add_full(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full", action="store_true", help="cut no value and fold nothing to fit a terminal"
     )
+
+
+def add_attributes(parser: argparse.ArgumentParser, about: str) -> None:
+    """Add ``--attribute``, for ``attributes_of``."""
+    parser.add_argument(
+        "--attribute", type=_attribute, action="append", metavar="NAME=VALUE", help=about
+    )
+
+
+def _attribute(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.80} must be a name and a value, such as tenant=7"
+        )
+    return name, value
+
+
+def attributes_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the attributes that were typed. Raises ConfigurationError."""
+    pairs: list[tuple[str, str]] = vars(arguments).get("attribute", [])
+    attributes = dict(pairs)
+    if len(attributes) < len(pairs):
+        twice = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
+        raise ConfigurationError(f"--attribute: {twice!r:.80} is given more than once")
+    return check_attributes(attributes, "--attribute")
 
 
 def layout(arguments: argparse.Namespace) -> Layout:

@@ -8,8 +8,10 @@ from typing import Final, cast
 from owsuper import OpenWorkflow, Page, Run
 from owsuper.cli.arguments import Command, typed_as
 from owsuper.cli.client_command import (
+    add_attributes,
     add_common,
     add_full,
+    attributes_of,
     client,
     find,
     layout,
@@ -39,6 +41,7 @@ examples:
   owsuper runs list --status failed --since 1h
   owsuper runs list --workflow order --since 2026-03-01T00:00:00Z --until 2026-03-02T00:00:00Z
   owsuper runs list --key order:7
+  owsuper runs list --attribute tenant=7 --status failed
   owsuper runs list --crashed --since 1d
   owsuper runs list --parent 019ac9e1-3b42-7f0e
 """
@@ -54,6 +57,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workflow", metavar="NAME", help="only runs of this workflow")
     parser.add_argument("--key", metavar="KEY", help="only runs with this idempotency key")
+    add_attributes(parser, "only runs with this attribute; may be given more than once")
     parser.add_argument("--parent", metavar="ID", help="only child runs of this run")
     parser.add_argument(
         "--crashed",
@@ -86,6 +90,8 @@ def _run(arguments: argparse.Namespace) -> int:
     filters = cast(
         "RunFilters", {name: typed[name] for name in RunFilters.__annotations__ if name in typed}
     )
+    if "attribute" in typed:
+        filters["attributes"] = attributes_of(arguments)
     with client(arguments) as ow:
         if "parent" in filters:
             filters["parent"] = find(ow, typed["parent"]).id

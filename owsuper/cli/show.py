@@ -116,6 +116,9 @@ def _facts(run: Run, at: datetime, progress: RunProgress | None) -> Iterator[tup
         yield "worker", plain(run.worker_id, None)
     if run.idempotency_key is not None:
         yield "key", plain(run.idempotency_key, None)
+    if run.attributes:
+        pairs = (f"{name}={value}" for name, value in sorted(run.attributes.items()))
+        yield "attributes", plain(", ".join(pairs), None)
     if run.input is not None:
         yield "input", plain(to_json(run.input), None)
     if run.status is RunStatus.COMPLETED:

@@ -6,8 +6,10 @@ import argparse
 
 from owsuper.cli.arguments import Command, typed_as
 from owsuper.cli.client_command import (
+    add_attributes,
     add_common,
     add_timeout,
+    attributes_of,
     client,
     future,
     json_argument,
@@ -31,6 +33,7 @@ with its status and error.
 examples:
   owsuper start send-welcome-email --input '{"user_id": 7}'
   owsuper start nightly-report --at 2026-03-01T02:00:00Z --key report:2026-03-01
+  owsuper start import-orders --attribute tenant=7 --attribute region=eu
   owsuper start add --input '[1, 2]' --wait --timeout 30s
 """
 
@@ -58,6 +61,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="the id of the run; if there is a run with this id, none is started",
     )
+    add_attributes(parser, "an attribute of the run; may be given more than once")
     parser.add_argument(
         "--at",
         type=typed_as(future),
@@ -116,6 +120,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 available_at=typed.get("at"),
                 deadline_at=typed.get("deadline"),
                 priority=typed.get("priority"),
+                attributes=attributes_of(arguments),
             )
         except NotSerializable as error:
             raise ConfigurationError(f"--input: {error}") from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, Unpack
 
 from owsuper.client import models, new_run
 from owsuper.client.models import Run, RunCounts, StepAttempt
 from owsuper.core import pages
+from owsuper.core.attributes import check_attributes
 from owsuper.core.durations import MIN_TIME, Duration, add_ms, in_utc, milliseconds
 from owsuper.core.model import RunStatus
 from owsuper.core.names import check_workflow_name, has_lone_surrogate
@@ -36,6 +37,7 @@ class _Conditions(TypedDict, total=False):
     crashed: bool
     since: datetime | Duration | None
     until: datetime | Duration | None
+    attributes: Mapping[str, str] | None
 
 
 class RunFilters(_Conditions, total=False):
@@ -45,8 +47,9 @@ class RunFilters(_Conditions, total=False):
     implementation stored as ``succeeded``. ``workflow`` selects all versions of a workflow.
     ``key`` is the idempotency key, ``parent`` the id of the run that started them. ``crashed``
     selects failed runs that were given up because they kept killing their process; a retry ends
-    that. Runs created at ``since`` or later and before ``until`` are listed: aware times, or
-    durations such as ``"1h"`` before now.
+    that. ``attributes`` selects runs that have all of these: runs with the first one are read, and
+    all else is compared. Runs created at ``since`` or later and before ``until`` are listed: aware
+    times, or durations such as ``"1h"`` before now.
 
     ``limit`` is the most runs on the page, 100 by default. ``after`` and ``before`` are cursors.
     """
@@ -160,6 +163,7 @@ def _filter(
     crashed: bool = False,
     since: datetime | Duration | None = None,
     until: datetime | Duration | None = None,
+    attributes: Mapping[str, str] | None = None,
 ) -> RunFilter:
     """Check these conditions. Raises ConfigurationError."""
     if status is not None and status not in tuple(RunStatus):
@@ -173,6 +177,7 @@ def _filter(
         crashed=bool(crashed),
         since=_past(since, "since"),
         before=_past(until, "until"),
+        attributes=check_attributes(attributes),
     )
 
 

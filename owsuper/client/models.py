@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
+
+import orjson
 
 from owsuper.core import codec
 from owsuper.core.model import RunStatus, StepKind, StepStatus
@@ -34,7 +36,8 @@ class Run:
     ``parent`` is None for a run that no other run started. ``continued_from`` and ``continued_as``
     are the ids of the runs before and after a run in a chain by ``step.continue_as_new``.
     ``rerun_of`` is the id of the run that this run repeats, ``rerun_as`` that of the last run that
-    repeats this one. ``priority`` is from 0 to 100.
+    repeats this one. ``priority`` is from 0 to 100. ``attributes`` are those that were given at its
+    start, or set by its code.
 
     ``started_at`` is the first claim since the last retry, and None in most failed runs.
     ``began_at`` is earlier if an earlier step attempt is stored; it is None as long as no execution
@@ -57,6 +60,7 @@ class Run:
     rerun_of: str | None = None
     rerun_as: str | None = None
     priority: int = 0
+    attributes: dict[str, str] = field(default_factory=dict)
     worker_id: str | None
     available_at: datetime | None
     deadline_at: datetime | None
@@ -152,7 +156,7 @@ def current_status(text: str) -> RunStatus:
 
 def run_from_row(row: RunRow) -> Run:
     """Return the run of a row of ``workflow_runs``."""
-    values = {field.name: getattr(row, field.name) for field in fields(row)}
+    values = {each.name: getattr(row, each.name) for each in fields(row)}
     parent_run_id, parent_step = values.pop("parent_run_id"), values.pop("parent_step_name")
     values |= {
         "status": current_status(row.status),
@@ -161,6 +165,7 @@ def run_from_row(row: RunRow) -> Run:
         "output": _value(row.output, "output"),
         "error": error_from_text(row.error) if row.error else None,
         "priority": stored_priority(row.priority),
+        "attributes": {} if row.attributes is None else orjson.loads(row.attributes),
     }
     if values["priority"] and row.available_at is not None:
         # Until it begins, its due time is earlier than it may begin: see due_by_priority.sql.
@@ -170,7 +175,7 @@ def run_from_row(row: RunRow) -> Run:
 
 def attempt_from_row(run_id: str, row: AttemptRow) -> StepAttempt:
     """Return the attempt of a row of ``step_attempts`` of this run."""
-    values = {field.name: getattr(row, field.name) for field in fields(row)}
+    values = {each.name: getattr(row, each.name) for each in fields(row)}
     status = StepStatus(row.status)
     values |= {
         "run_id": run_id,
@@ -194,14 +199,14 @@ def retry_from_row(row: RetryRow) -> RunRetry:
 
 def skipped_from_row(run_id: str, row: SkippedSignalRow) -> SkippedSignal:
     """Return the skipped signal of a row of this run."""
-    values = {field.name: getattr(row, field.name) for field in fields(row)}
+    values = {each.name: getattr(row, each.name) for each in fields(row)}
     values |= {"run_id": run_id, "signal": row.signal or "", "data": _value(row.data, "data")}
     return SkippedSignal(**values)
 
 
 def counts_from_rows(rows: Iterable[tuple[str, int]]) -> RunCounts:
     """Return the sums of these pairs of status and count, without unknown statuses."""
-    total = dict.fromkeys((field.name for field in fields(RunCounts)), 0)
+    total = dict.fromkeys((each.name for each in fields(RunCounts)), 0)
     for text, count in rows:
         if text in _STATUSES:
             total[current_status(text)] += count

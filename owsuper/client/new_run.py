@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Unpack
 from uuid import UUID
 
 from owsuper.core import durations
+from owsuper.core.attributes import check_attributes
 from owsuper.core.durations import Duration
 from owsuper.core.names import has_lone_surrogate
 from owsuper.db.new_runs import KEY_LIFETIME, NewRun
@@ -35,6 +36,7 @@ def prepare(
     idempotency_key: str | None = None,
     key_lifetime: Duration | None = None,
     priority: int | None = None,
+    attributes: Mapping[str, str] | None = None,
     **schedule: Unpack[Times],
 ) -> NewRun:
     """Return the run that ``Workflow.run`` starts. Raises as ``Workflow.run`` does."""
@@ -56,6 +58,7 @@ def prepare(
         key_lifetime=_check_lifetime(key_lifetime, idempotency_key),
         available_at=start,
         deadline_at=end,
+        attributes=check_attributes(attributes) or None,
     )
 
 
@@ -65,12 +68,14 @@ def prepare_many(
     values: Iterable[Any],
     *,
     priority: int | None = None,
+    attributes: Mapping[str, str] | None = None,
     **schedule: Unpack[Times],
 ) -> list[NewRun]:
     """Return the runs that ``Workflow.run_many`` starts. Raises as ``Workflow.run_many`` does."""
     name, version = identify(workflow, version)
     start, end = _times(**schedule)
     config = config_of(workflow, priority)
+    shared = check_attributes(attributes) or None
     encoded = [
         encode_input(workflow, value, f"inputs[{index}]") for index, value in enumerate(values)
     ]
@@ -82,6 +87,7 @@ def prepare_many(
             available_at=start,
             deadline_at=end,
             config=config,
+            attributes=shared,
             id=run_id,
         )
         for input_json, run_id in zip(encoded, draw(len(encoded)), strict=True)

@@ -169,7 +169,7 @@ class NewChildRun:
 
     ``input_json`` is encoded JSON, None for null. ``context`` holds the trace carrier of a run for
     a step; a successor has that of the run which continues. ``config`` holds options of a run for
-    a step; a successor has those of the run which continues.
+    a step; a successor has those of the run which continues, and its ``attributes``.
     """
 
     run_id: str
@@ -178,6 +178,7 @@ class NewChildRun:
     input_json: bytes | None
     context: dict[str, Any] | None = None
     config: dict[str, Any] | None = None
+    attributes: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,8 @@ class StepWrite:
     """Insert a step attempt, or move the stored attempt of this id out of ``running``.
 
     ``output_json`` is encoded JSON; None and ``b"null"`` are stored as SQL NULL. Times are on the
-    database's clock. The run ``child`` starts in the same transaction.
+    database's clock. The run ``child`` starts in the same transaction, and ``attributes`` of the
+    run are changed in it: None removes one.
     """
 
     attempt_id: str
@@ -198,6 +200,7 @@ class StepWrite:
     output_json: bytes | None = None
     error: StoredError | None = None
     child: NewChildRun | None = None
+    attributes: dict[str, str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from owsuper.core import divergence
+from owsuper.core import codec, divergence
+from owsuper.core.attributes import ATTRIBUTES_CONTEXT, AttributeChanges
 from owsuper.core.decisions import (
     Await,
     Begin,
@@ -212,6 +213,28 @@ class Replay:
             finished_at=now,
             context=PATCH_CONTEXT,
             output_json=b"false" if was_past else b"true",
+        )
+
+    def decide_attributes(
+        self, key: str, changes: AttributeChanges, now: datetime
+    ) -> StepWrite | OverLimit | Diverged | None:
+        """Decide whether a change of attributes is to be written; None if it is recorded."""
+        if diverged := self.check_kind(key, StepKind.FUNCTION):
+            return diverged
+        if key in self._history.completed:
+            return None
+        if over := self._at_limit():
+            return over
+        return StepWrite(
+            self._new_id(),
+            key,
+            StepKind.FUNCTION,
+            StepStatus.COMPLETED,
+            now,
+            finished_at=now,
+            context=ATTRIBUTES_CONTEXT,
+            output_json=codec.encode(changes, path="attributes"),
+            attributes=changes,
         )
 
     # --- function steps ---------------------------------------------------------------------

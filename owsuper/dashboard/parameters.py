@@ -11,6 +11,7 @@ from typing import Final
 
 from starlette.datastructures import QueryParams
 
+from owsuper.core.attributes import check_attributes
 from owsuper.core.durations import MIN_TIME, add_ms, milliseconds, parse_iso
 from owsuper.core.names import has_lone_surrogate
 from owsuper.core.pages import Window, make_window
@@ -61,6 +62,25 @@ def some_of(query: QueryParams, name: str, choices: Collection[str]) -> tuple[st
         if value not in choices:
             raise refuse(f"{name}: must be one of {', '.join(choices)}, not {value[:60]!r}")
     return tuple(choice for choice in choices if choice in given)
+
+
+def attributes(query: QueryParams, name: str) -> tuple[tuple[str, str], ...]:
+    """Return attributes as pairs, each from a text such as ``tenant=7``. Raises HTTPException."""
+    pairs = []
+    for value in query.getlist(name):
+        if not value.strip():
+            continue
+        attribute, equals, wanted = value.partition("=")
+        if not equals:
+            raise refuse(f"{name}: {value[:60]!r} must be a name and a value, such as tenant=7")
+        pairs.append((attribute.strip(), wanted.strip()))
+    try:
+        checked = check_attributes(dict(pairs), name)
+    except ConfigurationError as error:
+        raise refuse(str(error)) from None
+    if len(checked) < len(pairs):
+        raise refuse(f"{name}: an attribute is given twice; give each once")
+    return tuple(pairs)
 
 
 def moment(query: QueryParams, name: str) -> datetime | None:

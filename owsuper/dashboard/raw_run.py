@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -74,6 +74,7 @@ class RawRun:
         if self._hide:
             for kind, hidden in _HIDDEN_MEMBERS.items():
                 about[kind] = [each | dict.fromkeys(hidden, _HIDDEN) for each in about[kind]]
+            run = replace(run, attributes=dict.fromkeys(run.attributes, _HIDDEN))
         document = _members(_plain(run, without=RUN_VALUES) | self._texts(values, RUN_VALUES))
         texts = b'{"run":' + document + b"," + _members(about)[1:-1]
         steps = [models.attempt_from_row(run_id, row) for row, _ in found[:MAX_ATTEMPTS]]

@@ -29,7 +29,7 @@ STATUSES: Final = ("pending", "running", "completed", "failed", "canceled")
 SORTS: Final = ("newest", "oldest")
 FILTERS: Final = (
     "q", "status", "workflow", "version", "created_from", "created_until", "finished_from",
-    "finished_until", "parent", "crashed",
+    "finished_until", "parent", "crashed", "attribute",
 )  # fmt: skip
 """The names of the parameters that filter."""
 
@@ -64,6 +64,7 @@ class RunQuery:
             parent=parameters.text(query, "parent"),
             crashed=parameters.one_of(query, "crashed", ("1",)) is not None,
             text=parameters.text(query, "q"),
+            attributes=parameters.attributes(query, "attribute"),
         )
         sort = parameters.one_of(query, "sort", SORTS)
         kept = [(name, value) for name, value in query.multi_items() if value and name in FILTERS]

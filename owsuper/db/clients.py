@@ -79,6 +79,7 @@ class RunRow:
     rerun_of: str | None = None
     rerun_as: str | None = None
     priority: str | None = None
+    attributes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,8 @@ class ClientQueries:
         self._start_lock = load("start_lock", schema)
         self._start_with_key = load("start_with_key", schema)
         self._start_with_key_and_config = load("start_with_key_and_config", schema)
+        self._start_with_attributes = load("start_with_attributes", schema)
+        self._start_with_key_and_attributes = load("start_with_key_and_attributes", schema)
         self._get_run = load("get_run", schema)
         self._outcome = load("outcome", schema)
         self._cancel = load("cancel", schema)
@@ -134,9 +137,7 @@ class ClientQueries:
         with the chosen id exists, start nothing; raises RunExists if it is another workflow's.
         """
         runs = new_runs.document([new])
-        has_config = new.config is not None
-        statement = self._start_with_config if has_config else self._start
-        start = (statement, (self._namespace, runs))
+        start = (self._starting([new]), (self._namespace, runs))
         if new.has_chosen_id:
             name_of_run = (self._name_of_run, (self._namespace, new.id))
             return Operation(
@@ -148,7 +149,12 @@ class ClientQueries:
         name, key = new.workflow_name, new.idempotency_key
         lock = (self._start_lock, (lock_text(self._namespace, name, key),))
         params = (self._namespace, runs, name, key, new.key_lifetime)
-        with_key = self._start_with_key_and_config if has_config else self._start_with_key
+        if new.attributes:
+            with_key = self._start_with_key_and_attributes
+        elif new.config is not None:
+            with_key = self._start_with_key_and_config
+        else:
+            with_key = self._start_with_key
         return Operation((lock, (with_key, params)), lambda results: str(results[1][0][0]))
 
     def start_many(self, new: Sequence[NewRun]) -> Operation[list[str]]:
@@ -158,12 +164,18 @@ class ClientQueries:
         """
         if any(each.idempotency_key is not None for each in new):
             raise ValueError("runs with idempotency keys must be started one by one")
-        has_config = any(each.config is not None for each in new)
-        start = self._start_with_config if has_config else self._start
         calls = tuple(
-            (start, (self._namespace, new_runs.document(chunk))) for chunk in new_runs.chunks(new)
+            (self._starting(chunk), (self._namespace, new_runs.document(chunk)))
+            for chunk in new_runs.chunks(new)
         )
         return Operation(calls, lambda _: [each.id for each in new])
+
+    def _starting(self, new: Sequence[NewRun]) -> Statement:
+        if any(each.attributes for each in new):
+            return self._start_with_attributes
+        if any(each.config is not None for each in new):
+            return self._start_with_config
+        return self._start
 
     def get_run(self, run_id: str) -> Operation[RunRow]:
         """Return a run in full. Raises RunNotFound."""

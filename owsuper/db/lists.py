@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from owsuper.core.durations import MAX_TIME, MIN_TIME
 from owsuper.core.model import RunStatus
@@ -77,7 +80,7 @@ class RunFilter:
 
     ``since`` is the first time of creation, ``before`` is after the last one. ``parent`` is the id
     of the run that started them. With ``crashed``, they were given up because they kept killing
-    their process.
+    their process. They have all of these ``attributes``.
     """
 
     status: str | None = None
@@ -87,6 +90,7 @@ class RunFilter:
     crashed: bool = False
     since: datetime | None = None
     before: datetime | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 class ListQueries:
@@ -103,6 +107,7 @@ class ListQueries:
         self._runs_of_workflow = load("list_runs_of_workflow", schema)
         self._runs_with_key = load("list_runs_with_key", schema)
         self._runs_of_parent = load("list_runs_of_parent", schema)
+        self._runs_with_attributes = load("list_runs_with_attributes", schema)
         self._crashed_runs = load("list_crashed_runs", schema)
         self._run_ids = load("find_run_ids", schema)
         self._attempts = load("list_attempts", schema)
@@ -130,7 +135,11 @@ class ListQueries:
         statuses = _EVERY_STATUS if wanted.status is None else [wanted.status]
         if wanted.parent is not None:
             filters = (wanted.workflow, statuses, wanted.key, wanted.parent, wanted.crashed)
-            return self._runs_of_parent, filters
+            return self._runs_of_parent, (*filters, orjson.dumps(wanted.attributes).decode())
+        if wanted.attributes:
+            name, value, others = driving_attribute(wanted.attributes.items())
+            filters = (wanted.workflow, statuses, wanted.key, name, wanted.crashed)
+            return self._runs_with_attributes, (*filters, others, value)
         if wanted.crashed:
             return self._crashed_runs, (wanted.workflow, statuses, wanted.key)
         if wanted.key is not None:
@@ -205,6 +214,12 @@ class ListQueries:
             ((self._counts, (self._namespace,)),),
             lambda results: [(status, count) for status, count in results[0]],
         )
+
+
+def driving_attribute(attributes: Iterable[tuple[str, str]]) -> tuple[str, str, str]:
+    """Return name and value of the attribute by which runs are read, and the others as JSON."""
+    (name, value), *others = attributes
+    return name, value, orjson.dumps(dict(others)).decode()
 
 
 def id_bounds(beginning: str) -> tuple[str, str]:

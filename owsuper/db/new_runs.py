@@ -38,6 +38,7 @@ class NewRun:
     deadline_at: datetime | None = None
     context: dict[str, Any] | None = None
     config: dict[str, Any] | None = None
+    attributes: dict[str, str] | None = None
     id: str = field(default_factory=new_id)
     has_chosen_id: bool = False
 
@@ -101,4 +102,6 @@ def document(new: Sequence[NewRun]) -> str:
     for each, run in zip(new, documents, strict=True):
         if each.config is not None:
             run["config"] = each.config
+        if each.attributes:
+            run["attributes"] = each.attributes
     return orjson.dumps(documents).decode()

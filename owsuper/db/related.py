@@ -14,7 +14,7 @@ from owsuper.core.model import ChildRunState, DeliveredSignal, NewChildRun, Reco
 from owsuper.db import prepared
 from owsuper.db.signals import SignalQueries
 from owsuper.db.statement import load
-from owsuper.db.write_documents import child_document
+from owsuper.db.write_documents import child_document, new_attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class RelatedStore:
         self._look = load("look", schema)
         self._adopt_lock = load("start_lock", schema)
         self._adopt = load("adopt_child", schema)
+        self._set_attributes = load("set_attributes", schema)
         self._signals = SignalQueries(schema, namespace)
         self._lock_step = load("lock_waits", schema)
         self._skip = load("skip_signal", schema)
@@ -69,6 +70,9 @@ class RelatedStore:
             conn.execute(self._adopt_lock.query, (lock,))
             params = (self._namespace, run_id, worker_id, attempt_id, document.decode(), key)
             rows = conn.execute(self._adopt.query, params).fetchall()
+            if rows and child.attributes:
+                attributes = orjson.dumps(new_attributes(child)).decode()
+                conn.execute(self._set_attributes.query, (self._namespace, attributes))
         found = answer(rows[0]) if rows else None
         return found if isinstance(found, ChildRunState) else None
 

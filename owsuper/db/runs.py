@@ -17,7 +17,7 @@ import orjson
 from psycopg import Connection
 from psycopg.errors import LockNotAvailable
 
-from owsuper.core.model import ContinueAsNew, RecordedAttempt, StepStatus, WriteSet
+from owsuper.core.model import ContinueAsNew, RecordedAttempt, StepStatus, StepWrite, WriteSet
 from owsuper.db import prepared, times, write_documents
 from owsuper.db.related import step_attempt
 from owsuper.db.statement import Param, Statement, load
@@ -62,6 +62,7 @@ class RunStore:
         self._signal_lock = load("signal_lock", schema)
         self._lock_waits = load("lock_waits", schema)
         self._continue_run = load("continue_run", schema)
+        self._set_attributes = load("set_attributes", schema)
 
     def commit(self, conn: Connection[Any], writes: Sequence[WriteSet]) -> set[str]:
         """Make ``writes`` durable; return the worker ids that still own their runs.
@@ -110,6 +111,10 @@ class RunStore:
                             " parent run, and might read the end of this run"
                         )
                     held |= self._write_together(conn, own, relaxed=relaxed)
+                # The successor has a copy of what was stored before.
+                successor = outcome.successor.run_id
+                if changes := write_documents.attributes(own, held, run_id=successor):
+                    self._execute_text(conn, self._set_attributes, changes)
         return held
 
     def _write_together(
@@ -119,7 +124,8 @@ class RunStore:
             write_documents.awaited_signals(writes),
             write_documents.earlier_waits(writes),
         )
-        if not signals and not waits:
+        described = any(map(write_documents.has_attributes, writes))
+        if not signals and not waits and not described:
             return self._write_all(conn, writes, relaxed=relaxed)
         with prepared.transaction(conn):
             # A sender that buffers a signal must see this wait, or this wait must see the signal.
@@ -127,7 +133,10 @@ class RunStore:
                 self._execute_text(conn, self._signal_lock, signals, _LOCK_TIMEOUT)
             if waits:
                 self._execute_text(conn, self._lock_waits, orjson.dumps(waits))
-            return self._write_all(conn, writes, relaxed=relaxed)
+            held = self._write_all(conn, writes, relaxed=relaxed)
+            if described and (changes := write_documents.attributes(writes, held)):
+                self._execute_text(conn, self._set_attributes, changes)
+            return held
 
     def _write_all(
         self, conn: Connection[Any], writes: Sequence[WriteSet], *, relaxed: bool
@@ -219,6 +228,11 @@ class RunStore:
         """
         claims, steps = write_documents.arrays(write_documents.claims([write]), [write])
         return self._commit, (self._namespace, claims.decode(), steps.decode(), False)
+
+    def attributes_of(self, run_id: str, write: StepWrite) -> tuple[Statement, tuple[Any, ...]]:
+        """Return the statement that changes attributes, to be executed after ``completion``."""
+        documents = write_documents.attribute_changes(run_id, write.attributes or {})
+        return self._set_attributes, (self._namespace, orjson.dumps(documents).decode())
 
     def has_stored(
         self, conn: Connection[Any], run_id: str, worker_id: str, attempt_id: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import orjson
@@ -119,6 +119,47 @@ def earlier_waits(writes: Sequence[WriteSet]) -> list[str]:
     }
     begun = {step.attempt_id for write in writes for step in write.steps if _begins_wait(step)}
     return sorted(held - begun)
+
+
+def has_attributes(write: WriteSet) -> bool:
+    """Return whether the write set changes attributes, or starts a child run that has some."""
+    return any(
+        step.attributes or (step.child is not None and step.child.attributes)
+        for step in write.steps
+    )
+
+
+def attributes(
+    writes: Sequence[WriteSet], held: Container[str], *, run_id: str | None = None
+) -> bytes | None:
+    """Return the attributes that the claims in ``held`` store, as JSON; None if there are none.
+
+    With a ``run_id``, those of that run in place of their own, and none of child runs.
+    """
+    documents: list[Document] = []
+    changes: dict[str, dict[str, str | None]] = {}
+    for write in writes:
+        if write.worker_id not in held:
+            continue
+        for step in write.steps:
+            if step.attributes:
+                changes.setdefault(run_id or write.run_id, {}).update(step.attributes)
+            if step.child is not None and run_id is None:
+                documents += new_attributes(step.child)
+    for run, changed in changes.items():
+        documents += attribute_changes(run, changed)
+    return orjson.dumps(documents) if documents else None
+
+
+def attribute_changes(run_id: str, changes: Mapping[str, str | None]) -> list[Document]:
+    """Return the documents of ``set_attributes`` for changes of a run."""
+    return [{"run": run_id, "name": name, "value": value} for name, value in changes.items()]
+
+
+def new_attributes(child: NewChildRun) -> list[Document]:
+    """Return the documents for the attributes of a child run, if this transaction starts it."""
+    changes = attribute_changes(child.run_id, child.attributes or {})
+    return [{**each, "new": True} for each in changes]
 
 
 def _times_out(step: StepWrite) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
@@ -184,6 +184,7 @@ class AsyncStep(AsyncTransactions):
         formerly: str | None = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Coroutine[Any, Any, O]: ...
     @overload
     def run_workflow(
@@ -195,6 +196,7 @@ class AsyncStep(AsyncTransactions):
         formerly: str | None = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Coroutine[Any, Any, O]: ...
     @overload
     def run_workflow(
@@ -208,6 +210,7 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Coroutine[Any, Any, Any]: ...
     def run_workflow(
         self,
@@ -220,10 +223,13 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Any:
         """Awaitable :meth:`Step.run_workflow`."""
         return self._engine.call(
-            ChildRunCall(workflow, input, name, version, timeout, type, formerly, priority)
+            ChildRunCall(
+                workflow, input, name, version, timeout, type, formerly, priority, attributes
+            )
         )
 
     @overload
@@ -236,6 +242,7 @@ class AsyncStep(AsyncTransactions):
         formerly: str | None = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Awaitable[O]: ...
     @overload
     def submit_workflow(
@@ -247,6 +254,7 @@ class AsyncStep(AsyncTransactions):
         formerly: str | None = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Awaitable[O]: ...
     @overload
     def submit_workflow(
@@ -260,6 +268,7 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Awaitable[Any]: ...
     def submit_workflow(
         self,
@@ -272,10 +281,13 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Any:
         """Do as :meth:`run_workflow` in a task that starts at once; return an awaitable."""
         return self._engine.submit(
-            ChildRunCall(workflow, input, name, version, timeout, type, formerly, priority)
+            ChildRunCall(
+                workflow, input, name, version, timeout, type, formerly, priority, attributes
+            )
         )
 
     @overload

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 if TYPE_CHECKING:
+    from owsuper.core.attributes import AttributeChanges
     from owsuper.core.model import ClaimedRun
     from owsuper.core.replay import Replay
     from owsuper.step.requests import Request, Startable
@@ -24,6 +25,10 @@ class Engine(Protocol):
 
     def set_progress(self, done: float, total: float | None, message: str | None) -> None:
         """Report how far the run is."""
+        ...
+
+    def set_attributes(self, changes: AttributeChanges) -> None:
+        """Change attributes of the run."""
         ...
 
     def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:

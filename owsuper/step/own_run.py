@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
+from owsuper.core.attributes import check_changes
 from owsuper.step.progress import checked_progress
 from owsuper.step.requests import Startable
 from owsuper.step.run_info import RunInfo
@@ -52,6 +54,20 @@ class OwnRun(RunInfo, Generic[E]):
         0, ``total`` a number above 0, ``message`` text of at most 500 characters.
         """
         self._engine.set_progress(*checked_progress(done, total, message))
+
+    def set_attributes(self, changes: Mapping[str, str | None]) -> None:
+        """Set attributes of this run, by which lists of runs are filtered; None removes one.
+
+        Other attributes stay as they are. The workflow function may call this: the change is
+        recorded as a step of its own, ``attributes:tenant``, and is made once. The functions of
+        steps may call it, too, as they may :meth:`set_progress`: then the change is stored with
+        the result of the step, and not at all if the attempt fails. It is not awaited.
+
+        Raises ConfigurationError for names and values that are none: names are text of 1 to 64
+        characters, values text of at most 256. StepUsageError after the end of the run, and
+        StepLimitExceeded.
+        """
+        self._engine.set_attributes(check_changes(changes))
 
     @overload
     def continue_as_new(self, input: Any = None) -> NoReturn: ...

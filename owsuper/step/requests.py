@@ -7,7 +7,7 @@ dataclass takes three times as long to make. ``formerly`` is the name that the s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
@@ -117,6 +117,7 @@ class ChildRunCall:
     type: Any
     formerly: str | None = None
     priority: int | None = None
+    attributes: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)

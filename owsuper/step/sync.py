@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
@@ -216,6 +216,7 @@ class Step(SyncTransactions):
         formerly: str | None = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> O: ...
     @overload
     def run_workflow(
@@ -227,6 +228,7 @@ class Step(SyncTransactions):
         formerly: str | None = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> O: ...
     @overload
     def run_workflow(
@@ -240,6 +242,7 @@ class Step(SyncTransactions):
         type: Any = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Any: ...
     def run_workflow(
         self,
@@ -252,6 +255,7 @@ class Step(SyncTransactions):
         type: Any = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Any:
         """Start a child run of ``workflow``, wait durably for its end and return its result.
 
@@ -261,12 +265,15 @@ class Step(SyncTransactions):
         executes the child run, in Python or in TypeScript. Replays do not start it again.
         After ``timeout`` (by default one year), this run stops waiting and the child run goes on.
         ``priority`` is that of the child run, as in :meth:`Workflow.run`.
+        The child run has the ``attributes`` that are given here, and none of this run.
 
         Raises ChildFailed, ChildCanceled or ChildTimedOut, which may be caught, StepFailed if the
         workflow does not take the input, and InvalidDuration.
         """
         return self._engine.call(
-            ChildRunCall(workflow, input, name, version, timeout, type, formerly, priority)
+            ChildRunCall(
+                workflow, input, name, version, timeout, type, formerly, priority, attributes
+            )
         )
 
     @overload
@@ -279,6 +286,7 @@ class Step(SyncTransactions):
         formerly: str | None = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Future[O]: ...
     @overload
     def submit_workflow(
@@ -290,6 +298,7 @@ class Step(SyncTransactions):
         formerly: str | None = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Future[O]: ...
     @overload
     def submit_workflow(
@@ -303,6 +312,7 @@ class Step(SyncTransactions):
         type: Any = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Future[Any]: ...
     def submit_workflow(
         self,
@@ -315,13 +325,16 @@ class Step(SyncTransactions):
         type: Any = None,
         timeout: Timeout | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> Any:
         """Do as :meth:`run_workflow` beside other steps; return a future of the result.
 
         The child run starts with the next write of this run, so several of them run in parallel.
         """
         return self._engine.submit(
-            ChildRunCall(workflow, input, name, version, timeout, type, formerly, priority)
+            ChildRunCall(
+                workflow, input, name, version, timeout, type, formerly, priority, attributes
+            )
         )
 
     @overload

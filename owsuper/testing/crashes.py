@@ -33,6 +33,7 @@ def survives_crashes(
     input: Any = None,
     *,
     id: str | UUID | None = None,
+    attributes: Mapping[str, str] | None = None,
     steps: Mapping[str, Callable[..., Any]] | None = None,
     children: Mapping[str, Child] | None = None,
     signals: Iterable[tuple[str, Any]] = (),
@@ -54,7 +55,7 @@ def survives_crashes(
             application, steps=steps, children=children, faults=faults, allow_unused=allow_unused
         )
         with closing(worker):
-            run_id = worker.start(workflow, input, id=chosen)
+            run_id = worker.start(workflow, input, id=chosen, attributes=attributes)
             worker.finish(run_id, sent)
             if not number:
                 worker.check_used()

@@ -11,6 +11,7 @@ from uuid import UUID
 from owsuper.client.new_run import check_chosen_id
 from owsuper.client.registration import Registration
 from owsuper.core import codec
+from owsuper.core.attributes import check_attributes
 from owsuper.core.durations import Duration, milliseconds
 from owsuper.core.model import RunStatus
 from owsuper.db import refusals
@@ -153,22 +154,40 @@ class InProcessWorker:
 
     @overload
     def start(
-        self, workflow: Workflow[None, Any], input: None = None, *, id: str | UUID | None = None
+        self,
+        workflow: Workflow[None, Any],
+        input: None = None,
+        *,
+        id: str | UUID | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> str: ...
     @overload
     def start(
-        self, workflow: Workflow[I, Any], input: I, *, id: str | UUID | None = None
+        self,
+        workflow: Workflow[I, Any],
+        input: I,
+        *,
+        id: str | UUID | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> str: ...
     def start(
-        self, workflow: Workflow[Any, Any], input: Any = None, *, id: str | UUID | None = None
+        self,
+        workflow: Workflow[Any, Any],
+        input: Any = None,
+        *,
+        id: str | UUID | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> str:
         """Start a run; return its id. Raises as ``Workflow.run`` does."""
         arguments.check_workflow(workflow)
         raw = encode_input(workflow, input, "input")
+        checked = check_attributes(attributes)
         run_id = None if id is None else check_chosen_id(id)
         if run_id is not None and (run := self.tables.runs.get(run_id)) is not None:
             return refusals.check_own(run_id, workflow.name, [(run.workflow_name,)])
-        return self.tables.start(workflow.name, workflow.version, raw, run_id=run_id).id
+        return self.tables.start(
+            workflow.name, workflow.version, raw, run_id=run_id, attributes=checked
+        ).id
 
     def send_signal(self, signal: str, data: Any = None, *, buffer: bool = False) -> list[str]:
         """Send a signal; return the ids of the runs that it reached."""

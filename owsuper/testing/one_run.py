@@ -25,6 +25,7 @@ class Replacements(TypedDict, total=False):
     """The keyword arguments of ``survives_crashes``."""
 
     id: str | UUID | None
+    attributes: Mapping[str, str] | None
     steps: Mapping[str, Callable[..., Any]] | None
     children: Mapping[str, Child] | None
     signals: Iterable[tuple[str, Any]]
@@ -52,6 +53,7 @@ def run_in_process(
     input: Any = None,
     *,
     id: str | UUID | None = None,
+    attributes: Mapping[str, str] | None = None,
     steps: Mapping[str, Callable[..., Any]] | None = None,
     children: Mapping[str, Child] | None = None,
     signals: Iterable[tuple[str, Any]] = (),
@@ -65,7 +67,7 @@ def run_in_process(
     If it continues as new, that is the last run of the chain.
 
     Sleeps, pauses before retries and waits take no time. A debugger stops at breakpoints in the
-    workflow and its steps. ``id`` is the id of the run, as for ``Workflow.run``; ``signals`` are
+    workflow and its steps. ``id`` and ``attributes`` are as for ``Workflow.run``; ``signals`` are
     pairs of a name and data, each sent when the run waits for it. For the other arguments see
     :class:`InProcessWorker`.
 
@@ -82,7 +84,7 @@ def run_in_process(
         now=now,
         allow_unused=allow_unused,
     ) as worker:
-        run_id = worker.start(workflow, input, id=id)
+        run_id = worker.start(workflow, input, id=id, attributes=attributes)
         worker.finish(run_id, signals)
         return worker.read(workflow, worker.last_of(run_id))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
@@ -42,7 +42,8 @@ class InProcessRun(Generic[O]):
     than once goes on with ``name:1``. ``slept`` is the time that the run spent in sleeps. Both are
     the run's own: a child run is one step, and what it does and sleeps is not among them.
     ``claims`` counts the times that a worker took the run: it is replayed each time.
-    ``progress`` is what the code last said by ``step.set_progress``.
+    ``progress`` is what the code last said by ``step.set_progress``. ``attributes`` are those that
+    were given at the start and set by the code.
     ``continued_from`` and ``continued_as`` are the ids of the runs before and after it in a chain.
     """
 
@@ -57,6 +58,7 @@ class InProcessRun(Generic[O]):
     continued_from: str | None = None
     continued_as: str | None = None
     progress: RunProgress | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
 
     @property
     def result(self) -> O:
@@ -119,6 +121,7 @@ def read(
         continued_from=run.continued_from,
         continued_as=run.continued_as,
         progress=progress_from_row(run.progress),
+        attributes=dict(run.attributes),
     )
 
 

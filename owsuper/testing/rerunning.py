@@ -31,7 +31,7 @@ def rerun(
             status=run.status,
         )
     raw = run.input_json if input_json is None else input_json[0]
-    new = tables.start(run.workflow_name, run.version, raw)
+    new = tables.start(run.workflow_name, run.version, raw, attributes=run.attributes)
     before = set(names[: names.index(from_step)]) if from_step is not None else set()
     for attempt in own:
         is_open = attempt.write.status == StepStatus.RUNNING

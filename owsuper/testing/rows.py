@@ -35,6 +35,7 @@ class MemoryRun:
     continued_as: str | None = None
     carrier: dict[str, str] | None = None
     progress: ProgressRow | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:

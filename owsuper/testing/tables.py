@@ -6,7 +6,7 @@ The rules are those of the SQL statements: every write is behind the fence of it
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -61,6 +61,7 @@ class Tables:
         run_id: str | None = None,
         parent: str | None = None,
         carrier: Carrier | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> MemoryRun:
         """Add a run that is due now."""
         with self._lock:
@@ -73,6 +74,7 @@ class Tables:
                 self.now,
                 parent=parent,
                 carrier=carrier,
+                attributes=dict(attributes or {}),
             )
             self.runs[run.id] = run
             return run
@@ -155,6 +157,8 @@ class Tables:
         self.commits += 1
         for step in write.steps:
             self._write_step(run, step)
+            if step.attributes:
+                _change(run.attributes, step.attributes)
         if write.outcome is not None:
             self._end_claim(run, write.outcome)
         return True
@@ -188,6 +192,7 @@ class Tables:
                 run_id=_id_after(attempt.run_id, attempt.write.step_name),
                 parent=attempt.write.attempt_id,
                 carrier=(child.context or {}).get(carriers.MEMBER),
+                attributes=child.attributes,
             ).id
 
     def _end_claim(self, run: MemoryRun, outcome: Outcome) -> None:
@@ -217,6 +222,7 @@ class Tables:
             run_id=_id_after(run.id, ""),
             parent=run.parent,
             carrier=run.carrier,
+            attributes=run.attributes,
         )
         after.continued_from, run.continued_as = run.id, after.id
         waiting = None if run.parent is None else self.attempts[run.parent]
@@ -289,6 +295,14 @@ class Tables:
                 if kept:
                     attempt.delivered.append(DeliveredSignal(kept.pop(0), new_id()))
             return attempt.delivered[0] if attempt.delivered else None
+
+
+def _change(attributes: dict[str, str], changes: Mapping[str, str | None]) -> None:
+    for name, value in changes.items():
+        if value is None:
+            attributes.pop(name, None)
+        else:
+            attributes[name] = value
 
 
 def _id_after(run_id: str, step: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import (
     TYPE_CHECKING,
@@ -202,6 +202,7 @@ class Workflow(Startable[I, O]):
         available_at: When | None = None,
         deadline_at: When | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
         connection: object = None,
     ) -> RunHandle[O]:
         """Start a run and return its handle. The run is stored when this returns.
@@ -215,6 +216,8 @@ class Workflow(Startable[I, O]):
         it ends as failed. Both are an aware datetime, or a timedelta or text such as ``"5m"``
         from now. ``priority``, from 0 to 100, is that of the workflow unless it is given: of the
         runs that are due, one of a higher priority begins first.
+        The run has the ``attributes``, such as ``{"tenant": "7"}``: names of at most 64 characters
+        with texts of at most 256, by which lists of runs are filtered.
 
         With a ``connection``, the run is stored in the transaction that is open on it, and exists
         if that commits: a connection or cursor of psycopg, a Session or Connection of SQLAlchemy
@@ -222,8 +225,8 @@ class Workflow(Startable[I, O]):
         of the workflows. Errors of the statement are those of the connection's library.
 
         Raises InvalidData if the input does not fit the declared type, NotSerializable if it
-        cannot be stored, ConfigurationError for a time, key or id that cannot be used, RunExists
-        if a run of another workflow has the id, DatabaseUnreachable and MigrationError.
+        cannot be stored, ConfigurationError for a time, key, id or attribute that cannot be used,
+        RunExists if a run of another workflow has the id, DatabaseUnreachable and MigrationError.
         """
         return self.starter.run_workflow(
             self,
@@ -234,6 +237,7 @@ class Workflow(Startable[I, O]):
             available_at=available_at,
             deadline_at=deadline_at,
             priority=priority,
+            attributes=attributes,
             connection=connection,
         )
 
@@ -253,6 +257,7 @@ class Workflow(Startable[I, O]):
         available_at: When | None = None,
         deadline_at: When | None = None,
         priority: int | None = None,
+        attributes: Mapping[str, str] | None = None,
         connection: object = None,
     ) -> RunHandle[O]:
         """Awaitable :meth:`run`.
@@ -269,14 +274,15 @@ class Workflow(Startable[I, O]):
             available_at=available_at,
             deadline_at=deadline_at,
             priority=priority,
+            attributes=attributes,
             connection=connection,
         )
 
     def run_many(self, inputs: Iterable[I], **schedule: Unpack[Schedule]) -> list[RunHandle[O]]:
         """Start a run for each input in one transaction, and return the handles in order.
 
-        All runs are started, or none. Raises as :meth:`run` does. An error names a field of an
-        input as ``inputs[3].user_id``.
+        All runs are started, or none, and all have the same ``attributes``. Raises as :meth:`run`
+        does. An error names a field of an input as ``inputs[3].user_id``.
         """
         return self.starter.run_many(self, inputs, **schedule)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TypeAlias, TypedDict
 from uuid import UUID
@@ -24,6 +25,7 @@ class Schedule(Times, total=False):
 
     priority: int | None
     connection: object
+    attributes: Mapping[str, str] | None
 
 
 class Start(Schedule, total=False):

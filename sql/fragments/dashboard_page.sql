@@ -5,7 +5,8 @@
 -- Needs: found, with the columns of fragments/dashboard_found; edge (at); $1 to $13 as in
 -- dashboard_runs. Returns the columns of db.dashboard.run_lists.RunSummary, the number of runs in
 -- "found" that match, and at. There is one row, with an id of NULL, if no run is on the page.
--- Index: workflow_runs_pkey, owsuper_post_mortems_pkey; those of fragments/run_links.
+-- Index: workflow_runs_pkey, owsuper_post_mortems_pkey; those of fragments/run_links and
+-- attributes_of_run.
 -- For the form of the conditions see commit.
 matching AS MATERIALIZED (
     SELECT id, created_at
@@ -31,6 +32,7 @@ SELECT
     CASE WHEN pg_column_size(r.error) <= 10000 THEN left(r.error ->> 'message', 300) END,
     r.worker_id, r.available_at, r.deadline_at, r.created_at,
     least(r.started_at, f.began_at), r.finished_at, p.workflow_run_id, d.crashed,
+    {fragments/attributes_of_run},
     (SELECT count(*) FROM matching), e.at
 FROM edge AS e
 LEFT JOIN page AS n ON true

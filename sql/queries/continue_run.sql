@@ -5,8 +5,8 @@
 -- Returns (id of the successor, whether a parent may be reading the run); no row if the fence does
 -- not hold. In the second case the transaction must be rolled back and repeated later.
 --
--- The successor has the idempotency key, the deadline, the parent and the priority of the run. The
--- parent's step waits for the successor from now on, also if a worker of another implementation
+-- The successor has the idempotency key, the deadline, the parent, the priority and the attributes of
+-- the run. The parent's step waits for the successor from now on, also if a worker of another implementation
 -- executes the parent. Each of the two runs names the other in its context, which other
 -- implementations ignore.
 --
@@ -15,7 +15,7 @@
 -- implementation has begun to execute the parent, or the step, within the last 3 s, a parent may be
 -- reading. Its worker ids have no colon. The lock on the parent keeps others from claiming it.
 --
--- Index: workflow_runs_pkey, step_attempts_pkey.
+-- Index: workflow_runs_pkey, step_attempts_pkey, owsuper_run_attributes_pkey.
 -- Locks: the run, FOR NO KEY UPDATE; the parent, FOR KEY SHARE if nobody holds it, so that no lock
 -- of another run is waited for; then the parent's step attempt.
 -- For the form of the conditions see commit.
@@ -79,6 +79,21 @@ started AS (
         deadline_at, date_trunc('milliseconds', now()), now()
     FROM successor
     ON CONFLICT (namespace_id, id) DO NOTHING
+    RETURNING id, created_at
+),
+described AS (
+    INSERT INTO {schema}.owsuper_run_attributes (
+        namespace_id, workflow_run_id, name, value, run_created_at
+    )
+    SELECT $1, s.id, o.name, o.value, s.created_at
+    FROM started AS s
+    CROSS JOIN LATERAL (
+        SELECT name, value
+        FROM {schema}.owsuper_run_attributes
+        WHERE namespace_id = $1 AND workflow_run_id >= $2 AND workflow_run_id <= $2
+        ORDER BY workflow_run_id, name
+        OFFSET 0
+    ) AS o
 ),
 linked AS (
     INSERT INTO {schema}.step_attempts AS s (

@@ -4,7 +4,7 @@
 -- error may take where it is stored.
 -- The columns are those of fragments/run_columns.
 --
--- Index: workflow_runs_pkey; those of fragments/run_links. Locks: none.
+-- Index: workflow_runs_pkey; those of fragments/run_links and attributes_of_run. Locks: none.
 -- For the form of the conditions see commit.
 SELECT
     r.id, r.workflow_name, r.version, r.status, r.attempts, r.idempotency_key, NULL, NULL,
@@ -12,7 +12,8 @@ SELECT
     r.worker_id, r.available_at, r.deadline_at, r.created_at, r.started_at, r.finished_at,
     r.updated_at, least(r.started_at, f.began_at), p.workflow_run_id, p.step_name,
     r.context ->> 'continuedFrom', r.context ->> 'continuedAs', r.context ->> 'rerunOf',
-    r.context ->> 'rerunAs', r.config -> 'owsuper' ->> 'priority'
+    r.context ->> 'rerunAs', r.config -> 'owsuper' ->> 'priority',
+    {fragments/attributes_of_run}
 FROM (
     SELECT *
     FROM {schema}.workflow_runs

@@ -2,14 +2,18 @@
 --
 -- Called by: the dashboard, RunLists.page, with a parent. $1 to $13 and the result as in
 -- dashboard_runs, $14 id of the parent, $15 whether only those that were given up because they kept
--- killing their process, $16 text with which the id begins or which is the idempotency key, or NULL.
+-- killing their process, $16 attributes (JSON object), $17 text with which the id begins or which is
+-- the idempotency key, or NULL.
 --
 -- All step attempts of the parent are read, rarely more than a thousand, and all its child runs.
 -- So $8 is without effect.
 --
 -- Index: step_attempts_workflow_run_created_at_idx, workflow_runs_pkey, the primary keys of our own
--- tables; those of fragments/dashboard_page. Locks: none. For the form of the conditions see commit.
-WITH edge AS MATERIALIZED (
+-- tables; those of fragments/has_attributes and dashboard_page. Locks: none. For the form of the conditions see commit.
+WITH wanted AS MATERIALIZED (
+    SELECT key AS name, value FROM json_each_text($16::json)
+),
+edge AS MATERIALIZED (
     SELECT CASE WHEN $8::integer IS NULL THEN now() END AS at
 ),
 found AS (
@@ -36,6 +40,7 @@ found AS (
     ) AS c
     WHERE s.namespace = $1
         AND ({fragments/dashboard_crashed_only})
-        AND ($16::text IS NULL OR starts_with(c.id, $16) OR c.idempotency_key = $16)
+        AND {fragments/has_attributes}
+        AND ($17::text IS NULL OR starts_with(c.id, $17) OR c.idempotency_key = $17)
 ),
 {fragments/dashboard_page}

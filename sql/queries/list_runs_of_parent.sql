@@ -2,14 +2,17 @@
 --
 -- Called by: clients, ListQueries.runs, with a parent. $1 to $7 as in list_runs, $8 workflow name
 -- or NULL, $9 statuses (array), $10 idempotency key or NULL, $11 id of the parent, $12 whether only
--- those that were given up because they kept killing their process.
+-- those that were given up because they kept killing their process, $13 attributes (JSON object).
 --
 -- All step attempts of the parent are read, rarely more than a thousand, and all its child runs,
 -- those of attempts that a retry set aside included. The other filters apply to these.
 --
 -- Index: step_attempts_workflow_run_created_at_idx, workflow_runs_pkey, the primary keys of our own
--- tables; those of fragments/run_links. Locks: none. For the form of the conditions see commit.
-WITH few AS (
+-- tables; those of fragments/has_attributes and fragments/run_links. Locks: none. For the form of the conditions see commit.
+WITH wanted AS MATERIALIZED (
+    SELECT key AS name, value FROM json_each_text($13::json)
+),
+few AS (
     SELECT c.*
     FROM (
         (
@@ -39,5 +42,6 @@ WITH few AS (
             FROM {schema}.owsuper_post_mortems
             WHERE namespace_id = $1 AND workflow_run_id = c.id
         ))
+        AND {fragments/has_attributes}
 )
 {fragments/page_of_few}

@@ -21,7 +21,8 @@ SELECT json_build_object(
         'parent_run_id', p.workflow_run_id, 'parent_step_name', p.step_name,
         'continued_from', r.context ->> 'continuedFrom',
         'continued_as', r.context ->> 'continuedAs',
-        'rerun_of', r.context ->> 'rerunOf', 'rerun_as', r.context ->> 'rerunAs'
+        'rerun_of', r.context ->> 'rerunOf', 'rerun_as', r.context ->> 'rerunAs',
+        'attributes', {fragments/attributes_of_run}
     ),
     'steps', coalesce(h.steps, '[]'),
     'child_inputs', coalesce(h.inputs, '{}'),

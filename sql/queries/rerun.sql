@@ -13,10 +13,12 @@
 -- that was not read yet is delivered to the copy. With another input, a copy does not say any more
 -- what its child run was for: nothing is compared then.
 --
+-- The new run has the attributes of the run.
+--
 -- A run with a history is no new one for workers: so attempts, the number of claims, begins at 1.
 --
 -- Index: workflow_runs_pkey, step_attempts_workflow_run_created_at_idx,
--- workflow_signals_step_attempt_idx.
+-- workflow_signals_step_attempt_idx, owsuper_run_attributes_pkey.
 -- Locks: the run and the child runs that get another parent are locked already.
 -- For the form of the conditions see commit.
 WITH source AS MATERIALIZED (
@@ -84,6 +86,20 @@ started AS (
         input, CASE WHEN EXISTS (SELECT FROM kept) THEN 1 ELSE 0 END,
         {fragments/due_by_priority}, date_trunc('milliseconds', now()), now()
     FROM new
+),
+described AS (
+    INSERT INTO {schema}.owsuper_run_attributes (
+        namespace_id, workflow_run_id, name, value, run_created_at
+    )
+    SELECT $1, n.id, o.name, o.value, date_trunc('milliseconds', now())
+    FROM new AS n
+    CROSS JOIN LATERAL (
+        SELECT name, value
+        FROM {schema}.owsuper_run_attributes
+        WHERE namespace_id = $1 AND workflow_run_id >= n.source AND workflow_run_id <= n.source
+        ORDER BY workflow_run_id, name
+        OFFSET 0
+    ) AS o
 ),
 copied AS (
     INSERT INTO {schema}.step_attempts (

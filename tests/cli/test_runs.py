@@ -98,6 +98,36 @@ def test_runs_are_listed_by_time_key_and_parent(runs: Command, tables: Tables) -
         assert "--since: " in result.stderr
 
 
+def test_runs_are_listed_by_attributes_and_show_them(runs: Command, tables: Tables) -> None:
+    for name, tenant in (("a", "7"), ("b", "7"), ("c", "8")):
+        tables.run(id=name, created_at=NOON)
+        tables.describe(name, tenant=tenant, of=f"{name} = x")
+    both = ("--attribute", "tenant=7", "--attribute", "of=b = x")
+    [run] = json.loads(runs("list", *both, "--json").stdout)["runs"]
+    assert (run["id"], run["attributes"]) == ("b", {"tenant": "7", "of": "b = x"})
+    assert len(json.loads(runs("list", "--attribute", "tenant=7", "--json").stdout)["runs"]) == 2
+    assert re.search("attributes +of=b = x, tenant=7", runs("show", "b").stdout)
+    shown = json.loads(runs("show", "b", "--json").stdout)
+    assert shown["run"]["attributes"] == run["attributes"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["tenant"], "--attribute: 'tenant' must be a name and a value, such as tenant=7"),
+        (["=7"], "--attribute: the name '' must have 1 to 64 characters"),
+        (["a=1", "a=2"], "--attribute: 'a' is given more than once"),
+        (["a=" + "x" * 257], "--attribute['a']: the value has 257 characters"),
+    ],
+)
+def test_an_attribute_that_is_none_is_a_usage_error(
+    typed: list[str], message: str, runs: Command
+) -> None:
+    result = runs("list", *(word for each in typed for word in ("--attribute", each)))
+    assert result.code == 2
+    assert message in result.stderr
+
+
 def test_a_child_run_shows_its_parent_and_the_step_there(runs: Command, tables: Tables) -> None:
     parent = tables.run()
     child = tables.child_of_step(tables.step(parent, kind="workflow", step_name="mail:1"))

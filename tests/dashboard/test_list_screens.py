@@ -78,6 +78,9 @@ def test_no_runs_are_said_to_be_none(browser: TestClient) -> None:
         ("created_from=2000-01-01&created_until=2999-01-01T00:00Z", "3 2 1"),
         ("finished_from=1h", "3"),
         ("crashed=1", ""),
+        ("attribute=tenant%3D7", "2 1"),
+        ("attribute=tenant%3D7&attribute=of%3Dyou", "2"),
+        ("attribute=tenant%3D7&sort=oldest", "1 2"),
         ("sort=oldest", "1 2 3"),
         ("status=&q=&sort=", "3 2 1"),
     ],
@@ -91,6 +94,8 @@ def test_a_filter_stands_in_the_address_and_in_its_form(
                created_at=now - timedelta(hours=1),
                finished_at=now - timedelta(hours=3))  # fmt: skip
     tables.run(id="3-c", status="canceled", finished_at=now)
+    tables.describe("1-a", tenant="7")
+    tables.describe("2-b", tenant="7", of="you")
     page = browser.get(f"/runs?{query}")
     assert page.status_code == 200
     assert " ".join(run[0] for run in shown(page.text)) == expected
@@ -99,6 +104,39 @@ def test_a_filter_stands_in_the_address_and_in_its_form(
             assert f'name="{name}" value="{value}"' in page.text
     checked = re.findall(r'value="(\w+)" checked', page.text)
     assert sorted(checked) == sorted(re.findall(r"(?:status|crashed)=(\w+)", query))
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("attribute=tenant", "attribute: &#39;tenant&#39; must be a name and a value"),
+        ("attribute=%3D7", "attribute: the name &#39;&#39; must have 1 to 64 characters"),
+        ("attribute=a%3D1&attribute=a%3D2", "attribute: an attribute is given twice"),
+        ("attribute=a%3D" + "x" * 257, "the value has 257 characters"),
+    ],
+)
+def test_an_attribute_that_is_none_is_refused(
+    query: str, message: str, browser: TestClient
+) -> None:
+    answer = browser.get(f"/runs?{query}")
+    assert answer.status_code == 400
+    assert message in answer.text
+
+
+def test_attributes_are_links_to_the_runs_that_have_them(browse: Browse, tables: Tables) -> None:
+    tables.run(id="1-a")
+    tables.describe("1-a", **{"tenant": "7 & 8", NASTY[:20]: NASTY})
+    for page in ("/runs", "/runs/1-a"):
+        shows = browse().get(page).text
+        assert 'href="/runs?attribute=tenant%3D7+%26+8"' in shows
+        assert "7 &amp; 8" in shows
+        assert "<script>alert" not in shows
+        hides = browse(hide_values=True).get(page).text
+        assert "tenant" in hides
+        assert "7 &amp; 8" not in hides
+    raw = browse(hide_values=True).get("/runs/1-a/raw.json").json()
+    assert raw["run"]["attributes"]["tenant"] == "hidden"
+    assert browse().get("/runs/1-a/raw.json").json()["run"]["attributes"]["tenant"] == "7 & 8"
 
 
 def test_pages_of_runs_lead_on_and_back(browser: TestClient, tables: Tables) -> None:

@@ -95,6 +95,16 @@ class Tables:
             )
         return child
 
+    def describe(self, run_id: str, **attributes: str) -> None:
+        """Insert attributes of a run, as another program would."""
+        for name, value in attributes.items():
+            self.conn.execute(
+                f'INSERT INTO "{self.schema}".owsuper_run_attributes'.encode()
+                + b" SELECT namespace_id, id, $1, $2, created_at"
+                + f' FROM "{self.schema}".workflow_runs WHERE id = $3'.encode(),
+                [name, value, run_id],
+            )
+
     def update(self, table: str, row_id: str, **columns: Any) -> None:
         sets = ", ".join(f"{name} = ${n}" for n, name in enumerate(columns, 2))
         self.conn.execute(

@@ -37,6 +37,8 @@ def runs(tables: Tables) -> Tables:
     tables.run(id="6-f", created_at=minutes(6), status="canceled", workflow_name="v",
                idempotency_key="order 5", finished_at=minutes(30))  # fmt: skip
     tables.run(id="7-g", created_at=minutes(7), namespace_id="other")
+    for run in ("1-a", "2-b", "6-f", "7-g"):
+        tables.describe(run, tenant="7", parity="odd" if run == "1-a" else "even")
     return tables
 
 
@@ -78,6 +80,13 @@ def ids(found: RunPage) -> str:
         ({"text": "order 5", "workflow": "v"}, "6"),
         ({"text": "order 5", "statuses": ("running",)}, "5"),
         ({"text": "nothing"}, ""),
+        ({"attributes": (("tenant", "7"),)}, "6 2 1"),
+        ({"attributes": (("tenant", "7"), ("parity", "even"))}, "6 2"),
+        ({"attributes": (("parity", "even"),), "statuses": ("failed",)}, "2"),
+        ({"attributes": (("tenant", "7"),), "created_from": minutes(2)}, "6 2"),
+        ({"attributes": (("tenant", "7"),), "text": "order 5"}, "6"),
+        ({"attributes": (("tenant", "7"),), "crashed": True}, ""),
+        ({"attributes": (("tenant", "8"),)}, ""),
     ],
     ids=str,
 )
@@ -115,6 +124,9 @@ def test_children_of_a_run_are_listed_and_filtered(
     assert ids(page(conn, lists, RunSearch(parent=parent, text="key"))) == "2"
     assert ids(page(conn, lists, RunSearch(parent=parent, text="1-ch"))) == "1"
     assert ids(page(conn, lists, RunSearch(parent="missing"))) == ""
+    tables.describe(child, tenant="7")
+    of_seven = RunSearch(parent=parent, attributes=(("tenant", "7"),))
+    assert ids(page(conn, lists, of_seven)) == "1"
     [found] = page(conn, lists, RunSearch(text=child)).items
     assert found.parent_run_id == parent
 

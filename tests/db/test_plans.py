@@ -28,7 +28,10 @@ OURS = 20_000  # due runs of ours, half of them new
 FINISHED = 60_000
 PARKED = 20_000  # due later
 OPENWORKFLOW = ("workflow_runs", "step_attempts")
-BIG = (*OPENWORKFLOW, "owsuper_post_mortems", "owsuper_log_lines", "owsuper_progress")
+BIG = (
+    *OPENWORKFLOW, "owsuper_post_mortems", "owsuper_log_lines", "owsuper_progress",
+    "owsuper_run_attributes",
+)  # fmt: skip
 WAITS = 5_000  # runs that wait for signals
 TIED = 50  # runs that were started in one transaction
 ALL = FOREIGN + OBSOLETE + OURS + PARKED + FINISHED + TIED + WAITS + 200
@@ -94,6 +97,9 @@ UNFILTERED = (11, None, None, None, EVERY, None)  # how many to read at most, an
 OF_VERSION = (200, "none", None, None, EVERY, None)
 FAILED_ONLY = (11, None, None, None, "{failed,canceled}", None)
 OF_W = (11, None, None, None, EVERY, "w")
+TENANT = (None, EVERY, None, "tenant", "false")
+PARITY = json.dumps({"parity": "1"})
+DRIVER = ("tenant", "false", PARITY, "7")
 COUNTED = ("default", *ANY_TIME, None, None, None, EVERY)
 STATUSES = ("completed", "succeeded", "failed", "canceled")
 ENDED = [{"workflow": name, "status": each, "since": "-infinity", "skip": 0}
@@ -109,6 +115,11 @@ SCHEDULE = json.dumps({
 })  # fmt: skip
 DECLARED = f"[{SCHEDULE}]"
 DUE = (LONG_AGO, LONG_AGO)
+DESCRIBED = {"id": "x", "name": "w", "attributes": {"tenant": "7"}}
+CHANGES = [
+    {"run": "foreign 50001", "name": "tenant", "value": "8"},
+    {"run": "foreign 50001", "name": "parity", "value": None},
+]
 USES = [
     Use("commit", commit(), 1, "of a step"),
     Use("commit", commit(steps=5), 1, "of several steps"),
@@ -189,6 +200,9 @@ USES = [
     Use("start_with_key", ("default", "[]", "w", "key 5", 86400), 1, "that was used"),
     Use("start_with_config", ("default", NEW_RUN), 0),
     Use("start_with_key_and_config", ("default", NEW_RUN, "w", "new", 86400), 0),
+    Use("start_with_attributes", ("default", json.dumps([DESCRIBED])), 0),
+    Use("start_with_key_and_attributes", ("default", json.dumps([DESCRIBED]), "w", "k", 86400), 0),
+    Use("set_attributes", ("default", json.dumps(CHANGES)), 4),
     Use("name_of_run", ("default", RUN), 1),
     Use("get_run", ("default", RUN), 2),
     Use("cancel", ("default", CHILD), 5),
@@ -216,8 +230,12 @@ USES = [
     Use("list_runs_of_workflow", ("default", *OF_DAY, "w", EVERY), 30, "of a day"),
     Use("list_runs_with_key", ("default", *FIRST, None, EVERY, "key 5"), 4),
     Use("list_runs_with_key", ("default", *FIRST, "w", EVERY, "key 5"), 2, "in one"),
-    Use("list_runs_of_parent", ("default", *FIRST, None, EVERY, None, PARENT, "false"), 5),
-    Use("list_runs_of_parent", ("default", *FIRST, None, EVERY, None, PARENT, "true"), 5, "dead"),
+    Use("list_runs_of_parent", ("default", *FIRST, None, EVERY, None, PARENT, "false", "{}"), 5),
+    Use("list_runs_of_parent", ("default", *FIRST, None, EVERY, None, PARENT, "true", PARITY), 5),
+    Use("list_runs_with_attributes", ("default", *FIRST, *TENANT, "{}", "7"), 60),
+    Use("list_runs_with_attributes", ("default", *NEWER, *TENANT, "{}", "7"), 60, "that are newer"),
+    Use("list_runs_with_attributes", ("default", *FIRST, *TENANT, PARITY, "7"), 120, "of two"),
+    Use("list_runs_with_attributes", ("default", *OF_DAY, *TENANT, "{}", "7"), 0, "of a day"),
     Use("list_crashed_runs", ("default", *FIRST, None, EVERY, None), 24),
     Use("list_crashed_runs", ("default", *NEWER, None, EVERY, None), 24, "that are newer"),
     Use("list_crashed_runs", ("default", *OF_DAY, None, EVERY, None), 0, "of a day"),
@@ -250,19 +268,37 @@ USES = [
     Use("dashboard_crashed_runs", ("default", *TO_NEWER, *UNFILTERED), 90, "that are newer"),
     Use(
         "dashboard_runs_of_parent",
-        ("default", *TO_OLDER, *UNFILTERED, PARENT, "false", None),
+        ("default", *TO_OLDER, *UNFILTERED, PARENT, "false", "{}", None),
         6,
     ),
     Use(
         "dashboard_search_runs",
-        ("default", *TO_OLDER, *UNFILTERED, "own 7", "false", "own 7", "own 7\U0010ffff"),
+        ("default", *TO_OLDER, *UNFILTERED, "own 7", "false", "{}", "own 7", "own 7\U0010ffff"),
         40,
     ),
     Use(
         "dashboard_search_runs",
-        ("default", *TO_OLDER, *UNFILTERED, "key 5", "false", None, None),
+        ("default", *TO_OLDER, *UNFILTERED, "key 5", "false", "{}", None, None),
         8,
         "with a key",
+    ),
+    Use("dashboard_runs_with_attributes", ("default", *TO_OLDER, *UNFILTERED, *DRIVER), 120),
+    Use(
+        "dashboard_runs_with_attributes",
+        ("default", *TO_NEWER, *UNFILTERED, *DRIVER),
+        120,
+        "that are newer",
+    ),
+    Use(
+        "dashboard_runs_with_attributes",
+        ("default", *TO_OLDER, *OF_VERSION, *DRIVER),
+        1000,
+        "of a version",
+    ),
+    Use(
+        "dashboard_count_with_attributes",
+        (*COUNTED, None, 20, "tenant", "7", PARITY, "false"),
+        80,
     ),
     Use("dashboard_count_runs", (*COUNTED, None, 200), 200),
     Use("dashboard_count_by_status", (*COUNTED, None, 200), 1000),
@@ -397,6 +433,13 @@ def fill(conn: psycopg.Connection) -> None:
     conn.execute(
         b"INSERT INTO owsuper_progress (namespace_id, workflow_run_id, done)"
         b" SELECT 'default', id, 1 FROM workflow_runs WHERE id LIKE 'finished %'"
+    )
+    conn.execute(
+        b"INSERT INTO owsuper_run_attributes (namespace_id, workflow_run_id, name, value,"
+        b" run_created_at) SELECT 'default', r.id, a.name, a.value, r.created_at"
+        b" FROM (SELECT *, row_number() OVER () AS n FROM workflow_runs"
+        b" WHERE id LIKE 'foreign 5____') AS r, LATERAL (VALUES"
+        b" ('tenant', (r.n % 10)::text), ('parity', (r.n % 2)::text)) AS a (name, value)"
     )
     conn.execute(
         "INSERT INTO owsuper_supervisors (namespace_id, id, lease_seconds, host, pid)"

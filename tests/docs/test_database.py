@@ -63,6 +63,21 @@ def test_a_run_is_started_by_sql_executed_and_read_by_sql(
     assert conn.execute(block("count")).fetchall() == [("completed", 1)]
 
 
+@PAGE.covers("attributes")
+def test_attributes_are_written_by_sql(
+    conn: psycopg.Connection, schema: str, database_url: str, block: Callable[[str], bytes]
+) -> None:
+    conn.execute(f'SET search_path TO "{schema}"'.encode())
+    conn.execute(b"CREATE TABLE orders (number integer, item text)")
+    conn.execute(block("insert"))
+    for _ in range(2):
+        conn.execute(block("attributes"))
+    ow = OpenWorkflow(database_url, schema=schema)
+    [run] = ow.list_runs(attributes={"tenant": "7"}).items
+    ow.close()
+    assert run.attributes == {"tenant": "7"}
+
+
 def test_whoever_inserts_needs_no_other_privilege(
     conn: psycopg.Connection, schema: str, block: Callable[[str], bytes]
 ) -> None:

@@ -84,6 +84,17 @@ def test_a_key_finds_a_run_in_whatever_state(shop: Sandbox, end: str) -> None:
     assert shop.run("python twice.py") == f"True {end}\n"
 
 
+@STARTING.covers("attributes")
+def test_runs_are_found_by_their_attributes(shop: Sandbox) -> None:
+    shop.write("attributes.py", STARTING["attributes"])
+    shop.run("owsuper migrate")
+    printed = shop.run("python attributes.py")
+    assert printed == "{'region': 'eu', 'tenant': '7'}\n2 runs of tenant 8\n"
+    shop.run("owsuper start order --attribute tenant=9")
+    listed = shop.run("owsuper runs list --attribute tenant=9 --json")
+    assert '"attributes":{"tenant":"9"}' in listed
+
+
 @STARTING.covers("limit")
 def test_a_call_ends_in_time_while_the_tables_are_locked(
     shop: Sandbox, conn: psycopg.Connection, schema: str

@@ -53,6 +53,18 @@ def test_steps_run_in_parallel_in_sync_and_async_workflows(connected: Sandbox) -
     assert connected.run("python ask.py") == "[1, 3, 2] 6\n"
 
 
+@PAGE.covers("attributes")
+def test_the_code_of_a_run_sets_attributes(connected: Sandbox) -> None:
+    connected.write("packing.py", PAGE["attributes"])
+    connected.worker("owsuper --processes 1 --module packing.py").stderr.wait_for("ready: ")
+    program = (
+        "from packing import pack; run = pack.run(7, attributes={'tenant': '7'});"
+        " run.result(timeout=30); print(run.details().attributes)"
+    )
+    printed = connected.run(f"python -c {shlex.quote(program)}")
+    assert printed == "{'packed': 'yes', 'scale': '3', 'tenant': '7'}\n"
+
+
 @PAGE.covers("current")
 def test_code_without_a_step_object_knows_its_run(connected: Sandbox) -> None:
     connected.write("audit.py", PAGE["current"])

@@ -11,6 +11,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import Token
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
@@ -23,6 +24,8 @@ from owsuper.child.execution.recorded_writes import RecordedWrites
 from owsuper.child.giving_back import database_time, give_back_outcome, log_engine_error
 from owsuper.child.hard_stops import TimedCall
 from owsuper.child.services import Services
+from owsuper.core import attributes
+from owsuper.core.attributes import AttributeChanges
 from owsuper.core.decisions import Diverged, OverLimit, Wait
 from owsuper.core.model import (
     ClaimedRun,
@@ -117,6 +120,7 @@ class Execution(ABC):
         self._unwinds = 0  # how often a step was called after the decision
         self._unwinds_seen: int | None = None
         self._recorded = RecordedWrites()
+        self._attributes_of_steps: dict[str, AttributeChanges] = {}  # of running attempts
 
     def now(self) -> datetime:
         """Return the time on the database's clock, late by the time of the claim's answer."""
@@ -239,6 +243,44 @@ class Execution(ABC):
                 NewProgress(self.run.run_id, done, total, message, step)
             )
 
+    def set_attributes(self, changes: AttributeChanges) -> None:
+        """Change attributes of the run: with the step whose function calls, or as a step.
+
+        Raises StepUsageError after the end of the run, StepLimitExceeded, NonDeterminismError, and
+        Unwind once the outcome is decided.
+        """
+        if (step := current.called_from()) is not None:
+            self._attributes_of_steps.setdefault(step, {}).update(changes)
+            return
+        self.check_not_ended("step.set_attributes()")
+        self._check_may_go_on()
+        key = self.replay.next_key(attributes.step_name(changes))
+        match self.replay.decide_attributes(key, changes, self.now()):
+            case OverLimit() as over:
+                raise self.limit_error(over)
+            case Diverged() as diverged:
+                raise self.diverge(diverged)
+            case StepWrite() as write:
+                self.check_passed(key)
+                self.replay.record(write, changes)
+                try:
+                    self.record(write)
+                except BaseException as exc:
+                    raise self.give_back(exc) from exc
+                current.go_beyond(self.replay)
+
+    def with_attributes(self, write: StepWrite) -> StepWrite:
+        """Return the write of a step with the attributes that its function has changed.
+
+        Those of a failed attempt are dropped.
+        """
+        if not self._attributes_of_steps:
+            return write
+        changes = self._attributes_of_steps.pop(write.step_name, None)
+        if not changes or write.status != StepStatus.COMPLETED:
+            return write
+        return replace(write, attributes=changes)
+
     def continue_as_new(self, input: Any, workflow: Startable[Any, Any] | None) -> NoReturn:
         """End the run, and begin a successor of it with this input.
 
@@ -308,7 +350,7 @@ class Execution(ABC):
         """Return a function that makes the call in a transaction, for ``call_function``."""
         from owsuper.child.execution.transactions import StepTransaction  # few need it
 
-        transaction = StepTransaction(self.run, self._services, effect, limit)
+        transaction = StepTransaction(self.run, self._services, effect, limit, self.with_attributes)
         function = transaction.arun if is_async(effect.call.function) else transaction.run
         if not self.around_steps:
             return function

@@ -86,7 +86,7 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
                 execution.leave_step(effect, entered, answer)
             execution.exit_if_forked(answer)
         case Record():
-            execution.record(effect.write)
+            execution.record(execution.with_attributes(effect.write))
             current.go_beyond(execution.replay)
             if execution.counts is not None:
                 _count(execution, effect.write)

@@ -16,6 +16,7 @@ from owsuper.child.execution.drive import is_async
 from owsuper.child.execution.step_calls import StepCall
 from owsuper.core import codec
 from owsuper.core.annotations import annotations_of, evaluate
+from owsuper.core.attributes import check_attributes
 from owsuper.core.durations import add_ms, add_years, in_utc, milliseconds
 from owsuper.core.model import NewChildRun, StepKind
 from owsuper.core.names import check_signal
@@ -153,6 +154,7 @@ def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
         codec.check_type(type, f"Child workflow {target!r}: type={type!r}", stored=True)
 
     config = config_of(workflow, call.priority)
+    attributes = check_attributes(call.attributes) or None
     try:  # now, because user code may change the input before the step begins
         raw, wrong = encode_input(workflow, input, "input"), None
     except DataError as error:
@@ -169,7 +171,7 @@ def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
     def prepare() -> NewChildRun:
         if wrong is not None:
             raise wrong
-        child = NewChildRun(new_id(), target, version, raw, config=config)
+        child = NewChildRun(new_id(), target, version, raw, config=config, attributes=attributes)
         return child if execution.trace is None else execution.trace.create_child(child)
 
     step = target if name is None else name

@@ -72,7 +72,12 @@ class StepTransaction:
     """
 
     def __init__(
-        self, run: ClaimedRun, services: Services, effect: Transact, limit: TimedCall | None
+        self,
+        run: ClaimedRun,
+        services: Services,
+        effect: Transact,
+        limit: TimedCall | None,
+        with_attributes: Callable[[StepWrite], StepWrite],
     ) -> None:
         self._run = run
         self._services = services
@@ -80,6 +85,7 @@ class StepTransaction:
         self._complete = effect.complete
         self._source: TransactionSource = effect.source
         self._limit = limit
+        self._with_attributes = with_attributes
         self._losses = 0
         self._conflicts = 0
 
@@ -184,6 +190,7 @@ class StepTransaction:
             return CallError(exc)
         try:
             write, output = self._complete(value)
+            write = self._with_attributes(write)
         except BaseException as exc:
             yield partial(way.roll_back, exc)
             if isinstance(exc, MemoryError):
@@ -200,6 +207,9 @@ class StepTransaction:
                 WriteSet(self._run.run_id, self._run.worker_id, (write,))
             )
             held = yield partial(transaction.fetch, statement.text, params)
+            if held and write.attributes:
+                statement, params = self._services.store.attributes_of(self._run.run_id, write)
+                yield partial(transaction.fetch, statement.text, params)
         except BaseException as exc:
             yield partial(way.roll_back, exc)
             if not isinstance(exc, Exception):

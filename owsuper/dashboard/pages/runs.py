@@ -17,8 +17,8 @@ from owsuper.dashboard.visit import Visit
 from owsuper.db.dashboard.run_lists import RunCount, RunLists, RunPage
 
 _MORE: Final = (
-    "version", "created_from", "created_until", "finished_from", "finished_until", "parent",
-    "crashed",
+    "attribute", "version", "created_from", "created_until", "finished_from", "finished_until",
+    "parent", "crashed",
 )  # fmt: skip
 """Fields that are folded as long as none of them is used."""
 

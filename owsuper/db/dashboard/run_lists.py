@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import orjson
+
 from owsuper.core.model import RunStatus
 from owsuper.core.pages import Position, Window
 from owsuper.db.clients import Operation, Rows
-from owsuper.db.lists import LAST_ID, beside, id_bounds, just_before
+from owsuper.db.lists import LAST_ID, beside, driving_attribute, id_bounds, just_before
 from owsuper.db.statement import Statement, load
 
 MOST_COUNTED: Final = 10_000
@@ -33,7 +35,8 @@ class RunSearch:
     ``statuses`` are current ones; none are no condition. ``created_from`` and ``finished_from`` are
     the first times, ``created_until`` and ``finished_until`` are after the last ones. ``parent`` is
     the id of the run that started them. With ``crashed``, they were given up because they kept
-    killing their process. ``text`` is an id, the beginning of one, or an idempotency key.
+    killing their process. ``text`` is an id, the beginning of one, or an idempotency key. They have
+    all of the ``attributes``, pairs of a name and a value; each name is given once.
     """
 
     statuses: tuple[str, ...] = ()
@@ -46,6 +49,7 @@ class RunSearch:
     parent: str | None = None
     crashed: bool = False
     text: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
 
     @property
     def few(self) -> bool:
@@ -58,6 +62,9 @@ class RunSearch:
         rest = (self.version, self.finished_from, self.finished_until)
         if any(each is not None for each in rest):
             return False
+        if self.attributes:
+            more = (self.crashed, self.statuses, self.workflow, len(self.attributes) > 1)
+            return not any(more)
         return not self.crashed or not (self.statuses or self.workflow)
 
     @property
@@ -89,6 +96,15 @@ class RunSummary:
     finished_at: datetime | None
     parent_run_id: str | None
     crashed: bool | None
+    attributes_json: str | None
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The attributes of the run, by name."""
+        if self.attributes_json is None:
+            return {}
+        found: dict[str, str] = orjson.loads(self.attributes_json)
+        return found
 
     @property
     def status(self) -> RunStatus:
@@ -142,6 +158,8 @@ class RunLists:
         self._by_status = load("dashboard_runs_by_status", schema)
         self._of_workflow = load("dashboard_runs_of_workflow", schema)
         self._crashed = load("dashboard_crashed_runs", schema)
+        self._with_attributes = load("dashboard_runs_with_attributes", schema)
+        self._count_with_attributes = load("dashboard_count_with_attributes", schema)
         self._of_parent = load("dashboard_runs_of_parent", schema)
         self._search = load("dashboard_search_runs", schema)
         self._count = load("dashboard_count_runs", schema)
@@ -180,13 +198,17 @@ class RunLists:
 
     def _select(self, search: RunSearch) -> tuple[Statement, tuple[Any, ...]]:
         """Return the statement that an index serves best, with its own parameters."""
+        attributes = orjson.dumps(dict(search.attributes)).decode()
         if search.parent is not None:
-            return self._of_parent, (search.parent, search.crashed, search.text)
+            return self._of_parent, (search.parent, search.crashed, attributes, search.text)
         if search.text is not None:
             bounds: tuple[str | None, str | None] = (None, None)
             if any(char in "0123456789" for char in search.text):
                 bounds = id_bounds(search.text)
-            return self._search, (search.text, search.crashed, *bounds)
+            return self._search, (search.text, search.crashed, attributes, *bounds)
+        if search.attributes:
+            name, value, others = driving_attribute(search.attributes)
+            return self._with_attributes, (name, search.crashed, others, value)
         if search.crashed:
             return self._crashed, ()
         if search.workflow is not None:
@@ -195,7 +217,11 @@ class RunLists:
 
     def count(self, search: RunSearch) -> Operation[RunCount]:
         """Return the number of runs that match; ``search`` must not find ``few``."""
-        if search.crashed:
+        more: tuple[Any, ...] = ()
+        if search.attributes:
+            statement = self._count_with_attributes
+            more = (*driving_attribute(search.attributes), search.crashed)
+        elif search.crashed:
             statement = self._count_crashed
         elif search.workflow is not None:
             statement = self._count_of_workflow
@@ -206,13 +232,14 @@ class RunLists:
         params = (
             self._namespace, *created, search.version, *finished, statuses, search.workflow,
         )  # fmt: skip
-        calls = ((statement, (*params, MOST_COUNTED + 1)), (self._estimate, params))
+        calls = ((statement, (*params, MOST_COUNTED + 1, *more)), (self._estimate, params))
 
         def parse(results: list[Rows]) -> RunCount:
             [(read, matching)], plan = results
             if read <= MOST_COUNTED:
                 return RunCount(matching, read_all=True)
-            estimate = None if search.crashed else _expected(plan)
+            unknown = search.crashed or search.attributes
+            estimate = None if unknown else _expected(plan)
             return RunCount(min(matching, MOST_COUNTED), read_all=False, estimate=estimate)
 
         return Operation(calls, parse)
