@@ -53,8 +53,12 @@ class Dashboard:
 
     @contextmanager
     def open_pages(self, paths: Sequence[str]) -> Iterator[None]:
-        """Keep these pages open meanwhile."""
+        """Keep these pages open meanwhile, from when each was asked for again once.
+
+        Raises BenchmarkError.
+        """
         self._ends.clear()
+        before, give_up = self.requests, time.perf_counter() + _PATIENCE
         topics = [_TOPICS.search(self.get(path)[1]) for path in paths]
         browsers = [
             threading.Thread(target=self._browse, args=(path, topic[1] if topic else "runs"))
@@ -63,6 +67,10 @@ class Dashboard:
         for browser in browsers:
             browser.start()
         try:
+            while self.requests < before + len(paths):
+                if time.perf_counter() > give_up:
+                    raise BenchmarkError("pages were not asked for again")
+                time.sleep(0.05)
             yield
         finally:
             self._ends.set()

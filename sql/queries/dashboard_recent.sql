@@ -2,7 +2,8 @@
 --
 -- Called by: the dashboard, OverviewQueries.recent. $1 namespace, $2 the first time of creation,
 -- $3 the length of a stretch in seconds, $4 how many runs of each status to read at most: the newest.
--- Returns (status, stretch, count), with stretches counted from $2, and without those that are empty.
+-- Returns (status, beginning of a stretch, count), with stretches that begin at $2, and without those
+-- that are empty.
 --
 -- The time of creation is what indexes know; there is none by the time of the end.
 --
@@ -10,9 +11,7 @@
 -- rule without the rows. Locks: none.
 SELECT
     s.status,
-    floor(
-        extract(epoch FROM r.created_at - $2::timestamptz) / $3::double precision
-    )::integer AS stretch,
+    date_bin(make_interval(secs => $3::double precision), r.created_at, $2::timestamptz),
     count(*)
 FROM (
     VALUES

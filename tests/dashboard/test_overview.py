@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from owsuper.db import connect
+from owsuper.db.dashboard.overview import RecentRuns
 from owsuper.db.presence import PresenceQueries
 from tests.dashboard.conftest import Browse
 from tests.db.announcements import announced, child, executing
@@ -164,3 +165,10 @@ def test_a_worker_that_is_gone_stands_first_and_is_a_matter_for_the_overview(
 
 def test_without_workers_the_page_says_how_to_start_one(browser: TestClient) -> None:
     assert "No worker is connected in this namespace." in text_of(browser.get("/workers").text)
+
+
+def test_the_last_stretches_lack_runs_only_if_what_was_read_ends_within_them() -> None:
+    read = RecentRuns((0, 0, 3, 4), partial=True)
+    assert read.last(2) == RecentRuns((3, 4), partial=True)
+    assert read.last(1) == RecentRuns((4,), partial=False)
+    assert read.joined(3) == RecentRuns((3, 4), partial=True)

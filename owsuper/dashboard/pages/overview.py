@@ -32,6 +32,7 @@ from owsuper.db.dashboard.overview import (
 
 _MINUTE, _MINUTES = 60.0, 60
 _HALF_HOUR, _HALF_HOURS = 1800.0, 48
+_MINUTES_OF_HALF_HOUR = 30
 
 _FRESH: Final = 3.0  # seconds for which figures are used again, at least
 
@@ -67,13 +68,14 @@ def _read(queries: OverviewQueries, conn: Connection[Any]) -> Figures:
     assert row is not None
     at = row[0]
     odd = queries.attention(at - _CRASHED_WITHIN, lapsed=_LAPSED, far=_FAR, most=_SHOWN + 1)
-    hour = _first_stretch(at, _MINUTE, _MINUTES)
     day = _first_stretch(at, _HALF_HOUR, _HALF_HOURS)
+    minutes = int((at - day).total_seconds() // _MINUTE) + 1
+    recent = queries.recent(day, _MINUTE, minutes).run(conn)
     return Figures(
         at=at,
         now=queries.now().run(conn),
-        hour=queries.recent(hour, _MINUTE, _MINUTES).run(conn),
-        day=queries.recent(day, _HALF_HOUR, _HALF_HOURS).run(conn),
+        hour={status: each.last(_MINUTES) for status, each in recent.items()},
+        day={status: each.joined(_MINUTES_OF_HALF_HOUR) for status, each in recent.items()},
         failures=queries.failures(day).run(conn),
         queues=queries.queues().run(conn),
         odd=odd.run(conn),

@@ -62,6 +62,17 @@ class RecentRuns:
         """The number of all stretches."""
         return sum(self.counts)
 
+    def last(self, stretches: int) -> RecentRuns:
+        """Return the last stretches alone."""
+        before = self.counts[:-stretches]
+        return RecentRuns(self.counts[-stretches:], self.partial and not any(before))
+
+    def joined(self, many: int) -> RecentRuns:
+        """Return longer stretches, each of so many of these; the last one may have fewer."""
+        starts = range(0, len(self.counts), many)
+        counts = tuple(sum(self.counts[start : start + many]) for start in starts)
+        return RecentRuns(counts, self.partial)
+
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFailures:
@@ -134,10 +145,10 @@ class OverviewQueries:
         def parse(results: list[Rows]) -> Mapping[str, RecentRuns]:
             counts: dict[str, list[int]] = {}
             read: dict[str, int] = {}
-            for stored, stretch, count in results[0]:
+            for stored, beginning, count in results[0]:
                 status = RunStatus(stored).current
                 # Beyond the last: a time of creation that is ahead of the clock.
-                place = min(max(stretch, 0), stretches - 1)
+                place = min(round((beginning - since).total_seconds() / seconds), stretches - 1)
                 counts.setdefault(status, [0] * stretches)[place] += count
                 read[stored] = read.get(stored, 0) + count
             partial = {
