@@ -105,12 +105,14 @@ class ClaimQueries:
     def __init__(self, schema: str, namespace: str) -> None:
         self._namespace = namespace
         self._claim = load("claim", schema)
+        self._claim_limited = load("claim_limited", schema)
+        self._limited_workflows = load("limited_workflows", schema)
         self._release = load("release", schema)
         self._fail_attempts = load("fail_attempts", schema)
         self._release_lost = load("release_lost", schema)
         self._extend = load("extend", schema)
         self._notify = load("notify", schema)
-        self._begun_first = False
+        self._begun_first = self._limited_begun_first = False
 
     def claim(
         self,
@@ -134,6 +136,27 @@ class ClaimQueries:
         params = (self._namespace, workflows_json(workflows), limit, worker_prefix, lease_seconds)
         flags = (to_json(durable), to_json(self._begun_first))
         return self._claim, (*params, *flags, *scan_range.params, to_json(waits))
+
+    def claim_limited(
+        self,
+        limit: int,
+        workflows: Sequence[Workflow],
+        *,
+        worker_prefix: str,
+        lease_seconds: float,
+        durable: bool = False,
+        scan_range: ScanRange = CLAIM_SCAN_ALL,
+        waits: bool = False,
+    ) -> Call:
+        """As ``claim``, for workflows that have limits."""
+        self._limited_begun_first = not self._limited_begun_first
+        params = (self._namespace, workflows_json(workflows), limit, worker_prefix, lease_seconds)
+        flags = (to_json(durable), to_json(self._limited_begun_first))
+        return self._claim_limited, (*params, *flags, *scan_range.params, to_json(waits))
+
+    def limited_workflows(self, names: Sequence[str]) -> Call:
+        """Find the limits of these workflows; see ``parse_limited``."""
+        return self._limited_workflows, (self._namespace, to_json(list(names)))
 
     def extend(self, leases: Sequence[Lease], lease_seconds: float) -> Call:
         """Renew leases for ``lease_seconds``; see ``parse_renewed``."""
@@ -205,6 +228,11 @@ def parse_claim(rows: Rows, *, sent: float = 0.0, answered: float = 0.0) -> Clai
         tuple(unreadable),
         about["waited"] or {},
     )
+
+
+def parse_limited(rows: Rows) -> frozenset[tuple[str, str]]:
+    """Return the names of workflows that ``limited_workflows`` found, each with a limit's."""
+    return frozenset((text(workflow), text(limit)) for workflow, limit in rows)
 
 
 def parse_renewed(rows: Rows) -> dict[str, bool]:

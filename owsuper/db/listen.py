@@ -17,6 +17,9 @@ CANCELED: Final = "canceled:"
 STACKS: Final = "stacks:"
 """The prefix of a payload with which a client asks all supervisors for the stacks of children."""
 
+LIMITS: Final = "limits"
+"""The payload that says that limits of workflows have changed."""
+
 EARLY: Final = "early:"
 """The prefix of a payload that says that some run was stored with a due time in the past."""
 
@@ -40,7 +43,8 @@ def workers_channel(schema: str, namespace: str) -> str:
     """Return the channel on which all supervisors of this namespace listen.
 
     The payload is ``CANCELED`` and the id of a canceled run that a worker owns; ``STACKS`` and a
-    token, with which the stacks are marked; ``DRAIN`` and the id of a supervisor; ``SCHEDULES``; or
+    token, with which the stacks are marked; ``DRAIN`` and the id of a supervisor; ``SCHEDULES``;
+    ``LIMITS``; or
     what a supervisor passes on, because it has no room for all runs that are due.
     """
     return f"owsuper-workers:{_short_hash(f'{schema}/{namespace}')}"

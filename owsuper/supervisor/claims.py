@@ -17,6 +17,7 @@ from owsuper.ipc.flight_recorder import StepInTime
 from owsuper.settings import Settings
 from owsuper.supervisor.child import HeldRun
 from owsuper.supervisor.connection import KeptConnection
+from owsuper.supervisor.limited_names import LimitedNames
 from owsuper.supervisor.portions import ClaimRound, Portions, Workflow
 from owsuper.supervisor.watermark import Watermark
 
@@ -73,14 +74,20 @@ class Claims:
         self._watermarks: dict[tuple[Workflow, ...], Watermark] = {}  # of the statements of claims
         self._watermark = Watermark(2)  # of the statement in flight
         self._renewing = False
+        self.limited = LimitedNames(connection, queries)
 
     def on_connection_lost(self) -> None:
         """Forget the statements in flight; their answers never come."""
         self._renewing = False
+        self.limited.on_connection_lost()
         if self._round is not None:
             self._claim_failed(self._round)
 
     # --- claim ---------------------------------------------------------------------------
+
+    def ready(self, workflows: Sequence[Workflow]) -> bool:
+        """Whether the connection is up, and known which of these workflows have limits."""
+        return self._connection.up and self.limited.known(workflows)
 
     @property
     def connected(self) -> bool:
@@ -105,9 +112,9 @@ class Claims:
         """Claim up to ``limit`` due runs of these (name, version) pairs.
 
         The observer's ``on_claimed`` or ``on_claim_failed`` follows. Call this only while the
-        connection is up and no claim is in flight.
+        claims are ``ready`` and no claim is in flight.
         """
-        self._round = self._portions.begin(limit, workflows)
+        self._round = self._portions.begin(limit, workflows, self.limited.names)
         self._send_claim(self._round)
 
     def _send_claim(self, claim: ClaimRound) -> bool:
@@ -120,7 +127,8 @@ class Claims:
                 self._watermarks.clear()
             self._watermarks[workflows] = Watermark(2)
         self._watermark, self._claim_sent = self._watermarks[workflows], time.monotonic()
-        statement, params = self._queries.claim(
+        query = self._queries.claim_limited if claim.limited else self._queries.claim
+        statement, params = query(
             limit,
             workflows,
             worker_prefix=self._worker_prefix,

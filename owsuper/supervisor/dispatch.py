@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 # Seconds.
 _DEADLINE_PERIOD: Final = 1.0
 _PARENT_PERIOD: Final = 15.0
+_LIMITS_PERIOD: Final = 15.0
 _FORGET_PERIOD: Final = 3600.0
 _LINES_PERIOD: Final = 60.0
 _LAST_WRITES_TIMEOUT: Final = 2.0
@@ -169,6 +170,7 @@ class Dispatch:
                 on_stacks_asked=self._stacks.ask,
                 on_drain_asked=self._drain_if_asked,
                 on_schedules_changed=self._schedules.look,
+                on_limits_changed=self._pickup.limits_changed,
                 on_call=self._on_call,
                 sender=self._connection,
                 queries=queries,
@@ -187,6 +189,7 @@ class Dispatch:
     def _add_timers(self, loop: Loop) -> None:
         add = loop.timers.add
         self._last_writes_timer = add("abandon last writes", self._abandon_writes)
+        add("limits", self._look_for_limits, period=_LIMITS_PERIOD).start()
         for name, perform, period in (
             ("deadlines", self._sweeps.expire_deadlines, _DEADLINE_PERIOD),
             ("release lapsed claims", self._release_lapsed, self._leases.period),
@@ -367,6 +370,11 @@ class Dispatch:
         if self.workflows and room:
             self._sweeps.release_lapsed(self.workflows)
             self._sweeps.release_bounced(self.workflows)
+
+    def _look_for_limits(self) -> None:
+        """Ask whether limits have changed, if notifications do not say so."""
+        if self._listener is None or not self._listener.hearing:
+            self._pickup.limits_changed()
 
     # --- the database --------------------------------------------------------------------
 

@@ -19,7 +19,15 @@ from uuid import uuid4
 
 from owsuper.db.claims import ClaimQueries
 from owsuper.db.connect import conninfo
-from owsuper.db.listen import CANCELED, DRAIN, SCHEDULES, STACKS, runs_channel, workers_channel
+from owsuper.db.listen import (
+    CANCELED,
+    DRAIN,
+    LIMITS,
+    SCHEDULES,
+    STACKS,
+    runs_channel,
+    workers_channel,
+)
 from owsuper.db.statement import Result, Statement
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
@@ -39,6 +47,7 @@ class Listener:
     ``on_runs_due`` is called with the payload of a notification when runs become due, and with an
     empty text when a notification may have been missed. Those of new runs come while ``on_call``.
     ``on_canceled`` is called with the id of a run that was canceled while some worker held it.
+    ``on_limits_changed`` is called when limits of workflows have changed, or may have.
     ``on_stacks_asked`` is called with the token of a client that asks for stacks, and
     ``on_drain_asked`` with the id of the supervisor that a client asks to drain.
     ``on_schedules_changed`` is called when a client has changed a schedule.
@@ -58,6 +67,7 @@ class Listener:
         on_stacks_asked: Callable[[str], None],
         on_drain_asked: Callable[[str], None],
         on_schedules_changed: Callable[[], None],
+        on_limits_changed: Callable[[], None],
         on_call: OnCall,
         sender: KeptConnection,
         queries: ClaimQueries,
@@ -67,6 +77,7 @@ class Listener:
         self._on_stacks_asked = on_stacks_asked
         self._on_drain_asked = on_drain_asked
         self._on_schedules_changed = on_schedules_changed
+        self._on_limits_changed = on_limits_changed
         self._sender = sender
         self._queries = queries
         self._on_call = on_call
@@ -143,7 +154,8 @@ class Listener:
             self.close()
             return
         self._on_call.doubt()  # it listens for all again
-        self._on_runs_due("")  # a notification may have been missed
+        self._on_limits_changed()  # notifications may have been missed
+        self._on_runs_due("")
         self.test()
 
     def _follow(self, on_call: bool) -> None:
@@ -174,6 +186,8 @@ class Listener:
                 self._on_drain_asked(payload.removeprefix(DRAIN))
             elif payload == SCHEDULES:
                 self._on_schedules_changed()
+            elif payload == LIMITS:
+                self._on_limits_changed()
             else:
                 if (supervisor := passed_on_by(payload)) is not None:
                     self._on_call.on_passed_on(time.monotonic(), supervisor)

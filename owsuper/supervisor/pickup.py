@@ -80,6 +80,11 @@ class Pickup:
         """Let the policy claim once: a workflow that had no room of its own has some now."""
         self._policy.run_due_in(time.monotonic(), 0.0, watched=False)
 
+    def limits_changed(self) -> None:
+        """Find out which workflows have limits before the next claim, which follows soon."""
+        self._claims.limited.doubt()
+        self.claim_soon()
+
     def claim_in_turn(self, occasion: str) -> None:
         """Let the policy claim when it is this supervisor's turn; soon, if others may not know.
 
@@ -129,7 +134,7 @@ class Pickup:
 
         Call this after every turn of the loop.
         """
-        if not self._claims.connected:
+        if not self._claims.ready(workflows):
             self._timer.cancel()
             return
         if workflows is not self._workflows:  # at the start, and after a reload

@@ -1,5 +1,8 @@
 """The portions of a claim: one for each workflow with a bound, and one for all others. Pure.
 
+Workflows with limits (``limits=``) are claimed by another statement, so they are apart from those
+without.
+
 A workflow may bound how many runs of it one worker executes at once (``concurrency=``). One
 statement claims runs of several workflows, and cannot count them by name. So each workflow with a
 bound has a claim of its own, for as many runs as its bound leaves room for, and is left out while
@@ -12,7 +15,7 @@ To the rest of the supervisor these claims are one (``ClaimRound``).
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -24,10 +27,14 @@ Workflow: TypeAlias = tuple[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """Workflows that one statement claims. ``room``: at most so many runs; None: no bound."""
+    """Workflows that one statement claims. ``room``: at most so many runs; None: no bound.
+
+    ``limited``: they have limits.
+    """
 
     workflows: tuple[Workflow, ...]
     room: int | None = None
+    limited: bool = False
 
 
 class Portions:
@@ -46,10 +53,15 @@ class Portions:
         self._turn = 0
         self._full: set[str] = set()  # names that the latest claim left without room
 
-    def begin(self, limit: int, workflows: Sequence[Workflow]) -> ClaimRound:
-        """Begin a claim of up to ``limit`` runs of these workflows."""
+    def begin(
+        self, limit: int, workflows: Sequence[Workflow], limited: Set[str] = frozenset()
+    ) -> ClaimRound:
+        """Begin a claim of up to ``limit`` runs of these workflows.
+
+        ``limited`` holds the names of those that have limits.
+        """
         self._full = set()
-        return ClaimRound(limit, self._divide(tuple(workflows)), self._full)
+        return ClaimRound(limit, self._divide(tuple(workflows), limited), self._full)
 
     def awaits(self, workflow_name: str) -> bool:
         """Whether the end of a run of this workflow makes room for which a run may wait."""
@@ -62,18 +74,21 @@ class Portions:
         held = Counter(self._held())
         return sorted(name for name, bound in bounds.items() if held[name] >= bound)
 
-    def _divide(self, workflows: tuple[Workflow, ...]) -> list[Portion]:
+    def _divide(self, workflows: tuple[Workflow, ...], limited: Set[str]) -> list[Portion]:
         """Return the portions in the order of this claim; at least one."""
         bounds = self._bounds()
-        if not bounds:
+        if not bounds and not limited:
             return [Portion(workflows)]
         held = Counter(self._held())
         room = {name: max(0, bound - held[name]) for name, bound in bounds.items()}
         self._full.update(name for name, free in room.items() if not free)
         others = tuple(workflow for workflow in workflows if workflow[0] not in bounds)
-        portions = [Portion(others)] if others else []
+        plain = tuple(each for each in others if each[0] not in limited)
+        slowed = tuple(each for each in others if each[0] in limited)
+        portions = [Portion(plain)] if plain else []
+        portions += [Portion(slowed, limited=True)] if slowed else []
         portions += [
-            Portion(own, free)
+            Portion(own, free, name in limited)
             for name, free in room.items()
             if free and (own := tuple(each for each in workflows if each[0] == name))
         ]
@@ -97,6 +112,11 @@ class ClaimRound:
         self._full = full
         self._sent = Portion(())  # the portion in flight
         self._answers: list[Claimed] = []
+
+    @property
+    def limited(self) -> bool:
+        """Whether the workflows of the latest ``next`` have limits."""
+        return self._sent.limited
 
     def next(self) -> tuple[int, tuple[Workflow, ...]] | None:
         """Return the most runs and the workflows of the next statement; None at the end."""

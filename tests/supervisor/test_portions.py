@@ -61,6 +61,22 @@ def test_each_workflow_with_a_bound_has_a_statement_of_its_own_for_what_it_has_r
     assert sorted(statements) == sorted([(8, PLAIN[1:]), (2, REPORT), (1, PLAIN[:1])])
 
 
+def test_workflows_with_limits_have_statements_of_their_own_and_each_is_the_first_in_turn() -> None:
+    portions = Portions(lambda: {"report": 3}, list)
+    rounds = []
+    for _ in range(3):
+        claim = portions.begin(8, PLAIN + REPORT, {"mail", "report"})
+        statements = []
+        while (portion := claim.next()) is not None:
+            statements.append((claim.limited, *portion))
+            claim.add(NOTHING)
+        rounds.append(statements)
+    assert {len(statements) for statements in rounds} == {3}
+    expected = {(False, 8, PLAIN[1:]), (True, 8, PLAIN[:1]), (True, 3, REPORT)}
+    assert all(set(statements) == expected for statements in rounds)
+    assert {statements[0] for statements in rounds} == expected
+
+
 def test_a_workflow_without_room_is_left_out_until_one_of_its_runs_ends() -> None:
     held = ["report", "report"]
     portions = Portions(lambda: {"report": 2}, lambda: held)
