@@ -99,9 +99,11 @@ ROOMS = {
     # pages for people: reads by doors of the client, never the processes of a worker
     "dashboard": room(
         "client.app client.call_threads client.models client.new_run client.operations"
-        " client.page_reads client.post_mortem client.reasons client.session client.signals"
-        " client.waiting client.why client.workers core dashboard db.audit db.clients db.connect"
-        " db.dashboard db.lists db.new_runs db.queue_state db.reports db.timed db.workers errors"
+        " client.page_reads client.post_mortem client.reasons client.schedule_models"
+        " client.schedules client.session client.signals client.waiting client.why client.workers"
+        " core dashboard db.audit db.clients db.connect"
+        " db.dashboard db.lists db.new_runs db.queue_state db.reports db.schedule_store db.timed"
+        " db.workers errors"
         " extras ids metrics.queue starlette.closing stored_error version workflow",
         "psycopg_pool multiprocessing fastapi",
     ),

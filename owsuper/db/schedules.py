@@ -119,6 +119,7 @@ def document(spec: ScheduleSpec) -> dict[str, Any]:
         "overlap": spec.overlap,
         "takes_tick": spec.takes_tick,
         "input": None if spec.input is None else orjson.Fragment(spec.input),
+        "config": orjson.Fragment(spec.config or "{}"),
     }
 
 

@@ -113,7 +113,13 @@ DEADLINES_MISSED: Final = Metric(
     "counter",
     "Runs of any worker that this worker has failed because their deadline had passed.",
 )
-
+TICKS: Final = Metric(
+    "owsuper_ticks_total",
+    "counter",
+    "Ticks of schedules that this worker has decided about, by outcome: fired, queued, skipped or"
+    " missed.",
+    ("outcome",),
+)
 PRUNED: Final = Metric(
     "owsuper_pruned_runs_total",
     "counter",
@@ -222,6 +228,7 @@ OF_WORKERS: Final = (
     LEASES_LOST,
     LEASES_EXPIRED,
     DEADLINES_MISSED,
+    TICKS,
     PRUNED,
     CHILDREN,
     CRASHES,

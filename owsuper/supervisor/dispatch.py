@@ -275,6 +275,7 @@ class Dispatch:
             self._connection,
             slots=self._slots,
             crashes=self._crashes.by_cause,
+            ticks=self._schedules.ticks,
             pruned={} if self._retention is None else self._retention.deleted,
         )
 

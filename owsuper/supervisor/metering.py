@@ -102,6 +102,7 @@ def measure(
     slots: int,
     crashes: Mapping[str, int],
     pruned: Mapping[str, int],
+    ticks: Mapping[str, int],
 ) -> Sequence[Measured]:
     """Return what there is now, and what is counted in every worker."""
     states = Counter(child.state for child in fleet)
@@ -121,6 +122,7 @@ def measure(
         (catalogue.NOTIFICATIONS, (), 0 if listener is None else listener.notifications),
         (catalogue.LEASES_EXPIRED, (), sweeps.leases_expired),
         (catalogue.DEADLINES_MISSED, (), sweeps.deadlines_missed),
+        *((catalogue.TICKS, (outcome,), number) for outcome, number in ticks.items()),
         *((catalogue.PRUNED, (status,), number) for status, number in pruned.items()),
         (catalogue.ROUND_TRIPS, ("supervisor",), statements),
         *((catalogue.UP, (name,), each.up) for name, each in connections.items()),

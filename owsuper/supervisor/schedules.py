@@ -32,6 +32,24 @@ _QUEUE_PERIOD: Final = 1.0  # between two looks while a tick waits for a run to 
 _SPREAD: Final = 0.02  # by which supervisors come after each other
 _AGAIN: Final = 1.0  # after a tick that another supervisor was busy with, or that cannot be fired
 
+_TEXTS: Final = {
+    "fired": "started the run of a tick",
+    "queued": "a tick waits for the run before it to end",
+    "skipped": "a tick was skipped: a run of the schedule had not ended",
+    "missed": "ticks were missed: nobody served, and catch_up is none",
+}
+
+_VERDICTS: Final = {
+    "created": "declared by this code",
+    "changed": "declared anew by this code, in place of what older code had declared",
+    "returned": "declared by this code again",
+    "removed": "removed from the code: it fires no more",
+    "outdated": "newer code declares it differently, or not any more, and that counts. If this code"
+    " is newer, stop the workers of the other: it takes over some minutes later.",
+    "by hand": "somebody has made a schedule of this name by hand, and that counts. Delete it, or"
+    " give one of them another name.",
+}
+
 _log = logging.getLogger("owsuper.supervisor")
 
 
@@ -40,7 +58,7 @@ class ScheduleDuty:
 
     ``loaded`` returns what is known of the application. ``on_started`` is called when a run was
     started. ``busy``: a look, or what follows from it, waits for an answer. ``ticks`` counts ticks
-    that this supervisor has decided about, by schedule and outcome.
+    that this supervisor has decided about, by outcome.
     """
 
     def __init__(
@@ -64,7 +82,7 @@ class ScheduleDuty:
         self._declared_at = 0.0  # time.monotonic()
         self._verdicts: dict[str, str] = {}  # by schedule, as they were logged
         self._problems: dict[str, str] = {}  # likewise
-        self.ticks: Counter[tuple[str, str]] = Counter()
+        self.ticks: Counter[str] = Counter(dict.fromkeys(_TEXTS, 0))
         self._due = loop.timers.add("schedules", self.look)
         self._regular = loop.timers.add("look at schedules", self.look, period=_PERIOD)
         self._regular.start()
@@ -172,7 +190,7 @@ class ScheduleDuty:
         elif (outcome := schedules.parse_fired(result.rows)) is None:
             pause = max(pause, _SPREAD)  # another supervisor was faster, or is about to finish
         elif not (due.queued and outcome == "queued"):
-            self.ticks[due.name, outcome] += 1
+            self.ticks[outcome] += 1
             fields = {"schedule": due.name, "workflow": due.workflow_name}
             _log.info("schedule %s: %s", due.name, _TEXTS[outcome], extra=fields)
             if outcome == "fired":
@@ -230,22 +248,3 @@ class ScheduleDuty:
         if verdict != "kept":
             level = logging.WARNING if verdict in ("outdated", "by hand") else logging.INFO
             _log.log(level, "schedule %s: %s", name, _VERDICTS[verdict], extra={"schedule": name})
-
-
-_TEXTS: Final = {
-    "fired": "started the run of a tick",
-    "queued": "a tick waits for the run before it to end",
-    "skipped": "a tick was skipped: a run of the schedule had not ended",
-    "missed": "ticks were missed: nobody served, and catch_up is none",
-}
-
-_VERDICTS: Final = {
-    "created": "declared by this code",
-    "changed": "declared anew by this code, in place of what older code had declared",
-    "returned": "declared by this code again",
-    "removed": "removed from the code: it fires no more",
-    "outdated": "newer code declares it differently, or not any more, and that counts. If this code"
-    " is newer, stop the workers of the other: it takes over some minutes later.",
-    "by hand": "somebody has made a schedule of this name by hand, and that counts. Delete it, or"
-    " give one of them another name.",
-}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypedDict, TypeVar
 
+import orjson
+
 from owsuper.core import durations
 from owsuper.core.durations import Duration
 from owsuper.core.names import check_workflow_name
@@ -17,6 +19,7 @@ from owsuper.core.schedules.tick import Tick
 from owsuper.errors import ConfigurationError, InvalidDuration
 from owsuper.step.requests import Startable
 from owsuper.workflow.input import encode_input, identify
+from owsuper.workflow.run_config import config_of
 from owsuper.workflow.signature import UnresolvedAnnotation
 
 T = TypeVar("T")
@@ -106,6 +109,7 @@ def make(
     timetable.zone(zone)
     takes_tick = _takes_tick(workflow, input)
     raw = None if takes_tick else encode_input(workflow, input, "input")
+    config = config_of(workflow)
     return ScheduleSpec(
         name=name,
         workflow_name=workflow_name,
@@ -121,6 +125,7 @@ def make(
         overlap=_choice(overlap, "overlap", OVERLAP),
         takes_tick=takes_tick,
         input=None if raw is None else raw.decode(),
+        config=None if config is None else orjson.dumps(config).decode(),
     )
 
 

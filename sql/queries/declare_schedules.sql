@@ -20,7 +20,7 @@ WITH given AS MATERIALIZED (
         name text, workflow_name text, version text, cron text, every double precision,
         timezone text, start timestamptz, "end" timestamptz, jitter double precision,
         catch_up text, catch_up_limit integer, overlap text, takes_tick boolean, input jsonb,
-        next_at timestamptz, fingerprint text
+        config jsonb, next_at timestamptz, fingerprint text
     )
 ),
 known AS MATERIALIZED (
@@ -76,6 +76,7 @@ changed AS (
         every_seconds = g.every, timezone = g.timezone, starts_at = g.start, ends_at = g."end",
         jitter_seconds = g.jitter, catch_up = g.catch_up, catch_up_limit = g.catch_up_limit,
         overlap = g.overlap, takes_tick = g.takes_tick, input = g.input,
+        config = coalesce(g.config, '{}'),
         next_at = CASE
             WHEN j.removed_at IS NULL AND (
                 j.cron, j.every_seconds, j.timezone, j.starts_at, j.ends_at
@@ -96,12 +97,12 @@ changed AS (
 created AS (
     INSERT INTO {schema}.owsuper_schedules (
         namespace_id, name, workflow_name, version, cron, every_seconds, timezone, starts_at,
-        ends_at, jitter_seconds, catch_up, catch_up_limit, overlap, takes_tick, input, next_at,
-        declared_in, fingerprint, declarations, confirmed_at
+        ends_at, jitter_seconds, catch_up, catch_up_limit, overlap, takes_tick, input, config,
+        next_at, declared_in, fingerprint, declarations, confirmed_at
     )
     SELECT
         $1, name, workflow_name, version, cron, every, timezone, start, "end", jitter, catch_up,
-        catch_up_limit, overlap, takes_tick, input, next_at, $3, fingerprint,
+        catch_up_limit, overlap, takes_tick, input, coalesce(config, '{}'), next_at, $3, fingerprint,
         jsonb_build_object(fingerprint, now()), now()
     FROM given
     WHERE name NOT IN (SELECT name FROM known)

@@ -90,7 +90,12 @@ started AS (
             )
             ELSE input
         END,
-        0, greatest(now(), at + $9::double precision * interval '1 second'),
+        0,
+        CASE
+            WHEN at + $9::double precision * interval '1 second' > now()
+                THEN at + $9::double precision * interval '1 second'
+            ELSE {fragments/due_by_priority}
+        END,
         date_trunc('milliseconds', now()), now()
     FROM tick
     WHERE outcome = 'fired'

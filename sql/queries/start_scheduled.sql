@@ -37,7 +37,7 @@ started AS (
             )
             ELSE input
         END,
-        0, now(), date_trunc('milliseconds', now()), now()
+        0, {fragments/due_by_priority}, date_trunc('milliseconds', now()), now()
     FROM run
     ORDER BY tick
     ON CONFLICT (namespace_id, id) DO NOTHING

@@ -66,6 +66,15 @@ def test_another_workflow_gets_the_input_or_none() -> None:
     assert (cleaning.takes_tick, cleaning.input) == (False, None)
 
 
+def test_the_runs_have_the_priority_of_the_workflow(ow: OpenWorkflow) -> None:
+    @ow.workflow(priority=7)
+    def urgent(step: Step) -> None: ...
+
+    ow.schedules.create("urgent", urgent, every="1d")
+    run = ow.schedules.trigger("urgent").details()
+    assert run.priority == 7
+
+
 def test_a_workflow_may_have_several_schedules() -> None:
     ow = OpenWorkflow()
 

@@ -200,6 +200,20 @@ def test_a_tick_starts_one_run_with_the_tick_as_its_input(town: Town) -> None:
     assert town.outcomes("hourly") == [("07:00", "fired"), ("08:00", "fired")]
 
 
+def test_runs_have_the_priority_of_the_workflow_and_begin_within_the_jitter(town: Town) -> None:
+    @town.ow.workflow(priority=2)
+    def w(step: object) -> None: ...
+
+    town.ow.schedules.create("first", w, "0 * * * *")
+    town.ow.schedules.create("later", "w", "0 * * * *", jitter="10m")
+    town.clock.advance(HOUR)
+    town.supervisor().settle()
+    first, later = town.query("SELECT available_at FROM {s}.workflow_runs ORDER BY idempotency_key")
+    at = START + HOUR
+    assert first == at - 2 * MINUTE  # one level of priority is a minute of waiting
+    assert at < later < at + 10 * MINUTE
+
+
 def test_of_supervisors_that_try_at_once_one_starts_the_run(town: Town) -> None:
     town.ow.schedules.create("hourly", "w", "0 * * * *")
     several = [town.supervisor() for _ in range(4)]

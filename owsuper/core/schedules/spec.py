@@ -22,7 +22,8 @@ OVERLAP: Final[tuple[Overlap, ...]] = get_args(Overlap)
 class ScheduleSpec:
     """A schedule. Of ``cron`` and ``every`` (seconds), one is given; ``jitter`` is in seconds.
 
-    ``input`` is JSON, or None. With ``takes_tick``, runs get the tick in its place.
+    ``input`` is JSON, or None. With ``takes_tick``, runs get the tick in its place. ``config`` is
+    what the runs store in theirs, as JSON, or None.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ScheduleSpec:
     overlap: Overlap
     takes_tick: bool
     input: str | None
+    config: str | None = None
 
     def timetable(self) -> Timetable:
         """Return the times of the schedule. Raises as ``Timetable`` does."""

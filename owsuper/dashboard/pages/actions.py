@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from owsuper.dashboard.actions import on_runs, sending, starting, workers
+from owsuper.dashboard.actions import on_runs, schedules, sending, starting, workers
 from owsuper.dashboard.screen import Screen
 
 SCREEN: Final = Screen(
@@ -16,6 +16,7 @@ SCREEN: Final = Screen(
         "/actions/signal": sending.confirm,
         "/actions/start": starting.choose,
         "/actions/drain": workers.confirm_drain,
+        **schedules.CONFIRMATIONS,
         "/workers/stacks": workers.show_stacks,
     },
     forms={
@@ -25,5 +26,6 @@ SCREEN: Final = Screen(
         "/actions/signal": sending.send,
         "/actions/start": starting.start,
         "/actions/drain": workers.drain,
+        **schedules.FORMS,
     },
 )

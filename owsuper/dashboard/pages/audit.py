@@ -53,7 +53,7 @@ def _subject(entry: ActionEntry) -> str:
         return f"{len(run_ids)} runs"
     if target.get("all"):
         return f"all runs: {target.get('match') or 'every run'}"
-    names = (run_ids, *(target.get(name) for name in ("signal", "workflow", "worker")))
+    names = (run_ids, *(target.get(name) for name in ("signal", "workflow", "worker", "schedule")))
     return str(next((each for each in names if each), ""))
 
 
