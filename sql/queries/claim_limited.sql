@@ -1,4 +1,4 @@
--- Claim due runs of workflows with limits (migration 0029): each gets a worker id of its own and a
+-- Claim due runs of workflows with limits (migration 0030): each gets a worker id of its own and a
 -- lease.
 --
 -- Called by: the supervisor, ClaimQueries.claim_limited, in turn with claim.

@@ -624,4 +624,5 @@ def test_every_statement_says_who_calls_it_which_index_it_uses_and_what_it_locks
 def test_every_statement_on_runs_is_explained_here() -> None:
     named = {file.name.removesuffix(".sql") for file in (sql_root() / "queries").iterdir()}
     waiting = {name for name in named if name.startswith("wait_")}  # see test_waits
-    assert named - waiting - NOT_HERE == {use.statement for use in USES}
+    limited = {name for name in named if "limited" in name}  # see test_plans_of_limits
+    assert named - waiting - limited - NOT_HERE == {use.statement for use in USES}
