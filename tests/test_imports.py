@@ -57,14 +57,15 @@ ROOMS = {
     "ipc": room("core.model core.schedules errors ipc settings", DRIVERS | {"asyncio"}),
     # the only room that knows SQL; no policy
     "db": room(
-        "core.carriers core.model core.codec core.durations core.names core.pages core.schedules db"
-        " errors ids version"
+        "core.carriers core.model core.codec core.durations core.names core.pages core.schedules"
+        " core.undoing db errors ids version"
     ),
     # deletes old runs, driven by a supervisor or a client; what it keeps goes to files
     "retention": room("core db.claims db.pruning errors event_loop retention", DRIVERS),
     # never user code, never a pool, never a thread
     "supervisor": room(
-        "core.model core.retention core.schedules core.time_outs db.claims db.connect db.crashes"
+        "core.model core.retention core.schedules core.time_outs core.undoing db.claims db.connect"
+        " db.crashes"
         " db.listen db.nonblocking db.presence db.pruning db.queue_state db.schedules db.statement"
         " db.sweeps errors event_loop extras ipc log_stream logs metrics retention sessions"
         " settings shortage signal_handlers"

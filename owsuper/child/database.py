@@ -277,6 +277,12 @@ class RelatedRuns:
             )
         )
 
+    def mark_undo(self, run: ClaimedRun) -> bool:
+        """Note with ``run`` that its steps have undos; return False if its lease is lost."""
+        return self._database.run_with_retries(
+            lambda conn: self._runs.mark_undo(conn, run.run_id, run.worker_id)
+        )
+
     def skip(self, run: ClaimedRun, effect: SkipSignal) -> Skipped | None:
         """Set aside the signal that was delivered to a step; return what takes its place.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,7 @@ from owsuper.core.names import list_names
 from owsuper.core.replay import Replay
 from owsuper.core.retry import WORKFLOW_DEFAULT, no_retry_reason
 from owsuper.core.steps.effects import CallError, CallResult
+from owsuper.core.undoing import Undos, undone_workflow
 from owsuper.core.unwind import Unwind
 from owsuper.errors import StepFailed
 from owsuper.ids import Ids
@@ -86,8 +88,12 @@ class Executor:
         self._new_id = Ids()
 
     def workflow_of(self, run: ClaimedRun) -> Workflow[Any, Any]:
-        """Return the workflow of ``run``. Raises LookupError if it is not registered."""
-        workflow = self._registry.get(run.workflow_name, run.version)
+        """Return the workflow of ``run``, or the one of the run that it undoes.
+
+        Raises LookupError if it is not registered.
+        """
+        name = undone_workflow(run.workflow_name) or run.workflow_name
+        workflow = self._registry.get(name, run.version)
         if workflow is None:
             raise LookupError(f"{run.workflow_name!r} (version: {run.version})")
         return workflow
@@ -117,7 +123,9 @@ class Executor:
         execution_type: type[SyncExecution] | type[AsyncExecution],
     ) -> Operations[ExecutionResult]:
         trace = tracing.begin_execution(run, self._services.namespace)
-        operations = self._operations(workflow, run, slot, execution_type, trace)
+        undoes = undone_workflow(run.workflow_name) is not None
+        execute = self._undo_operations if undoes else self._operations
+        operations = execute(workflow, run, slot, execution_type, trace)
         return operations if trace is None else _traced(operations, trace)
 
     def _operations(
@@ -136,11 +144,7 @@ class Executor:
             load = partial(self._load, workflow, run)
             loaded = yield partial(execution_type.load, self._services, load)
             if not loaded.held:  # lost in a crash of the server, or while this waited for its end
-                _log.warning(
-                    "run %s was canceled, or another worker claimed it; not beginning it",
-                    run.run_id,
-                )
-                return LOST
+                return _not_beginning(run)
         if moves:
             run = replace(run, version=workflow.version)
         execution = execution_type(
@@ -152,16 +156,93 @@ class Executor:
             strict=workflow.strict,
             trace=trace,
         )
+        call = partial(_build_arguments, workflow, loaded, execution)
+        classify = partial(_classify_end, workflow=workflow)
+        return (yield from self._call_and_write(execution, workflow.fn, call, classify))
+
+    def _undo_operations(
+        self,
+        workflow: Workflow[Any, Any],
+        run: ClaimedRun,
+        slot: int,
+        execution_type: type[SyncExecution] | type[AsyncExecution],
+        trace: ExecutionTrace | None,
+    ) -> Operations[ExecutionResult]:
+        """Find the undos of an ended run, execute them, and write the outcome."""
+        from owsuper.child import undoing  # few need it
+
+        loaded: LoadedExecution
+        loaded = yield partial(
+            execution_type.load,
+            self._services,
+            partial(self._load, workflow, run, lambda *_: CallResult(None)),
+        )
+        if not loaded.held:
+            return _not_beginning(run)
+        run = replace(run, version=workflow.version)
+        read = partial(undoing.load, self._services, workflow, run, _convert_input)
+        undone: undoing.UndoneHistory | StoredError | None
+        undone = yield partial(execution_type.load, self._services, read)
+        undos = Undos()
+        if isinstance(undone, undoing.UndoneHistory):
+            recalling = execution_type(
+                run,
+                undoing.replay_of(undone, self._new_id),
+                self._services,
+                slot,
+                workflow=workflow,
+                undos=undos,
+                told_run=undone.told_run,
+            )
+            self.executions[run.worker_id] = recalling
+            try:
+                undone = yield from undoing.recall(recalling, workflow, undone)
+            finally:
+                self._services.overdue_watch.forget(recalling)
+                del self.executions[run.worker_id]
+            if recalling.engine_error is not None:
+                raise recalling.engine_error
+            if isinstance(recalling.decided_outcome, Abandon):
+                return LOST
+            if isinstance(recalling.decided_outcome, Release):
+                yield partial(recalling.flush, recalling.decided_outcome)
+                return _log_end(recalling, recalling.decided_outcome)
+        execution = execution_type(
+            run,
+            self._replay(workflow, run, loaded),
+            self._services,
+            slot,
+            workflow=workflow,
+            trace=trace,
+            undos=undos,
+        )
+        error = undone
+        fn = undoing.aundo_all if workflow.is_async else undoing.undo_all
+
+        def build() -> tuple[Any, ...] | Raised:
+            return Raised(error, final=True) if error is not None else (execution.step(),)
+
+        return (yield from self._call_and_write(execution, fn, build, _classify_undoing))
+
+    def _call_and_write(
+        self,
+        execution: SyncExecution | AsyncExecution,
+        fn: Callable[..., Any],
+        build_arguments: Callable[[], tuple[Any, ...] | Raised],
+        classify: Callable[[CallResult | CallError | Raised], Returned | Raised],
+    ) -> Operations[ExecutionResult]:
+        """Call a workflow function, and write the outcome."""
+        run, trace = execution.run, execution.trace
         self.executions[run.worker_id] = execution
         self._services.deadlines.watch(execution)
         try:
-            arguments = _build_arguments(workflow, loaded, execution)
+            arguments = build_arguments()
             end: CallResult | CallError | Raised
             if isinstance(arguments, Raised):
                 end = arguments
             else:
                 called: CallResult | CallError
-                called = yield partial(execution.run_body, workflow.fn, arguments)
+                called = yield partial(execution.run_body, fn, arguments)
                 execution.exit_if_forked(called)
                 end = called
             yield partial(execution.join, returned=isinstance(end, CallResult))
@@ -171,7 +252,7 @@ class Executor:
                 execution.check_end()
             outcome = execution.decided_outcome
             if outcome is None:
-                outcome = execution.replay.finish(_classify_end(end, workflow), execution.now())
+                outcome = execution.replay.finish(classify(end), execution.now())
             if isinstance(outcome, Abandon):
                 return LOST
             try:
@@ -193,7 +274,12 @@ class Executor:
             self._services.overdue_watch.forget(execution)
             del self.executions[run.worker_id]
 
-    def _load(self, workflow: Workflow[Any, Any], run: ClaimedRun) -> LoadedExecution:
+    def _load(
+        self,
+        workflow: Workflow[Any, Any],
+        run: ClaimedRun,
+        convert: Callable[[Workflow[Any, Any], bytes | None], CallResult | CallError] | None = None,
+    ) -> LoadedExecution:
         database, store = self._services.database, self._services.store
         history: list[RecordedAttempt] = []
         failures, held = 0, True
@@ -210,7 +296,7 @@ class Executor:
         raw = run.input_json
         if run.input_stored:
             raw = database.run_with_retries(lambda conn: store.load_input(conn, run.run_id))
-        return LoadedExecution(history, failures, held, _convert_input(workflow, raw))
+        return LoadedExecution(history, failures, held, (convert or _convert_input)(workflow, raw))
 
     def _replay(
         self, workflow: Workflow[Any, Any], run: ClaimedRun, loaded: LoadedExecution
@@ -305,6 +391,26 @@ def _classify_end(
             reason = no_retry_reason(workflow.retry or WORKFLOW_DEFAULT, exc)
             error = StoredError.from_exception(exc, no_retry_reason=reason)
             return Raised(error, final=reason is not None)
+
+
+def _classify_undoing(end: CallResult | CallError | Raised) -> Returned | Raised:
+    """Convert the end of undoing for ``Replay.finish``: it has no result."""
+    match end:
+        case Raised():
+            return end
+        case CallResult():
+            return Returned(None)
+        case CallError(exc):
+            failed = _step_failure(exc)
+            return Raised(failed.error if failed else StoredError.from_exception(exc), final=True)
+
+
+def _not_beginning(run: ClaimedRun) -> ExecutionResult:
+    _log.warning(
+        "run %s was canceled, or another worker claimed it; not beginning it",
+        run.run_id,
+    )
+    return LOST
 
 
 def _step_failure(exc: BaseException) -> StepFailed | None:

@@ -96,6 +96,10 @@ def _facts(run: Run, at: datetime, progress: RunProgress | None) -> Iterator[tup
         yield "rerun of", plain(run.rerun_of, None)
     if run.rerun_as:
         yield "rerun as", plain(run.rerun_as, None)
+    if run.undo_of:
+        yield "undoes", plain(run.undo_of, None)
+    if run.undone_by:
+        yield "undone by", plain(run.undone_by, None)
     yield "status", run.status
     yield "created", f"{moment(run.created_at)}, {relative(run.created_at, at)}"
     if run.finished_at:

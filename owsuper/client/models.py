@@ -37,7 +37,8 @@ class Run:
     are the ids of the runs before and after a run in a chain by ``step.continue_as_new``.
     ``rerun_of`` is the id of the run that this run repeats, ``rerun_as`` that of the last run that
     repeats this one. ``priority`` is from 0 to 100. ``attributes`` are those that were given at its
-    start, or set by its code.
+    start, or set by its code. ``undone_by`` is the id of the run that executes the undos of this
+    one, and ``undo_of`` that of the run whose undos this one executes.
 
     ``started_at`` is the first claim since the last retry, and None in most failed runs.
     ``began_at`` is earlier if an earlier step attempt is stored; it is None as long as no execution
@@ -61,6 +62,8 @@ class Run:
     rerun_as: str | None = None
     priority: int = 0
     attributes: dict[str, str] = field(default_factory=dict)
+    undo_of: str | None = None
+    undone_by: str | None = None
     worker_id: str | None
     available_at: datetime | None
     deadline_at: datetime | None

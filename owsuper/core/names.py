@@ -63,7 +63,10 @@ def check_step_name(name: str) -> str:
 
 def check_workflow_name(name: str) -> str:
     """Return ``name`` if it is a valid workflow name. Raises ConfigurationError."""
-    if problem := _problem(name):
+    problem = _problem(name)
+    if not problem and name.startswith("undo:"):
+        problem = "names that begin with 'undo:' are those of runs that undo others. Rename it."
+    if problem:
         raise ConfigurationError(f"Invalid workflow name {_shown(name)}: {problem}")
     return name
 

@@ -54,6 +54,7 @@ from owsuper.core.retry import (
     pause_ms,
     refuses_time_out,
 )
+from owsuper.core.undoing import has_undo, is_undoable
 from owsuper.errors import ConfigurationError
 from owsuper.stored_error import StoredError
 
@@ -79,7 +80,8 @@ class Replay:
 
     ``failures`` counts the earlier failures of the workflow function itself, not of its steps.
     ``policy`` and ``deadline`` are the run's, ``limit`` its step limit. ``new_id`` makes ids for
-    step attempts. ``run_id`` seeds the jitter of the workflow's own retries.
+    step attempts. ``run_id`` seeds the jitter of the workflow's own retries. With ``recalls_only``,
+    the execution does not go beyond the history.
     """
 
     def __init__(
@@ -92,8 +94,12 @@ class Replay:
         deadline: datetime | None = None,
         limit: int = STEP_LIMIT,
         run_id: str = "",
+        recalls_only: bool = False,
     ) -> None:
         attempts = list(attempts)
+        self.recalls_only = recalls_only
+        self.has_undos = any(map(has_undo, attempts))
+        """Whether the run is marked as one whose steps have undos."""
         self._history = History(attempts)
         self._recorded = self._history.keys()
         """The keys of all steps that earlier executions have recorded."""
@@ -236,6 +242,19 @@ class Replay:
             output_json=codec.encode(changes, path="attributes"),
             attributes=changes,
         )
+
+    # --- undos ------------------------------------------------------------------------------
+
+    def undoable_since(self, key: str) -> datetime | None:
+        """Return when the step ``key`` was completed, if that was with an undo."""
+        done = self._history.completed.get(key)
+        if done is None or not is_undoable(done):
+            return None
+        return done.finished_at or done.created_at
+
+    def undoable(self) -> list[str]:
+        """Return the keys of all completed steps that have undos, oldest first."""
+        return [key for key, each in self._history.completed.items() if is_undoable(each)]
 
     # --- function steps ---------------------------------------------------------------------
 

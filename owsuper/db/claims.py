@@ -112,6 +112,7 @@ class ClaimQueries:
         self._release_lost = load("release_lost", schema)
         self._extend = load("extend", schema)
         self._notify = load("notify", schema)
+        self._undone_workflows = load("undone_workflows", schema)
         self._begun_first = self._limited_begun_first = False
 
     def claim(
@@ -195,6 +196,10 @@ class ClaimQueries:
         known_json = to_json(list(known))
         return self._release_lost, (self._namespace, worker_prefix, known_json, lease_seconds)
 
+    def undone_workflows(self) -> Call:
+        """Read the workflows of which some run was ever undone; see ``parse_workflows``."""
+        return self._undone_workflows, (self._namespace,)
+
     def notify(self, channel: str, payload: str = "") -> Call:
         """Send a notification on ``channel``."""
         return self._notify, (channel, payload)
@@ -243,6 +248,11 @@ def parse_renewed(rows: Rows) -> dict[str, bool]:
 def parse_workers(rows: Rows) -> set[str]:
     """Return the worker ids of the runs that ``release`` released."""
     return {text(worker) for (worker,) in rows}
+
+
+def parse_workflows(rows: Rows) -> list[Workflow]:
+    """Return the (name, version) pairs of ``undone_workflows``."""
+    return [(text(name), None if version is None else text(version)) for name, version in rows]
 
 
 def _run(header: bytes | None, raw: bytes | None, sent: float, answered: float) -> ClaimedRun:

@@ -80,6 +80,8 @@ class RunRow:
     rerun_as: str | None = None
     priority: str | None = None
     attributes: str | None = None
+    undo_of: str | None = None
+    undone_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,15 +226,15 @@ class ClientQueries:
 
         Its failed step attempts are set aside: ``ListQueries.attempts`` still lists them.
 
-        Raises RunNotFound, and RunNotRetryable for a run that has not failed, or whose deadline
-        has passed.
+        Raises RunNotFound, and RunNotRetryable for a run that has not failed, that is undone, or
+        whose deadline has passed.
         """
 
         def parse(results: list[Rows]) -> None:
             if not results[1]:
                 raise not_found(run_id)
-            [(status, missed)] = results[1]
-            refusals.check_retried(run_id, status, missed)
+            [(status, missed, undone_by)] = results[1]
+            refusals.check_retried(run_id, status, missed, undone_by)
 
         params = (self._namespace, run_id)
         return Operation(((self._retry_lock, params), (self._retry, params)), parse)
@@ -261,8 +263,8 @@ class ClientQueries:
         def parse(results: list[Rows]) -> Repeated:
             if not results[1]:
                 raise not_found(run_id)
-            [(status, has_step, steps, name, version)] = results[1]
-            refusals.check_rerun(run_id, step, (status, has_step, steps))
+            [(status, has_step, steps, name, version, undone_by)] = results[1]
+            refusals.check_rerun(run_id, step, (status, has_step, steps, name, undone_by))
             return Repeated(new.id, name, version)
 
         raw = None if new.input_json is None else orjson.Fragment(new.input_json)

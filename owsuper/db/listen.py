@@ -23,6 +23,9 @@ LIMITS: Final = "limits"
 EARLY: Final = "early:"
 """The prefix of a payload that says that some run was stored with a due time in the past."""
 
+UNDO: Final = "undo:"
+"""The payload that says that a run of a workflow is undone whose runs never were."""
+
 DRAIN: Final = "drain:"
 """The prefix of a payload with the id of the supervisor that a client asks to drain."""
 
@@ -43,9 +46,9 @@ def workers_channel(schema: str, namespace: str) -> str:
     """Return the channel on which all supervisors of this namespace listen.
 
     The payload is ``CANCELED`` and the id of a canceled run that a worker owns; ``STACKS`` and a
-    token, with which the stacks are marked; ``DRAIN`` and the id of a supervisor; ``SCHEDULES``;
-    ``LIMITS``; or
-    what a supervisor passes on, because it has no room for all runs that are due.
+    token, with which the stacks are marked; ``UNDO``; ``DRAIN`` and the id of a supervisor;
+    ``SCHEDULES``; ``LIMITS``; or what a supervisor passes on, because it has no room for all runs
+    that are due.
     """
     return f"owsuper-workers:{_short_hash(f'{schema}/{namespace}')}"
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from owsuper.core.model import RunStatus
+from owsuper.core.undoing import undone_workflow
 from owsuper.errors import (
     RunExists,
     RunNotCancelable,
@@ -42,12 +43,24 @@ def check_canceled(run_id: str, status: str) -> None:
     raise RunNotCancelable("Failed to cancel workflow run", run_id=run_id)
 
 
-def check_retried(run_id: str, status: str, missed: datetime | None) -> None:
-    """Raise for a run that had this ``status``, or this ``missed`` deadline, before a retry."""
+def check_retried(
+    run_id: str, status: str, missed: datetime | None, undone_by: str | None = None
+) -> None:
+    """Raise for a run that had this ``status``, or this ``missed`` deadline, before a retry.
+
+    Raises for a run that is ``undone_by`` another, too.
+    """
     refused = f"Cannot retry workflow run {run_id} with status {status}"
     if status != RunStatus.FAILED:
         raise RunNotRetryable(
             f"{refused}: only a failed run can be retried", run_id=run_id, status=status
+        )
+    if undone_by is not None:
+        raise RunNotRetryable(
+            f"{refused}: run {undone_by} undoes its steps, so their results hold no longer. Retry"
+            " that run if it has failed, or rerun this one from the beginning.",
+            run_id=run_id,
+            status=status,
         )
     if missed is not None:
         raise RunNotRetryable(
@@ -84,12 +97,19 @@ def check_woken(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
 
 def check_rerun(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
     """Raise for a run that was not repeated. ``row`` is that of the statement ``rerun``."""
-    status, known, names = row
-    if status in _OPEN:
+    status, known, names, workflow, undone_by = row
+    if (undone := undone_workflow(workflow)) is not None:
+        reason = f'it undoes a run of workflow "{undone}". If it has failed, retry it'
+    elif status in _OPEN:
         reason = "it has not ended. Cancel it first, or wait for its end"
     elif not known:
         steps = ", ".join(map(repr, orjson.loads(names))) or "none"
         reason = f"it has no step {step!r}. Its steps: {steps}"
+    elif step is not None and undone_by is not None:
+        reason = (
+            f"run {undone_by} undoes its steps, so their results hold no longer. Rerun it from the"
+            " beginning"
+        )
     else:
         return
     raise RunNotRerunnable(

@@ -40,6 +40,19 @@ class LoadedRun:
     held: bool
 
 
+@dataclass(frozen=True, slots=True)
+class UndoneRun:
+    """A run that has failed or was canceled. ``undone_by`` is the id of the run that undoes it.
+
+    ``input_json`` is None for null.
+    """
+
+    status: str
+    created_at: datetime
+    undone_by: str | None
+    input_json: bytes | None
+
+
 class RunStore:
     """The statements of one schema and namespace; holds no connection.
 
@@ -63,6 +76,8 @@ class RunStore:
         self._lock_waits = load("lock_waits", schema)
         self._continue_run = load("continue_run", schema)
         self._set_attributes = load("set_attributes", schema)
+        self._mark_undo = load("mark_undo", schema)
+        self._load_undone = load("load_undone", schema)
 
     def commit(self, conn: Connection[Any], writes: Sequence[WriteSet]) -> set[str]:
         """Make ``writes`` durable; return the worker ids that still own their runs.
@@ -196,6 +211,21 @@ class RunStore:
     ) -> bool:
         """Make a run one of another version; return whether the claim is still good."""
         return bool(self._execute(conn, self._move_version, run_id, worker_id, version))
+
+    def mark_undo(self, conn: Connection[Any], run_id: str, worker_id: str) -> bool:
+        """Note with a run that its steps have undos; return whether the claim is still good.
+
+        When the run fails or is canceled, by whomever, a run begins that executes its undos.
+        """
+        return bool(self._execute(conn, self._mark_undo, run_id, worker_id))
+
+    def load_undone(self, conn: Connection[Any], run_id: str) -> UndoneRun | None:
+        """Return a run whose undos are to be executed; None if there is no such run."""
+        rows = self._execute(conn, self._load_undone, run_id)
+        if not rows:
+            return None
+        [(status, created_at, undone_by, raw)] = rows
+        return UndoneRun(status, created_at, undone_by, None if raw is None else raw.encode())
 
     def load_first_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
         """Return the input of the first run of the chain that continued as this run."""

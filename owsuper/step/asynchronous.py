@@ -18,6 +18,7 @@ from owsuper.step.requests import (
     SleepUntil,
     Startable,
     Timeout,
+    UndoAll,
 )
 from owsuper.step.transactions import AsyncTransactions
 
@@ -50,6 +51,7 @@ class AsyncStep(AsyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[T], object] | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def run(
@@ -61,6 +63,7 @@ class AsyncStep(AsyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[T], object] | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     def run(
         self,
@@ -71,13 +74,14 @@ class AsyncStep(AsyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any:
         """Call ``fn(*args)``, store its result and return it. Replays return the stored result.
 
         An ``async def`` function runs on the event loop, any other function in a thread. All
         else is as in :meth:`Step.run`.
         """
-        return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly, timeout))
+        return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly, timeout, undo))
 
     @overload
     def submit(
@@ -89,6 +93,7 @@ class AsyncStep(AsyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[T], object] | None = None,
     ) -> Awaitable[T]: ...
     @overload
     def submit(
@@ -100,6 +105,7 @@ class AsyncStep(AsyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[T], object] | None = None,
     ) -> Awaitable[T]: ...
     def submit(
         self,
@@ -110,12 +116,15 @@ class AsyncStep(AsyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any:
         """Do as :meth:`run` in a task that starts at once; return an awaitable of the result.
 
         The run does not end before the steps that it has submitted.
         """
-        return self._engine.submit(FunctionCall(name, fn, args, retry, type, formerly, timeout))
+        return self._engine.submit(
+            FunctionCall(name, fn, args, retry, type, formerly, timeout, undo)
+        )
 
     @overload
     def map(
@@ -128,6 +137,7 @@ class AsyncStep(AsyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[T], object] | None = None,
     ) -> Awaitable[list[T]]: ...
     @overload
     def map(
@@ -140,6 +150,7 @@ class AsyncStep(AsyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[T], object] | None = None,
     ) -> Awaitable[list[T]]: ...
     def map(
         self,
@@ -151,16 +162,22 @@ class AsyncStep(AsyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any:
         """Awaitable :meth:`Step.map`."""
         return asyncio.gather(
             *(
                 self._engine.submit(
-                    FunctionCall(name, fn, (item,), retry, type, formerly, timeout), joined=True
+                    FunctionCall(name, fn, (item,), retry, type, formerly, timeout, undo),
+                    joined=True,
                 )
                 for item in items
             )
         )
+
+    def undo_all(self) -> Coroutine[Any, Any, None]:
+        """Awaitable :meth:`Step.undo_all`."""
+        return self._engine.call(UndoAll())
 
     def sleep(
         self, name: str, duration: Duration, *, formerly: str | None = None
@@ -185,6 +202,7 @@ class AsyncStep(AsyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[O], object] | None = None,
     ) -> Coroutine[Any, Any, O]: ...
     @overload
     def run_workflow(
@@ -197,6 +215,7 @@ class AsyncStep(AsyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[O], object] | None = None,
     ) -> Coroutine[Any, Any, O]: ...
     @overload
     def run_workflow(
@@ -211,6 +230,7 @@ class AsyncStep(AsyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Coroutine[Any, Any, Any]: ...
     def run_workflow(
         self,
@@ -224,11 +244,21 @@ class AsyncStep(AsyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any:
         """Awaitable :meth:`Step.run_workflow`."""
         return self._engine.call(
             ChildRunCall(
-                workflow, input, name, version, timeout, type, formerly, priority, attributes
+                workflow,
+                input,
+                name,
+                version,
+                timeout,
+                type,
+                formerly,
+                priority,
+                attributes,
+                undo,
             )
         )
 
@@ -243,6 +273,7 @@ class AsyncStep(AsyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[O], object] | None = None,
     ) -> Awaitable[O]: ...
     @overload
     def submit_workflow(
@@ -255,6 +286,7 @@ class AsyncStep(AsyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[O], object] | None = None,
     ) -> Awaitable[O]: ...
     @overload
     def submit_workflow(
@@ -269,6 +301,7 @@ class AsyncStep(AsyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Awaitable[Any]: ...
     def submit_workflow(
         self,
@@ -282,11 +315,21 @@ class AsyncStep(AsyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any:
         """Do as :meth:`run_workflow` in a task that starts at once; return an awaitable."""
         return self._engine.submit(
             ChildRunCall(
-                workflow, input, name, version, timeout, type, formerly, priority, attributes
+                workflow,
+                input,
+                name,
+                version,
+                timeout,
+                type,
+                formerly,
+                priority,
+                attributes,
+                undo,
             )
         )
 

@@ -82,7 +82,7 @@ def is_replayed() -> bool:
     if step is None or _call.get() is not None:
         return False
     replay = step._engine.replay
-    return bool(replay.unasked) and _beyond.get() is not replay
+    return replay.recalls_only or (bool(replay.unasked) and _beyond.get() is not replay)
 
 
 def begin_run(step: Step | AsyncStep) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Engine(Protocol):
     """What both engines do about the run itself."""
 
-    run: ClaimedRun
+    told_run: ClaimedRun
+    """The run that user code is told to be in."""
     replay: Replay
 
     def patched(self, name: str) -> bool:

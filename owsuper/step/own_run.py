@@ -23,7 +23,7 @@ class OwnRun(RunInfo, Generic[E]):
     __slots__ = ("_engine",)
 
     def __init__(self, engine: E) -> None:
-        super().__init__(engine.run)
+        super().__init__(engine.told_run)
         self._engine = engine
 
     def patched(self, name: str) -> bool:

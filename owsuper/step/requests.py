@@ -62,7 +62,10 @@ class Startable(ABC, Generic[I, O]):
 
 @dataclass(slots=True)
 class FunctionCall:
-    """Call ``fn(*args)``. ``type`` is that of the result, ``timeout`` that of each attempt."""
+    """Call ``fn(*args)``. ``type`` is that of the result, ``timeout`` that of each attempt.
+
+    ``undo(result)``, here and in ChildRunCall, undoes the step.
+    """
 
     name: str
     fn: Callable[..., Any]
@@ -71,6 +74,7 @@ class FunctionCall:
     type: Any
     formerly: str | None = None
     timeout: Duration | None = None
+    undo: Callable[[Any], Any] | None = None
 
 
 @dataclass(slots=True)
@@ -118,6 +122,7 @@ class ChildRunCall:
     formerly: str | None = None
     priority: int | None = None
     attributes: Mapping[str, str] | None = None
+    undo: Callable[[Any], Any] | None = None
 
 
 @dataclass(slots=True)
@@ -146,4 +151,11 @@ class SignalSend:
     formerly: str | None = None
 
 
-Request: TypeAlias = FunctionCall | Sleep | SleepUntil | ChildRunCall | SignalWait | SignalSend
+@dataclass(slots=True)
+class UndoAll:
+    """Undo all steps that have undos and are completed."""
+
+
+Request: TypeAlias = (
+    FunctionCall | Sleep | SleepUntil | ChildRunCall | SignalWait | SignalSend | UndoAll
+)

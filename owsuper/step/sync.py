@@ -18,6 +18,7 @@ from owsuper.step.requests import (
     SleepUntil,
     Startable,
     Timeout,
+    UndoAll,
 )
 from owsuper.step.transactions import SyncTransactions
 
@@ -52,6 +53,7 @@ class Step(SyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[T], object] | None = None,
     ) -> T: ...
     @overload
     def run(
@@ -63,6 +65,7 @@ class Step(SyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[T], object] | None = None,
     ) -> T: ...
     def run(
         self,
@@ -73,6 +76,7 @@ class Step(SyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any:
         """Call ``fn(*args)``, store its result and return it. Replays return the stored result.
 
@@ -91,10 +95,14 @@ class Step(SyncTransactions):
         ``formerly``, here and in all other steps, is the name that the step had before. A run that
         has recorded the step under that name goes on with what is recorded.
 
+        ``undo(result)`` is called if the run fails or is canceled after this step: the undos of all
+        steps that have completed are called, the last step's first, as steps of a run of their own.
+        ``undo`` may be async, and what it returns is dropped. See docs/compensation.md.
+
         Raises StepFailed or StepTimedOut, which may be caught, and StepUsageError,
         StepLimitExceeded, NonDeterminismError.
         """
-        return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly, timeout))
+        return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly, timeout, undo))
 
     @overload
     def submit(
@@ -106,6 +114,7 @@ class Step(SyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[T], object] | None = None,
     ) -> Future[T]: ...
     @overload
     def submit(
@@ -117,6 +126,7 @@ class Step(SyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[T], object] | None = None,
     ) -> Future[T]: ...
     def submit(
         self,
@@ -127,12 +137,15 @@ class Step(SyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any:
         """Do as :meth:`run` in a thread, beside other steps; return a future of the result.
 
         The run does not end before the steps that it has submitted.
         """
-        return self._engine.submit(FunctionCall(name, fn, args, retry, type, formerly, timeout))
+        return self._engine.submit(
+            FunctionCall(name, fn, args, retry, type, formerly, timeout, undo)
+        )
 
     @overload
     def map(
@@ -145,6 +158,7 @@ class Step(SyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[T], object] | None = None,
     ) -> list[T]: ...
     @overload
     def map(
@@ -157,6 +171,7 @@ class Step(SyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[T], object] | None = None,
     ) -> list[T]: ...
     def map(
         self,
@@ -168,6 +183,7 @@ class Step(SyncTransactions):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any:
         """Run ``fn(item)`` as a step for each item, in parallel; return the results in order.
 
@@ -175,11 +191,21 @@ class Step(SyncTransactions):
         """
         futures = [
             self._engine.submit(
-                FunctionCall(name, fn, (item,), retry, type, formerly, timeout), joined=True
+                FunctionCall(name, fn, (item,), retry, type, formerly, timeout, undo), joined=True
             )
             for item in items
         ]
         return [future.result() for future in futures]
+
+    def undo_all(self) -> None:
+        """Undo the steps with an ``undo`` that have completed, now; the last one first.
+
+        Each undo is a step of this run, with the default retries. The run may go on, and a step
+        that is undone is not undone again. Call it from the workflow function itself.
+
+        Raises StepFailed if an undo fails for good; the undos after it are left.
+        """
+        self._engine.call(UndoAll())
 
     def parallel(self, *branches: Callable[[], T]) -> list[T]:
         """Call each branch in a thread of its own; return their results in order.
@@ -217,6 +243,7 @@ class Step(SyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[O], object] | None = None,
     ) -> O: ...
     @overload
     def run_workflow(
@@ -229,6 +256,7 @@ class Step(SyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[O], object] | None = None,
     ) -> O: ...
     @overload
     def run_workflow(
@@ -243,6 +271,7 @@ class Step(SyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any: ...
     def run_workflow(
         self,
@@ -256,6 +285,7 @@ class Step(SyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any:
         """Start a child run of ``workflow``, wait durably for its end and return its result.
 
@@ -272,7 +302,16 @@ class Step(SyncTransactions):
         """
         return self._engine.call(
             ChildRunCall(
-                workflow, input, name, version, timeout, type, formerly, priority, attributes
+                workflow,
+                input,
+                name,
+                version,
+                timeout,
+                type,
+                formerly,
+                priority,
+                attributes,
+                undo,
             )
         )
 
@@ -287,6 +326,7 @@ class Step(SyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[O], object] | None = None,
     ) -> Future[O]: ...
     @overload
     def submit_workflow(
@@ -299,6 +339,7 @@ class Step(SyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[O], object] | None = None,
     ) -> Future[O]: ...
     @overload
     def submit_workflow(
@@ -313,6 +354,7 @@ class Step(SyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Future[Any]: ...
     def submit_workflow(
         self,
@@ -326,6 +368,7 @@ class Step(SyncTransactions):
         timeout: Timeout | None = None,
         priority: int | None = None,
         attributes: Mapping[str, str] | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any:
         """Do as :meth:`run_workflow` beside other steps; return a future of the result.
 
@@ -333,7 +376,16 @@ class Step(SyncTransactions):
         """
         return self._engine.submit(
             ChildRunCall(
-                workflow, input, name, version, timeout, type, formerly, priority, attributes
+                workflow,
+                input,
+                name,
+                version,
+                timeout,
+                type,
+                formerly,
+                priority,
+                attributes,
+                undo,
             )
         )
 

@@ -27,6 +27,7 @@ class StepOptions(TypedDict, total=False):
     timeout: Duration | None
     type: Any
     formerly: str | None
+    undo: Callable[[Any], object] | None
 
 
 class SyncTransactions(OwnRun[SyncEngine]):
@@ -92,6 +93,7 @@ class SyncTransactions(OwnRun[SyncEngine]):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any:
         """Call ``fn(connection, *args)`` in a transaction that also stores the result of the step.
 
@@ -100,12 +102,12 @@ class SyncTransactions(OwnRun[SyncEngine]):
         is ``async def``), a session that ``session`` makes (a ``sessionmaker`` of SQLAlchemy, or an
         ``async_sessionmaker``), or Django's connection with the alias ``using``. It must not commit
         or roll back. It may be called again if its transaction was rolled back, so it should do
-        nothing else that lasts. All else is as in :meth:`run`.
+        nothing else that lasts. All else is as in :meth:`run`; ``undo`` gets no connection.
 
         Raises as :meth:`run` does, and StepUsageError for a database that is not the worker's.
         """
         return self._engine.call(
-            TransactionCall(name, fn, args, retry, type, formerly, timeout, session, using)
+            TransactionCall(name, fn, args, retry, type, formerly, timeout, undo, session, using)
         )
 
 
@@ -172,11 +174,12 @@ class AsyncTransactions(OwnRun[AsyncEngine]):
         timeout: Duration | None = None,
         type: Any = None,
         formerly: str | None = None,
+        undo: Callable[[Any], object] | None = None,
     ) -> Any:
         """Awaitable :meth:`Step.transaction`.
 
         A function that is not ``async def`` is called in a thread, and gets what is not async.
         """
         return self._engine.call(
-            TransactionCall(name, fn, args, retry, type, formerly, timeout, session, using)
+            TransactionCall(name, fn, args, retry, type, formerly, timeout, undo, session, using)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from owsuper.core.undoing import undone_workflow
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.child_state import ChildState
 
@@ -43,7 +44,8 @@ def release_reservations(children: Collection[Child]) -> None:
 
 def _children_for(children: Collection[Child], held: HeldRun) -> Collection[Child]:
     """Return the children that know the workflow: those of the latest code, if one is free."""
-    workflow = (held.run.workflow_name, held.run.version)
+    name = held.run.workflow_name
+    workflow = (undone_workflow(name) or name, held.run.version)
     able = [child for child in children if workflow in child.workflows]
     latest = [child for child in able if not child.outdated]
     return latest if any(child.free for child in latest) else able

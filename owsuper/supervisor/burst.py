@@ -13,6 +13,7 @@ from typing import Final
 
 from owsuper.supervisor.claims import Claims
 from owsuper.supervisor.sweeps import Sweeps
+from owsuper.supervisor.undone_workflows import UndoneWorkflows
 
 # Seconds. A claim reports runs that another session has locked as due in 0.02 s.
 _AT_ONCE: Final = 0.05
@@ -28,9 +29,16 @@ class _Stage(Enum):
 class Burst:
     """Finds out whether any run is due. ``claim_soon`` must bring about a claim."""
 
-    def __init__(self, claims: Claims, sweeps: Sweeps, claim_soon: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        claims: Claims,
+        sweeps: Sweeps,
+        undone: UndoneWorkflows,
+        claim_soon: Callable[[], None],
+    ) -> None:
         self._claims = claims
         self._sweeps = sweeps
+        self._undone = undone
         self._claim_soon = claim_soon
         self._stage = _Stage.SERVING
 
@@ -44,8 +52,11 @@ class Burst:
         elif self._stage is _Stage.SERVING:
             if not self._claims.claiming and not self._sweeps.in_flight:
                 self._sweeps.sweep_all(workflows)
+                self._undone.look()
                 self._stage = _Stage.SWEEPING
-        elif self._stage is _Stage.SWEEPING and not self._sweeps.in_flight:
+        elif self._stage is _Stage.SWEEPING and not (
+            self._sweeps.in_flight or self._undone.looking
+        ):
             self._claims.scan_all()
             self._claim_soon()
             self._stage = _Stage.LOOKING

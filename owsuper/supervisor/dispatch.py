@@ -40,6 +40,7 @@ from owsuper.supervisor.stacks import ChildStacks
 from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import StartsChildren
 from owsuper.supervisor.turns import SharedDuty, Turns
+from owsuper.supervisor.undone_workflows import UndoneWorkflows
 
 if TYPE_CHECKING:
     from owsuper.supervisor.metering import Measured, Meter
@@ -119,6 +120,7 @@ class Dispatch:
             supervisor_id=template.supervisor_id,
             portions=self._portions,
         )
+        self._undone = UndoneWorkflows(self._connection, queries)
         self._hard_stops = HardStops(loop, self.fleet, self._claims, settings.kill_grace)
         limit = settings.max_memory_per_child
         self._memory = MemoryLimit(loop, self.fleet, self._hard_stops, limit)
@@ -167,6 +169,7 @@ class Dispatch:
                 settings,
                 on_runs_due=self._pickup.claim_in_turn,
                 on_canceled=self._leases.check,
+                on_undone=self._undone.look,
                 on_stacks_asked=self._stacks.ask,
                 on_drain_asked=self._drain_if_asked,
                 on_schedules_changed=self._schedules.look,
@@ -178,7 +181,7 @@ class Dispatch:
             self._pickup.notify = self._listener.pass_on
         self._burst: Burst | None = None
         if settings.burst:
-            self._burst = Burst(self._claims, self._sweeps, self._pickup.claim_soon)
+            self._burst = Burst(self._claims, self._sweeps, self._undone, self._pickup.claim_soon)
         self._retention: RetentionDuty | None = None
         if settings.retain:
             from owsuper.supervisor.retention import RetentionDuty  # few workers need it
@@ -223,9 +226,9 @@ class Dispatch:
 
     @property
     def workflows(self) -> Workflows:
-        """The registered workflows, by name and version."""
+        """The registered workflows, by name and version, and those that undo their runs."""
         loaded = self.fleet.template.loaded
-        return () if loaded is None else loaded.workflows
+        return () if loaded is None else self._undone.add_to(loaded.workflows)
 
     @property
     def ready(self) -> bool:
@@ -371,6 +374,8 @@ class Dispatch:
         if self.workflows and room:
             self._sweeps.release_lapsed(self.workflows)
             self._sweeps.release_bounced(self.workflows)
+            if self._listener is None or not self._listener.hearing:
+                self._undone.look()
 
     def _look_for_limits(self) -> None:
         """Ask whether limits have changed, if notifications do not say so."""
@@ -385,6 +390,7 @@ class Dispatch:
         # Before the first claim, because that may claim runs whose leases expired in the outage.
         self._leases.on_connection_up()
         self._schedules.on_connection_up()
+        self._undone.look()
         self._pickup.claim_soon()
         if self._listener is not None:
             self._listener.test()
@@ -393,6 +399,7 @@ class Dispatch:
         self._claims.on_connection_lost()
         self._sweeps.on_connection_lost()
         self._schedules.on_connection_lost()
+        self._undone.on_connection_lost()
         self._presence.on_connection_lost()
         # Another supervisor may release them, so none may be handed out from here.
         self._pickup.release_prefetched()

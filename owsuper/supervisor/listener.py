@@ -25,6 +25,7 @@ from owsuper.db.listen import (
     LIMITS,
     SCHEDULES,
     STACKS,
+    UNDO,
     runs_channel,
     workers_channel,
 )
@@ -48,6 +49,7 @@ class Listener:
     empty text when a notification may have been missed. Those of new runs come while ``on_call``.
     ``on_canceled`` is called with the id of a run that was canceled while some worker held it.
     ``on_limits_changed`` is called when limits of workflows have changed, or may have.
+    ``on_undone`` is called when a run of another workflow is undone, or may have been.
     ``on_stacks_asked`` is called with the token of a client that asks for stacks, and
     ``on_drain_asked`` with the id of the supervisor that a client asks to drain.
     ``on_schedules_changed`` is called when a client has changed a schedule.
@@ -64,6 +66,7 @@ class Listener:
         *,
         on_runs_due: Callable[[str], None],
         on_canceled: Callable[[str], None],
+        on_undone: Callable[[], None],
         on_stacks_asked: Callable[[str], None],
         on_drain_asked: Callable[[str], None],
         on_schedules_changed: Callable[[], None],
@@ -74,6 +77,7 @@ class Listener:
     ) -> None:
         self._on_runs_due = on_runs_due
         self._on_canceled = on_canceled
+        self._on_undone = on_undone
         self._on_stacks_asked = on_stacks_asked
         self._on_drain_asked = on_drain_asked
         self._on_schedules_changed = on_schedules_changed
@@ -155,6 +159,7 @@ class Listener:
             return
         self._on_call.doubt()  # it listens for all again
         self._on_limits_changed()  # notifications may have been missed
+        self._on_undone()
         self._on_runs_due("")
         self.test()
 
@@ -180,6 +185,8 @@ class Listener:
             self.notifications += 1
             if payload.startswith(CANCELED):
                 self._on_canceled(payload.removeprefix(CANCELED))
+            elif payload.startswith(UNDO):
+                self._on_undone()
             elif payload.startswith(STACKS):
                 self._on_stacks_asked(payload.removeprefix(STACKS))
             elif payload.startswith(DRAIN):

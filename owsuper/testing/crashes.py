@@ -74,6 +74,7 @@ def survives_crashes(
     return expected
 
 
-def _end(run: InProcessRun[Any]) -> tuple[str, Any, tuple[str | None, str] | None]:
+def _end(run: InProcessRun[Any]) -> tuple[object, ...]:
     error = None if run.error is None else (run.error.name, run.error.message)
-    return run.status.value, run.output, error
+    undos = [(undo.name, undo.status.value) for undo in run.undos.values()]
+    return run.status.value, run.output, error, *undos

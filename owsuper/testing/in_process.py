@@ -14,6 +14,7 @@ from owsuper.core import codec
 from owsuper.core.attributes import check_attributes
 from owsuper.core.durations import Duration, milliseconds
 from owsuper.core.model import RunStatus
+from owsuper.core.undoing import undone_workflow
 from owsuper.db import refusals
 from owsuper.db.clients import not_found
 from owsuper.errors import ConfigurationError
@@ -230,17 +231,17 @@ class InProcessWorker:
             self._execute(run)
 
     def finish(self, run_id: str, signals: Iterable[tuple[str, Any]] = ()) -> None:
-        """Execute runs until this one has ended, or the last run that it continued as.
+        """Execute runs until this one has ended, or the last run that it continued as; and undone.
 
         Each of ``signals`` is sent when a run waits for it and nothing is due. Then time passes.
         Raises AssertionError if the run can never end, or does not use a signal, and RunNotFound.
         """
         left = arguments.signals_of(signals)
         self._executions = 0
-        while not self._run(self.last_of(run_id)).ended:
+        while not self._is_over(self._run(self.last_of(run_id))):
             self._execute_due()
             run = self._run(self.last_of(run_id))
-            if run.ended:
+            if self._is_over(run):
                 break
             if self._send_next(left):
                 continue
@@ -253,6 +254,9 @@ class InProcessWorker:
             raise outcome.with_failure(
                 f"signals: nothing waited for {names} before the run ended", self.tables
             )
+
+    def _is_over(self, run: MemoryRun) -> bool:
+        return run.ended and (run.undone_by is None or self._run(run.undone_by).ended)
 
     def last_of(self, run_id: str) -> str:
         """Return the id of the last run of the chain that this run has continued as."""
@@ -298,7 +302,8 @@ class InProcessWorker:
             )
         if self._children.end(run):
             return
-        workflow = self._registry.get(run.workflow_name, run.version)
+        name = undone_workflow(run.workflow_name) or run.workflow_name
+        workflow = self._registry.get(name, run.version)
         if workflow is None:
             raise AssertionError(
                 f"no workflow {run.workflow_name!r} (version: {run.version}) is registered with"

@@ -45,6 +45,9 @@ class InProcessRun(Generic[O]):
     ``progress`` is what the code last said by ``step.set_progress``. ``attributes`` are those that
     were given at the start and set by the code.
     ``continued_from`` and ``continued_as`` are the ids of the runs before and after it in a chain.
+    ``undos`` has the steps that undo those of this run, by their names, in the order in which they
+    began: ``undo charge`` undoes ``charge``. They are steps of another run, ``undone_by``. What
+    ``step.undo_all`` undoes is among ``steps``.
     """
 
     id: str
@@ -59,6 +62,8 @@ class InProcessRun(Generic[O]):
     continued_as: str | None = None
     progress: RunProgress | None = None
     attributes: dict[str, str] = field(default_factory=dict)
+    undone_by: str | None = None
+    undos: dict[str, InProcessStep] = field(default_factory=dict)
 
     @property
     def result(self) -> O:
@@ -122,11 +127,13 @@ def read(
         continued_as=run.continued_as,
         progress=progress_from_row(run.progress),
         attributes=dict(run.attributes),
+        undone_by=run.undone_by,
+        undos={} if run.undone_by is None else _steps(tables, run.undone_by),
     )
 
 
 def _output(run: MemoryRun, workflow: Workflow[Any, Any]) -> Any:
-    if run.status != RunStatus.COMPLETED or run.continued_as is not None:
+    if run.status != RunStatus.COMPLETED or run.continued_as or run.undo_of:
         return None
     declared, upcast = workflow.output_type, workflow.upcasts.result
     return upcasts.convert(run.output, declared, upcast, path="result", owner="run")

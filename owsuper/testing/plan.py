@@ -16,6 +16,7 @@ from owsuper.child.execution.sync import SyncExecution
 from owsuper.core.annotations import annotations_of
 from owsuper.core.decisions import Wait
 from owsuper.core.steps.effects import CallError, CallResult
+from owsuper.core.undoing import undo_name
 from owsuper.core.unwind import Unwind
 from owsuper.errors import ConfigurationError, StepUsageError
 from owsuper.step.requests import FunctionCall, Request, TransactionCall
@@ -81,10 +82,17 @@ class Plan:
                 request.type,
                 request.formerly,
                 request.timeout,
+                request.undo,
             )
+        if request.undo is not None and callable(request.undo):
+            request.undo = self._replaced_undo(undo_name(request.name), request.undo)
         faults = [fault for fault in self._faults if fault.step == request.name]
         request.fn = self._watched(request.name, fn, faults)
         return request
+
+    def _replaced_undo(self, name: str, undo: Callable[..., Any]) -> Callable[..., Any]:
+        faults = [fault for fault in self._faults if fault.step == name]
+        return self._watched(name, self._steps.get(name, undo), faults)
 
     def patch(self, name: str) -> bool | None:
         """Return which branch of a patch the test wants; None if it is the engine's to decide."""

@@ -23,8 +23,13 @@ def rerun(
     run = tables.runs[run_id]
     own = [each for each in tables.attempts.values() if each.run_id == run_id]
     names = list(dict.fromkeys(each.write.step_name for each in own))
-    if not run.ended or from_step not in (None, *names):
+    undone = run.undone_by is not None and from_step is not None
+    if not run.ended or from_step not in (None, *names) or undone or run.undo_of:
         reason = f"it has no step {from_step!r}" if run.ended else "it has not ended"
+        if run.undo_of:
+            reason = "it undoes another run"
+        elif undone:
+            reason = "its steps are undone, so their results hold no longer"
         raise RunNotRerunnable(
             f"Cannot rerun the run of {run.workflow_name} with status {run.status}: {reason}.",
             run_id=run_id,
@@ -45,6 +50,9 @@ def _copy(tables: Tables, attempt: MemoryAttempt, run: MemoryRun, *, forget_purp
     if forget_purpose and write.kind == StepKind.WORKFLOW and write.context is not None:
         context = {name: value for name, value in write.context.items() if name != "child"}
         write = replace(write, context=context)
+    if write.context is not None and "undo" in write.context:
+        context = {name: value for name, value in write.context.items() if name != "undo"}
+        write = replace(write, context=context or None)
     copy = MemoryAttempt(run.id, write, list(attempt.delivered), attempt.child_run_id)
     tables.attempts[write.attempt_id] = copy
     if write.status == StepStatus.RUNNING and attempt.child_run_id is not None:

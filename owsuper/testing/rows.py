@@ -36,6 +36,9 @@ class MemoryRun:
     carrier: dict[str, str] | None = None
     progress: ProgressRow | None = None
     attributes: dict[str, str] = field(default_factory=dict)
+    has_undos: bool = False
+    undo_of: str | None = None
+    undone_by: str | None = None
 
     @property
     def ended(self) -> bool:

@@ -14,7 +14,7 @@ from owsuper.core import codec
 from owsuper.core.model import ChildRunState, DeliveredSignal, NewChildRun, WriteSet
 from owsuper.db.related import RelatedStore, Skipped
 from owsuper.db.reports import NewProgress, ProgressRow, ReportStore
-from owsuper.db.runs import MOST_ATTEMPTS_LOADED, LoadedRun, RunStore
+from owsuper.db.runs import MOST_ATTEMPTS_LOADED, LoadedRun, RunStore, UndoneRun
 from owsuper.errors import StepUsageError
 from owsuper.testing.tables import Tables
 
@@ -117,6 +117,20 @@ class MemoryRunStore(RunStore):
         if held:
             self._tables.runs[run_id].version = version
         return held
+
+    def mark_undo(self, conn: Connection[Any], run_id: str, worker_id: str) -> bool:
+        """Note with a run that its steps have undos."""
+        held = self._tables.holds(run_id, worker_id)
+        if held:
+            self._tables.runs[run_id].has_undos = True
+        return held
+
+    def load_undone(self, conn: Connection[Any], run_id: str) -> UndoneRun | None:
+        """Return a run whose undos are to be executed."""
+        run = self._tables.runs.get(run_id)
+        if run is None:
+            return None
+        return UndoneRun(run.status, run.created_at, run.undone_by, run.input_json)
 
     def load_first_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
         """Return the input of the first run of a chain as JSON."""

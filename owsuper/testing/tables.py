@@ -31,6 +31,7 @@ from owsuper.core.model import (
     StepWrite,
     WriteSet,
 )
+from owsuper.core.undoing import undo_workflow
 from owsuper.ids import new_id
 from owsuper.testing.rows import MemoryAttempt, MemoryRun
 
@@ -245,6 +246,19 @@ class Tables:
             run.finished_at = self.now
             if run.parent is not None and run.continued_as is None:
                 self.wake(self.attempts[run.parent].run_id)
+            if run.has_undos and status != RunStatus.COMPLETED:
+                self._begin_undo(run)
+
+    def _begin_undo(self, run: MemoryRun) -> None:
+        undo = self.start(
+            undo_workflow(run.workflow_name),
+            run.version,
+            codec.encode({"run": run.id}, path="input"),
+            run_id=_id_after(run.id, "undo:"),
+            carrier=run.carrier,
+        )
+        undo.undo_of, run.undone_by = run.id, undo.id
+        undo.attributes = dict(run.attributes)
 
     def wake(self, run_id: str) -> None:
         """Make a parked run due."""

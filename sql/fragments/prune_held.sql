@@ -1,5 +1,6 @@
 -- Whether the ended run "r" must stay, however old it is: its parent may need its result, its
--- idempotency key still stands for it, or it has continued as a run that is there.
+-- idempotency key still stands for it, it has continued as a run that is there, or a run that has not
+-- succeeded so far is to undo it.
 --
 -- The step of a parent that has not recorded the end of its child run reads the child run: when the
 -- parent is executed, or retried.
@@ -45,5 +46,17 @@
             ORDER BY id
             LIMIT 1
         ) AS successor
+    )
+    OR EXISTS (
+        SELECT
+        FROM (
+            SELECT status
+            FROM {schema}.workflow_runs
+            WHERE namespace_id = $1
+                AND id >= r.context ->> 'undoneBy' AND id <= r.context ->> 'undoneBy'
+            ORDER BY id
+            LIMIT 1
+        ) AS undo
+        WHERE status NOT IN ('completed', 'succeeded', 'canceled')
     )
 )

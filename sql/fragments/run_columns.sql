@@ -7,4 +7,5 @@
     r.started_at, r.finished_at, r.updated_at, least(r.started_at, f.began_at),
     p.workflow_run_id, p.step_name, r.context ->> 'continuedFrom', r.context ->> 'continuedAs',
     r.context ->> 'rerunOf', r.context ->> 'rerunAs', r.config -> 'owsuper' ->> 'priority',
-    {fragments/attributes_of_run}
+    {fragments/attributes_of_run},
+    r.context ->> 'undoOf', r.context ->> 'undoneBy'

@@ -6,9 +6,9 @@
 -- not hold. In the second case the transaction must be rolled back and repeated later.
 --
 -- The successor has the idempotency key, the deadline, the parent, the priority and the attributes of
--- the run. The parent's step waits for the successor from now on, also if a worker of another implementation
--- executes the parent. Each of the two runs names the other in its context, which other
--- implementations ignore.
+-- the run, and none of its undos. The parent's step waits for the successor from now on, also if a
+-- worker of another implementation executes the parent. Each of the two runs names the other in its
+-- context, which other implementations ignore.
 --
 -- OpenWorkflow for TypeScript reads which child run a step waits for, and then that child run. If
 -- this one were completed in between, its null would be the result of the step. So while another
@@ -56,7 +56,11 @@ parent AS MATERIALIZED (
 successor AS MATERIALIZED (
     SELECT
         r.id AS before, r.idempotency_key, r.deadline_at, r.parent_namespace, r.parent,
-        r.config, r.context, a.*
+        CASE
+            WHEN r.config @> '{"owsuper": {"undo": true}}' THEN r.config #- '{owsuper,undo}'
+            ELSE r.config
+        END AS config,
+        r.context, a.*
     FROM run AS r
     CROSS JOIN json_to_record($4::json) AS a (id text, name text, version text, input jsonb)
     WHERE r.status = 'running' AND r.worker_id = $3

@@ -5,8 +5,9 @@
 -- (JSON object: id, input, whether the input is another one, and the context with a trace carrier;
 -- without a context, the new run has the carrier of the other).
 -- Returns one row: the status of the run, whether it has such a step, the names of its steps (JSON
--- array), its workflow and its version. If it has not ended, or has no such step, nothing is written.
--- No row if there is no such run. May be repeated: a new run that exists is left alone.
+-- array), its workflow and its version, and the id of the run that undoes it. If it has not ended, has
+-- no such step, or undoes another run, nothing is written; nor if it is undone, unless it is repeated
+-- from the beginning. No row if there is no such run. May be repeated: a new run that exists is left alone.
 --
 -- The steps that began before the first attempt of the step keep their attempts, as copies with
 -- their times. Waits that are open go on: the child run gets the copy as its parent, and a signal
@@ -14,6 +15,8 @@
 -- what its child run was for: nothing is compared then.
 --
 -- The new run has the attributes of the run.
+--
+-- The copies have no undos: what their steps have done belongs to the other run.
 --
 -- A run with a history is no new one for workers: so attempts, the number of claims, begins at 1.
 --
@@ -54,13 +57,22 @@ asked AS MATERIALIZED (
 ),
 new AS MATERIALIZED (
     SELECT
-        a.id, a.given, s.id AS source, s.workflow_name, s.version, s.config, s.context,
+        a.id, a.given, s.id AS source, s.workflow_name, s.version, s.context,
+        CASE
+            WHEN s.config @> '{"owsuper": {"undo": true}}' THEN s.config #- '{owsuper,undo}'
+            ELSE s.config
+        END AS config,
         coalesce(a.context -> 'traceContext', s.context -> 'traceContext') AS trace,
         CASE WHEN a.given THEN a.input ELSE s.input END AS input
     FROM asked AS a
     CROSS JOIN source AS s
     WHERE s.status IN ('completed', 'succeeded', 'failed', 'canceled')
-        AND ($3::text IS NULL OR EXISTS (SELECT FROM began WHERE step_name = $3::text))
+        AND s.workflow_name NOT LIKE 'undo:%'
+        AND (
+            $3::text IS NULL
+            OR (s.context ->> 'undoneBy') IS NULL
+                AND EXISTS (SELECT FROM began WHERE step_name = $3::text)
+        )
 ),
 kept AS MATERIALIZED (
     SELECT a.*, n.id AS run, n.given, gen_random_uuid()::text AS copy
@@ -109,7 +121,11 @@ copied AS (
     )
     SELECT
         $1, copy, run, step_name, kind, status, '{}',
-        CASE WHEN given AND kind = 'workflow' THEN context - 'child' ELSE context END,
+        CASE
+            WHEN given AND kind = 'workflow' THEN context - 'child' - 'undo'
+            WHEN context @> '{"undo": true}' THEN nullif(context - 'undo', '{}')
+            ELSE context
+        END,
         output, error, child_workflow_run_namespace_id, child_workflow_run_id,
         started_at, finished_at, created_at, now()
     FROM kept
@@ -160,5 +176,5 @@ named AS (
 SELECT
     status, $3::text IS NULL OR EXISTS (SELECT FROM began WHERE step_name = $3::text),
     coalesce((SELECT json_agg(step_name ORDER BY place) FROM began), '[]')::text,
-    workflow_name, version
+    workflow_name, version, context ->> 'undoneBy'
 FROM source

@@ -2,8 +2,9 @@
 --
 -- Called by: clients, ClientQueries.retry, in one transaction with retry_lock.
 -- $1 namespace, $2 run id.
--- Returns the status before, and the deadline if it has passed. With a passed deadline, or any
--- status but failed, nothing is changed. No row if there is no such run.
+-- Returns the status before, the deadline if it has passed, and the id of the run that undoes it.
+-- With a passed deadline, if it is undone, or with any status but failed, nothing is changed. No row if
+-- there is no such run.
 --
 -- The run looks as after a failure that is retried automatically: it keeps its error until it
 -- completes. Its failed step attempts move to a table of ours, because they count as used retries of
@@ -19,14 +20,15 @@
 WITH asked AS MATERIALIZED (
     SELECT
         id, status, finished_at, error,
-        CASE WHEN deadline_at <= now() THEN deadline_at END AS missed
+        CASE WHEN deadline_at <= now() THEN deadline_at END AS missed,
+        context ->> 'undoneBy' AS undone
     FROM {schema}.workflow_runs
     WHERE namespace_id = $1 AND id >= $2 AND id <= $2
     ORDER BY id
     LIMIT 1
 ),
 open AS MATERIALIZED (
-    SELECT id, finished_at, error FROM asked WHERE status = 'failed' AND missed IS NULL
+    SELECT id, finished_at, error FROM asked WHERE status = 'failed' AND missed IS NULL AND undone IS NULL
 ),
 failed_step AS MATERIALIZED (
     SELECT s.place
@@ -85,4 +87,4 @@ crashes_forgotten AS (
     DELETE FROM {schema}.owsuper_crashes
     WHERE namespace_id = $1 AND workflow_run_id IN (SELECT id FROM open)
 )
-SELECT status, missed FROM asked
+SELECT status, missed, undone FROM asked

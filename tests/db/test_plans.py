@@ -164,6 +164,8 @@ USES = [
     Use("load_more", ("default", RUN, 2000, "-infinity", 0), 10),
     Use("load_input", ("default", RUN), 1),
     Use("move_version", ("default", RUN, "me", "2"), 1),
+    Use("mark_undo", ("default", RUN, "me"), 1),
+    Use("load_undone", ("default", RUN), 1),
     Use("load_first_input", ("default", RUN), 2),
     Use("continue_run", ("default", CHILD, "me", json.dumps(NEW_CHILD)), 3),
     Use("outcome", ("default", RUN), 1),
@@ -341,6 +343,7 @@ NOT_HERE = {  # they read no table of ours
     "start_lock",
     "store_log_lines",
     "transaction_settings",
+    "undone_workflows",
     "which_database",
 }
 

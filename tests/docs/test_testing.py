@@ -12,14 +12,15 @@ pytestmark = pytest.mark.slow
 TESTING = Document("docs/testing.md")
 
 
-@TESTING.covers("shop", "test-shop", "by-hand", "any-fault", "approval")
+@TESTING.covers("shop", "test-shop", "by-hand", "any-fault", "undos", "approval")
 def test_the_tests_of_the_page_pass(sandbox: Sandbox) -> None:
     sandbox.write("shop.py", TESTING["shop"])
     sandbox.write("test_shop.py", TESTING["test-shop"])
     sandbox.write("test_by_hand.py", TESTING["by-hand"])
     sandbox.write("test_any_fault.py", TESTING["any-fault"])
+    sandbox.write("test_undos.py", TESTING["undos"])
     sandbox.write("test_approval.py", TESTING["approval"])
-    assert "8 passed" in sandbox.run("python -m pytest -q -p no:cacheprovider .")
+    assert "9 passed" in sandbox.run("python -m pytest -q -p no:cacheprovider .")
 
 
 @TESTING.covers("fixtures", "real-steps")

@@ -54,6 +54,14 @@ def test_the_filters_hold_together(ow: OpenWorkflow, tables: Ended) -> None:
 def _nothing(step: Step) -> None: ...
 
 
+@pytest.mark.parametrize("status", ["pending", "running", "failed", "completed", "canceled"])
+def test_a_run_stays_until_it_is_undone(ow: OpenWorkflow, tables: Ended, status: str) -> None:
+    undo = tables.run(workflow_name="undo:w", status=status)
+    run = tables.ended(31, status="failed", context={"undoneBy": undo})
+    assert ow.prune_runs("30d") == (status in ("completed", "canceled"))
+    assert (run in tables.ids()) == (status not in ("completed", "canceled"))
+
+
 def test_all_that_belongs_to_a_run_goes_with_it(
     ow: OpenWorkflow, tables: Ended, conn: psycopg.Connection, schema: str
 ) -> None:

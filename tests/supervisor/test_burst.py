@@ -170,15 +170,18 @@ def test_the_worker_sweeps_and_then_looks_through_the_whole_queue_before_it_is_o
     asked = Mock()
     asked.claims.connected = True
     asked.claims.claiming = asked.sweeps.in_flight = False
-    burst = Burst(asked.claims, asked.sweeps, asked.claim_soon)
+    asked.undone.looking = False
+    burst = Burst(asked.claims, asked.sweeps, asked.undone, asked.claim_soon)
     burst.on_claimed(0, None)  # of a claim that was sent before
     assert not burst.is_over(idle=True, workflows=())
     asked.sweeps.in_flight = True
     assert not burst.is_over(idle=True, workflows=())
-    assert asked.mock_calls == [call.sweeps.sweep_all(())]
-    asked.sweeps.in_flight = False
+    assert asked.mock_calls == [call.sweeps.sweep_all(()), call.undone.look()]
+    asked.sweeps.in_flight, asked.undone.looking = False, True
     assert not burst.is_over(idle=True, workflows=())
-    assert asked.mock_calls[1:] == [call.claims.scan_all(), call.claim_soon()]
+    asked.undone.looking = False
+    assert not burst.is_over(idle=True, workflows=())
+    assert asked.mock_calls[2:] == [call.claims.scan_all(), call.claim_soon()]
     burst.on_claimed(0, 0.02)  # another session has locked a run
     assert not burst.is_over(idle=True, workflows=())
     burst.on_claimed(0, 60.0)

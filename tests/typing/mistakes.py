@@ -105,6 +105,23 @@ def transactions(step: Step, input: Welcome) -> None:
     print(text)
 
 
+def fetch(user_id: int) -> str:
+    return str(user_id)
+
+
+def forget(amount: int) -> None: ...
+
+
+@ow.workflow
+def undone(step: Step, input: Welcome) -> None:
+    step.run("fetch", fetch, 7, undo=forget)  # MISTAKE
+    step.submit("fetch", fetch, 7, undo="refund")  # MISTAKE
+    step.map("fetch", fetch, [7], undo=forget)  # MISTAKE
+    step.run_workflow(without_input, undo=forget)  # MISTAKE
+    step.sleep("nap", "1h", undo=forget)  # MISTAKE
+    step.undo_all("fetch")  # MISTAKE
+
+
 @ow.workflow
 def continued(step: Step, input: Welcome) -> None:
     step.patched(7)  # MISTAKE

@@ -270,6 +270,16 @@ def size(text: str) -> int:
     return len(text)
 
 
+def forget(receipt: Receipt) -> int:
+    return len(receipt)
+
+
+async def forget_async(receipt: Receipt) -> None: ...
+
+
+def size_of(result: object) -> None: ...
+
+
 @ow.workflow
 def blocking_steps(step: Step, input: Welcome) -> int:
     assert_type(step.run("fetch", fetch, input.user_id, "eu"), Receipt)
@@ -277,6 +287,12 @@ def blocking_steps(step: Step, input: Welcome) -> int:
     assert_type(step.run("one", lambda: 1, retry=RetryPolicy(maximum_attempts=1)), int)
     assert_type(step.submit("fetch", fetch, 1, "eu").result(), Receipt)
     assert_type(step.map("size", size, ["a", "b"]), list[int])
+    assert_type(step.run("fetch", fetch, 1, "eu", undo=forget), Receipt)
+    assert_type(step.run("fetch", fetch_async, 1, "eu", undo=forget_async), Receipt)
+    assert_type(step.run("one", lambda: 1, undo=lambda one: one + 1), int)
+    assert_type(step.map("size", size, ["a"], undo=print), list[int])
+    assert_type(step.run_workflow(bare, Welcome(7), undo=size_of), Receipt)
+    assert_type(step.undo_all(), None)
     assert_type(step.sleep("nap", "1h"), None)
     assert_type(step.run_id, str)
     assert_type(step.created_at, datetime)
@@ -288,6 +304,9 @@ async def async_steps(step: AsyncStep, input: Welcome) -> int:
     assert_type(await step.run("fetch", fetch, input.user_id, "eu"), Receipt)
     assert_type(await step.run("fetch", fetch_async, input.user_id, "eu"), Receipt)
     assert_type(await step.map("size", size, ["a", "b"]), list[int])
+    assert_type(await step.run("fetch", fetch_async, 1, "eu", undo=forget_async), Receipt)
+    assert_type(await step.submit("fetch", fetch, 1, "eu", undo=forget), Receipt)
+    assert_type(await step.undo_all(), None)
     assert_type(await step.sleep("nap", timedelta(hours=1)), None)
     return 1
 

@@ -42,6 +42,7 @@ from owsuper.core.names import check_step_name
 from owsuper.core.replay import Replay
 from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.steps.effects import Call, CallError, CallResult, Transact
+from owsuper.core.undoing import Undos
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.db.reports import NewProgress
 from owsuper.errors import NonDeterminismError, StepLimitExceeded, StepUsageError
@@ -93,8 +94,13 @@ class Execution(ABC):
         workflow: Workflow[Any, Any],
         strict: bool = False,
         trace: ExecutionTrace | None = None,
+        undos: Undos | None = None,
+        told_run: ClaimedRun | None = None,
     ) -> None:
         self.run = run
+        self.told_run = told_run or run
+        """The run that user code is told to be in."""
+        self.undos = undos or Undos()
         self.workflow = workflow
         self.replay = replay
         self.slot = slot
@@ -192,6 +198,20 @@ class Execution(ABC):
         self._check_may_go_on()
         return self.replay.next_key(name, formerly)
 
+    def undo_key(self, name: str) -> str:
+        """Return the key of the step ``name``, which undoes another.
+
+        Raises StepUsageError for a call in the wrong place, and Unwind once the outcome is decided.
+        """
+        self._check_place("step.undo_all()")
+        if not self.is_body():
+            raise StepUsageError(
+                "step.undo_all() was called in a branch beside the workflow function. Let the"
+                " branch return, and call it from the workflow function itself."
+            )
+        self._check_may_go_on()
+        return self.replay.next_key(name)
+
     def _check_place(self, step: str) -> None:
         """Raise StepUsageError inside the function of a step, and after the end of the run."""
         if (outer := current.called_from()) is not None:
@@ -230,7 +250,8 @@ class Execution(ABC):
             case StepWrite() as write:
                 answer = write.output_json == b"true"
                 self.replay.record(write, answer)
-                self.record(write)
+                if not self.replay.recalls_only:
+                    self.record(write)
                 return answer
             case bool() as recorded:
                 return recorded
@@ -260,6 +281,8 @@ class Execution(ABC):
                 raise self.limit_error(over)
             case Diverged() as diverged:
                 raise self.diverge(diverged)
+            case StepWrite() if self.replay.recalls_only:
+                return
             case StepWrite() as write:
                 self.check_passed(key)
                 self.replay.record(write, changes)
@@ -359,7 +382,14 @@ class Execution(ABC):
         return around_transaction(self.around_steps, function)
 
     def _running_row(self, call: Call, started: datetime) -> WriteSet:
-        row = StepWrite(call.attempt_id, call.key, call.kind, StepStatus.RUNNING, started)
+        row = StepWrite(
+            call.attempt_id,
+            call.key,
+            call.kind,
+            StepStatus.RUNNING,
+            started,
+            context=call.context,
+        )
         return WriteSet(self.run.run_id, self.run.worker_id, (row,))
 
     def limit_error(self, over: OverLimit) -> StepLimitExceeded:
@@ -378,7 +408,7 @@ class Execution(ABC):
 
     def check_passed(self, key: str) -> None:
         """Log, or raise if the workflow is strict, that a new step takes a recorded one's place."""
-        passed = self.replay.passed(key)
+        passed = None if self.replay.recalls_only else self.replay.passed(key)
         if passed is None or not (self.in_order and self.is_body()):
             return
         if self.strict:

@@ -6,12 +6,14 @@ import logging
 import time
 from asyncio import CancelledError
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from owsuper.child.database import is_refusal
 from owsuper.child.execution.base import Execution
 from owsuper.child.execution.drive import Operations
+from owsuper.core.decisions import Wait
 from owsuper.core.model import StepKind, StepStatus, StepWrite
 from owsuper.core.steps.effects import (
     Call,
@@ -21,6 +23,7 @@ from owsuper.core.steps.effects import (
     Effect,
     EnsureChildRun,
     Flush,
+    MarkUndo,
     Pause,
     ReadAnswer,
     ReadChildInput,
@@ -32,6 +35,9 @@ from owsuper.core.steps.effects import (
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.step import current
+
+_END_OF_HISTORY: Final = Pause(Wait(datetime.max.replace(tzinfo=UTC)))
+"""What a branch waits for that has come to the end of a history, until all others have, too."""
 
 _log = logging.getLogger("owsuper.child")
 
@@ -45,6 +51,9 @@ def perform(execution: Execution, steps: StepGenerator) -> Operations[Any]:
     try:
         effect = next(steps)
         while True:
+            if execution.replay.recalls_only and not isinstance(effect, ReadChildInput):
+                yield _END_OF_HISTORY
+                continue
             try:
                 answer = yield from _perform(execution, effect)
             except (Unwind, CancelledError, GeneratorExit):
@@ -71,6 +80,12 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
                 yield partial(execution.call_database, execution.confirm_lease)
             if execution.decided_outcome is not None:
                 raise unwind()
+        case MarkUndo():
+            mark = execution.related_runs.mark_undo
+            if not (yield partial(execution.call_database, mark, execution.run)):
+                execution.abandon()
+                raise unwind()
+            execution.replay.has_undos = True
         case Call():
             entered = execution.enter_step(effect)
             limit = execution.time_call(effect)

@@ -27,7 +27,9 @@ from owsuper.core.steps.function import FunctionStep, function_step
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.steps.signal import SignalStep, signal_step
 from owsuper.core.steps.sleep import sleep_step
+from owsuper.core.steps.undo import undo_steps
 from owsuper.core.time_outs import timeout_of
+from owsuper.core.undoing import UndoOf
 from owsuper.errors import ConfigurationError, DataError, InvalidDuration, StepUsageError
 from owsuper.ids import new_id
 from owsuper.step.requests import (
@@ -40,6 +42,7 @@ from owsuper.step.requests import (
     SleepUntil,
     Startable,
     TransactionCall,
+    UndoAll,
 )
 from owsuper.workflow.input import encode_input, identify, reencode_input
 from owsuper.workflow.run_config import config_of
@@ -65,6 +68,8 @@ def create_step(execution: Execution, request: Request) -> tuple[str, StepGenera
         case FunctionCall(name):
             steps = function_step(execution, _function_step(execution, request))
             return f"step.run({name!r})", steps
+        case UndoAll():
+            return "step.undo_all()", undo_steps(execution)
         case Sleep(name, duration, formerly):
             duration_ms = partial(milliseconds, duration)
             steps = sleep_step(execution, execution.step_key(name, formerly), duration_ms)
@@ -103,6 +108,7 @@ def _function_step(execution: Execution, call: FunctionCall, source: Any = None)
                 " Await it, and pass its result."
             )
     timeout = timeout_of(call.timeout, execution.step_timeout, name)
+    undo = None if call.undo is None else _undo_of(execution, name, call.undo)
     key = execution.step_key(name, call.formerly)
     return FunctionStep(
         key,
@@ -112,6 +118,8 @@ def _function_step(execution: Execution, call: FunctionCall, source: Any = None)
         timeout=timeout,
         source=source,
         upcast=execution.workflow.upcasts.steps.get(name),
+        undo=undo,
+        undo_timeout=execution.step_timeout,
     )
 
 
@@ -124,6 +132,27 @@ def _bound(
 
         fn = around(execution.around_steps, fn)
     return partial(fn, *args) if args else fn
+
+
+def _undo_of(execution: Execution, name: str, undo: Callable[[Any], Any]) -> UndoOf:
+    """Return a function that makes the call of ``undo``. Raises StepUsageError."""
+    if not callable(undo):
+        raise StepUsageError(
+            f"Step {name!r}: undo was given {type(undo).__name__} {undo!r:.60}, which is not"
+            " callable. Pass a function that takes the step's result:"
+            " undo=lambda result: refund(result, order)."
+        )
+
+    def undo_of(result: Callable[[], Any]) -> Callable[[], Any]:
+        if is_async(undo):
+
+            async def acall() -> Any:
+                return await undo(result())
+
+            return _bound(execution, acall, ())
+        return _bound(execution, lambda: undo(result()), ())
+
+    return undo_of
 
 
 def _taking_connection(fn: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[Any], Any]:
@@ -175,11 +204,22 @@ def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
         return child if execution.trace is None else execution.trace.create_child(child)
 
     step = target if name is None else name
+    undo = None if call.undo is None else _undo_of(execution, step, call.undo)
     key = execution.step_key(step, call.formerly)
     upcast = execution.workflow.upcasts.steps.get(step)
     if upcast is None and isinstance(workflow, Startable):
         upcast = workflow.upcasts.result
-    return ChildRunStep(key, _until(call.timeout), prepare, type, purpose, reread, upcast)
+    return ChildRunStep(
+        key,
+        _until(call.timeout),
+        prepare,
+        type,
+        purpose,
+        reread,
+        upcast,
+        undo,
+        execution.step_timeout,
+    )
 
 
 def _signal_step(execution: Execution, call: SignalWait) -> SignalStep:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from owsuper.core import codec, upcasts
@@ -23,12 +24,21 @@ from owsuper.core.model import (
 from owsuper.core.purpose import Purpose, digest
 from owsuper.core.steps.effects import (
     EnsureChildRun,
+    MarkUndo,
     Pause,
     ReadAnswer,
     ReadChildInput,
     Record,
 )
-from owsuper.core.steps.protocol import Context, StepGenerator, completed, failed, wait_for
+from owsuper.core.steps.protocol import (
+    Context,
+    StepGenerator,
+    completed,
+    failed,
+    note_undo,
+    wait_for,
+)
+from owsuper.core.undoing import UNDO_CONTEXT, UndoOf
 from owsuper.core.upcasts import Upcast
 from owsuper.errors import ChildCanceled, ChildFailed, ChildTimedOut, DataError, StepFailed
 from owsuper.stored_error import StoredError
@@ -45,7 +55,8 @@ class ChildRunStep:
     ``until`` returns the end of the wait for a wait that begins at the given time. ``prepare``
     makes the run, and raises DataError for an input that does not fit the workflow. ``type`` is
     the type of the result. ``purpose`` is compared with the recorded one. ``reread`` returns a
-    stored input as today's type of the input would store it, and raises DataError.
+    stored input as today's type of the input would store it, and raises DataError. ``undo`` and
+    ``undo_timeout`` are as in ``FunctionStep``.
     """
 
     key: str
@@ -55,6 +66,13 @@ class ChildRunStep:
     purpose: Purpose | None = None
     reread: Callable[[bytes | None], bytes | None] | None = None
     upcast: Upcast | None = None
+    undo: UndoOf | None = None
+    undo_timeout: float | None = None
+
+    def read(self, output: Any) -> Any:
+        """Return the stored result as its type. Raises InvalidData."""
+        owner = f"child workflow step {self.key!r}"
+        return upcasts.convert(output, self.type, self.upcast, path="result", owner=owner)
 
 
 def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
@@ -66,8 +84,10 @@ def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
     while True:
         match context.replay.decide_wait(step.key, StepKind.WORKFLOW, step.purpose):
             case Recall(output):
-                owner = f"child workflow step {step.key!r}"
-                return upcasts.convert(output, step.type, step.upcast, path="result", owner=owner)
+                if step.undo is not None:
+                    read = partial(step.read, output)
+                    note_undo(context, step.key, step.undo, read, step.undo_timeout)
+                return step.read(output)
             case Reject(error, attempt):
                 raise _child_error(step.key, error, attempt) from cause
             case OverLimit() as over:
@@ -80,6 +100,8 @@ def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
                 raise context.diverge(diverged)
             case Begin(attempt_id):
                 context.check_passed(step.key)
+                if step.undo is not None and not context.replay.has_undos:
+                    yield MarkUndo()
                 write, cause = _begin(step, attempt_id, context.now())
                 context.replay.record(write)
                 yield Record(write)
@@ -100,9 +122,11 @@ def child_run_step(context: Context, step: ChildRunStep) -> StepGenerator:
 def _begin(
     step: ChildRunStep, attempt_id: str, now: datetime
 ) -> tuple[StepWrite, DataError | None]:
-    context = {"kind": "workflow", "timeoutAt": iso_ms(step.until(now))}
+    context: dict[str, Any] = {"kind": "workflow", "timeoutAt": iso_ms(step.until(now))}
     if step.purpose is not None:
         context |= step.purpose.as_context()
+    if step.undo is not None:
+        context |= UNDO_CONTEXT
     write = StepWrite(
         attempt_id, step.key, StepKind.WORKFLOW, StepStatus.RUNNING, now, context=context
     )

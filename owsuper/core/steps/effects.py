@@ -16,10 +16,16 @@ class Flush:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkUndo:
+    """Note with the run that steps of it have undos. Durable before the first of them begins."""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """Call the step's function. The answer is CallResult or CallError.
 
-    ``timeout`` is in seconds. ``signal`` is what a ``signal-send`` step sends.
+    ``timeout`` is in seconds. ``signal`` is what a ``signal-send`` step sends. ``context`` is that
+    of the attempt.
     """
 
     key: str
@@ -28,6 +34,7 @@ class Call:
     kind: StepKind = StepKind.FUNCTION
     timeout: float | None = None
     signal: str | None = None
+    context: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,7 @@ class SkipSignal:
 
 Effect = (
     Flush
+    | MarkUndo
     | Call
     | Transact
     | Record

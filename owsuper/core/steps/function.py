@@ -17,13 +17,15 @@ from owsuper.core.steps.effects import (
     CallError,
     CallResult,
     Flush,
+    MarkUndo,
     Pause,
     Record,
     Stored,
     Transact,
 )
-from owsuper.core.steps.protocol import Context, StepGenerator
+from owsuper.core.steps.protocol import Context, StepGenerator, note_undo
 from owsuper.core.time_outs import step_failure
+from owsuper.core.undoing import UNDO_CONTEXT, UndoOf
 from owsuper.core.upcasts import Upcast
 from owsuper.errors import StepUsageError
 from owsuper.stored_error import StoredError
@@ -36,7 +38,9 @@ class FunctionStep:
     ``timeout`` is that of each attempt, in seconds. With a ``source``, the function takes what
     that opens, and its result is stored in the same transaction (see ``effects.Transact``).
     ``upcast``, here and in other steps, upgrades a stored result that does not fit ``type``.
-    ``signal`` is what a ``signal-send`` step sends.
+    ``signal`` is what a ``signal-send`` step sends. ``undo`` makes the call of the step's undo,
+    whose attempts take ``undo_timeout`` seconds at most. Without ``keeps_result``, the result is
+    dropped.
     """
 
     key: str
@@ -48,11 +52,23 @@ class FunctionStep:
     source: Any = None
     upcast: Upcast | None = None
     signal: str | None = None
+    undo: UndoOf | None = None
+    undo_timeout: float | None = None
+    keeps_result: bool = True
 
     @property
     def owner(self) -> str:
         """The owner of the result in error messages."""
         return f"step {self.key!r}"
+
+    @property
+    def context(self) -> dict[str, Any] | None:
+        """The context of the attempts."""
+        return None if self.undo is None else UNDO_CONTEXT
+
+    def read(self, output: Any) -> Any:
+        """Return the stored result as its type. Raises InvalidData."""
+        return upcasts.convert(output, self.type, self.upcast, path="result", owner=self.owner)
 
 
 def function_step(context: Context, step: FunctionStep) -> StepGenerator:
@@ -64,9 +80,10 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
     while True:
         match context.replay.decide_function(step.key, step.policy, context.now(), step.kind):
             case Recall(output):
-                return upcasts.convert(
-                    output, step.type, step.upcast, path="result", owner=step.owner
-                )
+                if step.undo is not None:
+                    read = partial(step.read, output)
+                    note_undo(context, step.key, step.undo, read, step.undo_timeout)
+                return step.read(output)
             case Reject(error):
                 raise step_failure(step.key, error) from cause
             case Wait() as wait:
@@ -77,10 +94,18 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
                 raise context.diverge(diverged)
             case Execute(attempt_id):
                 context.check_passed(step.key)
+                if step.undo is not None and not context.replay.has_undos:
+                    yield MarkUndo()
                 yield Flush()
                 started = context.now()
                 call = Call(
-                    step.key, attempt_id, step.function, step.kind, step.timeout, step.signal
+                    step.key,
+                    attempt_id,
+                    step.function,
+                    step.kind,
+                    step.timeout,
+                    step.signal,
+                    step.context,
                 )
                 if step.source is None:
                     answer = yield call
@@ -120,7 +145,14 @@ def _write_of(
         final = reason is not None or isinstance(answer.exception, StepUsageError)
     error = StoredError.from_exception(answer.exception, final=final, no_retry_reason=reason)
     write = StepWrite(
-        attempt_id, step.key, step.kind, StepStatus.FAILED, started, now(), error=error
+        attempt_id,
+        step.key,
+        step.kind,
+        StepStatus.FAILED,
+        started,
+        now(),
+        context=step.context,
+        error=error,
     )
     return write, None, answer.exception
 
@@ -129,6 +161,8 @@ def _completed(
     step: FunctionStep, attempt_id: str, started: datetime, now: Callable[[], datetime], value: Any
 ) -> tuple[StepWrite, Any]:
     """Return the write for a result, and its output as the database will return it."""
+    if not step.keeps_result:
+        value = None
     encoded, output = codec.encode_as(value, step.type, path="result", owner=step.owner)
     write = StepWrite(
         attempt_id,
@@ -137,6 +171,7 @@ def _completed(
         StepStatus.COMPLETED,
         started,
         now(),
+        context=step.context,
         output_json=encoded,
     )
     return write, output

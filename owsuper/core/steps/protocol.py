@@ -7,7 +7,7 @@ workflows.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from owsuper.core.history import wake_time
 from owsuper.core.model import RecordedAttempt, StepKind, StepStatus, StepWrite
 from owsuper.core.replay import Replay
 from owsuper.core.steps.effects import Effect
+from owsuper.core.undoing import Undo, UndoOf, Undos
 from owsuper.errors import NonDeterminismError, StepLimitExceeded
 from owsuper.stored_error import StoredError
 
@@ -27,6 +28,7 @@ class Context(Protocol):
     """The part of an execution that a step needs."""
 
     replay: Replay
+    undos: Undos
 
     def now(self) -> datetime:
         """Return the time on the database's clock."""
@@ -46,6 +48,19 @@ class Context(Protocol):
     def diverge(self, diverged: Diverged) -> NonDeterminismError:
         """Decide that the run fails because the code diverged; return the error to raise."""
         ...
+
+
+def note_undo(
+    context: Context, key: str, undo: UndoOf, result: Callable[[], Any], timeout: float | None
+) -> None:
+    """Note the undo of a completed step, whose ``result()`` it takes.
+
+    A step whose attempt does not say that it has an undo is left alone: it was executed by code
+    that gave it none, or it is a copy, and what it has done belongs to another run.
+    """
+    completed_at = context.replay.undoable_since(key)
+    if completed_at is not None:
+        context.undos.add(Undo(key, completed_at, undo(result), timeout))
 
 
 def wait_for(attempt: RecordedAttempt) -> Wait:
