@@ -46,8 +46,13 @@ SELECT json_build_object(
             'exception', exception, 'step', step, 'attempt', attempt, 'host', host, 'pid', pid,
             'fields', fields
         ) ORDER BY id)
-        FROM {schema}.owsuper_log_lines
-        WHERE namespace_id = $1 AND workflow_run_id = r.id
+        FROM (
+            SELECT *
+            FROM {schema}.owsuper_log_lines
+            WHERE namespace_id = $1 AND workflow_run_id = r.id
+            ORDER BY namespace_id, workflow_run_id, id
+            OFFSET 0
+        ) AS lines
     ), '[]')
 )::text
 FROM json_array_elements_text($2::json) AS asked (id)
