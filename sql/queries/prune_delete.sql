@@ -76,12 +76,32 @@ further AS (
 ),
 signals AS (
     DELETE FROM {schema}.workflow_signals
-    WHERE namespace_id = $1 AND step_attempt_id = ANY (ARRAY(SELECT id FROM wait))
+    WHERE ctid = ANY (ARRAY(
+        SELECT d.place
+        FROM wait AS w
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place
+            FROM {schema}.workflow_signals
+            WHERE namespace_id = $1 AND step_attempt_id >= w.id AND step_attempt_id <= w.id
+            ORDER BY step_attempt_id
+            LIMIT 1
+        ) AS d
+    ))
 ),
 set_aside AS (
     DELETE FROM {schema}.workflow_signals
-    WHERE namespace_id = $1 AND id = ANY (ARRAY(SELECT id FROM further))
-        AND step_attempt_id <> ALL (ARRAY(SELECT id FROM wait))
+    WHERE ctid = ANY (ARRAY(
+        SELECT d.place
+        FROM further AS f
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place, step_attempt_id
+            FROM {schema}.workflow_signals
+            WHERE namespace_id = $1 AND id >= f.id AND id <= f.id
+            ORDER BY id
+            LIMIT 1
+        ) AS d
+        WHERE d.step_attempt_id <> ALL (ARRAY(SELECT id FROM wait))
+    ))
 ),
 retries AS (
     DELETE FROM {schema}.owsuper_retries

@@ -30,8 +30,13 @@ SELECT json_build_object(
         SELECT json_agg(json_build_object(
             'died_at', died_at, 'counted', counted, 'evidence', evidence
         ) ORDER BY died_at)
-        FROM {schema}.owsuper_post_mortems
-        WHERE namespace_id = $1 AND workflow_run_id = r.id
+        FROM (
+            SELECT *
+            FROM {schema}.owsuper_post_mortems
+            WHERE namespace_id = $1 AND workflow_run_id >= r.id AND workflow_run_id <= r.id
+            ORDER BY namespace_id, workflow_run_id, crash_id
+            OFFSET 0
+        ) AS death
     ), '[]'),
     'retries', coalesce((
         SELECT json_agg(json_build_object(
@@ -49,10 +54,10 @@ SELECT json_build_object(
         FROM (
             SELECT *
             FROM {schema}.owsuper_log_lines
-            WHERE namespace_id = $1 AND workflow_run_id = r.id
+            WHERE namespace_id = $1 AND workflow_run_id >= r.id AND workflow_run_id <= r.id
             ORDER BY namespace_id, workflow_run_id, id
             OFFSET 0
-        ) AS lines
+        ) AS line
     ), '[]')
 )::text
 FROM json_array_elements_text($2::json) AS asked (id)

@@ -12,8 +12,12 @@ RUNS, DELETED, ROWS = 4000, 20, 3
 
 _OF_RUNS = {
     "step_attempts": "(namespace_id, id, workflow_run_id, step_name, kind, status, config,"
-    " created_at, updated_at) SELECT 'default', n || '/' || m, 'old ' || n, 's', 'function',"
+    " created_at, updated_at) SELECT 'default', n || '/' || m, 'old ' || n, 's', 'signal-wait',"
     " 'completed', '{}', now(), now()",
+    "workflow_signals": "(namespace_id, id, signal, workflow_run_id, step_attempt_id)"
+    " SELECT 'default', n || '/' || m, 'go', 'old ' || n, n || '/' || m",
+    "owsuper_retried_attempts": "(namespace_id, workflow_run_id, id, step_name, kind, created_at,"
+    " child_workflow_run_id) SELECT 'default', 'old ' || n, m, 's', 'workflow', now(), n || '/' || m",
     "owsuper_log_lines": "(namespace_id, workflow_run_id, logged_at, level, logger, message, host,"
     " pid) SELECT 'default', 'old ' || n, now(), 20, 'l', 'm', 'h', 1",
     "owsuper_post_mortems": "(namespace_id, workflow_run_id, crash_id, run_created_at, counted,"
