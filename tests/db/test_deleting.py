@@ -17,7 +17,7 @@ _OF_RUNS = {
     "workflow_signals": "(namespace_id, id, signal, workflow_run_id, step_attempt_id)"
     " SELECT 'default', n || '/' || m, 'go', 'old ' || n, n || '/' || m",
     "owsuper_retried_attempts": "(namespace_id, workflow_run_id, id, step_name, kind, created_at,"
-    " child_workflow_run_id) SELECT 'default', 'old ' || n, m, 's', 'workflow', now(), n || '/' || m",
+    " child_workflow_run_id) SELECT 'default', 'old ' || n, m, 's', 'workflow', now(), n::text",
     "owsuper_log_lines": "(namespace_id, workflow_run_id, logged_at, level, logger, message, host,"
     " pid) SELECT 'default', 'old ' || n, now(), 20, 'l', 'm', 'h', 1",
     "owsuper_post_mortems": "(namespace_id, workflow_run_id, crash_id, run_created_at, counted,"
