@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from owsuper import AsyncStep, OpenWorkflow, Step, ThreadWorker
+from owsuper import AsyncStep, OpenWorkflow, Step, ThreadWorker, Tick
 from owsuper.errors import (
     ConfigurationError,
     DatabaseUnreachable,
@@ -70,6 +70,26 @@ def test_workflows_defined_before_and_after_the_start_are_executed_here(ow: Open
         assert after.run("Bob").result(timeout="30s") == "hello Bob"
         assert worker.running
     assert not worker.running
+
+
+def test_schedules_declared_before_and_after_the_start_fire(ow: OpenWorkflow) -> None:
+    fired = []
+
+    @ow.schedule(every="1s")
+    @ow.workflow
+    def before(step: Step, tick: Tick) -> None:
+        step.run("note", lambda: fired.append(tick.schedule))
+
+    with ThreadWorker(ow):
+        await_true(lambda: "before" in fired)
+
+        @ow.schedule(every="1s", name="later")
+        @ow.workflow
+        def after(step: Step, tick: Tick) -> None:
+            step.run("note", lambda: fired.append(tick.schedule))
+
+        await_true(lambda: "later" in fired)
+    assert {each.name for each in ow.schedules.list()} == {"before", "later"}
 
 
 def test_records_of_its_runs_name_their_run(

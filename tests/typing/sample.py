@@ -26,9 +26,11 @@ from owsuper import (
     RunProgress,
     RunRetry,
     RunStatus,
+    ScheduleStatus,
     SkippedSignal,
     Step,
     StepAttempt,
+    Tick,
     Worker,
     Workflow,
 )
@@ -52,6 +54,19 @@ class Receipt(TypedDict):
 @ow.workflow
 def bare(step: Step, input: Welcome) -> Receipt:
     return {"user": str(input.user_id)}
+
+
+@ow.schedule("0 3 * * *", timezone="Europe/Berlin")
+@ow.schedule(every="15m", name="often")
+@ow.workflow
+def scheduled(step: Step, tick: Tick) -> int:
+    assert_type(tick.previous, datetime | None)
+    return tick.at.day
+
+
+assert_type(scheduled, Workflow[Tick, int])
+assert_type(ow.schedules.list(), list[ScheduleStatus])
+assert_type(ow.schedules.trigger("often"), RunHandle[Any])
 
 
 @ow.workflow()
