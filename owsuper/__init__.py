@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from owsuper.client.shards import Shards
     from owsuper.client.worker import Worker
     from owsuper.client.workers import ExecutingRun, ProcessStatus, WorkerState, WorkerStatus
+    from owsuper.client.workflow_status import PausedWorkflow, WorkflowStatus
     from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus
     from owsuper.core.pages import Page
     from owsuper.core.retry import RetryPolicy
@@ -60,6 +61,7 @@ __all__ = [
     "OwsuperError",
     "Page",
     "PastTick",
+    "PausedWorkflow",
     "PostMortem",
     "ProcessStatus",
     "Reason",
@@ -94,6 +96,7 @@ __all__ = [
     "WorkerState",
     "WorkerStatus",
     "Workflow",
+    "WorkflowStatus",
     "current",
     "current_step",
 ]
@@ -109,6 +112,7 @@ _MODULES = {
     "OwsuperError": "owsuper.errors",
     "Page": "owsuper.core.pages",
     "PastTick": "owsuper.client.schedule_models",
+    "PausedWorkflow": "owsuper.client.workflow_status",
     "PostMortem": "owsuper.client.post_mortem",
     "ProcessStatus": "owsuper.client.workers",
     "Reason": "owsuper.client.reasons",
@@ -143,6 +147,7 @@ _MODULES = {
     "WorkerState": "owsuper.client.workers",
     "WorkerStatus": "owsuper.client.workers",
     "Workflow": "owsuper.workflow.definition",
+    "WorkflowStatus": "owsuper.client.workflow_status",
     "current": "owsuper.step.current",
     "current_step": "owsuper.step.current",
 }

@@ -17,6 +17,7 @@ PUBLIC = {
     "OpenWorkflow",
     "Page",
     "PastTick",
+    "PausedWorkflow",
     "PostMortem",
     "ProcessStatus",
     "Reason",
@@ -46,6 +47,7 @@ PUBLIC = {
     "WorkerState",
     "WorkerStatus",
     "Workflow",
+    "WorkflowStatus",
     "current",
     "current_step",
 }

@@ -83,9 +83,9 @@ ROOMS = {
     ),
     "client": room(
         "client core db.clients db.connect db.group_commit db.known_connections db.lists db.migrate"
-        " db.new_runs db.pool db.pruning db.read_only db.reports db.schedule_store db.signals"
-        " db.timed db.transactions db.waits db.workers embedded errors ids retention settings step"
-        " stored_error tracing workflow",
+        " db.new_runs db.pauses db.pool db.pruning db.read_only db.reports db.schedule_store"
+        " db.signals db.timed db.transactions db.waits db.workers embedded errors ids retention"
+        " settings step stored_error tracing workflow",
         "psycopg_pool multiprocessing",
     ),
     # a child's engine without its process, for tests of users
@@ -102,9 +102,9 @@ ROOMS = {
         "client.app client.call_threads client.models client.new_run client.operations"
         " client.page_reads client.post_mortem client.reasons client.schedule_models"
         " client.schedules client.session client.signals client.waiting client.why client.workers"
-        " core dashboard db.audit db.clients db.connect"
-        " db.dashboard db.lists db.new_runs db.queue_state db.reports db.schedule_store db.timed"
-        " db.workers errors"
+        " client.workflow_status core dashboard db.audit db.clients db.connect"
+        " db.dashboard db.lists db.new_runs db.pauses db.queue_state db.reports db.schedule_store"
+        " db.timed db.workers errors"
         " extras ids metrics.queue starlette.closing stored_error version workflow",
         "psycopg_pool multiprocessing fastapi",
     ),

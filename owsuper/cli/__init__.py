@@ -23,12 +23,12 @@ from owsuper.errors import (
 from owsuper.supervisor.exit_status import ExitCode
 
 _MODULES: Final = (
-    *("worker", "start", "runs", "schedules", "why", "ps", "top", "signal", "prune"),
+    *("worker", "start", "runs", "schedules", "workflows", "why", "ps", "top", "signal", "prune"),
     *("dashboard", "audit", "replay", "healthcheck", "reload", "migrate", "doctor", "bench"),
 )
 
 
-_GROUPS: Final = ("runs", "schedules")
+_GROUPS: Final = ("runs", "schedules", "workflows")
 
 
 class _Commands(Mapping[str, Command]):
@@ -70,6 +70,7 @@ examples:
   owsuper runs list --status failed                  the latest failed runs
   owsuper runs show 6f1c2ab0-...                     one run, step by step
   owsuper why 6f1c2ab0-...                           why a run is not running
+  owsuper workflows pause report                     claim no runs of a workflow
   owsuper ps                                         what each worker and its processes do
   owsuper signal expense-7 --data '{{"by": "Ada"}}'    reaches the runs that wait for it
   owsuper replay --module app.workflows              does this code fit recorded runs?

@@ -12,6 +12,7 @@ from owsuper.cli.client_command import add_common, add_full, client, layout, sea
 from owsuper.cli.formatting import plain, printable
 from owsuper.cli.output import print_data, print_json, print_message
 from owsuper.cli.worker_table import worker_table
+from owsuper.cli.workflows import describe
 from owsuper.client.worker_texts import title
 from owsuper.supervisor.exit_status import ExitCode
 
@@ -29,14 +30,22 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     with client(arguments) as ow:
         workers = ow.list_workers(stacks="stacks" in arguments)
+        pauses = [each.pause for each in ow.list_workflows() if each.pause is not None]
     if "json" in arguments:
-        print_json({"workers": [asdict(worker) for worker in workers]})
+        print_json(
+            {
+                "workers": [asdict(worker) for worker in workers],
+                "paused": [asdict(pause) for pause in pauses],
+            }
+        )
     elif workers:
         print_data("\n".join(worker_table(workers, layout(arguments))))
         if "stacks" in arguments:
             print_data("".join(stack for worker in workers for stack in _stacks(worker)).rstrip())
     else:
         print_message(f"no worker is connected ({searched(arguments)})")
+    for pause in () if "json" in arguments else pauses:
+        print_message(f"paused: {plain(f'{pause.workflow_name} {describe(pause)}', None)}")
     return ExitCode.CLEAN
 
 

@@ -12,6 +12,7 @@ from owsuper.client.finding import Finding
 from owsuper.client.handle import RunHandle
 from owsuper.client.list_workers import ListsWorkers
 from owsuper.client.listing import Listing
+from owsuper.client.pauses import PausesWorkflows
 from owsuper.client.pruning import Prunes
 from owsuper.client.registration import Registration
 from owsuper.client.run_history import RunHistory
@@ -29,7 +30,15 @@ O = TypeVar("O")  # noqa: E741 - likewise
 
 
 class OpenWorkflow(
-    Registration, SendsSignals, Finding, Listing, RunHistory, ListsWorkers, Prunes, ShowsDashboard
+    Registration,
+    SendsSignals,
+    Finding,
+    Listing,
+    RunHistory,
+    ListsWorkers,
+    PausesWorkflows,
+    Prunes,
+    ShowsDashboard,
 ):
     """The workflows of a program, and the connection to the database that holds their runs.
 

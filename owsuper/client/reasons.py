@@ -25,6 +25,7 @@ class ReasonKind(StrEnum):
     RETRY = "retry"
     DEADLINE = "deadline"
     NO_WORKER = "no-worker"
+    PAUSED = "paused"  # its workflow is
     NOT_SERVING = "not-serving"  # the workers with this workflow start or drain
     SLOTS_BUSY = "slots-busy"
     QUEUED = "queued"

@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from owsuper.client import models, waiting
+from owsuper.client import models, waiting, workflow_status
 from owsuper.client.models import Run, StepAttempt
 from owsuper.client.reasons import Reason, ReasonKind
 from owsuper.client.session import Session
@@ -22,8 +22,10 @@ from owsuper.client.workers import (
     WorkerStatus,
     worker_from_row,
 )
+from owsuper.client.workflow_status import PausedWorkflow
 from owsuper.core.model import StepKind
 from owsuper.core.pages import MAX_PAGE_SIZE, Position, Window
+from owsuper.db.pauses import PauseQueries
 
 
 def read(session: Session, run_id: str) -> list[Reason]:
@@ -34,7 +36,9 @@ def read(session: Session, run_id: str) -> list[Reason]:
         at, crashes = session.workers.standing(run_id).run(conn)
         workers = [worker_from_row(row) for row in session.workers.all().run(conn)]
         steps = _attempts(session, conn, run_id) if run.worker_id is None else []
-        return [*reasons(run, steps, workers, at, suspect=crashes > 0)]
+        queries = PauseQueries(session.schema, session.namespace)
+        pause = workflow_status.read_pauses(queries, conn).get(run.workflow_name)
+        return [*reasons(run, steps, workers, at, suspect=crashes > 0, pause=pause)]
 
     return session.run(work)
 
@@ -56,11 +60,12 @@ def reasons(
     at: datetime,
     *,
     suspect: bool,
+    pause: PausedWorkflow | None = None,
 ) -> Iterator[Reason]:
     """Yield why the run is not running at the time ``at``.
 
     ``steps`` need their contexts and the kinds of their errors, and nothing of them if the run has
-    an owner. ``suspect``: a crash of the run is counted.
+    an owner. ``suspect``: a crash of the run is counted. ``pause`` is that of its workflow.
     """
     if run.status.is_terminal:
         when = "" if run.finished_at is None else f" at {_moment(run.finished_at)}"
@@ -91,7 +96,10 @@ def reasons(
                 f" {_moment(run.available_at)}: a worker with a free slot takes it over",
                 since=run.available_at,
             )
-        yield _due(run, workers, suspect=suspect)
+        if pause is not None:
+            yield _paused(run, pause, workers)
+        else:
+            yield _due(run, workers, suspect=suspect)
 
 
 # --- claimed -----------------------------------------------------------------------------------
@@ -234,6 +242,21 @@ def _wait(step: StepAttempt) -> Reason:
                 step_name=step.step_name,
                 child_run_id=step.child_run_id,
             )
+
+
+# --- paused ------------------------------------------------------------------------------------
+
+
+def _paused(run: Run, pause: PausedWorkflow, workers: Sequence[WorkerStatus]) -> Reason:
+    by = "" if pause.by is None else f" by {pause.by}"
+    why = "" if pause.reason is None else f": {pause.reason}"
+    return Reason(
+        kind=ReasonKind.PAUSED,
+        message=f"it is due since {_moment(run.available_at)}; the workflow"
+        f" {run.workflow_name} is paused since {_moment(pause.since)}{by}{why}",
+        since=pause.since,
+        workers=tuple(each for each in workers if each.serves(run.workflow_name, run.version)),
+    )
 
 
 # --- due, and nobody's -------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from owsuper.client.models import Run, RunRetry, SkippedSignal, StepAttempt
 from owsuper.client.post_mortem import PostMortem
 from owsuper.client.reasons import Reason
 from owsuper.client.workers import worker_from_row
+from owsuper.client.workflow_status import read_pauses
 from owsuper.core.durations import parse_iso
 from owsuper.core.model import StepKind, StepStatus
 from owsuper.dashboard.run_spans import began_at, is_lost
@@ -26,6 +27,7 @@ from owsuper.db.dashboard.run_page import (
     ValueLimits,
 )
 from owsuper.db.lists import ListQueries
+from owsuper.db.pauses import PauseQueries
 from owsuper.db.reports import LineRow, ProgressRow, ReportQueries
 from owsuper.db.workers import WorkerQueries
 
@@ -114,6 +116,7 @@ class RunPages:
         self._lists = ListQueries(schema, namespace)
         self._workers = WorkerQueries(schema, namespace)
         self._reports = ReportQueries(schema, namespace)
+        self._pauses = PauseQueries(schema, namespace)
         self._hide = hide
         self._of_run = _HIDDEN if hide else _OF_RUN
         self._of_attempt = _HIDDEN if hide else _OF_ATTEMPT
@@ -124,9 +127,10 @@ class RunPages:
         at, crashes = self._workers.standing(run_id).run(conn)
         found = self._pages.attempts(run_id, MAX_ATTEMPTS + 1).run(conn)
         steps = [models.attempt_from_row(run_id, row) for row, _ in found[:MAX_ATTEMPTS]]
-        workers = []
+        workers, pause = [], None
         if not run.status.is_terminal:
             workers = [worker_from_row(row) for row in self._workers.all().run(conn)]
+            pause = read_pauses(self._pauses, conn).get(run.workflow_name)
         first = min(max(first, 0), max(len(steps) - 1, 0) // PAGE_SIZE * PAGE_SIZE)
         children = [child for _, child in found]
         values = self._pages.values(run_id, RUN_VALUES, self._of_run).run(conn)
@@ -138,7 +142,7 @@ class RunPages:
         return ShownRun(
             run=run,
             at=at,
-            reasons=list(why.reasons(run, steps, workers, at, suspect=crashes > 0)),
+            reasons=list(why.reasons(run, steps, workers, at, suspect=crashes > 0, pause=pause)),
             steps=steps,
             more=len(found) > MAX_ATTEMPTS,
             first=first,

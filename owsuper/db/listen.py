@@ -32,6 +32,9 @@ DRAIN: Final = "drain:"
 SCHEDULES: Final = "schedules"
 """The payload with which a client tells all supervisors that it has changed a schedule."""
 
+PAUSES: Final = "pauses:"
+"""The payload that says that a workflow was paused or resumed."""
+
 
 def runs_channel(schema: str, namespace: str) -> str:
     """Return the channel that notifies when a run of this namespace becomes due or gets a due time.
@@ -47,8 +50,8 @@ def workers_channel(schema: str, namespace: str) -> str:
 
     The payload is ``CANCELED`` and the id of a canceled run that a worker owns; ``STACKS`` and a
     token, with which the stacks are marked; ``UNDO``; ``DRAIN`` and the id of a supervisor;
-    ``SCHEDULES``; ``LIMITS``; or what a supervisor passes on, because it has no room for all runs
-    that are due.
+    ``SCHEDULES``; ``LIMITS``; ``PAUSES``; or what a supervisor passes on, because it has no room
+    for all runs that are due.
     """
     return f"owsuper-workers:{_short_hash(f'{schema}/{namespace}')}"
 

@@ -48,6 +48,7 @@ class SweepQueries:
         self._wake_missed_parents = load("wake_missed_parents", schema)
         self._forget_ended = load("forget_ended", schema)
         self._forget_log_lines = load("forget_log_lines", schema)
+        self._paused = load("paused_workflows", schema)
 
     def release_lapsed(
         self, workflows: Sequence[Workflow], scan_range: ScanRange = SCAN_ALL
@@ -78,6 +79,15 @@ class SweepQueries:
     def forget_log_lines(self, keep_seconds: float) -> Call:
         """Delete log lines that are older than that; see ``parse_forgotten_lines``."""
         return self._forget_log_lines, (self._namespace, keep_seconds, _LINES)
+
+    def paused_workflows(self) -> Call:
+        """Read which workflows are paused; see ``parse_paused``."""
+        return self._paused, (self._namespace,)
+
+
+def parse_paused(rows: Rows) -> frozenset[str]:
+    """Return the names of the workflows that are paused."""
+    return frozenset(text(name) for name, *_ in rows)
 
 
 def parse_swept(rows: Rows) -> Swept:

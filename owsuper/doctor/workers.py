@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from owsuper.db.pauses import PauseQueries
 from owsuper.db.workers import SupervisorRow, WorkerQueries
 from owsuper.doctor.findings import CheckResult, note, ok, warning
 from owsuper.settings import Settings
@@ -26,6 +27,13 @@ def check(conn: Connection[Any], settings: Settings) -> Iterator[CheckResult]:
     versions = sorted({row.version for row in here if row.version is not None})
     if len(versions) > 1:
         yield note(_SUBJECT, f"they are of different versions: {', '.join(versions)}")
+    for pause in PauseQueries(settings.schema, settings.namespace).all().run(conn):
+        why = f" ({pause.reason})" if pause.reason else ""
+        yield note(
+            _SUBJECT,
+            f"the workflow {pause.workflow_name} is paused since {pause.since:%Y-%m-%d %H:%M} by"
+            f" {pause.by or 'somebody'}{why}: no run of it is claimed",
+        )
 
 
 def _unwell(rows: Sequence[SupervisorRow]) -> Iterator[CheckResult]:

@@ -31,6 +31,7 @@ from owsuper.supervisor.lease_renewal import LeaseRenewal
 from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.memory_limit import MemoryLimit
 from owsuper.supervisor.on_call import OnCall
+from owsuper.supervisor.pauses import Pauses
 from owsuper.supervisor.pickup import Pickup
 from owsuper.supervisor.portions import Portions
 from owsuper.supervisor.presence import Presence, Workflows
@@ -111,6 +112,7 @@ class Dispatch:
         self._portions = Portions(
             lambda: {} if (loaded := self.fleet.template.loaded) is None else loaded.concurrency,
             lambda: (held.run.workflow_name for held in self._leases.held()),
+            paused=lambda: self._pauses.names,
         )
         self._claims = Claims(
             self._connection,
@@ -152,6 +154,7 @@ class Dispatch:
             loaded=lambda: self.fleet.template.loaded,
             on_started=self._pickup.claim_soon,
         )
+        self._pauses = Pauses(loop, self._connection, sweeps, on_resumed=self._pickup.claim_soon)
         crashes = CrashQueries(settings.schema, settings.namespace)
         self._crashes = Crashes(
             self._connection,
@@ -174,6 +177,7 @@ class Dispatch:
                 on_drain_asked=self._drain_if_asked,
                 on_schedules_changed=self._schedules.look,
                 on_limits_changed=self._pickup.limits_changed,
+                on_paused=self._pauses.read,
                 on_call=self._on_call,
                 sender=self._connection,
                 queries=queries,
@@ -354,7 +358,7 @@ class Dispatch:
         if self._nothing_left:
             _log.info("no run is due: stopping, because of --burst")
             self.drain()
-        else:
+        elif self._pauses.known or not self._connection.up:
             self._pickup.claim(self.workflows)
 
     @property
@@ -386,6 +390,7 @@ class Dispatch:
 
     def _on_database_up(self) -> None:
         self._ever_connected = True
+        self._pauses.read()
         self._presence.on_connection_up()
         # Before the first claim, because that may claim runs whose leases expired in the outage.
         self._leases.on_connection_up()
@@ -400,6 +405,7 @@ class Dispatch:
         self._sweeps.on_connection_lost()
         self._schedules.on_connection_lost()
         self._undone.on_connection_lost()
+        self._pauses.on_connection_lost()
         self._presence.on_connection_lost()
         # Another supervisor may release them, so none may be handed out from here.
         self._pickup.release_prefetched()

@@ -23,6 +23,7 @@ from owsuper.db.listen import (
     CANCELED,
     DRAIN,
     LIMITS,
+    PAUSES,
     SCHEDULES,
     STACKS,
     UNDO,
@@ -52,7 +53,8 @@ class Listener:
     ``on_undone`` is called when a run of another workflow is undone, or may have been.
     ``on_stacks_asked`` is called with the token of a client that asks for stacks, and
     ``on_drain_asked`` with the id of the supervisor that a client asks to drain.
-    ``on_schedules_changed`` is called when a client has changed a schedule.
+    ``on_schedules_changed`` is called when a client has changed a schedule, and ``on_paused`` when
+    a workflow was paused or resumed, or when that may have been missed.
     The self-test sends its notifications over ``sender``, another connection.
 
     ``attempted``: connecting has succeeded or failed once. ``notifications`` counts those of
@@ -71,6 +73,7 @@ class Listener:
         on_drain_asked: Callable[[str], None],
         on_schedules_changed: Callable[[], None],
         on_limits_changed: Callable[[], None],
+        on_paused: Callable[[], None],
         on_call: OnCall,
         sender: KeptConnection,
         queries: ClaimQueries,
@@ -82,6 +85,7 @@ class Listener:
         self._on_drain_asked = on_drain_asked
         self._on_schedules_changed = on_schedules_changed
         self._on_limits_changed = on_limits_changed
+        self._on_paused = on_paused
         self._sender = sender
         self._queries = queries
         self._on_call = on_call
@@ -160,6 +164,7 @@ class Listener:
         self._on_call.doubt()  # it listens for all again
         self._on_limits_changed()  # notifications may have been missed
         self._on_undone()
+        self._on_paused()
         self._on_runs_due("")
         self.test()
 
@@ -195,6 +200,8 @@ class Listener:
                 self._on_schedules_changed()
             elif payload == LIMITS:
                 self._on_limits_changed()
+            elif payload == PAUSES:
+                self._on_paused()
             else:
                 if (supervisor := passed_on_by(payload)) is not None:
                     self._on_call.on_passed_on(time.monotonic(), supervisor)

@@ -15,7 +15,7 @@ To the rest of the supervisor these claims are one (``ClaimRound``).
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -42,12 +42,18 @@ class Portions:
 
     ``bounds`` returns the most runs at once of each workflow with a bound, by name: all versions of
     a name share it. ``held`` returns the names of the workflows of all runs that the supervisor and
-    its children hold, each as often as it is held.
+    its children hold, each as often as it is held. ``paused`` returns the names of workflows that
+    are left out.
     """
 
     def __init__(
-        self, bounds: Callable[[], Mapping[str, int]], held: Callable[[], Iterable[str]]
+        self,
+        bounds: Callable[[], Mapping[str, int]],
+        held: Callable[[], Iterable[str]],
+        *,
+        paused: Callable[[], Collection[str]] = tuple,
     ) -> None:
+        self._paused = paused
         self._bounds = bounds
         self._held = held
         self._turn = 0
@@ -77,6 +83,8 @@ class Portions:
     def _divide(self, workflows: tuple[Workflow, ...], limited: Set[str]) -> list[Portion]:
         """Return the portions in the order of this claim; at least one."""
         bounds = self._bounds()
+        if paused := self._paused():
+            workflows = tuple(each for each in workflows if each[0] not in paused)
         if not bounds and not limited:
             return [Portion(workflows)]
         held = Counter(self._held())

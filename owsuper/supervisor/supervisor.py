@@ -9,7 +9,8 @@ waits in one place only (``Loop.turn``).
         listener, on_call, turns   when runs are due, who hears of that, and whose turn it is
         claim_policy               when to claim, and how many runs
         claims, lease_renewal      claim, renew, release; over one ``connection``
-        portions, limited_names    which workflows each statement of a claim is about
+        portions, limited_names,   which workflows each statement of a claim is about
+        pauses                     and which are paused
         sweeps, crashes            expired leases and deadlines; evidence of crashes
         schedules                  starts runs at times
         presence                   supervisors that are missing, and what they held

@@ -19,7 +19,10 @@ from tests.dashboard.conftest import Browse
 from tests.dashboard.forms import act, follow, forms, send
 from tests.db.rows import Tables, from_now
 
-PAGES = ["cancel?id=x", "retry?id=x", "rerun?id=x", "signal", "start", "drain?worker=x"]
+PAGES = [
+    *("cancel?id=x", "retry?id=x", "rerun?id=x", "signal", "start", "drain?worker=x"),
+    *("pause?workflow=w", "resume?workflow=w"),
+]
 
 
 @pytest.fixture
@@ -443,3 +446,44 @@ def test_actions_are_listed_page_by_page(browser: TestClient, tables: Tables) ->
     assert ">w0<" in browser.get(older[1]).text
     assert browser.get("/audit?after=yesterday").status_code == 400
     assert browser.get("/audit/nothing").status_code == 404
+
+
+# --- workflows ----------------------------------------------------------------------------------
+
+
+def test_a_workflow_is_paused_and_resumed(
+    browser: TestClient, tables: Tables, ow: OpenWorkflow
+) -> None:
+    tables.pending(workflow_name="report")
+    page = browser.get("/workflows").text
+    assert "/actions/pause?workflow=report" in page
+    answer = act(browser, "/actions/pause?workflow=report", reason="no <paper>")
+    assert notice(answer) == "No worker claims runs of it, in any version, until it is resumed."
+    [workflow] = ow.list_workflows()
+    assert workflow.pause is not None
+    assert (workflow.pause.by, workflow.pause.reason) == ("the dashboard", "no <paper>")
+    page = browser.get("/workflows").text
+    assert "paused" in page
+    assert "no &lt;paper&gt;" in page
+    assert "/actions/resume?workflow=report" in page
+    answer = act(browser, "/actions/resume?workflow=report")
+    assert notice(answer) == "Workers claim its runs again."
+    assert ow.list_workflows() == []
+    assert [each["action"] for each in entries(tables)] == ["pause-workflow", "resume-workflow"]
+    again = act(browser, "/actions/resume?workflow=report")
+    assert notice(again).startswith("The workflow is not paused.")
+
+
+@pytest.mark.parametrize("page", ["pause", "resume"])
+def test_a_pause_needs_the_name_of_a_workflow(browser: TestClient, page: str) -> None:
+    answer = browser.get(f"/actions/{page}")
+    assert answer.status_code == 400
+    assert "Invalid workflow name" in answer.text
+
+
+def test_the_page_of_a_run_says_that_its_workflow_is_paused(
+    browser: TestClient, tables: Tables, ow: OpenWorkflow
+) -> None:
+    run = tables.pending(workflow_name="report")
+    ow.pause_workflow("report", reason="no paper", by="ada")
+    assert "by ada: no paper" in browser.get(f"/runs/{run}").text

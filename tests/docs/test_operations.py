@@ -156,8 +156,8 @@ def test_the_commands_for_systemd_are_about_that_unit() -> None:
 # --- health checks -------------------------------------------------------------------------
 
 
-@PAGE.covers("healthcheck", "reload", "only")
-@pytest.mark.parametrize("block", ["healthcheck", "reload", "only"])
+@PAGE.covers("healthcheck", "reload", "only", "pause")
+@pytest.mark.parametrize("block", ["healthcheck", "reload", "only", "pause"])
 def test_the_commands_have_options_that_exist(block: str) -> None:
     for line in PAGE[block].splitlines():
         assert_is_a_command(shlex.split(line, comments=True))
@@ -166,10 +166,11 @@ def test_the_commands_have_options_that_exist(block: str) -> None:
 def assert_is_a_command(argv: list[str]) -> None:
     """The command line parses; ``argv`` begins with ``owsuper``."""
     assert argv[0] == "owsuper"
-    name = argv[1] if argv[1:] and argv[1] in COMMANDS else "worker"
+    words = next((number for number in (2, 1) if " ".join(argv[1 : number + 1]) in COMMANDS), 0)
+    name = " ".join(argv[1 : words + 1]) or "worker"
     parser = arguments.Parser(f"owsuper {name}")
     COMMANDS[name].add_options(parser)
-    parser.parse(argv[2:] if argv[1:2] == [name] else argv[1:])
+    parser.parse(argv[words + 1 :])
 
 
 # --- the rest ------------------------------------------------------------------------------

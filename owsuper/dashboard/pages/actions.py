@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from owsuper.dashboard.actions import on_runs, schedules, sending, starting, workers
+from owsuper.dashboard.actions import on_runs, pausing, schedules, sending, starting, workers
 from owsuper.dashboard.screen import Screen
 
 SCREEN: Final = Screen(
@@ -17,6 +17,8 @@ SCREEN: Final = Screen(
         "/actions/start": starting.choose,
         "/actions/drain": workers.confirm_drain,
         **schedules.CONFIRMATIONS,
+        "/actions/pause": pausing.confirm_pause,
+        "/actions/resume": pausing.confirm_resume,
         "/workers/stacks": workers.show_stacks,
     },
     forms={
@@ -27,5 +29,7 @@ SCREEN: Final = Screen(
         "/actions/start": starting.start,
         "/actions/drain": workers.drain,
         **schedules.FORMS,
+        "/actions/pause": pausing.pause,
+        "/actions/resume": pausing.resume,
     },
 )

@@ -12,6 +12,7 @@ from psycopg import Connection
 from starlette.responses import Response
 
 from owsuper.client.workers import WorkerStatus, worker_from_row
+from owsuper.client.workflow_status import PausedWorkflow, read_pauses
 from owsuper.dashboard import parameters
 from owsuper.dashboard.screen import Screen
 from owsuper.dashboard.visit import Visit
@@ -23,6 +24,7 @@ from owsuper.db.dashboard.workflows import (
     WorkflowLists,
     WorkflowStatistics,
 )
+from owsuper.db.pauses import PauseQueries
 from owsuper.db.workers import WorkerQueries
 
 _NAMES: Final = 25  # on a page
@@ -43,6 +45,7 @@ class _Found:
     """``workflows`` with their versions; ``next`` is the name after which the next page begins."""
 
     workflows: list[tuple[WorkflowStatistics, list[ServedVersion]]]
+    pauses: dict[str, PausedWorkflow]
     steps: list[StepStatistics]
     next: str | None
 
@@ -61,6 +64,7 @@ async def show(visit: Visit) -> Response:
     return visit.render(
         "workflows.html",
         workflows=found.workflows,
+        pauses=found.pauses,
         chosen=chosen,
         slowest=[step for step in found.steps if step.p95 is not None][:_STEPS],
         failing=failing[:_STEPS],
@@ -79,16 +83,18 @@ def _read(
 ) -> _Found:
     rows = WorkerQueries(visit.schema, visit.namespace).all().run(conn)
     workers = [worker for row in rows if (worker := worker_from_row(row)).here]
+    pauses = read_pauses(PauseQueries(visit.schema, visit.namespace), conn)
     lists, since = WorkflowLists(visit.schema, visit.namespace), at - _DAY
     if chosen is not None:
         names = [chosen]
     else:
-        known = {name for worker in workers for name, _ in worker.workflows}
+        known = {name for worker in workers for name, _ in worker.workflows} | {*pauses}
         names = lists.names(_NAMES + 1, after=after or "", known=known).run(conn)
     shown = names[:_NAMES]
     numbers = lists.statistics(shown, since).run(conn)
     return _Found(
         workflows=[(numbers[name], _versions(numbers[name], workers)) for name in shown],
+        pauses=pauses,
         steps=[] if chosen is None else lists.steps(chosen, since).run(conn),
         next=shown[-1] if len(names) > _NAMES else None,
     )
