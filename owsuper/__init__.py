@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
     from owsuper.client.handle import RunHandle
+    from owsuper.client.many_runs import ChangedRuns
     from owsuper.client.models import (
         Run,
         RunCounts,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncStep",
+    "ChangedRuns",
     "ChildFailed",
     "Current",
     "ExecutingRun",
@@ -103,6 +105,7 @@ __all__ = [
 
 _MODULES = {
     "AsyncStep": "owsuper.step",
+    "ChangedRuns": "owsuper.client.many_runs",
     "ChildFailed": "owsuper.errors",
     "Current": "owsuper.step.current",
     "ExecutingRun": "owsuper.client.workers",

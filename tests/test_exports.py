@@ -11,6 +11,7 @@ from owsuper import errors
 
 PUBLIC = {
     "AsyncStep",
+    "ChangedRuns",
     "Current",
     "ExecutingRun",
     "LogLine",

@@ -82,7 +82,8 @@ ROOMS = {
         "psycopg_pool multiprocessing",
     ),
     "client": room(
-        "client core db.clients db.connect db.group_commit db.known_connections db.lists db.migrate"
+        "client core db.clients db.connect db.dashboard.run_lists db.group_commit"
+        " db.known_connections db.lists db.migrate"
         " db.new_runs db.pauses db.pool db.pruning db.read_only db.reports db.schedule_store"
         " db.signals db.timed db.transactions db.waits db.workers embedded errors ids retention"
         " settings step stored_error tracing workflow",
@@ -99,7 +100,7 @@ ROOMS = {
     "fastapi": room("client core errors extras fastapi starlette workflow", DRIVERS),
     # pages for people: reads by doors of the client, never the processes of a worker
     "dashboard": room(
-        "client.app client.call_threads client.models client.new_run client.operations"
+        "client.app client.call_threads client.many_runs client.models client.new_run"
         " client.page_reads client.post_mortem client.reasons client.schedule_models"
         " client.schedules client.session client.signals client.waiting client.why client.workers"
         " client.workflow_status core dashboard db.audit db.clients db.connect"

@@ -68,7 +68,7 @@ def add_full(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_attributes(parser: argparse.ArgumentParser, about: str) -> None:
+def add_attributes(parser: argparse._ActionsContainer, about: str) -> None:
     """Add ``--attribute``, for ``attributes_of``."""
     parser.add_argument(
         "--attribute", type=_attribute, action="append", metavar="NAME=VALUE", help=about

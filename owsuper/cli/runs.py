@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from owsuper import RunHandle
-from owsuper.cli import export, list_runs, run_logs, show
+from owsuper.cli import export, list_runs, many_runs, run_logs, show
 from owsuper.cli.arguments import Command
 from owsuper.cli.client_command import (
     add_common,
@@ -31,6 +31,14 @@ from owsuper.cli.output import (
     print_message,
 )
 from owsuper.cli.tables import table
+from owsuper.client.many_runs import (
+    FAILED,
+    OPEN,
+    cancelable,
+    canceling,
+    retryable,
+    retrying,
+)
 from owsuper.core.model import StepKind
 from owsuper.core.pages import MAX_PAGE_SIZE
 from owsuper.errors import ConfigurationError, RunError
@@ -105,8 +113,35 @@ def _add_ids_options(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
 
 
+_ABOUT_MANY: Final = """\
+Filters stand in place of ids: all runs that match are changed, one by one, the newest first. The
+command counts them and asks, unless there is --yes. It can be repeated if it was interrupted. With
+--json, it prints numbers, and the reasons of the first hundred runs that refused.
+
+examples:
+  owsuper runs {verb} 0198c2e4 0198c2e5
+  owsuper runs {verb} --workflow order --since 1h
+  owsuper runs {verb} --attribute tenant=7 --yes
+"""
+
+
+def _add_many_options(
+    parser: argparse.ArgumentParser, verb: str, statuses: tuple[str, ...]
+) -> None:
+    parser.add_argument(
+        "ids", metavar="ID", nargs="*", help="the ids of the runs, or their beginnings"
+    )
+    many_runs.add_filters(parser, statuses)
+    add_common(parser)
+    parser.epilog = _ABOUT_MANY.format(verb=verb)
+
+
+def _add_retry_options(parser: argparse.ArgumentParser) -> None:
+    _add_many_options(parser, "retry", FAILED)
+
+
 def _add_cancel_options(parser: argparse.ArgumentParser) -> None:
-    _add_ids_options(parser)
+    _add_many_options(parser, "cancel", OPEN)
     parser.add_argument(
         "--children", action="store_true", help="cancel their child runs too, and theirs in turn"
     )
@@ -114,10 +149,15 @@ def _add_cancel_options(parser: argparse.ArgumentParser) -> None:
 
 def _cancel(arguments: argparse.Namespace) -> int:
     children = "children" in arguments
+    if many_runs.has_filters(arguments):
+        work = canceling(children=children)
+        return many_runs.change(arguments, "cancel", "canceled", cancelable, work)
     return _for_each_run(arguments, lambda run: run.cancel(children=children), "canceled")
 
 
 def _retry(arguments: argparse.Namespace) -> int:
+    if many_runs.has_filters(arguments):
+        return many_runs.change(arguments, "retry", "retried", retryable, retrying())
     return _for_each_run(arguments, lambda run: run.retry(), "retried")
 
 
@@ -216,7 +256,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "show": Command("Show a run and its steps", _add_show_options, _show),
     "logs": run_logs.COMMAND,
     "cancel": Command("Cancel runs", _add_cancel_options, _cancel),
-    "retry": Command("Retry failed runs from the failed step", _add_ids_options, _retry),
+    "retry": Command("Retry failed runs from the failed step", _add_retry_options, _retry),
     "rerun": Command("Repeat an ended run from a step on", _add_rerun_options, _rerun),
     "wake": Command("End the waits of runs now", _add_wake_options, _wake),
     "wait": Command("Wait for a run to end, and print its result", _add_wait_options, _wait),

@@ -13,6 +13,7 @@ from owsuper.client.handle import RunHandle
 from owsuper.client.list_workers import ListsWorkers
 from owsuper.client.listing import Listing
 from owsuper.client.pauses import PausesWorkflows
+from owsuper.client.plural import ChangesRuns
 from owsuper.client.pruning import Prunes
 from owsuper.client.registration import Registration
 from owsuper.client.run_history import RunHistory
@@ -35,6 +36,7 @@ class OpenWorkflow(
     Finding,
     Listing,
     RunHistory,
+    ChangesRuns,
     ListsWorkers,
     PausesWorkflows,
     Prunes,

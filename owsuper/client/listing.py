@@ -175,13 +175,13 @@ def _filter(
         key=new_run.check_key(key),
         parent=None if parent is None else check_run_id(parent),
         crashed=bool(crashed),
-        since=_past(since, "since"),
-        before=_past(until, "until"),
+        since=past(since, "since"),
+        before=past(until, "until"),
         attributes=check_attributes(attributes),
     )
 
 
-def _past(when: datetime | Duration | None, parameter: str) -> datetime | None:
+def past(when: datetime | Duration | None, parameter: str) -> datetime | None:
     """Return the time ``when``, or so long before now by this host's clock.
 
     Raises ConfigurationError.

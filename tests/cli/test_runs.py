@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import shlex
 import signal
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -589,6 +592,71 @@ def test_failed_runs_are_retried(runs: Command, tables: Tables) -> None:
     result = runs("retry", run)
     assert (result.code, result.stdout, result.stderr) == (0, "", f"owsuper: retried: {run}\n")
     assert tables.fetch(run)["status"] == "pending"
+
+
+def test_all_runs_that_match_filters_are_retried_or_canceled(runs: Command, tables: Tables) -> None:
+    one, late = failed(tables, created_at=NOON), failed(tables, id="late", deadline_at=NOON)
+    other = failed(tables, workflow_name="other")
+    tables.describe(one, tenant="7")
+    result = runs("retry", "--status", "failed", "--attribute", "tenant=7", "--yes")
+    assert (result.code, result.stderr) == (0, "owsuper: retried: 1 run\n")
+    assert tables.fetch(one)["status"] == "pending"
+    result = runs("retry", "--workflow", "w", "--yes", "--json")
+    assert result.code == 1
+    document = json.loads(result.stdout)
+    assert (document["retried"], document["refused"], document["cursor"]) == (0, 1, None)
+    assert "deadline" in document["reasons"][late]
+    child = tables.child(one)
+    result = runs("cancel", "--since", "2000-01-01T00:00Z", "--workflow", "w", "--yes")
+    assert (result.code, tables.fetch(child)["status"]) == (0, "canceled")
+    result = runs("retry", "--all", "--yes", "--json")
+    assert json.loads(result.stdout)["retried"] == 1
+    assert tables.fetch(other)["status"] == "pending"
+
+
+@pytest.mark.parametrize(("answer", "status"), [("n", "failed"), ("", "failed"), ("y", "pending")])
+def test_a_terminal_is_asked_before_many_runs_are_changed(
+    answer: str, status: str, tables: Tables, env: dict[str, str]
+) -> None:
+    run = failed(tables)
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, f"{answer}\n".encode())
+        done = subprocess.run(
+            [*owsuper_command(), "runs", "retry", "--workflow", "w"],
+            stdin=theirs, env={**os.environ, **env}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "Retry 1 run (namespace" in done.stderr
+    assert ("nothing was retried" in done.stderr) == (status == "failed")
+    assert tables.fetch(run)["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["retry"], "pass the ids of runs, or filters"),
+        (["cancel", "id", "--workflow", "w"], "pass ids of runs or filters, not both"),
+        (["retry", "id", "--yes"], "pass ids of runs or filters, not both"),
+        (["retry", "--workflow", "w"], "pass --yes to retry many runs without a terminal"),
+        (["cancel", "--yes"], "all: without a filter, all pending and running runs"),
+        (["retry", "--status", "failed", "--yes"], "all: without a filter, all failed runs"),
+        (["retry", "--status", "completed", "--yes"], "--status: invalid choice: 'completed'"),
+        (["cancel", "--since", "soon", "--yes"], "--since: must be a time"),
+        (["cancel", "--attribute", "x", "--yes"], "--attribute: 'x' must be a name and a value"),
+    ],
+)
+def test_many_runs_are_not_changed_by_mistake(
+    argv: list[str], message: str, runs: Command, tables: Tables
+) -> None:
+    run, waiting = failed(tables), tables.pending()
+    result = runs(*argv)
+    assert result.code == 2
+    assert message in result.stderr
+    assert tables.fetch(run)["status"] == "failed"
+    assert tables.fetch(waiting)["status"] == "pending"
 
 
 def test_a_refusal_is_exit_code_1_and_the_other_runs_are_changed(

@@ -113,6 +113,19 @@ def test_a_program_retries_what_failed_and_lists_attempts(connected: Sandbox) ->
     assert listed == f"reserve completed \n{failed}{failed}charge completed \n"
 
 
+@INSPECTING.covers("plural", "many")
+def test_all_runs_that_match_are_retried_and_canceled(connected: Sandbox) -> None:
+    run_id = begin(connected)
+    connected.write("bank-is-open", "")
+    connected.write("plural.py", INSPECTING["plural"])
+    connected.run("owsuper start nobody --attribute tenant=7")
+    assert connected.run("python plural.py") == "1\n1 retried, 0 refused {}\n1 canceled\n"
+    assert connected.run(f"owsuper runs wait {run_id}") == '"paid"\n'
+    connected.run("owsuper start nobody --attribute tenant=7")
+    connected.run(INSPECTING["many"])
+    assert '"canceled":2' in connected.run("owsuper runs count --json")
+
+
 @INSPECTING.covers("filters")
 def test_a_program_finds_runs_by_what_it_knows_of_them(connected: Sandbox) -> None:
     run_id = begin(connected)

@@ -11,17 +11,15 @@ from psycopg import Connection
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
-from owsuper.client import operations
+from owsuper.client.many_runs import FAILED, OPEN, Work, canceling, retrying
 from owsuper.client.models import Run
 from owsuper.client.session import Session
 from owsuper.dashboard.actions import chosen, performing
 from owsuper.dashboard.actions.chosen import Chosen
-from owsuper.dashboard.actions.performing import Action, ActionAnswer, Work
+from owsuper.dashboard.actions.performing import Action, ActionAnswer
 from owsuper.dashboard.visit import Visit, refuse
 from owsuper.db.dashboard.run_lists import RunCount
 from owsuper.db.new_runs import Rerun
-
-_OPEN: Final = ("pending", "running")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +34,11 @@ class _Kind:
 
 
 def _cancel(visit: Visit) -> Work:
-    def each(session: Session, run_id: str) -> str:
-        return operations.cancel(session, run_id, children=False).run_id
-
-    return Work(each, operations.cancel_children if visit.field("children") else None)
+    return canceling(children=bool(visit.field("children")))
 
 
-def _retry(_visit: Visit) -> Work:
-    def each(session: Session, run_id: str) -> str:
-        operations.retry(session, run_id)
-        return run_id
-
-    return Work(each)
-
-
-_CANCEL: Final = _Kind("cancel", "Cancel", "canceled", _OPEN, _cancel)
-_RETRY: Final = _Kind("retry", "Retry", "put back, due now", ("failed",), _retry)
+_CANCEL: Final = _Kind("cancel", "Cancel", "canceled", OPEN, _cancel)
+_RETRY: Final = _Kind("retry", "Retry", "put back, due now", FAILED, lambda _: retrying())
 
 
 def _read(visit: Visit, wanted: Chosen, conn: Connection[Any]) -> tuple[Run | None, RunCount]:

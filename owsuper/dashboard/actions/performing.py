@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -26,10 +25,11 @@ from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from owsuper.client.many_runs import Work, do_batch, until_database
 from owsuper.client.session import Session
 from owsuper.dashboard.visit import Visit, refuse
 from owsuper.db.audit import AuditQueries, Intent
-from owsuper.errors import DatabaseError, DatabaseUnreachable, OwsuperError
+from owsuper.errors import DatabaseError, OwsuperError
 from owsuper.ids import new_id
 
 T = TypeVar("T")
@@ -39,7 +39,6 @@ _log = logging.getLogger("owsuper.dashboard")
 _ID: Final = re.compile(r"[0-9a-f-]{36}")
 _LONGEST_ARGUMENTS: Final = 20_000  # characters of a value that is kept in the audit table
 _SHOWN_REFUSALS: Final = 20  # of each part
-_PAUSE, _MOST_PAUSES = 1.0, 60  # seconds, while the database is away in the middle of many runs
 _READ_ONLY: Final = (
     "This dashboard is read-only. Whoever runs it can permit actions by --allow-actions."
 )
@@ -81,19 +80,6 @@ class Action:
     name: str
     target: Mapping[str, Any]
     arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What an action does to many runs, one after the other.
-
-    ``each`` returns the id of the run that obeyed, and raises OwsuperError if the run refuses.
-    ``after`` gets the ids of those that obeyed, of each list. Both may be called again if the
-    database was away.
-    """
-
-    each: Callable[[Session, str], str]
-    after: Callable[[Session, Sequence[str]], None] | None = None
 
 
 def permit(visit: Visit) -> None:
@@ -285,26 +271,9 @@ async def _many(
 
 
 def _batch(session: Session, batch: list[str], work: Work) -> ActionAnswer:
-    obeyed, refusals = [], []
-    for run_id in batch:
-        try:
-            obeyed.append(_until_database(partial(work.each, session, run_id)))
-        except DatabaseError:
-            raise
-        except OwsuperError as error:
-            refusals.append((run_id, str(error)))
-    if work.after is not None and obeyed:
-        _until_database(partial(work.after, session, obeyed))
-    return ActionAnswer(done=len(obeyed), refused=len(refusals), refusals=tuple(refusals))
-
-
-def _until_database(work: Callable[[], T]) -> T:
-    """Do the work, again and again while the database is away. Raises DatabaseError in the end."""
-    for _ in range(_MOST_PAUSES):
-        with suppress(DatabaseUnreachable):
-            return work()
-        time.sleep(_PAUSE)
-    return work()
+    worked_on = do_batch(session, batch, work)
+    refusals = tuple(worked_on.refusals)
+    return ActionAnswer(done=len(worked_on.obeyed), refused=len(refusals), refusals=refusals)
 
 
 async def _write(
@@ -324,7 +293,7 @@ async def _write(
         number=number,
         is_last=is_last,
     )
-    await session.acall(lambda: _until_database(lambda: session.run(operation.run)))
+    await session.acall(lambda: until_database(lambda: session.run(operation.run)))
 
 
 def _audit(visit: Visit) -> AuditQueries:

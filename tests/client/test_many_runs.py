@@ -1,0 +1,161 @@
+"""Canceling and retrying all runs that match a filter, sync and async."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from owsuper import ChangedRuns, OpenWorkflow
+from owsuper.client import many_runs
+from owsuper.errors import ConfigurationError, DatabaseUnreachable
+from tests.client.sync_and_async import Call, sync_and_async
+from tests.client.test_listing import at
+from tests.db.rows import Tables
+
+
+@pytest.fixture
+def tables(conn: psycopg.Connection, schema: str) -> Tables:
+    return Tables(conn, schema)
+
+
+def failed(tables: Tables, name: str, **columns: Any) -> str:
+    ended = {"status": "failed", "worker_id": None, "available_at": None}
+    return tables.run(id=name, **{**ended, **columns})
+
+
+def statuses(tables: Tables) -> dict[str, str]:
+    return {row["id"]: row["status"] for row in tables.rows("workflow_runs", "true")}
+
+
+@sync_and_async
+def test_failed_runs_that_match_are_retried(ow: OpenWorkflow, tables: Tables, call: Call) -> None:
+    failed(tables, "1", created_at=at(1))
+    failed(tables, "2", workflow_name="other", created_at=at(2))
+    failed(tables, "3", created_at=at(3), deadline_at=at(4))
+    failed(tables, "4", created_at=at(4), namespace_id="elsewhere")
+    tables.run(id="5", status="completed", worker_id=None)
+    done = call(ow, "retry_runs", workflow="w")
+    assert (done.changed, done.refused, done.cursor) == (1, 1, None)
+    assert list(done.reasons) == ["3"]
+    assert "its deadline passed" in done.reasons["3"]
+    assert statuses(tables) == {
+        "1": "pending", "2": "failed", "3": "failed", "4": "failed", "5": "completed",
+    }  # fmt: skip
+
+
+@sync_and_async
+def test_open_runs_that_match_are_canceled_with_their_children(
+    ow: OpenWorkflow, tables: Tables, call: Call
+) -> None:
+    tables.pending(id="pending")
+    tables.parked(id="parked")
+    tables.child("parked", id="child", workflow_name="of parked")
+    tables.pending(id="other", workflow_name="other")
+    tables.run(id="ended", status="completed", worker_id=None)
+    done = call(ow, "cancel_runs", workflow="w", children=True)
+    assert (done.changed, done.refused) == (2, 0)
+    assert statuses(tables) == {
+        "pending": "canceled", "parked": "canceled", "child": "canceled", "other": "pending",
+        "ended": "completed",
+    }  # fmt: skip
+    assert call(ow, "cancel_runs", status="pending", all=True).changed == 1
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"workflow": "v"}, "2"),
+        ({"version": "2"}, "3"),
+        ({"since": at(4)}, "4 5"),
+        ({"until": at(2)}, "1"),
+        ({"attributes": {"tenant": "7"}}, "1 4"),
+        ({"attributes": {"tenant": "7"}, "since": at(2)}, "4"),
+        ({"parent": "parent"}, "5"),
+        ({"crashed": True}, ""),
+        ({"all": True}, "1 2 3 4 5"),
+        ({"all": True, "status": "failed"}, "1 2 3 4 5"),
+    ],
+    ids=str,
+)
+def test_filters_are_those_of_lists(
+    ow: OpenWorkflow, tables: Tables, filters: Any, expected: str
+) -> None:
+    tables.parked(id="parent", created_at=at(0))
+    failed(tables, "1", created_at=at(1))
+    failed(tables, "2", created_at=at(2), workflow_name="v")
+    failed(tables, "3", created_at=at(3), version="2")
+    failed(tables, "4", created_at=at(4))
+    tables.child("parent", id="5", created_at=at(5), status="failed", worker_id=None)
+    tables.describe("1", tenant="7")
+    tables.describe("4", tenant="7")
+    ow.retry_runs(**filters)
+    retried = [name for name, status in statuses(tables).items() if status == "pending"]
+    assert " ".join(sorted(retried)) == expected
+
+
+def test_progress_is_reported_after_each_batch_and_a_cursor_goes_on(
+    ow: OpenWorkflow, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_runs, "BATCH", 2)
+    for number in range(5):
+        failed(tables, str(number), created_at=at(number))
+    seen: list[ChangedRuns] = []
+
+    def stop_after_two(so_far: ChangedRuns) -> None:
+        seen.append(so_far)
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ow.retry_runs(workflow="w", on_progress=stop_after_two)
+    assert seen[0].changed == 2
+    tables.update("workflow_runs", "4", status="failed")  # it is before the cursor
+    done = ow.retry_runs(workflow="w", after=seen[0].cursor, on_progress=stop_after_two)
+    assert [each.changed for each in seen] == [2, 2, 3]
+    assert (done.changed, done.cursor) == (3, None)
+    assert statuses(tables)["4"] == "failed"
+    assert ow.retry_runs(workflow="w").changed == 1  # simply again
+
+
+@sync_and_async
+@pytest.mark.parametrize(
+    ("method", "filters", "message"),
+    [
+        ("cancel_runs", {}, "all: without a filter, all pending and running runs"),
+        ("retry_runs", {"status": "failed"}, "all: without a filter, all failed runs"),
+        ("retry_runs", {"attributes": {}}, "all: without a filter"),
+        ("retry_runs", {"status": "completed"}, "status: must be failed, not 'completed'"),
+        ("cancel_runs", {"status": "failed"}, "status: must be pending or running"),
+        ("cancel_runs", {"workflow": ""}, "Invalid workflow name"),
+        ("cancel_runs", {"since": at(0).replace(tzinfo=None)}, "since: .* has no time zone"),
+        ("cancel_runs", {"since": timedelta(-1)}, "since: must be an aware time"),
+        ("cancel_runs", {"attributes": {"a": 1}}, "must be text"),
+        ("cancel_runs", {"parent": "\0"}, "run_id: "),
+        ("cancel_runs", {"all": True, "after": "x"}, "after: 'x' is no cursor"),
+    ],
+)
+def test_a_wrong_filter_changes_nothing(
+    ow: OpenWorkflow, tables: Tables, call: Call, method: str, filters: Any, message: str
+) -> None:
+    failed(tables, "1")
+    tables.pending(id="2")
+    with pytest.raises(ConfigurationError, match=message):
+        call(ow, method, **filters)
+    assert statuses(tables) == {"1": "failed", "2": "pending"}
+
+
+def test_an_outage_is_waited_out_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many_runs, "_PAUSE", 0.0)
+    answers = iter([DatabaseUnreachable("away"), DatabaseUnreachable("away")])
+
+    def work() -> str:
+        for error in answers:
+            raise error
+        return "done"
+
+    assert many_runs.until_database(work) == "done"
+    with pytest.raises(DatabaseUnreachable):
+        many_runs.until_database(lambda: (_ for _ in ()).throw(DatabaseUnreachable("gone")))
