@@ -176,20 +176,23 @@ BEGIN
 END
 $function$;
 
--- A run that waits for a limit has no due time, and rings no bell. A run that is given back frees the
--- places that it has while it is executed. A claim that puts off a run does not give it back: the
--- trigger is deferred, and the same claim may have given the run a place since. For the rest of the function see 0025_early.
-CREATE OR REPLACE FUNCTION {schema}.owsuper_ring_bell() RETURNS trigger
+-- The bell of runs that are parked, retried, woken or released (see 0007_two_bells). Such a run frees the
+-- places that it has while it is executed. A run that a claim puts off rings no bell, and does not free
+-- any: the trigger is deferred, and the same claim may have given the run a place since.
+--
+-- The conditions are apart from each other, since each has a cost only where it is reached. New runs
+-- ring the bell of 0025_early. For the rest of the function see there.
+CREATE OR REPLACE FUNCTION {schema}.owsuper_ring_bell_again() RETURNS trigger
 LANGUAGE plpgsql AS $function$
 BEGIN
-    IF NEW.config -> 'owsuper' ? 'limited' AND NEW.worker_id IS NULL
-        AND NEW.available_at < '9999-01-01 00:00:00+00'
-        AND {schema}.owsuper_free(NEW.namespace_id, NEW.id, false)
-    THEN
-        NULL;
+    IF NEW.config -> 'owsuper' ? 'limited' THEN
+        IF NEW.available_at >= '9999-01-01 00:00:00+00' THEN
+            RETURN NULL;
+        END IF;
+        PERFORM {schema}.owsuper_free(NEW.namespace_id, NEW.id, false);
     END IF;
     -- One expression, since PERFORM would start the whole executor for the call.
-    IF NEW.worker_id IS NULL AND NEW.available_at < '9999-01-01 00:00:00+00'
+    IF NEW.worker_id IS NULL AND NEW.available_at IS NOT NULL
         AND (
             NOT pg_catalog.pg_try_advisory_xact_lock_shared(
                 TG_RELID::integer, pg_catalog.hashtext(NEW.namespace_id) # 1
@@ -221,6 +224,14 @@ BEGIN
 END
 $function$;
 
+DROP TRIGGER IF EXISTS owsuper_bell_again ON {schema}.workflow_runs;
+CREATE CONSTRAINT TRIGGER owsuper_bell_again
+    AFTER UPDATE OF available_at ON {schema}.workflow_runs
+    DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW
+    WHEN (NEW.worker_id IS NULL AND NEW.available_at IS NOT NULL)
+    EXECUTE FUNCTION {schema}.owsuper_ring_bell_again();
+
 -- A run that ends frees its places, and says so: others may wait for them. Every such transaction
 -- notifies, since none waits for another's bell here. For the rest of the function see 0019_workers_channel.
 CREATE OR REPLACE FUNCTION {schema}.owsuper_tell_result() RETURNS trigger
@@ -232,15 +243,15 @@ DECLARE
         nullif(pg_catalog.current_setting('owsuper.result_locks', true), ''), '0'
     )::integer;
 BEGIN
-    IF NEW.config -> 'owsuper' ? 'limited'
-        AND {schema}.owsuper_free(NEW.namespace_id, NEW.id, true)
-    THEN
-        PERFORM pg_catalog.pg_notify(
-            pg_catalog.concat('owsuper:', pg_catalog.substr(pg_catalog.md5(
-                pg_catalog.concat(TG_TABLE_SCHEMA, '/', NEW.namespace_id)
-            ), 1, 24)),
-            pg_catalog.concat(pg_catalog.pg_current_xact_id())
-        );
+    IF NEW.config -> 'owsuper' ? 'limited' THEN
+        IF {schema}.owsuper_free(NEW.namespace_id, NEW.id, true) THEN
+            PERFORM pg_catalog.pg_notify(
+                pg_catalog.concat('owsuper:', pg_catalog.substr(pg_catalog.md5(
+                    pg_catalog.concat(TG_TABLE_SCHEMA, '/', NEW.namespace_id)
+                ), 1, 24)),
+                pg_catalog.concat(pg_catalog.pg_current_xact_id())
+            );
+        END IF;
     END IF;
     IF NEW.status = 'canceled' AND OLD.worker_id IS NOT NULL THEN
         FOREACH channel IN ARRAY ARRAY['owsuper-workers:', 'owsuper:'] LOOP
