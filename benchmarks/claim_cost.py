@@ -48,9 +48,12 @@ class ClaimProbe:
         self._connection.on_disconnect = _fail
         self._connection.start()
 
-    def claim(self, workflows: Sequence[str], limit: int = 1) -> TimedClaim:
-        """Claim runs of these workflows, once. Raises BenchmarkError."""
-        statement, params = self._queries.claim(
+    def claim(
+        self, workflows: Sequence[str], limit: int = 1, *, limited: bool = False
+    ) -> TimedClaim:
+        """Claim runs of these workflows, once; they have limits or not. Raises BenchmarkError."""
+        query = self._queries.claim_limited if limited else self._queries.claim
+        statement, params = query(
             limit,
             [(name, None) for name in workflows],
             worker_prefix="bench:",
@@ -66,9 +69,11 @@ class ClaimProbe:
             raise BenchmarkError(f"a claim failed: {answers[0].message}")
         return TimedClaim(seconds, len(parse_claim(answers[0].rows).runs))
 
-    def median_ms(self, workflows: Sequence[str], calls: int, *, runs: int) -> float:
+    def median_ms(
+        self, workflows: Sequence[str], calls: int, *, runs: int, limited: bool = False
+    ) -> float:
         """The median of this many claims, each of which must return ``runs`` runs."""
-        claims = [self.claim(workflows) for _ in range(calls)]
+        claims = [self.claim(workflows, limited=limited) for _ in range(calls)]
         if any(claim.runs != runs for claim in claims):
             raise BenchmarkError(f"a claim did not return {runs} runs")
         return statistics.median(claim.seconds for claim in claims) * 1e3

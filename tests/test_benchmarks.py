@@ -43,6 +43,7 @@ FIRST_FIGURE = {
     "dashboard": "dashboard of 10,000 runs: /runs, median",
     "parked": "wake-up, a table of 300 parked runs / an empty one",
     "backlog": "claim, a table of 10,000 finished runs / an empty one",
+    "keys": "limits: other runs before a single run, 1,000 of another key waiting",
     "vacuum": "throughput beside a transaction open for 1 s: end / before",
     "churn": "throughput after 3,600 runs of churn: after / before",
     "retention": "owsuper prune, with its pauses",
