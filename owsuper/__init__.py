@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
     from owsuper.client.handle import RunHandle
+    from owsuper.client.limits import LimitKey, LimitStatus
     from owsuper.client.many_runs import ChangedRuns
     from owsuper.client.models import (
         Run,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from owsuper.client.worker import Worker
     from owsuper.client.workers import ExecutingRun, ProcessStatus, WorkerState, WorkerStatus
     from owsuper.client.workflow_status import PausedWorkflow, WorkflowStatus
+    from owsuper.core.limits import Concurrency, Rate
     from owsuper.core.model import RunStatus, Signal, StepKind, StepStatus
     from owsuper.core.pages import Page
     from owsuper.core.retry import RetryPolicy
@@ -55,8 +57,11 @@ __all__ = [
     "AsyncStep",
     "ChangedRuns",
     "ChildFailed",
+    "Concurrency",
     "Current",
     "ExecutingRun",
+    "LimitKey",
+    "LimitStatus",
     "LogLine",
     "NonRetryableError",
     "OpenWorkflow",
@@ -66,6 +71,7 @@ __all__ = [
     "PausedWorkflow",
     "PostMortem",
     "ProcessStatus",
+    "Rate",
     "Reason",
     "ReasonKind",
     "ResultTimeout",
@@ -107,8 +113,11 @@ _MODULES = {
     "AsyncStep": "owsuper.step",
     "ChangedRuns": "owsuper.client.many_runs",
     "ChildFailed": "owsuper.errors",
+    "Concurrency": "owsuper.core.limits",
     "Current": "owsuper.step.current",
     "ExecutingRun": "owsuper.client.workers",
+    "LimitKey": "owsuper.client.limits",
+    "LimitStatus": "owsuper.client.limits",
     "LogLine": "owsuper.client.reports",
     "NonRetryableError": "owsuper.errors",
     "OpenWorkflow": "owsuper.client.app",
@@ -118,6 +127,7 @@ _MODULES = {
     "PausedWorkflow": "owsuper.client.workflow_status",
     "PostMortem": "owsuper.client.post_mortem",
     "ProcessStatus": "owsuper.client.workers",
+    "Rate": "owsuper.core.limits",
     "Reason": "owsuper.client.reasons",
     "ReasonKind": "owsuper.client.reasons",
     "ResultTimeout": "owsuper.errors",

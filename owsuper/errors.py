@@ -26,6 +26,7 @@ OwsuperError
 │   ├── ScheduleExists          create() with the name of another schedule
 │   ├── ScheduleNotFound
 │   └── ScheduleNotDeletable    delete() of a schedule that the code of workers declares
+├── LimitNotFound               no worker has stored a limit of this name
 ├── WorkerError                 a worker that a program cannot start
 └── RunError
     ├── RunFailed               result() of a failed run
@@ -60,6 +61,7 @@ __all__ = [
     "InvalidData",
     "InvalidDuration",
     "InvalidSchemaName",
+    "LimitNotFound",
     "MigrationError",
     "NonDeterminismError",
     "NonRetryableError",
@@ -265,6 +267,10 @@ class RunFailed(RunError):
 
 class RunCanceled(RunError):
     """The run was canceled."""
+
+
+class LimitNotFound(OwsuperError):
+    """No worker of this namespace has stored a limit of this name."""
 
 
 class RunNotFound(RunError):

@@ -222,7 +222,12 @@ class OneProcessWorker:
         return self, (*self.loop.descriptors(), self._waker.signal_fd)
 
 
-def _registered(application: Application) -> tuple[object, object, object]:
+def _registered(application: Application) -> tuple[object, ...]:
     """Return what the supervisor must learn of when it changes."""
     registry = application.registry
-    return registry.names(), registry.concurrency(), application.declarations()
+    return (
+        registry.names(),
+        registry.concurrency(),
+        application.declarations(),
+        [each.limits for each in registry],
+    )

@@ -64,12 +64,11 @@ ROOMS = {
     "retention": room("core db.claims db.pruning errors event_loop retention", DRIVERS),
     # never user code, never a pool, never a thread
     "supervisor": room(
-        "core.model core.retention core.schedules core.time_outs core.undoing db.claims db.connect"
-        " db.crashes"
-        " db.listen db.nonblocking db.presence db.pruning db.queue_state db.schedules db.statement"
-        " db.sweeps errors event_loop extras ipc log_stream logs metrics retention sessions"
-        " settings shortage signal_handlers"
-        " supervisor version",
+        "core.model core.retention core.schedules core.time_outs core.undoing db.claims"
+        " db.connect db.crashes db.limits db.listen db.nonblocking db.presence db.pruning"
+        " db.queue_state db.schedules db.statement db.sweeps errors event_loop extras ipc"
+        " log_stream logs metrics retention sessions settings shortage signal_handlers supervisor"
+        " version",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
     # never claims
@@ -82,11 +81,11 @@ ROOMS = {
         "psycopg_pool multiprocessing",
     ),
     "client": room(
-        "client core db.clients db.connect db.dashboard.run_lists db.group_commit"
-        " db.known_connections db.lists db.migrate"
-        " db.new_runs db.pauses db.pool db.pruning db.read_only db.reports db.schedule_store"
-        " db.signals db.timed db.transactions db.waits db.workers embedded errors ids retention"
-        " settings step stored_error tracing workflow",
+        "client core db.clients db.conflicts db.connect db.dashboard.run_lists db.group_commit"
+        " db.known_connections db.limit_reads db.lists db.migrate db.new_runs db.pauses db.pool"
+        " db.pruning db.read_only db.reports db.schedule_store db.signals db.timed"
+        " db.transactions db.waits db.workers embedded errors ids retention settings step"
+        " stored_error tracing workflow",
         "psycopg_pool multiprocessing",
     ),
     # a child's engine without its process, for tests of users
@@ -100,13 +99,13 @@ ROOMS = {
     "fastapi": room("client core errors extras fastapi starlette workflow", DRIVERS),
     # pages for people: reads by doors of the client, never the processes of a worker
     "dashboard": room(
-        "client.app client.call_threads client.many_runs client.models client.new_run"
-        " client.page_reads client.post_mortem client.reasons client.schedule_models"
-        " client.schedules client.session client.signals client.waiting client.why client.workers"
-        " client.workflow_status core dashboard db.audit db.clients db.connect"
-        " db.dashboard db.lists db.new_runs db.pauses db.queue_state db.reports db.schedule_store"
-        " db.timed db.workers errors"
-        " extras ids metrics.queue starlette.closing stored_error version workflow",
+        "client.app client.call_threads client.limit_reasons client.many_runs client.models"
+        " client.new_run client.page_reads client.post_mortem client.reasons"
+        " client.schedule_models client.schedules client.session client.signals client.waiting"
+        " client.why client.workers client.workflow_status core dashboard db.audit db.clients"
+        " db.connect db.dashboard db.limit_reads db.lists db.new_runs db.pauses db.queue_state"
+        " db.reports db.schedule_store db.timed db.workers errors extras ids metrics.queue"
+        " starlette.closing stored_error version workflow",
         "psycopg_pool multiprocessing fastapi",
     ),
     # spans, of clients and of children; nothing else knows OpenTelemetry

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from owsuper.child.loader import Application, LoadError
 from owsuper.core import selection
 from owsuper.ipc.messages import SELECTION, ApplicationLoaded
 from owsuper.settings import Settings
+from owsuper.workflow.limit_definitions import describe_limits
 
 
 def describe(
@@ -28,6 +30,8 @@ def describe(
             name: bound for name, bound in registry.concurrency().items() if name in names
         },
         schedules=application.schedules(),
+        limits=describe_limits(registry),
+        loaded_at=time.time(),
     )
 
 

@@ -23,7 +23,8 @@ from owsuper.errors import (
 from owsuper.supervisor.exit_status import ExitCode
 
 _MODULES: Final = (
-    *("worker", "start", "runs", "schedules", "workflows", "why", "ps", "top", "signal", "prune"),
+    *("worker", "start", "runs", "schedules", "workflows", "limits", "why", "ps", "top"),
+    *("signal", "prune"),
     *("dashboard", "audit", "replay", "healthcheck", "reload", "migrate", "doctor", "bench"),
 )
 

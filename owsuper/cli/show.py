@@ -24,6 +24,7 @@ from owsuper.cli.output import to_json
 from owsuper.cli.progress import described_at
 from owsuper.cli.tables import GAP, table
 from owsuper.cli.timeline import timeline, waits
+from owsuper.client.limit_reasons import may_wait
 from owsuper.client.models import Run, RunRetry, SkippedSignal, StepAttempt
 from owsuper.client.post_mortem import PostMortem
 from owsuper.client.reports import RunProgress
@@ -106,6 +107,8 @@ def _facts(run: Run, at: datetime, progress: RunProgress | None) -> Iterator[tup
         began = run.began_at
         took = "" if began is None else f", took {span((run.finished_at - began).total_seconds())}"
         yield "finished", moment(run.finished_at) + took
+    elif may_wait(run):
+        yield "due", "when a limit lets it begin (owsuper why)"
     elif run.available_at:
         label = "due" if run.worker_id is None else "leased until"
         yield label, f"{moment(run.available_at)}, {relative(run.available_at, at)}"

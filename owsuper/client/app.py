@@ -10,6 +10,7 @@ from owsuper.client.dashboards import ShowsDashboard
 from owsuper.client.database import ClientDatabase, ExplicitSettings
 from owsuper.client.finding import Finding
 from owsuper.client.handle import RunHandle
+from owsuper.client.limits import ChangesLimits
 from owsuper.client.list_workers import ListsWorkers
 from owsuper.client.listing import Listing
 from owsuper.client.pauses import PausesWorkflows
@@ -18,8 +19,10 @@ from owsuper.client.pruning import Prunes
 from owsuper.client.registration import Registration
 from owsuper.client.run_history import RunHistory
 from owsuper.client.send_signals import SendsSignals
+from owsuper.client.session import Session
 from owsuper.client.worker import Worker, WorkerSettings, environment, modules_of
 from owsuper.core.durations import Duration
+from owsuper.db.new_runs import NewRun
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.start_options import Schedule, Start
 
@@ -39,6 +42,7 @@ class OpenWorkflow(
     ChangesRuns,
     ListsWorkers,
     PausesWorkflows,
+    ChangesLimits,
     Prunes,
     ShowsDashboard,
 ):
@@ -133,7 +137,9 @@ class OpenWorkflow(
         session = self._database.session()
         with traces.start(session, new.workflow_name) as trace:
             new = trace.carry(new)
-            if connection is None:
+            if new.conflict is not None:
+                run_id = _start_alone(session, new, connection)
+            elif connection is None:
                 run_id = session.start(new)
             else:
                 work = joining.start(session, new)
@@ -172,7 +178,9 @@ class OpenWorkflow(
         session = await self._database.asession()
         with traces.start(session, new.workflow_name) as trace:
             new = trace.carry(new)
-            if connection is None:
+            if new.conflict is not None:
+                run_id = await _astart_alone(session, new, connection)
+            elif connection is None:
                 run_id = await session.astart(new)
             else:
                 work = joining.start(session, new)
@@ -296,3 +304,21 @@ class OpenWorkflow(
     async def aclose(self) -> None:
         """Awaitable :meth:`close`."""
         await self._database.aclose()
+
+
+def _start_alone(session: Session, new: NewRun, connection: object) -> str:
+    """Start a run whose limit decides about starts."""
+    from owsuper.client import conflicts  # few programs need it
+
+    if connection is not None:
+        return joining.perform(session, connection, joining.alone(session, conflicts.start, new))
+    return session.run(lambda conn: conflicts.perform(conn, conflicts.start(session, new)))
+
+
+async def _astart_alone(session: Session, new: NewRun, connection: object) -> str:
+    from owsuper.client import conflicts
+
+    if connection is not None:
+        work = joining.alone(session, conflicts.start, new)
+        return await joining.aperform(session, connection, work)
+    return await session.arun(lambda conn: conflicts.perform(conn, conflicts.start(session, new)))

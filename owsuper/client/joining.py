@@ -8,7 +8,7 @@ caller must roll back, and may begin again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from owsuper.client import failures
@@ -84,6 +84,15 @@ def start(session: Session, new: NewRun) -> Work[str]:
         isolation, _ = yield from once(queries.transaction_settings())
         _check_isolation(isolation, "idempotency_key")
     return (yield from once(queries.start(new)))
+
+
+def alone(
+    session: Session, begin: Callable[[Session, NewRun], Work[str]], new: NewRun
+) -> Work[str]:
+    """Start a run whose limit decides about starts; return its id, or that of the run there is."""
+    isolation, _ = yield from once(session.queries.transaction_settings())
+    _check_isolation(isolation, "a limit with on_conflict")
+    return (yield from begin(session, new))
 
 
 def cancel(session: Session, run_id: str, *, children: bool) -> Work[Canceled]:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 from uuid import UUID
 
 from owsuper.core import durations
 from owsuper.core.attributes import check_attributes
 from owsuper.core.durations import Duration
 from owsuper.core.names import has_lone_surrogate
-from owsuper.db.new_runs import KEY_LIFETIME, NewRun
+from owsuper.db.new_runs import KEY_LIFETIME, Conflict, NewRun
 from owsuper.errors import ConfigurationError, InvalidDuration
 from owsuper.ids import draw, new_id
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.input import encode_input, identify
 from owsuper.workflow.run_config import config_of
 from owsuper.workflow.start_options import Times, When
+
+if TYPE_CHECKING:
+    from owsuper.core.limits import Concurrency
 
 # Ids stand in index entries, log lines, URLs, commands and titles of processes.
 _MAX_ID_LENGTH: Final = 200
@@ -47,13 +50,28 @@ def prepare(
             "id: pass either an id or an idempotency_key. An id starts one run, like a key, and for"
             " as long as the run is kept."
         )
+    raw = encode_input(workflow, value, "input")
+    config = config_of(workflow, raw, priority)
+    conflict = _conflict(workflow, config)
+    if conflict is not None and (id is not None or idempotency_key is not None):
+        raise ConfigurationError(
+            f"{'id' if id is not None else 'idempotency_key'}: leave it out, because the limit"
+            f' "{conflict.limit}" of {workflow} says by its key what a second start does'
+            f' (on_conflict="{conflict.policy}")'
+        )
+    if conflict is not None and conflict.policy == "debounce" and start is not None:
+        raise ConfigurationError(
+            f'available_at: leave it out, because the limit "{conflict.limit}" of {workflow} says'
+            " when a run begins (delay)"
+        )
     return NewRun(
         id=new_id() if id is None else check_chosen_id(id),
         has_chosen_id=id is not None,
         workflow_name=name,
         version=version,
-        input_json=encode_input(workflow, value, "input"),
-        config=config_of(workflow, priority),
+        input_json=raw,
+        config=config,
+        conflict=conflict,
         idempotency_key=check_key(idempotency_key),
         key_lifetime=_check_lifetime(key_lifetime, idempotency_key),
         available_at=start,
@@ -74,8 +92,12 @@ def prepare_many(
     """Return the runs that ``Workflow.run_many`` starts. Raises as ``Workflow.run_many`` does."""
     name, version = identify(workflow, version)
     start, end = _times(**schedule)
-    config = config_of(workflow, priority)
     shared = check_attributes(attributes) or None
+    if (limit := _deciding(workflow)) is not None:
+        raise ConfigurationError(
+            f'run_many: start the runs of {workflow} one by one. Its limit "{limit.name}" decides'
+            f' about each start (on_conflict="{limit.on_conflict}").'
+        )
     encoded = [
         encode_input(workflow, value, f"inputs[{index}]") for index, value in enumerate(values)
     ]
@@ -86,12 +108,33 @@ def prepare_many(
             input_json=input_json,
             available_at=start,
             deadline_at=end,
-            config=config,
             attributes=shared,
+            config=config_of(workflow, input_json, priority, path=f"inputs[{index}]"),
             id=run_id,
         )
-        for input_json, run_id in zip(encoded, draw(len(encoded)), strict=True)
+        for index, (input_json, run_id) in enumerate(zip(encoded, draw(len(encoded)), strict=True))
     ]
+
+
+def _deciding(workflow: Workflow[Any, Any] | str) -> Concurrency | None:
+    """Return the limit of a workflow that decides about starts, if there is one."""
+    for limit in () if isinstance(workflow, str) else workflow.limits:
+        if getattr(limit, "on_conflict", "queue") != "queue":
+            return cast("Concurrency", limit)
+    return None
+
+
+def _conflict(workflow: Workflow[Any, Any] | str, config: dict[str, Any] | None) -> Conflict | None:
+    limit = _deciding(workflow)
+    if limit is None or config is None:
+        return None
+    return Conflict(
+        limit=str(limit.name),
+        key=config["owsuper"]["keys"].get(limit.name, ""),
+        amount=limit.amount,
+        policy=limit.on_conflict,
+        delay=0.0 if limit.delay is None else durations.seconds(limit.delay),
+    )
 
 
 def _times(

@@ -19,6 +19,7 @@ class ReasonKind(StrEnum):
     WORKER_MISSING = "worker-missing"
     LEASE_ENDED = "lease-ended"
     NOT_DUE = "not-due"
+    LIMIT = "limit"
     SLEEP = "sleep"
     SIGNAL = "signal"
     CHILD_RUN = "child-run"

@@ -20,6 +20,7 @@ from owsuper.workflow.registry import DeclaredSchedules, Registry
 
 if TYPE_CHECKING:
     from owsuper.client.resources import Resource
+    from owsuper.core.limits import Limit
 
 I = TypeVar("I")  # noqa: E741 - as in Workflow[I, O]
 O = TypeVar("O")  # noqa: E741 - likewise
@@ -85,6 +86,7 @@ class Registration(Starter):
         compatible_with: Sequence[str | None] = (),
         priority: int = 0,
         concurrency: int | None = None,
+        limits: Sequence[Limit] = (),
     ) -> Decorator: ...
     def workflow(
         self,
@@ -99,6 +101,7 @@ class Registration(Starter):
         compatible_with: Sequence[str | None] = (),
         priority: int = 0,
         concurrency: int | None = None,
+        limits: Sequence[Limit] = (),
     ) -> Any:
         """Make a function a workflow: ``@ow.workflow`` or ``@ow.workflow("name", ...)``.
 
@@ -112,9 +115,10 @@ class Registration(Starter):
         ``step_limit`` is the number of step attempts that a run may have, including failed ones.
         ``strict`` fails a run with NonDeterminismError whose code begins a new step, or returns,
         without having called the steps that are recorded; otherwise the log warns.
-        ``priority`` is that of runs that are started without one.
         ``concurrency`` is the most runs of the workflow that one worker executes at once, with all
         its processes; all versions of a name share it.
+        ``priority`` is that of runs that are started without one. ``limits`` are those of all runs
+        of this name: ``[Concurrency(2, key="tenant_id"), Rate(100, per="1m")]``.
 
         Raises ConfigurationError for a function that cannot be a workflow, RegistrationError
         if another workflow has this name and version, or two are compatible with one version and
@@ -136,6 +140,7 @@ class Registration(Starter):
                 compatible_with=compatible_with,
                 priority=priority,
                 concurrency=concurrency,
+                limits=limits,
             )
             self.registry.add(workflow)
             return workflow

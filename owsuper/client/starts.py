@@ -43,6 +43,6 @@ class Starts(GroupCommit[Start]):
 
 def is_alone(new: NewRun) -> bool:
     """Return whether the run is to be started by a statement of its own."""
-    if new.idempotency_key is not None or new.has_chosen_id:
+    if new.may_exist:
         return True
     return new.input_json is not None and len(new.input_json) > _LARGE

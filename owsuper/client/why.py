@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg import Connection
 
-from owsuper.client import models, waiting, workflow_status
+from owsuper.client import limit_reasons, models, waiting, workflow_status
 from owsuper.client.models import Run, StepAttempt
 from owsuper.client.reasons import Reason, ReasonKind
 from owsuper.client.session import Session
@@ -27,6 +27,9 @@ from owsuper.core.model import StepKind
 from owsuper.core.pages import MAX_PAGE_SIZE, Position, Window
 from owsuper.db.pauses import PauseQueries
 
+if TYPE_CHECKING:
+    from owsuper.db.limit_reads import LimitWait
+
 
 def read(session: Session, run_id: str) -> list[Reason]:
     """Return why the run is not running. Raises RunNotFound, and as ``Session.run`` does."""
@@ -38,7 +41,8 @@ def read(session: Session, run_id: str) -> list[Reason]:
         steps = _attempts(session, conn, run_id) if run.worker_id is None else []
         queries = PauseQueries(session.schema, session.namespace)
         pause = workflow_status.read_pauses(queries, conn).get(run.workflow_name)
-        return [*reasons(run, steps, workers, at, suspect=crashes > 0, pause=pause)]
+        limit = limit_reasons.read(conn, session.schema, session.namespace, run)
+        return [*reasons(run, steps, workers, at, suspect=crashes > 0, pause=pause, limit=limit)]
 
     return session.run(work)
 
@@ -61,11 +65,13 @@ def reasons(
     *,
     suspect: bool,
     pause: PausedWorkflow | None = None,
+    limit: LimitWait | None = None,
 ) -> Iterator[Reason]:
     """Yield why the run is not running at the time ``at``.
 
     ``steps`` need their contexts and the kinds of their errors, and nothing of them if the run has
-    an owner. ``suspect``: a crash of the run is counted. ``pause`` is that of its workflow.
+    an owner. ``suspect``: a crash of the run is counted. ``pause`` is that of its workflow, and
+    ``limit`` that for which it waits.
     """
     if run.status.is_terminal:
         when = "" if run.finished_at is None else f" at {_moment(run.finished_at)}"
@@ -86,6 +92,8 @@ def reasons(
         )
     elif run.worker_id is not None and run.available_at > at:
         yield _claimed(run, run.worker_id, run.available_at, workers)
+    elif limit is not None:
+        yield limit_reasons.reason(limit, at)
     elif (parked := waiting.parked(run, steps, at)) is not None:
         yield from _parked(run, parked)
     else:

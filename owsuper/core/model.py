@@ -168,8 +168,8 @@ class NewChildRun:
     """A run for a ``workflow`` step to start, or the successor of a run that continues as new.
 
     ``input_json`` is encoded JSON, None for null. ``context`` holds the trace carrier of a run for
-    a step; a successor has that of the run which continues. ``config`` holds options of a run for
-    a step; a successor has those of the run which continues, and its ``attributes``.
+    a step; a successor has that of the run which continues. ``config`` holds options of the run; a
+    successor without has those of the run which continues, and always its ``attributes``.
     """
 
     run_id: str

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from psycopg import Connection
 
-from owsuper.client import models, post_mortem, waiting, why
+from owsuper.client import limit_reasons, models, post_mortem, waiting, why
 from owsuper.client.models import Run, RunRetry, SkippedSignal, StepAttempt
 from owsuper.client.post_mortem import PostMortem
 from owsuper.client.reasons import Reason
@@ -112,6 +112,7 @@ class RunPages:
     """Reads pages of runs of one schema and namespace. With ``hide``, no value is read."""
 
     def __init__(self, schema: str, namespace: str, *, hide: bool) -> None:
+        self._place = schema, namespace
         self._pages = RunPageQueries(schema, namespace)
         self._lists = ListQueries(schema, namespace)
         self._workers = WorkerQueries(schema, namespace)
@@ -138,11 +139,14 @@ class RunPages:
             run_id, before=logs.before, level=logs.level, limit=LOG_LINES + 1
         )
         lines = newest.run(conn)[::-1]
+        limit = limit_reasons.read(conn, *self._place, run)
         may_skip = any(step.kind is StepKind.SIGNAL_WAIT for step in steps)
         return ShownRun(
             run=run,
             at=at,
-            reasons=list(why.reasons(run, steps, workers, at, suspect=crashes > 0, pause=pause)),
+            reasons=[
+                *why.reasons(run, steps, workers, at, suspect=crashes > 0, pause=pause, limit=limit)
+            ],
             steps=steps,
             more=len(found) > MAX_ATTEMPTS,
             first=first,

@@ -20,6 +20,20 @@ _CHUNK_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """What becomes of a start while ``amount`` runs of ``key`` have not ended, by ``policy``.
+
+    The policies are those of ``Concurrency``, other than "queue". ``delay`` is in seconds.
+    """
+
+    limit: str
+    key: str
+    amount: int
+    policy: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
     """A run to start.
 
@@ -41,11 +55,13 @@ class NewRun:
     attributes: dict[str, str] | None = None
     id: str = field(default_factory=new_id)
     has_chosen_id: bool = False
+    conflict: Conflict | None = None
 
     @property
     def may_exist(self) -> bool:
         """Whether starting this run may find an older one in its place."""
-        return self.has_chosen_id or self.idempotency_key is not None
+        keyed = self.has_chosen_id or self.idempotency_key is not None
+        return keyed or self.conflict is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

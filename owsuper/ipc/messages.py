@@ -85,6 +85,7 @@ class ApplicationLoaded:
     for the operator; ``mismatches`` too, about patterns of --only and --except without effect.
     ``concurrency`` is the most runs at once in one worker, by name, of served workflows that bound
     it. ``schedules`` are those that the code declares.
+    ``limits`` are those of its workflows as JSON, or empty text. ``loaded_at`` is a time.time().
     """
 
     workflows: tuple[tuple[str, str | None], ...]
@@ -95,6 +96,8 @@ class ApplicationLoaded:
     mismatches: tuple[str, ...] = ()
     concurrency: dict[str, int] = field(default_factory=dict)
     schedules: tuple[ScheduleSpec, ...] = ()
+    limits: str = ""
+    loaded_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

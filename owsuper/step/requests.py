@@ -16,6 +16,7 @@ from owsuper.core.durations import Duration
 from owsuper.core.upcasts import Upcasts
 
 if TYPE_CHECKING:
+    from owsuper.core.limits import Limit
     from owsuper.core.retry import RetryPolicy
 
 # A workflow takes I and is never asked for one, so a workflow that also accepts None may stand
@@ -43,6 +44,7 @@ class Startable(ABC, Generic[I, O]):
     upcasts: Upcasts
     compatible_with: frozenset[str | None]
     priority: int
+    limits: tuple[Limit, ...]
 
     @property
     @abstractmethod

@@ -13,6 +13,7 @@ from psycopg.errors import OperationalError
 from owsuper.db.claims import Claimed, ClaimQueries
 from owsuper.db.connect import conninfo, explain_failure
 from owsuper.db.crashes import CrashQueries
+from owsuper.db.limits import LimitQueries
 from owsuper.db.sweeps import SweepQueries
 from owsuper.event_loop import Loop
 from owsuper.ipc.messages import Finished, Overdue
@@ -28,6 +29,7 @@ from owsuper.supervisor.fleet import Fleet
 from owsuper.supervisor.hang_watch import HangWatch
 from owsuper.supervisor.hard_stops import HardStops
 from owsuper.supervisor.lease_renewal import LeaseRenewal
+from owsuper.supervisor.limits import LimitRegistration
 from owsuper.supervisor.listener import Listener
 from owsuper.supervisor.memory_limit import MemoryLimit
 from owsuper.supervisor.on_call import OnCall
@@ -123,6 +125,14 @@ class Dispatch:
             portions=self._portions,
         )
         self._undone = UndoneWorkflows(self._connection, queries)
+        limits = LimitRegistration(
+            self._connection,
+            LimitQueries(settings.schema, settings.namespace),
+            served=lambda: self.workflows,
+            loaded=lambda: self.fleet.template.loaded,
+        )
+        self._claims.limited.before_look = limits.send
+        self._claims.limited.on_found = limits.on_found
         self._hard_stops = HardStops(loop, self.fleet, self._claims, settings.kill_grace)
         limit = settings.max_memory_per_child
         self._memory = MemoryLimit(loop, self.fleet, self._hard_stops, limit)

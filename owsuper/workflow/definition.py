@@ -32,6 +32,7 @@ from owsuper.workflow.start_options import Schedule, Start, When
 
 if TYPE_CHECKING:
     from owsuper.client.handle import RunHandle
+    from owsuper.core.limits import Limit
 
 I = TypeVar("I", contravariant=True)  # noqa: E741 - as in Startable[I, O]
 O = TypeVar("O", covariant=True)  # noqa: E741 - likewise
@@ -88,6 +89,7 @@ class Workflow(Startable[I, O]):
         compatible_with: Iterable[str | None] = (),
         priority: int = 0,
         concurrency: int | None = None,
+        limits: Iterable[Limit] = (),
     ) -> None:
         self.starter = starter
         self.fn = fn
@@ -99,6 +101,7 @@ class Workflow(Startable[I, O]):
         self.strict = strict
         self.priority = check_priority(priority)
         self.concurrency = _concurrency(concurrency)
+        self.limits = _limits(limits, self.name)
         self.upcasts = Upcasts()
         self.compatible_with = check_compatible(compatible_with, self.version)
         try:
@@ -322,3 +325,11 @@ def _concurrency(value: Any) -> int | None:
             " workflow one worker executes at once"
         )
     return None if value is None else int(value)
+
+
+def _limits(limits: Iterable[Any], workflow: str) -> tuple[Limit, ...]:
+    if limits == ():
+        return ()
+    from owsuper.core.limits import check_limits  # few programs need it
+
+    return check_limits(limits, workflow)

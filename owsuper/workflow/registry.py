@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from owsuper.errors import RegistrationError
+from owsuper.errors import ConfigurationError, RegistrationError
 from owsuper.workflow import interactive
 from owsuper.workflow.definition import Workflow
 
@@ -32,7 +32,7 @@ class Registry:
 
         A function that is defined again in an interactive session takes the place of the first.
         Raises RegistrationError if another has this name and version, or if it is not clear which
-        of two is newer.
+        of two is newer, and ConfigurationError if another defines a limit of its differently.
         """
         key = (workflow.name, workflow.version)
         first = self._workflows.get(key)
@@ -41,6 +41,8 @@ class Registry:
                 f"W{str(workflow)[1:]} is already registered, by {_place(first.fn)}, and again by"
                 f" {_place(workflow.fn)}. Give one of them another name or version."
             )
+        if workflow.limits:
+            self._check_limits(workflow, first)
         others = {
             compatible: [each for each in found if each is not first]
             for compatible, found in self._compatible.items()
@@ -53,6 +55,16 @@ class Registry:
         }
         self._workflows[key] = workflow
         self._compatible = {key: found for key, found in (others | ordered).items() if found}
+
+    def _check_limits(self, workflow: Workflow[Any, Any], first: Workflow[Any, Any] | None) -> None:
+        from owsuper.core.limits import differing  # few programs need it
+
+        for each in self._workflows.values():
+            if each is not first and (name := differing(each.limits, workflow.limits)):
+                raise ConfigurationError(
+                    f'limits: {workflow} and {each} define the limit "{name}" differently. Define'
+                    " it once and pass it to both, or give one of them another name."
+                )
 
     def get(self, name: str, version: str | None = None) -> Workflow[Any, Any] | None:
         """Return the workflow of this name and version, or the newest that is compatible with it.

@@ -109,7 +109,10 @@ def make(
     timetable.zone(zone)
     takes_tick = _takes_tick(workflow, input)
     raw = None if takes_tick else encode_input(workflow, input, "input")
-    config = config_of(workflow)
+    if takes_tick and isinstance(workflow, Startable):  # keys of limits are read from each tick
+        config = config_of(workflow_name, None, workflow.priority)
+    else:
+        config = config_of(workflow, raw)
     return ScheduleSpec(
         name=name,
         workflow_name=workflow_name,

@@ -6,9 +6,9 @@
 -- not hold. In the second case the transaction must be rolled back and repeated later.
 --
 -- The successor has the idempotency key, the deadline, the parent, the priority and the attributes of
--- the run, and none of its undos. The parent's step waits for the successor from now on, also if a
--- worker of another implementation executes the parent. Each of the two runs names the other in its
--- context, which other implementations ignore.
+-- the run, and none of its undos; the keys of its limits are its own. The parent's step waits for the
+-- successor from now on, also if a worker of another implementation executes the parent. Each of the
+-- two runs names the other in its context, which other implementations ignore.
 --
 -- OpenWorkflow for TypeScript reads which child run a step waits for, and then that child run. If
 -- this one were completed in between, its null would be the result of the step. So while another
@@ -21,7 +21,11 @@
 -- For the form of the conditions see commit.
 WITH run AS MATERIALIZED (
     SELECT
-        id, status, worker_id, idempotency_key, config, context, deadline_at,
+        id, status, worker_id, idempotency_key, context, deadline_at,
+        CASE
+            WHEN config -> 'owsuper' IS NULL THEN config
+            ELSE config #- '{owsuper,keys}' #- '{owsuper,limited}' #- '{owsuper,undo}'
+        END AS config,
         parent_step_attempt_namespace_id AS parent_namespace, parent_step_attempt_id AS parent
     FROM {schema}.workflow_runs
     WHERE namespace_id = $1 AND id >= $2 AND id <= $2
@@ -57,12 +61,16 @@ successor AS MATERIALIZED (
     SELECT
         r.id AS before, r.idempotency_key, r.deadline_at, r.parent_namespace, r.parent,
         CASE
-            WHEN r.config @> '{"owsuper": {"undo": true}}' THEN r.config #- '{owsuper,undo}'
-            ELSE r.config
+            WHEN a.config IS NULL THEN r.config
+            ELSE r.config || jsonb_build_object(
+                'owsuper', coalesce(r.config -> 'owsuper', '{}') || (a.config -> 'owsuper')
+            )
         END AS config,
-        r.context, a.*
+        r.context, a.id, a.name, a.version, a.input
     FROM run AS r
-    CROSS JOIN json_to_record($4::json) AS a (id text, name text, version text, input jsonb)
+    CROSS JOIN json_to_record($4::json) AS a (
+        id text, name text, version text, config jsonb, input jsonb
+    )
     WHERE r.status = 'running' AND r.worker_id = $3
 ),
 started AS (

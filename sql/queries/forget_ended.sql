@@ -4,7 +4,9 @@
 -- Called by: the supervisor, SweepQueries.forget_ended, about once an hour. $1 namespace.
 -- Returns one row: how many runs were forgotten.
 --
--- Index: workflow_runs_pkey, the primary keys of our own tables, whose rows of this namespace are
+-- So are the oldest rows of owsuper_conflicts whose runs have ended, ten thousand at most.
+--
+-- Index: workflow_runs_pkey, owsuper_conflicts_age_idx, the primary keys of our own tables, whose rows of this namespace are
 -- read once; they are few.
 -- Locks: none on runs. Only rows are deleted that existed when the run was seen as ended; if the
 -- run is retried meanwhile, newer rows stay.
@@ -32,5 +34,29 @@ failures_forgotten AS (
 crashes_forgotten AS (
     DELETE FROM {schema}.owsuper_crashes
     WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(SELECT run FROM ended))
+),
+conflicts_forgotten AS (
+    DELETE FROM {schema}.owsuper_conflicts AS c
+    USING (
+        SELECT k.limit_name, k.key, k.workflow_run_id
+        FROM (
+            SELECT limit_name, key, workflow_run_id
+            FROM {schema}.owsuper_conflicts
+            WHERE namespace_id = $1 AND created_at < now() - interval '1 minute'
+            ORDER BY created_at
+            LIMIT 10000
+        ) AS k
+        LEFT JOIN LATERAL (
+            SELECT status, context ->> 'continuedAs' AS after
+            FROM {schema}.workflow_runs
+            WHERE namespace_id = $1 AND id >= k.workflow_run_id AND id <= k.workflow_run_id
+            ORDER BY id
+            LIMIT 1
+        ) AS r ON true
+        WHERE r.status IS NULL
+            OR r.status IN ('completed', 'succeeded', 'failed', 'canceled') AND r.after IS NULL
+    ) AS e
+    WHERE c.namespace_id = $1 AND c.limit_name = e.limit_name AND c.key = e.key
+        AND c.workflow_run_id = e.workflow_run_id
 )
 SELECT count(*) FROM ended

@@ -91,7 +91,12 @@ started AS (
         attempts, available_at, created_at, updated_at
     )
     SELECT
-        $1, id, workflow_name, version, 'pending', config,
+        $1, id, workflow_name, version, 'pending',
+        CASE
+            WHEN config -> 'owsuper' IS NULL THEN config
+            WHEN given THEN config #- '{owsuper,keys}' #- '{owsuper,limited}'
+            ELSE config #- '{owsuper,limited}'
+        END,
         jsonb_strip_nulls(jsonb_build_object(
             'traceContext', trace, 'rerunOf', source
         )),

@@ -13,6 +13,7 @@ PATHS = {
     "/workers": "Workers",
     "/workflows": "Workflows",
     "/waiting": "Waiting",
+    "/limits": "Limits",
 }
 
 

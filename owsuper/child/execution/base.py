@@ -53,6 +53,7 @@ from owsuper.step.requests import Startable
 from owsuper.stored_error import StoredError
 from owsuper.workflow.definition import Workflow
 from owsuper.workflow.input import encode_input
+from owsuper.workflow.run_config import config_of
 
 if TYPE_CHECKING:
     from owsuper.tracing.execution import ExecutionTrace
@@ -323,9 +324,10 @@ class Execution(ABC):
                 " branch return, and call it from the workflow function itself."
             )
         target = workflow or self.workflow
-        successor = NewChildRun(
-            new_id(), target.name, target.version, encode_input(target, input, "input")
-        )
+        raw = encode_input(target, input, "input")
+        # The keys of limits follow the input; the priority is that of this run.
+        config = config_of(target, raw, 0) if target.limits else None
+        successor = NewChildRun(new_id(), target.name, target.version, raw, config=config)
         self.check_end()
         self.decide(ContinueAsNew(successor))
         raise unwind()

@@ -182,10 +182,11 @@ def _child_run_step(execution: Execution, call: ChildRunCall) -> ChildRunStep:
     elif type is not None:
         codec.check_type(type, f"Child workflow {target!r}: type={type!r}", stored=True)
 
-    config = config_of(workflow, call.priority)
     attributes = check_attributes(call.attributes) or None
+    config = None
     try:  # now, because user code may change the input before the step begins
         raw, wrong = encode_input(workflow, input, "input"), None
+        config = config_of(workflow, raw, call.priority)
     except DataError as error:
         raw, wrong = None, error
 

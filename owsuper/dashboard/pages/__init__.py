@@ -7,6 +7,7 @@ from typing import Final
 from owsuper.dashboard.pages import (
     actions,
     audit,
+    limits,
     metrics,
     overview,
     run,
@@ -26,6 +27,7 @@ SCREENS: Final[tuple[Screen, ...]] = (
     workflows.SCREEN,
     waiting.SCREEN,
     schedules.SCREEN,
+    limits.SCREEN,
     metrics.SCREEN,
     audit.SCREEN,
     actions.SCREEN,
