@@ -29,8 +29,9 @@ class PastTick:
     """A tick of a schedule, and what came of it at ``decided_at``.
 
     ``outcome`` is ``fired``, ``queued`` (its run starts when the run before it has ended),
-    ``skipped`` (a run had not ended), ``missed`` (nobody served; it may stand for several),
-    ``triggered`` or ``backfilled`` (by hand). ``run_id`` is that of its run, if it has one.
+    ``skipped`` (a run had not ended), ``paused`` (the workflow was), ``missed`` (nobody served; it
+    may stand for several), ``triggered`` or ``backfilled`` (by hand). ``run_id`` is that of its
+    run, if it has one.
     """
 
     at: datetime

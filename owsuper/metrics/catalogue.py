@@ -116,8 +116,8 @@ DEADLINES_MISSED: Final = Metric(
 TICKS: Final = Metric(
     "owsuper_ticks_total",
     "counter",
-    "Ticks of schedules that this worker has decided about, by outcome: fired, queued, skipped or"
-    " missed.",
+    "Ticks of schedules that this worker has decided about, by outcome: fired, queued, skipped,"
+    " paused or missed.",
     ("outcome",),
 )
 PRUNED: Final = Metric(

@@ -36,6 +36,7 @@ _TEXTS: Final = {
     "fired": "started the run of a tick",
     "queued": "a tick waits for the run before it to end",
     "skipped": "a tick was skipped: a run of the schedule had not ended",
+    "paused": "a tick has no run: the workflow is paused",
     "missed": "ticks were missed: nobody served, and catch_up is none",
 }
 

@@ -39,6 +39,10 @@ tick AS MATERIALIZED (
         s.*, coalesce($4::timestamptz, $3::timestamptz) AS at,
         CASE
             WHEN $4::timestamptz IS NULL THEN 'missed'
+            WHEN EXISTS (
+                SELECT FROM {schema}.owsuper_paused_workflows AS p
+                WHERE p.namespace_id = $1 AND p.workflow_name = s.workflow_name
+            ) THEN CASE WHEN $7::boolean THEN 'queued' ELSE 'paused' END
             WHEN s.overlap IN ('allow', 'cancel_running') THEN 'fired'
             WHEN $7::boolean THEN CASE WHEN EXISTS (SELECT FROM open) THEN 'queued' ELSE 'fired' END
             WHEN NOT EXISTS (SELECT FROM open) AND s.queued = '{}' THEN 'fired'

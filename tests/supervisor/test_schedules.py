@@ -15,7 +15,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from owsuper import OpenWorkflow
+from owsuper import OpenWorkflow, Step
 from owsuper.core.schedules import timetable as timetable_module
 from owsuper.core.schedules.spec import ScheduleSpec
 from owsuper.db.connect import conninfo
@@ -356,6 +356,39 @@ def test_cancel_running_cancels_the_run_before(town: Town) -> None:
     after_each_hour(town, 3, "cancel_running")
     statuses = town.query("SELECT status FROM {s}.workflow_runs ORDER BY idempotency_key")
     assert statuses == ["canceled", "canceled", "pending"]
+
+
+def test_ticks_of_a_paused_workflow_have_no_run_and_say_so(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    @town.ow.workflow
+    def w(step: Step) -> None: ...
+
+    town.ow.schedules.create("hourly", w, "0 * * * *")
+    town.ow.pause_workflow(w)
+    one = town.supervisor()
+    town.clock.advance(HOUR)
+    one.settle()
+    assert town.run_keys() == []
+    assert "a tick has no run: the workflow is paused" in caplog.text
+    town.ow.resume_workflow(w)
+    town.clock.advance(HOUR)
+    one.settle()
+    assert town.times() == ["08:00"]
+    assert town.outcomes("hourly") == [("07:00", "paused"), ("08:00", "fired")]
+
+
+def test_a_queue_waits_while_the_workflow_is_paused(town: Town) -> None:
+    after_each_hour(town, 2, "queue")
+    town.end()
+    town.ow.pause_workflow("w")
+    town.supervisors[0].look()
+    assert town.times() == ["07:00"]
+    town.ow.resume_workflow("w")
+    town.supervisors[0].settle()
+    assert town.times() == ["07:00", "08:00"]
 
 
 def test_a_run_that_was_triggered_counts_as_one_of_the_schedule(town: Town) -> None:
