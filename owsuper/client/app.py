@@ -13,6 +13,7 @@ from owsuper.client.handle import RunHandle
 from owsuper.client.limits import ChangesLimits
 from owsuper.client.list_workers import ListsWorkers
 from owsuper.client.listing import Listing
+from owsuper.client.many_results import AwaitsRuns
 from owsuper.client.pauses import PausesWorkflows
 from owsuper.client.plural import ChangesRuns
 from owsuper.client.pruning import Prunes
@@ -43,6 +44,7 @@ class OpenWorkflow(
     ListsWorkers,
     PausesWorkflows,
     ChangesLimits,
+    AwaitsRuns,
     Prunes,
     ShowsDashboard,
 ):
