@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ from owsuper.client.many_runs import (
 )
 from owsuper.core.model import StepKind
 from owsuper.core.pages import MAX_PAGE_SIZE
-from owsuper.errors import ConfigurationError, RunError
+from owsuper.errors import ConfigurationError, RunError, RunNotFound
 from owsuper.supervisor.exit_status import ExitCode
 
 # --- show ------------------------------------------------------------------------------------
@@ -66,6 +67,10 @@ def _show(arguments: argparse.Namespace) -> int:
         may_skip = any(step.kind is StepKind.SIGNAL_WAIT for step in steps)
         skipped = ow.list_skipped_signals(run.id) if may_skip else []
         deaths = ow.list_post_mortems(run.id)
+        undo = None
+        if run.undone_by is not None:
+            with suppress(RunNotFound):  # it may be deleted before this run
+                undo = ow.get_run(run.undone_by).status()
     if "json" in arguments:
         print_json(
             {
@@ -79,7 +84,7 @@ def _show(arguments: argparse.Namespace) -> int:
         )
     else:
         about = (run, steps, retries, now(), layout(arguments))
-        lines = show.details(*about, skipped=skipped, deaths=deaths, progress=progress)
+        lines = show.details(*about, skipped=skipped, deaths=deaths, progress=progress, undo=undo)
         print_data("\n".join(lines))
     return ExitCode.CLEAN
 

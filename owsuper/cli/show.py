@@ -45,13 +45,15 @@ def details(
     skipped: Sequence[SkippedSignal] = (),
     deaths: Sequence[PostMortem] = (),
     progress: RunProgress | None = None,
+    undo: RunStatus | None = None,
 ) -> list[str]:
     """Return the lines about one run: its facts, its waits, its steps in time, its errors.
 
     ``at`` is the present time, ``skipped`` are the signals that its steps have skipped, ``deaths``
-    those of its processes, ``progress`` is what its code last said.
+    those of its processes, ``progress`` is what its code last said, ``undo`` the status of the run
+    that undoes it.
     """
-    facts = [(label, str(value)) for label, value in _facts(run, at, progress)]
+    facts = [(label, str(value)) for label, value in _facts(run, at, progress, undo)]
     room = layout.room(max(len(label) for label, _ in facts) + GAP)
     lines = table((label, cut(value, room)) for label, value in facts)
     notes = [*waits(run, steps, at, layout), *overdue(run, at), *_advice(run)]
@@ -83,7 +85,9 @@ def _skipped(run: Run, signals: Sequence[SkippedSignal], layout: Layout) -> Iter
         yield from wrapped(text, layout.width)
 
 
-def _facts(run: Run, at: datetime, progress: RunProgress | None) -> Iterator[tuple[str, object]]:
+def _facts(
+    run: Run, at: datetime, progress: RunProgress | None, undo: RunStatus | None
+) -> Iterator[tuple[str, object]]:
     version = "" if run.version is None else f", version {run.version}"
     yield "run", plain(run.id)
     yield "workflow", plain(run.workflow_name + version, None)
@@ -100,7 +104,7 @@ def _facts(run: Run, at: datetime, progress: RunProgress | None) -> Iterator[tup
     if run.undo_of:
         yield "undoes", plain(run.undo_of, None)
     if run.undone_by:
-        yield "undone by", plain(run.undone_by, None)
+        yield "undone by", plain(run.undone_by, None) + (f", {undo}" if undo else "")
     yield "status", run.status
     yield "created", f"{moment(run.created_at)}, {relative(run.created_at, at)}"
     if run.finished_at:

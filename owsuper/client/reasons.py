@@ -13,6 +13,7 @@ class ReasonKind(StrEnum):
     """Why a run is not running now, or that it is."""
 
     ENDED = "ended"
+    UNDONE = "undone"  # after its end; another run undoes its steps
     RUNNING = "running"
     CLAIMED = "claimed"  # and no child process has it yet, as far as is known
     SUSPECT = "suspect"  # claimed; waits for a child process of its own

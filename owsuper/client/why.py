@@ -23,9 +23,10 @@ from owsuper.client.workers import (
     worker_from_row,
 )
 from owsuper.client.workflow_status import PausedWorkflow
-from owsuper.core.model import StepKind
+from owsuper.core.model import RunStatus, StepKind
 from owsuper.core.pages import MAX_PAGE_SIZE, Position, Window
 from owsuper.db.pauses import PauseQueries
+from owsuper.errors import RunNotFound
 
 if TYPE_CHECKING:
     from owsuper.db.limit_reads import LimitWait
@@ -42,9 +43,29 @@ def read(session: Session, run_id: str) -> list[Reason]:
         queries = PauseQueries(session.schema, session.namespace)
         pause = workflow_status.read_pauses(queries, conn).get(run.workflow_name)
         limit = limit_reasons.read(conn, session.schema, session.namespace, run)
-        return [*reasons(run, steps, workers, at, suspect=crashes > 0, pause=pause, limit=limit)]
+        undo = None if run.undone_by is None else _status(session, conn, run.undone_by)
+        return [
+            *reasons(
+                run,
+                steps,
+                workers,
+                at,
+                suspect=crashes > 0,
+                pause=pause,
+                limit=limit,
+                undo=undo,
+            )
+        ]
 
     return session.run(work)
+
+
+def _status(session: Session, conn: Connection[Any], run_id: str) -> RunStatus | None:
+    """Return the status of a run; None if it is deleted."""
+    try:
+        return models.current_status(session.queries.status(run_id).run(conn))
+    except RunNotFound:
+        return None
 
 
 def _attempts(session: Session, conn: Connection[Any], run_id: str) -> list[StepAttempt]:
@@ -66,18 +87,25 @@ def reasons(
     suspect: bool,
     pause: PausedWorkflow | None = None,
     limit: LimitWait | None = None,
+    undo: RunStatus | None = None,
 ) -> Iterator[Reason]:
     """Yield why the run is not running at the time ``at``.
 
     ``steps`` need their contexts and the kinds of their errors, and nothing of them if the run has
     an owner. ``suspect``: a crash of the run is counted. ``pause`` is that of its workflow, and
-    ``limit`` that for which it waits.
+    ``limit`` that for which it waits. ``undo`` is the status of the run that undoes this one.
     """
     if run.status.is_terminal:
         when = "" if run.finished_at is None else f" at {_moment(run.finished_at)}"
         yield Reason(
             kind=ReasonKind.ENDED, message=f"it is {run.status}{when}", since=run.finished_at
         )
+        if undo is not None:
+            advice = ": retry that run to continue" if undo is RunStatus.FAILED else ""
+            yield Reason(
+                kind=ReasonKind.UNDONE,
+                message=f"run {run.undone_by} undoes its steps, and is {undo}{advice}",
+            )
     elif run.deadline_at is not None and run.deadline_at <= at:
         yield Reason(
             kind=ReasonKind.DEADLINE,

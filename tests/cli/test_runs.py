@@ -848,6 +848,27 @@ def test_waking_ends_the_waits_and_reports_what_is_refused(runs: Command, tables
     assert "Steps that wait: 'nap'" in refused["refused"]["w1"]
 
 
+# --- undone ----------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_undone_and_the_one_that_does_it_name_each_other(
+    runs: Command, tables: Tables
+) -> None:
+    run = failed(tables, id="r1", context={"undoneBy": "u1"})
+    failed(tables, id="u1", workflow_name="undo:w", context={"undoOf": "r1"})
+    gone = failed(tables, id="r2", context={"undoneBy": "u2"})
+    assert re.search(r"^undone by +u1, failed$", runs("show", run).stdout, re.M)
+    assert re.search(r"^undoes +r1$", runs("show", "u1").stdout, re.M)
+    assert re.search(r"^undone by +u2$", runs("show", gone).stdout, re.M)
+    assert json.loads(runs("show", run, "--json").stdout)["run"]["undone_by"] == "u1"
+    refused = runs("retry", run)
+    assert refused.code == 1
+    assert "run u1 undoes its steps, so their results hold no longer. Retry that" in refused.stderr
+    assert runs("retry", "u1").code == 0
+    refused = runs("rerun", "u1")
+    assert 'it undoes a run of workflow "w"' in refused.stderr
+
+
 # --- rerun -----------------------------------------------------------------------------------
 
 

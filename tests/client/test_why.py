@@ -76,6 +76,18 @@ def test_a_run_that_has_ended_is_said_to_have_ended(
     assert matches("it is failed at AT", reason)
 
 
+@pytest.mark.parametrize("status", ["pending", "failed", "completed"])
+def test_a_run_that_is_undone_is_said_to_be(ow: OpenWorkflow, tables: Tables, status: str) -> None:
+    undo = tables.run(workflow_name="undo:w", status=status)
+    run = tables.run(status="canceled", worker_id=None, context={"undoneBy": undo})
+    ended, undone = ow.get_run(run).why()
+    assert (ended.kind, undone.kind) == (Kind.ENDED, Kind.UNDONE)
+    advice = ": retry that run to continue" if status == "failed" else ""
+    assert str(undone) == f"run {undo} undoes its steps, and is {status}{advice}"
+    gone = tables.run(status="failed", worker_id=None, context={"undoneBy": "gone"})
+    assert [reason.kind for reason in ow.get_run(gone).why()] == [Kind.ENDED]
+
+
 @sync_and_async
 def test_a_run_that_does_not_exist_is_not_found(ow: OpenWorkflow, call: Call) -> None:
     with pytest.raises(RunNotFound):
