@@ -8,7 +8,8 @@
 -- execute a run of the same name as a new one. Workers claim the name once they know that some run of
 -- their workflow was undone: the first one adds the workflow to a table, and tells them.
 --
--- Nothing else has the note, so for all other runs the trigger costs a comparison of the status.
+-- Nothing else has the note. The trigger of ends looks for it together with that of limits, because each
+-- trigger more costs every update.
 CREATE TABLE IF NOT EXISTS {schema}.owsuper_undone_workflows (
     namespace_id text NOT NULL,
     workflow_name text NOT NULL,
@@ -20,7 +21,9 @@ CREATE TABLE IF NOT EXISTS {schema}.owsuper_undone_workflows (
 -- The rights are those of the tables' owner, because the program that ends the run may know nothing of
 -- this table. Names are qualified: its search_path may be anything. The run is updated by ON CONFLICT,
 -- which always finds it through the primary key (see commit).
-CREATE OR REPLACE FUNCTION {schema}.owsuper_begin_undo() RETURNS trigger
+CREATE OR REPLACE FUNCTION {schema}.owsuper_begin_undo(
+    ended {schema}.workflow_runs, place text
+) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     undo text := pg_catalog.gen_random_uuid()::text;
@@ -30,18 +33,18 @@ BEGIN
         available_at, created_at, updated_at
     )
     VALUES (
-        NEW.namespace_id, undo, 'undo:' || NEW.workflow_name, NEW.version, 'pending', '{}',
+        ended.namespace_id, undo, 'undo:' || ended.workflow_name, ended.version, 'pending', '{}',
         jsonb_strip_nulls(jsonb_build_object(
-            'traceContext', NEW.context -> 'traceContext', 'undoOf', NEW.id
+            'traceContext', ended.context -> 'traceContext', 'undoOf', ended.id
         )),
-        jsonb_build_object('run', NEW.id), 0, now(), date_trunc('milliseconds', now()), now()
+        jsonb_build_object('run', ended.id), 0, now(), date_trunc('milliseconds', now()), now()
     );
     INSERT INTO {schema}.workflow_runs AS r (
         namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at, context
     )
     VALUES (
-        NEW.namespace_id, NEW.id, '', '', '{}', 0, now(), now(),
-        CASE WHEN jsonb_typeof(NEW.context) = 'object' THEN NEW.context ELSE '{}' END
+        ended.namespace_id, ended.id, '', '', '{}', 0, now(), now(),
+        CASE WHEN jsonb_typeof(ended.context) = 'object' THEN ended.context ELSE '{}' END
             || jsonb_build_object('undoneBy', undo)
     )
     ON CONFLICT (namespace_id, id) DO UPDATE
@@ -51,38 +54,97 @@ BEGIN
     )
     SELECT namespace_id, undo, name, value, date_trunc('milliseconds', now())
     FROM {schema}.owsuper_run_attributes
-    WHERE namespace_id = NEW.namespace_id
-        AND workflow_run_id >= NEW.id AND workflow_run_id <= NEW.id;
+    WHERE namespace_id = ended.namespace_id
+        AND workflow_run_id >= ended.id AND workflow_run_id <= ended.id;
     INSERT INTO {schema}.owsuper_undone_workflows (
         namespace_id, workflow_name, has_version, version
     )
     VALUES (
-        NEW.namespace_id, NEW.workflow_name, NEW.version IS NOT NULL, coalesce(NEW.version, '')
+        ended.namespace_id, ended.workflow_name, ended.version IS NOT NULL,
+        coalesce(ended.version, '')
     )
     ON CONFLICT DO NOTHING;
     IF FOUND THEN
         PERFORM pg_notify(
-            concat('owsuper-workers:', substr(md5(
-                concat(TG_TABLE_SCHEMA, '/', NEW.namespace_id)
-            ), 1, 24)),
+            concat(
+                'owsuper-workers:', substr(md5(concat(place, '/', ended.namespace_id)), 1, 24)
+            ),
             'undo:'
+        );
+    END IF;
+END
+$function$;
+
+-- For the rest of this function and its trigger see 0030_limits.
+CREATE OR REPLACE FUNCTION {schema}.owsuper_tell_result() RETURNS trigger
+LANGUAGE plpgsql AS $function$
+DECLARE
+    channel text;
+    most CONSTANT integer := 64;
+    held integer := coalesce(
+        nullif(pg_catalog.current_setting('owsuper.result_locks', true), ''), '0'
+    )::integer;
+BEGIN
+    IF NEW.config -> 'owsuper' ? 'limited' THEN
+        IF {schema}.owsuper_free(NEW.namespace_id, NEW.id, true) THEN
+            PERFORM pg_catalog.pg_notify(
+                pg_catalog.concat('owsuper:', pg_catalog.substr(pg_catalog.md5(
+                    pg_catalog.concat(TG_TABLE_SCHEMA, '/', NEW.namespace_id)
+                ), 1, 24)),
+                pg_catalog.concat(pg_catalog.pg_current_xact_id())
+            );
+        END IF;
+    END IF;
+    IF NEW.status IN ('failed', 'canceled') AND (NEW.context ->> 'undoneBy') IS NULL
+        AND NEW.config @> '{"owsuper": {"undo": true}}'
+    THEN
+        PERFORM {schema}.owsuper_begin_undo(NEW, TG_TABLE_SCHEMA);
+    END IF;
+    IF NEW.status = 'canceled' AND OLD.worker_id IS NOT NULL THEN
+        FOREACH channel IN ARRAY ARRAY['owsuper-workers:', 'owsuper:'] LOOP
+            PERFORM pg_catalog.pg_notify(
+                pg_catalog.concat(channel, pg_catalog.substr(pg_catalog.md5(
+                    pg_catalog.concat(TG_TABLE_SCHEMA, '/', NEW.namespace_id)
+                ), 1, 24)),
+                pg_catalog.concat('canceled:', NEW.id)
+            );
+        END LOOP;
+    END IF;
+    IF held < most AND pg_catalog.pg_try_advisory_xact_lock(
+        pg_catalog.hashtextextended(
+            pg_catalog.concat('owsuper:result:', NEW.namespace_id, ':', NEW.id), 0
+        )
+    ) THEN
+        PERFORM pg_catalog.set_config('owsuper.result_locks', (held + 1)::text, true);
+    ELSE
+        PERFORM pg_catalog.pg_notify(
+            pg_catalog.concat(
+                'owsuper-results:', pg_catalog.substr(pg_catalog.md5(TG_TABLE_SCHEMA), 1, 24)
+            ),
+            NEW.id
         );
     END IF;
     RETURN NULL;
 END
 $function$;
 
-DROP TRIGGER IF EXISTS owsuper_undo ON {schema}.workflow_runs;
-CREATE TRIGGER owsuper_undo
+DROP TRIGGER IF EXISTS owsuper_result ON {schema}.workflow_runs;
+CREATE TRIGGER owsuper_result
     AFTER UPDATE OF status ON {schema}.workflow_runs
     FOR EACH ROW
     WHEN (
         CASE
-            WHEN NEW.status NOT IN ('failed', 'canceled')
+            WHEN NEW.status NOT IN ('completed', 'succeeded', 'failed', 'canceled')
                 OR OLD.status IN ('completed', 'succeeded', 'failed', 'canceled')
                 THEN false
-            ELSE NEW.config @> '{"owsuper": {"undo": true}}'
-                AND (NEW.context ->> 'undoneBy') IS NULL
+            WHEN NEW.config -> 'owsuper' ?| ARRAY['limited', 'undo'] THEN true
+            WHEN pg_catalog.current_setting('owsuper.few_results', true) = 'on'
+                THEN NOT pg_catalog.pg_try_advisory_xact_lock(
+                    pg_catalog.hashtextextended(
+                        pg_catalog.concat('owsuper:result:', NEW.namespace_id, ':', NEW.id), 0
+                    )
+                )
+            ELSE true
         END
     )
-    EXECUTE FUNCTION {schema}.owsuper_begin_undo();
+    EXECUTE FUNCTION {schema}.owsuper_tell_result();
