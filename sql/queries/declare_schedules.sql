@@ -13,7 +13,7 @@
 -- Paused schedules stay paused. What a schedule has still to do changes only with its times.
 --
 -- Index: owsuper_schedules_pkey, owsuper_schedules_declared_idx. Locks: the schedules, in the order of
--- their names.
+-- their names. For the form of the conditions, and for ON CONFLICT, see commit.
 WITH given AS MATERIALIZED (
     SELECT *
     FROM json_to_recordset($2::json) AS g (
@@ -23,18 +23,28 @@ WITH given AS MATERIALIZED (
         config jsonb, next_at timestamptz, fingerprint text
     )
 ),
-known AS MATERIALIZED (
-    SELECT s.*
-    FROM {schema}.owsuper_schedules AS s
-    WHERE s.namespace_id = $1 AND s.name = ANY (ARRAY(
+asked AS MATERIALIZED (
+    SELECT name
+    FROM (
         SELECT name FROM given
         UNION
         SELECT name
         FROM {schema}.owsuper_schedules
         WHERE namespace_id = $1 AND declared_in IS NOT NULL AND declared_in = $3 AND $3 <> ''
-    ))
-    ORDER BY s.name
-    FOR NO KEY UPDATE
+    ) AS a
+    ORDER BY name
+),
+known AS MATERIALIZED (
+    SELECT s.*
+    FROM asked AS a
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM {schema}.owsuper_schedules
+        WHERE namespace_id = $1 AND name >= a.name AND name <= a.name
+        ORDER BY name
+        LIMIT 1
+        FOR NO KEY UPDATE
+    ) AS s
 ),
 judged AS MATERIALIZED (
     SELECT
@@ -54,45 +64,56 @@ judged AS MATERIALIZED (
     LEFT JOIN given AS g ON g.name = k.name
 ),
 kept AS (
-    UPDATE {schema}.owsuper_schedules AS s
+    INSERT INTO {schema}.owsuper_schedules (
+        namespace_id, name, workflow_name, timezone, jitter_seconds, catch_up, catch_up_limit,
+        overlap, takes_tick
+    )
+    SELECT $1, name, '', '', 0, '', 0, '', false FROM judged WHERE verdict = 'kept'
+    ON CONFLICT (namespace_id, name) DO UPDATE
     SET confirmed_at = now()
-    FROM judged AS j
-    WHERE s.namespace_id = $1
-        AND s.name = ANY (ARRAY(SELECT name FROM judged WHERE verdict = 'kept'))
-        AND s.name = j.name
 ),
 removed AS (
-    UPDATE {schema}.owsuper_schedules AS s
+    INSERT INTO {schema}.owsuper_schedules (
+        namespace_id, name, workflow_name, timezone, jitter_seconds, catch_up, catch_up_limit,
+        overlap, takes_tick, declarations
+    )
+    SELECT $1, name, '', '', 0, '', 0, '', false, declarations || jsonb_build_object('', now())
+    FROM judged
+    WHERE verdict = 'removed'
+    ON CONFLICT (namespace_id, name) DO UPDATE
     SET removed_at = now(), next_at = NULL, queued = '{}', fingerprint = '', confirmed_at = now(),
-        declarations = j.declarations || jsonb_build_object('', now()), updated_at = now()
-    FROM judged AS j
-    WHERE s.namespace_id = $1
-        AND s.name = ANY (ARRAY(SELECT name FROM judged WHERE verdict = 'removed'))
-        AND s.name = j.name
+        declarations = excluded.declarations, updated_at = now()
 ),
 changed AS (
-    UPDATE {schema}.owsuper_schedules AS s
-    SET workflow_name = g.workflow_name, version = g.version, cron = g.cron,
-        every_seconds = g.every, timezone = g.timezone, starts_at = g.start, ends_at = g."end",
-        jitter_seconds = g.jitter, catch_up = g.catch_up, catch_up_limit = g.catch_up_limit,
-        overlap = g.overlap, takes_tick = g.takes_tick, input = g.input,
-        config = coalesce(g.config, '{}'),
-        next_at = CASE
+    INSERT INTO {schema}.owsuper_schedules (
+        namespace_id, name, workflow_name, version, cron, every_seconds, timezone, starts_at,
+        ends_at, jitter_seconds, catch_up, catch_up_limit, overlap, takes_tick, input, config,
+        next_at, fingerprint, declarations
+    )
+    SELECT
+        $1, g.name, g.workflow_name, g.version, g.cron, g.every, g.timezone, g.start, g."end",
+        g.jitter, g.catch_up, g.catch_up_limit, g.overlap, g.takes_tick, g.input,
+        coalesce(g.config, '{}'),
+        CASE
             WHEN j.removed_at IS NULL AND (
                 j.cron, j.every_seconds, j.timezone, j.starts_at, j.ends_at
             ) IS NOT DISTINCT FROM (g.cron, g.every, g.timezone, g.start, g."end") THEN j.next_at
             ELSE g.next_at
         END,
-        removed_at = NULL, declared_in = $3, fingerprint = g.fingerprint, confirmed_at = now(),
-        declarations = j.declarations || jsonb_build_object(g.fingerprint, now()),
-        updated_at = now()
+        g.fingerprint, j.declarations || jsonb_build_object(g.fingerprint, now())
     FROM judged AS j
     JOIN given AS g ON g.name = j.name
-    WHERE s.namespace_id = $1
-        AND s.name = ANY (ARRAY(
-            SELECT name FROM judged WHERE verdict IN ('changed', 'returned')
-        ))
-        AND s.name = j.name
+    WHERE j.verdict IN ('changed', 'returned')
+    ON CONFLICT (namespace_id, name) DO UPDATE
+    SET workflow_name = excluded.workflow_name, version = excluded.version, cron = excluded.cron,
+        every_seconds = excluded.every_seconds, timezone = excluded.timezone,
+        starts_at = excluded.starts_at, ends_at = excluded.ends_at,
+        jitter_seconds = excluded.jitter_seconds, catch_up = excluded.catch_up,
+        catch_up_limit = excluded.catch_up_limit, overlap = excluded.overlap,
+        takes_tick = excluded.takes_tick, input = excluded.input, config = excluded.config,
+        next_at = excluded.next_at, removed_at = NULL, declared_in = $3,
+        fingerprint = excluded.fingerprint, confirmed_at = now(),
+        declarations = excluded.declarations, updated_at = now()
 ),
 created AS (
     INSERT INTO {schema}.owsuper_schedules (
