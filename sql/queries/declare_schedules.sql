@@ -48,8 +48,7 @@ known AS MATERIALIZED (
 ),
 judged AS MATERIALIZED (
     SELECT
-        k.*, coalesce(g.fingerprint, '') AS said, g.name AS declared,
-        coalesce((k.declarations ->> coalesce(g.fingerprint, ''))::timestamptz, now()) AS seen_at,
+        k.*, g.name AS declared,
         CASE
             WHEN k.declared_in IS NULL THEN 'by hand'
             WHEN coalesce(g.fingerprint, '') = k.fingerprint THEN 'kept'

@@ -9,8 +9,8 @@
 -- Whoever comes second finds another next_at. A run of the tick that exists, because the tick was
 -- backfilled, stays the only one.
 --
--- Index: primary keys. Locks: the schedule; runs that are canceled. For the form of the conditions see
--- commit.
+-- Index: primary keys. Locks: the schedule; runs that are canceled, in id order. For the form of the
+-- conditions see commit.
 WITH schedule AS MATERIALIZED (
     SELECT *
     FROM {schema}.owsuper_schedules
@@ -53,8 +53,13 @@ tick AS MATERIALIZED (
 ),
 ended AS MATERIALIZED (
     SELECT r.id AS run
-    FROM tick AS t
-    CROSS JOIN open AS o
+    FROM (
+        SELECT o.id
+        FROM tick AS t
+        CROSS JOIN open AS o
+        WHERE t.overlap = 'cancel_running' AND t.outcome = 'fired' AND o.id <> $6
+        ORDER BY o.id
+    ) AS o
     CROSS JOIN LATERAL (
         SELECT id, status
         FROM {schema}.workflow_runs
@@ -63,8 +68,7 @@ ended AS MATERIALIZED (
         LIMIT 1
         FOR NO KEY UPDATE
     ) AS r
-    WHERE t.overlap = 'cancel_running' AND t.outcome = 'fired' AND o.id <> $6
-        AND r.status IN ('pending', 'running', 'sleeping')
+    WHERE r.status IN ('pending', 'running', 'sleeping')
 ),
 canceled AS (
     INSERT INTO {schema}.workflow_runs (

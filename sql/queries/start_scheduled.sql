@@ -58,9 +58,9 @@ told AS (
     SET previous_at = greatest(
             s.previous_at, (SELECT max(tick) FROM run WHERE NOT triggered AND tick < s.next_at)
         ),
-        open_runs = (s.open_runs || ARRAY(
+        open_runs = s.open_runs[greatest(1, cardinality(s.open_runs) - 98):] || ARRAY(
             SELECT r.run FROM run AS r JOIN started AS n ON n.id = r.run WHERE r.triggered
-        ))
+        )
     WHERE s.namespace_id = $1 AND s.name = $2
 )
 SELECT name FROM schedule

@@ -399,6 +399,13 @@ def test_a_run_that_was_triggered_counts_as_one_of_the_schedule(town: Town) -> N
     assert [outcome for _, outcome in town.outcomes("hourly")] == ["triggered", "skipped"]
 
 
+def test_a_schedule_that_is_only_triggered_remembers_its_latest_runs_alone(town: Town) -> None:
+    town.ow.schedules.create("hourly", "w", "0 * * * *", overlap="skip", paused=True)
+    last = [town.ow.schedules.trigger("hourly").id for _ in range(102)][-1]
+    [remembered] = town.query("SELECT open_runs FROM {s}.owsuper_schedules")
+    assert (len(remembered), remembered[-1]) == (100, last)
+
+
 # --- what code declares ------------------------------------------------------------------------
 
 
