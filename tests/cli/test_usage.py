@@ -60,7 +60,10 @@ MISTAKES = {
     "no workflow": (["runs", "list", "--workflow", ""], "Invalid workflow name ''"),
     "no run": (["runs", "show"], "the following arguments are required: ID"),
     "two runs to show": (["runs", "show", "a", "b"], "unexpected argument 'b'"),
-    "no runs": (["runs", "cancel"], "the following arguments are required: ID"),
+    "no runs": (
+        ["runs", "cancel"],
+        "pass the ids of runs, or filters such as --workflow and --since",
+    ),
     "a run of other bytes": (["runs", "show", "\udcff"], r"b'\xff' is not UTF-8 (see owsuper runs"),
     "runs of other bytes": (["runs", "cancel", "a", "b\udcff"], r"b'b\xff' is not UTF-8"),
     "a namespace of other bytes": (["runs", "list", "--namespace", "\udcff"], "is not UTF-8"),

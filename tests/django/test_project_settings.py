@@ -47,7 +47,10 @@ def test_every_setting_of_owsuper_is_one_but_for_the_modules() -> None:
         ("default", r"OWSUPER: must be a dict such as \{'DATABASE': 'default'\}, not 'default'"),
         ({"PROCESES": 1}, r'OWSUPER\["PROCESES"\]: .*no such setting; did you mean PROCESSES\?'),
         ({"processes": 1}, r'OWSUPER\["processes"\]: .*did you mean PROCESSES\?'),
-        ({"COLOR": 1}, r'OWSUPER\["COLOR"\]: .*allowed are DATABASE, RUN_URL, PROCESSES'),
+        (
+            {"COLOR": 1},
+            r'OWSUPER\["COLOR"\]: .*allowed are DATABASE, RUN_URL, ONLY, EXCEPT, PROCESSES',
+        ),
         ({3: 1}, r'OWSUPER\["3"\]: there is no such setting'),
         ({"MODULES": ["shop"]}, r"workflows\.py of each app is imported"),
         ({"PROCESSES": "many"}, r'OWSUPER\["PROCESSES"\]: must be a whole number'),

@@ -7,9 +7,10 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -113,9 +114,18 @@ def place(conn: psycopg.Connection, schema: str, tmp_path: Path) -> Place:
     return Place(conn, schema)
 
 
+class LimitsOfNewerCode(Limits):
+    """Limits that the code of the workers has not: it leaves them alone, because it is older."""
+
+    def declare(
+        self, name: str = "l", amount: int = 1, *, workflows: Sequence[str] = ("w",), **columns: Any
+    ) -> None:
+        super().declare(name, amount, workflows=workflows, loaded_at="9999-01-01", **columns)
+
+
 @pytest.fixture
 def limits(conn: psycopg.Connection, schema: str) -> Limits:
-    return Limits(Tables(conn, schema))
+    return LimitsOfNewerCode(Tables(conn, schema))
 
 
 def begin_two(begin: Begin, *options: str) -> list[Worker]:
