@@ -7,11 +7,11 @@
 -- Returns the outcome of the tick; no row if somebody else has decided about it, or does so now.
 --
 -- Whoever comes second finds another next_at. A run of the tick that exists, because the tick was
--- backfilled, stays the only one.
+-- backfilled, stays the only one. A run that has continued as new goes on as its successor.
 --
 -- Index: primary keys. Locks: the schedule; runs that are canceled, in id order. For the form of the
 -- conditions see commit.
-WITH schedule AS MATERIALIZED (
+WITH RECURSIVE schedule AS MATERIALIZED (
     SELECT *
     FROM {schema}.owsuper_schedules
     WHERE namespace_id = $1 AND name = $2 AND paused_at IS NULL AND removed_at IS NULL
@@ -21,10 +21,25 @@ WITH schedule AS MATERIALIZED (
         END
     FOR UPDATE SKIP LOCKED
 ),
-open AS MATERIALIZED (
-    SELECT r.id, o.number
+latest AS (
+    SELECT o.run, o.number
     FROM schedule AS s
     CROSS JOIN unnest(s.open_runs) WITH ORDINALITY AS o (run, number)
+    UNION ALL
+    SELECT r.successor, l.number
+    FROM latest AS l
+    CROSS JOIN LATERAL (
+        SELECT context ->> 'continuedAs' AS successor
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= l.run AND id <= l.run
+        ORDER BY id
+        LIMIT 1
+    ) AS r
+    WHERE r.successor IS NOT NULL
+),
+open AS MATERIALIZED (
+    SELECT r.id, o.number
+    FROM latest AS o
     CROSS JOIN LATERAL (
         SELECT id, status
         FROM {schema}.workflow_runs
@@ -120,15 +135,12 @@ moved AS (
             WHEN NOT $7::boolean AND t.outcome = 'queued' THEN s.queued || t.at
             ELSE s.queued
         END,
-        open_runs = CASE
-            WHEN t.outcome = 'fired' THEN ARRAY(
-                SELECT id FROM open
-                WHERE t.overlap <> 'cancel_running' AND id <> $6
-                ORDER BY number DESC
-                LIMIT 99
-            ) || $6
-            ELSE s.open_runs
-        END,
+        open_runs = ARRAY(
+            SELECT id FROM open
+            WHERE (t.outcome <> 'fired' OR t.overlap <> 'cancel_running') AND id <> $6
+            ORDER BY number DESC
+            LIMIT 99
+        ) || CASE WHEN t.outcome = 'fired' THEN ARRAY[$6] ELSE '{}' END,
         updated_at = now()
     FROM tick AS t
     WHERE s.namespace_id = $1 AND s.name = $2

@@ -48,8 +48,22 @@ SELECT
             WHERE namespace_id = $1 AND queued <> '{}' AND paused_at IS NULL
                 AND removed_at IS NULL
                 AND NOT EXISTS (
+                    WITH RECURSIVE latest AS (
+                        SELECT unnest(s.open_runs) AS run
+                        UNION ALL
+                        SELECT r.successor
+                        FROM latest AS l
+                        CROSS JOIN LATERAL (
+                            SELECT context ->> 'continuedAs' AS successor
+                            FROM {schema}.workflow_runs
+                            WHERE namespace_id = $1 AND id >= l.run AND id <= l.run
+                            ORDER BY id
+                            LIMIT 1
+                        ) AS r
+                        WHERE r.successor IS NOT NULL
+                    )
                     SELECT
-                    FROM unnest(s.open_runs) AS o (run)
+                    FROM latest AS o
                     CROSS JOIN LATERAL (
                         SELECT status
                         FROM {schema}.workflow_runs

@@ -343,6 +343,47 @@ def test_queue_starts_one_after_the_other(town: Town) -> None:
     assert {outcome for _, outcome in town.outcomes("hourly")} == {"fired"}
 
 
+def continue_all(town: Town) -> None:
+    """Have all open runs continue as new."""
+    town.query(
+        "WITH old AS (UPDATE {s}.workflow_runs SET status = 'completed', available_at = NULL,"
+        " context = jsonb_build_object('continuedAs', id || '+') WHERE status = 'pending'"
+        " RETURNING *) INSERT INTO {s}.workflow_runs (namespace_id, id, workflow_name, status,"
+        " config, attempts, available_at, created_at, updated_at) SELECT namespace_id, id || '+',"
+        " workflow_name, 'pending', '{}', 0, now(), now(), now() FROM old RETURNING id"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overlap", "outcome"), [("skip", "skipped"), ("queue", "queued"), ("cancel_running", "fired")]
+)
+def test_a_run_that_has_continued_as_new_has_not_ended(
+    town: Town, overlap: Any, outcome: str
+) -> None:
+    after_each_hour(town, 1, overlap)
+    [first] = town.query("SELECT id FROM {s}.workflow_runs")
+    for after in (HOUR, HOUR):
+        continue_all(town)
+        continue_all(town)
+        town.clock.advance(after)
+        town.supervisors[0].settle()
+        town.supervisors[0].look()
+    assert [each for _, each in town.outcomes("hourly")] == ["fired", outcome, outcome]
+    [last] = town.query(
+        f"SELECT id FROM {{s}}.workflow_runs WHERE id LIKE '{first}%' ORDER BY id DESC LIMIT 1"
+    )
+    ended = overlap == "cancel_running"
+    assert last == first + ("++" if ended else "++++")
+    assert town.query(f"SELECT status FROM {{s}}.workflow_runs WHERE id = '{last}'") == [
+        "canceled" if ended else "pending"
+    ]
+    assert ended or town.query("SELECT open_runs FROM {s}.owsuper_schedules") == [[last]]
+    if overlap == "queue":
+        town.end()
+        town.supervisors[0].settle()
+        assert [each for _, each in town.outcomes("hourly")] == ["fired", "fired", "queued"]
+
+
 def test_a_queue_has_a_limit(town: Town) -> None:
     town.ow.schedules.create("hourly", "w", "0 * * * *", overlap="queue", catch_up_limit=1)
     one = town.supervisor()
