@@ -23,17 +23,22 @@ class UndoneWorkflows:
         self._known: frozenset[Workflow] = frozenset()
         self._served: tuple[Workflows, Workflows] = ((), ())  # without and with the undos
         self.looking = False
+        self._look_again = False
 
     def on_connection_lost(self) -> None:
         """Forget the look in flight; its answer never comes."""
-        self.looking = False
+        self.looking = self._look_again = False
 
     def look(self) -> None:
         """Read which there are. Without effect while the connection is down."""
-        if self._connection.up and not self.looking:
-            self.looking = True
-            statement, params = self._queries.undone_workflows()
-            self._connection.send(statement, params, self._handle)
+        if not self._connection.up:
+            return
+        if self.looking:
+            self._look_again = True  # the answer may be older than what has changed
+            return
+        self.looking = True
+        statement, params = self._queries.undone_workflows()
+        self._connection.send(statement, params, self._handle)
 
     def _handle(self, result: Result) -> None:
         self.looking = False
@@ -41,6 +46,9 @@ class UndoneWorkflows:
             known = frozenset(parse_workflows(result.rows))
             if known != self._known:
                 self._known, self._served = known, ((), ())
+        if self._look_again:
+            self._look_again = False
+            self.look()
 
     def add_to(self, workflows: Workflows) -> Workflows:
         """Return these workflows, and those of their undos; the same object for the same ones."""
