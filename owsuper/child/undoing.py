@@ -65,6 +65,7 @@ def load(
         workflow_name=name,
         created_at=undone.created_at,
         started_at=undone.created_at,
+        deadline_at=undone.deadline_at,
     )
     return UndoneHistory(told, stored.history, convert(workflow, undone.input_json))
 
@@ -94,10 +95,14 @@ def _not_undone(run: ClaimedRun, run_id: str, undone: UndoneRun | None) -> Excep
 
 
 def replay_of(undone: UndoneHistory, new_id: Callable[[], str]) -> Replay:
-    """Return the replay of the history of a run, which does not go beyond it."""
+    """Return the replay of the history of a run, which does not go beyond it.
+
+    It has the deadline of that run: a step whose retry would have come later has failed for good.
+    """
     return Replay(
         undone.attempts,
         new_id=new_id,
+        deadline=undone.told_run.deadline_at,
         limit=LARGEST_STEP_LIMIT,
         run_id=undone.told_run.run_id,
         recalls_only=True,

@@ -47,7 +47,7 @@ class UndoneRun:
     ``input_json`` is None for null.
     """
 
-    status: str
+    deadline_at: datetime | None
     created_at: datetime
     undone_by: str | None
     input_json: bytes | None
@@ -224,8 +224,9 @@ class RunStore:
         rows = self._execute(conn, self._load_undone, run_id)
         if not rows:
             return None
-        [(status, created_at, undone_by, raw)] = rows
-        return UndoneRun(status, created_at, undone_by, None if raw is None else raw.encode())
+        [(deadline_at, created_at, undone_by, raw)] = rows
+        input_json = None if raw is None else raw.encode()
+        return UndoneRun(deadline_at, created_at, undone_by, input_json)
 
     def load_first_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
         """Return the input of the first run of the chain that continued as this run."""

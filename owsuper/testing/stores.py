@@ -130,7 +130,7 @@ class MemoryRunStore(RunStore):
         run = self._tables.runs.get(run_id)
         if run is None:
             return None
-        return UndoneRun(run.status, run.created_at, run.undone_by, run.input_json)
+        return UndoneRun(None, run.created_at, run.undone_by, run.input_json)
 
     def load_first_input(self, conn: Connection[Any], run_id: str) -> bytes | None:
         """Return the input of the first run of a chain as JSON."""

@@ -311,6 +311,30 @@ class TestACanceledRun:
         assert (engine.row(run_id), engine.steps(run_id)) == before
         assert engine.ow.get_run(run_id).details().attributes == {}
 
+    def test_is_replayed_with_its_deadline(
+        self, engine: Engine, as_workflow: AsWorkflow, ledger: Ledger, calls: Calls
+    ) -> None:
+        """A step whose retry would come after the deadline has failed, also when it is undone."""
+        later = RetryPolicy(initial_interval="30m", maximum_interval="30m")
+        fly = calls("fly", ValueError("no seat"))
+
+        def body(step: Any) -> Any:
+            with suppress(StepFailed):
+                yield step.run("a", fly, retry=later)
+            yield step.run("b", ledger.do, "b", undo=ledger.undo)
+            raise ValueError
+
+        engine.workflow(as_workflow(body))
+        run_id = engine.start()
+        engine.conn.execute(
+            f'UPDATE "{engine.schema}".workflow_runs'
+            " SET deadline_at = now() + interval '5 minutes' WHERE id = $1",
+            [run_id],
+        )
+        assert engine.finish(run_id)["status"] == "failed"
+        assert undo(engine, run_id)["status"] == COMPLETED
+        assert (calls.made, ledger.entries) == (["fly"], ["b", "undo B"])
+
     def test_has_all_undos_of_its_branches(
         self, engine: Engine, as_workflow: AsWorkflow, ledger: Ledger
     ) -> None:
