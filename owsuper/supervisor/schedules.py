@@ -12,6 +12,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -83,6 +84,7 @@ class ScheduleDuty:
         self._declared_at = 0.0  # time.monotonic()
         self._verdicts: dict[str, str] = {}  # by schedule, as they were logged
         self._problems: dict[str, str] = {}  # likewise
+        self._missed: dict[str, tuple[datetime, ...]] = {}  # by schedule, what is still to fire
         self.ticks: Counter[str] = Counter(dict.fromkeys(_TEXTS, 0))
         self._due = loop.timers.add("schedules", self.look)
         self._regular = loop.timers.add("look at schedules", self.look, period=_PERIOD)
@@ -174,8 +176,15 @@ class ScheduleDuty:
             cron=due.cron, every=due.every, timezone=due.timezone, start=due.start, end=due.end
         )
         decision = decide(
-            timetable, due.at, look.now, catch_up=due.catch_up, limit=due.catch_up_limit
+            timetable,
+            due.at,
+            look.now,
+            catch_up=due.catch_up,
+            limit=due.catch_up_limit,
+            missed=self._missed.pop(due.name, ()),
         )
+        if decision.missed:
+            self._missed[due.name] = decision.missed
         return self._queries.fire(due, decision.tick, decision.following)
 
     def _handle_fired(

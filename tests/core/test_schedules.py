@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise, takewhile
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -311,6 +312,19 @@ def test_of_all_missed_ticks_only_the_latest_up_to_the_limit_fire() -> None:
         AT + timedelta(hours=4),
         AT + timedelta(hours=5),
     )
+
+
+def test_all_missed_ticks_are_sought_once_whoever_fires_some_of_them() -> None:
+    now = AT + timedelta(hours=5, minutes=30)
+    decision = decide(HOURLY, AT, now, catch_up="all", limit=100)
+    never_asked: Any = None
+    for hours in (1, 2, 4):  # another host fires the third
+        at = AT + timedelta(hours=hours)
+        decision = decide(never_asked, at, now, catch_up="all", limit=100, missed=decision.missed)
+        assert (decision.tick, decision.following) == (at, at + timedelta(hours=1))
+    other = AT + timedelta(hours=4, minutes=30)  # the schedule has changed
+    changed = decide(HOURLY, other, now, catch_up="all", limit=100, missed=decision.missed)
+    assert (changed.tick, changed.following) == (other, AT + timedelta(hours=5))
 
 
 def test_with_none_the_latest_tick_fires_if_it_is_on_time_though_others_were_missed() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,26 +17,46 @@ ON_TIME: Final = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The tick that fires (None: those that are due were missed), and the next one."""
+    """The tick that fires (None: those that are due were missed), and the next one.
+
+    With ``catch_up="all"``, ``missed`` are those after it that are due, too.
+    """
 
     tick: datetime | None
     following: datetime | None
+    missed: tuple[datetime, ...] = ()
 
 
 def decide(
-    timetable: Timetable, at: datetime, now: datetime, *, catch_up: CatchUp, limit: int
+    timetable: Timetable,
+    at: datetime,
+    now: datetime,
+    *,
+    catch_up: CatchUp,
+    limit: int,
+    missed: Sequence[datetime] = (),
 ) -> Decision:
     """Decide about a schedule whose next tick was to be ``at``, which is not after ``now``.
 
-    With ``catch_up="all"``, one tick fires and the following may be due, too.
+    With ``catch_up="all"``, one tick fires and the following may be due, too. ``missed`` is that of
+    an earlier decision about the schedule: so ticks by the thousand are sought once, not for each.
     """
+    if catch_up == "all":
+        due = list(missed[bisect_left(missed, at) :])
+        if due[:1] == [at]:
+            return _first_of(due, timetable)
     # ``at`` counts, whatever this host would have computed: another host may know the zone better.
     number = limit if catch_up == "all" else 1
     later = timetable.latest(number, at + timedelta(microseconds=1), now)
     due = [at, *later][-number:]
+    if catch_up == "all":
+        return _first_of(due, timetable)
     latest = due[-1]
     if catch_up == "none" and now - latest > ON_TIME:
         return Decision(None, timetable.next_after(latest))
-    if catch_up == "all":
-        return Decision(due[0], due[1] if len(due) > 1 else timetable.next_after(latest))
     return Decision(latest, timetable.next_after(latest))
+
+
+def _first_of(due: list[datetime], timetable: Timetable) -> Decision:
+    first, *missed = due
+    return Decision(first, missed[0] if missed else timetable.next_after(first), tuple(missed))
