@@ -7,9 +7,10 @@
 -- Returns (name, what became of it): created, changed, returned, kept, removed, outdated (newer code
 -- declares it differently, or no longer), by hand (somebody made a schedule of this name).
 --
--- A declaration is newer than another if the database has seen it later. A worker of older code that
--- starts again changes nothing, as long as a worker confirms what is newer. Not to declare a schedule is
--- a declaration, too: its fingerprint is an empty text.
+-- A declaration is newer than another if the database has first seen it later. A worker of older code
+-- that starts again changes nothing, as long as a worker confirms what is newer; what is newer counts at
+-- once, also when it returns. Not to declare a schedule is a declaration, too: its fingerprint is an empty
+-- text.
 -- Paused schedules stay paused. What a schedule has still to do changes only with its times.
 --
 -- Index: owsuper_schedules_pkey, owsuper_schedules_declared_idx. Locks: the schedules, in the order of
@@ -52,7 +53,8 @@ judged AS MATERIALIZED (
         CASE
             WHEN k.declared_in IS NULL THEN 'by hand'
             WHEN coalesce(g.fingerprint, '') = k.fingerprint THEN 'kept'
-            WHEN k.declarations ? coalesce(g.fingerprint, '')
+            WHEN (k.declarations ->> coalesce(g.fingerprint, ''))::timestamptz
+                    <= (k.declarations ->> k.fingerprint)::timestamptz
                 AND k.confirmed_at >= now() - $4::double precision * interval '1 second'
                 THEN 'outdated'
             WHEN g.name IS NULL THEN 'removed'
@@ -76,7 +78,7 @@ removed AS (
         namespace_id, name, workflow_name, timezone, jitter_seconds, catch_up, catch_up_limit,
         overlap, takes_tick, declarations
     )
-    SELECT $1, name, '', '', 0, '', 0, '', false, declarations || jsonb_build_object('', now())
+    SELECT $1, name, '', '', 0, '', 0, '', false, jsonb_build_object('', now()) || declarations
     FROM judged
     WHERE verdict = 'removed'
     ON CONFLICT (namespace_id, name) DO UPDATE
@@ -99,7 +101,7 @@ changed AS (
             ) IS NOT DISTINCT FROM (g.cron, g.every, g.timezone, g.start, g."end") THEN j.next_at
             ELSE g.next_at
         END,
-        g.fingerprint, j.declarations || jsonb_build_object(g.fingerprint, now())
+        g.fingerprint, jsonb_build_object(g.fingerprint, now()) || j.declarations
     FROM judged AS j
     JOIN given AS g ON g.name = j.name
     WHERE j.verdict IN ('changed', 'returned')

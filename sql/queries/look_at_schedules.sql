@@ -4,7 +4,8 @@
 -- changed one, and once a minute.
 -- $1 namespace, $2 how many schedules to return at most.
 -- Returns one row: now, the seconds until the next tick (NULL if none is to come), whether a tick waits
--- in a queue, whether a schedule is declared in code, the due schedules, and those with a tick in their queue that may fire (JSON arrays).
+-- in a queue, whether a schedule is declared in code, the due schedules, and those with a tick in their
+-- queue that may fire (JSON arrays).
 --
 -- Index: the partial indexes of owsuper_schedules, workflow_runs_pkey. Locks: none.
 SELECT

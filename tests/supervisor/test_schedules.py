@@ -497,6 +497,21 @@ def test_older_code_wins_again_when_no_worker_has_the_newer_any_more(town: Town)
     assert town.ow.schedules.get("hourly").cron == "0 * * * *"
 
 
+def test_newer_code_wins_again_after_an_outage_from_which_the_older_returned_first(
+    town: Town,
+) -> None:
+    for cron in ("0 * * * *", "30 * * * *", "0 * * * *", "30 * * * *", "0 * * * *"):
+        one = town.supervisor()
+        one.declare(hourly(cron=cron))
+        if town.supervisors.index(one) == 2:
+            town.clock.advance(4 * MINUTE)  # the outage
+        one.look()
+        town.clock.advance(MINUTE)
+        if town.supervisors.index(one) == 2:
+            assert town.ow.schedules.get("hourly").cron == "0 * * * *"
+    assert town.ow.schedules.get("hourly").cron == "30 * * * *"
+
+
 def test_a_schedule_that_is_removed_from_the_code_fires_no_more_and_is_told_apart(
     town: Town, caplog: pytest.LogCaptureFixture
 ) -> None:
