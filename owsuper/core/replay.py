@@ -159,6 +159,11 @@ class Replay:
         ]
 
     @property
+    def calls(self) -> int:
+        """How many steps this execution has called."""
+        return len(self._asked)
+
+    @property
     def is_beyond_history(self) -> bool:
         """Whether this execution has called a step that no earlier execution recorded."""
         return not self._asked <= self._recorded

@@ -388,6 +388,41 @@ class TestBranches:
         assert sorted(ledger.undone) == ["undo A", "undo B", "undo C"]
 
 
+    @pytest.mark.parametrize("grouped", [False, True], ids=["gather", "group"])
+    def test_beside_one_that_fails_late_are_replayed_to_their_ends(
+        self, engine: Engine, ledger: Ledger, grouped: bool
+    ) -> None:
+        async def body(step: Any) -> None:
+            over = asyncio.Event()
+
+            async def fly() -> None:
+                await over.wait()
+                raise NonRetryableError("no seat")
+
+            def do(name: str) -> Any:
+                return step.run(name, ledger.do, name, undo=ledger.undo)
+
+            async def other() -> None:
+                for name in "ab":
+                    await asyncio.gather(do(name), do(f"{name}2"))
+                await do("last")
+                over.set()
+                await step.sleep("nap", "30m")
+
+            if grouped:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(step.run("fly", fly))
+                    group.create_task(other())
+            else:
+                await asyncio.gather(step.run("fly", fly), other())
+
+        engine.workflow(body)
+        run_id = engine.start()
+        assert engine.finish(run_id)["status"] == "failed"
+        assert undo(engine, run_id)["status"] == COMPLETED
+        assert sorted(ledger.undone) == [f"undo {name}" for name in ("A", "A2", "B", "B2", "LAST")]
+
+
 @sync_and_async
 class TestAnUndoThatFails:
     def test_is_retried(self, engine: Engine, as_workflow: AsWorkflow, calls: Calls) -> None:

@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 _CLEAN_UP: Final = 10.0  # seconds a cancelled body may take, until it is cancelled again
 _DEFER: Final = 0.002  # seconds a recorded result waits for a common commit
+_TURNS: Final = 10  # of the loop, in which a branch that does not wait calls its next step
 _CHECK_PERIOD: Final = 1.0  # seconds between two checks of a running body
 
 
@@ -239,6 +240,14 @@ class AsyncExecution(Execution):
         self._step_threads.discard(thread)
         self.exit_if_forked(answer)
         return answer
+
+    async def let_others_catch_up(self) -> None:
+        """Let the loop turn until no branch calls a further step."""
+        with self._idle_detector.running():
+            calls = -1
+            while calls != (calls := self.replay.calls):
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
 
     async def call_database(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call ``function``, which blocks on the database, in a thread."""

@@ -163,6 +163,13 @@ class Execution(ABC):
         """Block the branch until ``wait`` is over. Raises Unwind once the outcome is decided."""
 
     @abstractmethod
+    def let_others_catch_up(self) -> Any:
+        """Let the other branches come to what they had called when a recalled step failed.
+
+        The failure took its time then, and comes at once now. It may end the other branches.
+        """
+
+    @abstractmethod
     def call_database(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call ``function``, which blocks on the database; return its result."""
 

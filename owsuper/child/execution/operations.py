@@ -34,6 +34,7 @@ from owsuper.core.steps.effects import (
 )
 from owsuper.core.steps.protocol import StepGenerator
 from owsuper.core.unwind import Unwind, unwind
+from owsuper.errors import StepFailed
 from owsuper.step import current
 
 _END_OF_HISTORY: Final = Pause(Wait(datetime.max.replace(tzinfo=UTC)))
@@ -63,6 +64,10 @@ def perform(execution: Execution, steps: StepGenerator) -> Operations[Any]:
             effect = steps.send(answer)
     except StopIteration as done:
         return done.value
+    except StepFailed:
+        if execution.replay.recalls_only:
+            yield execution.let_others_catch_up
+        raise
     except MemoryError as exc:  # a result that cannot even be encoded
         raise execution.give_back(exc) from exc
     finally:

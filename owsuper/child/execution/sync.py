@@ -219,6 +219,9 @@ class SyncExecution(BranchingExecution):
             with self._changed:
                 self._running_jobs.discard(job)
 
+    def let_others_catch_up(self) -> None:
+        """Do nothing: the failure of a branch does not end the others."""
+
     def call_database(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call ``function``, which blocks on the database, in this thread."""
         return function(*arguments)
