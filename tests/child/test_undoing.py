@@ -387,7 +387,6 @@ class TestBranches:
         undo(engine, run_id)
         assert sorted(ledger.undone) == ["undo A", "undo B", "undo C"]
 
-
     @pytest.mark.parametrize("grouped", [False, True], ids=["gather", "group"])
     def test_beside_one_that_fails_late_are_replayed_to_their_ends(
         self, engine: Engine, ledger: Ledger, grouped: bool
