@@ -6,6 +6,8 @@
 -- Returns one row: a JSON array of the ids that were deleted.
 --
 -- What prune_find asked is asked again, of the locked rows: a run may have been retried meanwhile.
+-- A run that another transaction has changed since this statement began stays until the next time:
+-- the lock finds its new row, and the deletion would only see the old one.
 -- Nor is a run deleted that somebody else holds, or waits for: who waits holds a lock (0004_results).
 -- A run and what belongs to it go in one statement, so a crash leaves both or neither.
 -- Step attempts go by the foreign key. Post-mortems, log lines and progress go by the trigger
@@ -28,6 +30,13 @@ held AS MATERIALIZED (
     SELECT a.last, a.keep, r.*
     FROM asked AS a
     CROSS JOIN LATERAL (
+        SELECT ctid AS place
+        FROM {schema}.workflow_runs
+        WHERE namespace_id = $1 AND id >= a.id AND id <= a.id
+        ORDER BY id
+        LIMIT 1
+    ) AS seen
+    CROSS JOIN LATERAL (
         SELECT
             ctid AS place, id, status, created_at, finished_at, updated_at, idempotency_key,
             CASE
@@ -41,6 +50,7 @@ held AS MATERIALIZED (
         LIMIT 1
         FOR UPDATE SKIP LOCKED
     ) AS r
+    WHERE r.place = seen.place
 ),
 good AS MATERIALIZED (
     SELECT r.id, r.last, r.place

@@ -7,6 +7,7 @@ import json
 import random
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -15,8 +16,10 @@ import pytest
 
 from owsuper import OpenWorkflow, Step
 from owsuper.db import connect, pruning
+from owsuper.db.pruning import Doomed, PruneQueries
 from owsuper.errors import ConfigurationError, InvalidDuration, RunNotFound
 from owsuper.retention import passes
+from tests.client.conftest import eventually
 from tests.client.sync_and_async import Call, sync_and_async
 from tests.retention.conftest import DAY, Ended, from_now
 
@@ -219,6 +222,47 @@ def test_a_run_that_is_retried_meanwhile_stays(ow: OpenWorkflow, tables: Ended) 
 
     assert ow.prune_runs("30d", on_delete=retry) == 1
     assert tables.ids() == {retried}
+
+
+def test_a_run_that_changes_while_the_runs_are_locked_keeps_all_that_is_its_own(
+    tables: Ended, database_url: str, schema: str
+) -> None:
+    changed, other = tables.ended(31), tables.ended(31)
+    insert = f'INSERT INTO "{schema}".owsuper_retries (namespace_id, workflow_run_id)'
+    tables.conn.execute(f"{insert} VALUES ('default', $1)".encode(), (changed,))
+    # This function, which stands before that of PostgreSQL, holds the statement up once it has begun.
+    tables.conn.execute(
+        f'CREATE FUNCTION "{schema}".set_config(text, text, boolean) RETURNS text LANGUAGE plpgsql'
+        " AS $$BEGIN PERFORM pg_advisory_xact_lock(hashtextextended(current_schema(), 0));"
+        " RETURN pg_catalog.set_config($1, $2, $3); END$$".encode()
+    )
+    doomed = [Doomed(run, run, 60) for run in (changed, other)]
+    statement, params = PruneQueries(schema, "default").delete(doomed)
+    with (
+        connect.connect(database_url, application_name="owsuper test") as holder,
+        connect.connect(database_url, application_name="owsuper test") as pruner,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        pruner.execute(f'SET search_path = "{schema}", pg_catalog'.encode())
+        [(pid,)] = pruner.execute(b"SELECT pg_backend_pid()").fetchall()
+        with holder.transaction():
+            holder.execute(b"SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", (schema,))
+            answer = threads.submit(lambda: pruner.execute(statement.query, params).fetchall())
+            eventually(lambda: _waits(tables, pid))
+            tables.update("workflow_runs", changed, version="2")
+        [(deleted,)] = answer.result(timeout=60)
+        assert json.loads(deleted) == [other]
+        assert tables.ids() == {changed}
+        assert tables.count("owsuper_retries") == 1
+        [(deleted,)] = pruner.execute(statement.query, params).fetchall()
+        assert json.loads(deleted) == [changed]
+    assert tables.ids() == set()
+    assert tables.count("owsuper_retries") == 0
+
+
+def _waits(tables: Ended, pid: int) -> bool:
+    query = b"SELECT FROM pg_locks WHERE pid = $1 AND locktype = 'advisory' AND NOT granted"
+    return bool(tables.conn.execute(query, (pid,)).fetchall())
 
 
 # --- batches -----------------------------------------------------------------------------------
