@@ -198,8 +198,11 @@ class RetentionDuty:
         def handle(result: Result) -> None:
             if self._pass is not current or self._connection is None:
                 return
-            if not (ask.deletes and result.sqlstate in _GIVEN_UP):
+            given_up = result.sqlstate in _GIVEN_UP
+            if not (ask.deletes and given_up):
                 if self._connection.refused("delete old runs", result):
+                    if given_up:
+                        self._pace.shrink()  # or the next pass asks for as much
                     self._end_pass()
                     return
                 self._answer = _texts(result)

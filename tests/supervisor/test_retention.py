@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, ClassVar
 
 import psycopg
 import pytest
 
+from owsuper.db.statement import Result, Statement
+from owsuper.event_loop import Loop
+from owsuper.settings import Settings
+from owsuper.supervisor import retention
 from tests.client.conftest import eventually
 from tests.retention.conftest import Ended
 from tests.supervisor.worker import Begin
@@ -145,6 +151,47 @@ def test_another_worker_takes_over(begin: Begin, tables: Ended) -> None:
     tables.ended(31)
     await_ids(tables, set(), second.log)
     assert second.stop() == 0
+
+
+class GivesUp:
+    """A connection to a server that finds no old runs before the time limit."""
+
+    up = pooled = True
+    outages = 0
+    sizes: ClassVar[list[int]] = []
+
+    def __init__(self, *_: object, on_up: Callable[[], None] = lambda: None, **__: object) -> None:
+        self.start = on_up
+
+    def send(
+        self, statement: Statement, params: Sequence[Any], on_result: Callable[[Result], None]
+    ) -> None:
+        answers = {"prune_rules": b"[]", "prune_workflows": b'["w"]'}
+        if statement.name in answers:
+            on_result(Result([(answers[statement.name],)]))
+        else:
+            self.sizes.append(params[2])
+            on_result(Result([], sqlstate="57014"))
+
+    def refused(self, _action: str, result: Result) -> bool:
+        return result.sqlstate is not None
+
+    def close(self) -> None: ...
+
+
+def test_a_search_that_takes_too_long_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "KeptConnection", GivesUp)
+    monkeypatch.setattr(retention, "_FIRST", 0)
+    monkeypatch.setattr(retention, "_PERIOD", 0)
+    monkeypatch.setattr(GivesUp, "sizes", [])
+    loop = Loop()
+    session: Any = GivesUp()
+    duty = retention.RetentionDuty(loop, Settings(retain=("30d",)), session)
+    while len(GivesUp.sizes) < 5:
+        loop.turn()
+    duty.close()
+    loop.close()
+    assert GivesUp.sizes == [50, 12, 3, 1, 1]
 
 
 @pytest.mark.parametrize(
