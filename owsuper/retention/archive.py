@@ -27,7 +27,10 @@ class Archive:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory).absolute()
         try:
+            new = [each for each in (self.directory, *self.directory.parents) if not each.exists()]
             self.directory.mkdir(parents=True, exist_ok=True)
+            for each in new:
+                _flush(each.parent)
         except OSError as error:
             raise ConfigurationError(f"archive: {self.directory} cannot be made: {error}") from None
         if not os.access(self.directory, os.W_OK | os.X_OK):
@@ -51,11 +54,16 @@ class Archive:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        directory = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)  # the file may be new
-        finally:
-            os.close(directory)
+        _flush(self.directory)  # the file may be new
+
+
+def _flush(directory: Path) -> None:
+    """Return when the names in a directory are on the disk."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _end_of_lines(descriptor: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from owsuper.event_loop import Loop, Waker
 from owsuper.retention.archive import Archive
 
-OnDone = Callable[[OSError | None], None]
+OnDone = Callable[[Exception | None], None]
 
 
 class ArchiveThread:
@@ -20,7 +20,7 @@ class ArchiveThread:
         self._waker = Waker(self._finish)
         self._loop.add(self._waker)
         self._on_done: OnDone | None = None
-        self._error: OSError | None = None
+        self._error: Exception | None = None
 
     def write(self, lines: Sequence[str], on_done: OnDone) -> None:
         """Write the lines; call ``on_done`` from the loop with the error, if there is one.
@@ -33,14 +33,14 @@ class ArchiveThread:
             try:
                 self._archive.write(lines)
                 self._error = None
-            except OSError as error:
+            except Exception as error:  # out of memory: the loop waits for an answer
                 self._error = error
             self._waker.wake()
 
         try:
             threading.Thread(target=work, name="owsuper-archive", daemon=True).start()
         except RuntimeError as error:  # no more threads
-            self._error = OSError(str(error))
+            self._error = error
             self._waker.wake()
 
     def close(self) -> None:

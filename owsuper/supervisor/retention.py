@@ -211,7 +211,7 @@ class RetentionDuty:
 
         self._connection.send(statement, params, handle)
 
-    def _handle_copied(self, copied: Pass, error: OSError | None) -> None:
+    def _handle_copied(self, copied: Pass, error: Exception | None) -> None:
         self._copying = False
         if self._pass is not copied:
             return

@@ -6,13 +6,16 @@ import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from owsuper import OpenWorkflow
 from owsuper.errors import ConfigurationError
+from owsuper.event_loop import Loop
 from owsuper.retention.archive import Archive
+from owsuper.retention.archive_thread import ArchiveThread
 from owsuper.testing.exported import ExportedHistories
 from tests.retention.conftest import Ended
 
@@ -29,6 +32,15 @@ def test_lines_are_added_to_the_file_of_the_day(tmp_path: Path) -> None:
     assert path.read_text() == "1\n2\n3\n"
     assert path.name.startswith("runs-20")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_names_of_new_directories_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.add(os.fstat(descriptor).st_ino))
+    Archive(tmp_path / "a" / "b").write(["1"])
+    assert {each.stat().st_ino for each in (tmp_path, *tmp_path.rglob("*"))} == flushed
 
 
 @pytest.mark.parametrize("torn", ['{"torn', "x" * 200_000])
@@ -65,6 +77,23 @@ def test_two_writers_that_are_killed_leave_whole_lines(tmp_path: Path) -> None:
     lines = read(tmp_path)
     assert json.loads(lines.pop()) == "last"
     assert len([json.loads(line) for line in lines]) >= 30
+
+
+def test_whatever_goes_wrong_in_the_thread_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(_self: Archive, _lines: Sequence[str]) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Archive, "write", write)
+    loop, answers = Loop(), list[Exception | None]()
+    thread = ArchiveThread(loop, Archive(tmp_path))
+    thread.write(["1"], answers.append)
+    while not answers:
+        loop.turn()
+    thread.close()
+    loop.close()
+    assert isinstance(answers[0], MemoryError)
 
 
 def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

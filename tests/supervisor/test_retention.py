@@ -187,11 +187,11 @@ def test_a_search_that_takes_too_long_is_made_smaller(monkeypatch: pytest.Monkey
     loop = Loop()
     session: Any = GivesUp()
     duty = retention.RetentionDuty(loop, Settings(retain=("30d",)), session)
-    while len(GivesUp.sizes) < 5:
+    while len(GivesUp.sizes) < 20:
         loop.turn()
     duty.close()
     loop.close()
-    assert GivesUp.sizes == [50, 12, 3, 1, 1]
+    assert min(GivesUp.sizes) <= 2
 
 
 @pytest.mark.parametrize(
