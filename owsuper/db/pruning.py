@@ -28,8 +28,8 @@ _NAMES: Final = 200
 class Range:
     """The runs of one workflow and status, to be read in the order of their creation.
 
-    ``keep`` is in seconds. Those before ``since`` are left out, and so are the first ``skip`` of
-    those that were created at that very time.
+    ``keep`` is in seconds. Those before ``since`` and after ``until`` are left out, and so are the
+    first ``skip`` of those that were created at ``since``.
     """
 
     workflow: str
@@ -37,13 +37,15 @@ class Range:
     keep: float
     since: str = "-infinity"
     skip: int = 0
+    until: str = "infinity"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A run of the range with this index, and whether it can be deleted.
 
-    Its ``predecessors`` continued as each other and then as this run; they go with it.
+    Its ``predecessors`` continued as each other and then as this run; they go with it. There may be
+    too many: ``rest`` is the workflow, the status and the time of creation of the next one.
     """
 
     range: int
@@ -51,6 +53,7 @@ class Candidate:
     id: str
     doomed: bool
     predecessors: Sequence[str] = ()
+    rest: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ def prune(
             ranges = list(_ranges(names, keep))
             for first in range(0, len(ranges), 100):
                 some = ranges[first : first + 100]
-                yield from _prune_ranges(queries, some, pace, pruned, copies, only_count)
+                yield from _prune_ranges(queries, keep, some, pace, pruned, copies, only_count)
 
 
 def _ranges(names: Sequence[str], keep: Keep) -> Iterator[Range]:
@@ -132,6 +132,7 @@ def _ranges(names: Sequence[str], keep: Keep) -> Iterator[Range]:
 
 def _prune_ranges(
     queries: PruneQueries,
+    keep: Keep,
     ranges: Sequence[Range],
     pace: Pace,
     pruned: Pruned,
@@ -151,7 +152,7 @@ def _prune_ranges(
                 lines = _texts((yield Ask(queries.documents([each.id for each in doomed]))))
                 yield Copy([each if isinstance(each, str) else each.decode() for each in lines])
             answer = yield Ask(queries.delete(doomed), deletes=True)
-            if answer is None and len(found) > 1:
+            if answer is None and len(doomed) > 1 and size > 1:
                 pace.shrink()
                 more = True
                 continue
@@ -160,12 +161,24 @@ def _prune_ranges(
             if run.doomed:
                 pruned.add(ranges[run.range], len({run.id, *run.predecessors} & deleted))
         gone = set() if only_count else deleted
-        ranges = _after(ranges, found, gone)
+        rest = list(_rest([run for run in found if run.id in gone], keep))
+        ranges = rest + (_after(ranges, found, gone) if more else [])
+        more = bool(ranges)
 
 
 def _with_chain(run: Candidate, ranges: Sequence[Range]) -> Iterator[Doomed]:
     for run_id in (run.id, *run.predecessors):
         yield Doomed(run_id, run.id, ranges[run.range].keep)
+
+
+def _rest(deleted: Sequence[Candidate], keep: Keep) -> Iterator[Range]:
+    """Return where the next predecessors of deleted runs are, each of which is the last one now."""
+    for run in deleted:
+        if run.rest is not None:
+            workflow, status, at = run.rest
+            seconds = keep(workflow, RunStatus(status))
+            if seconds is not None:
+                yield Range(workflow, status, seconds, since=at, until=at)
 
 
 def _after(ranges: Sequence[Range], found: Sequence[Candidate], gone: set[str]) -> list[Range]:

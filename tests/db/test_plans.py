@@ -102,7 +102,7 @@ PARITY = json.dumps({"parity": "1"})
 DRIVER = ("tenant", "false", PARITY, "7")
 COUNTED = ("default", *ANY_TIME, None, None, None, EVERY)
 STATUSES = ("completed", "succeeded", "failed", "canceled")
-ENDED = [{"workflow": name, "status": each, "since": "-infinity", "skip": 0}
+ENDED = [{"workflow": name, "status": each, "since": "-infinity", "skip": 0, "until": "infinity"}
          for name in ("unknown", "v", "w") for each in STATUSES]  # fmt: skip
 OLD = json.dumps([{"range": n, "keep": 0, **each} for n, each in enumerate(ENDED)])
 NOT_OLD = json.dumps([{"range": n, "keep": 1e9, **each} for n, each in enumerate(ENDED)])

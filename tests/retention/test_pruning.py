@@ -160,6 +160,41 @@ def test_runs_that_continued_as_each_other_go_with_the_last_of_them(
     assert tables.ids() == set()
 
 
+def test_a_long_chain_is_deleted_by_one_call(ow: OpenWorkflow, tables: Ended) -> None:
+    tables.conn.execute(
+        f'INSERT INTO "{tables.schema}".workflow_runs (namespace_id, id, workflow_name, status,'
+        " config, attempts, created_at, finished_at, updated_at, context) SELECT 'default', n, 'w',"
+        " 'completed', '{}', 1, at, at, at, jsonb_strip_nulls(jsonb_build_object('continuedFrom',"
+        " CASE WHEN n > 1 THEN (n - 1)::text END, 'continuedAs', CASE WHEN n < 1200 THEN"
+        " (n + 1)::text END)) FROM generate_series(1, 1200) AS n,"
+        " LATERAL (SELECT now() - interval '40 d' + n * interval '1 s' AS at) AS t".encode()
+    )
+    assert ow.prune_runs("30d") == 1200
+    assert tables.ids() == set()
+
+
+def test_chains_of_runs_with_many_steps_are_copied_in_smaller_batches(
+    ow: OpenWorkflow, tables: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "MOST_STEPS", 10)
+    chain = [f"link {number}" for number in range(9)]
+    for number, run in enumerate(chain):
+        tables.ended(90 - number, id=run)
+        for _ in range(4):
+            tables.step(run, status="completed")
+    for before, after in pairwise(chain):
+        _link(tables, before, after)
+    batches: list[list[str]] = []
+
+    def copy(lines: Sequence[str]) -> None:
+        batches.append([json.loads(each)["run"]["id"] for each in lines])
+
+    assert ow.prune_runs("30d", on_delete=copy) == 9
+    assert max(map(len, batches)) == 2
+    assert {run for batch in batches for run in batch} == set(chain)
+    assert tables.ids() == set()
+
+
 def _link(tables: Ended, before: str, after: str) -> None:
     for run, name, other in ((before, "continuedAs", after), (after, "continuedFrom", before)):
         tables.conn.execute(
