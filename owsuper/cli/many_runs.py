@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from owsuper import ChangedRuns
@@ -17,10 +17,10 @@ from owsuper.cli.client_command import (
     client,
     find,
     past,
-    searched,
 )
-from owsuper.cli.formatting import printable
+from owsuper.cli.formatting import now, printable
 from owsuper.cli.output import print_json, print_message
+from owsuper.cli.question import agreed, must_ask
 from owsuper.client import many_runs
 from owsuper.client.many_runs import Work
 from owsuper.db.dashboard.run_lists import RunCount, RunSearch
@@ -91,16 +91,18 @@ def change(
     if "attribute" in typed:
         filters["attributes"] = attributes_of(arguments)
     wanted_by(**filters)  # refused before anybody is asked
-    if "yes" not in typed and not sys.stdin.isatty():
-        raise ConfigurationError(f"pass --yes to {verb} many runs without a terminal")
+    ask = must_ask(arguments, f"pass --yes to {verb} many runs")
     with client(arguments) as ow:
         if "parent" in filters:
             filters["parent"] = find(ow, filters["parent"]).id
         wanted = wanted_by(**filters)
         session = ow._database.session()
-        if "yes" not in typed and not _agreed(many_runs.count(session, wanted), verb, arguments):
-            print_message(f"nothing was {done}")
-            return ExitCode.CLEAN
+        if ask:
+            wanted = _created_so_far(wanted)  # others may come while somebody thinks
+            question = _question(many_runs.count(session, wanted), verb)
+            if question is None or not agreed(question, arguments):
+                print_message(f"nothing was {done}")
+                return ExitCode.CLEAN
         progress = _Reporter(done)
         try:
             changed = many_runs.change(
@@ -130,14 +132,18 @@ class _Reporter:
             print_message(f"{self._done} so far: {so_far.changed:,}")
 
 
-def _agreed(count: RunCount, verb: str, arguments: argparse.Namespace) -> bool:
+def _created_so_far(wanted: RunSearch) -> RunSearch:
+    until = now() if wanted.created_until is None else min(now(), wanted.created_until)
+    return replace(wanted, created_until=until)
+
+
+def _question(count: RunCount, verb: str) -> str | None:
+    """Return what to ask; None if no run matches."""
     if not count.counted and count.read_all:
-        return False
+        return None
     more = "" if count.read_all else "+"
     runs = "run" if count.counted == 1 and not more else "runs"
-    question = f"{verb.capitalize()} {count.counted:,}{more} {runs} ({searched(arguments)})? [y/N] "
-    print(question, end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return f"{verb.capitalize()} {count.counted:,}{more} {runs}"
 
 
 def _report(changed: ChangedRuns, done: str, *, as_json: bool) -> None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 from typing import Final
 
 from owsuper.cli.arguments import Command
-from owsuper.cli.client_command import add_common, client, searched
+from owsuper.cli.client_command import add_common, client
 from owsuper.cli.formatting import printable
 from owsuper.cli.output import print_data, print_json, print_message
+from owsuper.cli.question import agreed, must_ask
 from owsuper.cli.tables import table
 from owsuper.client.pruning import OnDelete, keep_rule, run_pass
-from owsuper.errors import ConfigurationError
+from owsuper.errors import OwsuperError
 from owsuper.retention.archive import Archive
 from owsuper.retention.passes import Pruned
 from owsuper.supervisor.exit_status import ExitCode
 
 _ABOUT: Final = """\
-Deletes runs that have ended, with their step attempts, signals, post-mortems, log lines and
-progress, in small batches. A run stays while something still needs it: a parent that has not
+Deletes runs that have ended, with their step attempts, signals, post-mortems, log lines, progress
+and attributes, in small batches. A run stays while something still needs it: a parent that has not
 ended, an idempotency key that still stands for it, or the run as which it continued.
 
 With --archive, runs are first written to files of JSON Lines, one for each day, in the form of
@@ -56,18 +57,16 @@ def _run(arguments: argparse.Namespace) -> int:
     typed = vars(arguments)
     keep = keep_rule(arguments.older_than, typed.get("status"), typed.get("workflow"))
     dry_run = "dry_run" in typed
-    ask = not dry_run and "yes" not in typed
-    if ask and not sys.stdin.isatty():
-        raise ConfigurationError("pass --yes to delete, or --dry-run to count, without a terminal")
+    ask = not dry_run and must_ask(arguments, "pass --yes to delete, or --dry-run to count,")
     copy: OnDelete | None = None
     if "archive" in typed and not dry_run:
-        copy = Archive(arguments.archive).write
+        copy = _copying_to(arguments.archive)
     with client(arguments) as ow:
         session = ow._database.session()
         if ask:
             counted = Pruned()
             run_pass(session, keep, counted, dry_run=True)
-            if not counted.total or not _agreed(counted.total, arguments):
+            if not counted.total or not agreed(_question(counted.total), arguments):
                 print_message("nothing was deleted")
                 return ExitCode.CLEAN
         pruned = Pruned()
@@ -78,11 +77,20 @@ def _run(arguments: argparse.Namespace) -> int:
     return ExitCode.CLEAN
 
 
-def _agreed(count: int, arguments: argparse.Namespace) -> bool:
-    runs = "run" if count == 1 else "runs"
-    question = f"Delete {count:,} {runs} ({searched(arguments)})? [y/N] "
-    print(question, end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+def _question(count: int) -> str:
+    return f"Delete {count:,} {'run' if count == 1 else 'runs'}"
+
+
+def _copying_to(directory: str) -> OnDelete:
+    archive = Archive(directory)
+
+    def copy(lines: Sequence[str]) -> None:
+        try:
+            archive.write(lines)
+        except OSError as error:
+            raise OwsuperError(f"no more runs are deleted: archive: {error}") from None
+
+    return copy
 
 
 def _report(pruned: Pruned, arguments: argparse.Namespace, dry_run: bool) -> None:

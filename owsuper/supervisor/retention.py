@@ -216,7 +216,8 @@ class RetentionDuty:
         if self._pass is not copied:
             return
         if error is not None:
-            _log.error("no run is deleted: the archive cannot be written: %s", error)
+            reason = str(error) or type(error).__name__
+            _log.error("no run is deleted: the archive cannot be written: %s", reason)
             self._end_pass()
             return
         self._go_on()

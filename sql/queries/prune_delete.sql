@@ -10,8 +10,8 @@
 -- the lock finds its new row, and the deletion would only see the old one.
 -- Nor is a run deleted that somebody else holds, or waits for: who waits holds a lock (0004_results).
 -- A run and what belongs to it go in one statement, so a crash leaves both or neither.
--- Step attempts go by the foreign key. Post-mortems, log lines and progress go by the trigger
--- owsuper_deleted. The entries of owsuper_audit stay.
+-- Step attempts go by the foreign key. Post-mortems, log lines, progress and attributes go by the
+-- trigger owsuper_deleted. The entries of owsuper_audit stay.
 -- The flush to disk is skipped: what a crash of the server brings back is deleted later.
 --
 -- Index: workflow_runs_pkey, step_attempts_workflow_run_created_at_idx,

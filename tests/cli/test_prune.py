@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -65,6 +66,20 @@ def test_runs_are_archived_and_deleted_and_programs_get_json(
     assert tables.ids() == kept
     [path] = (tmp_path / "archive").iterdir()
     assert json.loads(path.read_text())["run"]["id"] == gone
+
+
+def test_without_room_for_copies_nothing_is_deleted(
+    prune: Command, tables: Ended, tmp_path: Path
+) -> None:
+    run = tables.ended(31)
+    today = datetime.now(UTC)
+    for day in (today, today + timedelta(days=1)):
+        (tmp_path / f"runs-{day:%Y-%m-%d}.jsonl").mkdir()
+    result = prune("--older-than", "30d", "--archive", str(tmp_path), "--yes")
+    assert result.code == 1
+    assert "error: no more runs are deleted: archive: " in result.stderr
+    assert "Traceback" not in result.stderr
+    assert tables.ids() == {run}
 
 
 @pytest.mark.parametrize(("answer", "left"), [(b"y\n", 0), (b"n\n", 1), (b"\n", 1)])

@@ -618,7 +618,7 @@ def test_all_runs_that_match_filters_are_retried_or_canceled(runs: Command, tabl
 def test_a_terminal_is_asked_before_many_runs_are_changed(
     answer: str, status: str, tables: Tables, env: dict[str, str]
 ) -> None:
-    run = failed(tables)
+    run, later = failed(tables), failed(tables, created_at=from_now(3600))
     ours, theirs = pty.openpty()
     try:
         os.write(ours, f"{answer}\n".encode())
@@ -632,6 +632,7 @@ def test_a_terminal_is_asked_before_many_runs_are_changed(
     assert "Retry 1 run (namespace" in done.stderr
     assert ("nothing was retried" in done.stderr) == (status == "failed")
     assert tables.fetch(run)["status"] == status
+    assert tables.fetch(later)["status"] == "failed"
 
 
 @pytest.mark.parametrize(
