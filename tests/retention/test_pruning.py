@@ -265,7 +265,7 @@ def test_a_run_that_changes_while_the_runs_are_locked_keeps_all_that_is_its_own(
     changed, other = tables.ended(31), tables.ended(31)
     insert = f'INSERT INTO "{schema}".owsuper_retries (namespace_id, workflow_run_id)'
     tables.conn.execute(f"{insert} VALUES ('default', $1)".encode(), (changed,))
-    # This function, which stands before that of PostgreSQL, holds the statement up once it has begun.
+    # This function stands before that of PostgreSQL, and holds the statement up once it has begun.
     tables.conn.execute(
         f'CREATE FUNCTION "{schema}".set_config(text, text, boolean) RETURNS text LANGUAGE plpgsql'
         " AS $$BEGIN PERFORM pg_advisory_xact_lock(hashtextextended(current_schema(), 0));"
