@@ -136,7 +136,7 @@ def _ask(session: Session, ask: Ask) -> Answer:
         try:
             return operation.run(conn)
         except (errors.LockNotAvailable, errors.QueryCanceled, errors.DeadlockDetected):
-            if ask.deletes:
+            if ask.of_few:
                 return None
             raise
 

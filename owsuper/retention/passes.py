@@ -37,11 +37,12 @@ _TARGET: Final = 0.1  # seconds that a statement may take
 class Ask:
     """Execute a statement; send the texts of its only column.
 
-    ``deletes``: send None if the server has given it up, because of a lock or of time.
+    ``of_few``: send None if the server has given it up, because of a lock or of time. Then it is
+    about fewer runs the next time, or its only run is left where it is.
     """
 
     call: Call
-    deletes: bool = False
+    of_few: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +145,16 @@ def _prune_ranges(
         size = min(pace.size, _COPIED) if copies else pace.size
         found, more = parse_found(_texts((yield Ask(queries.find(ranges, size)))))
         doomed = [each for run in found if run.doomed for each in _with_chain(run, ranges)]
-        deleted: set[str] = set()
+        deleted: set[str] | None = set()
         if only_count:
             deleted = {each.id for each in doomed}
         elif doomed:
-            if copies:
-                lines = _texts((yield Ask(queries.documents([each.id for each in doomed]))))
-                yield Copy([each if isinstance(each, str) else each.decode() for each in lines])
-            answer = yield Ask(queries.delete(doomed), deletes=True)
-            if answer is None and len(doomed) > 1 and size > 1:
+            deleted = yield from _delete(queries, doomed, copies)
+            if deleted is None and len(doomed) > 1 and size > 1:
                 pace.shrink()
                 more = True
                 continue
-            deleted = set() if answer is None else parse_deleted(answer)
+        deleted = deleted or set()
         for run in found:
             if run.doomed:
                 pruned.add(ranges[run.range], len({run.id, *run.predecessors} & deleted))
@@ -164,6 +162,19 @@ def _prune_ranges(
         rest = list(_rest([run for run in found if run.id in gone], keep))
         ranges = rest + (_after(ranges, found, gone) if more else [])
         more = bool(ranges)
+
+
+def _delete(
+    queries: PruneQueries, doomed: Sequence[Doomed], copies: bool
+) -> Generator[Ask | Copy, Answer, set[str] | None]:
+    """Delete runs; return the ids of those that are gone, or None if the server has given it up."""
+    if copies:
+        lines = yield Ask(queries.documents([each.id for each in doomed]), of_few=True)
+        if lines is None:
+            return None
+        yield Copy([each if isinstance(each, str) else each.decode() for each in lines])
+    answer = yield Ask(queries.delete(doomed), of_few=True)
+    return None if answer is None else parse_deleted(answer)
 
 
 def _with_chain(run: Candidate, ranges: Sequence[Range]) -> Iterator[Doomed]:
@@ -198,5 +209,5 @@ def _after(ranges: Sequence[Range], found: Sequence[Candidate], gone: set[str]) 
 
 
 def _texts(answer: Answer) -> Sequence[str | bytes]:
-    assert answer is not None, "only a statement that deletes is given up"
+    assert answer is not None, "only a statement about some runs is given up"
     return answer

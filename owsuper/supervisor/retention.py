@@ -199,7 +199,7 @@ class RetentionDuty:
             if self._pass is not current or self._connection is None:
                 return
             given_up = result.sqlstate in _GIVEN_UP
-            if not (ask.deletes and given_up):
+            if not (ask.of_few and given_up):
                 if self._connection.refused("delete old runs", result):
                     if given_up:
                         self._pace.shrink()  # or the next pass asks for as much

@@ -8,6 +8,7 @@ import random
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -350,6 +351,44 @@ def test_runs_with_long_values_are_copied_in_smaller_batches(
 def _noise(seed: int, length: int) -> str:
     """Text that cannot be compressed to less than half."""
     return random.Random(seed).randbytes(length // 2).hex()
+
+
+def test_a_run_whose_copy_takes_too_long_does_not_keep_the_others() -> None:
+    left = {"big": "2026-01-01T00:00:00+00:00", "small": "2026-01-02T00:00:00+00:00"}
+
+    def answer(statement: str, first: str, count: Any) -> list[str] | None:
+        if statement == "prune_workflows":
+            return ['["w"]']
+        if statement == "prune_documents":
+            ids = json.loads(first)
+            return None if "big" in ids else [f"copy of {run}" for run in ids]
+        if statement == "prune_delete":
+            ids = [each["id"] for each in json.loads(first)]
+            assert [left.pop(run) for run in ids]
+            return [json.dumps(ids)]
+        found = [
+            (of["range"], at, run, True)
+            for of in json.loads(first)
+            if of["status"] == "completed"
+            for run, at in [each for each in left.items() if each[1] >= of["since"]][of["skip"] :]
+        ]
+        return [json.dumps({"runs": found[:count], "more": len(found) >= count})]
+
+    copied: list[str] = []
+    queries, pruned = PruneQueries("openworkflow", "default"), passes.Pruned()
+    work = passes.prune(queries, lambda *_: 60.0, passes.Pace(1), pruned, copies=True)
+    wanted = next(work)
+    with suppress(StopIteration):
+        while True:
+            if isinstance(wanted, passes.Copy):
+                copied += wanted.lines
+                wanted = work.send(None)
+            else:
+                statement, params = wanted.call
+                count = params[2] if len(params) > 2 else 0
+                wanted = work.send(answer(statement.name, str(params[1]), count))
+    assert copied == ["copy of small"]
+    assert (list(left), pruned.total) == (["big"], 1)
 
 
 # --- copies ------------------------------------------------------------------------------------
