@@ -37,6 +37,7 @@ class Shards(Mapping[str, OpenWorkflow]):
         schema: str | None = None,
         listen: bool | None = None,
         call_timeout: Duration | None = None,
+        migrate: bool = False,
     ) -> None:
         if not urls:
             raise ConfigurationError("urls: pass the URL of one database at least, by its name")
@@ -48,6 +49,7 @@ class Shards(Mapping[str, OpenWorkflow]):
                 schema=schema,
                 listen=listen,
                 call_timeout=call_timeout,
+                migrate=migrate,
             )
             for name, url in urls.items()
         }

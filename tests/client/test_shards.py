@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
+import psycopg
 import pytest
 
 from owsuper import OpenWorkflow, Shards, Step
@@ -80,6 +82,19 @@ def test_a_name_of_no_database_is_refused_before_anything_is_stored(
     ):
         call(two, "run_workflow", order, {"region": name})
     assert _ids(two["east"]) + _ids(two["west"]) == []
+
+
+def test_the_tables_are_made_if_that_is_permitted(
+    database_url: str, conn: psycopg.Connection
+) -> None:
+    schema = f"made_{uuid4().hex}"
+    shards = Shards({"only": database_url}, by=lambda _: "only", schema=schema, migrate=True)
+    try:
+        run = shards.run_workflow("order", 1)
+        assert shards.find_run(run.id).id == run.id
+    finally:
+        shards.close()
+        conn.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
 
 
 def test_there_must_be_a_database() -> None:
