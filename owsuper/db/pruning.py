@@ -29,7 +29,7 @@ class Range:
     """The runs of one workflow and status, to be read in the order of their creation.
 
     ``keep`` is in seconds. Those before ``since`` and after ``until`` are left out, and so are the
-    first ``skip`` of those that were created at ``since``.
+    first ``skip`` of those that were created at ``since``. With ``run``, it is the run of this id.
     """
 
     workflow: str
@@ -38,6 +38,7 @@ class Range:
     since: str = "-infinity"
     skip: int = 0
     until: str = "infinity"
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Candidate:
     """A run of the range with this index, and whether it can be deleted.
 
     Its ``predecessors`` continued as each other and then as this run; they go with it. There may be
-    too many: ``rest`` is the workflow, the status and the time of creation of the next one.
+    too many: ``rest`` is the workflow, the status, the time of creation and the id of the next one.
     """
 
     range: int

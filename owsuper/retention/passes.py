@@ -120,7 +120,7 @@ def prune(
             ranges = list(_ranges(names, keep))
             for first in range(0, len(ranges), 100):
                 some = ranges[first : first + 100]
-                yield from _prune_ranges(queries, keep, some, pace, pruned, copies, only_count)
+                yield from _prune_ranges(queries, some, pace, pruned, copies, only_count)
 
 
 def _ranges(names: Sequence[str], keep: Keep) -> Iterator[Range]:
@@ -133,7 +133,6 @@ def _ranges(names: Sequence[str], keep: Keep) -> Iterator[Range]:
 
 def _prune_ranges(
     queries: PruneQueries,
-    keep: Keep,
     ranges: Sequence[Range],
     pace: Pace,
     pruned: Pruned,
@@ -159,7 +158,7 @@ def _prune_ranges(
             if run.doomed:
                 pruned.add(ranges[run.range], len({run.id, *run.predecessors} & deleted))
         gone = set() if only_count else deleted
-        rest = list(_rest([run for run in found if run.id in gone], keep))
+        rest = list(_rest([run for run in found if run.id in gone], ranges))
         ranges = rest + (_after(ranges, found, gone) if more else [])
         more = bool(ranges)
 
@@ -182,14 +181,13 @@ def _with_chain(run: Candidate, ranges: Sequence[Range]) -> Iterator[Doomed]:
         yield Doomed(run_id, run.id, ranges[run.range].keep)
 
 
-def _rest(deleted: Sequence[Candidate], keep: Keep) -> Iterator[Range]:
+def _rest(deleted: Sequence[Candidate], ranges: Sequence[Range]) -> Iterator[Range]:
     """Return where the next predecessors of deleted runs are, each of which is the last one now."""
     for run in deleted:
         if run.rest is not None:
-            workflow, status, at = run.rest
-            seconds = keep(workflow, RunStatus(status))
-            if seconds is not None:
-                yield Range(workflow, status, seconds, since=at, until=at)
+            workflow, status, at, run_id = run.rest
+            keep = ranges[run.range].keep
+            yield Range(workflow, status, keep, since=at, until=at, run=run_id)
 
 
 def _after(ranges: Sequence[Range], found: Sequence[Candidate], gone: set[str]) -> list[Range]:

@@ -1,20 +1,20 @@
 -- Runs that ended long enough ago to be deleted.
 --
 -- Called by: whoever deletes old runs, PruneQueries.find. $1 namespace, $2 ranges (JSON array of
--- objects: range, workflow, status, seconds to keep, since, skip and until), $3 how many runs to look
--- at, $4 how many step attempts these may have together; a long value counts as several.
+-- objects: range, workflow, status, seconds to keep, since, skip, until and run), $3 how many runs to
+-- look at, $4 how many step attempts these may have together; a long value counts as several.
 -- Returns one row, a JSON object. "runs" are those that were looked at, in the order of the ranges and
 -- then of creation: number of the range, time of creation, id, whether to delete it, the ids of its
 -- predecessors, and the rest of them. "more" says whether there may be others.
 --
 -- A range is of one workflow and status, from the time "since" on, without the first "skip" runs: those
 -- of that very time that were left where they are. It ends at "until", or at the youngest run that can
--- be old enough, as no run has ended before its creation.
+-- be old enough, as no run has ended before its creation. With "run", it is the run of this id.
 --
 -- The runs that continued as each other are deleted with the last of them: "predecessors" holds the
--- others, within the bounds $3 and $4. Beyond these is the rest: the workflow, the status and the time
--- of creation of the youngest one, which will be the last. While the last one is there, the others
--- stay.
+-- others, within the bounds $3 and $4. Beyond these is the rest: the workflow, the status, the time of
+-- creation and the id of the youngest one, which will be the last. While the last one is there, the
+-- others stay.
 --
 -- Index: workflow_runs_workflow_name_status_created_at_desc_idx, in the order of its end;
 -- workflow_runs_pkey, step_attempts_workflow_run_created_at_idx, those of fragments/prune_held.
@@ -23,7 +23,7 @@ WITH RECURSIVE asked AS MATERIALIZED (
     SELECT *
     FROM json_to_recordset($2::json) AS a (
         range integer, workflow text, status text, keep double precision, since timestamptz,
-        skip bigint, until timestamptz
+        skip bigint, until timestamptz, run text
     )
 ),
 near AS MATERIALIZED (
@@ -39,6 +39,7 @@ near AS MATERIALIZED (
         WHERE namespace_id = $1 AND workflow_name = a.workflow AND status = a.status
             AND created_at >= a.since AND created_at <= a.until
             AND created_at < now() - a.keep * interval '1 second'
+            AND (a.run IS NULL OR id = a.run)
         ORDER BY created_at
         OFFSET a.skip
         LIMIT $3::integer
@@ -109,7 +110,7 @@ before AS MATERIALIZED (
         last,
         json_agg(id ORDER BY length) FILTER (WHERE goes) AS ids,
         (
-            array_agg(json_build_array(workflow, status, created_at) ORDER BY length)
+            array_agg(json_build_array(workflow, status, created_at, id) ORDER BY length)
             FILTER (WHERE NOT goes)
         )[1] AS rest
     FROM (

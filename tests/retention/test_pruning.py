@@ -178,6 +178,7 @@ def test_chains_of_runs_with_many_steps_are_copied_in_smaller_batches(
     ow: OpenWorkflow, tables: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "MOST_STEPS", 10)
+    other = tables.ended(40)
     chain = [f"link {number}" for number in range(9)]
     for number, run in enumerate(chain):
         tables.ended(90 - number, id=run)
@@ -185,15 +186,18 @@ def test_chains_of_runs_with_many_steps_are_copied_in_smaller_batches(
             tables.step(run, status="completed")
     for before, after in pairwise(chain):
         _link(tables, before, after)
+    # Created with the rest of the chain, but nothing that the call is about.
+    tables.update("workflow_runs", other, created_at=tables.fetch("link 6")["created_at"])
+    tables.update("workflow_runs", "link 8", status="failed")
     batches: list[list[str]] = []
 
     def copy(lines: Sequence[str]) -> None:
         batches.append([json.loads(each)["run"]["id"] for each in lines])
 
-    assert ow.prune_runs("30d", on_delete=copy) == 9
+    assert ow.prune_runs("30d", status="failed", on_delete=copy) == 9
     assert max(map(len, batches)) == 2
     assert {run for batch in batches for run in batch} == set(chain)
-    assert tables.ids() == set()
+    assert tables.ids() == {other}
 
 
 def _link(tables: Ended, before: str, after: str) -> None:
