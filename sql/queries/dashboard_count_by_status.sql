@@ -6,7 +6,7 @@
 -- many runs of each status to read at most.
 -- Returns one row: how many runs were read, the newest first, and how many of them match.
 --
--- Index: workflow_runs_status_created_at_desc_idx, in its order, which no other index has.
+-- Index: workflow_runs_status_created_at_desc_idx, in its order (fragments/of_status).
 -- Locks: none.
 SELECT count(*), count(*) FILTER (
     WHERE {fragments/dashboard_matches}
@@ -15,7 +15,7 @@ FROM unnest($7::text[]) AS s (status)
 CROSS JOIN LATERAL (
     SELECT status, workflow_name, version, finished_at
     FROM {schema}.workflow_runs
-    WHERE namespace_id = $1 AND status = s.status
+    WHERE namespace_id = $1 AND {fragments/of_status}
         AND created_at >= $2::timestamptz AND created_at <= $3::timestamptz
     ORDER BY created_at DESC
     LIMIT $9::integer

@@ -5,8 +5,8 @@
 -- than it; then the estimate is what the statistics of the last ANALYZE say of all namespaces, or
 -- NULL if they do not know the status.
 --
--- Index: workflow_runs_status_created_at_desc_idx, in its order, which no other index has, and as a
--- rule without the rows. Locks: none.
+-- Index: workflow_runs_status_created_at_desc_idx, in its order (fragments/of_status), and as a rule
+-- without the rows. Locks: none.
 SELECT
     s.status, r.count,
     CASE WHEN r.count > $2::integer THEN (
@@ -30,7 +30,7 @@ CROSS JOIN LATERAL (
     FROM (
         SELECT created_at
         FROM {schema}.workflow_runs
-        WHERE namespace_id = $1 AND status = s.status
+        WHERE namespace_id = $1 AND {fragments/of_status}
         ORDER BY created_at DESC
         LIMIT $2::integer + 1
     ) AS newest

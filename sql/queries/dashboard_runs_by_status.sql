@@ -3,7 +3,7 @@
 -- Called by: the dashboard, RunLists.page, with a status. $1 to $13 and the result as in
 -- dashboard_runs; up to $8 runs of each status are read.
 --
--- Index: workflow_runs_status_created_at_desc_idx, in its order, which no other index has; those of
+-- Index: workflow_runs_status_created_at_desc_idx, in its order (fragments/of_status); those of
 -- fragments/dashboard_page. Locks: none.
 WITH edge AS MATERIALIZED (
     SELECT CASE
@@ -14,7 +14,7 @@ WITH edge AS MATERIALIZED (
     LEFT JOIN LATERAL (
         SELECT created_at
         FROM {schema}.workflow_runs
-        WHERE $5::boolean AND namespace_id = $1 AND status = s.status
+        WHERE $5::boolean AND namespace_id = $1 AND {fragments/of_status}
             AND (created_at, id) > ($2::timestamptz, $3::text)
             AND created_at >= $6::timestamptz AND created_at <= $7::timestamptz
         ORDER BY created_at
@@ -24,7 +24,7 @@ WITH edge AS MATERIALIZED (
     LEFT JOIN LATERAL (
         SELECT created_at
         FROM {schema}.workflow_runs
-        WHERE NOT $5::boolean AND namespace_id = $1 AND status = s.status
+        WHERE NOT $5::boolean AND namespace_id = $1 AND {fragments/of_status}
             AND (created_at, id) < ($2::timestamptz, $3::text)
             AND created_at >= $6::timestamptz AND created_at <= $7::timestamptz
         ORDER BY created_at DESC
@@ -39,7 +39,7 @@ found AS (
     CROSS JOIN LATERAL (
         SELECT {fragments/dashboard_found}
         FROM {schema}.workflow_runs
-        WHERE namespace_id = $1 AND status = s.status
+        WHERE namespace_id = $1 AND {fragments/of_status}
             AND created_at >= (SELECT first FROM reach)
             AND created_at <= (SELECT last FROM reach)
         ORDER BY created_at DESC

@@ -2,8 +2,8 @@
 --
 -- Called by: clients, ListQueries.runs, with a status. $1 to $7 as in list_runs, $8 status.
 --
--- Index: workflow_runs_status_created_at_desc_idx, in its order, which no other index has;
--- those of fragments/run_links. Locks: none. For the two scans see list_runs.
+-- Index: workflow_runs_status_created_at_desc_idx, in its order (the status is said twice: see
+-- fragments/of_status); those of fragments/run_links. Locks: none. For the two scans see list_runs.
 WITH reach AS MATERIALIZED (
     SELECT min(created_at) AS first, max(created_at) AS last
     FROM (
@@ -11,6 +11,7 @@ WITH reach AS MATERIALIZED (
             SELECT created_at
             FROM {schema}.workflow_runs
             WHERE NOT $5::boolean AND namespace_id = $1 AND status = $8
+                AND status >= $8 AND status <= $8
                 AND (created_at, id) < ($2::timestamptz, $3::text)
                 AND created_at >= $6::timestamptz AND created_at <= $7::timestamptz
             ORDER BY created_at DESC
@@ -21,6 +22,7 @@ WITH reach AS MATERIALIZED (
             SELECT created_at
             FROM {schema}.workflow_runs
             WHERE $5::boolean AND namespace_id = $1 AND status = $8
+                AND status >= $8 AND status <= $8
                 AND (created_at, id) > ($2::timestamptz, $3::text)
                 AND created_at >= $6::timestamptz AND created_at <= $7::timestamptz
             ORDER BY created_at
@@ -38,6 +40,7 @@ FROM (
         SELECT *
         FROM {schema}.workflow_runs
         WHERE namespace_id = $1 AND status = $8
+            AND status >= $8 AND status <= $8
             AND created_at >= (SELECT first FROM reach)
             AND created_at <= (SELECT last FROM reach)
         ORDER BY created_at DESC
