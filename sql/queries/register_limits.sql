@@ -7,7 +7,8 @@
 -- Returns (name of a limit, what became of it): "stored", "changed", "older" if newer code defines it
 -- otherwise, "removed" from these workflows. A limit that is as it was has no row.
 --
--- What newer code has stored is left alone, so that two deployments do not fight.
+-- What newer code has stored is left alone, so that two deployments do not fight. The newer code may be
+-- that of another application that shares a limit, so the workflows of this one have it in any case.
 --
 -- Index: owsuper_limits_pkey, owsuper_limit_workflows_pkey. Locks: the limits that change.
 WITH asked AS MATERIALIZED (
@@ -75,7 +76,6 @@ used AS (
     SELECT $1, w.name, c.name
     FROM compared AS c
     CROSS JOIN LATERAL json_array_elements_text(c.workflows) AS w (name)
-    WHERE NOT c.is_older
     ORDER BY w.name, c.name
     ON CONFLICT DO NOTHING
 ),

@@ -97,6 +97,14 @@ def test_limits_of_workflows_that_are_not_served_are_left_out(registry: Registry
     assert registry.users() == [("w", "mail")]
 
 
+def test_applications_that_share_a_limit_have_it_whichever_is_the_newer(registry: Registry) -> None:
+    registry.register({"w": [Rate(5, per="1s", name="mail")]}, NEW)
+    assert registry.register({"v": [Rate(5, per="1s", name="mail")]}, OLD) == {}
+    assert registry.register({"u": [Rate(6, per="1s", name="mail")]}, OLD) == {"mail": "older"}
+    assert registry.users() == [("u", "mail"), ("v", "mail"), ("w", "mail")]
+    assert registry.amounts() == {"mail": 5}
+
+
 def test_an_amount_that_was_set_at_run_time_outlives_a_deploy(
     registry: Registry, conn: psycopg.Connection[Any], schema: str
 ) -> None:
