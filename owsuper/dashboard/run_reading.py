@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -140,6 +140,8 @@ class RunPages:
         )
         lines = newest.run(conn)[::-1]
         limit = limit_reasons.read(conn, *self._place, run)
+        if limit is not None and self._hide:
+            limit = replace(limit, key="")  # it is a part of the input
         may_skip = any(step.kind is StepKind.SIGNAL_WAIT for step in steps)
         return ShownRun(
             run=run,

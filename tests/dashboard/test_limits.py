@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from starlette.testclient import TestClient
 
+from tests.dashboard.conftest import Browse
 from tests.db.limits import Limits
 from tests.db.rows import Tables, from_now
 
@@ -33,6 +34,22 @@ def test_limits_are_shown_with_what_waits_for_each_key(browser: TestClient, limi
     shown = browser.get(f"/runs/{runs[1]}").text
     assert "when a limit lets it begin" in shown
     assert "it waits for the limit &#34;places&#34;" in shown
+
+
+def test_keys_are_hidden_with_the_values_that_they_are_parts_of(
+    browse: Browse, limits: Limits
+) -> None:
+    limits.declare("places", 1, path=["t"])
+    runs = [limits.tables.pending(input={"t": "secret"}, available_at=from_now(-9)) for _ in "ab"]
+    [running] = limits.claim(10)
+    browser = browse(hide_values=True)
+    one = browser.get("/limits", params={"limit": "places"}).text
+    assert "secret" not in one
+    assert "Hidden (--hide-values)" in one
+    [waiting] = set(runs) - {running}
+    shown = browser.get(f"/runs/{waiting}").text
+    assert "it waits for the limit &#34;places&#34;" in shown
+    assert "secret" not in shown
 
 
 def test_many_keys_are_shown_page_by_page(browser: TestClient, limits: Limits) -> None:

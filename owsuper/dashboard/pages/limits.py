@@ -15,7 +15,7 @@ from owsuper.db.limit_reads import MOST_COUNTED, LimitKeyRow, LimitReads, LimitR
 
 
 async def show(visit: Visit) -> Response:
-    """Show all limits, or one with a page of the keys that are in use."""
+    """Show all limits, or one with a page of the keys in use, which are parts of inputs."""
     query = visit.request.query_params
     parameters.check_names(query, ("limit", "after"))
     name, after = parameters.text(query, "limit"), parameters.text(query, "after")
@@ -23,7 +23,7 @@ async def show(visit: Visit) -> Response:
 
     def read(conn: Any) -> tuple[list[LimitRow], list[LimitKeyRow]]:
         limits = reads.all(name).run(conn)
-        if name is None or not limits:
+        if name is None or not limits or visit.options.hide_values:
             return limits, []
         return limits, reads.keys(name, parameters.PAGE_SIZE + 1, after).run(conn)
 
