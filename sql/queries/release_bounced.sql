@@ -1,6 +1,7 @@
 -- Make runs due that a worker without their workflow has claimed. (Workers of OpenWorkflow for
 -- TypeScript claim all due runs, and release those that they cannot execute with a due time 5
--- seconds later, and then more.) The error that the worker wrote stays.
+-- seconds later, and then more.) The error that the worker wrote stays. Runs that wait for a limit are
+-- left alone: they are due in the year 9999.
 --
 -- Called by: the supervisor, SweepQueries.release_bounced, on a timer, while it has free slots.
 -- $1 namespace, $2 workflows (JSON array), $3 how many runs at most.
@@ -31,7 +32,7 @@ bounced AS MATERIALIZED (
             AND status = 'pending' AND worker_id IS NULL
             AND (error ->> 'message') LIKE 'Workflow "% is not registered'
             AND (error ->> 'message') = k.complaint
-            AND available_at > now()
+            AND available_at > now() AND available_at < '9999-01-01 00:00:00+00'
         LIMIT $3::integer
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS r

@@ -48,8 +48,14 @@ class Limits:
         )
 
     def look(self, room: int = 10, workflows: Sequence[tuple[str, str | None]] = W) -> Claimed:
-        call = self._queries.claim_limited(room, workflows, worker_prefix="me:", lease_seconds=30)
+        call = self._queries.claim_limited(
+            room, workflows, worker_prefix="me:", lease_seconds=30, waits=True
+        )
         return parse_claim(perform(self.conn, call))
+
+    def change(self, query: str) -> None:
+        """Change tables as an operator would: ``{schema}`` stands for the schema."""
+        self.tables.conn.execute(query.format(schema=f'"{self.tables.schema}"').encode())
 
     def claim(self, room: int = 10, *workflows: tuple[str, str | None]) -> list[str]:
         """Claim; the ids of the runs."""

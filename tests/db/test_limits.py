@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
 from owsuper.db import connect
+from owsuper.db.listen import runs_channel
+from owsuper.db.sweeps import SweepQueries
 from tests.db.limits import Limits
-from tests.db.rows import Tables, from_now
+from tests.db.rows import Tables, from_now, perform
 
 TENANT = {"path": ["tenant"]}
 
@@ -121,6 +123,43 @@ def test_config_may_be_anything(limits: Limits, tables: Tables, config: Any) -> 
     assert limits.claim() == [second]
 
 
+def test_a_claim_that_finds_nothing_says_that_nothing_is_due(
+    limits: Limits, tables: Tables
+) -> None:
+    limits.declare()
+    assert limits.look().next_due is None
+    running, waiting = tables.pending(available_at=from_now(-5)), tables.pending()
+    assert limits.claim() == [running]
+    limits.claim()
+    assert limits.look().next_due is None  # the limit is reached
+    limits.end(running)
+    assert limits.claim() == [waiting]
+
+
+def test_when_more_places_are_freed_than_one_claim_looks_at_the_next_follows_at_once(
+    limits: Limits,
+) -> None:
+    limits.declare()
+    limits.change(
+        "INSERT INTO {schema}.owsuper_freed (namespace_id, limit_name, key)"
+        " SELECT 'default', 'l', n FROM generate_series(1, 1001) AS n"
+    )
+    assert limits.look().next_due == 0
+    assert limits.look().next_due is None
+
+
+def test_the_time_that_a_run_with_a_priority_waited_begins_with_its_creation(
+    limits: Limits, tables: Tables
+) -> None:
+    limits.declare()
+    run = tables.pending(
+        available_at=from_now(-7200), created_at=from_now(-60), config={"owsuper": {"priority": 99}}
+    )
+    waited = limits.look().waited
+    assert waited.keys() == {run}
+    assert waited[run] < 3600
+
+
 def test_a_limit_is_shared_by_workflows_and_versions(limits: Limits, tables: Tables) -> None:
     limits.declare(amount=2, workflows=("w", "v"))
     runs = [
@@ -163,13 +202,81 @@ def test_a_run_that_was_released_has_its_place_and_needs_no_other(
     assert limits.claim() == [second]
 
 
-def test_a_place_that_is_held_while_a_run_is_executed_is_free_while_it_is_parked(
+def test_of_runs_that_go_on_the_one_that_waits_longest_is_next(
     limits: Limits, tables: Tables
+) -> None:
+    limits.declare(amount=2, workflows=("w", "v"))
+    served = [("w", None), ("v", None)]
+    runs = [tables.pending(workflow_name=name) for name, _ in served]
+    assert sorted(limits.claim(2, *served)) == sorted(runs)
+    for run, seconds in zip(runs, (5, 9), strict=True):
+        tables.update("workflow_runs", run, worker_id=None, available_at=from_now(-seconds))
+    assert limits.claim(1, *served) == [runs[1]]
+
+
+def test_a_run_that_is_given_another_due_time_while_it_waits_begins_then(
+    limits: Limits, tables: Tables
+) -> None:
+    limits.declare()
+    running = tables.pending(available_at=from_now(-9))
+    put_off, last = tables.pending(available_at=from_now(-8)), tables.pending()
+    assert limits.claim() == [running]
+    tables.update("workflow_runs", put_off, available_at=from_now(3600))
+    limits.end(running)
+    assert limits.claim() == [last]
+    limits.end(last)
+    assert limits.claim() == []
+    tables.update("workflow_runs", put_off, available_at=from_now(-1))
+    assert limits.claim() == [put_off]
+
+
+def test_a_run_that_is_woken_while_it_waits_keeps_its_turn(limits: Limits, tables: Tables) -> None:
+    limits.declare()
+    running = tables.pending(available_at=from_now(-9))
+    woken, last = [tables.pending(available_at=from_now(n - 8)) for n in range(2)]
+    assert limits.claim() == [running]
+    tables.update("workflow_runs", woken, available_at=from_now(-1))
+    assert limits.claim() == []
+    limits.end(running)
+    assert limits.claim() == [woken]
+    limits.end(woken)
+    assert limits.claim() == [last]
+
+
+def test_what_a_worker_of_another_language_gave_back_waits_in_peace(
+    limits: Limits, tables: Tables
+) -> None:
+    limits.declare()
+    running = tables.pending(available_at=from_now(-9))
+    error = {"message": 'Workflow "w" is not registered'}
+    waiting, later = (
+        tables.pending(error=error, available_at=due) for due in (from_now(-1), from_now(60))
+    )
+    assert limits.claim() == [running]
+    call = SweepQueries(tables.schema, "default").release_bounced([("w", None)])
+    assert perform(tables.conn, call) == [(later.encode(),)]
+    assert tables.fetch(waiting)["available_at"].year == 9999
+
+
+def test_the_deletion_of_a_run_that_has_a_place_notifies(
+    limits: Limits, tables: Tables, session: psycopg.Connection
+) -> None:
+    limits.declare()
+    running = tables.pending()
+    assert limits.claim() == [running]
+    session.execute(f'LISTEN "{runs_channel(tables.schema, "default")}"')
+    limits.change(f"DELETE FROM {{schema}}.workflow_runs WHERE id = '{running}'")
+    assert len(list(session.notifies(timeout=20, stop_after=1))) == 1
+
+
+@pytest.mark.parametrize("due", [from_now(3600), datetime(9999, 12, 31, tzinfo=UTC)])
+def test_a_place_that_is_held_while_a_run_is_executed_is_free_while_it_is_parked(
+    limits: Limits, tables: Tables, due: datetime
 ) -> None:
     limits.declare(hold="executing")
     first, second = tables.pending(available_at=from_now(-5)), tables.pending()
     assert limits.claim() == [first]
-    tables.update("workflow_runs", first, worker_id=None, available_at=from_now(3600))
+    tables.update("workflow_runs", first, worker_id=None, available_at=due)
     assert limits.claim() == [second]
     tables.update("workflow_runs", first, available_at=from_now(-1))
     assert limits.claim() == []
@@ -337,7 +444,86 @@ def test_two_limits_of_one_kind_let_each_key_through_when_it_may(
     assert limits.places() == []
 
 
+def test_runs_that_give_a_place_back_while_they_wait_and_runs_that_keep_one_do_not_block_each_other(
+    limits: Limits, tables: Tables
+) -> None:
+    limits.declare("a", hold="executing")
+    limits.declare("b")
+    first, second = tables.pending(available_at=from_now(-9)), tables.pending()
+    assert limits.claim() == [first]
+    tables.update("workflow_runs", first, worker_id=None, available_at=from_now(3600))
+    assert limits.claim() == []
+    assert limits.places() == [(first, "b")]
+    tables.update("workflow_runs", first, available_at=from_now(-1))
+    assert limits.claim() == [first]
+    limits.end(first)
+    assert limits.claim() == [second]
+    limits.end(second)
+    assert limits.places() == []
+
+
 # --- changes -------------------------------------------------------------------------------------
+
+
+def test_a_run_does_not_wait_for_a_new_limit_that_comes_before_one_whose_place_it_has(
+    limits: Limits, tables: Tables
+) -> None:
+    limits.declare("b")
+    first = tables.pending(available_at=from_now(-9))
+    assert limits.claim() == [first]
+    limits.declare("a")
+    second = tables.pending()
+    assert limits.claim() == []  # it has a place of a, and waits for b
+    tables.update("workflow_runs", first, worker_id=None, available_at=from_now(-1))
+    assert limits.claim() == [first]
+    limits.end(first)
+    assert limits.claim() == [second]
+
+
+def test_what_waits_obeys_a_limit_that_is_new(limits: Limits, tables: Tables) -> None:
+    limits.declare("b")
+    runs = [tables.pending(available_at=from_now(n - 9)) for n in range(3)]
+    assert limits.claim() == runs[:1]
+    limits.declare("a")
+    limits.change("UPDATE {schema}.owsuper_limits SET set_amount = 5 WHERE name = 'b'")
+    assert limits.claim() == [runs[1]]
+    limits.end(runs[1])
+    assert limits.claim() == [runs[2]]
+
+
+def test_a_higher_rate_counts_at_once(limits: Limits, tables: Tables) -> None:
+    limits.rate(1, period=36_000.0)
+    first, second = tables.pending(available_at=from_now(-9)), tables.pending()
+    assert limits.claim() == [first]
+    limits.change("UPDATE {schema}.owsuper_limits SET set_amount = 36000000")
+    for _ in range(100):
+        if claimed := limits.claim():
+            break
+    assert claimed == [second]
+
+
+def test_a_run_whose_limit_is_lost_is_due_again(limits: Limits, tables: Tables) -> None:
+    limits.declare()
+    running, waiting = tables.pending(available_at=from_now(-9)), tables.pending()
+    assert limits.claim() == [running]
+    limits.change("DELETE FROM {schema}.owsuper_limits")  # and the workflow still names it
+    assert limits.claim() + limits.claim() == [waiting]
+
+
+def test_a_limit_that_comes_back_counts_the_runs_that_have_its_places(
+    limits: Limits, tables: Tables
+) -> None:
+    limits.declare()
+    running = tables.pending(available_at=from_now(-9))
+    assert limits.claim() == [running]
+    limits.change("DELETE FROM {schema}.owsuper_limit_workflows")
+    limits.change("DELETE FROM {schema}.owsuper_limits")
+    limits.declare()
+    waiting = tables.pending()
+    assert limits.claim() == []
+    limits.end(running)
+    assert limits.claim() == [waiting]
+
 
 
 def test_a_higher_amount_counts_at_once_and_a_lower_one_stops_nothing(
@@ -367,9 +553,11 @@ def test_what_waits_for_a_limit_that_is_gone_is_due_again(limits: Limits, tables
     tables.conn.execute(f'DELETE FROM "{tables.schema}".owsuper_limit_workflows')
     tables.conn.execute(f'DELETE FROM "{tables.schema}".owsuper_limits')
     assert tables.fetch(waiting)["available_at"] == due
-    for table in ("owsuper_waiting", "owsuper_lanes", "owsuper_holds"):
+    for table in ("owsuper_waiting", "owsuper_lanes"):
         assert tables.count(table) == 0
     assert limits.claim() == [waiting]
+    limits.end(running)
+    assert limits.places() == []
 
 
 def test_what_waits_for_a_limit_with_another_key_is_sorted_again(

@@ -150,7 +150,7 @@ $function$;
 
 -- Free the places of a run that ends, or those that it has while a worker executes it. Returns whether
 -- there were any. The rights are those of the tables' owner, because the program that ends the run
--- may know nothing of these tables.
+-- may know nothing of these tables. For the form of the conditions see 0029_forget_deleted.
 CREATE OR REPLACE FUNCTION {schema}.owsuper_free(namespace text, run text, ended boolean)
 RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
@@ -161,7 +161,14 @@ DECLARE
 BEGIN
     FOR place IN
         DELETE FROM {schema}.owsuper_holds AS h
-        WHERE h.namespace_id = namespace AND h.workflow_run_id = run AND (ended OR h.executing)
+        WHERE h.ctid = ANY (ARRAY(
+            SELECT o.ctid
+            FROM {schema}.owsuper_holds AS o
+            WHERE o.namespace_id = namespace AND o.workflow_run_id >= run
+                AND o.workflow_run_id <= run AND (ended OR o.executing)
+            ORDER BY o.namespace_id, o.workflow_run_id, o.limit_name
+            OFFSET 0
+        ))
         RETURNING h.limit_name, h.key
     LOOP
         freed := true;
@@ -170,7 +177,14 @@ BEGIN
     END LOOP;
     IF ended THEN
         DELETE FROM {schema}.owsuper_waiting AS w
-        WHERE w.namespace_id = namespace AND w.workflow_run_id = run;
+        WHERE w.ctid = ANY (ARRAY(
+            SELECT o.ctid
+            FROM {schema}.owsuper_waiting AS o
+            WHERE o.namespace_id = namespace AND o.workflow_run_id >= run
+                AND o.workflow_run_id <= run
+            ORDER BY o.namespace_id, o.workflow_run_id
+            OFFSET 0
+        ));
     END IF;
     RETURN freed;
 END
@@ -178,7 +192,8 @@ $function$;
 
 -- The bell of runs that are parked, retried, woken or released (see 0007_two_bells). Such a run frees the
 -- places that it has while it is executed. A run that a claim puts off rings no bell, and does not free
--- any: the trigger is deferred, and the same claim may have given the run a place since.
+-- any: the trigger is deferred, and the same claim may have given the run a place since. It is kept
+-- out by the condition of the trigger, since a claim puts off a thousand runs.
 --
 -- The conditions are apart from each other, since each has a cost only where it is reached. New runs
 -- ring the bell of 0025_early. For the rest of the function see there.
@@ -186,9 +201,6 @@ CREATE OR REPLACE FUNCTION {schema}.owsuper_ring_bell_again() RETURNS trigger
 LANGUAGE plpgsql AS $function$
 BEGIN
     IF NEW.config -> 'owsuper' ? 'limited' THEN
-        IF NEW.available_at >= '9999-01-01 00:00:00+00' THEN
-            RETURN NULL;
-        END IF;
         PERFORM {schema}.owsuper_free(NEW.namespace_id, NEW.id, false);
     END IF;
     -- One expression, since PERFORM would start the whole executor for the call.
@@ -229,7 +241,7 @@ CREATE CONSTRAINT TRIGGER owsuper_bell_again
     AFTER UPDATE OF available_at ON {schema}.workflow_runs
     DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW
-    WHEN (NEW.worker_id IS NULL AND NEW.available_at IS NOT NULL)
+    WHEN (NEW.worker_id IS NULL AND NEW.available_at <> '9999-01-01 00:00:00+00')
     EXECUTE FUNCTION {schema}.owsuper_ring_bell_again();
 
 -- A run that ends frees its places, and says so: others may wait for them. Every such transaction
@@ -307,9 +319,13 @@ CREATE OR REPLACE FUNCTION {schema}.owsuper_free_deleted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     IF EXISTS (SELECT FROM {schema}.owsuper_limits) THEN
-        PERFORM {schema}.owsuper_free(namespace_id, id, true)
+        PERFORM pg_notify(
+            concat('owsuper:', substr(md5(concat(TG_TABLE_SCHEMA, '/', namespace_id)), 1, 24)),
+            concat(pg_current_xact_id())
+        )
         FROM deleted
-        WHERE config -> 'owsuper' ? 'limited';
+        WHERE config -> 'owsuper' ? 'limited'
+            AND {schema}.owsuper_free(namespace_id, id, true);
     END IF;
     RETURN NULL;
 END
@@ -339,7 +355,9 @@ CREATE TRIGGER owsuper_places_truncated
     EXECUTE FUNCTION {schema}.owsuper_free_all();
 
 -- Workers learn of other limits, and what waits gets a turn, since there may be room now. What waits
--- for a limit that the workflow has no longer, or that has other keys now, is due again in the queue.
+-- for a limit that the workflow has no longer, or that has other keys now, is due again in the queue,
+-- and so is all that waits of a workflow with one limit more. With another amount, a rate lets the next
+-- run begin within one interval.
 CREATE OR REPLACE FUNCTION {schema}.owsuper_limits_changed() RETURNS trigger
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -348,6 +366,7 @@ DECLARE
     namespace text := changed ->> 'namespace_id';
     changed_limit text := coalesce(changed ->> 'limit_name', changed ->> 'name');
     other_keys boolean := false;
+    latest timestamptz;
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         IF pg_catalog.to_jsonb(NEW) - 'loaded_at' = pg_catalog.to_jsonb(OLD) - 'loaded_at' THEN
@@ -361,26 +380,61 @@ BEGIN
     PERFORM pg_catalog.pg_advisory_xact_lock(
         '{schema}.owsuper_limits'::regclass::oid::integer, pg_catalog.hashtext(namespace)
     );
-    IF other_keys OR TG_OP = 'DELETE' AND TG_TABLE_NAME = 'owsuper_limit_workflows' THEN
-        WITH freed AS (
+    IF other_keys OR TG_OP <> 'UPDATE' AND TG_TABLE_NAME = 'owsuper_limit_workflows' THEN
+        -- The runs are locked first, as by whoever ends them.
+        WITH locked AS MATERIALIZED (
+            SELECT r.*, w.due
+            FROM (
+                SELECT n.workflow_run_id, n.due
+                FROM {schema}.owsuper_waiting AS n
+                WHERE n.namespace_id = namespace
+                    AND (n.limit_name = changed_limit OR TG_OP = 'INSERT')
+                    AND (other_keys OR n.workflow_name = changed ->> 'workflow_name')
+                ORDER BY n.workflow_run_id
+            ) AS w
+            CROSS JOIN LATERAL (
+                SELECT q.id, q.worker_id, q.status, q.available_at
+                FROM {schema}.workflow_runs AS q
+                WHERE q.namespace_id = namespace AND q.id >= w.workflow_run_id
+                    AND q.id <= w.workflow_run_id
+                ORDER BY q.id
+                LIMIT 1
+                FOR NO KEY UPDATE
+            ) AS r
+        ),
+        freed AS (
             DELETE FROM {schema}.owsuper_waiting AS w
-            WHERE w.namespace_id = namespace AND w.limit_name = changed_limit
-                AND (other_keys OR w.workflow_name = changed ->> 'workflow_name')
-            RETURNING w.workflow_run_id, w.due
+            USING locked AS r
+            WHERE w.namespace_id = namespace AND w.workflow_run_id = r.id
         )
-        UPDATE {schema}.workflow_runs AS r
-        SET available_at = f.due
-        FROM freed AS f
-        WHERE r.namespace_id = namespace AND r.id = f.workflow_run_id AND r.worker_id IS NULL
-            AND r.status IN ('pending', 'running', 'sleeping') AND r.available_at = '9999-01-01 00:00:00+00';
+        INSERT INTO {schema}.workflow_runs (
+            namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at,
+            available_at
+        )
+        SELECT
+            namespace, r.id, '', '', '{}', 0, pg_catalog.now(), pg_catalog.now(), r.due
+        FROM locked AS r
+        WHERE r.worker_id IS NULL AND r.status IN ('pending', 'running', 'sleeping')
+            AND r.available_at = '9999-01-01 00:00:00+00'
+        ON CONFLICT (namespace_id, id) DO UPDATE
+        SET available_at = excluded.available_at;
         DELETE FROM {schema}.owsuper_lanes AS l
         WHERE l.namespace_id = namespace AND l.limit_name = changed_limit
             AND (other_keys OR l.workflow_name = changed ->> 'workflow_name');
     ELSIF TG_OP = 'DELETE' THEN
-        DELETE FROM {schema}.owsuper_holds AS h
-        WHERE h.namespace_id = namespace AND h.limit_name = changed_limit;
+        -- Runs keep their places until they end: the limit may come back before.
         DELETE FROM {schema}.owsuper_gates AS g
         WHERE g.namespace_id = namespace AND g.limit_name = changed_limit;
+    END IF;
+    IF TG_OP = 'UPDATE' AND changed ->> 'kind' = 'rate' THEN
+        latest := pg_catalog.clock_timestamp() + interval '1 second' * (
+            coalesce((changed ->> 'burst')::integer, 1)
+            * coalesce((changed ->> 'period')::double precision, 0)
+            / greatest(coalesce(changed ->> 'set_amount', changed ->> 'amount')::integer, 1)
+        );
+        UPDATE {schema}.owsuper_gates AS g
+        SET tat = latest
+        WHERE g.namespace_id = namespace AND g.limit_name = changed_limit AND g.tat > latest;
     END IF;
     INSERT INTO {schema}.owsuper_freed (namespace_id, limit_name) VALUES (namespace, changed_limit);
     PERFORM pg_catalog.pg_notify(
@@ -406,7 +460,11 @@ CREATE TRIGGER owsuper_changed
     EXECUTE FUNCTION {schema}.owsuper_limits_changed();
 
 -- The first limit of a workflow, after another, of which the run still needs a place: those of
--- concurrency by name, then the rates. A run that was begun before needs no rate.
+-- concurrency whose places are held until the run ends, those whose places are held while it is
+-- executed, then the rates, each by name. A run that was begun before needs no rate.
+--
+-- A run never waits for a place that is before one which it has, in this order. So no two wait for each
+-- other, even if a limit was added while they ran, or they gave back what they had while executed.
 CREATE OR REPLACE FUNCTION {schema}.owsuper_next_limit(
     namespace text, workflow text, run text, begun boolean, after_kind text, after_name text
 ) RETURNS {schema}.owsuper_limits
@@ -416,16 +474,23 @@ LANGUAGE sql STABLE AS $function$
     JOIN {schema}.owsuper_limits AS l
         ON l.namespace_id = u.namespace_id AND l.name = u.limit_name
     WHERE u.namespace_id = namespace AND u.workflow_name = workflow
-        AND (l.kind, l.name) > (after_kind, after_name)
         AND CASE l.kind
-            WHEN 'rate' THEN NOT begun
+            WHEN 'rate' THEN NOT begun AND (l.kind, l.name) > (after_kind, after_name)
             ELSE NOT EXISTS (
-                SELECT FROM {schema}.owsuper_holds AS h
-                WHERE h.namespace_id = namespace AND h.workflow_run_id = run
-                    AND h.limit_name = l.name
+                SELECT
+                FROM (
+                    SELECT o.limit_name, o.executing
+                    FROM {schema}.owsuper_holds AS o
+                    WHERE o.namespace_id = namespace AND o.workflow_run_id >= run
+                        AND o.workflow_run_id <= run
+                    ORDER BY o.namespace_id, o.workflow_run_id, o.limit_name
+                    OFFSET 0
+                ) AS h
+                WHERE h.limit_name = l.name
+                    OR (h.executing, h.limit_name) > (l.hold = 'executing', l.name)
             )
         END
-    ORDER BY l.kind, l.name
+    ORDER BY l.kind, l.hold = 'executing', l.name
     LIMIT 1
 $function$;
 
@@ -451,9 +516,10 @@ DECLARE
     ready_ids text[] := '{}';
     ready_times timestamptz[] := '{}';
     sorted integer := 0;
+    events integer := 0;
+    most_events CONSTANT integer := 1000;
     looks integer := 4 * room + 200;
     looked integer;
-    locked boolean := false;
     head_new timestamptz;
     head_begun timestamptz;
     next_turn timestamptz;
@@ -495,11 +561,12 @@ BEGIN
             FROM {schema}.owsuper_freed AS e
             WHERE e.namespace_id = namespace
             ORDER BY e.id
-            LIMIT 1000
+            LIMIT most_events
             FOR UPDATE SKIP LOCKED
         ))
         RETURNING f.limit_name, f.key
     LOOP
+        events := events + 1;
         UPDATE {schema}.owsuper_lanes AS l
         SET next_at = clock_timestamp()
         WHERE l.namespace_id = namespace AND l.limit_name = lane.limit_name
@@ -549,24 +616,34 @@ BEGIN
                 AND CASE l.kind
                     WHEN 'rate' THEN f.attempts = 0
                     ELSE NOT EXISTS (
-                        SELECT FROM {schema}.owsuper_holds AS h
-                        WHERE h.namespace_id = namespace AND h.workflow_run_id = f.id
-                            AND h.limit_name = l.name
+                        SELECT
+                        FROM (
+                            SELECT o.limit_name, o.executing
+                            FROM {schema}.owsuper_holds AS o
+                            WHERE o.namespace_id = namespace AND o.workflow_run_id >= f.id
+                                AND o.workflow_run_id <= f.id
+                            ORDER BY o.namespace_id, o.workflow_run_id, o.limit_name
+                            OFFSET 0
+                        ) AS h
+                        WHERE h.limit_name = l.name
+                            OR (h.executing, h.limit_name) > (l.hold = 'executing', l.name)
                     )
                 END
-            ORDER BY l.kind, l.name
+            ORDER BY l.kind, l.hold = 'executing', l.name
             LIMIT 1
         ) AS n ON true
     ),
     waiting AS (
-        INSERT INTO {schema}.owsuper_waiting (
+        -- A run that was woken while it waited keeps its turn.
+        INSERT INTO {schema}.owsuper_waiting AS o (
             namespace_id, workflow_run_id, workflow_name, version_text, limit_name, key, due
         )
         SELECT namespace, p.id, p.workflow_name, p.version_text, p.limit_name, p.key, p.available_at
         FROM placed AS p
         WHERE p.limit_name IS NOT NULL
         ON CONFLICT (namespace_id, workflow_run_id) DO UPDATE
-        SET limit_name = excluded.limit_name, key = excluded.key, due = excluded.due
+        SET limit_name = excluded.limit_name, key = excluded.key,
+            due = least(o.due, excluded.due)
     ),
     lanes AS (
         INSERT INTO {schema}.owsuper_lanes AS l (
@@ -594,8 +671,14 @@ BEGIN
     )
     SELECT
         count(p.limit_name),
-        coalesce(array_agg(p.id) FILTER (WHERE p.limit_name IS NULL), '{}'),
-        coalesce(array_agg(p.available_at) FILTER (WHERE p.limit_name IS NULL), '{}')
+        coalesce(
+            array_agg(p.id ORDER BY p.available_at, p.id) FILTER (WHERE p.limit_name IS NULL), '{}'
+        ),
+        coalesce(
+            array_agg(p.available_at ORDER BY p.available_at, p.id)
+                FILTER (WHERE p.limit_name IS NULL),
+            '{}'
+        )
     INTO sorted, ready_ids, ready_times
     FROM placed AS p;
 
@@ -669,7 +752,7 @@ BEGIN
                 CROSS JOIN LATERAL (
                     SELECT
                         q.id, q.workflow_name, q.config, q.input, q.attempts, q.worker_id,
-                        q.status, w.due
+                        q.status, q.available_at, q.created_at, w.due
                     FROM {schema}.workflow_runs AS q
                     WHERE q.namespace_id = namespace AND q.id >= w.workflow_run_id
                         AND q.id <= w.workflow_run_id
@@ -697,9 +780,26 @@ BEGIN
                     END IF;
                 ELSIF gate.name IS NULL OR candidate.worker_id IS NOT NULL
                     OR candidate.status NOT IN ('pending', 'running', 'sleeping')
+                    OR candidate.available_at IS DISTINCT FROM '9999-01-01 00:00:00+00'
                 THEN
+                    -- It waits no more, or was given another due time. If the limit is gone, the run
+                    -- is due again in the queue.
                     DELETE FROM {schema}.owsuper_waiting AS w
                     WHERE w.namespace_id = namespace AND w.workflow_run_id = candidate.id;
+                    IF candidate.worker_id IS NULL
+                        AND candidate.status IN ('pending', 'running', 'sleeping')
+                        AND candidate.available_at = '9999-01-01 00:00:00+00'
+                    THEN
+                        INSERT INTO {schema}.workflow_runs (
+                            namespace_id, id, workflow_name, status, config, attempts, created_at,
+                            updated_at, available_at
+                        )
+                        VALUES (
+                            namespace, candidate.id, '', '', '{}', 0, now(), now(), candidate.due
+                        )
+                        ON CONFLICT (namespace_id, id) DO UPDATE
+                        SET available_at = excluded.available_at;
+                    END IF;
                 ELSE
                     IF gate.kind = 'concurrency' THEN
                         INSERT INTO {schema}.owsuper_holds (
@@ -725,7 +825,12 @@ BEGIN
                         DELETE FROM {schema}.owsuper_waiting AS w
                         WHERE w.namespace_id = namespace AND w.workflow_run_id = candidate.id;
                         ids := ids || candidate.id;
-                        due_times := due_times || candidate.due;
+                        -- A run with a priority has a due time before its creation.
+                        due_times := due_times || CASE
+                            WHEN candidate.config -> 'owsuper' ? 'priority'
+                                THEN greatest(candidate.due, candidate.created_at)
+                            ELSE candidate.due
+                        END;
                     ELSE
                         own_key := {schema}.owsuper_key_of(
                             following.name, following.keyed, following.path,
@@ -802,7 +907,7 @@ BEGIN
         FROM {schema}.owsuper_gates AS o
         WHERE o.namespace_id = namespace AND o.tat < now()
         ORDER BY o.tat
-        LIMIT 20
+        LIMIT 2 * room + 20
     );
 
     about := json_build_object(
@@ -810,11 +915,11 @@ BEGIN
             WHEN coalesce(array_length(ids, 1), 0) >= room THEN 0
             ELSE greatest(
                 extract(epoch FROM least(head_new, head_begun, next_turn) - clock_timestamp()),
-                -- Others have locked what is due.
                 CASE
-                    WHEN sorted > 0 OR looks <= 0 OR next_turn <= clock_timestamp() THEN 0
+                    WHEN sorted > 0 OR looks <= 0 OR events >= most_events
+                        OR next_turn <= clock_timestamp() THEN 0
+                    -- Others have locked what is due.
                     WHEN least(head_new, head_begun) <= clock_timestamp() THEN 0.02
-                    ELSE 0
                 END
             )
         END,
