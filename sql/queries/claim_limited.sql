@@ -10,10 +10,11 @@
 -- Returns what claim returns. "next" is also the time at which a rate lets the next run begin. The
 -- claim is complete if it was quiet when it began: its later statements see what committed before.
 --
--- Runs that are due are taken from the queues, at most 1,000 of each new one, and wait in
--- owsuper_waiting, each for one limit and key. What waits for a key, of one workflow and version, is a
--- lane. The lanes have turns: each gives one run, if its limit has room, and goes to the end. A run
--- with several limits waits for them one after the other.
+-- Runs that are due are taken from the queues, and wait in owsuper_waiting, each for one limit and key.
+-- Of new runs, these are the oldest, 1,000 in all or 40 of each queue, and a quarter as many of the
+-- latest. What waits for a key, of one workflow and version, is a lane. The lanes have turns: each gives
+-- one run, if its limit has room, and goes to the end. A run with several limits waits for them one
+-- after the other.
 --
 -- Index: owsuper_runs_queue_idx, in its order; workflow_runs_pkey; owsuper_lanes_turn_idx,
 -- owsuper_waiting_lane_idx and owsuper_holds_key_idx; the primary keys of those tables. What it reads

@@ -148,6 +148,26 @@ def test_when_more_places_are_freed_than_one_claim_looks_at_the_next_follows_at_
     assert limits.look().next_due is None
 
 
+def test_a_single_run_does_not_wait_until_all_that_came_before_are_sorted(
+    limits: Limits, tables: Tables
+) -> None:
+    limits.declare(amount=100, **TENANT)
+    limits.change(
+        "INSERT INTO {schema}.workflow_runs (namespace_id, id, workflow_name, status, config,"
+        " attempts, available_at, created_at, updated_at, input)"
+        " SELECT 'default', n, 'w', 'pending', '{{}}', 0, now() - (60 - n / 100.0) * interval '1 s',"
+        " now(), now(), jsonb_build_object('tenant', 'many') FROM generate_series(1, 5000) AS n"
+    )
+    single = of(tables, "single")
+    assert limits.claim(1) == ["1"]
+    assert limits.claim(1) == [single]
+    assert limits.claim(3) == ["2", "3", "4"]
+    while limits.look(1).next_due == 0:
+        pass
+    rows = tables.rows("owsuper_waiting")
+    assert len(rows) + len(limits.places()) == 5001
+
+
 def test_the_time_that_a_run_with_a_priority_waited_begins_with_its_creation(
     limits: Limits, tables: Tables
 ) -> None:

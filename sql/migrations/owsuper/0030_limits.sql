@@ -518,6 +518,9 @@ DECLARE
     sorted integer := 0;
     events integer := 0;
     most_events CONSTANT integer := 1000;
+    batch CONSTANT integer := greatest(
+        most_sorted / greatest(json_array_length(workflows), 1), 40
+    );
     looks integer := 4 * room + 200;
     looked integer;
     head_new timestamptz;
@@ -577,7 +580,7 @@ BEGIN
     -- Sort what is due in the queues by the first limit of which each run needs a place.
     began := clock_timestamp();
     WITH found AS MATERIALIZED (
-        SELECT r.*
+        SELECT r.*, w.version, s.begun
         FROM json_to_recordset(workflows) AS w (name text, version text)
         CROSS JOIN (VALUES (false), (true)) AS s (begun)
         CROSS JOIN LATERAL (
@@ -597,7 +600,39 @@ BEGIN
                 AND q.worker_id IS NULL AND q.status IN ('pending', 'running', 'sleeping')
                 AND (q.deadline_at IS NULL OR q.deadline_at > now())
             ORDER BY q.available_at NULLS FIRST
-            LIMIT CASE WHEN s.begun THEN 2 * room + 20 ELSE most_sorted END
+            LIMIT CASE WHEN s.begun THEN 2 * room + 20 ELSE batch END
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS r
+    ),
+    latest AS MATERIALIZED (
+        -- The latest, while more are due than are sorted at once: a run that comes after a hundred
+        -- thousand of another key need not wait until these are sorted. Not further back than a
+        -- minute, because nothing else bounds how many entries of sorted runs are stepped over.
+        SELECT r.*
+        FROM (
+            -- "begun" is false. The planner must not know it, or it does not find the index.
+            SELECT
+                f.workflow_name, f.version, bool_and(f.begun) AS begun, max(f.available_at) AS since
+            FROM found AS f
+            WHERE NOT f.begun
+            GROUP BY f.workflow_name, f.version
+            HAVING count(*) >= batch
+        ) AS h
+        CROSS JOIN LATERAL (
+            SELECT
+                q.id, q.workflow_name, coalesce('v' || q.version, '') AS version_text, q.config,
+                q.input, q.attempts, q.available_at
+            FROM {schema}.workflow_runs AS q
+            WHERE q.namespace_id = namespace AND q.workflow_name = h.workflow_name
+                AND coalesce(q.version, '') = coalesce(h.version, '')
+                AND q.version IS NOT DISTINCT FROM h.version
+                AND (q.status <> 'pending') = h.begun
+                AND q.available_at > greatest(h.since, now() - interval '1 minute')
+                AND q.available_at <= now()
+                AND q.worker_id IS NULL AND q.status IN ('pending', 'running', 'sleeping')
+                AND (q.deadline_at IS NULL OR q.deadline_at > now())
+            ORDER BY q.available_at DESC NULLS LAST
+            LIMIT batch / 4
             FOR NO KEY UPDATE SKIP LOCKED
         ) AS r
     ),
@@ -605,7 +640,11 @@ BEGIN
         SELECT
             f.id, f.workflow_name, f.version_text, f.config, f.available_at, n.name AS limit_name,
             {schema}.owsuper_key_of(n.name, n.keyed, n.path, f.config, f.input) AS key
-        FROM found AS f
+        FROM (
+            SELECT id, workflow_name, version_text, config, input, attempts, available_at FROM found
+            UNION ALL
+            SELECT id, workflow_name, version_text, config, input, attempts, available_at FROM latest
+        ) AS f
         LEFT JOIN LATERAL (
             -- As owsuper_next_limit, which would be called for each row.
             SELECT l.name, l.keyed, l.path
