@@ -87,10 +87,24 @@ def test_what_a_claim_reads_does_not_grow_with_what_waits(
         limits.look(1)
     if analyzed:
         conn.execute("ANALYZE")
+    [ended] = limits.claim(1)
+    limits.end(ended)
     few, many = reads(1, 1), reads(50, 50)
     for table in TABLES:
         assert few.get(table, 0) <= 40, few
         assert many.get(table, 0) <= 40 * 50, many
+
+
+@pytest.mark.slow
+def test_keys_whose_rate_lets_none_begin_yet_are_not_read(
+    conn: psycopg.Connection, schema: str, limits: Limits, reads: Reads
+) -> None:
+    limits.rate(path=["tenant"])
+    insert(conn, schema, "w", 2 * KEYS, KEYS)
+    while limits.look(200).next_due == 0:
+        pass
+    assert limits.tables.count("owsuper_lanes") >= KEYS
+    assert reads(50, 0).get("owsuper_lanes", 0) <= 200
 
 
 @pytest.mark.slow

@@ -523,6 +523,7 @@ DECLARE
     );
     looks integer := 4 * room + 200;
     looked integer;
+    looked_at timestamptz;
     head_new timestamptz;
     head_begun timestamptz;
     next_turn timestamptz;
@@ -530,6 +531,7 @@ DECLARE
     gate {schema}.owsuper_limits;
     following {schema}.owsuper_limits;
     candidate record;
+    counted text[] := '{}';
     taken integer;
     spacing interval;
     ready_at timestamptz;
@@ -570,11 +572,16 @@ BEGIN
         RETURNING f.limit_name, f.key
     LOOP
         events := events + 1;
-        UPDATE {schema}.owsuper_lanes AS l
-        SET next_at = clock_timestamp()
-        WHERE l.namespace_id = namespace AND l.limit_name = lane.limit_name
-            AND l.key >= coalesce(lane.key, '') AND (lane.key IS NULL OR l.key <= lane.key)
-            AND (l.next_at IS NULL OR lane.key IS NULL);
+        IF lane.key IS NULL THEN
+            UPDATE {schema}.owsuper_lanes AS l
+            SET next_at = clock_timestamp()
+            WHERE l.namespace_id = namespace AND l.limit_name = lane.limit_name;
+        ELSE
+            UPDATE {schema}.owsuper_lanes AS l
+            SET next_at = clock_timestamp()
+            WHERE l.namespace_id = namespace AND l.limit_name = lane.limit_name
+                AND l.key = lane.key AND l.next_at IS NULL;
+        END IF;
     END LOOP;
 
     -- Sort what is due in the queues by the first limit of which each run needs a place.
@@ -729,6 +736,7 @@ BEGIN
     -- One run of each lane, in turn.
     WHILE coalesce(array_length(ids, 1), 0) < room AND looks > 0 LOOP
         looked := 0;
+        looked_at := clock_timestamp();  -- an index cannot be read up to what changes
         FOR lane IN
             SELECT t.*
             FROM (
@@ -739,7 +747,7 @@ BEGIN
                     FROM {schema}.owsuper_lanes AS l
                     WHERE l.namespace_id = namespace AND l.workflow_name = w.name
                         AND l.version_text = coalesce('v' || w.version, '')
-                        AND l.next_at <= clock_timestamp()
+                        AND l.next_at <= looked_at
                     ORDER BY l.next_at
                     LIMIT room
                 ) AS n
@@ -756,14 +764,18 @@ BEGIN
             WHERE g.namespace_id = namespace AND g.name = lane.limit_name;
             candidate := NULL;
             IF gate.kind = 'concurrency' THEN
-                SELECT count(*) INTO taken
-                FROM (
-                    SELECT
-                    FROM {schema}.owsuper_holds AS h
-                    WHERE h.namespace_id = namespace AND h.limit_name = gate.name
-                        AND h.key = lane.key
-                    LIMIT coalesce(gate.set_amount, gate.amount)
-                ) AS held;
+                -- Nobody else takes places, so those of one key are counted once.
+                IF counted <> ARRAY[gate.name, lane.key] THEN
+                    SELECT count(*) INTO taken
+                    FROM (
+                        SELECT
+                        FROM {schema}.owsuper_holds AS h
+                        WHERE h.namespace_id = namespace AND h.limit_name = gate.name
+                            AND h.key = lane.key
+                        LIMIT coalesce(gate.set_amount, gate.amount)
+                    ) AS held;
+                    counted := ARRAY[gate.name, lane.key];
+                END IF;
                 IF taken >= coalesce(gate.set_amount, gate.amount) THEN
                     ready_at := NULL;
                 END IF;
@@ -848,6 +860,7 @@ BEGIN
                             namespace, candidate.id, gate.name, lane.key, gate.hold = 'executing'
                         )
                         ON CONFLICT (namespace_id, workflow_run_id, limit_name) DO NOTHING;
+                        taken := taken + FOUND::integer;
                     ELSE
                         INSERT INTO {schema}.owsuper_gates AS s (
                             namespace_id, limit_name, key, tat
