@@ -39,8 +39,12 @@ def start(session: Session, new: NewRun) -> Work[str]:
                     yield from joining.cancel(session, each.run_id, children=False)
         case "debounce":
             for each in unfinished:
-                if not each.began and (
-                    yield from once(queries.debounce(each.run_id, conflict.delay, new))
+                # Other code, which another version has, may not know the input.
+                same = (each.workflow_name, each.version) == (new.workflow_name, new.version)
+                if (
+                    same
+                    and not each.began
+                    and (yield from once(queries.debounce(each.run_id, conflict.delay, new)))
                 ):
                     return each.run_id
     yield from once(session.queries.start(new))

@@ -143,6 +143,15 @@ def differing(one: Iterable[Limit], others: Iterable[Limit]) -> str | None:
     return None
 
 
+def shared_decision(one: Iterable[Limit], others: Iterable[Limit]) -> str | None:
+    """Return the name of a limit with an ``on_conflict`` that both have, if there is one."""
+    names = {each.name for each in one}
+    for each in others:
+        if each.name in names and getattr(each, "on_conflict", "queue") != "queue":
+            return each.name
+    return None
+
+
 def definition(limit: Limit) -> dict[str, Any]:
     """Return what is stored about a limit that has a name."""
     path = limit.key.split(".") if isinstance(limit.key, str) else None

@@ -18,6 +18,8 @@ class Unfinished:
     run_id: str
     began: bool
     amount: int | None
+    workflow_name: str
+    version: str | None
 
 
 class ConflictQueries:

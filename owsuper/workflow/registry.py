@@ -32,7 +32,8 @@ class Registry:
 
         A function that is defined again in an interactive session takes the place of the first.
         Raises RegistrationError if another has this name and version, or if it is not clear which
-        of two is newer, and ConfigurationError if another defines a limit of its differently.
+        of two is newer, and ConfigurationError if another defines a limit of its differently, or
+        shares one that decides about starts.
         """
         key = (workflow.name, workflow.version)
         first = self._workflows.get(key)
@@ -57,13 +58,21 @@ class Registry:
         self._compatible = {key: found for key, found in (others | ordered).items() if found}
 
     def _check_limits(self, workflow: Workflow[Any, Any], first: Workflow[Any, Any] | None) -> None:
-        from owsuper.core.limits import differing  # few programs need it
+        from owsuper.core.limits import differing, shared_decision  # few programs need it
 
         for each in self._workflows.values():
             if each is not first and (name := differing(each.limits, workflow.limits)):
                 raise ConfigurationError(
                     f'limits: {workflow} and {each} define the limit "{name}" differently. Define'
                     " it once and pass it to both, or give one of them another name."
+                )
+            if each.name != workflow.name and (
+                name := shared_decision(each.limits, workflow.limits)
+            ):
+                raise ConfigurationError(
+                    f'limits: {workflow} and {each} share the limit "{name}", which has an'
+                    " on_conflict: a start of one would return a run of the other. Give each a limit"
+                    " of its own."
                 )
 
     def get(self, name: str, version: str | None = None) -> Workflow[Any, Any] | None:

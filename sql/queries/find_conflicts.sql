@@ -2,8 +2,8 @@
 --
 -- Called by: clients, ConflictQueries.find, in one transaction with start_lock, so that no two starts
 -- of a key look at once. $1 namespace, $2 the limit, $3 the key.
--- Returns (id, whether it has begun, the amount of the limit if workers have stored it), the oldest
--- first. Of a run that has continued as new, the last successor is meant. The rows of ended runs are
+-- Returns (id, whether it has begun, the amount of the limit if workers have stored it, its workflow
+-- and version), the oldest first. Of a run that has continued as new, the last successor is meant. The rows of ended runs are
 -- deleted.
 --
 -- Index: owsuper_conflicts_pkey, workflow_runs_pkey, owsuper_limits_pkey. Locks: none on runs.
@@ -28,10 +28,10 @@ last AS MATERIALIZED (
     SELECT DISTINCT ON (first) first, run, created_at FROM chain ORDER BY first, place DESC
 ),
 state AS MATERIALIZED (
-    SELECT l.first, l.run, l.created_at, r.began
+    SELECT l.first, l.run, l.created_at, r.began, r.workflow_name, r.version
     FROM last AS l
     CROSS JOIN LATERAL (
-        SELECT attempts > 0 OR status <> 'pending' AS began, status
+        SELECT attempts > 0 OR status <> 'pending' AS began, status, workflow_name, version
         FROM {schema}.workflow_runs
         WHERE namespace_id = $1 AND id >= l.run AND id <= l.run
         ORDER BY id
@@ -57,6 +57,7 @@ SELECT
         SELECT coalesce(set_amount, amount)
         FROM {schema}.owsuper_limits
         WHERE namespace_id = $1 AND name = $2
-    )
+    ),
+    workflow_name, version
 FROM state
 ORDER BY created_at, run

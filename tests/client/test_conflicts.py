@@ -94,6 +94,17 @@ class TestDebounce:
         assert rows.get(first.id)["input"]["n"] == 1
         assert call(sync, "run", {"t": "a", "n": 3}).id == second.id
 
+    def test_a_run_of_another_version_keeps_its_input(
+        self, ow: OpenWorkflow, rows: Rows, conn: psycopg.Connection, schema: str, call: Call
+    ) -> None:
+        sync = flow(ow, "debounce", delay="1h")
+        first = call(sync, "run", {"t": "a", "n": 1})
+        conn.execute(f"UPDATE \"{schema}\".workflow_runs SET version = 'other'")
+        second = call(sync, "run", {"t": "a", "n": 2})
+        assert second.id != first.id
+        assert rows.get(first.id)["input"]["n"] == 1
+        assert call(sync, "run", {"t": "a", "n": 3}).id == second.id
+
     def test_a_run_that_waits_for_its_turn_keeps_it(
         self, ow: OpenWorkflow, rows: Rows, conn: psycopg.Connection, schema: str, call: Call
     ) -> None:

@@ -160,6 +160,15 @@ def test_two_workflows_may_share_a_limit_and_not_its_name_alone(ow: OpenWorkflow
     assert ow.registry.get("three") is None
 
 
+def test_a_limit_that_decides_about_starts_is_that_of_one_workflow(ow: OpenWorkflow) -> None:
+    shared = Concurrency(1, name="import", on_conflict="drop")
+    ow.workflow("one", version="1", limits=[shared])(lambda step: None)
+    ow.workflow("one", version="2", limits=[shared])(lambda step: None)
+    with pytest.raises(ConfigurationError, match=r'"two" and .*"one".* share the limit "import"'):
+        ow.workflow("two", limits=[shared])(lambda step: None)
+    assert ow.registry.get("two") is None
+
+
 def test_versions_of_a_workflow_share_its_limits(ow: OpenWorkflow) -> None:
     ow.workflow("flow", version="1", limits=[Concurrency(1)])(lambda step: None)
     with pytest.raises(ConfigurationError, match=r'define the limit "flow/concurrency"'):
