@@ -71,8 +71,8 @@ class Registry:
             ):
                 raise ConfigurationError(
                     f'limits: {workflow} and {each} share the limit "{name}", which has an'
-                    " on_conflict: a start of one would return a run of the other. Give each a limit"
-                    " of its own."
+                    " on_conflict: a start of one would return a run of the other. Give each a"
+                    " limit of its own."
                 )
 
     def get(self, name: str, version: str | None = None) -> Workflow[Any, Any] | None:

@@ -155,8 +155,9 @@ def test_a_single_run_does_not_wait_until_all_that_came_before_are_sorted(
     limits.change(
         "INSERT INTO {schema}.workflow_runs (namespace_id, id, workflow_name, status, config,"
         " attempts, available_at, created_at, updated_at, input)"
-        " SELECT 'default', n, 'w', 'pending', '{{}}', 0, now() - (60 - n / 100.0) * interval '1 s',"
-        " now(), now(), jsonb_build_object('tenant', 'many') FROM generate_series(1, 5000) AS n"
+        " SELECT 'default', n, 'w', 'pending', '{{}}', 0,"
+        " now() - (60 - n / 100.0) * interval '1 s', now(), now(),"
+        " jsonb_build_object('tenant', 'many') FROM generate_series(1, 5000) AS n"
     )
     single = of(tables, "single")
     assert limits.claim(1) == ["1"]
@@ -543,7 +544,6 @@ def test_a_limit_that_comes_back_counts_the_runs_that_have_its_places(
     assert limits.claim() == []
     limits.end(running)
     assert limits.claim() == [waiting]
-
 
 
 def test_a_higher_amount_counts_at_once_and_a_lower_one_stops_nothing(
