@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 # Seconds.
 _DEADLINE_PERIOD: Final = 1.0
 _PARENT_PERIOD: Final = 15.0
-_LIMITS_PERIOD: Final = 15.0
+_UNHEARD_PERIOD: Final = 15.0
 _FORGET_PERIOD: Final = 3600.0
 _LINES_PERIOD: Final = 60.0
 _LAST_WRITES_TIMEOUT: Final = 2.0
@@ -164,7 +164,7 @@ class Dispatch:
             loaded=lambda: self.fleet.template.loaded,
             on_started=self._pickup.claim_soon,
         )
-        self._pauses = Pauses(loop, self._connection, sweeps, on_resumed=self._pickup.claim_soon)
+        self._pauses = Pauses(self._connection, sweeps, on_resumed=self._pickup.claim_soon)
         crashes = CrashQueries(settings.schema, settings.namespace)
         self._crashes = Crashes(
             self._connection,
@@ -206,7 +206,7 @@ class Dispatch:
     def _add_timers(self, loop: Loop) -> None:
         add = loop.timers.add
         self._last_writes_timer = add("abandon last writes", self._abandon_writes)
-        add("limits", self._look_for_limits, period=_LIMITS_PERIOD).start()
+        add("look without notifications", self._look_unheard, period=_UNHEARD_PERIOD).start()
         for name, perform, period in (
             ("deadlines", self._sweeps.expire_deadlines, _DEADLINE_PERIOD),
             ("release lapsed claims", self._release_lapsed, self._leases.period),
@@ -391,10 +391,11 @@ class Dispatch:
             if self._listener is None or not self._listener.hearing:
                 self._undone.look()
 
-    def _look_for_limits(self) -> None:
-        """Ask whether limits have changed, if notifications do not say so."""
+    def _look_unheard(self) -> None:
+        """Ask for limits and pauses that may have changed, if notifications do not say so."""
         if self._listener is None or not self._listener.hearing:
             self._pickup.limits_changed()
+            self._pauses.read()
 
     # --- the database --------------------------------------------------------------------
 

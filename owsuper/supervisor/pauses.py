@@ -1,21 +1,16 @@
 """The workflows that are paused: no run of them is claimed.
 
-They are read after every connect, before the first claim; when a notification says that they have
-changed; and every few seconds, in case that did not arrive.
+They are read after every connect, before the first claim, and when a notification says that they
+have changed. Without notifications they are read from time to time.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
-
 from owsuper.db.statement import Result
 from owsuper.db.sweeps import SweepQueries, parse_paused
-from owsuper.event_loop import Loop
 from owsuper.supervisor.connection import KeptConnection
-
-_PERIOD: Final = 15.0  # seconds; a notification comes earlier
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -29,7 +24,6 @@ class Pauses:
 
     def __init__(
         self,
-        loop: Loop,
         connection: KeptConnection,
         queries: SweepQueries,
         *,
@@ -41,7 +35,6 @@ class Pauses:
         self._reading = self._read_again = False
         self.names: frozenset[str] = frozenset()
         self.known = False
-        loop.timers.add("paused workflows", self.read, period=_PERIOD).start()
 
     def on_connection_lost(self) -> None:
         """Forget what is in flight, and read again after the next connect."""

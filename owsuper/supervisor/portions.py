@@ -57,7 +57,7 @@ class Portions:
         self._bounds = bounds
         self._held = held
         self._turn = 0
-        self._full: set[str] = set()  # names that the latest claim left without room
+        self._full: set[str] = set()  # names whose room the latest claim has filled, or may fill
 
     def begin(
         self, limit: int, workflows: Sequence[Workflow], limited: Set[str] = frozenset()
@@ -67,7 +67,8 @@ class Portions:
         ``limited`` holds the names of those that have limits.
         """
         self._full = set()
-        return ClaimRound(limit, self._divide(tuple(workflows), limited), self._full)
+        portions = self._divide(tuple(workflows), limited)
+        return ClaimRound(limit, portions, self._full, paused=self._paused)
 
     def awaits(self, workflow_name: str) -> bool:
         """Whether the end of a run of this workflow makes room for which a run may wait."""
@@ -89,7 +90,7 @@ class Portions:
             return [Portion(workflows)]
         held = Counter(self._held())
         room = {name: max(0, bound - held[name]) for name, bound in bounds.items()}
-        self._full.update(name for name, free in room.items() if not free)
+        self._full.update(room)  # a run may end while the claim is in flight
         others = tuple(workflow for workflow in workflows if workflow[0] not in bounds)
         plain = tuple(each for each in others if each[0] not in limited)
         slowed = tuple(each for each in others if each[0] in limited)
@@ -110,15 +111,25 @@ class Portions:
 class ClaimRound:
     """One claim of up to ``limit`` runs in portions. Call ``next`` and ``add`` in turn.
 
-    Names of workflows whose room the claim has filled are added to ``full``.
+    Names of workflows whose room the claim does not fill are removed from ``full``. What ``paused``
+    returns is left out, also if it was paused after the claim began.
     """
 
-    def __init__(self, limit: int, portions: Iterable[Portion], full: set[str]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        portions: Iterable[Portion],
+        full: set[str],
+        *,
+        paused: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         self.limit = limit
         self._left = limit
         self._portions = deque(portions)
         self._full = full
+        self._paused = paused
         self._sent = Portion(())  # the portion in flight
+        self._asked = 0
         self._answers: list[Claimed] = []
 
     @property
@@ -128,18 +139,25 @@ class ClaimRound:
 
     def next(self) -> tuple[int, tuple[Workflow, ...]] | None:
         """Return the most runs and the workflows of the next statement; None at the end."""
-        if not self._portions or not self._left:
-            return None
-        self._sent = self._portions.popleft()
-        room = self._left if self._sent.room is None else min(self._sent.room, self._left)
-        return room, self._sent.workflows
+        while self._portions and self._left:
+            self._sent = portion = self._portions.popleft()
+            if paused := self._paused():
+                left = tuple(each for each in portion.workflows if each[0] not in paused)
+                self._sent = replace(portion, workflows=left)
+                if portion.workflows and not left:
+                    continue
+            self._asked += 1
+            room = self._left if portion.room is None else min(portion.room, self._left)
+            return room, self._sent.workflows
+        return None
 
     def add(self, claimed: Claimed) -> None:
         """The statement was answered."""
         self._left -= len(claimed.runs)
         if self._sent.room is not None and len(claimed.runs) >= self._sent.room:
-            self._full.update(name for name, _ in self._sent.workflows)
             claimed = replace(claimed, next_due=None, due=None)  # it has to wait for room
+        elif self._sent.room is not None:
+            self._full.difference_update(name for name, _ in self._sent.workflows)
         self._answers.append(claimed)
 
     @property
@@ -148,10 +166,10 @@ class ClaimRound:
         return any(answer.runs for answer in self._answers)
 
     def result(self) -> Claimed:
-        """Return all answers as one."""
-        if len(self._answers) == 1 and not self._portions:
-            return self._answers[0]
-        answers, whole = self._answers, not self._portions
+        """Return all answers as one. Without the answer of a statement, they are not complete."""
+        answers, whole = self._answers, not self._portions and len(self._answers) == self._asked
+        if len(answers) == 1 and whole:
+            return answers[0]
         due = [each for each in answers if each.next_due is not None]
         first = min(due, key=lambda each: each.next_due or 0.0, default=None)
         return Claimed(

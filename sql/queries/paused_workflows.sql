@@ -1,7 +1,7 @@
 -- The workflows that are paused.
 --
--- Called by: the supervisor after every connect, when it is told to, and every few seconds; clients,
--- PauseQueries.all. $1 namespace.
+-- Called by: the supervisor after every connect, when it is told that there is a change, and from
+-- time to time if it cannot be told; clients, PauseQueries.all. $1 namespace.
 -- Returns (name, since, by, reason) of each, by name.
 --
 -- Index: owsuper_paused_workflows_pkey. Locks: none.

@@ -107,9 +107,8 @@ def on_resumed() -> Mock:
 
 
 @pytest.fixture
-def pauses(loop: Loop, connection: FakeConnection, on_resumed: Mock) -> Pauses:
-    queries = SweepQueries("openworkflow", "default")
-    return Pauses(loop, connection, queries, on_resumed=on_resumed)
+def pauses(connection: FakeConnection, on_resumed: Mock) -> Pauses:
+    return Pauses(connection, SweepQueries("openworkflow", "default"), on_resumed=on_resumed)
 
 
 def named(*names: str) -> Result:

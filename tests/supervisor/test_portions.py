@@ -98,7 +98,7 @@ def test_when_nothing_has_room_an_empty_statement_tells_whether_to_look_again() 
 
 
 def test_what_waits_for_room_is_not_looked_for_at_once() -> None:
-    claim = ClaimRound(4, [Portion(REPORT, 2), Portion(PLAIN)], full := set())
+    claim = ClaimRound(4, [Portion(REPORT, 2), Portion(PLAIN)], full := {"report"})
     assert claim.next() == (2, REPORT)
     claim.add(some("report", "report", next_due=0.0, due="1", more=True))
     assert claim.next() == (2, PLAIN)
@@ -120,6 +120,41 @@ def test_a_claim_that_ends_before_all_were_asked_has_not_seen_everything() -> No
     assert (len(result.runs), result.next_due) == (1, 0.0)
     assert not result.complete
     assert not result.quiet
+
+
+def test_a_claim_of_which_a_statement_failed_has_not_seen_everything() -> None:
+    claim = ClaimRound(4, [Portion(PLAIN), Portion(REPORT, 2)], set())
+    claim.next()
+    claim.add(some("mail"))
+    assert claim.next() == (2, REPORT)
+    result = claim.result()
+    assert len(result.runs) == 1
+    assert not result.complete
+    assert not result.quiet
+
+
+def test_a_run_that_ends_while_a_claim_is_in_flight_makes_room_for_another() -> None:
+    held = ["report"]
+    portions = Portions(lambda: {"report": 2}, lambda: held)
+    claim = portions.begin(4, REPORT)
+    assert claim.next() == (1, REPORT)
+    assert portions.awaits("report")  # the held one ends now
+    claim.add(some("report"))
+    assert portions.awaits("report")
+
+
+def test_what_is_paused_while_a_claim_is_in_flight_is_left_out_of_the_rest() -> None:
+    paused: set[str] = set()
+    mail = PLAIN[:1]
+    portions = [Portion(mail), Portion(REPORT, 2), Portion(PLAIN)]
+    claim = ClaimRound(4, portions, set(), paused=lambda: paused)
+    assert claim.next() == (4, mail)
+    paused |= {"report", "order"}
+    claim.add(NOTHING)
+    assert claim.next() == (4, mail)
+    claim.add(NOTHING)
+    assert claim.next() is None
+    assert claim.result().complete
 
 
 names = st.sampled_from("abcd")
