@@ -38,8 +38,9 @@ class AwaitsRuns:
         no handle, and InvalidDuration.
         """
         listed, limit = _checked(handles), results.limit(timeout)
-        awaited = [_future_of(handle) for handle in listed]
+        awaited: list[ProgressFuture] = []
         try:
+            awaited.extend(_future_of(handle) for handle in listed)
             waiting = futures.wait(awaited, limit).not_done
             _check_ended(listed, awaited, waiting)
             return [
@@ -58,10 +59,14 @@ class AwaitsRuns:
     ) -> list[O]:
         """Awaitable :meth:`wait_all`."""
         listed, limit = _checked(handles), results.limit(timeout)
-        awaited = await _afutures_of(listed)
+        awaited: list[ProgressFuture] = []
         try:
-            if awaited:
-                await asyncio.wait([asyncio.wrap_future(each) for each in awaited], timeout=limit)
+            await _await_futures_of(listed, awaited)
+            ends = [asyncio.wrap_future(each) for each in awaited]
+            for each in ends:
+                each.add_done_callback(_see)
+            if ends:
+                await asyncio.wait(ends, timeout=limit)
             waiting = {future for future in awaited if not future.done()}
             _check_ended(listed, awaited, waiting)
             return [
@@ -89,8 +94,9 @@ class AwaitsRuns:
         listed, limit = _checked(handles), results.limit(timeout)
         give_up = None if limit is None else time.monotonic() + limit
         ended: asyncio.Queue[int] = asyncio.Queue()
-        awaited = await _afutures_of(listed)
+        awaited: list[ProgressFuture] = []
         try:
+            await _await_futures_of(listed, awaited)
             left = set(range(len(listed)))
             for number, future in enumerate(awaited):
                 asyncio.wrap_future(future).add_done_callback(
@@ -109,9 +115,11 @@ class AwaitsRuns:
 
 
 def _completed(listed: Sequence[RunHandle[O]], limit: float | None) -> Iterator[RunHandle[O]]:
-    awaited = {_future_of(handle): handle for handle in listed}
-    left = dict.fromkeys(awaited)
+    awaited: dict[ProgressFuture, RunHandle[O]] = {}
+    left: dict[ProgressFuture, None] = {}
     try:
+        awaited.update((_future_of(handle), handle) for handle in listed)
+        left.update(dict.fromkeys(awaited))
         for future in futures.as_completed(awaited, limit):
             del left[future]
             yield awaited[future]
@@ -121,9 +129,14 @@ def _completed(listed: Sequence[RunHandle[O]], limit: float | None) -> Iterator[
         _cancel(awaited)
 
 
-def _note(done: asyncio.Future[Any], ended: asyncio.Queue[int], number: int) -> None:
+def _see(done: asyncio.Future[Any]) -> None:
     if not done.cancelled():
-        done.exception()  # the handle raises it again, to the caller
+        done.exception()  # else asyncio logs it, although the caller gets it in another way
+
+
+def _note(done: asyncio.Future[Any], ended: asyncio.Queue[int], number: int) -> None:
+    _see(done)
+    if not done.cancelled():
         ended.put_nowait(number)
 
 
@@ -139,8 +152,13 @@ def _future_of(handle: RunHandle[Any]) -> ProgressFuture:
     return handle._database.session().waiter.future_of(handle.id)
 
 
-async def _afutures_of(handles: Sequence[RunHandle[Any]]) -> list[ProgressFuture]:
-    return [(await each._database.asession()).waiter.future_of(each.id) for each in handles]
+async def _await_futures_of(
+    handles: Sequence[RunHandle[Any]], awaited: list[ProgressFuture]
+) -> None:
+    """Append the futures to ``awaited``, whose caller cancels them if this does not come to an end."""
+    for each in handles:
+        session = await each._database.asession()
+        awaited.append(session.waiter.future_of(each.id))
 
 
 def _check_ended(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from concurrent.futures import Future
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 
 from owsuper import OpenWorkflow, ResultTimeout, RunFailed, RunHandle, RunNotFound
-from owsuper.errors import ConfigurationError
+from owsuper.errors import ConfigurationError, DatabaseUnreachable
 from tests.client.conftest import Rows
 
 
@@ -75,6 +78,35 @@ def test_what_is_no_handle_is_refused(ow: OpenWorkflow, sync: bool) -> None:
     for wait in (wait_all, completed):
         with pytest.raises(ConfigurationError, match="handles: 'id' is no RunHandle"):
             wait(sync, ow, ["id"])
+
+
+@both
+def test_an_unreachable_database_is_one_error(sync: bool, caplog: pytest.LogCaptureFixture) -> None:
+    unreachable = OpenWorkflow("postgresql://127.0.0.1:1/none")
+    with pytest.raises(DatabaseUnreachable):
+        wait_all(sync, unreachable, [unreachable.get_run(name) for name in "ab"])
+    unreachable.close()
+    gc.collect()
+    assert [record.name for record in caplog.records if record.name == "asyncio"] == []
+
+
+@both
+def test_no_run_is_waited_for_if_one_cannot_be(ow: OpenWorkflow, sync: bool) -> None:
+    awaited: list[Future[Any]] = []
+
+    def future_of(run_id: str) -> Future[Any]:
+        awaited.append(Future())
+        return awaited[-1]
+
+    broken = Mock(spec=RunHandle, id="broken")
+    error = DatabaseUnreachable("no")
+    broken._database = Mock(**{"session.side_effect": error, "asession.side_effect": error})
+    [handle] = ow.run_many("w", range(1))
+    with patch.object(ow._database.session().waiter, "future_of", future_of):
+        for wait in (wait_all, completed):
+            with pytest.raises(DatabaseUnreachable):
+                wait(sync, ow, [handle, broken])
+    assert [future.cancelled() for future in awaited] == [True, True]
 
 
 @pytest.mark.slow
