@@ -164,7 +164,7 @@ class Dispatch:
             loaded=lambda: self.fleet.template.loaded,
             on_started=self._pickup.claim_soon,
         )
-        self._pauses = Pauses(self._connection, sweeps, on_resumed=self._pickup.claim_soon)
+        self._pauses = Pauses(loop, self._connection, sweeps, on_resumed=self._pickup.claim_soon)
         crashes = CrashQueries(settings.schema, settings.namespace)
         self._crashes = Crashes(
             self._connection,

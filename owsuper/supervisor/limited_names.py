@@ -14,14 +14,12 @@ from typing import Final, TypeAlias
 
 from owsuper.db import claims
 from owsuper.db.claims import ClaimQueries
-from owsuper.db.statement import Result
+from owsuper.db.statement import NO_TABLE, Result
 from owsuper.supervisor.connection import KeptConnection
 
 Workflows: TypeAlias = Sequence[tuple[str, str | None]]
 
 _RETRY: Final = 1.0  # seconds
-# SQLSTATE: no privilege, no table. Then there are no limits, as before they were invented.
-_NO_TABLE: Final = ("42501", "42P01")
 
 
 class LimitedNames:
@@ -70,7 +68,7 @@ class LimitedNames:
     def _handle_found(self, result: Result) -> None:
         self._asking = False
         if self._connection.refused("find the limits of workflows", result):
-            if result.sqlstate not in _NO_TABLE:
+            if result.sqlstate not in NO_TABLE:
                 self._known, self._retry_at = False, time.monotonic() + _RETRY
             return
         found = claims.parse_limited(result.rows)

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from owsuper.db.statement import Result
+from typing import Final
+
+from owsuper.db.statement import NO_TABLE, Result
 from owsuper.db.sweeps import SweepQueries, parse_paused
+from owsuper.event_loop import Loop
 from owsuper.supervisor.connection import KeptConnection
+
+_RETRY: Final = 1.0  # seconds
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -19,11 +24,12 @@ class Pauses:
     """The paused workflows of a namespace, read over a shared connection.
 
     ``names`` are those that are paused. ``known``: they have been read since the latest connect,
-    or cannot be. ``on_resumed`` is called when the runs of some workflow may be claimed again.
+    or there is no table of them. ``on_resumed`` is called when the runs of some workflow may be claimed again.
     """
 
     def __init__(
         self,
+        loop: Loop,
         connection: KeptConnection,
         queries: SweepQueries,
         *,
@@ -35,10 +41,12 @@ class Pauses:
         self._reading = self._read_again = False
         self.names: frozenset[str] = frozenset()
         self.known = False
+        self._retry = loop.timers.add("read again what is paused", self.read)
 
     def on_connection_lost(self) -> None:
         """Forget what is in flight, and read again after the next connect."""
         self.known = self._reading = self._read_again = False
+        self._retry.cancel()
 
     def read(self) -> None:
         """Read which workflows are paused, unless the connection is down."""
@@ -53,9 +61,13 @@ class Pauses:
 
     def _handle(self, result: Result) -> None:
         self._reading = False
-        self.known = True
         if not self._connection.refused("read which workflows are paused", result):
+            self.known = True
             self._change(parse_paused(result.rows))
+        elif result.sqlstate in NO_TABLE:
+            self.known = True
+        else:
+            self._retry.after(_RETRY)
         if self._read_again:
             self._read_again = False
             self.read()

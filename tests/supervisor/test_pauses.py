@@ -11,7 +11,7 @@ import pytest
 from owsuper import OpenWorkflow
 from owsuper.db.statement import Result
 from owsuper.db.sweeps import SweepQueries
-from owsuper.event_loop import Loop
+from owsuper.event_loop import NEVER, Loop
 from owsuper.supervisor.pauses import Pauses
 from tests.supervisor.test_claims import REFUSED, FakeConnection
 from tests.supervisor.worker import FLOWS, Begin
@@ -107,8 +107,9 @@ def on_resumed() -> Mock:
 
 
 @pytest.fixture
-def pauses(connection: FakeConnection, on_resumed: Mock) -> Pauses:
-    return Pauses(connection, SweepQueries("openworkflow", "default"), on_resumed=on_resumed)
+def pauses(loop: Loop, connection: FakeConnection, on_resumed: Mock) -> Pauses:
+    queries = SweepQueries("openworkflow", "default")
+    return Pauses(loop, connection, queries, on_resumed=on_resumed)
 
 
 def named(*names: str) -> Result:
@@ -158,6 +159,21 @@ def test_what_was_paused_stays_so_when_the_database_refuses(
     connection.answer(REFUSED)
     assert pauses.known
     assert pauses.names == {"a"}
+
+
+def test_nothing_is_known_while_the_database_cannot_answer(
+    loop: Loop, pauses: Pauses, connection: FakeConnection
+) -> None:
+    pauses.read()
+    connection.answer(Result([], 0, "57014", "canceling statement due to statement timeout"))
+    assert not pauses.known
+    [timer] = [each for each in loop.timers._timers if each.name == "read again what is paused"]
+    assert timer.due < NEVER
+    timer.fire(timer.due)
+    connection.answer(named("a"))
+    assert pauses.known
+    assert pauses.names == {"a"}
+    assert timer.due == NEVER
 
 
 def test_without_a_connection_nothing_is_read(pauses: Pauses, connection: FakeConnection) -> None:
