@@ -155,7 +155,7 @@ def _future_of(handle: RunHandle[Any]) -> ProgressFuture:
 async def _await_futures_of(
     handles: Sequence[RunHandle[Any]], awaited: list[ProgressFuture]
 ) -> None:
-    """Append the futures to ``awaited``, whose caller cancels them if this does not come to an end."""
+    """Append the futures to ``awaited``. The caller cancels them, also if this raises."""
     for each in handles:
         session = await each._database.asession()
         awaited.append(session.waiter.future_of(each.id))

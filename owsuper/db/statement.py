@@ -24,7 +24,7 @@ from owsuper.core.names import check_schema_name
 # execution.
 UNUSABLE_PLAN: Final = frozenset({"26000", "42P05", "0A000"})
 
-# No privilege, no table: it is of a later version. Then it holds nothing, as before it was invented.
+# No privilege, no table. A table of a later version then holds nothing, as before it was invented.
 NO_TABLE: Final = frozenset({"42501", "42P01"})
 
 _FRAGMENT: Final = re.compile(r"\{(fragments/\w+)\}")

@@ -24,7 +24,8 @@ class Pauses:
     """The paused workflows of a namespace, read over a shared connection.
 
     ``names`` are those that are paused. ``known``: they have been read since the latest connect,
-    or there is no table of them. ``on_resumed`` is called when the runs of some workflow may be claimed again.
+    or there is no table of them. ``on_resumed`` is called when the runs of some workflow may be
+    claimed again.
     """
 
     def __init__(

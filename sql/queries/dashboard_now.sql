@@ -5,8 +5,8 @@
 -- than it; then the estimate is what the statistics of the last ANALYZE say of all namespaces, or
 -- NULL if they do not know the status.
 --
--- Index: workflow_runs_status_created_at_desc_idx, in its order (fragments/of_status), and as a rule
--- without the rows. Locks: none.
+-- Index: workflow_runs_status_created_at_desc_idx, in its order (fragments/of_status), and as a
+-- rule without the rows. Locks: none.
 SELECT
     s.status, r.count,
     CASE WHEN r.count > $2::integer THEN (

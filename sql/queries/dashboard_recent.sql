@@ -7,8 +7,8 @@
 --
 -- The time of creation is what indexes know; there is none by the time of the end.
 --
--- Index: workflow_runs_status_created_at_desc_idx, in its order (fragments/of_status), and as a rule
--- without the rows. Locks: none.
+-- Index: workflow_runs_status_created_at_desc_idx, in its order (fragments/of_status), and as a
+-- rule without the rows. Locks: none.
 SELECT
     s.status,
     date_bin(make_interval(secs => $3::double precision), r.created_at, $2::timestamptz),
