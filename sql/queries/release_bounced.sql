@@ -32,7 +32,7 @@ bounced AS MATERIALIZED (
             AND status = 'pending' AND worker_id IS NULL
             AND (error ->> 'message') LIKE 'Workflow "% is not registered'
             AND (error ->> 'message') = k.complaint
-            AND available_at > now() AND available_at < '9999-01-01 00:00:00+00'
+            AND available_at > now() AND available_at <> '9999-01-01 00:00:00+00'
         LIMIT $3::integer
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS r
