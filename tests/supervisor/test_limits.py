@@ -199,6 +199,12 @@ def test_a_limit_is_kept_at_every_instant_whatever_is_killed(
     chance = random.Random(7)
     options = ("--max-crashes=1000", "--lease=2s")
     workers = begin_two(begin, *options)
+
+    def again(worker: Worker) -> Worker:
+        worker.program.wait()
+        one = ("--module=limited", "--poll-interval=1h", "--concurrency=4")
+        return begin(*one, *options, ready=False)
+
     runs = [
         place.start(chance.choice("aaabc"), chance.uniform(0, 0.05), nap=chance.choice([0, 0.05]))
         for _ in range(150)
@@ -212,15 +218,8 @@ def test_a_limit_is_kept_at_every_instant_whatever_is_killed(
                     _kill(pid)
             case "supervisor":
                 index = chance.randrange(2)
-                workers[index].program.kill()
-                workers[index].program.wait()
-                workers[index] = begin(
-                    "--module=limited",
-                    "--poll-interval=1h",
-                    "--concurrency=4",
-                    *options,
-                    ready=False,
-                )
+                _kill(workers[index].program.pid)
+                workers[index] = again(workers[index])
             case "session":
                 other_session.execute(
                     "SELECT pg_terminate_backend(pid) FROM ("
@@ -230,6 +229,9 @@ def test_a_limit_is_kept_at_every_instant_whatever_is_killed(
                 )
             case "cancel":
                 place.cancel(chance.choice(runs))
+    for worker in workers:
+        if not worker.program.running:  # its first children were killed: it gave up
+            again(worker)
     place.await_end()
     assert place.most_present() == 2
     place.assert_all_is_free()
