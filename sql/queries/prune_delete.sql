@@ -119,7 +119,16 @@ retries AS (
 ),
 retried AS (
     DELETE FROM {schema}.owsuper_retried_attempts
-    WHERE namespace_id = $1 AND workflow_run_id = ANY (ARRAY(SELECT id FROM doomed))
+    WHERE ctid = ANY (ARRAY(
+        SELECT a.place
+        FROM doomed AS d
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place
+            FROM {schema}.owsuper_retried_attempts
+            WHERE namespace_id = $1 AND workflow_run_id >= d.id AND workflow_run_id <= d.id
+            ORDER BY workflow_run_id
+        ) AS a
+    ))
 ),
 failures AS (
     DELETE FROM {schema}.owsuper_failures
