@@ -81,9 +81,18 @@ CLAIM_SIZES: Final = Metric(
 PICKUP_SECONDS: Final = Metric(
     "owsuper_pickup_latency_seconds",
     "histogram",
-    "How long a run had been due when it was claimed, by the database's clock.",
+    "How long a run had been due when it was claimed, by the database's clock. Not of workflows"
+    " with limits.",
     ("workflow",),
     _LATENCIES,
+)
+LIMIT_SECONDS: Final = Metric(
+    "owsuper_limit_wait_seconds",
+    "histogram",
+    "How long a run of a workflow with limits had been due when it was claimed: what it waited for"
+    " its limits, and for a free slot.",
+    ("workflow",),
+    _DURATIONS,
 )
 NOTIFICATIONS: Final = Metric(
     "owsuper_notifications_total",
@@ -202,6 +211,19 @@ QUEUE_ASKED: Final = Metric(
     "When this worker last asked the database about the queue, in Unix time.",
 )
 
+LIMIT_WAITING: Final = Metric(
+    "owsuper_limit_waiting_runs",
+    "gauge",
+    "Runs that are due and wait for a limit, by limit, up to 10,000 of each.",
+    ("limit",),
+)
+LIMIT_AGE: Final = Metric(
+    "owsuper_limit_oldest_wait_seconds",
+    "gauge",
+    "For how long the oldest of these runs has been due; 0 if none waits.",
+    ("limit",),
+)
+
 # --- what any process can ask the database -----------------------------------------------------
 
 RUNS_BY_STATUS: Final = Metric(
@@ -223,6 +245,7 @@ OF_WORKERS: Final = (
     CLAIMS,
     CLAIM_SIZES,
     PICKUP_SECONDS,
+    LIMIT_SECONDS,
     NOTIFICATIONS,
     POLLS,
     LEASES_LOST,
@@ -242,7 +265,9 @@ OF_WORKERS: Final = (
     UP,
     QUEUE_DUE,
     QUEUE_AGE,
+    LIMIT_WAITING,
+    LIMIT_AGE,
     QUEUE_ASKED,
 )
-OF_DATABASE: Final = (QUEUE_DUE, QUEUE_AGE, RUNS_BY_STATUS, WORKERS)
+OF_DATABASE: Final = (QUEUE_DUE, QUEUE_AGE, LIMIT_WAITING, LIMIT_AGE, RUNS_BY_STATUS, WORKERS)
 BY_NAME: Final = {metric.name: metric for metric in (*OF_WORKERS, *OF_DATABASE)}

@@ -6,11 +6,13 @@ A dashboard serves ``page``. It needs no worker, and knows runs and workers of b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from owsuper.db.queue_state import QueueDepth
+from owsuper.db.queue_state import QueueState
 from owsuper.metrics.catalogue import (
+    LIMIT_AGE,
+    LIMIT_WAITING,
     OF_DATABASE,
     OTHER,
     QUEUE_AGE,
@@ -24,37 +26,48 @@ from owsuper.metrics.tally import LONGEST_LABEL, Labels
 
 __all__ = ["CONTENT_TYPE", "measure", "page"]
 
-_MOST_WORKFLOWS: Final = 200  # the others are added up
+_MOST_NAMES: Final = 200  # of workflows, and of limits; the others are added up
 
 
 def measure(
-    depths: Iterable[QueueDepth], *, served: Iterable[str] = ()
+    state: QueueState, *, served: Iterable[str] = ()
 ) -> Sequence[tuple[Metric, Labels, float]]:
-    """Return the depths as numbers; also of workflows that are ``served`` and have no runs."""
-    due: dict[str, int] = dict.fromkeys([name[:LONGEST_LABEL] for name in served], 0)
-    ages: dict[str, float] = dict.fromkeys(due, 0.0)
-    for each in sorted(depths, key=lambda each: -each.due):
-        name = each.workflow[:LONGEST_LABEL]
-        if name not in due and len(due) >= _MOST_WORKFLOWS:
-            name = OTHER
-        due[name] = due.get(name, 0) + each.due
-        ages[name] = max(ages.get(name, 0.0), each.oldest_seconds)
+    """Return the state as numbers; also of workflows that are ``served`` and have no runs."""
+    queues = [(each.workflow, each.due, each.oldest_seconds) for each in state.queues]
+    limits = [(each.limit, each.waiting, each.oldest_seconds) for each in state.limits]
     return [
-        *((QUEUE_DUE, (name,), number) for name, number in due.items()),
-        *((QUEUE_AGE, (name,), age) for name, age in ages.items()),
+        *_by_name(QUEUE_DUE, QUEUE_AGE, queues, served),
+        *_by_name(LIMIT_WAITING, LIMIT_AGE, limits),
     ]
 
 
-def page(
-    depths: Iterable[QueueDepth], unfinished: Mapping[str, int], worker_states: Iterable[str]
-) -> bytes:
+def _by_name(
+    number: Metric,
+    age: Metric,
+    counted: Iterable[tuple[str, int, float]],
+    known: Iterable[str] = (),
+) -> Iterator[tuple[Metric, Labels, float]]:
+    """Yield both metrics of names, each with how many runs it has, and the age of the oldest."""
+    runs: dict[str, int] = dict.fromkeys([name[:LONGEST_LABEL] for name in known], 0)
+    ages: dict[str, float] = dict.fromkeys(runs, 0.0)
+    for whole, count, seconds in sorted(counted, key=lambda each: -each[1]):
+        name = whole[:LONGEST_LABEL]
+        if name not in runs and len(runs) >= _MOST_NAMES:
+            name = OTHER
+        runs[name] = runs.get(name, 0) + count
+        ages[name] = max(ages.get(name, 0.0), seconds)
+    yield from ((number, (name,), count) for name, count in runs.items())
+    yield from ((age, (name,), seconds) for name, seconds in ages.items())
+
+
+def page(state: QueueState, unfinished: Mapping[str, int], worker_states: Iterable[str]) -> bytes:
     """Return a page of CONTENT_TYPE with what the database knows.
 
-    ``depths`` and ``unfinished`` come from ``db.queue_state.QueueStateQueries``, and
+    ``state`` and ``unfinished`` come from ``db.queue_state.QueueStateQueries``, and
     ``worker_states`` are the states of the workers that are listed, such as "serving".
     """
     numbers = [
-        *measure(depths),
+        *measure(state),
         *((RUNS_BY_STATUS, (status,), number) for status, number in unfinished.items()),
         *((WORKERS, (state,), number) for state, number in Counter(worker_states).items()),
     ]

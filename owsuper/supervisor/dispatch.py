@@ -428,7 +428,7 @@ class Dispatch:
         if self._burst is not None:
             self._burst.on_claimed(len(claimed.runs), claimed.next_due)
         if self._meter is not None:
-            self._meter.on_claimed(claimed)
+            self._meter.on_claimed(claimed, self._claims.limited.names)
         self._pickup.on_claimed(claimed, limit=limit)
 
     def on_claim_failed(self) -> None:

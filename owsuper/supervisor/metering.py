@@ -7,7 +7,7 @@ addition, is counted where it happens, in every worker; ``read`` collects it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final, TypeAlias
 
 from owsuper.db.claims import Claimed
@@ -54,8 +54,8 @@ class Meter:
         """Add what a child has counted."""
         self._tally.add(counted)
 
-    def on_claimed(self, claimed: Claimed) -> None:
-        """Count a claim that succeeded."""
+    def on_claimed(self, claimed: Claimed, limited: Set[str]) -> None:
+        """Count a claim that succeeded. ``limited`` are the names of workflows with limits."""
         count = self._tally.count
         if not claimed.runs:
             count(catalogue.CLAIMS, ("none",))
@@ -64,7 +64,9 @@ class Meter:
         self._tally.observe(catalogue.CLAIM_SIZES, len(claimed.runs))
         for run in claimed.runs:
             waited = claimed.waited[run.run_id]
-            self._tally.observe(catalogue.PICKUP_SECONDS, waited, (run.workflow_name,))
+            name = run.workflow_name
+            metric = catalogue.LIMIT_SECONDS if name in limited else catalogue.PICKUP_SECONDS
+            self._tally.observe(metric, waited, (name,))
 
     def on_claim_failed(self) -> None:
         """Count a claim that failed."""

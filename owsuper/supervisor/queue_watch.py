@@ -1,8 +1,8 @@
-"""Asks the database how many runs are due, for metrics. One supervisor of a namespace asks for all.
+"""Asks the database how many runs are due or wait for limits, for metrics.
 
-It holds an advisory lock, in the session that claims. The question goes over a connection
-of its own, so that claims never wait for the answer. The question is bounded, by the number of runs
-to count and by time.
+One supervisor of a namespace asks for all. It holds an advisory lock, in the session that claims.
+The question goes over a connection of its own, so that claims never wait for the answer. The
+question is bounded, by the number of runs to count and by time.
 
 Behind a connection pooler there is no such lock and no limit of time, and each supervisor with
 metrics asks.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from owsuper.db.connect import conninfo
-from owsuper.db.queue_state import TIME_LIMIT, QueueDepth, QueueStateQueries, parse_depths
+from owsuper.db.queue_state import TIME_LIMIT, QueueState, QueueStateQueries, parse_state
 from owsuper.db.statement import Result
 from owsuper.event_loop import Loop
 from owsuper.metrics import catalogue, queue
@@ -51,17 +51,17 @@ class QueueWatch:
         self._connection: KeptConnection | None = None  # while this supervisor is the one
         self._outages = 0  # of ``session`` when the lock was taken: it goes with the session
         self._asking = False
-        self._depths: Sequence[QueueDepth] | None = None
+        self._state: QueueState | None = None
         self._asked_at = 0.0  # Unix time
         self._timer = loop.timers.add("ask about the queue", self._tick)
         self._timer.after(_FIRST)
 
     def measure(self) -> Sequence[Measured]:
         """Return what the database has answered last; nothing if another supervisor asks."""
-        if self._depths is None:
+        if self._state is None:
             return ()
         return [
-            *queue.measure(self._depths, served=self._served()),
+            *queue.measure(self._state, served=self._served()),
             (catalogue.QUEUE_ASKED, (), self._asked_at),
         ]
 
@@ -71,7 +71,7 @@ class QueueWatch:
         self._end()
 
     def _tick(self) -> None:
-        self._timer.after(_PERIOD if self._depths is not None else _FIRST)
+        self._timer.after(_PERIOD if self._state is not None else _FIRST)
         if self._connection is not None and self._session.outages != self._outages:
             self._end()  # another supervisor may be the one by now
         if self._connection is not None:
@@ -104,7 +104,7 @@ class QueueWatch:
 
     def _end(self) -> None:
         connection, self._connection = self._connection, None
-        self._depths, self._asking = None, False
+        self._state, self._asking = None, False
         if connection is not None:
             connection.close()
 
@@ -115,7 +115,7 @@ class QueueWatch:
         self._ask()
 
     def _handle_down(self) -> None:
-        self._depths, self._asking = None, False
+        self._state, self._asking = None, False
 
     def _ask(self) -> None:
         if self._connection is not None and self._connection.up and not self._asking:
@@ -126,7 +126,7 @@ class QueueWatch:
     def _handle_depth(self, result: Result) -> None:
         self._asking = False
         if self._connection is None or self._connection.refused("count due runs", result):
-            self._depths = None
+            self._state = None
             self._timer.after(_PERIOD)  # the answer may have taken too long
             return
-        self._depths, self._asked_at = parse_depths(result.rows[0][0] or b"[]"), time.time()
+        self._state, self._asked_at = parse_state(result.rows[0]), time.time()

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import sys
 
+import psycopg
 import pytest
 from starlette.testclient import TestClient
 
 from owsuper import OpenWorkflow
 from tests.dashboard.conftest import Browse
+from tests.db.limits import Limits
+from tests.db.rows import Tables
 from tests.metrics.pages import Page
 
 
-def test_the_page_has_what_the_database_knows(browser: TestClient, ow: OpenWorkflow) -> None:
+def test_the_page_has_what_the_database_knows(
+    browser: TestClient, ow: OpenWorkflow, conn: psycopg.Connection, schema: str
+) -> None:
+    Limits(Tables(conn, schema)).declare("places")
+
     @ow.workflow
     def order(step: object) -> None: ...
 
@@ -25,6 +32,7 @@ def test_the_page_has_what_the_database_knows(browser: TestClient, ow: OpenWorkf
     assert page("owsuper_queue_due_runs", workflow="order") == 3
     assert page("owsuper_queue_oldest_due_seconds", workflow="order") > 0
     assert page("owsuper_unfinished_runs", status="pending") == 3
+    assert page.values("owsuper_limit_waiting_runs", "limit") == {"places": 0}
 
 
 def test_who_may_not_see_the_dashboard_may_not_read_its_metrics(browse: Browse) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from owsuper.db import queue_state
 from owsuper.db.queue_state import QueueStateQueries
+from tests.db.limits import Limits
 from tests.db.rows import Tables, from_now
 
 
@@ -17,7 +18,7 @@ def tables(conn: psycopg.Connection, schema: str) -> Tables:
 
 def depths(tables: Tables) -> dict[str, tuple[int, int]]:
     """The number of due runs and the age of the oldest in whole tens of seconds, by workflow."""
-    found = QueueStateQueries(tables.schema, "default").depths().run(tables.conn)
+    found = QueueStateQueries(tables.schema, "default").state().run(tables.conn).queues
     return {each.workflow: (each.due, round(each.oldest_seconds, -1)) for each in found}
 
 
@@ -42,7 +43,7 @@ def test_runs_that_are_due_are_counted_whatever_their_version_and_status(tables:
 def test_a_due_time_before_all_times_is_an_age_of_ten_years(tables: Tables) -> None:
     tables.pending(available_at=from_now(-60))
     tables.conn.execute(f"UPDATE \"{tables.schema}\".workflow_runs SET available_at = '-infinity'")
-    [depth] = QueueStateQueries(tables.schema, "default").depths().run(tables.conn)
+    [depth] = QueueStateQueries(tables.schema, "default").state().run(tables.conn).queues
     assert 3650 * 86400 < depth.oldest_seconds < 3660 * 86400
 
 
@@ -60,6 +61,28 @@ def test_a_long_queue_is_counted_up_to_a_limit(
     for number in range(5):
         tables.pending(available_at=from_now(-100 * number))
     assert depths(tables) == {"w": (3, 400)}
+
+
+def waits(tables: Tables) -> dict[str, tuple[int, int]]:
+    """The number of runs that wait and the age of the oldest in whole tens of seconds, by limit."""
+    found = QueueStateQueries(tables.schema, "default").state().run(tables.conn).limits
+    return {each.limit: (each.waiting, round(each.oldest_seconds, -1)) for each in found}
+
+
+def test_what_waits_for_a_limit_is_counted_for_all_its_keys(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert waits(tables) == {}
+    limits = Limits(tables)
+    limits.declare("places", 1, path=["t"])
+    limits.rate(5, name="mail", workflows=("v",))
+    for number in range(6):
+        tables.pending(input={"t": number % 2}, available_at=from_now(-100 * (6 - number)))
+    limits.claim(10)  # one of each key
+    assert waits(tables) == {"mail": (0, 0), "places": (4, 400)}
+    assert depths(tables) == {"w": (0, 0)}
+    monkeypatch.setattr(queue_state, "MOST_DUE", 3)
+    assert waits(tables)["places"][0] == 3
 
 
 def test_runs_that_have_not_ended_are_counted_by_status(

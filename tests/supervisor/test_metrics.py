@@ -15,6 +15,8 @@ import pytest
 from owsuper import OpenWorkflow
 from owsuper.errors import ConfigurationError
 from tests.client.conftest import eventually
+from tests.db.limits import Limits
+from tests.db.rows import Tables
 from tests.fixtures.ports import free_port
 from tests.fixtures.proxy import Proxy
 from tests.metrics.pages import Page, get, scrape, scrape_until
@@ -253,6 +255,36 @@ def test_one_worker_asks_about_the_queue_and_another_takes_over(
     eventually(lambda: conn.execute(asks).rowcount == 1)
     assert first.stop() == 0
     scrape_until(other, lambda page: page("owsuper_queue_due_runs") == 3)
+
+
+LIMITED = """
+from owsuper import Concurrency
+
+@ow.workflow("limited", limits=[Concurrency(1, key="key")])
+def limited(step, input: dict):
+    step.run("note", note, input["text"])
+"""
+
+
+@pytest.mark.slow
+def test_waits_for_limits_are_counted_and_not_as_slow_pickups(
+    begin_metered: BeginMetered, conn: psycopg.Connection, schema: str, tmp_path: Path
+) -> None:
+    limits = Limits(Tables(conn, schema))
+    limits.declare("places", 1, path=["tenant"])  # of a workflow that another worker serves
+    for tenant in "aab":
+        limits.tables.pending(input={"tenant": tenant})
+    limits.claim(10)
+    (tmp_path / "flows.py").write_text(FLOWS + LIMITED)
+    worker, port = begin_metered("--processes=1")
+    worker.start("record", text="plain")
+    for text in "12":
+        worker.await_completed(worker.start("limited", text=text, key="a"))
+    page = scrape_until(port, lambda page: page("owsuper_limit_waiting_runs", limit="places") == 1)
+    assert page("owsuper_limit_oldest_wait_seconds", limit="places") > 0
+    assert page.values("owsuper_limit_wait_seconds_count", "workflow") == {"limited": 2}
+    assert page.values("owsuper_pickup_latency_seconds_count", "workflow") == {"record": 1}
+    assert "tenant" not in page.text  # keys are data
 
 
 # --- what goes wrong ---------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from owsuper.dashboard.pages.workers import read_workers
 from owsuper.dashboard.screen import Screen
 from owsuper.dashboard.visit import Visit
-from owsuper.db.queue_state import QueueDepth, QueueStateQueries
+from owsuper.db.queue_state import QueueState, QueueStateQueries
 
 _FRESH: Final = 5.0  # seconds; Prometheus asks every 15 s or so
 
@@ -24,12 +24,12 @@ async def show(visit: Visit) -> Response:
         raise HTTPException(404, str(error)) from None
     queries = QueueStateQueries(visit.schema, visit.namespace)
 
-    def read(conn: Connection[Any]) -> tuple[list[QueueDepth], dict[str, int]]:
-        return queries.depths().run(conn), queries.unfinished().run(conn)
+    def read(conn: Connection[Any]) -> tuple[QueueState, dict[str, int]]:
+        return queries.state().run(conn), queries.unfinished().run(conn)
 
-    depths, unfinished = await visit.kept("metrics", _FRESH, read)
+    state, unfinished = await visit.kept("metrics", _FRESH, read)
     states = [worker.state for worker in await read_workers(visit)]
-    page = queue.page(depths, unfinished, states)
+    page = queue.page(state, unfinished, states)
     return Response(page, headers={"Content-Type": queue.CONTENT_TYPE})
 
 
