@@ -219,7 +219,7 @@ class AsyncExecution(Execution):
 
         Counts as running until the function returns, even if the awaiting task is cancelled.
         """
-        job = self._services.step_threads.submit(
+        job = self.services.step_threads.submit(
             copy_context().run, self._call_in_thread, function, limit
         )
         self._idle_detector.begin()
@@ -252,7 +252,7 @@ class AsyncExecution(Execution):
     async def call_database(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call ``function``, which blocks on the database, in a thread."""
         with self._idle_detector.running():
-            job = self._services.write_threads.submit(function, *arguments)
+            job = self.services.write_threads.submit(function, *arguments)
             return await asyncio.wrap_future(job)
 
     # --- waiting -----------------------------------------------------------------------------
@@ -293,7 +293,7 @@ class AsyncExecution(Execution):
             self._unwind()
 
     def _on_idle(self) -> None:
-        if self._services.stopping.is_set():
+        if self.services.stopping.is_set():
             self._loop.call_soon(self._release)
 
     # --- stopping ----------------------------------------------------------------------------
@@ -371,7 +371,7 @@ class AsyncExecution(Execution):
                     write = self._take_recorded(outcome)
                     if write is not None:
                         self._sent_write = write
-                        self._sent = self._services.committer.begin(write)
+                        self._sent = self.services.committer.begin(write)
                         await self._await_sent()
             except Exception as exc:
                 self._write_failed(exc, self._sent_write)

@@ -10,16 +10,13 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextvars import Token
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from owsuper.child import process_exit
 from owsuper.child.committer import LeaseLost
 from owsuper.child.database import is_refusal
-from owsuper.child.execution.drive import is_async
 from owsuper.child.execution.recorded_writes import RecordedWrites
 from owsuper.child.giving_back import database_time, give_back_outcome, log_engine_error
 from owsuper.child.hard_stops import TimedCall
@@ -41,7 +38,7 @@ from owsuper.core.model import (
 from owsuper.core.names import check_step_name
 from owsuper.core.replay import Replay
 from owsuper.core.retry import DEADLINE_ERROR
-from owsuper.core.steps.effects import Call, CallError, CallResult, Transact
+from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.undoing import Undos
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.db.reports import NewProgress
@@ -57,9 +54,6 @@ from owsuper.workflow.run_config import config_of
 
 if TYPE_CHECKING:
     from owsuper.tracing.execution import ExecutionTrace
-    from owsuper.tracing.spans import TracedOperation
-
-EnteredStep: TypeAlias = "tuple[Token[Any], TracedOperation | None]"
 
 _log = logging.getLogger("owsuper.child")
 
@@ -114,10 +108,7 @@ class Execution(ABC):
         """Whether the write that ends the claim was sent. It fails if the lease is lost by then."""
         self.leased_until = run.claim_sent + services.leases.seconds
         """time.monotonic() of the end of the lease, as far as this process knows."""
-        self.related_runs = services.related_runs
-        self.around_steps = services.around_steps
-        self.counts = services.counts
-        self._services = services
+        self.services = services
         self._pid = os.getpid()
         self.strict = strict
         self.trace = trace
@@ -175,7 +166,7 @@ class Execution(ABC):
 
     def confirm_lease(self) -> None:
         """Renew a lease that may have ended unnoticed. Blocks until the answer is known."""
-        self._services.leases.confirm(self)
+        self.services.leases.confirm(self)
 
     @abstractmethod
     def record(self, write: StepWrite) -> None:
@@ -233,12 +224,12 @@ class Execution(ABC):
         """Raise Unwind once the outcome is decided, which may be now."""
         if self.run.deadline_at is not None and self.now() >= self.run.deadline_at:
             self.fail_at_deadline()
-        if self.decided_outcome is None and self._services.stopping.is_set():
+        if self.decided_outcome is None and self.services.stopping.is_set():
             self.decide(Release())
         if self.decided_outcome is not None:
             self._unwinds += 1
             if self._unwinds == _MOST_UNWINDS:
-                self._services.overdue_watch.expect_end(self, CAUGHT_UNWIND)
+                self.services.overdue_watch.expect_end(self, CAUGHT_UNWIND)
             raise unwind()
 
     def patched(self, name: str) -> bool:
@@ -268,9 +259,7 @@ class Execution(ABC):
         """Report how far the run is, unless this code is replayed, or the run is not ours."""
         if self.decided_outcome is None and not self.code_has_ended and not current.is_replayed():
             step = current.called_from()
-            self._services.reports.progress(
-                NewProgress(self.run.run_id, done, total, message, step)
-            )
+            self.services.reports.progress(NewProgress(self.run.run_id, done, total, message, step))
 
     def set_attributes(self, changes: AttributeChanges) -> None:
         """Change attributes of the run: with the step whose function calls, or as a step.
@@ -347,60 +336,6 @@ class Execution(ABC):
                 " everything that calls steps before the workflow function returns."
             )
 
-    def enter_step(self, call: Call) -> EnteredStep:
-        """Note that the function of a step is about to be called; for ``leave_step``."""
-        self._services.flight_recorder.enter(self.slot, call.key)
-        row = partial(self._running_row, call, self.now())
-        self._services.running_rows.began(call.attempt_id, row)
-        token = current.begin_call(call.key, self.replay)
-        return token, None if self.trace is None else self.trace.begin_step(call)
-
-    def leave_step(self, call: Call, entered: EnteredStep, answer: object) -> None:
-        """Note that the function is over; ``entered`` is what ``enter_step`` returned.
-
-        The ``answer`` is None if the call was given up.
-        """
-        token, span = entered
-        if span is not None and self.trace is not None:
-            self.trace.end_step(span, call, answer)
-        current.end_call(token)
-        current.go_beyond(self.replay)
-        self._services.running_rows.ended(call.attempt_id)
-        self._services.flight_recorder.leave(self.slot, call.key)
-        if span is not None:
-            span.leave()
-
-    def time_call(self, call: Call) -> TimedCall | None:
-        """Return the time limit of a call, which begins with the function; None without one."""
-        if call.timeout is None:
-            return None
-        return TimedCall(
-            self, call.attempt_id, call.key, call.timeout, self._services.overdue_watch
-        )
-
-    def step_transaction(self, effect: Transact, limit: TimedCall | None) -> Callable[[], Any]:
-        """Return a function that makes the call in a transaction, for ``call_function``."""
-        from owsuper.child.execution.transactions import StepTransaction  # few need it
-
-        transaction = StepTransaction(self.run, self._services, effect, limit, self.with_attributes)
-        function = transaction.arun if is_async(effect.call.function) else transaction.run
-        if not self.around_steps:
-            return function
-        from owsuper.child.execution.around import around_transaction
-
-        return around_transaction(self.around_steps, function)
-
-    def _running_row(self, call: Call, started: datetime) -> WriteSet:
-        row = StepWrite(
-            call.attempt_id,
-            call.key,
-            call.kind,
-            StepStatus.RUNNING,
-            started,
-            context=call.context,
-        )
-        return WriteSet(self.run.run_id, self.run.worker_id, (row,))
-
     def limit_error(self, over: OverLimit) -> StepLimitExceeded:
         """Fail the run at its step limit. Returns the error to raise; catching it is no help."""
         self.decide(Fail(over.stored_error(), StepLimitExceeded.ADVICE))
@@ -469,12 +404,12 @@ class Execution(ABC):
     def abandon(self) -> None:
         """Stop as soon as possible, because the lease is lost. Safe from any thread."""
         self.decide(ABANDON)
-        self._services.overdue_watch.expect_end(self, LEASE_LOST)
+        self.services.overdue_watch.expect_end(self, LEASE_LOST)
 
     def fail_at_deadline(self) -> None:
         """Stop as soon as possible: the run's deadline has passed. Safe from any thread."""
         self.decide(Fail(dict(DEADLINE_ERROR)))
-        self._services.overdue_watch.expect_end(self, PAST_DEADLINE)
+        self.services.overdue_watch.expect_end(self, PAST_DEADLINE)
 
     def stop_at_next_step(self) -> None:
         """Begin no further step: this process is about to be killed. Safe from any thread."""
@@ -484,7 +419,7 @@ class Execution(ABC):
         """Whether code has called more steps since the last look, and none is executed."""
         seen, self._unwinds_seen = self._unwinds_seen, self._unwinds
         goes_on = seen is not None and self._unwinds > seen
-        return goes_on and self._services.flight_recorder.read(self.slot) is None
+        return goes_on and self.services.flight_recorder.read(self.slot) is None
 
     @abstractmethod
     def stack(self) -> str:
@@ -511,7 +446,7 @@ class Execution(ABC):
         if self.engine_error is None and self.decided_outcome is not ABANDON:
             self.engine_error = exc
             log_engine_error(self.run, exc)
-        self.decide(give_back_outcome(self.run, self._services))
+        self.decide(give_back_outcome(self.run, self.services))
         return unwind()
 
     # --- writes ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from owsuper.child.database import is_refusal
 from owsuper.child.execution.base import Execution
+from owsuper.child.execution.calls import RunningCall, in_transaction
 from owsuper.child.execution.drive import Operations
 from owsuper.core.decisions import Wait
 from owsuper.core.model import StepKind, StepStatus, StepWrite
@@ -86,45 +87,43 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
             if execution.decided_outcome is not None:
                 raise unwind()
         case MarkUndo():
-            mark = execution.related_runs.mark_undo
+            mark = execution.services.related_runs.mark_undo
             if not (yield partial(execution.call_database, mark, execution.run)):
                 execution.abandon()
                 raise unwind()
             execution.replay.has_undos = True
         case Call():
-            entered = execution.enter_step(effect)
-            limit = execution.time_call(effect)
+            running = RunningCall(execution, effect)
             try:
                 if effect.kind == StepKind.SIGNAL_SEND:
                     send = partial(_result_or_refusal, effect.function)
                     answer = yield partial(execution.call_database, send)
                 else:
-                    answer = yield partial(execution.call_function, effect.function, limit)
+                    function, limit = effect.function, running.limit
+                    answer = yield partial(execution.call_function, function, limit)
             finally:
-                if limit is not None:
-                    limit.end()
-                execution.leave_step(effect, entered, answer)
+                running.end(answer)
             execution.exit_if_forked(answer)
         case Record():
             execution.record(execution.with_attributes(effect.write))
             current.go_beyond(execution.replay)
-            if execution.counts is not None:
+            if execution.services.counts is not None:
                 _count(execution, effect.write)
             _log_failed_step(execution, effect.write)
         case ReadAnswer():
-            look = execution.related_runs.look
+            look = execution.services.related_runs.look
             answer = yield partial(execution.call_database, look, effect.attempt_id)
         case ReadChildInput():
-            read = execution.related_runs.input_of
+            read = execution.services.related_runs.input_of
             answer = yield partial(execution.call_database, read, effect.attempt_id)
         case EnsureChildRun():
-            adopt = execution.related_runs.adopt
+            adopt = execution.services.related_runs.adopt
             answer = yield partial(execution.call_database, adopt, execution.run, effect)
             if answer is None:
                 execution.abandon()
                 raise unwind()
         case SkipSignal():
-            skip = execution.related_runs.skip
+            skip = execution.services.related_runs.skip
             skipped = yield partial(execution.call_database, skip, execution.run, effect)
             if skipped is None:
                 execution.abandon()
@@ -140,33 +139,29 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
 
 def _transact(execution: Execution, effect: Transact) -> Operations[Any]:
     """Make a call in a transaction. Returns its answer."""
-    call = effect.call
     answer: Any = None
-    entered = execution.enter_step(call)
-    limit = execution.time_call(call)
+    running = RunningCall(execution, effect.call)
     try:
-        transaction = execution.step_transaction(effect, limit)
+        transaction = in_transaction(execution, effect, running.limit)
         answer = yield partial(execution.call_function, transaction)
     finally:
-        if limit is not None:
-            limit.end()
         made = answer.value if isinstance(answer, CallResult) else answer
-        execution.leave_step(call, entered, made)
+        running.end(made)
     execution.exit_if_forked(answer)
     answer = made
     if isinstance(answer, ClaimOver):
         execution.abandon()
         raise unwind()
-    if execution.counts is not None and isinstance(answer, Stored):
+    if execution.services.counts is not None and isinstance(answer, Stored):
         _count(execution, answer.write)
     return answer
 
 
 def _count(execution: Execution, write: StepWrite) -> None:
     """Count an attempt of a step, for metrics."""
-    assert execution.counts is not None
+    assert execution.services.counts is not None
     failures = execution.replay.failures_of(write.step_name)
-    execution.counts.on_step(execution.run.workflow_name, write, failures)
+    execution.services.counts.on_step(execution.run.workflow_name, write, failures)
 
 
 def _log_failed_step(execution: Execution, write: StepWrite) -> None:

@@ -127,10 +127,10 @@ def _bound(
     execution: Execution, fn: Callable[..., Any], args: tuple[Any, ...]
 ) -> Callable[[], Any]:
     """Return a function that calls ``fn(*args)``, within the contexts of ``around_steps``."""
-    if execution.around_steps:
+    if execution.services.around_steps:
         from owsuper.child.execution.around import around  # few need it
 
-        fn = around(execution.around_steps, fn)
+        fn = around(execution.services.around_steps, fn)
     return partial(fn, *args) if args else fn
 
 
@@ -245,7 +245,7 @@ def _signal_send_step(execution: Execution, call: SignalSend) -> FunctionStep:
     raw = codec.encode(call.data, path="data", owner=f"signal {signal!r}")
     key = execution.step_key(signal if name is None else name, call.formerly)
     send = partial(
-        _send, execution.related_runs, execution.run.run_id, key, signal, raw, call.buffer
+        _send, execution.services.related_runs, execution.run.run_id, key, signal, raw, call.buffer
     )
     return FunctionStep(key, send, _ONCE, kind=StepKind.SIGNAL_SEND, signal=signal)
 

@@ -118,7 +118,7 @@ class SyncExecution(BranchingExecution):
             start_together(
                 jobs,
                 name="owsuper-branch",
-                shortage=self._services.shortage,
+                shortage=self.services.shortage,
                 is_over=self._must_leave,
             )
         except NoThread as exc:
@@ -144,7 +144,7 @@ class SyncExecution(BranchingExecution):
         return drive(perform(self, steps), self.block)
 
     def _advance_soon(self, branch: Branch) -> None:
-        job = self._services.step_threads.submit(self._advance, branch)
+        job = self.services.step_threads.submit(self._advance, branch)
         job.add_done_callback(partial(self._on_advanced, branch))
 
     def _on_advanced(self, branch: Branch, job: Future[None]) -> None:
@@ -165,7 +165,7 @@ class SyncExecution(BranchingExecution):
         else:
             self._suspend(branch, wait)
             resume = partial(self._resume, branch)
-            self._services.timers.call_later(max(0.0, self.pause_of(wait)), resume)
+            self.services.timers.call_later(max(0.0, self.pause_of(wait)), resume)
         finally:
             self._step_threads.discard(thread)
 
@@ -199,7 +199,7 @@ class SyncExecution(BranchingExecution):
         """Return the result of ``awaitable``, which is cancelled when the run must stop."""
         make = awaitable if limit is None else limit.await_in_time(awaitable)
         try:
-            job = self._services.loop_thread.begin(make, is_over=self._must_leave)
+            job = self.services.loop_thread.begin(make, is_over=self._must_leave)
         except NoThread:
             for each in (make, awaitable):
                 if inspect.iscoroutine(each):
@@ -247,7 +247,7 @@ class SyncExecution(BranchingExecution):
         """Do nothing: the next step call reads ``services.stopping``."""
 
     def _must_leave(self) -> bool:
-        return self._services.stopping.is_set() or self.decided_outcome is not None
+        return self.services.stopping.is_set() or self.decided_outcome is not None
 
     def _stop(self) -> None:
         with self._changed:
@@ -262,7 +262,7 @@ class SyncExecution(BranchingExecution):
         """Keep ``write``, and schedule a flush in case nothing else writes it soon."""
         with self._writing:
             self._recorded.add(write)
-        self._services.deferred_writes.add(self, write)
+        self.services.deferred_writes.add(self, write)
 
     def needs_flush(self) -> bool:
         """Whether a write must become durable before the next step; waits for a write in flight."""
@@ -280,7 +280,7 @@ class SyncExecution(BranchingExecution):
             if write is None:
                 return
             try:
-                self._services.committer.commit(write)
+                self.services.committer.commit(write)
             except Exception as exc:
                 self._write_failed(exc, write)
                 raise unwind() from None
