@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg.errors import OperationalError
@@ -18,12 +17,13 @@ from owsuper.db.sweeps import SweepQueries
 from owsuper.event_loop import Loop
 from owsuper.ipc.messages import Finished, Overdue
 from owsuper.settings import Settings
-from owsuper.supervisor import announcement, out_of_memory
+from owsuper.supervisor import announcement
 from owsuper.supervisor.burst import Burst
 from owsuper.supervisor.child import Child, HeldRun
 from owsuper.supervisor.claims import Claims
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.crashes import Crashes
+from owsuper.supervisor.duties import Duties
 from owsuper.supervisor.exit_status import Evidence, ExitCode
 from owsuper.supervisor.fleet import Fleet
 from owsuper.supervisor.hang_watch import HangWatch
@@ -42,20 +42,14 @@ from owsuper.supervisor.shutdown import Shutdown
 from owsuper.supervisor.stacks import ChildStacks
 from owsuper.supervisor.sweeps import Sweeps
 from owsuper.supervisor.template import StartsChildren
-from owsuper.supervisor.turns import SharedDuty, Turns
+from owsuper.supervisor.turns import Turns
 from owsuper.supervisor.undone_workflows import UndoneWorkflows
 
 if TYPE_CHECKING:
     from owsuper.supervisor.metering import Measured, Meter
     from owsuper.supervisor.retention import RetentionDuty
 
-# Seconds.
-_DEADLINE_PERIOD: Final = 1.0
-_PARENT_PERIOD: Final = 15.0
-_UNHEARD_PERIOD: Final = 15.0
-_FORGET_PERIOD: Final = 3600.0
-_LINES_PERIOD: Final = 60.0
-_LAST_WRITES_TIMEOUT: Final = 2.0
+_LAST_WRITES_TIMEOUT: Final = 2.0  # seconds
 
 _log = logging.getLogger("owsuper.supervisor")
 
@@ -201,30 +195,28 @@ class Dispatch:
             from owsuper.supervisor.retention import RetentionDuty  # few workers need it
 
             self._retention = RetentionDuty(loop, settings, self._connection)
-        self._add_timers(loop)
-
-    def _add_timers(self, loop: Loop) -> None:
-        add = loop.timers.add
-        self._last_writes_timer = add("abandon last writes", self._abandon_writes)
-        add("look without notifications", self._look_unheard, period=_UNHEARD_PERIOD).start()
-        for name, perform, period in (
-            ("deadlines", self._sweeps.expire_deadlines, _DEADLINE_PERIOD),
-            ("release lapsed claims", self._release_lapsed, self._leases.period),
-            ("wake parents", self._sweeps.wake_missed_parents, _PARENT_PERIOD),
-        ):
-            add(name, SharedDuty(self._turns, name, perform), period=period).start()
-        if (keep := self._settings.keep_logs) is not None:
-            forget = partial(self._sweeps.forget_log_lines, keep)
-            duty = SharedDuty(self._turns, "forget log lines", forget)
-            add("forget log lines", duty, period=_LINES_PERIOD).start()
-        add("forget ended runs", self._sweeps.forget_ended, period=_FORGET_PERIOD).start()
-        add("kills", self._crashes.look_for_kills, period=out_of_memory.PERIOD).start()
+        self._duties = Duties(
+            loop,
+            settings,
+            self._turns,
+            self._sweeps,
+            self._crashes,
+            self._pickup,
+            self._pauses,
+            self._undone,
+            release_period=self._leases.period,
+            workflows=lambda: self.workflows,
+            hearing=lambda: self._hearing,
+            has_room=lambda: self._has_room,
+        )
+        self._last_writes_timer = loop.timers.add("abandon last writes", self._abandon_writes)
 
     def start(self) -> None:
         """Connect to the database and start the children."""
         self._connection.start()
         if self._listener is not None:
             self._listener.start()
+        self._duties.start()
         self.fleet.fill()
 
     def close(self) -> None:
@@ -271,6 +263,11 @@ class Dispatch:
         return self._writes_abandoned or not (self._claims.claiming or self._connection.unanswered)
 
     @property
+    def _hearing(self) -> bool:
+        """Whether notifications arrive."""
+        return self._listener is not None and self._listener.hearing
+
+    @property
     def _slots(self) -> int:
         """The slots when all children are ready."""
         return self.fleet.size * self._settings.concurrency
@@ -298,13 +295,12 @@ class Dispatch:
 
     def _describe(self) -> dict[str, Any]:
         state = "draining" if self._shutdown.begun else "serving" if self.ready else "starting"
-        listening = self._listener is not None and self._listener.hearing
         return announcement.describe(
             self.fleet,
             self._pickup.prefetched,
             state=state,
             slots=self._slots,
-            listening=listening,
+            listening=self._hearing,
             on_call=self._on_call.stays,
             full=self._portions.full(),
             stacks=self._stacks.answer,
@@ -379,23 +375,10 @@ class Dispatch:
         idle = idle and not self._schedules.busy
         return self._burst.is_over(idle=idle, workflows=self.workflows)
 
-    def _release_lapsed(self) -> None:
-        """Release runs whose leases have expired, if there is a free slot for them.
-
-        Without one, other workers may release them, or their owner may renew after an outage.
-        """
-        room = self.fleet.free > len(self._pickup.prefetched) and not self._shutdown.begun
-        if self.workflows and room:
-            self._sweeps.release_lapsed(self.workflows)
-            self._sweeps.release_bounced(self.workflows)
-            if self._listener is None or not self._listener.hearing:
-                self._undone.look()
-
-    def _look_unheard(self) -> None:
-        """Ask for limits and pauses that may have changed, if notifications do not say so."""
-        if self._listener is None or not self._listener.hearing:
-            self._pickup.limits_changed()
-            self._pauses.read()
+    @property
+    def _has_room(self) -> bool:
+        """Whether there is a free slot for a run that is not claimed yet."""
+        return self.fleet.free > len(self._pickup.prefetched) and not self._shutdown.begun
 
     # --- the database --------------------------------------------------------------------
 

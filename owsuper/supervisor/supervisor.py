@@ -12,6 +12,7 @@ waits in one place only (``Loop.turn``).
         portions, limited_names,   which workflows each statement of a claim is about
         pauses                     and which are paused
         sweeps, crashes            expired leases and deadlines; evidence of crashes
+        duties                     what is done periodically, some of it in turns with others
         schedules                  starts runs at times
         presence                   supervisors that are missing, and what they held
         watermark                  how far back to scan for runs

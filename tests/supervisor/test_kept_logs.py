@@ -62,9 +62,9 @@ def test_lines_and_progress_of_runs_are_there_when_the_worker_has_stopped(
 
 OFTEN = """
 import sys
-from owsuper.supervisor import dispatch
+from owsuper.supervisor import duties
 
-dispatch._LINES_PERIOD = 0.05  # seconds between two looks for old lines
+duties._LINES_PERIOD = 0.05  # seconds between two looks for old lines
 
 from owsuper.cli import main
 
