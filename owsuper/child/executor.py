@@ -6,34 +6,31 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from owsuper import tracing
+from owsuper.child.code_end import classify_end, classify_undoing
 from owsuper.child.execution.asynchronous import AsyncExecution
 from owsuper.child.execution.base import ABANDON, Abandon, Execution
 from owsuper.child.execution.drive import Operations, drive, drive_async
 from owsuper.child.execution.sync import SyncExecution
+from owsuper.child.execution_result import LOST, ExecutionResult, log_end, not_beginning
 from owsuper.child.services import Services
 from owsuper.core import codec, upcasts
-from owsuper.core.decisions import Raised, Returned
+from owsuper.core.decisions import Raised
 from owsuper.core.model import (
     ClaimedRun,
-    Complete,
-    ContinueAsNew,
-    Fail,
     Outcome,
     Park,
     RecordedAttempt,
     Release,
-    Retry,
 )
-from owsuper.core.names import list_names
+from owsuper.core.outcomes import RunRetries
 from owsuper.core.replay import Replay
-from owsuper.core.retry import WORKFLOW_DEFAULT, no_retry_reason
+from owsuper.core.retry import WORKFLOW_DEFAULT
 from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.undoing import Undos, undone_workflow
 from owsuper.core.unwind import Unwind
-from owsuper.errors import StepFailed
 from owsuper.ids import Ids
 from owsuper.stored_error import StoredError
 from owsuper.workflow.definition import Workflow
@@ -43,17 +40,6 @@ if TYPE_CHECKING:
     from owsuper.tracing.execution import ExecutionTrace
 
 _log = logging.getLogger("owsuper.child")
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionResult:
-    """The outcome of an execution as a word for the log, and the seconds until the run is due."""
-
-    outcome: str
-    due_in: float | None = None
-
-
-LOST: Final = ExecutionResult("lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +130,7 @@ class Executor:
             load = partial(self._load, workflow, run)
             loaded = yield partial(execution_type.load, self._services, load)
             if not loaded.held:  # lost in a crash of the server, or while this waited for its end
-                return _not_beginning(run)
+                return not_beginning(run)
         if moves:
             run = replace(run, version=workflow.version)
         execution = execution_type(
@@ -156,9 +142,13 @@ class Executor:
             strict=workflow.strict,
             trace=trace,
         )
-        call = partial(_build_arguments, workflow, loaded, execution)
-        classify = partial(_classify_end, workflow=workflow)
-        return (yield from self._call_and_write(execution, workflow.fn, call, classify))
+        build = partial(_build_arguments, workflow, loaded, execution)
+        retries = _retries(workflow, run, loaded)
+
+        def decide(end: CallResult | CallError | Raised) -> Outcome:
+            return retries.outcome_of(classify_end(end, workflow), execution.now())
+
+        return (yield from self._call_and_write(execution, workflow.fn, build, decide))
 
     def _undo_operations(
         self,
@@ -178,7 +168,7 @@ class Executor:
             partial(self._load, workflow, run, lambda *_: CallResult(None)),
         )
         if not loaded.held:
-            return _not_beginning(run)
+            return not_beginning(run)
         run = replace(run, version=workflow.version)
         read = partial(undoing.load, self._services, workflow, run, _convert_input)
         undone: undoing.UndoneHistory | StoredError | None
@@ -206,7 +196,7 @@ class Executor:
                 return LOST
             if isinstance(recalling.decided_outcome, Release):
                 yield partial(recalling.flush, recalling.decided_outcome)
-                return _log_end(recalling, recalling.decided_outcome)
+                return log_end(recalling, recalling.decided_outcome)
         execution = execution_type(
             run,
             self._replay(workflow, run, loaded),
@@ -216,22 +206,26 @@ class Executor:
             trace=trace,
             undos=undos,
         )
+        retries = _retries(workflow, run, loaded)
         error = undone
         fn = undoing.aundo_all if workflow.is_async else undoing.undo_all
 
         def build() -> tuple[Any, ...] | Raised:
             return Raised(error, final=True) if error is not None else (execution.step(),)
 
-        return (yield from self._call_and_write(execution, fn, build, _classify_undoing))
+        def decide(end: CallResult | CallError | Raised) -> Outcome:
+            return retries.outcome_of(classify_undoing(end), execution.now())
+
+        return (yield from self._call_and_write(execution, fn, build, decide))
 
     def _call_and_write(
         self,
         execution: SyncExecution | AsyncExecution,
         fn: Callable[..., Any],
         build_arguments: Callable[[], tuple[Any, ...] | Raised],
-        classify: Callable[[CallResult | CallError | Raised], Returned | Raised],
+        decide: Callable[[CallResult | CallError | Raised], Outcome],
     ) -> Operations[ExecutionResult]:
-        """Call a workflow function, and write the outcome."""
+        """Call a workflow function, and write the outcome: ``decide`` says what follows its end."""
         run, trace = execution.run, execution.trace
         self.executions[run.worker_id] = execution
         self._services.deadlines.watch(execution)
@@ -252,7 +246,7 @@ class Executor:
                 execution.check_end()
             outcome = execution.decided_outcome
             if outcome is None:
-                outcome = execution.replay.finish(classify(end), execution.now())
+                outcome = decide(end)
             if isinstance(outcome, Abandon):
                 return LOST
             try:
@@ -264,7 +258,7 @@ class Executor:
                 yield partial(execution.flush, outcome)
             if trace is not None:
                 _note_end(execution, trace, outcome, end)
-            return _log_end(execution, outcome)
+            return log_end(execution, outcome)
         except Unwind:
             if execution.engine_error is not None and execution.decided_outcome is not ABANDON:
                 raise execution.engine_error from None
@@ -304,12 +298,14 @@ class Executor:
         return Replay(
             loaded.history,
             new_id=self._new_id,
-            failures=loaded.failures,
-            policy=workflow.retry or WORKFLOW_DEFAULT,
             deadline=run.deadline_at,
             limit=workflow.step_limit,
-            run_id=run.run_id,
         )
+
+
+def _retries(workflow: Workflow[Any, Any], run: ClaimedRun, loaded: LoadedExecution) -> RunRetries:
+    policy = workflow.retry or WORKFLOW_DEFAULT
+    return RunRetries(policy, loaded.failures, run.deadline_at, run.run_id)
 
 
 def _traced(
@@ -366,108 +362,3 @@ def _build_arguments(
         return Raised(StoredError.from_exception(loaded.input.exception), final=True)
     step = execution.step()
     return (step, loaded.input.value) if workflow.takes_input else (step,)
-
-
-def _classify_end(
-    end: CallResult | CallError | Raised, workflow: Workflow[Any, Any]
-) -> Returned | Raised:
-    """Convert the end of user code for ``Replay.finish``: encode a result, classify an error."""
-    match end:
-        case Raised():
-            return end
-        case CallResult(value):
-            try:
-                # Clients convert the result, so a result that does not fit fails the run here.
-                encoded, _ = codec.encode_as(value, workflow.output_type, path="result")
-                return Returned(encoded)
-            except MemoryError:
-                raise
-            except BaseException as exc:  # DataError, or what a hook of the type raised
-                return Raised(StoredError.from_exception(exc), final=True)
-        case CallError(exc):
-            failed = _step_failure(exc)
-            if failed is not None:
-                return Raised(failed.error, final=True)
-            reason = no_retry_reason(workflow.retry or WORKFLOW_DEFAULT, exc)
-            error = StoredError.from_exception(exc, no_retry_reason=reason)
-            return Raised(error, final=reason is not None)
-
-
-def _classify_undoing(end: CallResult | CallError | Raised) -> Returned | Raised:
-    """Convert the end of undoing for ``Replay.finish``: it has no result."""
-    match end:
-        case Raised():
-            return end
-        case CallResult():
-            return Returned(None)
-        case CallError(exc):
-            failed = _step_failure(exc)
-            return Raised(failed.error if failed else StoredError.from_exception(exc), final=True)
-
-
-def _not_beginning(run: ClaimedRun) -> ExecutionResult:
-    _log.warning(
-        "run %s was canceled, or another worker claimed it; not beginning it",
-        run.run_id,
-    )
-    return LOST
-
-
-def _step_failure(exc: BaseException) -> StepFailed | None:
-    """Return the failure of an exhausted step in ``exc``; a TaskGroup wraps it in a group."""
-    if isinstance(exc, StepFailed):
-        return exc
-    if isinstance(exc, BaseExceptionGroup):
-        inner = [_step_failure(each) for each in exc.exceptions]
-        return inner[0] if all(inner) else None
-    return None
-
-
-def _log_end(execution: Execution, outcome: Outcome) -> ExecutionResult:
-    """Log the outcome of an execution, and return the result for the supervisor."""
-    match outcome:
-        case Complete():
-            _log_unreached(execution)
-            return ExecutionResult("completed")
-        case Park(until):
-            if execution.replay.is_beyond_history:
-                _log_unreached(execution)
-            return ExecutionResult("parked", max(0.0, (until - execution.now()).total_seconds()))
-        case Retry(at, error, counts):
-            due_in = max(0.0, (at - execution.now()).total_seconds())
-            if counts:
-                fields = _log_fields(execution, error) | {"due_in": due_in}
-                _log.warning("run failed and will be tried again", extra=fields)
-            return ExecutionResult("retrying", due_in)
-        case Fail(error, not_retried):
-            fields = _log_fields(execution, StoredError.from_json(error))
-            _log.error("run failed", extra=fields | {"not_retried": not_retried})
-            return ExecutionResult("failed")
-        case Release():
-            return ExecutionResult("released", 0.0)
-        case ContinueAsNew():
-            _log_unreached(execution)
-            return ExecutionResult("completed")
-
-
-def _log_fields(execution: Execution, error: StoredError) -> dict[str, object]:
-    run = execution.run
-    return {
-        "run_id": run.run_id,
-        "workflow": run.workflow_name,
-        "attempt": run.attempts,
-        "error": error.summary(),
-    }
-
-
-def _log_unreached(execution: Execution) -> None:
-    """Log the steps in the history that the code has not called, if there are any."""
-    unreached = execution.replay.unreached()
-    if not unreached:
-        return
-    _log.warning(
-        "recorded steps that this code never reached: %s; was the workflow changed while runs"
-        " were in progress?",
-        list_names(unreached),
-        extra={"run_id": execution.run.run_id, "workflow": execution.run.workflow_name},
-    )

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from owsuper.child.committer import LeaseLost
-from owsuper.child.executor import LOST, ExecutionResult, Executor
+from owsuper.child.execution_result import LOST, ExecutionResult
+from owsuper.child.executor import Executor
 from owsuper.child.giving_back import give_back_outcome, log_engine_error
 from owsuper.child.services import Services
 from owsuper.child.threads import ThreadPool

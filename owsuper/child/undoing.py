@@ -104,7 +104,6 @@ def replay_of(undone: UndoneHistory, new_id: Callable[[], str]) -> Replay:
         new_id=new_id,
         deadline=undone.told_run.deadline_at,
         limit=LARGEST_STEP_LIMIT,
-        run_id=undone.told_run.run_id,
         recalls_only=True,
     )
 

@@ -1,4 +1,4 @@
-"""Turns the history of a run into decisions about its steps and its outcome.
+"""Turns the history of a run into decisions about its steps.
 
 It calls no user code, reads no clock and does no I/O: the caller passes the time in and performs
 the decisions. One Replay serves one execution of the workflow function. The same history and the
@@ -7,12 +7,13 @@ same calls at the same times give the same decisions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from owsuper.core import codec, divergence
+from owsuper.core.asked_steps import AskedSteps
 from owsuper.core.attributes import ATTRIBUTES_CONTEXT, AttributeChanges
 from owsuper.core.decisions import (
     Await,
@@ -21,36 +22,25 @@ from owsuper.core.decisions import (
     Elapsed,
     Execute,
     OverLimit,
-    Raised,
     Recall,
     Reject,
-    Returned,
     Wait,
 )
 from owsuper.core.durations import add_ms, add_ms_clamped, ceil_ms, iso_ms, parse_iso
 from owsuper.core.history import History, wake_time
 from owsuper.core.model import (
     ChildRunState,
-    Complete,
     DeliveredSignal,
-    Fail,
-    Outcome,
-    Park,
     RecordedAttempt,
-    Retry,
     RunStatus,
     StepKind,
     StepStatus,
     StepWrite,
 )
-from owsuper.core.names import StepNames
 from owsuper.core.patches import PATCH_CONTEXT, is_new_branch, patch_key
 from owsuper.core.purpose import Purpose
 from owsuper.core.retry import (
-    WORKFLOW_DEFAULT,
-    RetryAt,
     RetryPolicy,
-    decide,
     pause_ms,
     refuses_time_out,
 )
@@ -78,10 +68,9 @@ def check_step_limit(value: Any) -> int:
 class Replay:
     """The state of one execution of a run: what is recorded, and what this execution adds.
 
-    ``failures`` counts the earlier failures of the workflow function itself, not of its steps.
-    ``policy`` and ``deadline`` are the run's, ``limit`` its step limit. ``new_id`` makes ids for
-    step attempts. ``run_id`` seeds the jitter of the workflow's own retries. With ``recalls_only``,
-    the execution does not go beyond the history.
+    ``deadline`` is the run's, ``limit`` its step limit. ``new_id`` makes ids for step attempts.
+    With ``recalls_only``, the execution does not go beyond the history. ``asked`` are the steps
+    that it has called.
     """
 
     def __init__(
@@ -89,11 +78,8 @@ class Replay:
         attempts: Iterable[RecordedAttempt],
         *,
         new_id: Callable[[], str],
-        failures: int = 0,
-        policy: RetryPolicy = WORKFLOW_DEFAULT,
         deadline: datetime | None = None,
         limit: int = STEP_LIMIT,
-        run_id: str = "",
         recalls_only: bool = False,
     ) -> None:
         attempts = list(attempts)
@@ -103,43 +89,12 @@ class Replay:
         self._history = History(attempts)
         self._recorded = self._history.keys()
         """The keys of all steps that earlier executions have recorded."""
-        self._names = StepNames()
-        self._asked: set[str] = set()
-        """The keys of the steps that this execution has called."""
-        silent: set[str] = set()
-        self.unasked: dict[str, None] = {}
-        """The keys of recorded steps that this execution has not called, oldest first."""
-        for each in attempts:
-            if each.is_abandoned or (each.context is not None and is_new_branch(each)):
-                silent.add(each.step_name)
-            else:
-                self.unasked[each.step_name] = None
-        self._silent = frozenset(silent)
-        """The keys of attempts that show where a run has been, and need not be called again."""
+        self.asked = AskedSteps(attempts, self._recorded)
         self._new_id = new_id
-        self._failures = failures
-        self._policy = policy
         self._deadline = deadline
         self._limit = limit
-        self._run_id = run_id
         self._in_flight: set[str] = set()
         """The keys of attempts that this execution has begun and not recorded yet."""
-
-    def next_key(self, name: str, formerly: str | None = None) -> str:
-        """Return the key of the next step named ``name``; keys depend on the order of calls.
-
-        A step that is recorded only under the name that it had ``formerly`` keeps that key. Both
-        keys are used up, so that the keys of other calls do not depend on what is recorded.
-        """
-        key = self._names.resolve(name)
-        if formerly is not None:
-            former = self._names.resolve(formerly)
-            self.unasked.pop(former, None)
-            if key not in self._recorded and former in self._recorded:
-                key = former
-        self._asked.add(key)
-        self.unasked.pop(key, None)
-        return key
 
     # --- divergence of code and history -------------------------------------------
 
@@ -155,18 +110,8 @@ class Replay:
         return [
             key
             for key, attempt in self._history.completed.items()
-            if key not in self._names and key not in self._asked and not is_new_branch(attempt)
+            if key not in self.asked and not is_new_branch(attempt)
         ]
-
-    @property
-    def calls(self) -> int:
-        """How many steps this execution has called."""
-        return len(self._asked)
-
-    @property
-    def is_beyond_history(self) -> bool:
-        """Whether this execution has called a step that no earlier execution recorded."""
-        return not self._asked <= self._recorded
 
     def passed(self, key: str) -> Diverged | None:
         """Return the divergence of a new step ``key`` that begins before recorded steps are called.
@@ -174,9 +119,10 @@ class Replay:
         A workflow function that calls one step after the other calls all recorded steps before it
         begins a new one. Of parallel branches this cannot be said.
         """
-        if not self.unasked or key in self._recorded:
+        missing = self.asked.missing
+        if not missing or key in self._recorded:
             return None
-        return divergence.of_new_step(key, list(self.unasked))
+        return divergence.of_new_step(key, list(missing))
 
     def passed_at_end(self) -> Diverged | None:
         """Return the divergence of a workflow function that returns without recorded steps."""
@@ -208,9 +154,8 @@ class Replay:
         if diverged := self.check_kind(key, StepKind.FUNCTION):
             return diverged
         done = self._history.completed.get(key)
-        was_past = bool(self.unasked) or not self._silent <= self._asked
-        self._asked.add(key)
-        self.unasked.pop(key, None)
+        was_past = self.asked.are_behind
+        self.asked.add(key)
         if done is not None:
             return bool(done.output)
         if over := self._at_limit():
@@ -414,11 +359,9 @@ class Replay:
         for key, row in self._history.running.items():
             context = row.context if isinstance(row.context, dict) else {}
             waits = row.kind == StepKind.SIGNAL_WAIT and context.get("signal") == signal
-            if waits and key not in self._names:
+            if waits and key not in self.asked:
                 return key
         return None
-
-    # --- the outcome of an execution ------------------------------------------------------------
 
     def next_wait(self) -> RecordedAttempt | None:
         """Return the running wait that ends first; None if no recorded step waits."""
@@ -428,29 +371,3 @@ class Replay:
             if (until := wake_time(attempt)) is not None
         ]
         return min(ends, key=lambda each: each[0], default=(None, None))[1]
-
-    def outcome_of_waits(self, waits: Sequence[Wait]) -> Outcome:
-        """Return the outcome of a run whose branches all wait: park or retry until one is due."""
-        earliest = min(waits, key=lambda wait: wait.until)
-        only_retries = all(wait.error is not None for wait in waits)
-        if only_retries and earliest.error is not None:
-            return Retry(earliest.until, earliest.error, counts=False)
-        return Park(
-            earliest.until,
-            awaits=tuple(wait.awaits for wait in waits if wait.awaits),
-            signals=tuple(wait.awaits for wait in waits if wait.awaits and wait.for_signal),
-        )
-
-    def finish(self, end: Returned | Raised, now: datetime) -> Outcome:
-        """Return the outcome of a run whose workflow function returned or raised."""
-        if isinstance(end, Returned):
-            return Complete(end.output_json)
-        error = replace(end.error, final=False, retry_at=None)  # these are about steps, not runs
-        # WORKFLOW_DEFAULT allows one attempt: a final error is not retried.
-        policy = WORKFLOW_DEFAULT if end.final else self._policy
-        failures = self._failures + 1
-        seed = f"{self._run_id}:{failures}"
-        decision = decide(policy, failures, self._deadline, now, error, seed)
-        if isinstance(decision, RetryAt):
-            return Retry(decision.at, error, counts=True)
-        return Fail(decision.error, error.no_retry_reason)

@@ -82,7 +82,7 @@ def is_replayed() -> bool:
     if step is None or _call.get() is not None:
         return False
     replay = step._engine.replay
-    return replay.recalls_only or (bool(replay.unasked) and _beyond.get() is not replay)
+    return replay.recalls_only or (bool(replay.asked.missing) and _beyond.get() is not replay)
 
 
 def begin_run(step: Step | AsyncStep) -> None:
@@ -102,7 +102,7 @@ def end_call(token: Token[tuple[str, Replay] | None]) -> None:
 
 def go_beyond(replay: Replay) -> None:
     """Note that what follows in this branch was not executed before."""
-    if replay.unasked:  # else nothing is replayed any more
+    if replay.asked.missing:  # else nothing is replayed any more
         _beyond.set(replay)
 
 

@@ -18,7 +18,8 @@ import pytest
 from owsuper import OpenWorkflow
 from owsuper.child import services
 from owsuper.child.database import ChildDatabase
-from owsuper.child.executor import ExecutionResult, Executor
+from owsuper.child.execution_result import ExecutionResult
+from owsuper.child.executor import Executor
 from owsuper.child.shortage import Shortage
 from owsuper.child.timers import DelayedCalls
 from owsuper.core import carriers

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from owsuper import AsyncStep, Step
-from owsuper.child.executor import ExecutionResult
+from owsuper.child.execution_result import ExecutionResult
 from owsuper.child.shortage import NoThread
 from tests.child.conftest import Calls, Engine
 from tests.child.sync_and_async import AsWorkflow, sync_and_async

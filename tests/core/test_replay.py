@@ -18,19 +18,13 @@ from owsuper.core.decisions import (
     Elapsed,
     Execute,
     OverLimit,
-    Raised,
     Recall,
     Reject,
-    Returned,
     Wait,
 )
 from owsuper.core.history import History
 from owsuper.core.model import (
-    Complete,
-    Fail,
-    Park,
     RecordedAttempt,
-    Retry,
     StepKind,
     StepStatus,
     StepWrite,
@@ -224,22 +218,22 @@ class TestDivergence:
             row(StepStatus.FAILED, key="c"),
             row(StepStatus.COMPLETED, key="d"),
         )
-        memory.next_key("a")
+        memory.asked.next_key("a")
         assert memory.unreached() == ["b", "d"]
 
     def test_a_step_that_this_execution_completes_is_not_unreached(self) -> None:
         memory = replay()
-        key = memory.next_key("a")
+        key = memory.asked.next_key("a")
         memory.record(StepWrite("1", key, StepKind.FUNCTION, StepStatus.COMPLETED, NOW, NOW))
         assert memory.unreached() == []
 
     def test_an_execution_is_beyond_its_history_at_the_first_step_without_an_attempt(self) -> None:
         memory = replay(row(StepStatus.COMPLETED, key="a"), row(StepStatus.FAILED, key="b"))
         for name in ("a", "b"):
-            memory.next_key(name)
-        assert not memory.is_beyond_history
-        memory.next_key("b")
-        assert memory.is_beyond_history
+            memory.asked.next_key(name)
+        assert not memory.asked.are_beyond
+        memory.asked.next_key("b")
+        assert memory.asked.are_beyond
 
 
 class TestTheStepLimit:
@@ -262,72 +256,6 @@ class TestTheStepLimit:
     def test_another_value_of_the_limit_is_refused(self, limit: Any) -> None:
         with pytest.raises(ConfigurationError, match=r"^step_limit: .* from 1 to 1,000,000"):
             check_step_limit(limit)
-
-
-class TestTheEndOfAnExecution:
-    def test_the_earliest_wait_decides_when_the_run_wakes(self) -> None:
-        waits = [Wait(NOW + seconds(9)), Wait(NOW + seconds(3))]
-        assert replay().outcome_of_waits(waits) == Park(NOW + seconds(3))
-
-    def test_a_run_that_waits_for_retries_alone_is_pending_with_the_error(self) -> None:
-        waits = [Wait(NOW + seconds(3), error=StoredError("no"))]
-        assert replay().outcome_of_waits(waits) == Retry(
-            NOW + seconds(3), StoredError("no"), counts=False
-        )
-
-    def test_a_run_that_also_sleeps_is_parked_so_that_it_can_be_woken(self) -> None:
-        waits = [Wait(NOW + seconds(3), error=StoredError("no")), Wait(NOW + seconds(9))]
-        assert replay().outcome_of_waits(waits) == Park(NOW + seconds(3))
-
-    def test_a_return_completes_the_run(self) -> None:
-        assert replay().finish(Returned(b"7"), NOW) == Complete(b"7")
-
-    def test_an_exception_fails_the_run_for_good_by_default(self) -> None:
-        end = Raised(StoredError("boom", name="ValueError"))
-        assert replay().finish(end, NOW) == Fail({"message": "boom", "name": "ValueError"})
-
-    def test_the_workflows_own_policy_retries_it_by_its_own_failures(self) -> None:
-        policy = RetryPolicy(maximum_attempts=3)
-        end = Raised(StoredError("boom"))
-
-        first = replay(policy=policy, failures=0).finish(end, NOW)
-        second = replay(policy=policy, failures=1).finish(end, NOW)
-        third = replay(policy=policy, failures=2).finish(end, NOW)
-
-        assert first == Retry(NOW + seconds(1), StoredError("boom"), counts=True)
-        assert second == Retry(NOW + seconds(2), StoredError("boom"), counts=True)
-        assert third == Fail({"message": "boom"})
-
-    def test_jitter_makes_the_pause_between_two_attempts_of_the_workflow_shorter(self) -> None:
-        policy = RetryPolicy(maximum_attempts=3, jitter=1.0)
-
-        def retried(run_id: str, failures: int = 0) -> datetime:
-            memory = replay(policy=policy, run_id=run_id, failures=failures)
-            outcome = memory.finish(Raised(StoredError("boom")), NOW)
-            assert isinstance(outcome, Retry)
-            return outcome.at
-
-        assert retried("run") == retried("run")
-        assert NOW <= retried("run") <= NOW + seconds(1)
-        assert len({retried("run"), retried("another"), retried("run", failures=1)}) == 3
-
-    def test_the_reason_of_a_final_failure_goes_to_the_log_and_is_not_stored(self) -> None:
-        end = Raised(StoredError("boom", no_retry_reason="RetryPolicy.retry_on"), final=True)
-        outcome = replay(policy=RetryPolicy()).finish(end, NOW)
-        assert outcome == Fail({"message": "boom"})
-        assert isinstance(outcome, Fail)
-        assert outcome.no_retry_reason == "RetryPolicy.retry_on"
-
-    def test_a_final_failure_is_not_retried(self) -> None:
-        policy = RetryPolicy(maximum_attempts=3)
-        end = Raised(StoredError("boom", final=True), final=True)
-        assert replay(policy=policy).finish(end, NOW) == Fail({"message": "boom"})
-
-    def test_after_the_deadline_the_error_is_the_deadline(self) -> None:
-        memory = replay(deadline=NOW - seconds(1))
-        assert memory.finish(Raised(StoredError("boom")), NOW) == Fail(
-            {"message": "Workflow run deadline exceeded"}
-        )
 
 
 POLICIES = st.builds(
@@ -436,7 +364,7 @@ def test_branches_get_their_own_answers_or_none(before: list[str], now: list[str
         return Purpose(StepKind.WORKFLOW, "pack", None, digest(f'"{input}"'.encode()))
 
     def key(memory: Replay) -> str:
-        return memory.next_key("pack")
+        return memory.asked.next_key("pack")
 
     names = replay()
     rows = [
@@ -463,14 +391,14 @@ NAMES = st.lists(st.sampled_from(["a", "b", "c", "a:1"]), max_size=8)
 
 
 def completed_by(memory: Replay, names: Sequence[str]) -> list[RecordedAttempt]:
-    return [row(StepStatus.COMPLETED, key=memory.next_key(name)) for name in names]
+    return [row(StepStatus.COMPLETED, key=memory.asked.next_key(name)) for name in names]
 
 
 @given(NAMES, st.integers(0, 8))
 def test_code_that_calls_its_steps_in_order_passes_none(names: list[str], done: int) -> None:
     memory = replay(*completed_by(replay(), names[:done]))
     for name in names:
-        assert memory.passed(memory.next_key(name)) is None
+        assert memory.passed(memory.asked.next_key(name)) is None
     assert memory.passed_at_end() is None
 
 
@@ -479,8 +407,8 @@ def test_a_step_that_is_renamed_in_such_code_is_said(names: list[str], data: st.
     place = data.draw(st.integers(0, len(names) - 1))
     memory = replay(*completed_by(replay(), names))
     for name in names[:place]:
-        assert memory.passed(memory.next_key(name)) is None
-    passed = memory.passed(memory.next_key("new"))
+        assert memory.passed(memory.asked.next_key(name)) is None
+    passed = memory.passed(memory.asked.next_key("new"))
     assert passed is not None
     assert passed.recorded.split(", ") == list(completed_keys(names))[place:]
 
@@ -501,7 +429,7 @@ def test_calls_under_a_new_name_keep_their_keys_whatever_was_recorded_and_from_t
 
     def keys(memory: Replay) -> list[str]:
         return [
-            memory.next_key("new", "old") if name == "old" else memory.next_key(name)
+            memory.asked.next_key("new", "old") if name == "old" else memory.asked.next_key(name)
             for name in names
         ]
 

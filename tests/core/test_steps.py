@@ -83,11 +83,11 @@ class Process:
     def run(
         self, name: str, function: Callable[[], Any], policy: RetryPolicy = STEP_DEFAULT
     ) -> Any:
-        step = FunctionStep(self.replay.next_key(name), function, policy)
+        step = FunctionStep(self.replay.asked.next_key(name), function, policy)
         return self.drive(function_step(self, step))
 
     def sleep(self, name: str, ms: float) -> None:
-        self.drive(sleep_step(self, self.replay.next_key(name), lambda: ms))
+        self.drive(sleep_step(self, self.replay.asked.next_key(name), lambda: ms))
 
     def drive(self, steps: StepGenerator) -> Any:
         try:

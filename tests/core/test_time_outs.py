@@ -38,7 +38,7 @@ def failed(error: StoredError) -> RecordedAttempt:
 def decide(policy: RetryPolicy, error: StoredError, seconds: float = 100) -> object:
     ids = map(str, count(2))
     replay = Replay([failed(error)], new_id=lambda: next(ids))
-    key = replay.next_key("fetch")
+    key = replay.asked.next_key("fetch")
     return replay.decide_function(key, policy, NOW + timedelta(seconds=seconds))
 
 

@@ -245,7 +245,7 @@ class AsyncExecution(Execution):
         """Let the loop turn until no branch calls a further step."""
         with self._idle_detector.running():
             calls = -1
-            while calls != (calls := self.replay.calls):
+            while calls != (calls := len(self.replay.asked)):
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
 

@@ -36,6 +36,7 @@ from owsuper.core.model import (
     WriteSet,
 )
 from owsuper.core.names import check_step_name
+from owsuper.core.outcomes import outcome_of_waits
 from owsuper.core.replay import Replay
 from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.steps.effects import CallError, CallResult
@@ -195,7 +196,7 @@ class Execution(ABC):
         if formerly is not None and check_step_name(formerly) == name:
             raise StepUsageError(f"Step {name!r}: formerly= is its own name. Pass the old name.")
         self._check_may_go_on()
-        return self.replay.next_key(name, formerly)
+        return self.replay.asked.next_key(name, formerly)
 
     def undo_key(self, name: str) -> str:
         """Return the key of the step ``name``, which undoes another.
@@ -209,7 +210,7 @@ class Execution(ABC):
                 " branch return, and call it from the workflow function itself."
             )
         self._check_may_go_on()
-        return self.replay.next_key(name)
+        return self.replay.asked.next_key(name)
 
     def _check_place(self, step: str) -> None:
         """Raise StepUsageError inside the function of a step, and after the end of the run."""
@@ -272,7 +273,7 @@ class Execution(ABC):
             return
         self.check_not_ended("step.set_attributes()")
         self._check_may_go_on()
-        key = self.replay.next_key(attributes.step_name(changes))
+        key = self.replay.asked.next_key(attributes.step_name(changes))
         match self.replay.decide_attributes(key, changes, self.now()):
             case OverLimit() as over:
                 raise self.limit_error(over)
@@ -399,7 +400,7 @@ class Execution(ABC):
 
     def park(self, waits: list[Wait]) -> None:
         """Park the run, because every branch waits."""
-        self.decide(self.replay.outcome_of_waits(waits))
+        self.decide(outcome_of_waits(waits))
 
     def abandon(self) -> None:
         """Stop as soon as possible, because the lease is lost. Safe from any thread."""
