@@ -320,29 +320,58 @@ def load(
     the setting, its source and the allowed values.
     """
     flags, env = flags or {}, os.environ if env is None else env
-    _check_switches(env)
-    project = dict(_project((cwd or Path()) / "pyproject.toml", SETTING_TYPES))
+    values, sources = _read(SETTING_TYPES, flags, env, cwd)
+    given = frozenset(name for name in values if flags.get(name) is not None)
+    borrowed = tuple(source for name, source in sources.items() if source in BORROWED.get(name, ()))
+    return Settings(**values, given=given, borrowed=borrowed)
+
+
+def load_section(
+    section: str,
+    known: Mapping[str, SettingType],
+    flags: Mapping[str, object],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> dict[str, Any]:
+    """Return the settings of one command, by field name: those that are set.
+
+    They are flags, variables such as ``OWSUPER_DASHBOARD_PORT``, and keys under
+    ``[tool.owsuper.dashboard]``, in this order. Raises ConfigurationError, as ``load`` does.
+    """
+    return _read(known, flags, os.environ if env is None else env, cwd, section)[0]
+
+
+def _read(
+    known: Mapping[str, SettingType],
+    flags: Mapping[str, object],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    section: str = "",
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values of the settings that are set, and the source of each, by field name."""
+    prefix = f"{section}_" if section else ""
+    _check_switches(env, known, prefix)
+    project = dict(_project((cwd or Path()) / "pyproject.toml", known, section))
     values: dict[str, Any] = {}
-    given: set[str] = set()
-    borrowed: list[str] = []
-    for name, setting_type in SETTING_TYPES.items():
+    sources: dict[str, str] = {}
+    for name, setting_type in known.items():
+        variable = variable_name(prefix + name)
         if (value := flags.get(name)) is not None:
             source = f"--{option_name(name)}"
-            given.add(name)
-        elif value := env.get(variable_name(name)):
-            source = variable_name(name)
+        elif value := env.get(variable):
+            source = variable
         elif name in project:
             source, value = project[name]
-        elif (found := _borrow(name, env)) is not None:
+        elif not section and (found := _borrow(name, env)) is not None:
             source, value = found
-            borrowed.append(source)
         else:
             continue
         try:
             values[name] = setting_type.read(value)
         except ConfigurationError as error:
             raise type(error)(f"{source}: {error}") from None
-    return Settings(**values, given=frozenset(given), borrowed=tuple(borrowed))
+        sources[name] = source
+    return values, sources
 
 
 def log_sources(chosen: Settings, log: logging.Logger, env: Mapping[str, str]) -> None:
@@ -377,49 +406,13 @@ def _borrow(name: str, env: Mapping[str, str]) -> tuple[str, str] | None:
     return None
 
 
-def _check_switches(
-    env: Mapping[str, str], known: Mapping[str, SettingType] = SETTING_TYPES, section: str = ""
-) -> None:
+def _check_switches(env: Mapping[str, str], known: Mapping[str, SettingType], prefix: str) -> None:
     """Refuse OWSUPER_NO_LISTEN, which looks like --no-listen and would have no effect."""
-    prefix = f"{section}_" if section else ""
     for name, setting_type in known.items():
         wrong = variable_name(f"{prefix}no_{name}")
         if setting_type.read is types.switch and env.get(wrong):
             right = variable_name(f"{prefix}{name}")
             raise ConfigurationError(f"{wrong}: there is no such setting; set {right}=false")
-
-
-def load_section(
-    section: str,
-    known: Mapping[str, SettingType],
-    flags: Mapping[str, object],
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-) -> dict[str, Any]:
-    """Return the settings of one command, by field name: those that are set.
-
-    They are flags, variables such as ``OWSUPER_DASHBOARD_PORT``, and keys under
-    ``[tool.owsuper.dashboard]``, in this order. Raises ConfigurationError, as ``load`` does.
-    """
-    env = os.environ if env is None else env
-    _check_switches(env, known, section)
-    project = dict(_project((cwd or Path()) / "pyproject.toml", known, section))
-    values: dict[str, Any] = {}
-    for name, setting_type in known.items():
-        variable = variable_name(f"{section}_{name}")
-        if (value := flags.get(name)) is not None:
-            source = f"--{option_name(name)}"
-        elif value := env.get(variable):
-            source = variable
-        elif name in project:
-            source, value = project[name]
-        else:
-            continue
-        try:
-            values[name] = setting_type.read(value)
-        except ConfigurationError as error:
-            raise type(error)(f"{source}: {error}") from None
-    return values
 
 
 def _project(
