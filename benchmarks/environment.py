@@ -37,9 +37,11 @@ class Environment:
         concurrency: int,
         *,
         url: str | None = None,
+        module: str = MODULE,
         log_level: str = "warning",
         poll_interval: str = "2s",
         kill_grace: float = 5.0,
+        retain: str | None = None,
     ) -> Worker:
         """A worker for the measured workflows; not started yet."""
         client = samples.new_client(url, self.schema) if url else self.client
@@ -47,10 +49,11 @@ class Environment:
             client,
             concurrency,
             processes=processes,
-            module=MODULE,
+            module=module,
             log_level=log_level,
             poll_interval=poll_interval,
             kill_grace=kill_grace,
+            retain=retain,
         )
 
     @property

@@ -31,6 +31,7 @@ from benchmarks.scenarios import (
     recovery,
     retention,
     roundtrip,
+    rules,
     supervisor,
     throughput,
     timers,
@@ -79,7 +80,12 @@ MEASUREMENTS: dict[str, Measurement] = {
     "keys": Measurement(keys.measure, "claims of runs with limits, by key"),
     "vacuum": Measurement(vacuum.measure, "throughput beside a long open transaction"),
     "churn": Measurement(churn.measure, "throughput after millions of other runs"),
-    "retention": Measurement(retention.measure, "size of tables while old runs are deleted"),
+    "retention": Measurement(
+        retention.measure, "size of tables, and throughput, while old runs are deleted"
+    ),
+    "rules": Measurement(
+        rules.measure, "runs with priorities and limits beside plain ones; ticks of a day"
+    ),
 }
 
 

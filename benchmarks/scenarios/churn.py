@@ -71,13 +71,13 @@ def churn(env: Environment, count: int, *, after: int = 0) -> None:
 
 
 def _rates(env: Environment, sizes: Sizes) -> tuple[float, ...]:
-    return tuple(_rate(env, sizes.seconds) for _ in range(sizes.repetitions))
+    return tuple(completed_per_second(env, sizes.seconds) for _ in range(sizes.repetitions))
 
 
-def _rate(env: Environment, seconds: float) -> float:
+def completed_per_second(env: Environment, seconds: float, *, retain: str | None = None) -> float:
     """Runs completed a second by a worker that always has more to do."""
     env.client.run_many("report-time", [None] * round(MOST * (WARM_UP + seconds)))
-    with env.worker(PROCESSES, SLOTS):
+    with env.worker(PROCESSES, SLOTS, retain=retain):
         time.sleep(WARM_UP)
         begins = env.value("SELECT clock_timestamp()")
         time.sleep(seconds)

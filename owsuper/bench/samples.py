@@ -69,6 +69,7 @@ def new_worker(
     log_level: str = "warning",
     poll_interval: str = "2s",
     kill_grace: float = 5.0,
+    retain: str | None = None,
 ) -> Worker:
     """Return a worker for the workflows of ``module``, with default settings; not started yet."""
     defaults = Settings()
@@ -87,6 +88,7 @@ def new_worker(
         migrate=True,
         preload=True,
         durable_claims=False,
+        retain=retain or defaults.retain,
     )
 
 

@@ -53,6 +53,8 @@ class WorkerSettings(TypedDict, total=False):
     log_config: str | None
     log_replay: bool
     keep_logs: Duration | None
+    retain: str | Sequence[str]
+    archive: str | None
     listen: bool
     migrate: bool
     preload: bool

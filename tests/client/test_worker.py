@@ -461,6 +461,7 @@ def test_settings_are_passed_in_the_environment(
         listen=False,
         only="report-*",
         except_=["report-day", "report-year"],
+        retain=["30d", "failed=90d"],
         modules=["app.flows", "more"],
     )
     with pytest.raises(WorkerError, match="exit code 3 while starting, without any output"):
@@ -477,6 +478,7 @@ def test_settings_are_passed_in_the_environment(
         "OWSUPER_LISTEN=false",
         "OWSUPER_ONLY=report-*",
         "OWSUPER_EXCEPT=report-day,report-year",
+        "OWSUPER_RETAIN=30d,failed=90d",
     }
 
 
