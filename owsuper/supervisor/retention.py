@@ -1,11 +1,8 @@
-"""Deletes runs that ended long ago, for ``--retain``. One supervisor of a namespace does it.
+"""Deletes runs that ended long ago, for ``--retain``.
 
-It holds an advisory lock, in the session that claims. The statements go over a connection of their
-own, so that claims never wait for them, and each is bounded, by rows and by time. After each comes
-a pause that is longer than the statement was.
-
-Behind a connection pooler there is no such lock, and each supervisor with ``--retain`` does it:
-rows that another one deletes are skipped.
+One supervisor of a namespace does it (``sole_duty``). Each statement is bounded, by rows and by
+time. After each comes a pause that is longer than the statement was. Behind a connection pooler,
+each supervisor with ``--retain`` does it: rows that another one deletes are skipped.
 """
 
 from __future__ import annotations
@@ -14,14 +11,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from owsuper.core import retention
 from owsuper.core.model import RunStatus
 from owsuper.core.retention import Retention
-from owsuper.db.connect import conninfo
 from owsuper.db.pruning import PruneQueries, parse_rules
-from owsuper.db.queue_state import TIME_LIMIT
 from owsuper.db.statement import Result
 from owsuper.errors import ConfigurationError
 from owsuper.event_loop import Loop
@@ -30,10 +26,9 @@ from owsuper.retention.archive_thread import ArchiveThread
 from owsuper.retention.passes import Answer, Ask, Pace, Pass, Pruned, prune
 from owsuper.settings import Settings
 from owsuper.supervisor.connection import KeptConnection
+from owsuper.supervisor.sole_duty import SoleDuty
 
 # Seconds.
-_FIRST: Final = 1.0  # until the first pass, and again until it can begin
-_TAKE_OVER: Final = 5.0  # between two looks whether another supervisor still does it
 _PERIOD: Final = 60.0  # between two passes, if they are short
 _LONGEST_PERIOD: Final = 3600.0
 _SHARE: Final = 9.0  # times as long as a pass is the time until the next one
@@ -47,20 +42,27 @@ _log = logging.getLogger("owsuper.supervisor")
 class RetentionDuty:
     """Passes over the ended runs, if this supervisor is the one that deletes. Begins at once.
 
-    The lock is held on ``session``. Raises ConfigurationError if the archive cannot be written.
+    ``session`` is the connection that claims. Raises ConfigurationError if the archive cannot be
+    written.
     """
 
     def __init__(self, loop: Loop, settings: Settings, session: KeptConnection) -> None:
         self._loop = loop
-        self._session = session
         self._own = retention.read(settings.retain)
         self._queries = PruneQueries(settings.schema, settings.namespace)
-        self._url = settings.database_url or ""
         self._archive = (
             None if settings.archive is None else ArchiveThread(loop, Archive(settings.archive))
         )
-        self._connection: KeptConnection | None = None  # while this supervisor is the one
-        self._outages = 0  # of ``session`` when the lock was taken: it goes with the session
+        self._duty = SoleDuty(
+            loop,
+            settings,
+            session,
+            self._queries.watch(),
+            name="retention",
+            action="note who deletes old runs",
+            on_up=self._tick,
+            on_down=self._stop,
+        )
         self._pass: Pass | None = None
         self._pace = Pace(_PAUSES)
         self._pruned = Pruned()  # by the current pass
@@ -72,7 +74,6 @@ class RetentionDuty:
         self._copying = False
         self._timer = loop.timers.add("delete old runs", self._tick)
         self._next_step = loop.timers.add("go on deleting old runs", self._go_on)
-        self._timer.after(_FIRST)
 
     @property
     def deleted(self) -> Counter[str]:
@@ -81,70 +82,28 @@ class RetentionDuty:
 
     def close(self) -> None:
         """Delete no more."""
-        self._end()
+        self._duty.close()
+        self._end_pass()
         self._loop.timers.drop(self._timer)
         self._loop.timers.drop(self._next_step)
         if self._archive is not None:
             self._archive.close()
 
-    # --- who does it -------------------------------------------------------------------------
-
-    def _tick(self) -> None:
-        self._timer.after(_FIRST if self._connection is None else _PERIOD)
-        if self._connection is not None and self._session.outages != self._outages:
-            self._end()  # another supervisor may be the one by now
-        if self._connection is not None:
-            self._begin_pass()
-        elif self._session.up and self._session.pooled:
-            self._begin()
-        elif self._session.up:
-            statement, params = self._queries.watch()
-            self._session.send(statement, params, self._handle_watch)
-
-    def _handle_watch(self, result: Result) -> None:
-        if self._session.refused("note who deletes old runs", result):
-            return
-        if result.rows[0][0] == b"true":
-            self._begin()
-        else:
-            self._timer.after(_TAKE_OVER)
-
-    def _begin(self) -> None:
-        if self._connection is None:
-            self._outages = self._session.outages
-            self._connection = KeptConnection(
-                self._loop,
-                conninfo(self._url, application_name="owsuper retention"),
-                name="retention",
-                on_up=self._handle_up,
-                on_down=lambda exc: self._end_pass(),
-            )
-            self._connection.start()
-
-    def _end(self) -> None:
-        connection, self._connection = self._connection, None
+    def _stop(self) -> None:
         self._end_pass()
-        if connection is not None:
-            connection.close()
-
-    def _handle_up(self) -> None:
-        assert self._connection is not None
-        if not self._connection.pooled:
-            self._connection.send(TIME_LIMIT, (), lambda result: None)
-        self._timer.after(_PERIOD)
-        self._begin_pass()
+        self._timer.cancel()
 
     # --- a pass ------------------------------------------------------------------------------
 
-    def _begin_pass(self) -> None:
-        if self._connection is None or self._copying:
-            return
-        if self._connection.up and self._pass is None:
+    def _tick(self) -> None:
+        self._timer.after(_PERIOD)
+        connection = self._duty.connection()
+        if connection is not None and self._pass is None and not self._copying:
             statement, params = self._queries.rules()
-            self._connection.send(statement, params, self._handle_rules)
+            connection.send(statement, params, partial(self._handle_rules, connection))
 
-    def _handle_rules(self, result: Result) -> None:
-        if self._connection is None or self._connection.refused("read who keeps runs", result):
+    def _handle_rules(self, connection: KeptConnection, result: Result) -> None:
+        if connection.refused("read who keeps runs", result):
             return
         try:
             others = [retention.read(each) for each in parse_rules(_texts(result))]
@@ -167,11 +126,8 @@ class RetentionDuty:
         return prune(self._queries, keep, self._pace, self._pruned, copies=copies)
 
     def _go_on(self) -> None:
-        if self._pass is None or self._connection is None:
-            return
-        if self._session.outages != self._outages:
-            self._end()
-            self._timer.after(_FIRST)
+        connection = self._duty.connection()
+        if self._pass is None or connection is None:
             return
         answer, self._answer = self._answer, None
         try:
@@ -183,24 +139,23 @@ class RetentionDuty:
             self._report()
             return
         if isinstance(wanted, Ask):
-            self._ask(wanted)
+            self._ask(connection, wanted)
         else:
             assert self._archive is not None
             self._copying = True
             current = self._pass
             self._archive.write(wanted.lines, lambda error: self._handle_copied(current, error))
 
-    def _ask(self, ask: Ask) -> None:
-        assert self._connection is not None
+    def _ask(self, connection: KeptConnection, ask: Ask) -> None:
         current, sent = self._pass, time.monotonic()
         statement, params = ask.call
 
         def handle(result: Result) -> None:
-            if self._pass is not current or self._connection is None:
+            if self._pass is not current:
                 return
             given_up = result.sqlstate in _GIVEN_UP
             if not (ask.of_few and given_up):
-                if self._connection.refused("delete old runs", result):
+                if connection.refused("delete old runs", result):
                     if given_up:
                         self._pace.shrink()  # or the next pass asks for as much
                     self._end_pass()
@@ -209,7 +164,7 @@ class RetentionDuty:
             self._pace.took(time.monotonic() - sent)
             self._next_step.after(self._pace.pause)
 
-        self._connection.send(statement, params, handle)
+        connection.send(statement, params, handle)
 
     def _handle_copied(self, copied: Pass, error: Exception | None) -> None:
         self._copying = False

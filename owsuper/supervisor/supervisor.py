@@ -13,6 +13,7 @@ waits in one place only (``Loop.turn``).
         pauses                     and which are paused
         sweeps, crashes            expired leases and deadlines; evidence of crashes
         duties                     what is done periodically, some of it in turns with others
+        sole_duty                  what one supervisor does for all
         schedules                  starts runs at times
         presence                   supervisors that are missing, and what they held
         watermark                  how far back to scan for runs

@@ -15,7 +15,7 @@ import pytest
 from owsuper.db.statement import Result, Statement
 from owsuper.event_loop import Loop
 from owsuper.settings import Settings
-from owsuper.supervisor import retention
+from owsuper.supervisor import retention, sole_duty
 from tests.client.conftest import eventually
 from tests.retention.conftest import Ended
 from tests.supervisor.worker import Begin
@@ -180,8 +180,8 @@ class GivesUp:
 
 
 def test_a_search_that_takes_too_long_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "KeptConnection", GivesUp)
-    monkeypatch.setattr(retention, "_FIRST", 0)
+    monkeypatch.setattr(sole_duty, "KeptConnection", GivesUp)
+    monkeypatch.setattr(sole_duty, "_FIRST", 0)
     monkeypatch.setattr(retention, "_PERIOD", 0)
     monkeypatch.setattr(GivesUp, "sizes", [])
     loop = Loop()
