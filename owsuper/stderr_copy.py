@@ -47,9 +47,9 @@ def install() -> None:
         line_buffering=old.line_buffering,
         write_through=old.write_through,
     )
-    # The interpreter sets these two in the same way; type checkers know them as constants.
-    setattr(stream, "mode", "w")  # noqa: B010
-    setattr(sys, "__stderr__", stream)  # noqa: B010
+    # The interpreter sets these two in the same way.
+    setattr(stream, "mode", "w")  # noqa: B010 - a constant for type checkers
+    setattr(sys, "__stderr__", stream)  # noqa: B010 - likewise
     sys.stderr = stream
 
 

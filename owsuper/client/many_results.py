@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent import futures
+from functools import partial
 from typing import Any, TypeVar
 
 from owsuper.client import results
@@ -99,9 +100,7 @@ class AwaitsRuns:
             await _await_futures_of(listed, awaited)
             left = set(range(len(listed)))
             for number, future in enumerate(awaited):
-                asyncio.wrap_future(future).add_done_callback(
-                    lambda done, number=number: _note(done, ended, number)  # type: ignore[misc]
-                )
+                asyncio.wrap_future(future).add_done_callback(partial(_note, ended, number))
             while left:
                 pause = None if give_up is None else max(0.0, give_up - time.monotonic())
                 try:
@@ -134,7 +133,7 @@ def _see(done: asyncio.Future[Any]) -> None:
         done.exception()  # else asyncio logs it, although the caller gets it in another way
 
 
-def _note(done: asyncio.Future[Any], ended: asyncio.Queue[int], number: int) -> None:
+def _note(ended: asyncio.Queue[int], number: int, done: asyncio.Future[Any]) -> None:
     _see(done)
     if not done.cancelled():
         ended.put_nowait(number)

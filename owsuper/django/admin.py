@@ -25,7 +25,7 @@ _MOST_STEPS: Final = 200
 _MOST_CHARACTERS: Final = 20_000  # of a value
 
 
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in its stubs alone
     """Has pages for the first 10,000 runs alone; a search finds the others."""
 
     @cached_property
@@ -35,7 +35,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         return int(runs[:_MOST_COUNTED].count())
 
 
-class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class WorkflowRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # likewise
     """A list of runs, which a status and the beginning of an id narrow down, and their details."""
 
     actions = None

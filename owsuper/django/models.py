@@ -30,7 +30,7 @@ class _Rows(models.QuerySet[Any]):
     bulk_create = bulk_update = update = delete = _refuse
 
 
-class _InNamespace(models.Manager.from_queryset(_Rows)):  # type: ignore[misc]
+class _InNamespace(models.Manager.from_queryset(_Rows)):  # type: ignore[misc]  # made at run time
     """Reads the namespace of the project from its database."""
 
     def get_queryset(self) -> models.QuerySet[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from owsuper.client.reports import RunProgress, progress_from_row
 from owsuper.core import upcasts
@@ -83,8 +83,7 @@ class InProcessRun(Generic[O]):
             raise RunCanceled(f"Workflow {self.workflow_name} was canceled", run_id=self.id)
         if not self.status.is_terminal:
             raise AssertionError(f"the run of {self.workflow_name} has not ended")
-        output: Any = self.output
-        return output  # type: ignore[no-any-return]
+        return cast(O, self.output)  # which may be None, if that is the result
 
 
 def with_failure(message: str, tables: Tables) -> AssertionError:

@@ -96,7 +96,7 @@ class _Observed(Execution):
             return  # the answer of a patch, which the worker would record
         if write.attempt_id not in self.observation.known:
             raise _BeyondHistory(write.step_name)
-        super().record(write)  # type: ignore[safe-super]
+        super().record(write)  # type: ignore[safe-super]  # that of the class beside this one
 
     def patched(self, name: str) -> bool:
         """Return whether the run takes the new branch; one that has ended is past each place."""

@@ -9,6 +9,7 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -127,9 +128,9 @@ def open_async_engine(url: str, driver: str) -> Any:
     aio = pytest.importorskip("sqlalchemy.ext.asyncio")
     if driver == "asyncpg":
         asyncpg = pytest.importorskip("asyncpg")
-        connect = lambda: asyncpg.connect(url)  # noqa: E731
+        connect = partial(asyncpg.connect, url)
     else:
-        connect = lambda: psycopg.AsyncConnection.connect(url)  # noqa: E731
+        connect = partial(psycopg.AsyncConnection.connect, url)
     sqlalchemy = pytest.importorskip("sqlalchemy")
     return aio.create_async_engine(
         f"postgresql+{driver}://", async_creator=connect, poolclass=sqlalchemy.NullPool

@@ -84,7 +84,7 @@ def test_a_run_that_exists_keeps_its_attributes(
 
 def test_attributes_are_stored_in_the_transaction_of_the_caller(
     ow: OpenWorkflow,
-    joined: Joined,  # noqa: F811
+    joined: Joined,  # noqa: F811 - the fixture
     rows: Rows,
     schema: str,
 ) -> None:

@@ -96,7 +96,7 @@ def test_a_function_gets_the_input_as_the_workflow_does(ow: OpenWorkflow, rows: 
     def order(step: Step, input: Order) -> None: ...
 
     for value in (Order("eu-7", []), {"tenant": "eu-7", "lines": []}):
-        run = order.run(value)  # type: ignore[arg-type] - plain JSON may stand for the type
+        run = order.run(value)  # type: ignore[arg-type]  # plain JSON may stand for the type
         assert keys(rows, run.id)["keys"] == {"order/concurrency/region": "eu"}
 
 

@@ -132,7 +132,9 @@ def test_signals_without_a_handler_and_handlers_of_others_are_left_alone() -> No
     async def run() -> None:
         with Closing().noticed():
             assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-            theirs = lambda number, frame: None  # noqa: E731
+
+            def theirs(number: int, frame: object) -> None: ...
+
             signal.signal(signal.SIGINT, theirs)
         assert signal.getsignal(signal.SIGINT) is theirs
 

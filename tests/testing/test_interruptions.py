@@ -107,7 +107,7 @@ def test_it_ends_the_test_wherever_it_is_raised(
 
     with pytest.raises(BaseException) as raised:  # noqa: PT011 - compared below
         place(ow, end)
-    with pytest.raises(BaseException) as expected:  # noqa: PT011
+    with pytest.raises(BaseException) as expected:  # noqa: PT011 - likewise
         ENDS[name]()
     assert (raised.type, str(raised.value)) == (expected.type, str(expected.value))
     assert calls == [1]
