@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -40,6 +41,18 @@ def create(name: str, *, color: bool = False, priorities: bool = False) -> loggi
     return _PriorityFormatter(formatter) if priorities else formatter
 
 
+_shared: dict[str, str] = {}  # context of all lines of this process
+
+
+def share(fields: Mapping[str, str]) -> None:
+    """Put ``fields``, and none of an earlier call, into the context of all lines from now on.
+
+    What a record has under the same name counts more.
+    """
+    _shared.clear()
+    _shared.update(fields)
+
+
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     """Return what the record has beside logging's own attributes, without None."""
     return {
@@ -65,7 +78,8 @@ class ContextFormatter(logging.Formatter):
         level = record.levelname
         if self._color:
             level = f"\x1b[{_by_level(_COLORS, record.levelno)}m{level}\x1b[0m"
-        context = "".join(f" {key}={one_word(value)}" for key, value in fields_of(record).items())
+        fields = _shared | fields_of(record)
+        context = "".join(f" {key}={one_word(value)}" for key, value in fields.items())
         return f"{record.asctime} {level} {record.process} {record.name}: {record.message}{context}"
 
 
@@ -86,7 +100,7 @@ class JsonFormatter(ContextFormatter):
             "logger": record.name,
             "message": message,
         }
-        for key, value in fields_of(record).items():
+        for key, value in (_shared | fields_of(record)).items():
             document.setdefault(f"extra_{key}" if key in _KEYS else key, value)
         if (exception := traceback_of(self, record)) is not None:
             document["exception"] = exception

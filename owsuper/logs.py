@@ -85,6 +85,8 @@ def set_up(settings: Settings, *, patience: float = 1.0) -> None:
 
     Raises ConfigurationError for a file of ``--log-config`` that cannot be used.
     """
+    label = settings.database_label
+    log_formats.share({"database": label} if label else {})
     configure(settings.log_level, form=settings.log_format, patience=patience)
     if settings.log_config is not None:
         from owsuper import log_config  # few need it

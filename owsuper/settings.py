@@ -38,7 +38,8 @@ def _processors() -> int:
 class Settings:
     """The settings of a worker or a client. Durations are in seconds.
 
-    ``borrowed`` holds the names of the BORROWED variables in use.
+    ``borrowed`` holds the names of the BORROWED variables in use. ``database_label`` names the
+    database in log lines if there are workers for others beside this one; else it is empty.
 
     ``given`` holds the names of the fields that came from flags. A flag wins over the
     application's own ``OpenWorkflow(namespace=...)``, which wins over the environment and
@@ -268,6 +269,7 @@ class Settings:
     )
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     borrowed: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    database_label: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, setting_type in SETTING_TYPES.items():

@@ -50,7 +50,7 @@ print({OPTIONAL} & set(sys.modules))
 def test_a_plain_worker_and_a_plain_client_import_nothing_for_what_few_programs_need() -> None:
     script = """
 import sys
-import owsuper.child.main, owsuper.cli.worker
+import owsuper.child.main, owsuper.cli.supervised
 from owsuper import OpenWorkflow, Step
 
 ow = OpenWorkflow()

@@ -71,6 +71,12 @@ ROOMS = {
         " version",
         "psycopg_pool threading asyncio concurrent.futures importlib runpy multiprocessing",
     ),
+    # starts supervisors and waits for them; no connection
+    "several": room(
+        "errors event_loop several settings shortage supervisor.exit_status supervisor.signals"
+        " supervisor.spawn supervisor.systemd",
+        DRIVERS | {"asyncio", "threading"},
+    ),
     # never claims
     "child": room(
         "child client.app client.database client.fork_safety core db.connect db.group_commit"

@@ -139,3 +139,15 @@ def test_the_journal_is_known_by_device_and_inode(monkeypatch: pytest.MonkeyPatc
         assert not log_formats.is_journal(theirs.fileno())
     monkeypatch.setenv("JOURNAL_STREAM", "8:1")
     assert not log_formats.is_journal(theirs.fileno())  # closed
+
+
+def test_what_all_lines_of_a_process_share_yields_to_what_a_record_has() -> None:
+    log_formats.share({"database": "eu.example.com/app"})
+    try:
+        assert as_json(record())["database"] == "eu.example.com/app"
+        text = log_formats.create("text")
+        assert text.format(record(run_id="r")).endswith(" hi database=eu.example.com/app run_id=r")
+        assert text.format(record(database="mine")).endswith(" hi database=mine")
+    finally:
+        log_formats.share({})
+    assert log_formats.create("text").format(record()).endswith(" hi")

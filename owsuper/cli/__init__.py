@@ -67,6 +67,8 @@ examples:
   owsuper --module app.workflows                     a worker, one process per processor
   owsuper --processes 8 --module app.workflows:ow    ... with the workflows of one object
   owsuper --module flows.py --poll-interval 500ms    ... with the workflows of one file
+  owsuper --module app.workflows --database-url postgresql://eu.example.com/app \\
+      --database-url postgresql://us.example.com/app     ... for each of two databases
   owsuper start send-welcome-email --input '{{"user_id": 7}}'
   owsuper runs list --status failed                  the latest failed runs
   owsuper runs show 6f1c2ab0-...                     one run, step by step

@@ -10,7 +10,7 @@ import argparse
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, NoReturn
 
@@ -47,8 +47,8 @@ class _Once(argparse.Action):
         """Keep the value."""
         if hasattr(namespace, self.dest):
             parser.error(
-                f"{option_string} is given twice; a worker or a command uses one database. Start a"
-                " worker for each"
+                f"{option_string} is given twice; a command uses one database. (A worker may serve"
+                " several.)"
             )
         setattr(namespace, self.dest, values)
 
@@ -112,14 +112,21 @@ class Parser(argparse.ArgumentParser):
         raise ConfigurationError(f"{message} (see {self.prog} --help)")
 
 
-def add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
-    """Add a flag for each of these fields of Settings."""
+def add_settings(
+    parser: argparse.ArgumentParser, names: Iterable[str], *, repeated: Collection[str] = ()
+) -> None:
+    """Add a flag for each of these fields of Settings.
+
+    Those that are ``repeated`` may be given more than once, and are lists then.
+    """
     defaults = {each.name: each.default for each in fields(Settings)}
     for name in names:
-        _add_setting(parser, name, defaults[name])
+        _add_setting(parser, name, defaults[name], repeated=name in repeated)
 
 
-def _add_setting(parser: argparse.ArgumentParser, name: str, default: object) -> None:
+def _add_setting(
+    parser: argparse.ArgumentParser, name: str, default: object, *, repeated: bool
+) -> None:
     flag, metavar = f"--{option_name(name)}", option_name(name).rpartition("-")[2].upper()
     setting = SETTING_TYPES[name]
     shown = f"{setting.help} [{variable_name(name)}]"
@@ -133,9 +140,13 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, default: object) ->
             shown += f" (default: {default})"
         case None if setting.can_be_off:
             shown += " (default: off)"
+    if repeated:
+        shown += "; repeats, and then there is a worker for each"
     metavar = setting.metavar or metavar
-    action: str | type[argparse.Action] = "append" if default == () else "store"
-    if name == "database_url":
+    action: str | type[argparse.Action] = "store"
+    if repeated or default == ():
+        action = "append"
+    elif name == "database_url":
         action = _Once
     parser.add_argument(flag, dest=name, metavar=metavar, action=action, help=shown)
 
@@ -143,6 +154,19 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, default: object) ->
 def flags(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings among ``arguments``, by field name."""
     return {name: value for name, value in vars(arguments).items() if name in SETTING_TYPES}
+
+
+def words(options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the words that a command line has for what ``flags`` has returned."""
+    for name, value in options.items():
+        flag = f"--{option_name(name)}"
+        match value:
+            case bool():
+                yield flag if value else f"--no-{option_name(name)}"
+            case list():
+                yield from (f"{flag}={each}" for each in value)
+            case _:
+                yield f"{flag}={value}"
 
 
 def misspelled_variables(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:

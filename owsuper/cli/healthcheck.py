@@ -31,7 +31,8 @@ Three questions, each with more in it than the one before:
   (neither)  ... and does a connection from here find the database, with all tables? For people.
 
 All workers of this machine that belong to this user are asked, or those in this container; root
-asks the workers of all users. --pid asks one. Workers can be asked on Linux only.
+asks the workers of all users. --pid asks one, or all that an owsuper with several databases has
+started. Workers can be asked on Linux only.
 
 Exit code: 0 if all is well, 1 if not. Standard output: one line for each check.
 

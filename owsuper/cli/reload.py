@@ -12,7 +12,7 @@ from owsuper.cli.arguments import Command, typed_as
 from owsuper.cli.output import print_message
 from owsuper.errors import ConfigurationError, OwsuperError
 from owsuper.ipc import health
-from owsuper.ipc.health import WorkerHealth
+from owsuper.ipc.health import Answer, WorkerHealth
 from owsuper.setting_types import duration
 from owsuper.supervisor.exit_status import ExitCode
 
@@ -29,6 +29,9 @@ is for systemctl reload (ExecReload=) and for scripts: the exit code says how it
 
 Exit code: 0 if the new code serves, 1 if not. The old code then serves on, and standard error has
 the reason; the traceback is in the log of the worker.
+
+With the pid of an owsuper that has started a worker for each of several databases, all of these
+workers reload; the exit code is 1 if one of them fails.
 
 examples:
   owsuper reload                    the only worker of this user, or of this container
@@ -48,15 +51,21 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    pid, before = _find(getattr(arguments, "pid", None))
-    try:
-        os.kill(pid, signal.SIGHUP)
-    except OSError as error:
-        raise OwsuperError(f"cannot signal worker {pid}: {error.strerror}") from None
-    after = _await_end(pid, before, getattr(arguments, "timeout", TIMEOUT))
-    if after.reload_failure is not None:
-        raise OwsuperError(f"the reload failed, the old code serves on: {after.reload_failure}")
-    print_message(f"worker {pid} has reloaded its code")
+    workers = _find(getattr(arguments, "pid", None))
+    for pid, _ in workers:
+        try:
+            os.kill(pid, signal.SIGHUP)
+        except OSError as error:
+            raise OwsuperError(f"cannot signal worker {pid}: {error.strerror}") from None
+    failures = []
+    for pid, before in workers:
+        after = _await_end(pid, before, getattr(arguments, "timeout", TIMEOUT))
+        if after.reload_failure is None:
+            print_message(f"worker {pid} has reloaded its code")
+        else:
+            failures.append(after.reload_failure)
+    if failures:
+        raise OwsuperError(f"the reload failed, the old code serves on: {failures[0]}")
     return ExitCode.CLEAN
 
 
@@ -71,25 +80,29 @@ def _await_end(pid: int, before: WorkerHealth, timeout: float) -> WorkerHealth:
     return now
 
 
-def _find(pid: int | None) -> tuple[int, WorkerHealth]:
-    """Return the pid and the state of the worker to reload. Raises OwsuperError."""
-    if pid is not None:
-        return pid, _ask(pid)
-    pids = [answer.pid for answer in health.ask_workers(_ANSWER_TIMEOUT)]
-    if len(pids) > 1:
-        shown = ", ".join(map(str, pids))
+def _find(pid: int | None) -> list[tuple[int, WorkerHealth]]:
+    """Return the pid and the state of each worker to reload. Raises OwsuperError."""
+    answers = health.ask_workers(_ANSWER_TIMEOUT, pid)
+    if pid is None and len(answers) > 1:
+        shown = ", ".join(str(answer.pid) for answer in answers)
         raise ConfigurationError(f"several workers run here ({shown}): choose one by --pid")
-    if not pids:
+    if pid is None and not answers:
         raise OwsuperError("no worker of this user runs here (see owsuper healthcheck)")
-    return pids[0], _ask(pids[0])
+    if not answers:
+        raise OwsuperError(f"worker {pid} has ended, or there is no worker with this pid")
+    return [(answer.pid, _health_of(answer)) for answer in answers]
 
 
 def _ask(pid: int) -> WorkerHealth:
     for answer in health.ask_workers(_ANSWER_TIMEOUT, pid):
-        if answer.health is None:
-            raise OwsuperError(f"worker {pid} does not answer")
-        return answer.health
+        return _health_of(answer)
     raise OwsuperError(f"worker {pid} has ended, or there is no worker with this pid")
+
+
+def _health_of(answer: Answer) -> WorkerHealth:
+    if answer.health is None:
+        raise OwsuperError(f"worker {answer.pid} does not answer")
+    return answer.health
 
 
 COMMAND = Command("Reload the code of a worker, and wait for that", _add_options, _run)

@@ -1,34 +1,31 @@
-"""``owsuper worker``, which is also ``owsuper`` alone: the supervisor and its children."""
+"""``owsuper worker``, which is also ``owsuper`` alone: the supervisor and its children.
+
+The modules of a supervisor are imported only by a process that becomes one.
+"""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Final
+from typing import Any
 
-from owsuper import logs, settings
-from owsuper.cli import database, forked_call
-from owsuper.cli.arguments import Command, add_settings, flags
+from owsuper import settings
+from owsuper.cli.arguments import Command, add_settings, flags, words
 from owsuper.cli.output import print_data
 from owsuper.errors import ConfigurationError
-from owsuper.settings import SETTING_TYPES
-from owsuper.supervisor import supervisor
+from owsuper.settings import SETTING_TYPES, Settings, variable_name
 from owsuper.version import own_version
-
-_log = logging.getLogger("owsuper.cli")
-
-# Seconds; a supervisor that waits neither claims runs nor renews leases.
-_LOG_PATIENCE: Final = 0.05
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_settings(parser, SETTING_TYPES)
+    add_settings(parser, SETTING_TYPES, repeated=("database_url",))
     # For programs that start a worker: the supervisor writes a line when all children take runs.
     parser.add_argument("--ready-fd", type=_descriptor, help=argparse.SUPPRESS)
+    # For the process that starts several workers: the environment has the URL, which counts as a
+    # flag, and log lines call it this.
+    parser.add_argument("--database-label", help=argparse.SUPPRESS)
     parser.add_argument(
         "--watch",
         action="store_true",
@@ -50,39 +47,61 @@ def _descriptor(text: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    chosen = settings.load(flags(arguments))
+    given = flags(arguments)
+    urls = given.pop("database_url", [])
+    label = getattr(arguments, "database_label", "")
+    if label:
+        urls = [os.environ.get(variable_name("database_url"))]
+    loaded = [settings.load(given | {"database_url": url}) for url in urls or [None]]
+    _check(loaded[0], arguments)
+    if len(urls) > 1:
+        return _run_several(arguments, given, loaded)
+    if "foreground" in arguments:
+        from owsuper.cli import foreground  # loads the modules of a child
+
+        return foreground.run(loaded[0])
+    from owsuper.cli import supervised
+
+    return supervised.run(
+        loaded[0],
+        label=label,
+        ready_fd=getattr(arguments, "ready_fd", None),
+        watch="watch" in arguments,
+    )
+
+
+def _check(chosen: Settings, arguments: argparse.Namespace) -> None:
     if not chosen.modules:
         raise ConfigurationError(
             "no module: name the module with your workflows by --module app.workflows"
             " (or by OWSUPER_MODULE, or by module in pyproject.toml)"
         )
-    watch = "watch" in arguments
-    if watch and find_spec("watchfiles") is None:
+    if "watch" in arguments and find_spec("watchfiles") is None:
         raise ConfigurationError(
             "--watch needs the library watchfiles: pip install 'owsuper[watch]'"
         )
-    if watch and "foreground" in arguments:
+    if "watch" in arguments and "foreground" in arguments:
         raise ConfigurationError("--foreground cannot reload: leave out --watch")
-    if "foreground" in arguments:
-        from owsuper.cli import foreground  # loads the modules of a child
-
-        return foreground.run(chosen)
-    logs.set_up(chosen, patience=_LOG_PATIENCE)
-    logs.adopt_root()
-    settings.log_sources(chosen, _log, os.environ)
-    with ExitStack() as stack:
-        return supervisor.run(
-            chosen,
-            resolve_database=lambda application: database.choose(chosen, application, stack),
-            migrate=_prepare,
-            ready_fd=getattr(arguments, "ready_fd", None),
-            watch=watch,
-        )
 
 
-def _prepare(url: str, schema: str, *, migrate: bool, give_up: Callable[[], bool]) -> None:
-    """Run ``database.prepare`` in a fork, which a stop signal can kill while it waits."""
-    forked_call.call(lambda: database.prepare(url, schema, migrate=migrate), give_up=give_up)
+def _run_several(
+    arguments: argparse.Namespace, given: Mapping[str, Any], loaded: Sequence[Settings]
+) -> int:
+    for option in ("foreground", "ready_fd"):
+        if option in arguments:
+            raise ConfigurationError(
+                f"--{option.replace('_', '-')}: give one --database-url; such a worker serves one"
+                " database"
+            )
+    from owsuper import logs
+    from owsuper.several import workers
+    from owsuper.several.commands import commands
+
+    typed = [*words(given), *(["--watch"] if "watch" in arguments else [])]
+    urls = [str(each.database_url) for each in loaded]
+    to_start = commands(typed, loaded[0], urls)
+    logs.set_up(loaded[0])
+    return workers.run(to_start, burst=loaded[0].burst)
 
 
 def show_version() -> int:

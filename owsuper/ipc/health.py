@@ -83,14 +83,19 @@ def ask_workers(timeout: float, pid: int | None = None) -> list[Answer]:
     """Ask the workers of this machine, or of this container, that belong to this user.
 
     root asks those of all users. All are asked at once, and have ``timeout`` seconds to answer.
-    With ``pid``, only that worker is asked.
+    With ``pid``, only that worker is asked, or the workers that this process has started.
     """
     give_up_at = time.monotonic() + timeout
+    addresses = _addresses()
+    if pid is not None:
+        addresses = [each for each in addresses if each[0] == pid] or [
+            each for each in addresses if _parent(each[0]) == pid
+        ]
     with ExitStack() as stack:
         asked = [
             (named, sock)
-            for named, address in _addresses()
-            if pid in (None, named) and (sock := _connect(named, address, stack)) is not None
+            for named, address in addresses
+            if (sock := _connect(named, address, stack)) is not None
         ]
         answers = [Answer(each, _read(sock, give_up_at)) for each, sock in asked]
     return sorted(answers, key=lambda each: each.pid)
@@ -122,6 +127,14 @@ def _addresses() -> list[tuple[int, str]]:
         if len(fields) == 8 and fields[3] == _LISTENING
     ]
     return [(int(match[1]), f"\0{match[0][1:]}") for match in found if match is not None]
+
+
+def _parent(pid: int) -> int | None:
+    """Return the parent of a process; None if the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def _connect(pid: int, address: str, stack: ExitStack) -> socket.socket | None:

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -35,31 +36,46 @@ def start_module(module: str, *arguments: str) -> tuple[int, socket.socket]:
     The number of the other end is its first argument. Raises OSError if there are no processes or
     descriptors left.
 
-    The process gets a process group of its own, so that a Ctrl-C in the terminal signals the
-    supervisor alone, and an empty standard input.
+    See ``run_module`` for the rest.
     """
     ours, theirs = socket.socketpair()
     with ExitStack() as on_error, theirs:
         on_error.callback(ours.close)
         theirs.set_inheritable(True)
-        options = [f"-W{option}" for option in sys.warnoptions]
-        if not _is_import_root():
-            # Keep the application's directory off the path until the application is imported:
-            # our own imports must not find a queue.py there.
-            options.append("-P")
-        command = [*options, "-m", module, str(theirs.fileno()), *arguments]
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, *command],
-            os.environ,
-            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
-            setpgroup=0,
-            # What steps start has the default dispositions, whoever started the supervisor.
-            setsigmask=(),
-            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
-        )
+        pid = run_module(module, [str(theirs.fileno()), *arguments])
         on_error.pop_all()
     return pid, ours
+
+
+def run_module(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str] = os.environ,
+    blocked: Collection[signal.Signals] = (),
+) -> int:
+    """Run ``module`` as a process, which has these signals ``blocked``; return its pid.
+
+    Raises OSError if there are no processes or descriptors left.
+
+    The process gets a process group of its own, so that a Ctrl-C in the terminal signals this
+    process alone, and an empty standard input.
+    """
+    options = [f"-W{option}" for option in sys.warnoptions]
+    if not _is_import_root():
+        # Keep the application's directory off the path until the application is imported:
+        # our own imports must not find a queue.py there.
+        options.append("-P")
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, *options, "-m", module, *arguments],
+        environment,
+        file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+        setpgroup=0,
+        # What steps start has the default dispositions, whoever started the supervisor.
+        setsigmask=blocked,
+        setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+    )
 
 
 def _is_import_root() -> bool:

@@ -80,7 +80,8 @@ class Status:
         text = f"{self._describe()}{self._reloading}"
         if text != self._shown:
             self._shown = text
-            setproctitle(f"owsuper: supervisor {' '.join(self._settings.modules)} {text}")
+            named = [*self._settings.modules, self._settings.database_label, text]
+            setproctitle(f"owsuper: supervisor {' '.join(filter(None, named))}")
             self._systemd.status(text)
 
     def ready(self, workflow_count: int) -> None:

@@ -36,6 +36,11 @@ class Systemd:
         ):
             self.watchdog_seconds = int(watchdog_usec) / 2e6
 
+    @property
+    def is_there(self) -> bool:
+        """Whether systemd has started this process and listens."""
+        return self._socket is not None
+
     def ready(self) -> None:
         """Report that the service is ready."""
         self._send("READY=1")

@@ -43,9 +43,37 @@ MISTAKES = {
     "migrate: invalid schema": (["migrate", "--schema", "1st"], 'Invalid schema name "1st"'),
     "an empty namespace": (["--namespace", ""], "--namespace: must be non-empty text"),
     "another database": (["--database-url", "mysql://h/d"], "must begin with postgresql://"),
-    "two databases": (
-        ["--database-url=a=b", "--database-url=a=b"],
-        "--database-url is given twice",
+    "two databases of a command": (
+        ["runs", "list", "--database-url=a=b", "--database-url=c=d"],
+        "--database-url is given twice; a command uses one database",
+    ),
+    "one database twice": (
+        ["--module=m", "--database-url=a=b", "--database-url= a=b"],
+        "--database-url: one database is given twice",
+    ),
+    "two databases, one a mistake": (
+        ["--module=m", "--database-url=a=b", "--database-url=mysql://h/d"],
+        "--database-url: must begin with postgresql://",
+    ),
+    "two databases and no module": (
+        ["--database-url=a=b", "--database-url=c=d"],
+        "no module: name the module",
+    ),
+    "two databases in one process": (
+        ["--module=m", "--database-url=a=b", "--database-url=c=d", "--foreground"],
+        "--foreground: give one --database-url",
+    ),
+    "two databases and one program": (
+        ["--module=m", "--database-url=a=b", "--database-url=c=d", "--ready-fd=2"],
+        "--ready-fd: give one --database-url",
+    ),
+    "two databases and one to listen": (
+        ["--module=m", "--database-url=a=b", "--database-url=c=d", "--listen-url=e=f"],
+        "--listen-url belongs to one database, and several are given",
+    ),
+    "two databases and one metrics port": (
+        ["--module=m", "--database-url=a=b", "--database-url=c=d", "--metrics-port=65535"],
+        "--metrics-port: 2 databases need as many ports, from 65535 on, and 65535 is the last",
     ),
     "an empty URL": (["--database-url", ""], "--database-url: must be a URL such as"),
     "no measurement": (["bench", "pick-up"], "no such measurement: pick-up; there are pickup, "),
