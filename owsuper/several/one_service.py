@@ -9,7 +9,7 @@ import secrets
 import selectors
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,15 +33,19 @@ class _Member:
 class OneService:
     """Tells ``systemd`` of all workers what it may hear of one.
 
-    The service is ready when all workers are, and a reload ends when it has ended in all of them.
-    The watchdog is fed each time that all workers which have not ended have fed it.
+    Of the workers that have not ended: the service is ready when all are, a reload ends when it has
+    ended in all, and the watchdog is fed each time that all which are ready have fed it.
     """
 
-    def __init__(self, systemd: Systemd, labels: Iterable[str]) -> None:
+    def __init__(self, systemd: Systemd) -> None:
         self._systemd = systemd
-        self._members = {label: _Member() for label in labels}
+        self._members: dict[str, _Member] = {}
         self._stopping = False
         self._ready_reported = False
+
+    def on_started(self, label: str) -> None:
+        """Wait for this worker, which may have ended before."""
+        self._members[label] = _Member()
 
     def on_ready(self, label: str) -> None:
         """Note that a worker takes runs."""
@@ -111,8 +115,10 @@ class OneService:
             self._systemd.ready()
 
     def _feed_watchdog(self) -> None:
-        if all(each.alive for each in self._members.values()):
-            for each in self._members.values():
+        # A worker that starts is not waited for: systemd, too, begins to watch a ready service.
+        watched = [each for each in self._members.values() if each.ready]
+        if watched and all(each.alive for each in watched):
+            for each in watched:
                 each.alive = False
             self._systemd.alive()
 

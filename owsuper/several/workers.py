@@ -4,11 +4,12 @@ It holds no connection and runs no code of the application. The workers are supe
 other, each in a process of its own, and know nothing of each other:
 
 - They get the signals that this process gets.
-- They end together. If one ends that nobody has stopped, the others drain, and the exit code is
-  that of the first. So systemd, or whatever started this process, starts all of them again.
+- If one cannot start, or cannot reach its database at the start, it is started again and again, as
+  long as another runs: an outage of one database must not keep the others from being served.
+- Otherwise they end together. If one ends that nobody has stopped, the others drain, and the exit
+  code is that of the first. So systemd, or whatever started this process, starts all of them again:
+  what ends a supervisor is for the service manager to know.
 - If this process dies, they drain: each has a socket to it.
-
-No worker is started again here. What ends a supervisor is for the service manager to know.
 """
 
 from __future__ import annotations
@@ -26,13 +27,18 @@ from typing import Final
 from setproctitle import setproctitle
 
 from owsuper import shortage
-from owsuper.event_loop import Loop
+from owsuper.event_loop import Backoff, Loop
 from owsuper.several.commands import WorkerCommand
 from owsuper.several.one_service import NotificationSocket, OneService
 from owsuper.supervisor import spawn
 from owsuper.supervisor.exit_status import ExitCode, describe_status
 from owsuper.supervisor.signals import STOP_SIGNALS, SignalInbox
 from owsuper.supervisor.systemd import Systemd
+
+# Seconds between two starts of a worker whose database cannot be reached. A start imports the
+# application, which takes a processor for a while.
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
 
 _FORWARDED: Final = (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1)
 
@@ -42,8 +48,8 @@ _log = logging.getLogger("owsuper.supervisor")
 def run(commands: Sequence[WorkerCommand], *, burst: bool) -> int:
     """Start the workers, and return the exit code when all have ended.
 
-    Call this in the main thread. With ``burst``, each worker may end by itself, as it does when
-    no run is due.
+    Call this in the main thread. With ``burst``, each worker ends by itself, when no run is due,
+    and the others go on.
     """
     setproctitle(f"owsuper: workers of {len(commands)} databases")
     workers = Workers(commands, burst=burst)
@@ -60,11 +66,14 @@ class Workers:
         self._commands = commands
         self._burst = burst
         self._running: dict[int, StartedWorker] = {}
+        self._pauses = {
+            each.label: Backoff(_FIRST_PAUSE, limit=_LONGEST_PAUSE) for each in commands
+        }
         self._stopping = False
         self._code = int(ExitCode.CLEAN)
         self._loop = Loop()
         self._systemd = Systemd()
-        self._service = OneService(self._systemd, [each.label for each in commands])
+        self._service = OneService(self._systemd)
         self._inbox = SignalInbox(
             [*STOP_SIGNALS, *_FORWARDED, signal.SIGCONT, signal.SIGCHLD], self._on_signal
         )
@@ -73,20 +82,29 @@ class Workers:
     def run(self) -> int:
         """Start the workers, and return the exit code when all have ended."""
         for command in self._commands:
-            try:
-                self._start(command)
-            except OSError as exc:
-                extra = {"database": command.label}
-                _log.error("a worker cannot be started: %s", shortage.describe(exc), extra=extra)
-                self._code = ExitCode.ERROR
-                self._stop(signal.SIGTERM)
-                break
+            self._start(command)
         while self._running:
             self._loop.turn()
         _log.info("stopped: all workers have ended")
         return self._code
 
     def _start(self, command: WorkerCommand) -> None:
+        if self._stopping:
+            return
+        self._service.on_started(command.label)
+        try:
+            self._run(command)
+        except OSError as exc:
+            extra = {"database": command.label}
+            _log.error("a worker cannot be started: %s", shortage.describe(exc), extra=extra)
+            if self._running and not self._burst:
+                self._start_later(command)
+            else:
+                self._code = ExitCode.ERROR
+                self._stop(signal.SIGTERM)
+
+    def _run(self, command: WorkerCommand) -> None:
+        """Start the process. Raises OSError."""
         environment = {**os.environ, **command.environment}
         notifications = None
         if self._systemd.is_there and sys.platform == "linux":
@@ -138,17 +156,32 @@ class Workers:
 
     def _on_ended(self, worker: StartedWorker, status: int) -> None:
         self._let_go(worker)
+        command = worker.command
         code = os.waitstatus_to_exitcode(status)
         code = code if code >= 0 else 128 - code  # as a shell reports a signal
-        self._code = self._code or code
         level = logging.ERROR if code else logging.INFO
-        extra = {"database": worker.label, "pid": worker.pid}
+        extra = {"database": command.label, "pid": worker.pid}
         _log.log(level, "a worker has ended: %s", describe_status(status), extra=extra)
-        if not self._stopping and (code or not self._burst):
-            if self._running:
+        others_go_on = bool(self._running) and not self._stopping and not self._burst
+        if others_go_on and code == ExitCode.DATABASE_UNREACHABLE:
+            self._start_later(command)
+        else:
+            self._code = self._code or code
+            if others_go_on:
                 _log.warning("stopping the workers of the other databases")
-            self._stop(signal.SIGTERM)
-        self._service.on_ended(worker.label)
+                self._stop(signal.SIGTERM)
+        self._service.on_ended(command.label)
+
+    def _start_later(self, command: WorkerCommand) -> None:
+        def start() -> None:
+            self._loop.timers.drop(timer)
+            self._start(command)
+
+        timer = self._loop.timers.add(f"start the worker of {command.label}", start)
+        pause = self._pauses[command.label].next()
+        timer.after(pause)
+        extra = {"database": command.label}
+        _log.warning("its worker is started again in %.1f s; the others run", pause, extra=extra)
 
     def _let_go(self, worker: StartedWorker) -> None:
         self._loop.remove(worker)
@@ -182,7 +215,7 @@ class StartedWorker:
         on_serving: Callable[[], None],
         notifications: NotificationSocket | None,
     ) -> None:
-        self.label = command.label
+        self.command = command
         self.notifications = notifications
         self._on_serving = on_serving
         self._received = b""

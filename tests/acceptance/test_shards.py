@@ -1,4 +1,4 @@
-"""Three servers, a worker for each, and a program that uses them all; one of them crashes."""
+"""Three servers, one command that serves them, and a program that uses them; one server crashes."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def test_runs_of_three_servers_and_the_crash_of_one(
 ) -> None:
     (tmp_path / "flows.py").write_text(FLOWS)
     made = {name: servers.create(name) for name in NAMES}
+    urls = {name: server.url for name, server in made.items()}
     for server in made.values():
         with server.connect() as conn:
             migrate(conn, "openworkflow")
-        worker = spawn_owsuper(
-            *("--module", "flows", "--processes", "1"),
-            env={"OWSUPER_DATABASE_URL": server.url},
-            cwd=tmp_path,
-        )
-        worker.stderr.wait_for(": ready: ")
-    urls = {name: server.url for name, server in made.items()}
+    worker = spawn_owsuper(
+        *("--module", "flows", "--processes", "1"),
+        *(f"--database-url={url}" for url in urls.values()),
+        cwd=tmp_path,
+    )
+    worker.stderr.wait_for(": ready: databases=3$")
     shards = Shards(urls, by=lambda input: NAMES[input["customer"] % 3], call_timeout="30s")
     runs = [shards.run_workflow("where", {"customer": n}, idempotency_key=f"{n}") for n in range(9)]
     for number, run in enumerate(runs):
@@ -59,3 +59,5 @@ def test_runs_of_three_servers_and_the_crash_of_one(
     made["west"].start()
     assert shards.run_workflow("where", {"customer": 1}).result(timeout=60)
     shards.close()
+    worker.terminate()
+    assert worker.wait() == 0

@@ -29,7 +29,10 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
 @pytest.fixture
 def service(listener: socket.socket) -> Iterator[OneService]:
     with closing(Systemd({"NOTIFY_SOCKET": listener.getsockname()})) as systemd:
-        yield OneService(systemd, ["eu", "us"])
+        service = OneService(systemd)
+        for label in ("eu", "us"):
+            service.on_started(label)
+        yield service
 
 
 @pytest.fixture
@@ -63,6 +66,9 @@ def test_a_service_that_stops_does_not_become_ready(service: OneService, take: T
 
 
 def test_the_watchdog_is_fed_when_all_workers_have_fed_it(service: OneService, take: Take) -> None:
+    service.on_ready("eu")
+    service.on_ready("us")
+    take()
     for _ in range(3):
         service.on_notified("eu", "WATCHDOG=1")
     assert take() == []
@@ -74,12 +80,28 @@ def test_the_watchdog_is_fed_when_all_workers_have_fed_it(service: OneService, t
 
 def test_a_worker_that_has_ended_is_not_waited_for(service: OneService, take: Take) -> None:
     service.on_ready("us")
-    service.on_notified("us", "WATCHDOG=1")
     service.on_ended("eu")
-    assert take() == ["READY=1", "WATCHDOG=1"]
+    assert take() == ["READY=1"]
+    service.on_notified("us", "WATCHDOG=1")
+    assert take() == ["WATCHDOG=1"]
     service.on_notified("eu", "WATCHDOG=1")  # on its way when the worker ended
     service.on_ended("us")
     assert take() == []
+
+
+def test_a_worker_that_starts_again_feeds_the_watchdog_once_it_is_ready(
+    service: OneService, take: Take
+) -> None:
+    service.on_ended("eu")
+    service.on_ready("us")
+    service.on_started("eu")
+    service.on_notified("us", "WATCHDOG=1")
+    assert take() == ["READY=1", "WATCHDOG=1"]
+    service.on_ready("eu")
+    service.on_notified("us", "WATCHDOG=1")
+    assert take() == []
+    service.on_notified("eu", "WATCHDOG=1")
+    assert take() == ["WATCHDOG=1"]
 
 
 def test_a_reload_begins_with_the_first_worker_and_ends_with_the_last(

@@ -206,15 +206,29 @@ def test_a_signal_that_comes_early_is_handled_by_workers_that_just_start(begin: 
     assert several.program.wait() == 0
 
 
-def test_a_database_that_cannot_be_reached_at_the_start_ends_all(
+def test_a_worker_starts_again_until_its_database_can_be_reached_while_the_other_serves(
+    begin: Begin, names: list[str], urls: list[str], conn: psycopg.Connection
+) -> None:
+    conn.execute(f"ALTER DATABASE {names[0]} ALLOW_CONNECTIONS false".encode())
+    several = begin(ready=False)
+    several.log.wait_for(rf"its worker is started again in .* database=\S*{names[0]}$")
+    assert several.start(1, "record", text="meanwhile").result(timeout=60)
+    conn.execute(f"ALTER DATABASE {names[0]} ALLOW_CONNECTIONS true".encode())
+    several.supervisor(0)
+    assert several.start(0, "record", text="back").result(timeout=60)
+    several.program.terminate()
+    assert several.program.wait() == 0
+
+
+def test_when_no_database_can_be_reached_at_the_start_all_ends(
     begin: Begin, urls: list[str]
 ) -> None:
     with port(listening=False) as number:
-        urls[1] = f"postgresql://127.0.0.1:{number}/app"
+        urls[:] = [f"postgresql://127.0.0.1:{number}/{name}" for name in ("eu", "us")]
         several = begin(ready=False)
         assert several.program.wait() == 4
-    ended = rf"a worker has ended: exit code 4 database=127\.0\.0\.1:{number}/app "
-    assert re.search(ended, several.log.text)
+    ended = rf"a worker has ended: exit code 4 database=127\.0\.0\.1:{number}/(?:eu|us) "
+    assert len(re.findall(ended, several.log.text)) >= 2
 
 
 def test_bursts_end_one_by_one_and_serve_no_database_that_the_application_names(
