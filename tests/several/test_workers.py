@@ -65,12 +65,28 @@ class Several:
 Begin = Callable[..., Several]
 
 
-@pytest.fixture
-def names(conn: psycopg.Connection) -> Iterator[list[str]]:
-    """The names of two databases without tables."""
-    names = [f"several_{uuid4().hex[:12]}" for _ in range(2)]
-    for name in names:
+@pytest.fixture(scope="module")
+def template(database_url: str) -> Iterator[str]:
+    """The name of a database that has all tables, to be copied."""
+    name = new_name()
+    with connect(database_url) as conn:
         conn.execute(f"CREATE DATABASE {name}".encode())
+        with connect(make_conninfo(database_url, dbname=name)) as made:
+            migrate(made, "openworkflow")
+        yield name
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def new_name() -> str:
+    return f"several_{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def names(conn: psycopg.Connection, template: str) -> Iterator[list[str]]:
+    """The names of two databases."""
+    names = [new_name(), new_name()]
+    for name in names:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
     yield names
     for name in names:
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
@@ -236,9 +252,6 @@ def test_bursts_end_one_by_one_and_serve_no_database_that_the_application_names(
 ) -> None:
     own = "OpenWorkflow('postgresql://nowhere.invalid/')"
     (tmp_path / "flows.py").write_text(FLOWS.replace("OpenWorkflow()", own))
-    for url in urls:
-        with connect(url) as conn:
-            migrate(conn, "openworkflow")
     clients = [OpenWorkflow(url) for url in urls]
     runs = [client.run_workflow("record", {"text": "due"}) for client in clients]
     several = begin("--burst", ready=False)
