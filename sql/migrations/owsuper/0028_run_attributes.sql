@@ -22,27 +22,7 @@ CREATE INDEX IF NOT EXISTS owsuper_run_attributes_value_idx
     ON {schema}.owsuper_run_attributes
     (name, value, namespace_id, run_created_at, workflow_run_id);
 
--- For the rest of these functions see 0016_post_mortems.
-CREATE OR REPLACE FUNCTION {schema}.owsuper_forget_deleted() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
-BEGIN
-    DELETE FROM {schema}.owsuper_post_mortems AS dead
-    USING deleted
-    WHERE dead.namespace_id = deleted.namespace_id AND dead.workflow_run_id = deleted.id;
-    DELETE FROM {schema}.owsuper_log_lines AS line
-    USING deleted
-    WHERE line.namespace_id = deleted.namespace_id AND line.workflow_run_id = deleted.id;
-    DELETE FROM {schema}.owsuper_progress AS progress
-    USING deleted
-    WHERE progress.namespace_id = deleted.namespace_id AND progress.workflow_run_id = deleted.id;
-    DELETE FROM {schema}.owsuper_run_attributes AS attribute
-    USING deleted
-    WHERE attribute.namespace_id = deleted.namespace_id
-        AND attribute.workflow_run_id = deleted.id;
-    RETURN NULL;
-END
-$function$;
-
+-- For the rest of this function see 0016_post_mortems; 0029_forget_deleted has the other one.
 CREATE OR REPLACE FUNCTION {schema}.owsuper_forget_all() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN

@@ -245,7 +245,8 @@ CREATE CONSTRAINT TRIGGER owsuper_bell_again
     EXECUTE FUNCTION {schema}.owsuper_ring_bell_again();
 
 -- A run that ends frees its places, and says so: others may wait for them. Every such transaction
--- notifies, since none waits for another's bell here. For the rest of the function see 0019_workers_channel.
+-- notifies, since none waits for another's bell here. A run with undos that fails or is canceled is
+-- undone (0031_undos). For the rest of the function see 0019_workers_channel.
 CREATE OR REPLACE FUNCTION {schema}.owsuper_tell_result() RETURNS trigger
 LANGUAGE plpgsql AS $function$
 DECLARE
@@ -264,6 +265,11 @@ BEGIN
                 pg_catalog.concat(pg_catalog.pg_current_xact_id())
             );
         END IF;
+    END IF;
+    IF NEW.status IN ('failed', 'canceled') AND (NEW.context ->> 'undoneBy') IS NULL
+        AND NEW.config @> '{"owsuper": {"undo": true}}'
+    THEN
+        PERFORM {schema}.owsuper_begin_undo(NEW, TG_TABLE_SCHEMA);
     END IF;
     IF NEW.status = 'canceled' AND OLD.worker_id IS NOT NULL THEN
         FOREACH channel IN ARRAY ARRAY['owsuper-workers:', 'owsuper:'] LOOP
@@ -302,7 +308,7 @@ CREATE TRIGGER owsuper_result
             WHEN NEW.status NOT IN ('completed', 'succeeded', 'failed', 'canceled')
                 OR OLD.status IN ('completed', 'succeeded', 'failed', 'canceled')
                 THEN false
-            WHEN NEW.config -> 'owsuper' ? 'limited' THEN true
+            WHEN NEW.config -> 'owsuper' ?| ARRAY['limited', 'undo'] THEN true
             WHEN pg_catalog.current_setting('owsuper.few_results', true) = 'on'
                 THEN NOT pg_catalog.pg_try_advisory_xact_lock(
                     pg_catalog.hashtextextended(

@@ -8,8 +8,8 @@
 -- execute a run of the same name as a new one. Workers claim the name once they know that some run of
 -- their workflow was undone: the first one adds the workflow to a table, and tells them.
 --
--- Nothing else has the note. The trigger of ends looks for it together with that of limits, because each
--- trigger more costs every update.
+-- Nothing else has the note. The trigger of ends (owsuper_tell_result, in 0030_limits) looks for it
+-- together with that of limits, because each trigger more costs every update.
 CREATE TABLE IF NOT EXISTS {schema}.owsuper_undone_workflows (
     namespace_id text NOT NULL,
     workflow_name text NOT NULL,
@@ -74,77 +74,3 @@ BEGIN
     END IF;
 END
 $function$;
-
--- For the rest of this function and its trigger see 0030_limits.
-CREATE OR REPLACE FUNCTION {schema}.owsuper_tell_result() RETURNS trigger
-LANGUAGE plpgsql AS $function$
-DECLARE
-    channel text;
-    most CONSTANT integer := 64;
-    held integer := coalesce(
-        nullif(pg_catalog.current_setting('owsuper.result_locks', true), ''), '0'
-    )::integer;
-BEGIN
-    IF NEW.config -> 'owsuper' ? 'limited' THEN
-        IF {schema}.owsuper_free(NEW.namespace_id, NEW.id, true) THEN
-            PERFORM pg_catalog.pg_notify(
-                pg_catalog.concat('owsuper:', pg_catalog.substr(pg_catalog.md5(
-                    pg_catalog.concat(TG_TABLE_SCHEMA, '/', NEW.namespace_id)
-                ), 1, 24)),
-                pg_catalog.concat(pg_catalog.pg_current_xact_id())
-            );
-        END IF;
-    END IF;
-    IF NEW.status IN ('failed', 'canceled') AND (NEW.context ->> 'undoneBy') IS NULL
-        AND NEW.config @> '{"owsuper": {"undo": true}}'
-    THEN
-        PERFORM {schema}.owsuper_begin_undo(NEW, TG_TABLE_SCHEMA);
-    END IF;
-    IF NEW.status = 'canceled' AND OLD.worker_id IS NOT NULL THEN
-        FOREACH channel IN ARRAY ARRAY['owsuper-workers:', 'owsuper:'] LOOP
-            PERFORM pg_catalog.pg_notify(
-                pg_catalog.concat(channel, pg_catalog.substr(pg_catalog.md5(
-                    pg_catalog.concat(TG_TABLE_SCHEMA, '/', NEW.namespace_id)
-                ), 1, 24)),
-                pg_catalog.concat('canceled:', NEW.id)
-            );
-        END LOOP;
-    END IF;
-    IF held < most AND pg_catalog.pg_try_advisory_xact_lock(
-        pg_catalog.hashtextextended(
-            pg_catalog.concat('owsuper:result:', NEW.namespace_id, ':', NEW.id), 0
-        )
-    ) THEN
-        PERFORM pg_catalog.set_config('owsuper.result_locks', (held + 1)::text, true);
-    ELSE
-        PERFORM pg_catalog.pg_notify(
-            pg_catalog.concat(
-                'owsuper-results:', pg_catalog.substr(pg_catalog.md5(TG_TABLE_SCHEMA), 1, 24)
-            ),
-            NEW.id
-        );
-    END IF;
-    RETURN NULL;
-END
-$function$;
-
-DROP TRIGGER IF EXISTS owsuper_result ON {schema}.workflow_runs;
-CREATE TRIGGER owsuper_result
-    AFTER UPDATE OF status ON {schema}.workflow_runs
-    FOR EACH ROW
-    WHEN (
-        CASE
-            WHEN NEW.status NOT IN ('completed', 'succeeded', 'failed', 'canceled')
-                OR OLD.status IN ('completed', 'succeeded', 'failed', 'canceled')
-                THEN false
-            WHEN NEW.config -> 'owsuper' ?| ARRAY['limited', 'undo'] THEN true
-            WHEN pg_catalog.current_setting('owsuper.few_results', true) = 'on'
-                THEN NOT pg_catalog.pg_try_advisory_xact_lock(
-                    pg_catalog.hashtextextended(
-                        pg_catalog.concat('owsuper:result:', NEW.namespace_id, ':', NEW.id), 0
-                    )
-                )
-            ELSE true
-        END
-    )
-    EXECUTE FUNCTION {schema}.owsuper_tell_result();
