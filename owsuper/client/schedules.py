@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MOST_TICKS: Final = 10_000
-"""How many ticks one call backfills at most."""
+_MOST_TICKS: Final = 10_000  # that one call backfills
 _CHUNK: Final = 1000  # runs in one statement
-_MOST_LISTED: Final = 200
+_MOST_LISTED: Final = 200  # ticks: as many as are remembered (REMEMBERED, in ``db.schedules``)
 
 # A class with a method named ``list`` cannot write list[...].
 _Schedules: TypeAlias = list[ScheduleStatus]

@@ -22,6 +22,10 @@ _STATUSES: Final = tuple(status for status in ENDED if status.current is status)
 _WORKFLOW: Final = "workflow:"
 _FOREVER: Final = "forever"
 _LEAST, _MOST = 60.0, 100 * 366 * 86_400.0  # seconds
+_ALLOWED: Final = (
+    "Write a duration such as 30d, or forever; failed=90d for runs with that status; or"
+    " workflow:nightly=7d for runs of that workflow."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +101,6 @@ def age(value: Duration, parameter: str) -> float:
     if not 0 <= seconds <= _MOST:
         raise ConfigurationError(f"{parameter}: {value!r:.80} must be from 0 seconds to 100 years")
     return seconds
-
-
-_ALLOWED: Final = (
-    "Write a duration such as 30d, or forever; failed=90d for runs with that status; or"
-    " workflow:nightly=7d for runs of that workflow."
-)
 
 
 def _check_target(target: str, rule: str) -> None:

@@ -24,7 +24,7 @@ _DUE: Final = 100  # schedules in one look
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueSchedule:
-    """A schedule that has a tick to decide about: at ``at``, in its ``queue`` or due."""
+    """A schedule with a tick to decide about, ``at``: one that is due, or a ``queued`` one."""
 
     name: str
     workflow_name: str

@@ -29,8 +29,10 @@ Keep: TypeAlias = Callable[[str, RunStatus], float | None]
 
 _FIRST_SIZE: Final = 50
 _MOST: Final = 500  # runs in one statement
+_RANGES: Final = 100  # in one statement
 _COPIED: Final = 100  # runs of which copies are in memory; fewer if they are large
 _TARGET: Final = 0.1  # seconds that a statement may take
+_LONGEST_PAUSE: Final = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Pace:
 
     def took(self, seconds: float) -> None:
         """Note how long a statement took."""
-        self.pause = min(5.0, self.pauses * seconds)
+        self.pause = min(_LONGEST_PAUSE, self.pauses * seconds)
         if seconds > 2 * _TARGET:
             self.shrink()
         elif seconds < _TARGET / 2:
@@ -118,8 +120,8 @@ def prune(
         if names:
             last = names[-1]
             ranges = list(_ranges(names, keep))
-            for first in range(0, len(ranges), 100):
-                some = ranges[first : first + 100]
+            for first in range(0, len(ranges), _RANGES):
+                some = ranges[first : first + _RANGES]
                 yield from _prune_ranges(queries, some, pace, pruned, copies, only_count)
 
 

@@ -199,14 +199,14 @@ class ScheduleDuty:
             pause = _AGAIN
         elif (outcome := schedules.parse_fired(result.rows)) is None:
             pause = max(pause, _SPREAD)  # another supervisor was faster, or is about to finish
-        elif not (due.queued and outcome == "queued"):
+        elif due.queued and outcome == "queued":
+            pause = max(pause, _AGAIN)  # a run was started by hand, or the workflow is paused
+        else:
             self.ticks[outcome] += 1
             fields = {"schedule": due.name, "workflow": due.workflow_name}
             _log.info("schedule %s: %s", due.name, _TEXTS[outcome], extra=fields)
             if outcome == "fired":
                 self._on_started()
-        else:
-            pause = max(pause, _AGAIN)  # its run was started by hand just now
         self._fire_next(look, rest, pause)
 
     def _finish(self, seconds: float) -> None:

@@ -1,6 +1,6 @@
 -- The supervisors of a namespace: what they are, do and serve, and whether they are connected.
 --
--- Called by: clients, Workers.read. $1 namespace, $2 seconds after which the announcement of a
+-- Called by: clients, WorkerQueries.all. $1 namespace, $2 seconds after which the announcement of a
 -- pooled supervisor no longer shows that it is there.
 -- Returns (id, host, pid, pooled, connected_at, announced_at, now, version, workflows, status,
 -- connected) of each; workflows is a JSON array of [name, version]. All that a supervisor announces

@@ -1,7 +1,7 @@
 -- The queues of a namespace: how many runs are due in each, and since when; and how many wait for each
 -- limit.
 --
--- Called by: QueueStateQueries.depths, for metrics; a supervisor asks every 15 s, on a connection
+-- Called by: QueueStateQueries.depth, for metrics; a supervisor asks every 15 s, on a connection
 -- of its own. $1 namespace, $2 the most runs to count in one queue or of one limit, $3 the most queues
 -- and limits to look at.
 -- Returns one row with two columns. The first is a JSON array of [workflow, due runs, seconds since the

@@ -1,8 +1,8 @@
 -- Store the limits of the workflows that a worker serves, and forget those that its code has not.
 --
 -- Called by: the supervisor, LimitQueries.register, once for each code that it loads.
--- $1 namespace, $2 limits (JSON array of objects: name, kind, amount, period, burst, path, keyed,
--- hold, on_conflict, delay, workflows), $3 names of the workflows that are served (JSON array), $4
+-- $1 namespace, $2 limits (JSON array of objects: name, kind, amount, period, burst, steps of
+-- the path, keyed, hold, on_conflict, delay, workflows), $3 names of the workflows that are served (JSON array), $4
 -- when the code was loaded.
 -- Returns (name of a limit, what became of it): "stored", "changed", "older" if newer code defines it
 -- otherwise, "removed" from these workflows. A limit that is as it was has no row.

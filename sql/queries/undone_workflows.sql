@@ -1,6 +1,6 @@
 -- The workflows of which some run was ever undone.
 --
--- Called by: the supervisor, UndoQueries.undone_workflows: when it connects, when it is told that
+-- Called by: the supervisor, ClaimQueries.undone_workflows: when it connects, when it is told that
 -- there is another one, and from time to time if it cannot be told. $1 namespace.
 -- Returns (name, version) of each.
 --
