@@ -6,13 +6,20 @@
 -- idempotency key, $9 the seconds after which the run is due, $10 how many ticks to remember.
 -- Returns the outcome of the tick; no row if somebody else has decided about it, or does so now.
 --
--- Whoever comes second finds another next_at. A run of the tick that exists, because the tick was
--- backfilled, stays the only one. A run that has continued as new goes on as its successor.
+-- Whoever comes second finds another next_at. If the schedule has changed since this statement began,
+-- nothing is decided: the lock finds its new row, but not a run that was started with it, so that two
+-- runs might overlap. A run of the tick that exists, because the tick was backfilled, stays the only
+-- one. A run that has continued as new goes on as its successor.
 --
 -- Index: primary keys. Locks: the schedule; runs that are canceled, in id order. For the form of the
 -- conditions see commit.
-WITH RECURSIVE schedule AS MATERIALIZED (
-    SELECT *
+WITH RECURSIVE seen AS MATERIALIZED (
+    SELECT ctid AS place
+    FROM {schema}.owsuper_schedules
+    WHERE namespace_id = $1 AND name = $2
+),
+locked AS MATERIALIZED (
+    SELECT *, ctid AS place
     FROM {schema}.owsuper_schedules
     WHERE namespace_id = $1 AND name = $2 AND paused_at IS NULL AND removed_at IS NULL
         AND CASE
@@ -20,6 +27,9 @@ WITH RECURSIVE schedule AS MATERIALIZED (
             ELSE next_at = $3::timestamptz AND next_at <= now()
         END
     FOR UPDATE SKIP LOCKED
+),
+schedule AS MATERIALIZED (
+    SELECT l.* FROM locked AS l JOIN seen AS s ON s.place = l.place
 ),
 latest AS (
     SELECT o.run, o.number
