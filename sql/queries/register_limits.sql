@@ -10,7 +10,8 @@
 -- What newer code has stored is left alone, so that two deployments do not fight. The newer code may be
 -- that of another application that shares a limit, so the workflows of this one have it in any case.
 --
--- Index: owsuper_limits_pkey, owsuper_limit_workflows_pkey. Locks: the limits that change.
+-- Index: owsuper_limits_pkey, owsuper_limit_workflows_pkey. Locks: the limits, in the order of their
+-- names: who registers newer code at this moment is waited for, and its limits are left alone, too.
 WITH asked AS MATERIALIZED (
     SELECT
         a.*,
@@ -34,6 +35,8 @@ known AS MATERIALIZED (
                     AND u.workflow_name IN (SELECT json_array_elements_text($3::json))
             )
         )
+    ORDER BY l.name
+    FOR UPDATE
 ),
 compared AS MATERIALIZED (
     SELECT

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 
 from owsuper.core.limits import Concurrency, Limit, Rate, check_limits, definition
+from owsuper.db import connect
 from owsuper.db.limits import LimitQueries
+from tests.client.conftest import eventually
 
 OLD, NEW = "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"
+BETWEEN = "2026-01-01T12:00:00+00:00"
 
 
 class Registry:
@@ -83,6 +87,26 @@ def test_what_the_code_has_no_more_is_removed_for_the_workflows_that_it_serves(
     assert registry.users() == [("v", "mail")]
     assert registry.register({"v": []}, NEW) == {"mail": "removed"}
     assert registry.amounts() == {}
+
+
+def test_older_code_removes_nothing_of_newer_code_that_registers_at_the_same_time(
+    registry: Registry, database_url: str, schema: str
+) -> None:
+    registry.register({"w": [Concurrency(2)]}, OLD)
+    with (
+        connect.connect(database_url, application_name="owsuper test") as newer,
+        connect.connect(database_url, application_name="owsuper test") as older,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        [(pid,)] = older.execute(b"SELECT pg_backend_pid()").fetchall()
+        with newer.transaction():
+            Registry(newer, schema).register({"w": [Concurrency(2)]}, NEW)
+            answer = threads.submit(Registry(older, schema).register, {"w": []}, BETWEEN)
+            waits = b"SELECT FROM pg_locks WHERE pid = $1 AND NOT granted"
+            eventually(lambda: bool(newer.execute(waits, (pid,)).fetchall()))
+        assert answer.result(timeout=60) == {}
+    assert registry.users() == [("w", "w/concurrency")]
+    assert registry.amounts() == {"w/concurrency": 2}
 
 
 def test_older_code_removes_nothing_of_newer_code(registry: Registry) -> None:
