@@ -9,6 +9,8 @@
 -- A run that another transaction has changed since this statement began stays until the next time:
 -- the lock finds its new row, and the deletion would only see the old one.
 -- Nor is a run deleted that somebody else holds, or waits for: who waits holds a lock (0004_results).
+-- Whether somebody does is asked for one run after the other, because a server has room for some
+-- thousands of such locks, or fewer. Who comes to wait later finds that the run has ended.
 -- A run and what belongs to it go in one statement, so a crash leaves both or neither.
 -- Step attempts go by the foreign key. Post-mortems, log lines, progress and attributes go by the
 -- trigger owsuper_deleted. The entries of owsuper_audit stay.
@@ -58,9 +60,15 @@ good AS MATERIALIZED (
     WHERE r.status IN ('completed', 'succeeded', 'failed', 'canceled')
         AND coalesce(r.finished_at, r.updated_at) < now() - r.keep * interval '1 second'
         AND NOT {fragments/prune_held}
-        AND pg_try_advisory_xact_lock(
-            hashtextextended(concat('owsuper:result:', $1::text, ':', r.id), 0)
-        )
+        AND CASE
+            WHEN pg_try_advisory_lock(
+                hashtextextended(concat('owsuper:result:', $1::text, ':', r.id), 0)
+            )
+                THEN pg_advisory_unlock(
+                    hashtextextended(concat('owsuper:result:', $1::text, ':', r.id), 0)
+                )
+            ELSE false
+        END
 ),
 doomed AS MATERIALIZED (
     SELECT g.id, g.place

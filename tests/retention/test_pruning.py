@@ -237,6 +237,22 @@ def test_a_run_that_somebody_holds_or_waits_for_is_left_alone(
     assert free not in tables.ids()
 
 
+def test_deleting_holds_no_advisory_locks_of_which_a_server_has_few(
+    tables: Ended, database_url: str, schema: str
+) -> None:
+    runs = [tables.ended(31) for _ in range(3)]
+    doomed = [Doomed(run, run, 60) for run in runs]
+    statement, params = PruneQueries(schema, "default").delete(doomed)
+    held = b"SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'"
+    with (
+        connect.connect(database_url, application_name="owsuper test") as pruner,
+        pruner.transaction(),
+    ):
+        [(deleted,)] = pruner.execute(statement.query, params).fetchall()
+        assert sorted(json.loads(deleted)) == sorted(runs)
+        assert pruner.execute(held).fetchall() == [(0,)]
+
+
 def test_a_lock_on_what_belongs_to_one_run_does_not_keep_the_others(
     ow: OpenWorkflow, tables: Ended, database_url: str
 ) -> None:
