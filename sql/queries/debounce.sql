@@ -3,7 +3,8 @@
 -- Called by: clients, ConflictQueries.debounce, in one transaction with find_conflicts. $1 namespace,
 -- $2 run id, $3 the delay in seconds, $4 the run (JSON array of one, as for start).
 -- Returns the id; no row if the run has begun meanwhile. A run that waits for a place already keeps
--- its turn.
+-- its turn. If it has another key for some limit now, it is due, so that the next claim looks where it
+-- has to wait.
 --
 -- Index: workflow_runs_pkey. Locks: the run, FOR NO KEY UPDATE.
 -- For the form of the conditions see commit.
@@ -25,7 +26,10 @@ SELECT
         'owsuper', coalesce(l.config -> 'owsuper', '{}') || (a.config -> 'owsuper')
     ),
     CASE
-        WHEN l.available_at >= '9999-01-01 00:00:00+00' THEN l.available_at
+        WHEN l.available_at >= '9999-01-01 00:00:00+00'
+            AND l.config #> '{owsuper,keys}' IS NOT DISTINCT FROM a.config #> '{owsuper,keys}'
+            THEN l.available_at
+        WHEN l.available_at >= '9999-01-01 00:00:00+00' THEN now()
         ELSE now() + $3::double precision * interval '1 second'
     END
 FROM locked AS l

@@ -11,9 +11,10 @@ import pytest
 from owsuper import Concurrency, OpenWorkflow, RunStatus, Workflow
 from owsuper.db.sweeps import SweepQueries
 from owsuper.errors import ConfigurationError
-from tests.client.conftest import Rows
+from tests.client.conftest import Rows, eventually
 from tests.client.sync_and_async import Call, sync_and_async
-from tests.db.rows import perform
+from tests.db.limits import Limits
+from tests.db.rows import Tables, perform
 
 
 def flow(ow: OpenWorkflow, on_conflict: Any, amount: int = 1, **more: Any) -> Workflow[Any, Any]:
@@ -112,12 +113,35 @@ class TestDebounce:
         first = call(sync, "run", {"t": "a", "n": 1})
         conn.execute(
             f"""UPDATE "{schema}".workflow_runs SET available_at = '9999-01-01 00:00:00+00',
-            config = config || '{{"owsuper": {{"limited": true}}}}'"""
+            config = jsonb_set(config, '{{owsuper,limited}}', 'true')"""
         )
         assert call(sync, "run", {"t": "a", "n": 2}).id == first.id
         row = rows.get(first.id)
         assert (row["input"]["n"], row["available_at"].year) == (2, 9999)
         assert row["config"]["owsuper"] == {"limited": True, "keys": {"l": "a"}}
+
+    def test_a_run_that_waits_for_a_place_of_another_limit_waits_for_that_of_its_last_input(
+        self, ow: OpenWorkflow, conn: psycopg.Connection, schema: str, call: Call
+    ) -> None:
+        limits = Limits(Tables(conn, schema))
+        limits.declare("l", workflows=["flow"], path=["t"])
+        limits.declare("m", workflows=["flow"], path=["place"])
+        singleton = Concurrency(1, key="t", name="l", on_conflict="debounce", delay="1ms")
+        place = Concurrency(1, key="place", name="m")
+
+        @ow.workflow("flow", limits=[singleton, place])
+        def sync(step: Any, input: Any) -> None: ...
+
+        holder, waiting = (call(sync, "run", {"t": t, "place": "x"}).id for t in "ab")
+        due = (
+            f'SELECT bool_and(available_at < now()) FROM "{schema}".workflow_runs'
+            " WHERE available_at < '9999-01-01'"
+        ).encode()
+        eventually(lambda: conn.execute(due).fetchall() == [(True,)])
+        assert limits.claim(10, ("flow", None)) == [holder]
+        assert call(sync, "run", {"t": "b", "place": "y"}).id == waiting
+        assert limits.claim(10, ("flow", None)) == [waiting]
+        assert limits.places() == sorted((run, name) for run in (holder, waiting) for name in "lm")
 
 
 @pytest.mark.parametrize("policy", ["drop", "replace", "debounce"])
