@@ -6,7 +6,9 @@
 --
 -- The name is another one, because workers of earlier releases, and of other implementations, would
 -- execute a run of the same name as a new one. Workers claim the name once they know that some run of
--- their workflow was undone: the first one adds the workflow to a table, and tells them.
+-- their workflow was undone: the first one adds the workflow to a table, and tells them. Several that
+-- are the first at the same time add it all: a unique key would make them wait for each other's commit,
+-- and those that end runs of several workflows would deadlock.
 --
 -- Nothing else has the note. The trigger of ends (owsuper_tell_result, in 0030_limits) looks for it
 -- together with that of limits, because each trigger more costs every update.
@@ -15,7 +17,8 @@ CREATE TABLE IF NOT EXISTS {schema}.owsuper_undone_workflows (
     workflow_name text NOT NULL,
     has_version boolean NOT NULL,
     version text NOT NULL,
-    PRIMARY KEY (namespace_id, workflow_name, has_version, version)
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    PRIMARY KEY (namespace_id, workflow_name, has_version, version, id)
 );
 
 -- The rights are those of the tables' owner, because the program that ends the run may know nothing of
@@ -56,15 +59,19 @@ BEGIN
     FROM {schema}.owsuper_run_attributes
     WHERE namespace_id = ended.namespace_id
         AND workflow_run_id >= ended.id AND workflow_run_id <= ended.id;
-    INSERT INTO {schema}.owsuper_undone_workflows (
-        namespace_id, workflow_name, has_version, version
-    )
-    VALUES (
-        ended.namespace_id, ended.workflow_name, ended.version IS NOT NULL,
-        coalesce(ended.version, '')
-    )
-    ON CONFLICT DO NOTHING;
-    IF FOUND THEN
+    IF NOT EXISTS (
+        SELECT FROM {schema}.owsuper_undone_workflows
+        WHERE namespace_id = ended.namespace_id AND workflow_name = ended.workflow_name
+            AND has_version = (ended.version IS NOT NULL)
+            AND version = coalesce(ended.version, '')
+    ) THEN
+        INSERT INTO {schema}.owsuper_undone_workflows (
+            namespace_id, workflow_name, has_version, version
+        )
+        VALUES (
+            ended.namespace_id, ended.workflow_name, ended.version IS NOT NULL,
+            coalesce(ended.version, '')
+        );
         PERFORM pg_notify(
             concat(
                 'owsuper-workers:', substr(md5(concat(place, '/', ended.namespace_id)), 1, 24)
