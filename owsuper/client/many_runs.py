@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypedDict, TypeVar, Unpack
 
@@ -33,13 +33,16 @@ FAILED: Final = ("failed",)
 
 _PAUSE, _MOST_PAUSES = 1.0, 60  # seconds, while the database is away in the middle of many runs
 _KEPT_REASONS: Final = 100
+_OLDEST: Final = datetime(2025, 1, 1, tzinfo=UTC)  # no implementation of OpenWorkflow is older
+_NOW: Final = timedelta(seconds=5)  # a time so short ago is no bound
 
 
 class ManyRuns(TypedDict, total=False):
     """Which runs ``cancel_runs`` and ``retry_runs`` change; the filters hold together.
 
     They are as in :class:`RunFilters`. ``version`` is that of the workflow. Without any but
-    ``status``, pass ``all=True``.
+    ``status``, pass ``all=True``; nor does a ``since`` count that all runs are after, or an
+    ``until`` of now.
     """
 
     status: RunStatus | str | None
@@ -171,18 +174,26 @@ def search(
         created_until=listing.past(until, "until"),
         attributes=tuple(described.items()),
     )
-    narrows = any(
-        each is not None
-        for each in (
-            found.workflow, found.version, found.parent, found.created_from, found.created_until,
-        )
-    )  # fmt: skip
-    if not (narrows or found.crashed or found.attributes or all):
+    if not (_narrows(found) or all):
         raise ConfigurationError(
-            f"all: without a filter, all {' and '.join(statuses)} runs of the namespace match. Pass"
-            " a filter such as workflow or since, or all=True if you mean that."
+            f"all: all {' and '.join(found.statuses)} runs of the namespace match. Pass a filter"
+            " such as workflow or since, or all=True (on the command line, --all) if you mean that."
         )
     return found
+
+
+def _narrows(wanted: RunSearch) -> bool:
+    """Whether some open or failed run of a namespace may not match."""
+    since, until = wanted.created_from, wanted.created_until
+    return bool(
+        wanted.workflow is not None
+        or wanted.version is not None
+        or wanted.parent is not None
+        or (since is not None and since > _OLDEST)
+        or (until is not None and until < datetime.now(UTC) - _NOW)
+        or wanted.crashed
+        or wanted.attributes
+    )
 
 
 def change(

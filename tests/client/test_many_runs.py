@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -124,9 +124,12 @@ def test_progress_is_reported_after_each_batch_and_a_cursor_goes_on(
 @pytest.mark.parametrize(
     ("method", "filters", "message"),
     [
-        ("cancel_runs", {}, "all: without a filter, all pending and running runs"),
-        ("retry_runs", {"status": "failed"}, "all: without a filter, all failed runs"),
-        ("retry_runs", {"attributes": {}}, "all: without a filter"),
+        ("cancel_runs", {}, "all: all pending and running runs"),
+        ("retry_runs", {"status": "failed"}, "all: all failed runs"),
+        ("retry_runs", {"attributes": {}}, "all: all failed runs"),
+        ("cancel_runs", {"until": "0s"}, "all: all pending and running runs"),
+        ("cancel_runs", {"since": "1000y", "status": "running"}, "all: all running runs"),
+        ("retry_runs", {"since": datetime(1, 1, 1, tzinfo=UTC)}, "all: all failed runs"),
         ("retry_runs", {"status": "completed"}, "status: must be failed, not 'completed'"),
         ("cancel_runs", {"status": "failed"}, "status: must be pending or running"),
         ("cancel_runs", {"workflow": ""}, "Invalid workflow name"),
