@@ -98,8 +98,8 @@ def age(value: Duration, parameter: str) -> float:
         seconds = durations.seconds(value)
     except InvalidDuration as error:
         raise InvalidDuration(f"{parameter}: {error}") from None
-    if not 0 <= seconds <= _MOST:
-        raise ConfigurationError(f"{parameter}: {value!r:.80} must be from 0 seconds to 100 years")
+    if not _LEAST <= seconds <= _MOST:
+        raise ConfigurationError(f"{parameter}: {value!r:.80} must be from 1m to 100 years")
     return seconds
 
 
