@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from owsuper import OpenWorkflow, RunStatus, StepKind
 from tests.docs.conftest import Sandbox
@@ -159,17 +160,19 @@ class Rows:
         conn.execute(f'SET search_path TO "{schema}"'.encode())
         self._conn = conn
 
-    def run(self, run_id: str, status: str, days: int, *, parent: str | None = None) -> str:
+    def run(
+        self, run_id: str, status: str, days: int, *, parent: str | None = None, **context: str
+    ) -> str:
         """A run that ended so many days ago, with a step attempt that has its id."""
         ended = status not in ("pending", "running")
         self._conn.execute(
             b"INSERT INTO workflow_runs (namespace_id, id, workflow_name, status, config, attempts,"
             b" parent_step_attempt_namespace_id, parent_step_attempt_id, finished_at,"
-            b" created_at, updated_at) SELECT 'default', $1, 'w', $2, '{}', 1,"
+            b" created_at, updated_at, context) SELECT 'default', $1, 'w', $2, '{}', 1,"
             b" CASE WHEN $4::text IS NOT NULL THEN 'default' END, $4,"
-            b" CASE WHEN $5 THEN at END, at, at"
+            b" CASE WHEN $5 THEN at END, at, at, $6"
             b" FROM (SELECT now() - $3 * interval '1 day' AS at) AS t",
-            [run_id, status, days, parent, ended],
+            [run_id, status, days, parent, ended, Jsonb(context)],
         )
         self._conn.execute(
             b"INSERT INTO step_attempts (namespace_id, id, workflow_run_id, step_name, kind,"
@@ -211,6 +214,9 @@ def test_old_runs_are_deleted_with_all_that_is_theirs(
     rows.run("waiting", "running", 60)
     rows.run("child of waiting", "failed", 50, parent="waiting")
     rows.run("new", "pending", 60)
+    rows.run("not undone", "failed", 60, undoneBy="undo")
+    rows.run("undo", "pending", 60, undoOf="not undone")
+    rows.run("continued", "completed", 60, continuedAs="new")
     conn.execute(
         b"INSERT INTO owsuper_signals (namespace_id, id, signal, created_at)"
         b" VALUES ('default', 'old', 'go', now() - interval '31 days'),"
@@ -235,7 +241,7 @@ def test_old_runs_are_deleted_with_all_that_is_theirs(
         )
     conn.execute(block("delete-signals"))
     conn.execute(block("delete-retries"))
-    left = ["child of waiting", "new", "recent", "waiting"]
+    left = ["child of waiting", "continued", "new", "not undone", "recent", "undo", "waiting"]
     for table in ("workflow_runs", "step_attempts", "workflow_signals"):
         assert rows.left(table) == left
     assert rows.left("owsuper_signals") == ["recent"]
