@@ -119,14 +119,14 @@ class Dispatch:
             portions=self._portions,
         )
         self._undone = UndoneWorkflows(self._connection, queries)
-        limits = LimitRegistration(
+        self._limits = LimitRegistration(
             self._connection,
             LimitQueries(settings.schema, settings.namespace),
             served=lambda: self.workflows,
             loaded=lambda: self.fleet.template.loaded,
         )
-        self._claims.limited.before_look = limits.send
-        self._claims.limited.on_found = limits.on_found
+        self._claims.limited.before_look = self._limits.send
+        self._claims.limited.on_found = self._limits.on_found
         self._hard_stops = HardStops(loop, self.fleet, self._claims, settings.kill_grace)
         limit = settings.max_memory_per_child
         self._memory = MemoryLimit(loop, self.fleet, self._hard_stops, limit)
@@ -204,6 +204,7 @@ class Dispatch:
             self._pickup,
             self._pauses,
             self._undone,
+            self._limits,
             release_period=self._leases.period,
             workflows=lambda: self.workflows,
             hearing=lambda: self._hearing,

@@ -10,6 +10,7 @@ from owsuper.event_loop import Loop, Timer
 from owsuper.settings import Settings
 from owsuper.supervisor import out_of_memory
 from owsuper.supervisor.crashes import Crashes
+from owsuper.supervisor.limits import LimitRegistration
 from owsuper.supervisor.pauses import Pauses
 from owsuper.supervisor.pickup import Pickup
 from owsuper.supervisor.presence import Workflows
@@ -42,6 +43,7 @@ class Duties:
         pickup: Pickup,
         pauses: Pauses,
         undone: UndoneWorkflows,
+        limits: LimitRegistration,
         *,
         release_period: float,
         workflows: Callable[[], Workflows],
@@ -52,6 +54,7 @@ class Duties:
         self._pickup = pickup
         self._pauses = pauses
         self._undone = undone
+        self._limits = limits
         self._workflows = workflows
         self._hearing = hearing
         self._has_room = has_room
@@ -91,7 +94,11 @@ class Duties:
                 self._undone.look()
 
     def _look_unheard(self) -> None:
-        """Ask for limits and pauses that may have changed, if notifications do not say so."""
-        if not self._hearing():
+        """Ask for what may have changed, if notifications do not say so, and what was refused."""
+        unheard = not self._hearing()
+        if unheard or self._limits.refused:
             self._pickup.limits_changed()
+        if unheard:
             self._pauses.read()
+        if self._undone.refused:
+            self._undone.look()

@@ -30,7 +30,8 @@ class LimitRegistration:
     """The limits of the code that is ``loaded``, for the workflows that are ``served``.
 
     Limits are stored once for each code: a worker of older code does not store them again, after an
-    outage for example, when newer code has changed them.
+    outage for example, when newer code has changed them. ``refused``: the database would not store
+    them, for want of a privilege for example. Then call ``send`` again some time.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class LimitRegistration:
         self._served = served
         self._loaded = loaded
         self._sent: ApplicationLoaded | None = None
+        self.refused = False
 
     def send(self) -> None:
         """Store the limits of the code, if it has any and they were not stored yet."""
@@ -81,7 +83,8 @@ class LimitRegistration:
         self._connection.send_reliably(statement, params, self._handle_registered)
 
     def _handle_registered(self, result: Result) -> None:
-        if self._connection.refused("store the limits of workflows", result):
+        self.refused = self._connection.refused("store the limits of workflows", result)
+        if self.refused:
             self._sent = None
             return
         for name, what in parse_registered(result.rows):

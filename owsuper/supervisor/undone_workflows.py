@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from owsuper.core.undoing import undo_workflow
 from owsuper.db.claims import ClaimQueries, Workflow, parse_workflows
-from owsuper.db.statement import Result
+from owsuper.db.statement import NO_TABLE, Result
 from owsuper.supervisor.connection import KeptConnection
 from owsuper.supervisor.presence import Workflows
 
 
 class UndoneWorkflows:
-    """Knows them, over a shared connection."""
+    """Knows them, over a shared connection.
+
+    ``refused``: the database did not tell them, though it may later. Then ``look`` again.
+    """
 
     def __init__(self, connection: KeptConnection, queries: ClaimQueries) -> None:
         self._connection = connection
         self._queries = queries
         self._known: frozenset[Workflow] = frozenset()
         self._served: tuple[Workflows, Workflows] = ((), ())  # without and with the undos
-        self.looking = False
+        self.looking = self.refused = False
         self._look_again = False
 
     def on_connection_lost(self) -> None:
@@ -42,7 +45,9 @@ class UndoneWorkflows:
 
     def _handle(self, result: Result) -> None:
         self.looking = False
-        if not self._connection.refused("read which workflows have undos", result):
+        refused = self._connection.refused("read which workflows have undos", result)
+        self.refused = refused and result.sqlstate not in NO_TABLE
+        if not refused:
             known = frozenset(parse_workflows(result.rows))
             if known != self._known:
                 self._known, self._served = known, ((), ())

@@ -63,3 +63,17 @@ def test_without_a_connection_nothing_is_read(
     connection.up = False
     undone.look()
     assert len(connection.sent) == 1
+
+
+def test_an_answer_that_is_refused_is_asked_for_again(
+    undone: UndoneWorkflows, connection: FakeConnection
+) -> None:
+    undone.look()
+    connection.answer(Result([], 0, "53200", "out of shared memory"))
+    assert undone.refused
+    undone.look()
+    connection.answer(found(("buy", None)))
+    assert not undone.refused
+    undone.look()
+    connection.answer(REFUSED)  # there is no such table
+    assert not undone.refused
