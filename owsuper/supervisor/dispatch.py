@@ -182,6 +182,7 @@ class Dispatch:
                 on_schedules_changed=self._schedules.look,
                 on_limits_changed=self._pickup.limits_changed,
                 on_paused=self._pauses.read,
+                on_hearing=self._presence.on_hearing,
                 on_call=self._on_call,
                 sender=self._connection,
                 queries=queries,

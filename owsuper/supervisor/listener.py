@@ -54,7 +54,8 @@ class Listener:
     ``on_stacks_asked`` is called with the token of a client that asks for stacks, and
     ``on_drain_asked`` with the id of the supervisor that a client asks to drain.
     ``on_schedules_changed`` is called when a client has changed a schedule, and ``on_paused`` when
-    a workflow was paused or resumed, or when that may have been missed.
+    a workflow was paused or resumed, or when that may have been missed. ``on_hearing`` is called
+    when notifications arrive from now on.
     The self-test sends its notifications over ``sender``, another connection.
 
     ``attempted``: connecting has succeeded or failed once. ``notifications`` counts those of
@@ -74,6 +75,7 @@ class Listener:
         on_schedules_changed: Callable[[], None],
         on_limits_changed: Callable[[], None],
         on_paused: Callable[[], None],
+        on_hearing: Callable[[], None],
         on_call: OnCall,
         sender: KeptConnection,
         queries: ClaimQueries,
@@ -86,6 +88,7 @@ class Listener:
         self._on_schedules_changed = on_schedules_changed
         self._on_limits_changed = on_limits_changed
         self._on_paused = on_paused
+        self._on_hearing = on_hearing
         self._sender = sender
         self._queries = queries
         self._on_call = on_call
@@ -166,6 +169,7 @@ class Listener:
         self._on_undone()
         self._on_paused()
         self._on_runs_due("")
+        self._on_hearing()
         self.test()
 
     def _follow(self, on_call: bool) -> None:
@@ -211,6 +215,7 @@ class Listener:
         if self._self_test_failed:
             self._self_test_failed = False
             _log.info("notifications arrive again")
+            self._on_hearing()
 
     def _handle_timeout(self) -> None:
         if not self._self_test_failed:

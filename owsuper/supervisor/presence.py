@@ -131,6 +131,11 @@ class Presence:
         self._announced = None
         self.look()
 
+    def on_hearing(self) -> None:
+        """Announce that notifications arrive, if it was announced that they do not."""
+        if self._announced is not None and not self._announced[1]["listening"]:
+            self.announce_now()
+
     def _is_due(self) -> bool:
         """Return whether to look now; those that others look as well do so less often."""
         self._passed += 1

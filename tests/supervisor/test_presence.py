@@ -128,6 +128,20 @@ def test_other_workflows_are_news(worker_of: MakeWorker) -> None:
     assert worker.looks(3).count("announce") == 1
 
 
+def test_that_notifications_arrive_is_announced_at_once_if_it_was_not_known(
+    worker_of: MakeWorker,
+) -> None:
+    worker = worker_of()
+    worker.presence.on_hearing()  # before the first announcement, which says it
+    worker.doing["listening"] = False
+    assert worker.connect() == ["register_supervisor", "announce"]
+    worker.doing["listening"] = True
+    worker.presence.on_hearing()
+    assert worker.connection.sent() == ["announce"]
+    worker.presence.on_hearing()
+    assert worker.connection.sent() == []
+
+
 def test_no_row_is_written_without_the_lock_which_would_say_that_the_supervisor_is_dead(
     worker_of: MakeWorker,
 ) -> None:
