@@ -63,9 +63,9 @@ class ScheduleQueries:
         self._fire = load("fire_tick", schema)
         self._declare = load("declare_schedules", schema)
 
-    def look(self) -> Call:
-        """Find the schedules that are due; see ``parse_look``."""
-        return self._look, (self._namespace, _DUE)
+    def look(self, but: Sequence[str] = ()) -> Call:
+        """Find the schedules that are due, ``but`` for these names; see ``parse_look``."""
+        return self._look, (self._namespace, _DUE, orjson.dumps(but).decode())
 
     def fire(self, due: DueSchedule, tick: datetime | None, following: datetime | None) -> Call:
         """Decide about the tick at this time; one row if nobody else has: its outcome.

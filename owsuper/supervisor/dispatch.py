@@ -179,7 +179,7 @@ class Dispatch:
                 on_undone=self._undone.look,
                 on_stacks_asked=self._stacks.ask,
                 on_drain_asked=self._drain_if_asked,
-                on_schedules_changed=self._schedules.look,
+                on_schedules_changed=self._schedules.look_at_changed,
                 on_limits_changed=self._pickup.limits_changed,
                 on_paused=self._pauses.read,
                 on_hearing=self._presence.on_hearing,

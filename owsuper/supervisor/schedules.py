@@ -31,7 +31,7 @@ from owsuper.supervisor.connection import KeptConnection
 _PERIOD: Final = 60.0  # between two looks that nothing asks for
 _QUEUE_PERIOD: Final = 1.0  # between two looks while a tick waits for a run to end
 _SPREAD: Final = 0.02  # by which supervisors come after each other
-_AGAIN: Final = 1.0  # after a tick that another supervisor was busy with, or that cannot be fired
+_AGAIN: Final = 1.0  # after a tick that another supervisor was busy with
 
 _TEXTS: Final = {
     "fired": "started the run of a tick",
@@ -84,6 +84,7 @@ class ScheduleDuty:
         self._declared_at = 0.0  # time.monotonic()
         self._verdicts: dict[str, str] = {}  # by schedule, as they were logged
         self._problems: dict[str, str] = {}  # likewise
+        self._left_out: dict[str, float] = {}  # by schedule, until when; time.monotonic()
         self._missed: dict[str, tuple[datetime, ...]] = {}  # by schedule, what is still to fire
         self.ticks: Counter[str] = Counter(dict.fromkeys(_TEXTS, 0))
         self._due = loop.timers.add("schedules", self.look)
@@ -111,6 +112,11 @@ class ScheduleDuty:
         if self._loaded() is not self._declared_of and self._connection.up:
             self.look()
 
+    def look_at_changed(self) -> None:
+        """Look at all: a client has changed a schedule, perhaps one that this host left out."""
+        self._left_out.clear()
+        self.look()
+
     def look(self) -> None:
         """Look for what is due, and decide about it."""
         if not self._connection.up or self._stopped:
@@ -119,7 +125,9 @@ class ScheduleDuty:
             self._look_again = self._loaded() is self._declared_of or self._look_again
             return
         self.busy = True
-        self._send(self._queries.look(), self._handle_look)
+        now = time.monotonic()
+        self._left_out = {name: end for name, end in self._left_out.items() if end > now}
+        self._send(self._queries.look(sorted(self._left_out)), self._handle_look)
 
     def _send(self, call: Call, on_result: Callable[[Result], None]) -> None:
         statement, params = call
@@ -153,7 +161,7 @@ class ScheduleDuty:
                 call = self._decide(one, look)
             except ConfigurationError as error:
                 self._report(one.name, str(error))
-                pause = _AGAIN
+                self._left_out[one.name] = time.monotonic() + _PERIOD
                 continue
             self._problems.pop(one.name, None)
             self._send(call, partial(self._handle_fired, look, due, one, pause))
@@ -249,6 +257,7 @@ class ScheduleDuty:
         changed = {"created", "changed", "returned"} & set(verdicts.values())
         if changed:
             self._look_again = True
+            self._left_out.clear()
         self._fire_next(look, look.due)
 
     def _log_verdict(self, name: str, verdict: str) -> None:

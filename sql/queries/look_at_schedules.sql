@@ -2,7 +2,8 @@
 --
 -- Called by: the supervisor, ScheduleDuty, when it connects, when a schedule is due, when a client has
 -- changed one, and once a minute.
--- $1 namespace, $2 how many schedules to return at most.
+-- $1 namespace, $2 how many schedules to return at most, $3 names of schedules to leave out, because
+-- this host cannot tell when they are due (JSON array).
 -- Returns one row: now, the seconds until the next tick (NULL if none is to come), whether a tick waits
 -- in a queue, whether a schedule is declared in code, the due schedules, and those with a tick in their
 -- queue that may fire (JSON arrays).
@@ -15,6 +16,7 @@ SELECT
         FROM {schema}.owsuper_schedules
         WHERE namespace_id = $1 AND paused_at IS NULL AND removed_at IS NULL
             AND next_at IS NOT NULL
+            AND name <> ALL (ARRAY(SELECT json_array_elements_text($3::json)))
     ),
     EXISTS (
         SELECT FROM {schema}.owsuper_schedules
@@ -34,6 +36,7 @@ SELECT
             FROM {schema}.owsuper_schedules
             WHERE namespace_id = $1 AND paused_at IS NULL AND removed_at IS NULL
                 AND next_at IS NOT NULL AND next_at <= now()
+                AND name <> ALL (ARRAY(SELECT json_array_elements_text($3::json)))
             ORDER BY next_at
             LIMIT $2::integer
         ) AS d

@@ -173,7 +173,7 @@ USES = [
     Use("load_first_input", ("default", RUN), 2),
     Use("continue_run", ("default", CHILD, "me", json.dumps(NEW_CHILD)), 3),
     Use("outcome", ("default", RUN), 1),
-    Use("look_at_schedules", ("default", 100), 3),
+    Use("look_at_schedules", ("default", 100, '["other"]'), 3),
     Use("fire_tick", ("default", "due", *DUE, LATER, "tick", "false", "k", 0, 200), 6),
     Use("declare_schedules", ("default", DECLARED, "flows", 180), 0),
     Use("list_schedules", ("default", None), 2001),

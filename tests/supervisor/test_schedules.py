@@ -18,6 +18,7 @@ import pytest
 from owsuper import OpenWorkflow, Step
 from owsuper.core.schedules import timetable as timetable_module
 from owsuper.core.schedules.spec import ScheduleSpec
+from owsuper.db import schedules as schedule_queries
 from owsuper.db.connect import conninfo
 from owsuper.errors import ConfigurationError
 from owsuper.event_loop import Loop
@@ -621,6 +622,34 @@ def test_a_host_without_the_zone_says_so_and_leaves_the_tick_to_others(
     assert town.run_keys() == ["utc@2025-05-14T07:00:00Z"]
     other.settle()
     assert town.run_keys() == ["berlin@2025-05-14T07:00:00Z", "utc@2025-05-14T07:00:00Z"]
+
+
+def test_schedules_that_a_host_cannot_tell_the_time_of_do_not_hide_the_others(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule_queries, "_DUE", 2)
+    for number in range(3):
+        town.ow.schedules.create(f"b{number}", "w", "0 * * * *", timezone="Europe/Berlin")
+    town.ow.schedules.create("utc", "w", "1 * * * *")
+    town.clock.advance(HOUR + MINUTE)
+    one = town.supervisor()
+    real = timetable_module.zone
+
+    def zone(name: str) -> Any:
+        if name == "Europe/Berlin":
+            raise ConfigurationError(f"timezone: this host knows no time zone {name!r}")
+        return real(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(timetable_module, "zone", zone)
+        one.settle()
+        assert town.run_keys() == ["utc@2025-05-14T07:01:00Z"]
+    one.settle()  # it leaves them out for a while
+    assert len(town.run_keys()) == 1
+    one.duty.look_at_changed()
+    one.finish()
+    one.settle()
+    assert len(town.run_keys()) == 4
 
 
 def test_hosts_whose_zone_data_differ_fire_each_tick_once(
