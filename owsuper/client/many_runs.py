@@ -115,18 +115,31 @@ def retrying() -> Work:
 
 
 def do_batch(session: Session, batch: Sequence[str], work: Work) -> WorkedOn:
-    """Do the work for each of these runs. Raises DatabaseError, after a minute of an outage."""
-    obeyed, refusals = [], []
-    for run_id in batch:
-        try:
-            obeyed.append(until_database(partial(work.each, session, run_id)))
-        except DatabaseError:
-            raise
-        except OwsuperError as error:
-            refusals.append((run_id, str(error)))
+    """Do the work for each of these runs. Raises DatabaseError, after a minute of an outage.
+
+    An interrupt comes through when ``work.after`` was done for those that obeyed: a later call does
+    not find them again.
+    """
+    obeyed: list[str] = []
+    refusals: list[tuple[str, str]] = []
+    try:
+        for run_id in batch:
+            try:
+                obeyed.append(until_database(partial(work.each, session, run_id)))
+            except DatabaseError:
+                raise
+            except OwsuperError as error:
+                refusals.append((run_id, str(error)))
+    except (KeyboardInterrupt, SystemExit):
+        _finish(session, obeyed, work)
+        raise
+    _finish(session, obeyed, work)
+    return WorkedOn(obeyed, refusals)
+
+
+def _finish(session: Session, obeyed: Sequence[str], work: Work) -> None:
     if work.after is not None and obeyed:
         until_database(partial(work.after, session, obeyed))
-    return WorkedOn(obeyed, refusals)
 
 
 def until_database(work: Callable[[], T]) -> T:

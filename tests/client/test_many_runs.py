@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from owsuper import ChangedRuns, OpenWorkflow
-from owsuper.client import many_runs
+from owsuper.client import many_runs, operations
 from owsuper.errors import ConfigurationError, DatabaseUnreachable
 from tests.client.sync_and_async import Call, sync_and_async
 from tests.client.test_listing import at
@@ -162,3 +162,26 @@ def test_an_outage_is_waited_out_for_a_while(monkeypatch: pytest.MonkeyPatch) ->
     assert many_runs.until_database(work) == "done"
     with pytest.raises(DatabaseUnreachable):
         many_runs.until_database(lambda: (_ for _ in ()).throw(DatabaseUnreachable("gone")))
+
+
+def test_an_interrupt_leaves_no_open_children_of_runs_that_do_not_match_again(
+    ow: OpenWorkflow, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        run = tables.parked(id=str(number), created_at=at(number))
+        tables.child(run, id=f"child of {number}", workflow_name="of w")
+    cancel, canceled = operations.cancel, []
+
+    def cancel_two(*arguments: Any, **options: Any) -> Any:
+        if len(canceled) == 2:
+            raise KeyboardInterrupt
+        canceled.append(cancel(*arguments, **options))
+        return canceled[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(operations, "cancel", cancel_two)
+        with pytest.raises(KeyboardInterrupt):
+            ow.cancel_runs(workflow="w", children=True)
+    now = statuses(tables)
+    assert [now[run] for run in "012"] == ["running", "canceled", "canceled"]
+    assert [now[f"child of {run}"] for run in "012"] == ["running", "canceled", "canceled"]
