@@ -9,7 +9,8 @@
 -- Whoever comes second finds another next_at. If the schedule has changed since this statement began,
 -- nothing is decided: the lock finds its new row, but not a run that was started with it, so that two
 -- runs might overlap. A run of the tick that exists, because the tick was backfilled, stays the only
--- one. A run that has continued as new goes on as its successor.
+-- one. A run that has continued as new goes on as its successor. One that does so at this moment, and
+-- was to be canceled, is remembered: the next tick cancels the successor.
 --
 -- Index: primary keys. Locks: the schedule; runs that are canceled, in id order. For the form of the
 -- conditions see commit.
@@ -147,7 +148,7 @@ moved AS (
         END,
         open_runs = ARRAY(
             SELECT id FROM open
-            WHERE (t.outcome <> 'fired' OR t.overlap <> 'cancel_running') AND id <> $6
+            WHERE id <> $6 AND id NOT IN (SELECT run FROM ended)
             ORDER BY number DESC
             LIMIT 99
         ) || CASE WHEN t.outcome = 'fired' THEN ARRAY[$6] ELSE '{}' END,
