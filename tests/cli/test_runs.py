@@ -82,6 +82,7 @@ def test_filters_leave_out_the_others(runs: Command, tables: Tables) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_runs_are_listed_by_time_key_and_parent(runs: Command, tables: Tables) -> None:
     def listed(*argv: str) -> list[str]:
         return [line.split()[0] for line in runs("list", *argv).stdout.splitlines()[1:]]
@@ -141,6 +142,7 @@ def test_a_child_run_shows_its_parent_and_the_step_there(runs: Command, tables: 
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_retried_run_shows_what_failed_before(runs: Command, tables: Tables) -> None:
     run = failed(tables, created_at=from_now(-90), error={"name": "E", "message": "no luck"})
     times = {"created_at": from_now(-80), "started_at": from_now(-80), "finished_at": from_now(-80)}
@@ -159,6 +161,7 @@ def test_a_retried_run_shows_what_failed_before(runs: Command, tables: Tables) -
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_the_failure_of_a_step_limit_shows_what_to_do(runs: Command, tables: Tables) -> None:
     message = "Exceeded the step limit of 1000 attempts (current count: 1000)"
     run = failed(tables, error={"name": "StepLimitExceededError", "message": message})
@@ -167,6 +170,7 @@ def test_the_failure_of_a_step_limit_shows_what_to_do(runs: Command, tables: Tab
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_the_cursors_of_other_pages_are_messages(runs: Command, tables: Tables) -> None:
     for number in range(5):
         tables.run(id=f"r{number}", created_at=at(number))
@@ -188,6 +192,7 @@ def test_an_empty_list_is_a_message_with_namespace_and_schema(runs: Command, sch
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_list_for_programs_is_one_document(runs: Command, tables: Tables) -> None:
     tables.run(id="a", created_at=NOON, input={"é": 1})
     failed(tables, id="b", created_at=at(1), error={"name": "E", "message": "m", "stack": "s"})
@@ -385,6 +390,7 @@ def test_long_names_of_signals_and_steps_are_shown_whole_with_full(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_retry_beside_other_waits_is_shown(runs: Command, tables: Tables) -> None:
     run = tables.parked(available_at=from_now(300), error={"name": "E", "message": "m"})
     until = iso(from_now(3599))
@@ -534,6 +540,7 @@ def test_children_are_canceled_on_request(runs: Command, tables: Tables) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(
     runs: Command, tables: Tables
 ) -> None:
@@ -689,6 +696,7 @@ def test_changed_runs_are_one_document_for_programs(runs: Command, tables: Table
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_the_result_of_a_run_is_printed_as_json(runs: Command, tables: Tables) -> None:
     run = tables.run(status="completed", output={"n": [1, None]})
     assert runs("wait", run) == Result(0, '{"n":[1,null]}\n', "")
@@ -722,6 +730,7 @@ def test_a_run_that_nobody_claims_is_a_message_while_waiting(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_programs_get_a_run_without_a_result_as_a_document(runs: Command, tables: Tables) -> None:
     for run, status, error in (
         (failed(tables), "failed", {"message": "bad"}),
@@ -757,6 +766,7 @@ def test_an_interrupt_ends_waiting_without_a_traceback(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_runs_are_counted_by_status(runs: Command, tables: Tables) -> None:
     for status in ("pending", "sleeping", "running", "failed"):
         tables.run(status=status)
@@ -783,6 +793,7 @@ def test_runs_are_counted_by_status(runs: Command, tables: Tables) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("command", ["list", "count", "show r", "wait r", "cancel r", "retry r"])
 def test_an_unreachable_database_is_exit_code_4(command: str, owsuper: Run) -> None:
     with port(listening=False) as closed:

@@ -60,6 +60,7 @@ def worker(spawn_owsuper: Spawn, env: dict[str, str], tmp_path: Path) -> Program
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_worker_shows_which_workflows_it_serves_to_those_who_wait_in_vain(
     spawn_owsuper: Spawn, worker: Program, env: dict[str, str], tables: Tables
 ) -> None:
@@ -239,6 +240,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(("argv", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_one_message_and_starts_nothing(
     argv: list[str], message: str, start: Command, tables: Tables

@@ -108,6 +108,7 @@ MISTAKES = {
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(("argv", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_one_message_and_exit_code_2(
     argv: list[str], message: str, owsuper: Run
@@ -173,6 +174,7 @@ def test_help_names_every_option_its_variable_and_every_exit_code(owsuper: Run) 
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, owsuper: Run) -> None:
     result = owsuper(*command.split(), "--help")
@@ -181,12 +183,14 @@ def test_every_command_explains_itself(command: str, owsuper: Run) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("command", ["", "runs", "runs list", "start"])
 def test_help_is_a_command_too(command: str, owsuper: Run) -> None:
     assert owsuper("help", *command.split()) == owsuper(*command.split(), "--help")
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_help_for_the_group_of_runs_may_stand_in_it(owsuper: Run) -> None:
     assert owsuper("runs", "help") == owsuper("runs", "--help")
     assert owsuper("runs", "help", "list") == owsuper("runs", "list", "--help")

@@ -22,6 +22,7 @@ def tables(conn: psycopg.Connection, schema: str) -> Tables:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_workflows_are_paused_listed_and_resumed(
     owsuper: Run, env: dict[str, str], tables: Tables
 ) -> None:
@@ -47,6 +48,7 @@ def test_workflows_are_paused_listed_and_resumed(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_json_has_the_pauses(owsuper: Run, env: dict[str, str], tables: Tables) -> None:
     tables.pending(workflow_name="report")
     [pause] = json.loads(

@@ -85,6 +85,7 @@ def test_a_page_without_runs_is_empty(ow: OpenWorkflow, call: Call) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("filters", [{}, {"status": "completed"}, {"workflow": "w"}], ids=str)
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
 @sync_and_async

@@ -46,8 +46,8 @@ MISTAKES = {
 
 @pytest.mark.parametrize(
     ("argv", "words"),
-    [pytest.param(*each, marks=pytest.mark.slow if number else ()) for number, each in
-     enumerate(MISTAKES.values())],
+    [pytest.param(*each, marks=(pytest.mark.slow, pytest.mark.once) if number else ())
+     for number, each in enumerate(MISTAKES.values())],
     ids=MISTAKES,
 )  # fmt: skip
 def test_a_mistake_is_one_message_and_exit_code_2(
@@ -71,6 +71,7 @@ def test_a_port_in_use_is_named_with_a_way_out(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_without_a_database_at_the_start_the_exit_code_is_4(owsuper: Run) -> None:
     with port(listening=False) as nobody:
         url = f"postgresql://ada:s3cret@127.0.0.1:{nobody}/shop"
@@ -80,6 +81,7 @@ def test_without_a_database_at_the_start_the_exit_code_is_4(owsuper: Run) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_without_tables_it_names_the_command_that_makes_them(
     owsuper: Run, database_url: str
 ) -> None:
@@ -90,6 +92,7 @@ def test_without_tables_it_names_the_command_that_makes_them(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_an_application_that_does_not_import_is_exit_code_3(
     owsuper: Run, database_url: str, schema: str
 ) -> None:
@@ -128,6 +131,7 @@ def test_it_says_where_it_is_answers_and_ends_with_code_0(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_settings_come_from_the_environment_and_from_pyproject(
     spawn_owsuper: Spawn, tmp_path: Path, database_url: str, schema: str
 ) -> None:
@@ -152,6 +156,7 @@ def test_settings_come_from_the_environment_and_from_pyproject(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_its_log_may_be_json(
     spawn_owsuper: Spawn, tmp_path: Path, database_url: str, schema: str
 ) -> None:
@@ -168,6 +173,7 @@ def test_its_log_may_be_json(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -186,6 +192,7 @@ def test_a_mistake_in_pyproject_names_the_file(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_user_is_added_from_standard_input_and_may_log_in(
     spawn_owsuper: Spawn, tmp_path: Path
 ) -> None:
@@ -204,6 +211,7 @@ def test_a_user_is_added_from_standard_input_and_may_log_in(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_the_missing_extra_is_named(owsuper: Run, tmp_path: Path, database_url: str) -> None:
     (tmp_path / "uvicorn").mkdir()
     (tmp_path / "uvicorn" / "__init__.py").write_text(
@@ -216,6 +224,7 @@ def test_the_missing_extra_is_named(owsuper: Run, tmp_path: Path, database_url: 
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_socket_that_closed_a_moment_ago_is_no_port_in_use(
     spawn_owsuper: Spawn, tmp_path: Path, database_url: str, schema: str
 ) -> None:

@@ -11,6 +11,7 @@ from tests.supervisor.worker import FLOWS, Begin
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("code", "words", "with_traceback"),
     [
@@ -35,6 +36,7 @@ def test_an_application_that_cannot_be_loaded_is_exit_code_3(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_an_application_that_leaves_threads_behind_is_loaded_by_each_child(
     begin: Begin, tmp_path: Path
 ) -> None:

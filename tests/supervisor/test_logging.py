@@ -90,6 +90,7 @@ def doomed(begin: Begin, directory: Path, how: str, when: str, *options: str) ->
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     "how", [BASIC, DICT, FILE], ids=["basicConfig", "dictConfig", "fileConfig"]
 )
@@ -103,6 +104,7 @@ def test_the_applications_configuration_rules_its_lines_and_ours_stay(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("how", [DICT, FILE], ids=["dictConfig", "fileConfig"])
 def test_a_configuration_that_a_step_makes_loses_no_line_of_ours(
     begin: Begin, tmp_path: Path, how: str
@@ -112,6 +114,7 @@ def test_a_configuration_that_a_step_makes_loses_no_line_of_ours(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
 def test_without_a_configuration_the_applications_lines_are_in_the_workers_log(
     begin: Begin, tmp_path: Path, preload: str
@@ -134,6 +137,7 @@ def test_an_application_may_take_over_our_lines(begin: Begin, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("when", ["import", "hook", "step"])
 def test_an_application_that_drops_its_streams_is_served(
     begin: Begin, tmp_path: Path, when: str
@@ -190,6 +194,7 @@ def enqueue(conn: psycopg.Connection, schema: str, run: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_a_worker_whose_streams_are_closed_serves(
     spawn: Spawn,
