@@ -5,7 +5,7 @@ Whatever cannot be used is answered with status 400 and a message that names the
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -34,12 +34,16 @@ def check_names(query: QueryParams, known: Collection[str]) -> None:
             raise refuse(f"{name[:60]}: there is no such filter; there are {', '.join(known)}")
 
 
-def text(query: QueryParams, name: str) -> str | None:
-    """Return a text, or None if the parameter is missing or empty. Raises HTTPException."""
+def text(query: QueryParams, name: str, *, exact: bool = False) -> str | None:
+    """Return a text, or None if the parameter is missing or empty. Raises HTTPException.
+
+    Spaces around it are removed, unless it is ``exact``, as what a page of ours has written.
+    """
     given = query.getlist(name)
     if len(given) > 1:
         raise refuse(f"{name}: was given {len(given)} times; give it once")
-    value = given[0].strip() if given else ""
+    value = given[0] if given else ""
+    value = value if exact else value.strip()
     if "\0" in value or has_lone_surrogate(value):
         raise refuse(f"{name}: has a character that PostgreSQL cannot hold; remove it")
     if len(value) > _LONGEST:
@@ -66,21 +70,31 @@ def some_of(query: QueryParams, name: str, choices: Collection[str]) -> tuple[st
 
 def attributes(query: QueryParams, name: str) -> tuple[tuple[str, str], ...]:
     """Return attributes as pairs, each from a text such as ``tenant=7``. Raises HTTPException."""
-    pairs = []
-    for value in query.getlist(name):
-        if not value.strip():
-            continue
-        attribute, equals, wanted = value.partition("=")
-        if not equals:
-            raise refuse(f"{name}: {value[:60]!r} must be a name and a value, such as tenant=7")
-        pairs.append((attribute.strip(), wanted.strip()))
     try:
-        checked = check_attributes(dict(pairs), name)
+        return tuple(attributes_from(query.getlist(name), name).items())
     except ConfigurationError as error:
         raise refuse(str(error)) from None
+
+
+def attributes_from(texts: Iterable[str], name: str) -> dict[str, str]:
+    """Return attributes, each from a text such as ``tenant=7``; empty texts are none.
+
+    Raises ConfigurationError, which begins with ``name``.
+    """
+    pairs = []
+    for text in texts:
+        if not text.strip():
+            continue
+        attribute, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigurationError(
+                f"{name}: {text[:60]!r} must be a name and a value, such as tenant=7"
+            )
+        pairs.append((attribute.strip(), value.strip()))
+    checked = check_attributes(dict(pairs), name)
     if len(checked) < len(pairs):
-        raise refuse(f"{name}: an attribute is given twice; give each once")
-    return tuple(pairs)
+        raise ConfigurationError(f"{name}: an attribute is given twice; give each once")
+    return checked
 
 
 def moment(query: QueryParams, name: str) -> datetime | None:

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from owsuper.client.new_run import check_key
 from owsuper.client.watching import look
 from owsuper.core import codec
+from owsuper.core.attributes import check_attributes
 from owsuper.core.durations import Duration, seconds
 from owsuper.errors import ConfigurationError, NotSerializable, OwsuperError
 from owsuper.fastapi import bodies
@@ -27,6 +28,7 @@ from owsuper.workflow.definition import Workflow
 
 _SIGNAL: Final = re.compile(r"[\w.-]+")
 _Answers: TypeAlias = dict[int | str, dict[str, Any]]
+_Attributes: TypeAlias = Mapping[str, str] | None
 _NOT_FOUND: Final[_Answers] = {404: {"description": "There is no such run"}}
 
 
@@ -36,6 +38,7 @@ def workflow_router(
     start: bool = True,
     signals: Mapping[str, Any] | None = None,
     key: Callable[..., str | Awaitable[str | None] | None] | None = idempotency_key,
+    attributes: Callable[..., _Attributes | Awaitable[_Attributes]] | None = None,
     public_errors: PublicErrors = (),
     longest_wait: Duration = WAIT,
 ) -> APIRouter:
@@ -55,14 +58,22 @@ def workflow_router(
     With ``start=False`` no runs are started. ``signals`` has the signals that may be sent, and the
     types of their data; None is no data. ``key`` is a dependency that returns the idempotency key
     of a start or a signal, by default the header ``Idempotency-Key``; None ignores the header.
+    ``attributes`` is a dependency that returns the attributes of a run that is started, as
+    :meth:`Workflow.run` takes them: ``{"tenant": user.tenant}``; by default, it has none.
     ``public_errors`` are the exceptions whose messages callers may read, see
     :func:`status_response`. ``longest_wait`` limits ``wait``, of which it is the default.
 
     Raises ConfigurationError for a workflow, a signal or a type that cannot be used.
     """
     routes = _Routes(workflow, key or _no_key, _checked_errors(public_errors))
+    if attributes is not None and not callable(attributes):
+        raise ConfigurationError(
+            f"attributes: must be a dependency that returns them, not {attributes!r:.60}"
+        )
     if start:
-        routes.add_start()
+        routes.add_start(attributes or _no_attributes)
+    elif attributes is not None:
+        raise ConfigurationError("attributes: leave them out, as start=False starts no runs")
     routes.add_reads(_checked_wait(longest_wait))
     for name, type_ in _checked_signals(signals).items():
         routes.add_signal(name, type_)
@@ -82,13 +93,18 @@ class _Routes:
         self._key = Depends(key)
         self._public_errors = public_errors
 
-    def add_start(self) -> None:
+    def add_start(self, attributes: Callable[..., Any]) -> None:
         workflow = self._workflow
         accepted = bodies.described_as(workflow.input_type)
+        described = Depends(attributes)
 
-        async def begin(request: Request, response: Response, value: Any, key: str | None) -> Any:
+        async def begin(
+            request: Request, response: Response, value: Any, key: str | None, attributes: Any
+        ) -> Any:
             try:
-                run = await workflow.arun(value, idempotency_key=_usable(key))
+                run = await workflow.arun(
+                    value, idempotency_key=_usable(key), attributes=_allowed(attributes)
+                )
             except NotSerializable as error:
                 raise bodies.invalid(error) from None
             # Relative, because a proxy may have changed the beginning of the path.
@@ -100,15 +116,19 @@ class _Routes:
             request: Request,
             response: Response,
             key: Annotated[str | None, self._key],
+            attributes: Annotated[Any, described],
             input: Annotated[Any, accepted, Body()] = None,
         ) -> Any:
             value = bodies.checked(input, workflow.input_type, "input")
-            return await begin(request, response, value, key)
+            return await begin(request, response, value, key, attributes)
 
         async def start_without_input(
-            request: Request, response: Response, key: Annotated[str | None, self._key]
+            request: Request,
+            response: Response,
+            key: Annotated[str | None, self._key],
+            attributes: Annotated[Any, described],
         ) -> Any:
-            return await begin(request, response, None, key)
+            return await begin(request, response, None, key, attributes)
 
         self.router.add_api_route(
             "",
@@ -279,4 +299,25 @@ def _usable(key: str | None) -> str | None:
 
 
 def _no_key() -> None:
+    return None
+
+
+def _allowed(attributes: Any) -> Mapping[str, str] | None:
+    """Return the attributes; those that a caller has made too long are answered with 422."""
+    if attributes is None:
+        return None
+    if not isinstance(attributes, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, str) for name, value in attributes.items()
+    ):
+        raise ConfigurationError(
+            f"attributes: the dependency returned {attributes!r:.60}. Let it return a dict of names"
+            " and texts, or None for none"
+        )
+    try:
+        return check_attributes(attributes)
+    except ConfigurationError as error:
+        raise HTTPException(422, str(error)) from None
+
+
+def _no_attributes() -> None:
     return None

@@ -133,10 +133,19 @@ def test_a_run_that_is_gone_meanwhile_is_told(
 
 def test_a_run_is_started_again_with_its_input_once(browser: TestClient, tables: Tables) -> None:
     run = tables.run(status="failed", worker_id=None, input={"a": [1]}, available_at=None)
-    form = forms(browser.get(f"/actions/rerun?id={run}"))[0]
+    tables.conn.execute(
+        f'INSERT INTO "{tables.schema}".owsuper_run_attributes'
+        " (namespace_id, workflow_run_id, name, value, run_created_at)"
+        " VALUES ('default', $1, 't', '7', now())",
+        [run],
+    )
+    page = browser.get(f"/actions/rerun?id={run}")
+    assert "the same input and attributes" in page.text
+    form = forms(page)[0]
     answers = [follow(browser, send(browser, form)) for _ in range(2)]
     assert [notice(each) for each in answers] == 2 * ["A new run repeats this one."]
     [new] = tables.rows("workflow_runs", f"id <> '{run}'")
+    assert tables.count("owsuper_run_attributes") == 2
     assert new["input"] == {"a": [1]}
     assert new["id"] in answers[0].text
     refused = act(browser, f"/actions/rerun?id={run}", from_step="missing")
@@ -316,6 +325,54 @@ def test_a_form_follows_the_type_of_the_input(
     form = forms(browser.get("/actions/start?workflow=double"))[1]
     assert notice(follow(browser, send(browser, form, json='"7"', check=None)))
     assert sorted(str(each["input"]) for each in tables.rows("workflow_runs")) == ["7", "7"]
+
+
+def attributes(tables: Tables) -> dict[str, str]:
+    """The attributes of the only run that has any."""
+    return {each["name"]: each["value"] for each in tables.rows("owsuper_run_attributes")}
+
+
+def test_a_run_is_started_with_attributes(browser: TestClient, tables: Tables) -> None:
+    typed = "tenant=7\r\n\r\n region = eu=1 \r\n"
+    path = "/actions/start?workflow=w"
+    page = act(browser, path, json="1", attributes=typed)
+    assert notice(page) == "The run is started."
+    assert attributes(tables) == {"tenant": "7", "region": "eu=1"}
+    [entry] = entries(tables)
+    form = forms(browser.get(f"{path}&key={entry['id']}"))[0]
+    assert form.value("attributes") == "tenant=7\nregion=eu=1"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("tenant", "must be a name and a value, such as tenant=7"),
+        ("a=1\na=2", "an attribute is given twice"),
+        ("=1", "must have 1 to 64 characters"),
+        (f"a={'x' * 257}", "the value has 257 characters"),
+    ],
+)
+def test_attributes_that_cannot_be_used_are_told_and_kept_in_the_form(
+    given: str, message: str, browser: TestClient, tables: Tables
+) -> None:
+    form = forms(browser.get("/actions/start?workflow=w"))[0]
+    answer = send(browser, form, json="[7]", attributes=given)
+    assert answer.status_code == 422
+    assert message in answer.text
+    form = forms(answer)[0]
+    assert (form.value("attributes"), form.value("json")) == (given, "[7]")
+    assert entries(tables) == tables.rows("workflow_runs") == []
+
+
+def test_attributes_are_hidden_and_kept_as_values_are(browse: Browse, tables: Tables) -> None:
+    browser = browse(allow_actions=True, hide_values=True)
+    path = "/actions/start?workflow=w"
+    page = act(browser, path, json="1", attributes="tenant=secret")
+    [entry] = entries(tables)
+    assert "secret" not in page.text + json.dumps(entry["arguments"])
+    again = browser.get(f"{path}&key={entry['id']}")
+    assert "What was typed the first time was not kept" in again.text
+    assert forms(again)[0].value("attributes") == ""
 
 
 def test_the_error_of_an_import_is_in_the_log_and_on_no_page(

@@ -277,6 +277,46 @@ def test_without_a_key_the_header_means_nothing(
     assert rows.count() == 2
 
 
+# --- attributes ------------------------------------------------------------------------------
+
+
+def test_a_dependency_says_which_attributes_a_run_has(
+    ow: OpenWorkflow, order: Workflow[Order, Receipt], start: Start
+) -> None:
+    async def attributes_of(tenant: Annotated[str, Header()]) -> dict[str, str]:
+        return {"tenant": tenant}
+
+    web = start(order, attributes=attributes_of)
+    run = web.post("/orders", json=ORDER, headers={"tenant": "7"}).json()["id"]
+    assert ow.get_run(run).details().attributes == {"tenant": "7"}
+    assert web.post("/orders", json=ORDER).status_code == 422  # the dependency's own header
+
+
+def test_the_caller_alone_gives_no_attributes(
+    ow: OpenWorkflow, order: Workflow[Order, Receipt], start: Start
+) -> None:
+    run = start(order).post("/orders?attributes=a", json=ORDER, headers={"attributes": "a"}).json()
+    assert ow.get_run(run["id"]).details().attributes == {}
+
+
+def test_attributes_that_cannot_be_stored_are_refused(
+    order: Workflow[Order, Receipt], start: Start, rows: Rows
+) -> None:
+    answer = start(order, attributes=lambda: {"tenant": "7" * 257}).post("/orders", json=ORDER)
+    assert (answer.status_code, rows.count()) == (422, 0)
+    assert "257 characters" in answer.text
+
+
+@pytest.mark.parametrize("wrong", ["tenant=7", {"tenant": 7}])
+def test_attributes_that_are_none_are_a_fault_of_the_program(
+    order: Workflow[Order, Receipt], start: Start, rows: Rows, wrong: object
+) -> None:
+    web = start(order, attributes=lambda: wrong)
+    with pytest.raises(ConfigurationError, match="attributes: the dependency returned"):
+        web.post("/orders", json=ORDER)
+    assert rows.count() == 0
+
+
 # --- results ---------------------------------------------------------------------------------
 
 
@@ -523,6 +563,8 @@ def test_errors_in_endpoints_of_your_own_get_the_status_that_fits(
         ({"public_errors": ["CardError"]}, r"public_errors: must be .*, not \['CardError'\]"),
         ({"longest_wait": "-1s"}, r"longest_wait: must not be negative"),
         ({"longest_wait": "long"}, r"Invalid duration"),
+        ({"start": False, "attributes": dict}, r"attributes: leave them out, as start=False"),
+        ({"attributes": {"a": "b"}}, r"attributes: must be a dependency .*, not {'a': 'b'}"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_named_when_the_router_is_made(

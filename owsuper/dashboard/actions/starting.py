@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -9,6 +11,7 @@ from starlette.responses import Response
 
 from owsuper.client import new_run
 from owsuper.client.session import Session
+from owsuper.dashboard import parameters
 from owsuper.dashboard.actions import performing, typed
 from owsuper.dashboard.actions.fields import InvalidField
 from owsuper.dashboard.actions.performing import Action, ActionAnswer
@@ -30,6 +33,11 @@ async def choose(visit: Visit) -> Response:
     known = visit.options.known.get(name, version)
     before = await performing.arguments_before(visit, "start")
     form = typed.again(visit, known.input if known else None, before, "input")
+    if (attributes := before.get("attributes")) is not None:
+        kept = performing.was_kept(visit, attributes)
+        shown = "\n".join(attributes) if kept else ""
+        typed_before = {**form.typed, "attributes": shown}
+        form = replace(form, typed=typed_before, lost=form.lost or not kept)
     return _form(visit, name, version, known, form)
 
 
@@ -65,6 +73,12 @@ async def start(visit: Visit) -> Response:
         return _form(visit, name, version, known, form, status=_UNPROCESSABLE)
 
     try:
+        attributes = parameters.attributes_from(
+            visit.field("attributes").splitlines(), "Attributes"
+        )
+    except ConfigurationError as error:
+        return refuse("attributes", str(error))
+    try:
         given = typed.value_of(visit, schema)
         new_run.prepare(name, version, given.value)
     except InvalidField as error:
@@ -80,15 +94,25 @@ async def start(visit: Visit) -> Response:
             return refuse("json", typed.unchecked("input", error))
         if refusal is not None:
             return refuse(typed.field_at(refusal.path, visit.field("as")), refusal.message)
+    arguments = {"input": performing.kept_value(visit, given.value, given.text)}
+    if attributes:
+        lines = [f"{attribute}={value}" for attribute, value in attributes.items()]
+        arguments["attributes"] = performing.kept_value(visit, lines, "\n".join(lines))
     action = Action(
-        name="start",
-        target={"workflow": name, "version": version},
-        arguments={"input": performing.kept_value(visit, given.value, given.text)},
+        name="start", target={"workflow": name, "version": version}, arguments=arguments
     )
-    return await performing.perform(visit, action, partial(_start, name, version, given.value))
+    work = partial(_start, name, version, given.value, attributes)
+    return await performing.perform(visit, action, work)
 
 
-def _start(name: str, version: str | None, value: Any, session: Session, key: str) -> ActionAnswer:
+def _start(
+    name: str,
+    version: str | None,
+    value: Any,
+    attributes: Mapping[str, str],
+    session: Session,
+    key: str,
+) -> ActionAnswer:
     """The run has the key as its id, so it is started once, however often this is called."""
-    run_id = session.start(new_run.prepare(name, version, value, id=key))
+    run_id = session.start(new_run.prepare(name, version, value, id=key, attributes=attributes))
     return ActionAnswer(done=1, message="The run is started.", runs=(run_id,))
