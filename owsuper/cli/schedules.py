@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
@@ -22,9 +23,10 @@ from owsuper.cli.client_command import (
 )
 from owsuper.cli.formatting import plain
 from owsuper.cli.output import print_data, print_json, print_message
+from owsuper.core.pages import PAGE_SIZE
 from owsuper.core.schedules.spec import CATCH_UP, OVERLAP
 from owsuper.errors import ConfigurationError, NotSerializable, ScheduleError
-from owsuper.setting_types import duration
+from owsuper.setting_types import duration, whole
 from owsuper.supervisor.exit_status import ExitCode
 
 _SHOWN_TICKS: Final = 10
@@ -33,19 +35,34 @@ _SHOWN_TICKS: Final = 10
 
 
 def _add_list_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--limit",
+        type=typed_as(whole(1, 1000)),
+        metavar="N",
+        help=f"at most N schedules (default: {PAGE_SIZE})",
+    )
+    parser.add_argument("--after", metavar="NAME", help="the next page: schedules after this name")
     add_full(parser)
     add_common(parser)
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    typed = vars(arguments)
+    limit = typed.get("limit", PAGE_SIZE)
     with client(arguments) as ow:
-        schedules = ow.schedules.list()
-    if "json" in arguments:
-        print_json({"schedules": [_document(each) for each in schedules]})
-    elif schedules:
+        found = ow.schedules.list(after=typed.get("after"), limit=limit + 1)
+    schedules = found[:limit]
+    cursor = schedules[-1].name if len(found) > limit else None
+    if "json" in typed:
+        documents = [_document(each) for each in schedules]
+        print_json({"schedules": documents, "next_cursor": cursor})
+        return ExitCode.CLEAN
+    if schedules:
         print_data("\n".join(schedule_texts.listing(schedules, layout(arguments))))
     else:
         print_message(f"there is no schedule ({searched(arguments)})")
+    if cursor is not None:
+        print_message(f"there are more: --after {shlex.quote(cursor)}")
     return ExitCode.CLEAN
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, Unpack
 
 from owsuper.client.schedule_models import PastTick, ScheduleStatus, schedule_from_row
 from owsuper.core import durations
+from owsuper.core.names import is_storable
 from owsuper.core.schedules.spec import ScheduleSpec
 from owsuper.db.clients import Operation
 from owsuper.db.schedule_store import Deletion, ScheduleRow, ScheduleStore
@@ -114,15 +115,20 @@ class Schedules:
         read = await session.arun(_store(session).get(name).run)
         return schedule_from_row(_found(name, read[1]))
 
-    def list(self) -> _Schedules:
-        """Return all schedules, by name."""
-        session = self._database.session()
-        return [schedule_from_row(row) for row in session.run(_store(session).all().run)]
+    def list(self, *, after: str | None = None, limit: int | None = None) -> _Schedules:
+        """Return the schedules by name: all, or at most ``limit``, those after the name ``after``.
 
-    async def alist(self) -> _Schedules:
+        Raises ConfigurationError for a limit that is no number from 1.
+        """
+        page = _page(after, limit)
+        session = self._database.session()
+        return [schedule_from_row(row) for row in session.run(page(_store(session)).run)]
+
+    async def alist(self, *, after: str | None = None, limit: int | None = None) -> _Schedules:
         """Awaitable :meth:`list`."""
+        page = _page(after, limit)
         session = await self._database.asession()
-        return [schedule_from_row(row) for row in await session.arun(_store(session).all().run)]
+        return [schedule_from_row(row) for row in await session.arun(page(_store(session)).run)]
 
     def ticks(self, name: str, *, limit: int = 20) -> _Ticks:
         """Return the latest ticks of a schedule, the latest first. Some 200 are remembered.
@@ -253,6 +259,16 @@ class Schedules:
 
 def _store(session: Session) -> ScheduleStore:
     return ScheduleStore(session.schema, session.namespace)
+
+
+def _page(
+    after: str | None, limit: int | None
+) -> Callable[[ScheduleStore], Operation[list[ScheduleRow]]]:
+    if after is not None and not (isinstance(after, str) and is_storable(after)):
+        raise ConfigurationError(f"after: {after!r:.60} is the name of no schedule")
+    if limit is not None and (type(limit) is not int or not 1 <= limit < 2**31):
+        raise ConfigurationError(f"limit: must be a whole number from 1, not {limit!r:.60}")
+    return lambda store: store.page(after, limit)
 
 
 def _creation(

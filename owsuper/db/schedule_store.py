@@ -91,9 +91,11 @@ class ScheduleStore:
         self._delete = load("delete_schedule", schema)
         self._start = load("start_scheduled", schema)
 
-    def all(self) -> Operation[list[ScheduleRow]]:
-        """Return all schedules, by name."""
-        call = (self._list, (self._namespace, None))
+    def page(
+        self, after: str | None = None, limit: int | None = None
+    ) -> Operation[list[ScheduleRow]]:
+        """Return at most ``limit`` schedules by name, those after the name ``after``."""
+        call = (self._list, (self._namespace, None, after, limit))
         return Operation(
             (call,), lambda results: [ScheduleRow(*row) for row in results[0] if row[1] is not None]
         )
@@ -105,7 +107,7 @@ class ScheduleStore:
             [row] = results[0]
             return row[0], None if row[1] is None else ScheduleRow(*row)
 
-        return Operation(((self._list, (self._namespace, name)),), parse)
+        return Operation(((self._list, (self._namespace, name, None, 1)),), parse)
 
     def ticks(
         self, name: str, limit: int

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
+from owsuper import OpenWorkflow
 from tests.cli.running import Result, Run
 
 Command = Callable[..., Result]
@@ -65,6 +67,21 @@ def test_with_json_there_is_one_document(schedules: Command) -> None:
     assert len(json.loads(started.stdout)["ids"]) == 4
 
 
+def test_a_long_list_is_printed_in_parts(
+    schedules: Command, database_url: str, schema: str
+) -> None:
+    with closing(OpenWorkflow(database_url, schema=schema)) as ow:
+        for name in ("a b", "c", "d"):
+            ow.schedules.create(name, "w", every="15m")
+    first = schedules("list", "--limit", "1")
+    assert "a b" in first.stdout
+    assert "there are more: --after 'a b'" in first.stderr
+    second = json.loads(schedules("list", "--after", "a b", "--limit", "1", "--json").stdout)
+    assert ([each["name"] for each in second["schedules"]], second["next_cursor"]) == (["c"], "c")
+    last = json.loads(schedules("list", "--after", "c", "--json").stdout)
+    assert ([each["name"] for each in last["schedules"]], last["next_cursor"]) == (["d"], None)
+
+
 @pytest.mark.parametrize(
     ("argv", "why"),
     [
@@ -82,6 +99,7 @@ def test_with_json_there_is_one_document(schedules: Command) -> None:
         (("backfill", "x"), "--since"),
         (("backfill", "x", "--since", "tomorrow"), "--since"),
         (("pause",), "NAME"),
+        (("list", "--limit", "0"), "--limit"),
         (("later",), "invalid choice: 'later'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

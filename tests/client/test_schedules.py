@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -207,6 +208,37 @@ def test_a_schedule_is_made_found_and_listed(ow: OpenWorkflow) -> None:
     assert made.declared_in is None
     assert made.next_at is not None
     assert found.next_at == made.next_at > found.read_at
+
+
+def test_schedules_are_listed_by_name_in_parts(ow: OpenWorkflow) -> None:
+    for name in "cab":
+        ow.schedules.create(name, "w", every="15m")
+    for part, names in (
+        ({}, "abc"),
+        ({"limit": 2}, "ab"),
+        ({"after": "b", "limit": 2}, "c"),
+        ({"after": "aa"}, "bc"),
+        ({"after": "c"}, ""),
+    ):
+        assert [each.name for each in ow.schedules.list(**part)] == list(names), part
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"limit": 0}, "limit: must be a whole number from 1, not 0"),
+        ({"limit": True}, "limit: must be a whole number from 1, not True"),
+        ({"after": 7}, "after: 7 is the name of no schedule"),
+        ({"after": "\0"}, "is the name of no schedule"),
+    ],
+)
+def test_a_part_that_cannot_be_one_is_refused(
+    ow: OpenWorkflow, part: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        ow.schedules.list(**part)
+    with pytest.raises(ConfigurationError, match=message):
+        asyncio.run(ow.schedules.alist(**part))
 
 
 def test_making_an_equal_schedule_again_has_no_effect_and_another_is_refused(

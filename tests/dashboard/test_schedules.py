@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 
+import psycopg
 import pytest
 from starlette.testclient import TestClient
 
@@ -49,6 +51,27 @@ def test_schedules_are_listed_in_words_with_their_ticks(
     assert f"/runs/{run}" in page
     assert "[7]" in page
     assert browser.get("/schedules/none").status_code == 404
+
+
+def test_many_schedules_are_shown_page_by_page(
+    browser: TestClient, conn: psycopg.Connection, schema: str
+) -> None:
+    conn.execute(
+        f'INSERT INTO "{schema}".owsuper_schedules (namespace_id, name, workflow_name,'
+        " every_seconds, timezone, jitter_seconds, catch_up, catch_up_limit, overlap, takes_tick)"
+        " SELECT 'default', 's ' || to_char(n, 'FM000'), 'report', 3600, 'UTC', 0, 'last', 100,"
+        " 'allow', true FROM generate_series(0, 59) AS n".encode()
+    )
+    first = browser.get("/schedules").text
+    assert "s 049" in first
+    assert "s 050" not in first
+    [following] = re.findall(r'rel="next" href="([^"]+)"', first)
+    last = browser.get(html.unescape(following)).text
+    assert ("s 050" in last, "s 059" in last, "s 049</a>" in last) == (True, True, False)
+    assert 'rel="next"' not in last
+    assert "First" in last
+    assert "No schedule comes after" in browser.get("/schedules?after=t").text
+    assert browser.get("/schedules?order=x").status_code == 400
 
 
 def test_values_that_are_hidden_are_hidden_here_too(browse: Browse, ow: OpenWorkflow) -> None:

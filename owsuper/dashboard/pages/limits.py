@@ -18,7 +18,8 @@ async def show(visit: Visit) -> Response:
     """Show all limits, or one with a page of the keys in use, which are parts of inputs."""
     query = visit.request.query_params
     parameters.check_names(query, ("limit", "after"))
-    name, after = parameters.text(query, "limit"), parameters.text(query, "after")
+    name = parameters.text(query, "limit", exact=True)
+    after = parameters.text(query, "after", exact=True)
     reads = LimitReads(visit.schema, visit.namespace)
 
     def read(conn: Any) -> tuple[list[LimitRow], list[LimitKeyRow]]:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from owsuper.client.schedule_models import schedule_from_row
 from owsuper.core.schedules.timetable import Timetable
+from owsuper.dashboard import parameters
 from owsuper.dashboard.schedule_reading import read_schedule
 from owsuper.dashboard.screen import Screen
 from owsuper.dashboard.visit import Visit
@@ -18,9 +19,20 @@ _UPCOMING: Final = 5
 
 
 async def show(visit: Visit) -> Response:
-    """Show all schedules, by name."""
-    rows = await visit.read(ScheduleStore(visit.schema, visit.namespace).all().run)
-    return visit.render("schedules.html", schedules=[schedule_from_row(row) for row in rows])
+    """Show the schedules by name, page by page."""
+    query = visit.request.query_params
+    parameters.check_names(query, ("after",))
+    after = parameters.text(query, "after", exact=True)
+    store = ScheduleStore(visit.schema, visit.namespace)
+    rows = await visit.read(store.page(after, parameters.PAGE_SIZE + 1).run)
+    shown = [schedule_from_row(row) for row in rows[: parameters.PAGE_SIZE]]
+    more = len(rows) > len(shown)
+    return visit.render(
+        "schedules.html",
+        schedules=shown,
+        first_url=visit.url("/schedules") if after else None,
+        next_url=visit.url("/schedules", {"after": shown[-1].name}) if more else None,
+    )
 
 
 async def show_one(visit: Visit) -> Response:
