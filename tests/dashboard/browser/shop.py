@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from owsuper import OpenWorkflow, RetryPolicy, Step, current
+from owsuper import Concurrency, OpenWorkflow, RetryPolicy, Step, current
 
 ow = OpenWorkflow()
 
@@ -73,6 +73,11 @@ def bake(step: Step, input: str) -> str:
 def subscription(step: Step, input: None) -> None:
     step.run("welcome", lambda: "hello")
     step.sleep("one-month", "30d")
+
+
+@ow.workflow("deliver", limits=[Concurrency(1, key="tenant", name="vans")])
+def deliver(step: Step, input: dict[str, str]) -> None:
+    step.sleep("road", "30d")
 
 
 @ow.workflow("approval")

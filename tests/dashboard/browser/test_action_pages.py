@@ -29,6 +29,9 @@ def pages(world: World) -> list[str]:
         "/actions/signal",
         f"/actions/drain?worker={worker.id}",
         f"/workers/stacks?worker={worker.id}",
+        "/actions/pause-schedule?schedule=nightly report",
+        "/actions/backfill-schedule?schedule=nightly report",
+        "/schedules",
         "/audit",
     ]
 

@@ -144,6 +144,37 @@ def test_a_run_is_started_by_a_form_that_follows_its_type(
     assert (stored["item"], stored["quantity"]) == ("cake <b>", 3)
 
 
+@pytest.mark.once
+def test_a_schedule_is_paused_resumed_triggered_and_backfilled(
+    visit: Visit, world: World, acting: str
+) -> None:
+    name = "to change"
+    world.ow.schedules.create(name, "nobody-serves-this", "0 3 * * *", timezone="Europe/Berlin")
+    watched = visit("/schedules", base=acting, width=390)
+    page = watched.page
+
+    def perform(verb: str, button: str, **times: str) -> str:
+        watched.open("/schedules")
+        page.locator("main tr", has_text=name).get_by_role("link", name=f"{verb}…").click()
+        page.get_by_role("heading", name=f"{verb.removesuffix(' a run')}").wait_for()
+        for label, time in times.items():
+            page.get_by_label(label).fill(time)
+        page.get_by_role("button", name=button).click()
+        is_answered(page)
+        answer: str = page.locator(".notice.good").inner_text()
+        return answer
+
+    perform("Pause", "Pause it")
+    assert world.ow.schedules.get(name).state == "paused"
+    perform("Resume", "Resume it")
+    assert world.ow.schedules.get(name).state == "active"
+    perform("Start a run", "Start a run of it")
+    done = perform("Backfill", "Backfill", Since="2025-03-29 00:00", Until="2025-04-01 00:00")
+    assert done == "Runs started: 3."
+    outcomes = [each.outcome for each in world.ow.schedules.ticks(name)]
+    assert sorted(outcomes) == ["backfilled"] * 3 + ["triggered"]
+
+
 @SCRIPTS
 def test_a_wait_is_answered_from_the_inbox(
     visit: Visit, world: World, acting: str, script: bool

@@ -8,7 +8,8 @@ from typing import Any
 from tests.dashboard.browser.conftest import Visit
 from tests.dashboard.browser.world import World
 
-SCREENS = ["/", "/runs", "/workers", "/workflows", "/waiting"]
+SCREENS = ["/", "/runs", "/workers", "/workflows", "/schedules", "/limits", "/waiting"]
+OF_ONE = ["/limits?limit=vans", "/schedules/nightly report"]
 
 # What runs in the page before each press of Tab: the element with the focus, and whether it shows.
 _FOCUS = """
@@ -35,8 +36,8 @@ _REACHABLE = """
 
 
 def pages(world: World) -> list[str]:
-    """Every screen, and the page of a run of every state."""
-    return [*SCREENS, *(f"/runs/{run}" for run in world.runs.values())]
+    """Every screen, that of one limit and schedule, and the page of a run of every state."""
+    return [*SCREENS, *OF_ONE, *(f"/runs/{run}" for run in world.runs.values())]
 
 
 def test_every_page_fits_and_has_no_barriers_dark_and_light(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +111,35 @@ class World:
         parked = "worker_id IS NULL AND available_at > now() + interval '1 minute'"
         for state in ("sleeping", "waiting", "parent"):
             self.wait_until(self.runs[state], parked)
+        self.deliver("blue")
+        self.deliver("red")
+        self.runs["limited"] = self.deliver("blue")
+        self.schedule("nightly report", "0 3 * * 1-5", timezone="Europe/Berlin")
+        self.schedule("poll the shop", every="15m", paused=True, overlap="queue")
+        self.ow.schedules.trigger("nightly report")
         in_oven = (
             "EXISTS (SELECT FROM {schema}.step_attempts AS step"
             " WHERE step.workflow_run_id = workflow_runs.id AND step_name = 'oven')"
         )
         self.wait_until(self.runs["running"], in_oven)
 
+    def deliver(self, tenant: str) -> str:
+        """Start a run of a limited workflow, and wait until it has its place, or waits for one."""
+        run = self.ow.run_workflow("deliver", {"tenant": tenant}).id
+        self.wait_until(run, "available_at > now() + interval '1 minute'")
+        return run
+
+    def schedule(self, name: str, cron: str | None = None, **timing: Any) -> None:
+        """Make a schedule that has no tick soon."""
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        self.ow.schedules.create(name, "scheduled", cron, start=tomorrow, **timing)
+
     def provoke(self) -> None:
         """Start runs whose names and values are more than a page may like."""
         self.start("large", "export", LONG)
         self.start("hostile", f"{MARKUP} {RIGHT_TO_LEFT}", HOSTILE)
+        self.deliver(MARKUP)
+        self.schedule(f"{MARKUP} {RIGHT_TO_LEFT}", every="1d", input=HOSTILE)
         self.wait_until(self.runs["large"], "status = 'completed'")
         self.wait_until(self.runs["hostile"], "status = 'failed'")
 
