@@ -16,7 +16,7 @@ from owsuper.core.steps.effects import EnsureChildRun, SkipSignal
 from owsuper.db import connect
 from owsuper.db.known_connections import KnownConnections
 from owsuper.db.pool import AllBusy, Pool
-from owsuper.db.related import RelatedStore, Skipped
+from owsuper.db.related import RelatedStore, Skipped, Turn
 from owsuper.db.runs import RunStore
 from owsuper.errors import DatabaseUnreachable
 from owsuper.shortage import is_thread_error
@@ -276,6 +276,21 @@ class RelatedRuns:
                 conn, run.run_id, run.worker_id, effect.attempt_id, effect.child
             )
         )
+
+    def take_turn(
+        self, run: ClaimedRun, step: str, limit: tuple[str, str, str], soon: float, others: bool
+    ) -> Turn:
+        """Take a token for a step, or a turn; see ``RelatedStore.take_turn``."""
+        claim = (run.run_id, run.worker_id, run.workflow_name)
+        return self._database.run_with_retries(
+            lambda conn: self._store.take_turn(conn, claim, step, limit, soon, with_others=others)
+        )
+
+    def stored_input(self, run: ClaimedRun) -> bytes | None:
+        """Return the input of a run, which may be too large for its claim."""
+        if not run.input_stored:
+            return run.input_json
+        return self._database.run_with_retries(lambda conn: self._runs.load_input(conn, run.run_id))
 
     def mark_undo(self, run: ClaimedRun) -> bool:
         """Note with ``run`` that its steps have undos; return False if its lease is lost."""

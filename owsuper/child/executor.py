@@ -72,6 +72,11 @@ class Executor:
         self._registry = registry
         self._services = services
         self._new_id = Ids()
+        for workflow in registry:
+            for limit in workflow.limits:
+                from owsuper.core.limits import definition  # few programs need it
+
+                services.known_limits[str(limit.name)] = definition(limit)
 
     def workflow_of(self, run: ClaimedRun) -> Workflow[Any, Any]:
         """Return the workflow of ``run``, or the one of the run that it undoes.

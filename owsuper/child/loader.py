@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from owsuper.client.app import OpenWorkflow
     from owsuper.client.database import ExplicitSettings
     from owsuper.workflow.scheduling import Declaration
+
+LOADED_AT: Final = time.time()
+"""When this process, or the one of which it is a fork, began to load the application."""
 
 _EXAMPLE: Final = "--module app.workflows"
 _OF_DJANGO: Final = (

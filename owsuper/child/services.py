@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from owsuper.child.committer import Committer
 from owsuper.child.database import ChildDatabase, RelatedRuns
@@ -57,6 +57,8 @@ class Services:
     around_steps: Sequence[Callable[[], object]] = ()
     counts: ChildCounts | None = None
     """Counts what the executions do; None if metrics are not wanted."""
+    known_limits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The definitions of the limits of workflows, and of steps that were called, by names."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when this process must stop: executions release their runs at the next step."""
 

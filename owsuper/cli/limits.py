@@ -19,8 +19,9 @@ from owsuper.setting_types import whole
 from owsuper.supervisor.exit_status import ExitCode
 
 _ABOUT_LIST: Final = f"""\
-Workers store the limits of their workflows as they start. "held" are the runs that have a place,
-and "waiting" those that wait for one; both counts end at {MOST_COUNTED}.
+Workers store the limits of their workflows as they start, and those of steps when a step first
+uses one. "held" are the runs that have a place, and "waiting" the runs and steps that wait; both
+counts end at {MOST_COUNTED}.
 """
 _ABOUT_SET: Final = """\
 The amount holds at once, on all hosts, and after deploys, until owsuper limits reset. Runs that
@@ -149,7 +150,7 @@ def _count(number: int) -> str:
 
 
 COMMANDS: Final[dict[str, Command]] = {
-    "list": Command("List the limits of workflows", _add_list_options, _list),
+    "list": Command("List the limits of workflows and steps", _add_list_options, _list),
     "show": Command("Show a limit, and what waits for each key", _add_name, _show),
     "set": Command("Change the amount of a limit, on all hosts", _add_set_options, _set),
     "reset": Command("Give a limit the amount of the code again", _add_name, _reset),
@@ -172,5 +173,7 @@ def _reject_late_command(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    "List, show, set and reset limits of workflows", _add_group_options, _reject_late_command
+    "List, show, set and reset limits of workflows and steps",
+    _add_group_options,
+    _reject_late_command,
 )

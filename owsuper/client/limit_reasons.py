@@ -1,4 +1,4 @@
-"""Says why a run that waits for a limit is not running."""
+"""Says why a run that waits for a limit, or whose steps do, is not running."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from owsuper.client.models import Run
-    from owsuper.db.limit_reads import LimitWait
+    from owsuper.db.limit_reads import LimitWait, TurnWait
 
 # A run that waits for a limit has this due time, which not even the latest clocks reach.
 _NOT_DUE: Final = datetime(9999, 1, 1, tzinfo=UTC)
+
+_MOST_STEPS: Final = 100  # of a run, in one answer
 
 
 def may_wait(run: Run) -> bool:
@@ -34,6 +36,28 @@ def read(conn: Connection[Any], schema: str, namespace: str, run: Run) -> LimitW
     from owsuper.db.limit_reads import LimitReads  # few programs need it
 
     return LimitReads(schema, namespace).of_run(run.id).run(conn)
+
+
+def read_turns(conn: Connection[Any], schema: str, namespace: str, run: Run) -> list[TurnWait]:
+    """Return the limits for which steps of the run wait, at most 100 of them."""
+    if run.worker_id is not None or run.status.is_terminal or may_wait(run):
+        return []
+    from owsuper.db.limit_reads import LimitReads  # few programs need it
+
+    return LimitReads(schema, namespace).turns_of_run(run.id, _MOST_STEPS).run(conn)
+
+
+def reason_of_step(wait: TurnWait) -> Reason:
+    """Return the reason about a step that waits for its turn."""
+    key = f" of {wait.key!r:.80}" if wait.key else ""
+    return Reason(
+        kind=ReasonKind.LIMIT,
+        message=f'its step "{wait.step_name}" waits for the limit "{wait.limit}"{key}, at most'
+        f" {wait.amount} in {wait.period:g} s, until {wait.at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}",
+        since=wait.since,
+        until=wait.at,
+        step_name=wait.step_name,
+    )
 
 
 def reason(wait: LimitWait, at: datetime) -> Reason:

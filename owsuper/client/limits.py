@@ -23,7 +23,7 @@ _KEYS: Final = 100  # of a limit, in one answer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitKey:
-    """A key of a limit: how many runs hold a place, and how many wait.
+    """A key of a limit: how many runs hold a place, and how many runs or steps wait.
 
     A limit without a key has one, the empty text. Counts end at 1,000. ``since`` is the earliest
     due time of the runs that wait, or of the first thousand.
@@ -42,8 +42,9 @@ class LimitStatus:
     ``kind`` is ``"concurrency"`` or ``"rate"``. ``amount`` is the one that holds, and
     ``declared_amount`` that of the code. ``period`` is in seconds. ``key`` is the
     path into the input; it is None for a limit without a key, and for a key that code computes
-    (``keyed``). ``held`` runs have a place and ``waiting`` runs wait for one; both counts end at
-    1,000. ``keys`` are at most 100 keys in use, if they were asked for.
+    (``keyed``). ``workflows`` have the limit, or steps that have used it. ``held`` runs have a
+    place and ``waiting`` runs or steps wait; both counts end at 1,000. ``keys`` are at most 100
+    keys in use, if they were asked for.
     """
 
     name: str
@@ -67,7 +68,7 @@ class ChangesLimits:
     _database: ClientDatabase
 
     def list_limits(self) -> list[LimitStatus]:
-        """Return the limits that workers have declared, by name.
+        """Return the limits that workers have stored, by name.
 
         Raises DatabaseUnreachable and MigrationError.
         """

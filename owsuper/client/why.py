@@ -29,7 +29,7 @@ from owsuper.db.pauses import PauseQueries
 from owsuper.errors import RunNotFound
 
 if TYPE_CHECKING:
-    from owsuper.db.limit_reads import LimitWait
+    from owsuper.db.limit_reads import LimitWait, TurnWait
 
 
 def read(session: Session, run_id: str) -> list[Reason]:
@@ -43,6 +43,7 @@ def read(session: Session, run_id: str) -> list[Reason]:
         queries = PauseQueries(session.schema, session.namespace)
         pause = workflow_status.read_pauses(queries, conn).get(run.workflow_name)
         limit = limit_reasons.read(conn, session.schema, session.namespace, run)
+        turns = limit_reasons.read_turns(conn, session.schema, session.namespace, run)
         undo = None if run.undone_by is None else _status(session, conn, run.undone_by)
         return [
             *reasons(
@@ -53,6 +54,7 @@ def read(session: Session, run_id: str) -> list[Reason]:
                 suspect=crashes > 0,
                 pause=pause,
                 limit=limit,
+                turns=turns,
                 undo=undo,
             )
         ]
@@ -87,13 +89,15 @@ def reasons(
     suspect: bool,
     pause: PausedWorkflow | None = None,
     limit: LimitWait | None = None,
+    turns: Sequence[TurnWait] = (),
     undo: RunStatus | None = None,
 ) -> Iterator[Reason]:
     """Yield why the run is not running at the time ``at``.
 
     ``steps`` need their contexts and the kinds of their errors, and nothing of them if the run has
     an owner. ``suspect``: a crash of the run is counted. ``pause`` is that of its workflow, and
-    ``limit`` that for which it waits. ``undo`` is the status of the run that undoes this one.
+    ``limit`` that for which it waits. ``turns`` are those for which steps wait. ``undo`` is the
+    status of the run that undoes this one.
     """
     if run.status.is_terminal:
         when = "" if run.finished_at is None else f" at {_moment(run.finished_at)}"
@@ -123,7 +127,7 @@ def reasons(
     elif limit is not None:
         yield limit_reasons.reason(limit, at)
     elif (parked := waiting.parked(run, steps, at)) is not None:
-        yield from _parked(run, parked)
+        yield from _parked(run, parked, turns)
     else:
         if run.worker_id is not None:
             yield Reason(
@@ -213,10 +217,12 @@ def _in_process(owner: WorkerStatus, run_id: str) -> tuple[ProcessStatus, Execut
 # --- parked ------------------------------------------------------------------------------------
 
 
-def _parked(run: Run, parked: Parked) -> Iterator[Reason]:
+def _parked(run: Run, parked: Parked, turns: Sequence[TurnWait]) -> Iterator[Reason]:
     for step in parked.waits:
         yield _wait(step)
-    if parked.waits and not parked.retry_due:
+    for turn in turns:
+        yield limit_reasons.reason_of_step(turn)
+    if (parked.waits and not parked.retry_due) or any(each.at == parked.due for each in turns):
         return
     later = " or later" if len(parked.retries) > 1 else ""  # only the first time is stored
     for retry in parked.retries:
@@ -227,7 +233,7 @@ def _parked(run: Run, parked: Parked) -> Iterator[Reason]:
             until=parked.due,
             step_name=retry.step_name,
         )
-    if parked.waits or parked.retries:
+    if parked.waits or parked.retries or turns:
         return
     if run.error is not None:
         yield Reason(

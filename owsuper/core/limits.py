@@ -1,4 +1,4 @@
-"""Limits of workflows: how many runs are executed at once, and how many begin in a time."""
+"""Limits: how many runs are executed at once, and how many runs or steps begin in a time."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ class Concurrency:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most ``amount`` runs begin in each ``per``, evenly; for each key, if there is a ``key``.
+    """At most ``amount`` runs or steps begin in each ``per``, evenly; for each key, with a ``key``.
 
     ``per`` is a timedelta, a number of seconds, or text such as ``"1m"``. With a ``burst``, so many
     may begin at once after a time with fewer, and then ``amount + burst`` in one ``per``. ``key``
     and ``name`` are as in :class:`Concurrency`. A run counts once, when it begins; a run that goes
-    on after a wait does not count again.
+    on after a wait does not count again. Of a step with a limit, each attempt counts.
 
     Raises ConfigurationError, which names the field.
     """
@@ -132,6 +132,22 @@ def check_limits(limits: Iterable[Any], workflow: str) -> tuple[Limit, ...]:
             " have one such limit."
         )
     return tuple(named)
+
+
+def limit_of_step(limit: Any, workflow: str, step: str) -> Rate:
+    """Return the limit of a step, with a name. Raises ConfigurationError."""
+    if isinstance(limit, Concurrency):
+        raise ConfigurationError(
+            f"Step {step!r}: limit={limit!r:.60} is a limit of workflows. Make the step a workflow"
+            " of its own with limits=[Concurrency(...)], and call it by step.run_workflow(...);"
+            " or use a Rate."
+        )
+    if not isinstance(limit, Rate):
+        raise ConfigurationError(
+            f"Step {step!r}: limit={limit!r:.60} must be a Rate, such as"
+            ' Rate(100, per="1m", name="api")'
+        )
+    return _named(limit, f"{workflow}/{step}")
 
 
 def differing(one: Iterable[Limit], others: Iterable[Limit]) -> str | None:

@@ -244,6 +244,10 @@ class Replay:
         resumed = row is not None and row.kind == kind == StepKind.SIGNAL_SEND
         return Execute(row.id if row and resumed else self._new_id(), len(failed) + 1)
 
+    def put_off(self, key: str) -> None:
+        """Note that the attempt of this step that was decided does not begin yet."""
+        self._in_flight.discard(key)
+
     def failures_of(self, key: str) -> int:
         """Return how many attempts of this step have failed so far."""
         return len(self._history.failed.get(key, ()))

@@ -142,12 +142,24 @@ class RunPages:
         limit = limit_reasons.read(conn, *self._place, run)
         if limit is not None and self._hide:
             limit = replace(limit, key="")  # it is a part of the input
+        turns = limit_reasons.read_turns(conn, *self._place, run)
+        if self._hide:
+            turns = [replace(each, key="") for each in turns]
         may_skip = any(step.kind is StepKind.SIGNAL_WAIT for step in steps)
         return ShownRun(
             run=run,
             at=at,
             reasons=[
-                *why.reasons(run, steps, workers, at, suspect=crashes > 0, pause=pause, limit=limit)
+                *why.reasons(
+                    run,
+                    steps,
+                    workers,
+                    at,
+                    suspect=crashes > 0,
+                    pause=pause,
+                    limit=limit,
+                    turns=turns,
+                )
             ],
             steps=steps,
             more=len(found) > MAX_ATTEMPTS,

@@ -61,6 +61,19 @@ class LimitWait:
     next_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class TurnWait:
+    """The rate for which a step waits, until its turn comes ``at``."""
+
+    step_name: str
+    limit: str
+    amount: int
+    period: float
+    key: str
+    since: datetime
+    at: datetime
+
+
 class LimitReads:
     """The statements of one schema and namespace."""
 
@@ -71,6 +84,7 @@ class LimitReads:
         self._set = load("set_limit", schema)
         self._names = load("limit_names", schema)
         self._of_run = load("limit_of_run", schema)
+        self._turns = load("turns_of_run", schema)
 
     def all(self, name: str | None = None) -> Operation[list[LimitRow]]:
         """Return all limits, or that of this name if there is one."""
@@ -92,6 +106,13 @@ class LimitReads:
         return Operation(
             ((self._of_run, params),),
             lambda results: LimitWait(*results[0][0]) if results[0] else None,
+        )
+
+    def turns_of_run(self, run_id: str, most: int) -> Operation[list[TurnWait]]:
+        """Return at most ``most`` steps of a run that wait for limits, the next to begin first."""
+        params = (self._namespace, run_id, most)
+        return Operation(
+            ((self._turns, params),), lambda results: [TurnWait(*row) for row in results[0]]
         )
 
     def set(self, name: str, amount: int | None) -> Operation[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -24,6 +25,20 @@ class Skipped:
     next: DeliveredSignal | None
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a step with a limit may do; ``verdict`` is as the statement ``take_turn`` says.
+
+    With "begin", ``seconds`` are left until then. With "wait", the turn is ``at``. ``others`` are
+    the turns of other steps of the run by their keys, if they were asked for.
+    """
+
+    verdict: str
+    at: datetime | None
+    seconds: float
+    others: dict[str, datetime]
+
+
 class RelatedStore:
     """The statements of one schema and namespace; holds no connection.
 
@@ -31,7 +46,7 @@ class RelatedStore:
     """
 
     def __init__(self, schema: str, namespace: str) -> None:
-        self._namespace = namespace
+        self._schema, self._namespace = schema, namespace
         self._look = load("look", schema)
         self._adopt_lock = load("start_lock", schema)
         self._adopt = load("adopt_child", schema)
@@ -126,6 +141,27 @@ class RelatedStore:
             rows = conn.execute(self._look.query, (namespace, attempt_id)).fetchall()
         found = answer(rows[0]) if rows else None
         return Skipped(found if isinstance(found, DeliveredSignal) else None)
+
+    def take_turn(
+        self,
+        conn: Connection[Any],
+        run: tuple[str, str, str],
+        step: str,
+        limit: tuple[str, str, str],
+        soon: float,
+        *,
+        with_others: bool,
+    ) -> Turn:
+        """Take a token for a step, or a turn to wait for.
+
+        ``run`` is run id, worker id and workflow, ``limit`` its definition as JSON, the key, and
+        when its code was loaded. A token that comes within ``soon`` seconds is taken.
+        """
+        statement = load("take_turn", self._schema)
+        params = (self._namespace, *run, step, *limit, soon, with_others)
+        rows = conn.execute(statement.query, params, prepare=True).fetchall()
+        (_, at, verdict, seconds), *others = rows
+        return Turn(verdict, at, seconds or 0.0, {name: other for name, other, *_ in others})
 
 
 def child_key(namespace: str, attempt_id: str) -> str:

@@ -23,6 +23,7 @@ from owsuper.step.requests import (
 from owsuper.step.transactions import AsyncTransactions
 
 if TYPE_CHECKING:
+    from owsuper.core.limits import Rate
     from owsuper.core.model import Signal
     from owsuper.core.retry import RetryPolicy
 
@@ -52,6 +53,7 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[T], object] | None = None,
+        limit: Rate | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def run(
@@ -64,6 +66,7 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[T], object] | None = None,
+        limit: Rate | None = None,
     ) -> Coroutine[Any, Any, T]: ...
     def run(
         self,
@@ -75,13 +78,16 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[Any], object] | None = None,
+        limit: Rate | None = None,
     ) -> Any:
         """Call ``fn(*args)``, store its result and return it. Replays return the stored result.
 
         An ``async def`` function runs on the event loop, any other function in a thread. All
         else is as in :meth:`Step.run`.
         """
-        return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly, timeout, undo))
+        return self._engine.call(
+            FunctionCall(name, fn, args, retry, type, formerly, timeout, undo, limit)
+        )
 
     @overload
     def submit(
@@ -94,6 +100,7 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[T], object] | None = None,
+        limit: Rate | None = None,
     ) -> Awaitable[T]: ...
     @overload
     def submit(
@@ -106,6 +113,7 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[T], object] | None = None,
+        limit: Rate | None = None,
     ) -> Awaitable[T]: ...
     def submit(
         self,
@@ -117,13 +125,14 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[Any], object] | None = None,
+        limit: Rate | None = None,
     ) -> Any:
         """Do as :meth:`run` in a task that starts at once; return an awaitable of the result.
 
         The run does not end before the steps that it has submitted.
         """
         return self._engine.submit(
-            FunctionCall(name, fn, args, retry, type, formerly, timeout, undo)
+            FunctionCall(name, fn, args, retry, type, formerly, timeout, undo, limit)
         )
 
     @overload
@@ -138,6 +147,7 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[T], object] | None = None,
+        limit: Rate | None = None,
     ) -> Awaitable[list[T]]: ...
     @overload
     def map(
@@ -151,6 +161,7 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[T], object] | None = None,
+        limit: Rate | None = None,
     ) -> Awaitable[list[T]]: ...
     def map(
         self,
@@ -163,12 +174,13 @@ class AsyncStep(AsyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[Any], object] | None = None,
+        limit: Rate | None = None,
     ) -> Any:
         """Awaitable :meth:`Step.map`."""
         return asyncio.gather(
             *(
                 self._engine.submit(
-                    FunctionCall(name, fn, (item,), retry, type, formerly, timeout, undo),
+                    FunctionCall(name, fn, (item,), retry, type, formerly, timeout, undo, limit),
                     joined=True,
                 )
                 for item in items

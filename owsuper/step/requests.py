@@ -16,7 +16,7 @@ from owsuper.core.durations import Duration
 from owsuper.core.upcasts import Upcasts
 
 if TYPE_CHECKING:
-    from owsuper.core.limits import Limit
+    from owsuper.core.limits import Limit, Rate
     from owsuper.core.retry import RetryPolicy
 
 # A workflow takes I and is never asked for one, so a workflow that also accepts None may stand
@@ -66,7 +66,7 @@ class Startable(ABC, Generic[I, O]):
 class FunctionCall:
     """Call ``fn(*args)``. ``type`` is that of the result, ``timeout`` that of each attempt.
 
-    ``undo(result)``, here and in ChildRunCall, undoes the step.
+    ``undo(result)``, here and in ChildRunCall, undoes the step. ``limit`` is that of its attempts.
     """
 
     name: str
@@ -77,6 +77,7 @@ class FunctionCall:
     formerly: str | None = None
     timeout: Duration | None = None
     undo: Callable[[Any], Any] | None = None
+    limit: Rate | None = None
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ from owsuper.step.requests import (
 from owsuper.step.transactions import SyncTransactions
 
 if TYPE_CHECKING:
+    from owsuper.core.limits import Rate
     from owsuper.core.model import Signal
     from owsuper.core.retry import RetryPolicy
 
@@ -54,6 +55,7 @@ class Step(SyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[T], object] | None = None,
+        limit: Rate | None = None,
     ) -> T: ...
     @overload
     def run(
@@ -66,6 +68,7 @@ class Step(SyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[T], object] | None = None,
+        limit: Rate | None = None,
     ) -> T: ...
     def run(
         self,
@@ -77,6 +80,7 @@ class Step(SyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[Any], object] | None = None,
+        limit: Rate | None = None,
     ) -> Any:
         """Call ``fn(*args)``, store its result and return it. Replays return the stored result.
 
@@ -99,10 +103,15 @@ class Step(SyncTransactions):
         steps that have completed are called, the last step's first, as steps of a run of their own.
         ``undo`` may be async, and what it returns is dropped. See docs/compensation.md.
 
+        With a ``limit``, each attempt waits for its turn before it begins. The run needs no process
+        meanwhile. A limit with a name is shared by all steps that name it. See docs/limits.md.
+
         Raises StepFailed or StepTimedOut, which may be caught, and StepUsageError,
         StepLimitExceeded, NonDeterminismError.
         """
-        return self._engine.call(FunctionCall(name, fn, args, retry, type, formerly, timeout, undo))
+        return self._engine.call(
+            FunctionCall(name, fn, args, retry, type, formerly, timeout, undo, limit)
+        )
 
     @overload
     def submit(
@@ -115,6 +124,7 @@ class Step(SyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[T], object] | None = None,
+        limit: Rate | None = None,
     ) -> Future[T]: ...
     @overload
     def submit(
@@ -127,6 +137,7 @@ class Step(SyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[T], object] | None = None,
+        limit: Rate | None = None,
     ) -> Future[T]: ...
     def submit(
         self,
@@ -138,13 +149,14 @@ class Step(SyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[Any], object] | None = None,
+        limit: Rate | None = None,
     ) -> Any:
         """Do as :meth:`run` in a thread, beside other steps; return a future of the result.
 
         The run does not end before the steps that it has submitted.
         """
         return self._engine.submit(
-            FunctionCall(name, fn, args, retry, type, formerly, timeout, undo)
+            FunctionCall(name, fn, args, retry, type, formerly, timeout, undo, limit)
         )
 
     @overload
@@ -159,6 +171,7 @@ class Step(SyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[T], object] | None = None,
+        limit: Rate | None = None,
     ) -> list[T]: ...
     @overload
     def map(
@@ -172,6 +185,7 @@ class Step(SyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[T], object] | None = None,
+        limit: Rate | None = None,
     ) -> list[T]: ...
     def map(
         self,
@@ -184,6 +198,7 @@ class Step(SyncTransactions):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[Any], object] | None = None,
+        limit: Rate | None = None,
     ) -> Any:
         """Run ``fn(item)`` as a step for each item, in parallel; return the results in order.
 
@@ -191,7 +206,8 @@ class Step(SyncTransactions):
         """
         futures = [
             self._engine.submit(
-                FunctionCall(name, fn, (item,), retry, type, formerly, timeout, undo), joined=True
+                FunctionCall(name, fn, (item,), retry, type, formerly, timeout, undo, limit),
+                joined=True,
             )
             for item in items
         ]

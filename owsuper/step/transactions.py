@@ -12,6 +12,7 @@ from owsuper.step.own_run import OwnRun
 from owsuper.step.requests import TransactionCall
 
 if TYPE_CHECKING:
+    from owsuper.core.limits import Rate
     from owsuper.core.retry import RetryPolicy
     from owsuper.db.transactions.own import OwnAsyncConnection, OwnConnection
 
@@ -28,6 +29,7 @@ class StepOptions(TypedDict, total=False):
     type: Any
     formerly: str | None
     undo: Callable[[Any], object] | None
+    limit: Rate | None
 
 
 class SyncTransactions(OwnRun[SyncEngine]):
@@ -94,6 +96,7 @@ class SyncTransactions(OwnRun[SyncEngine]):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[Any], object] | None = None,
+        limit: Rate | None = None,
     ) -> Any:
         """Call ``fn(connection, *args)`` in a transaction that also stores the result of the step.
 
@@ -107,7 +110,9 @@ class SyncTransactions(OwnRun[SyncEngine]):
         Raises as :meth:`run` does, and StepUsageError for a database that is not the worker's.
         """
         return self._engine.call(
-            TransactionCall(name, fn, args, retry, type, formerly, timeout, undo, session, using)
+            TransactionCall(
+                name, fn, args, retry, type, formerly, timeout, undo, limit, session, using
+            )
         )
 
 
@@ -175,11 +180,14 @@ class AsyncTransactions(OwnRun[AsyncEngine]):
         type: Any = None,
         formerly: str | None = None,
         undo: Callable[[Any], object] | None = None,
+        limit: Rate | None = None,
     ) -> Any:
         """Awaitable :meth:`Step.transaction`.
 
         A function that is not ``async def`` is called in a thread, and gets what is not async.
         """
         return self._engine.call(
-            TransactionCall(name, fn, args, retry, type, formerly, timeout, undo, session, using)
+            TransactionCall(
+                name, fn, args, retry, type, formerly, timeout, undo, limit, session, using
+            )
         )

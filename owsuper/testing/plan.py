@@ -83,6 +83,7 @@ class Plan:
                 request.formerly,
                 request.timeout,
                 request.undo,
+                request.limit,
             )
         if request.undo is not None and callable(request.undo):
             request.undo = self._replaced_undo(undo_name(request.name), request.undo)

@@ -29,7 +29,7 @@ from owsuper.core.patches import PATCH_CONTEXT
 from owsuper.core.retry import DEADLINE_ERROR
 from owsuper.core.unwind import Unwind, unwind
 from owsuper.db.clients import RunRow
-from owsuper.db.related import Skipped
+from owsuper.db.related import Skipped, Turn
 from owsuper.db.runs import MOST_ATTEMPTS_LOADED, LoadedRun
 from owsuper.errors import NonDeterminismError
 from owsuper.step import current
@@ -191,6 +191,19 @@ class _HistoryRelatedStore(MemoryRelatedStore):
     ) -> list[str]:
         """Stop: the signal was not sent."""
         raise _BeyondHistory(current.called_from() or signal)
+
+    def take_turn(
+        self,
+        conn: Any,
+        run: tuple[str, str, str],
+        step: str,
+        limit: tuple[str, str, str],
+        soon: float,
+        *,
+        with_others: bool,
+    ) -> Turn:
+        """Stop: the step was not executed."""
+        raise _BeyondHistory(step)
 
     def skip(
         self,

@@ -12,7 +12,7 @@ from owsuper.child.reports import Reports
 from owsuper.child.shortage import Shortage
 from owsuper.core import codec
 from owsuper.core.model import ChildRunState, DeliveredSignal, NewChildRun, WriteSet
-from owsuper.db.related import RelatedStore, Skipped
+from owsuper.db.related import RelatedStore, Skipped, Turn
 from owsuper.db.reports import NewProgress, ProgressRow, ReportStore
 from owsuper.db.runs import MOST_ATTEMPTS_LOADED, LoadedRun, RunStore, UndoneRun
 from owsuper.errors import StepUsageError
@@ -191,6 +191,19 @@ class MemoryRelatedStore(RelatedStore):
     ) -> list[str]:
         """Send a signal; return the ids of the runs that it reached."""
         return self._tables.send(signal, codec.decode(data), keep=keep, sender_key=sender_key)
+
+    def take_turn(
+        self,
+        conn: Connection[Any],
+        run: tuple[str, str, str],
+        step: str,
+        limit: tuple[str, str, str],
+        soon: float,
+        *,
+        with_others: bool,
+    ) -> Turn:
+        """Let the step begin: limits hold over all runs, and tests execute one at a time."""
+        return Turn("begin", None, 0.0, {})
 
     def skip(
         self,

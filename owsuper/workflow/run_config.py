@@ -49,10 +49,14 @@ def _keys(workflow: Startable[Any, Any], raw: bytes | None, path: str) -> dict[s
     if not keyed:
         return {}
     stored = codec.decode(raw)
-    return {str(each.name): _key(workflow, each, stored, path) for each in keyed}
+    return {str(each.name): limit_key(workflow, each, stored, path) for each in keyed}
 
 
-def _key(workflow: Startable[Any, Any], limit: Limit, stored: Any, path: str) -> str:
+def limit_key(workflow: Startable[Any, Any], limit: Limit, stored: Any, path: str = "input") -> str:
+    """Return the key of a limit for a run with the ``stored`` input, a JSON value.
+
+    Raises InvalidData, and what the limit's function raises.
+    """
     value: Any
     if isinstance(limit.key, str):
         value, place = _look_up(workflow, limit, stored, path), f"{path}.{limit.key}"

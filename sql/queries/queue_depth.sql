@@ -6,14 +6,14 @@
 -- and limits to look at.
 -- Returns one row with two columns. The first is a JSON array of [workflow, due runs, seconds since the
 -- oldest of them was due], with one element for each workflow that has a run which nobody has claimed.
--- The second is a JSON array of [limit, runs that wait for it, seconds since the oldest of those that
--- were counted was due], with one element for each limit. Runs that wait for a limit are in no queue.
+-- The second is a JSON array of [limit, runs and steps that wait for it, seconds since the oldest of
+-- those that were counted waits], with one element for each limit. Runs that wait for a limit are in no queue.
 --
 -- A queue has the runs of one workflow and version, new or begun. The recursion jumps from one
 -- queue to the next. Runs whose deadline has passed are counted until a sweep has failed them.
 --
 -- Index: owsuper_runs_queue_idx, in its order; it reads one entry for each queue to find it, and at
--- most $2 to count it. owsuper_limits_pkey, and owsuper_waiting_lane_idx likewise. Locks: none.
+-- most $2 to count it. owsuper_limits_pkey; owsuper_waiting_lane_idx and owsuper_turns_limit_idx likewise. Locks: none.
 WITH RECURSIVE queue AS (
     (
         SELECT
@@ -90,10 +90,21 @@ SELECT
                     max(extract(epoch FROM now() - greatest(c.due, now() - interval '10 years'))), 0
                 ) AS age
             FROM (
-                SELECT due
-                FROM {schema}.owsuper_waiting
-                WHERE namespace_id = $1 AND limit_name = l.name
-                ORDER BY namespace_id, limit_name, key, workflow_name, version_text, due
+                (
+                    SELECT due
+                    FROM {schema}.owsuper_waiting
+                    WHERE namespace_id = $1 AND limit_name = l.name
+                    ORDER BY namespace_id, limit_name, key, workflow_name, version_text, due
+                    LIMIT $2::integer
+                )
+                UNION ALL
+                (
+                    SELECT since
+                    FROM {schema}.owsuper_turns
+                    WHERE namespace_id = $1 AND limit_name = l.name
+                    ORDER BY namespace_id, limit_name, key, at
+                    LIMIT $2::integer
+                )
                 LIMIT $2::integer
             ) AS c
         ) AS w

@@ -10,8 +10,11 @@
 -- What newer code has stored is left alone, so that two deployments do not fight. The newer code may be
 -- that of another application that shares a limit, so the workflows of this one have it in any case.
 --
--- Index: owsuper_limits_pkey, owsuper_limit_workflows_pkey. Locks: the limits, in the order of their
--- names: who registers newer code at this moment is waited for, and its limits are left alone, too.
+-- A limit that steps use stays: they store it themselves (take_turn).
+--
+-- Index: owsuper_limits_pkey, owsuper_limit_workflows_pkey, owsuper_limit_steps_pkey. Locks: the limits,
+-- in the order of their names: who registers newer code at this moment is waited for, and its limits are
+-- left alone, too.
 WITH asked AS MATERIALIZED (
     SELECT
         a.*,
@@ -100,6 +103,11 @@ removed AS (
     WHERE l.namespace_id = $1
         AND l.name IN (SELECT limit_name FROM unused)
         AND l.name NOT IN (SELECT name FROM asked)
+        AND NOT EXISTS (
+            SELECT
+            FROM {schema}.owsuper_limit_steps AS s
+            WHERE s.namespace_id = $1 AND s.limit_name = l.name
+        )
         AND NOT EXISTS (
             SELECT
             FROM {schema}.owsuper_limit_workflows AS u

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Any
 
 import psycopg
 import pytest
 
 from owsuper import LimitKey, OpenWorkflow, ReasonKind
+from owsuper.core.limits import Rate
 from owsuper.db.limit_reads import MOST_COUNTED
 from owsuper.errors import ConfigurationError, LimitNotFound
 from tests.client.sync_and_async import Call, sync_and_async
 from tests.db.limits import Limits
 from tests.db.rows import Tables, from_now
+from tests.db.turns import Steps
 
 
 @pytest.fixture
@@ -131,3 +134,25 @@ class TestWhy:
         assert reason.kind is ReasonKind.LIMIT
         assert 'for the limit "mail", at most 1 in 3600 s: no run before it' in reason.message
         assert reason.until is not None
+
+    def test_steps_that_wait_are_said_each_with_its_turn(
+        self, ow: OpenWorkflow, limits: Limits
+    ) -> None:
+        steps, rate = Steps(limits.tables), Rate(1, per="1h", name="mail", key="t")
+        run = limits.tables.run(workflow_name="w")
+        for name in ("a", "b", "c"):
+            turn = steps.take(run, rate, name, key="k")
+        due = min(row["at"] for row in limits.tables.rows("owsuper_turns"))
+        limits.tables.update("workflow_runs", run, worker_id=None, available_at=due)
+        first, second = ow.get_run(run).why()
+        assert (first.kind, first.step_name, first.until) == (ReasonKind.LIMIT, "b", due)
+        assert (second.step_name, second.until) == ("c", turn.at)
+        assert first.message == (
+            'its step "b" waits for the limit "mail" of \'k\', at most 1 in 3600 s, until'
+            f" {due.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+        )
+        limit = ow.get_limit("mail")
+        assert (limit.workflows, limit.waiting, limit.key) == (("w",), 2, "t")
+        [key] = limit.keys
+        assert (key.key, key.held, key.waiting) == ("k", 0, 2)
+        assert key.since is not None

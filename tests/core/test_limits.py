@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from owsuper import Concurrency, Rate
-from owsuper.core.limits import check_limits, definition, differing
+from owsuper.core.limits import check_limits, definition, differing, limit_of_step
 from owsuper.errors import ConfigurationError
 
 
@@ -145,3 +145,20 @@ async def later(input: Any) -> str:
 def test_the_message_names_the_field(make: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("limit", "name"),
+    [
+        (Rate(1, per="1s"), "w/call/rate"),
+        (Rate(1, per="1s", key="a.b"), "w/call/rate/a.b"),
+        (Rate(1, per="1s", name="api"), "api"),
+    ],
+)
+def test_a_limit_of_a_step_is_called_after_workflow_and_step(limit: Any, name: str) -> None:
+    assert limit_of_step(limit, "w", "call").name == name
+
+
+def test_the_name_of_a_limit_of_a_step_may_be_too_long() -> None:
+    with pytest.raises(ConfigurationError, match="Give the limit a name"):
+        limit_of_step(Rate(1, per="1s"), "w" * 150, "s" * 60)

@@ -141,6 +141,14 @@ class TestFunctionSteps:
         memory.record(StepWrite("a", "a", StepKind.FUNCTION, StepStatus.COMPLETED, NOW, NOW))
         assert memory.decide_function("c", STEP_DEFAULT, NOW) == OverLimit(2, 2)
 
+    def test_an_attempt_that_is_put_off_does_not_count_until_it_begins(self) -> None:
+        memory = replay(limit=1)
+        for _ in range(3):
+            assert isinstance(memory.decide_function("a", STEP_DEFAULT, NOW), Execute)
+            memory.put_off("a")
+        assert isinstance(memory.decide_function("b", STEP_DEFAULT, NOW), Execute)
+        assert memory.decide_function("a", STEP_DEFAULT, NOW) == OverLimit(1, 1)
+
 
 class TestSleeps:
     def test_a_new_sleep_is_recorded_with_its_end(self) -> None:

@@ -214,6 +214,7 @@ USES = [
     Use("list_limits", ("default", None, 1000), 0),
     Use("list_limit_keys", ("default", "limit", 100, 1000, None), 0),
     Use("limit_of_run", ("default", RUN, 1000), 0),
+    Use("turns_of_run", ("default", RUN, 100), 0),
     Use("limit_names", ("default", 1000), 0),
     Use("set_limit", ("default", "limit", 7), 0),
     Use("find_conflicts", ("default", "limit", "key"), 0),
@@ -653,4 +654,5 @@ def test_every_statement_on_runs_is_explained_here() -> None:
     named = {file.name.removesuffix(".sql") for file in (sql_root() / "queries").iterdir()}
     waiting = {name for name in named if name.startswith("wait_")}  # see test_waits
     limited = {name for name in named if "limited" in name}  # see test_plans_of_limits
+    limited.add("take_turn")
     assert named - waiting - limited - NOT_HERE == {use.statement for use in USES}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from owsuper.core.limits import Rate
 from owsuper.db import queue_state
 from owsuper.db.queue_state import QueueStateQueries
 from tests.db.limits import Limits
 from tests.db.rows import Tables, from_now
+from tests.db.turns import Steps
 
 
 @pytest.fixture
@@ -83,6 +85,14 @@ def test_what_waits_for_a_limit_is_counted_for_all_its_keys(
     assert depths(tables) == {"w": (0, 0)}
     monkeypatch.setattr(queue_state, "MOST_DUE", 3)
     assert waits(tables)["places"][0] == 3
+
+
+def test_steps_that_wait_for_a_limit_are_counted(tables: Tables) -> None:
+    steps, run = Steps(tables), tables.run()
+    for name in ("begins", "waits", "waits, too"):
+        steps.take(run, Rate(1, per="1h", name="mail"), name)
+    steps.wait(100)
+    assert waits(tables) == {"mail": (2, 100)}
 
 
 def test_runs_that_have_not_ended_are_counted_by_status(

@@ -255,6 +255,11 @@ class AsyncExecution(Execution):
             job = self.services.write_threads.submit(function, *arguments)
             return await asyncio.wrap_future(job)
 
+    async def delay(self, seconds: float) -> None:
+        """Wait for a moment in this task, which is not parked."""
+        with self._idle_detector.running():
+            await asyncio.sleep(seconds)
+
     # --- waiting -----------------------------------------------------------------------------
 
     async def block(self, wait: Wait) -> None:

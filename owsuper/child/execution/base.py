@@ -114,6 +114,8 @@ class Execution(ABC):
         self.strict = strict
         self.trace = trace
         self.step_timeout = workflow.step_timeout
+        self.turns: dict[str, datetime] | None = None
+        """When steps with limits may begin; None until the database was asked."""
         self._has_warned = False
         self._body_ended = False
         self._unwinds = 0  # how often a step was called after the decision
@@ -164,6 +166,10 @@ class Execution(ABC):
     @abstractmethod
     def call_database(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call ``function``, which blocks on the database; return its result."""
+
+    @abstractmethod
+    def delay(self, seconds: float) -> Any:
+        """Wait for a moment within the slot."""
 
     def confirm_lease(self) -> None:
         """Renew a lease that may have ended unnoticed. Blocks until the answer is known."""

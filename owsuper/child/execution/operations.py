@@ -31,6 +31,7 @@ from owsuper.core.steps.effects import (
     Record,
     SkipSignal,
     Stored,
+    TakeTurn,
     Transact,
 )
 from owsuper.core.steps.protocol import StepGenerator
@@ -92,6 +93,10 @@ def _perform(execution: Execution, effect: Effect) -> Operations[Any]:
                 execution.abandon()
                 raise unwind()
             execution.replay.has_undos = True
+        case TakeTurn():
+            from owsuper.child.execution.turns import take_turn  # few need it
+
+            answer = yield from take_turn(execution, effect)
         case Call():
             running = RunningCall(execution, effect)
             try:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from owsuper.child.database import RelatedRuns
@@ -46,6 +46,9 @@ from owsuper.step.requests import (
 )
 from owsuper.workflow.input import encode_input, identify, reencode_input
 from owsuper.workflow.run_config import config_of
+
+if TYPE_CHECKING:
+    from owsuper.core.limits import Rate
 
 _ONCE: Final = RetryPolicy(maximum_attempts=1)
 
@@ -109,6 +112,7 @@ def _function_step(execution: Execution, call: FunctionCall, source: Any = None)
             )
     timeout = timeout_of(call.timeout, execution.step_timeout, name)
     undo = None if call.undo is None else _undo_of(execution, name, call.undo)
+    limit = None if call.limit is None else _limit_of(execution, name, call.limit)
     key = execution.step_key(name, call.formerly)
     return FunctionStep(
         key,
@@ -120,7 +124,14 @@ def _function_step(execution: Execution, call: FunctionCall, source: Any = None)
         upcast=execution.workflow.upcasts.steps.get(name),
         undo=undo,
         undo_timeout=execution.step_timeout,
+        limit=limit,
     )
+
+
+def _limit_of(execution: Execution, name: str, limit: Any) -> Rate:
+    from owsuper.child.execution.turns import known_limit  # few need it
+
+    return known_limit(execution, name, limit)
 
 
 def _bound(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -225,6 +226,10 @@ class SyncExecution(BranchingExecution):
     def call_database(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call ``function``, which blocks on the database, in this thread."""
         return function(*arguments)
+
+    def delay(self, seconds: float) -> None:
+        """Wait for a moment in this thread."""
+        time.sleep(seconds)
 
     # --- stopping ----------------------------------------------------------------------------
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from owsuper.core.decisions import Wait
 from owsuper.core.model import ChildRunState, DeliveredSignal, NewChildRun, StepKind, StepWrite
+
+if TYPE_CHECKING:
+    from owsuper.core.limits import Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,18 @@ class Flush:
 @dataclass(frozen=True, slots=True)
 class MarkUndo:
     """Note with the run that steps of it have undos. Durable before the first of them begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeTurn:
+    """Take a token of ``limit`` for the step ``key``, which is about to begin.
+
+    The answer is None if the step may begin, the time of its turn if it has to wait, or a CallError
+    if the limit has no key for this run, or is none of steps.
+    """
+
+    key: str
+    limit: Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +127,7 @@ class SkipSignal:
 Effect = (
     Flush
     | MarkUndo
+    | TakeTurn
     | Call
     | Transact
     | Record
@@ -149,5 +166,5 @@ class ClaimOver:
     """The run is no longer this process's, so its transaction is rolled back. For drivers alone."""
 
 
-Answer = CallResult | CallError | Stored | ChildRunState | DeliveredSignal | bytes | None
+Answer = CallResult | CallError | Stored | ChildRunState | DeliveredSignal | datetime | bytes | None
 """The answer of a driver: None to an effect whose docstring names no answer."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from owsuper.core import codec, upcasts
 from owsuper.core.decisions import Diverged, Execute, OverLimit, Recall, Reject, Wait
@@ -21,6 +21,7 @@ from owsuper.core.steps.effects import (
     Pause,
     Record,
     Stored,
+    TakeTurn,
     Transact,
 )
 from owsuper.core.steps.protocol import Context, StepGenerator, note_undo
@@ -29,6 +30,9 @@ from owsuper.core.undoing import UNDO_CONTEXT, UndoOf
 from owsuper.core.upcasts import Upcast
 from owsuper.errors import StepUsageError
 from owsuper.stored_error import StoredError
+
+if TYPE_CHECKING:
+    from owsuper.core.limits import Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class FunctionStep:
     ``upcast``, here and in other steps, upgrades a stored result that does not fit ``type``.
     ``signal`` is what a ``signal-send`` step sends. ``undo`` makes the call of the step's undo,
     whose attempts take ``undo_timeout`` seconds at most. Without ``keeps_result``, the result is
-    dropped.
+    dropped. Each attempt takes a token of ``limit``, because a limit protects what is called.
     """
 
     key: str
@@ -55,6 +59,7 @@ class FunctionStep:
     undo: UndoOf | None = None
     undo_timeout: float | None = None
     keeps_result: bool = True
+    limit: Rate | None = None
 
     @property
     def owner(self) -> str:
@@ -97,6 +102,14 @@ def function_step(context: Context, step: FunctionStep) -> StepGenerator:
                 if step.undo is not None and not context.replay.has_undos:
                     yield MarkUndo()
                 yield Flush()
+                if step.limit is not None:
+                    turn = yield TakeTurn(step.key, step.limit)
+                    if turn is not None:
+                        context.replay.put_off(step.key)
+                        if isinstance(turn, CallError):
+                            raise turn.exception
+                        yield Pause(Wait(turn))
+                        continue
                 started = context.now()
                 call = Call(
                     step.key,

@@ -149,7 +149,7 @@ LANGUAGE sql IMMUTABLE AS $function$
 $function$;
 
 -- Free the places of a run that ends, or those that it has while a worker executes it. Returns whether
--- there were any. The rights are those of the tables' owner, because the program that ends the run
+-- there were any. What waits is deleted as the run ends; for the turns see 0034_step_limits. The rights are those of the tables' owner, because the program that ends the run
 -- may know nothing of these tables. For the form of the conditions see 0029_forget_deleted.
 CREATE OR REPLACE FUNCTION {schema}.owsuper_free(namespace text, run text, ended boolean)
 RETURNS boolean
@@ -183,6 +183,15 @@ BEGIN
             WHERE o.namespace_id = namespace AND o.workflow_run_id >= run
                 AND o.workflow_run_id <= run
             ORDER BY o.namespace_id, o.workflow_run_id
+            OFFSET 0
+        ));
+        DELETE FROM {schema}.owsuper_turns AS t
+        WHERE t.ctid = ANY (ARRAY(
+            SELECT o.ctid
+            FROM {schema}.owsuper_turns AS o
+            WHERE o.namespace_id = namespace AND o.workflow_run_id >= run
+                AND o.workflow_run_id <= run
+            ORDER BY o.namespace_id, o.workflow_run_id, o.step_name
             OFFSET 0
         ));
     END IF;
@@ -350,6 +359,7 @@ BEGIN
     DELETE FROM {schema}.owsuper_holds;
     DELETE FROM {schema}.owsuper_waiting;
     DELETE FROM {schema}.owsuper_lanes;
+    DELETE FROM {schema}.owsuper_turns;
     RETURN NULL;
 END
 $function$;
@@ -792,7 +802,8 @@ BEGIN
                     ready_at, s.tat - (coalesce(gate.burst, 1) - 1) * spacing
                 ) INTO ready_at
                 FROM {schema}.owsuper_gates AS s
-                WHERE s.namespace_id = namespace AND s.limit_name = gate.name AND s.key = lane.key;
+                WHERE s.namespace_id = namespace AND s.limit_name = gate.name AND s.key = lane.key
+                FOR UPDATE;  -- steps take tokens, too
                 ready_at := coalesce(ready_at, clock_timestamp());
             END IF;
             IF ready_at <= clock_timestamp() THEN
@@ -960,7 +971,7 @@ BEGIN
         LIMIT 1
     ) AS n;
     DELETE FROM {schema}.owsuper_gates AS s
-    WHERE s.namespace_id = namespace AND (s.limit_name, s.key) IN (
+    WHERE s.namespace_id = namespace AND s.tat < now() AND (s.limit_name, s.key) IN (
         SELECT o.limit_name, o.key
         FROM {schema}.owsuper_gates AS o
         WHERE o.namespace_id = namespace AND o.tat < now()
