@@ -118,6 +118,11 @@ def _add_ids_options(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
 
 
+_ABOUT_GOING_BACK: Final = """\
+With --from, the run goes back to STEP in place: steps that began before it keep their results and
+failures; it and all later ones are called again. What they have done is not taken back.
+"""
+
 _ABOUT_MANY: Final = """\
 Filters stand in place of ids: all runs that match are changed, one by one, the newest first. The
 command counts them and asks, unless there is --yes. It can be repeated if it was interrupted. With
@@ -143,6 +148,14 @@ def _add_many_options(
 
 def _add_retry_options(parser: argparse.ArgumentParser) -> None:
     _add_many_options(parser, "retry", FAILED)
+    parser.add_argument(
+        "--from",
+        dest="from_step",
+        metavar="STEP",
+        help="go back to this step, also if a run by id was canceled or has completed",
+    )
+    example = "  owsuper runs retry 0198c2e4 --from charge\n"
+    parser.epilog = f"{_ABOUT_GOING_BACK}\n{parser.epilog}{example}"
 
 
 def _add_cancel_options(parser: argparse.ArgumentParser) -> None:
@@ -161,9 +174,10 @@ def _cancel(arguments: argparse.Namespace) -> int:
 
 
 def _retry(arguments: argparse.Namespace) -> int:
+    step = vars(arguments).get("from_step")
     if many_runs.has_filters(arguments):
-        return many_runs.change(arguments, "retry", "retried", retryable, retrying())
-    return _for_each_run(arguments, lambda run: run.retry(), "retried")
+        return many_runs.change(arguments, "retry", "retried", retryable, retrying(step))
+    return _for_each_run(arguments, lambda run: run.retry(step), "retried")
 
 
 def _add_wake_options(parser: argparse.ArgumentParser) -> None:

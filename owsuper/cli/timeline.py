@@ -15,7 +15,7 @@ from owsuper.cli.tables import Column, fitted, with_folds
 from owsuper.client import waiting
 from owsuper.client.models import Run, RunRetry, StepAttempt
 from owsuper.client.waiting import Parked
-from owsuper.core.model import StepKind, StepStatus
+from owsuper.core.model import RunStatus, StepKind, StepStatus
 
 _MAX_SIMILAR: Final = 6  # similar attempts in a row; of more, only the first and last are listed
 _NUMBER: Final = re.compile(r":\d+\Z")  # of the second, third ... step of one name
@@ -85,7 +85,8 @@ def _entries(
         if totals[step.step_name] > 1:
             name += f" (attempt {numbers[step.step_name]})"
         superseded = last[step.step_name] != step.id
-        lost = run.status.is_terminal or superseded or _has_lost_process(run, step)
+        over = run.status.is_terminal or superseded or step.retried_at is not None
+        lost = over or _has_lost_process(run, step)
         cells = (
             _offset(run, began),
             _took(step, at, lost=lost),
@@ -109,7 +110,10 @@ def _offset(run: Run, began: datetime) -> str:
 def _retry(run: Run, retry: RunRetry, width: int | None) -> _Entry:
     """Return the line for a retry of the run by a client."""
     offset = f"  +{span((retry.retried_at - run.created_at).total_seconds())}"
-    return _Entry((offset, "", "retry", "", "of the run", summary(retry.error, width)))
+    step = "" if retry.from_step is None else f", from {plain(retry.from_step, width)!r}"
+    has_failed = retry.status is RunStatus.FAILED
+    was = summary(retry.error, width) if has_failed else f"was {retry.status}"
+    return _Entry((offset, "", "retry", "", f"of the run{step}", was))
 
 
 def _folded(entries: Sequence[_Entry]) -> tuple[list[_Entry], dict[int, str]]:
@@ -166,6 +170,8 @@ def _remark(step: StepAttempt, lost: bool, width: int | None) -> str:
         if (awaited := _awaited(step, width)) and (until := waiting.until(step)):
             return f"waits for {awaited}, until {moment(until)}"
         return "so far"
+    if step.retried_at is not None:
+        return "set aside by the retry"
     return f"run {plain(step.child_run_id)}" if step.child_run_id else ""
 
 

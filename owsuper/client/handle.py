@@ -10,10 +10,9 @@ from owsuper.client import joining, models, operations, reports, results, traces
 from owsuper.core import codec
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
-from owsuper.core.names import is_storable
+from owsuper.core.names import check_step_key
 from owsuper.core.upcasts import Upcast
 from owsuper.db.new_runs import Rerun
-from owsuper.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from owsuper.client.database import ClientDatabase
@@ -191,7 +190,7 @@ class RunHandle(Generic[O]):
                 canceled = await joining.aperform(session, connection, joined)
             trace.canceled(canceled)
 
-    def retry(self) -> None:
+    def retry(self, from_step: str | None = None) -> None:
         """Put the failed run back. The run is due now and goes on where it failed.
 
         Completed steps keep their results. Failed steps are called again with all their retries,
@@ -201,15 +200,25 @@ class RunHandle(Generic[O]):
         their ``retried_at``, and ``list_retries`` lists the failures of the run. If the run is a
         child run and its parent has seen the failure already, the parent does not change.
 
-        Raises RunNotRetryable if the run has not failed, or its deadline has passed.
-        """
-        session = self._database.session()
-        operations.retry(session, self.id)
+        With ``from_step``, the run may have ended in any way, and goes on from this step: steps
+        that began before it keep their results and failures, and it and all later ones are called
+        again. Their attempts are still listed, and so is the result that the run had. The run keeps
+        its id, so keys that are made of it stay the same. Effects of these steps are not taken
+        back, their child runs are started anew, and signals that they have received are used up.
 
-    async def aretry(self) -> None:
+        Raises RunNotRetryable if the run has not failed, or its deadline has passed; with
+        ``from_step`` also if there is no such step, child runs of steps to repeat have not ended,
+        its parent has its result, or the run has continued as new.
+        """
+        step = check_step_key(from_step, "from_step")
+        session = self._database.session()
+        operations.retry(session, self.id, step)
+
+    async def aretry(self, from_step: str | None = None) -> None:
         """Awaitable :meth:`retry`."""
+        step = check_step_key(from_step, "from_step")
         session = await self._database.asession()
-        await session.acall(partial(operations.retry, session, self.id))
+        await session.acall(partial(operations.retry, session, self.id, step))
 
     def rerun(self, from_step: str | None = None, *, input: Any = _SAME) -> RunHandle[O]:
         """Start a run that repeats this run, which has ended, and return its handle.
@@ -224,7 +233,7 @@ class RunHandle(Generic[O]):
 
         Raises RunNotRerunnable if the run has not ended or has no such step, and NotSerializable.
         """
-        step, new = _step_name(from_step, "from_step"), _rerun(input)
+        step, new = check_step_key(from_step, "from_step"), _rerun(input)
         session = self._database.session()
         with traces.start(session, self.workflow_name) as trace:
             operation = session.queries.rerun(self.id, step, trace.carry(new))
@@ -234,7 +243,7 @@ class RunHandle(Generic[O]):
 
     async def arerun(self, from_step: str | None = None, *, input: Any = _SAME) -> RunHandle[O]:
         """Awaitable :meth:`rerun`."""
-        step, new = _step_name(from_step, "from_step"), _rerun(input)
+        step, new = check_step_key(from_step, "from_step"), _rerun(input)
         session = await self._database.asession()
         with traces.start(session, self.workflow_name) as trace:
             operation = session.queries.rerun(self.id, step, trace.carry(new))
@@ -262,11 +271,11 @@ class RunHandle(Generic[O]):
         Raises RunNotWakeable if the run waits for nothing of this, or a worker is executing it.
         """
         session = self._database.session()
-        operations.wake(session, self.id, _step_name(step))
+        operations.wake(session, self.id, check_step_key(step))
 
     async def awake(self, step: str | None = None) -> None:
         """Awaitable :meth:`wake`."""
-        name = _step_name(step)
+        name = check_step_key(step)
         session = await self._database.asession()
         await session.acall(partial(operations.wake, session, self.id, name))
 
@@ -292,12 +301,3 @@ def _rerun(input: Any) -> Rerun:
         return Rerun()
     raw = codec.encode(input, path="input", owner="the run")
     return Rerun(has_other_input=True, input_json=raw)
-
-
-def _step_name(step: str | None, parameter: str = "step") -> str | None:
-    """Return the durable name of a step. Raises ConfigurationError."""
-    if step is not None and (not isinstance(step, str) or not step or not is_storable(step)):
-        raise ConfigurationError(
-            f"{parameter}: {step!r:.60} must be the name of a step, as its attempts are listed"
-        )
-    return step

@@ -15,7 +15,7 @@ from owsuper.client.session import Session
 from owsuper.core.attributes import check_attributes
 from owsuper.core.durations import Duration
 from owsuper.core.model import RunStatus
-from owsuper.core.names import check_version, check_workflow_name
+from owsuper.core.names import check_step_key, check_version, check_workflow_name
 from owsuper.core.pages import Position, Window, decode_cursor, encode_cursor
 from owsuper.db.dashboard.run_lists import RunCount, RunLists, RunPage, RunSearch
 from owsuper.errors import ConfigurationError, DatabaseError, DatabaseUnreachable, OwsuperError
@@ -104,11 +104,15 @@ def canceling(*, children: bool) -> Work:
     return Work(each, operations.cancel_children if children else None)
 
 
-def retrying() -> Work:
-    """Return the work of putting failed runs back."""
+def retrying(from_step: str | None = None) -> Work:
+    """Return the work of putting failed runs back, or ended ones to a step.
+
+    Raises ConfigurationError for a name that no step can have.
+    """
+    check_step_key(from_step, "from_step")
 
     def each(session: Session, run_id: str) -> str:
-        operations.retry(session, run_id)
+        operations.retry(session, run_id, from_step)
         return run_id
 
     return Work(each)

@@ -83,8 +83,8 @@ class StepAttempt:
     end of a wait. ``context`` and ``output`` are plain JSON, or Unreadable. ``child_run_id`` is
     the run that a step of kind ``workflow`` started. Times are as in Run.
 
-    ``retried_at`` is when ``retry()`` of the run set this failed attempt aside: it no longer counts
-    as a used retry. It is None for all other attempts.
+    ``retried_at`` is when ``retry()`` of the run set this attempt aside: it no longer counts as a
+    used retry, nor as a result. It is None for all other attempts.
 
     An attempt stays ``running`` forever if its process dies, or its run ends, before the attempt.
     """
@@ -106,11 +106,19 @@ class StepAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRetry:
-    """A retry of a failed run by ``retry()``: when, and the failure that the run had then."""
+    """A retry of a run by ``retry()``: when, and how the run had ended then.
+
+    ``status`` is the one it had, and ``failed_at`` when it had ended so. ``error`` and ``output``
+    are those of that end; ``output`` is plain JSON, or Unreadable. ``from_step`` is the step from
+    which it was retried, if one was named.
+    """
 
     retried_at: datetime
     failed_at: datetime | None
     error: StoredError | None
+    status: RunStatus
+    from_step: str | None
+    output: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +205,9 @@ def retry_from_row(row: RetryRow) -> RunRetry:
         retried_at=row.retried_at,
         failed_at=row.failed_at,
         error=error_from_text(row.error) if row.error else None,
+        status=current_status(row.status or RunStatus.FAILED),
+        from_step=row.from_step,
+        output=_value(row.output, "output"),
     )
 
 

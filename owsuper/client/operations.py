@@ -50,14 +50,16 @@ def cancel_children(session: Session, run_ids: Sequence[str]) -> None:
                     last = session.run(queries.cancel(last).run).successor
 
 
-def retry(session: Session, run_id: str) -> None:
-    """Put a failed run back. Raises RunNotFound, RunNotRetryable, and as ``Session.run`` does.
+def retry(session: Session, run_id: str, step: str | None = None) -> None:
+    """Put a failed run back, or with ``step`` an ended one.
+
+    Raises RunNotFound, RunNotRetryable, and as ``Session.run`` does.
 
     If a connection breaks before the answer arrives, the session sends the statement again. The
     second statement may find that the first one has put the run back, which is no error. If the
     run has already ended again, the caller gets the error.
     """
-    operation = session.queries.retry(run_id)
+    operation = session.queries.retry(run_id, step)
     sent = 0
 
     def send(conn: Connection[Any]) -> None:

@@ -62,23 +62,26 @@ class ChangesRuns:
     def retry_runs(
         self,
         *,
+        from_step: str | None = None,
         after: str | None = None,
         on_progress: OnProgress | None = None,
         **filters: Unpack[ManyRuns],
     ) -> ChangedRuns:
         """Put all failed runs back that match, as :meth:`RunHandle.retry`; return how many obeyed.
 
-        A run whose deadline has passed refuses. All else is as in :meth:`cancel_runs`.
+        ``from_step`` is that of the handle's method. A run whose deadline has passed refuses, and
+        one without such a step. All else is as in :meth:`cancel_runs`.
         """
         from owsuper.client import many_runs
 
-        wanted, work = many_runs.retryable(**filters), many_runs.retrying()
+        wanted, work = many_runs.retryable(**filters), many_runs.retrying(from_step)
         session = self._database.session()
         return many_runs.change(session, wanted, work, after=after, on_progress=on_progress)
 
     async def aretry_runs(
         self,
         *,
+        from_step: str | None = None,
         after: str | None = None,
         on_progress: OnProgress | None = None,
         **filters: Unpack[ManyRuns],
@@ -86,7 +89,7 @@ class ChangesRuns:
         """Awaitable :meth:`retry_runs`; ``on_progress`` is called in another thread."""
         from owsuper.client import many_runs
 
-        wanted, work = many_runs.retryable(**filters), many_runs.retrying()
+        wanted, work = many_runs.retryable(**filters), many_runs.retrying(from_step)
         session = await self._database.asession()
         return await session.acall(
             lambda: many_runs.change(session, wanted, work, after=after, on_progress=on_progress)

@@ -45,6 +45,7 @@ def parked(run: Run, steps: Sequence[StepAttempt], at: datetime) -> Parked | Non
         return None
     if run.available_at <= at:
         return None
+    steps = [step for step in steps if step.retried_at is None]
     waits = tuple(
         step for step in steps if step.status is StepStatus.RUNNING and step.kind in _WAITING
     )
@@ -66,7 +67,6 @@ def signal(step: StepAttempt) -> str:
 
 
 def _pending_retries(steps: Sequence[StepAttempt]) -> tuple[PendingRetry, ...]:
-    steps = [step for step in steps if step.retried_at is None]
     failures = Counter(step.step_name for step in steps if step.status is StepStatus.FAILED)
     return tuple(
         PendingRetry(step.step_name, failures[step.step_name])

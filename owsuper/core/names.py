@@ -61,6 +61,15 @@ def check_step_name(name: str) -> str:
     return name
 
 
+def check_step_key(key: str | None, parameter: str = "step") -> str | None:
+    """Return ``key``, the durable name of a step, or None. Raises ConfigurationError."""
+    if key is not None and (not isinstance(key, str) or not key or not is_storable(key)):
+        raise ConfigurationError(
+            f"{parameter}: {key!r:.60} must be the name of a step, as its attempts are listed"
+        )
+    return key
+
+
 def check_workflow_name(name: str) -> str:
     """Return ``name`` if it is a valid workflow name. Raises ConfigurationError."""
     problem = _problem(name)

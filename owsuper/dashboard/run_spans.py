@@ -89,7 +89,9 @@ def _of_run(story: RunStory) -> Iterator[Span]:
         yield _span(story, "claims", "crash", "failed", began, death.died_at, title)
     for retry in story.retries:
         why = _reason(story, retry.error)
-        title = f"retried by a client after a failure{why}"
+        after = "a failure" if retry.status is RunStatus.FAILED else f"it was {retry.status}"
+        step = "" if retry.from_step is None else f" from {retry.from_step!r}"
+        title = f"retried by a client{step} after {after}{why}"
         yield _span(story, RUN_LABEL, "retry", "waiting", retry.retried_at, retry.retried_at, title)
 
 
@@ -178,7 +180,8 @@ def is_lost(run: Run, attempt: StepAttempt, *, superseded: bool) -> bool:
     if attempt.status is not StepStatus.RUNNING:
         return False
     in_a_process = attempt.kind in (StepKind.FUNCTION, StepKind.SIGNAL_SEND)
-    return run.status.is_terminal or superseded or (in_a_process and run.worker_id is None)
+    over = run.status.is_terminal or superseded or attempt.retried_at is not None
+    return over or (in_a_process and run.worker_id is None)
 
 
 def began_at(attempt: StepAttempt) -> datetime:

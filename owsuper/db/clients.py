@@ -221,22 +221,29 @@ class ClientQueries:
         call = (self._open_children, (self._namespace, list(run_ids)))
         return Operation((call,), lambda results: [str(row[0]) for row in results[0]])
 
-    def retry(self, run_id: str) -> Operation[None]:
+    def retry(self, run_id: str, step: str | None = None) -> Operation[None]:
         """Put a failed run back, due now; its completed steps keep their results.
 
-        Its failed step attempts are set aside: ``ListQueries.attempts`` still lists them.
+        Its failed step attempts are set aside: ``ListQueries.attempts`` still lists them. With
+        ``step``, put a run back that has ended in any way; all attempts of this step and of those
+        that began later are set aside.
 
         Raises RunNotFound, and RunNotRetryable for a run that has not failed, that is undone, or
-        whose deadline has passed.
+        whose deadline has passed; with ``step``, also for what ``retry.sql`` lists.
         """
 
         def parse(results: list[Rows]) -> None:
             if not results[1]:
                 raise not_found(run_id)
-            [(status, missed, undone_by)] = results[1]
-            refusals.check_retried(run_id, status, missed, undone_by)
+            [(status, missed, undone_by, hindrances)] = results[1]
+            if step is None:
+                refusals.check_retried(run_id, status, missed, undone_by)
+            else:
+                refusals.check_rewound(
+                    run_id, step, status, missed, undone_by, orjson.loads(hindrances)
+                )
 
-        params = (self._namespace, run_id)
+        params = (self._namespace, run_id, step)
         return Operation(((self._retry_lock, params), (self._retry, params)), parse)
 
     def wake(self, run_id: str, step: str | None) -> Operation[None]:

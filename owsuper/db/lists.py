@@ -45,11 +45,14 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True)
 class RetryRow:
-    """A row of ``owsuper_retries``; the error as text."""
+    """A row of ``owsuper_retries``; the error and the output as text."""
 
     retried_at: datetime
     failed_at: datetime | None
     error: str | None
+    status: str | None
+    from_step: str | None
+    output: str | None
 
 
 @dataclass(frozen=True, slots=True)

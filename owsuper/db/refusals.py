@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
 from owsuper.core.model import RunStatus
+from owsuper.core.names import list_names
 from owsuper.core.undoing import undone_workflow
 from owsuper.errors import (
     RunExists,
@@ -50,25 +52,77 @@ def check_retried(
 
     Raises for a run that is ``undone_by`` another, too.
     """
-    refused = f"Cannot retry workflow run {run_id} with status {status}"
     if status != RunStatus.FAILED:
-        raise RunNotRetryable(
-            f"{refused}: only a failed run can be retried", run_id=run_id, status=status
+        raise _not_retryable(run_id, status, "only a failed run can be retried")
+    if reason := _passed(missed, undone_by):
+        raise _not_retryable(run_id, status, reason)
+
+
+def check_rewound(
+    run_id: str,
+    step: str,
+    status: str,
+    missed: datetime | None,
+    undone_by: str | None,
+    hindrances: dict[str, Any],
+) -> None:
+    """Raise for a run that was not put back to ``step``. ``hindrances`` are those of ``retry``."""
+    if (undone := undone_workflow(hindrances["workflow"])) is not None:
+        reason = f'it undoes a run of workflow "{undone}". Retry it without a step if it has failed'
+    elif status in _OPEN:
+        reason = "it has not ended. Cancel it first, or wait for its end"
+    elif (successor := hindrances["successor"]) is not None:
+        reason = f"it has continued as run {successor}. Rerun it, or retry that run"
+    elif (known := hindrances["steps"]) is not None:
+        reason = f"it has no step {step!r}. {_similar(step, known)}"
+    elif passed := _passed(missed, undone_by):
+        raise _not_retryable(run_id, status, passed)
+    elif hindrances["undone"] is not None:
+        reason = (
+            f"step {hindrances['undone']!r}, which began before step {step!r}, has been undone"
+            " since. Retry from that step, or from an earlier one"
         )
+    elif children := hindrances["children"]:
+        listed = list_names([f"{child} of step {name!r}" for name, child in children])
+        reason = (
+            f"child runs of the steps to repeat have not ended: {listed}. Cancel them, or wait for"
+            " their end"
+        )
+    elif (parent := hindrances["parent"]) is not None:
+        reason = (
+            f"its parent, run {parent[0]}, has its result, or is taking it. Retry or rerun that run"
+            f" from step {parent[1]!r}"
+        )
+    else:
+        return
+    raise _not_retryable(run_id, status, reason if reason.endswith("?") else f"{reason}.")
+
+
+def _passed(missed: datetime | None, undone_by: str | None) -> str | None:
+    """Return why a run cannot go on that is undone, or whose deadline has passed."""
     if undone_by is not None:
-        raise RunNotRetryable(
-            f"{refused}: run {undone_by} undoes its steps, so their results hold no longer. Retry"
-            " that run if it has failed, or rerun this one from the beginning.",
-            run_id=run_id,
-            status=status,
+        return (
+            f"run {undone_by} undoes its steps, so their results hold no longer. Retry"
+            " that run if it has failed, or rerun this one from the beginning."
         )
     if missed is not None:
-        raise RunNotRetryable(
-            f"{refused}: its deadline passed at {missed:%Y-%m-%d %H:%M:%S} UTC, so"
-            " it would fail again at once. Start a new run.",
-            run_id=run_id,
-            status=status,
+        return (
+            f"its deadline passed at {missed:%Y-%m-%d %H:%M:%S} UTC, so"
+            " it would fail again at once. Start a new run."
         )
+    return None
+
+
+def _similar(step: str, known: list[str]) -> str:
+    """Return the steps that may have been meant."""
+    if close := difflib.get_close_matches(step, known, n=3):
+        return f"Did you mean {' or '.join(map(repr, close))}?"
+    return f"Its steps: {list_names([repr(each) for each in known]) or 'none'}"
+
+
+def _not_retryable(run_id: str, status: str, reason: str) -> RunNotRetryable:
+    message = f"Cannot retry workflow run {run_id} with status {status}: {reason}"
+    return RunNotRetryable(message, run_id=run_id, status=status)
 
 
 def check_woken(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:

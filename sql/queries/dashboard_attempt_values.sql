@@ -18,7 +18,7 @@ FROM (
     FROM {schema}.step_attempts
     WHERE namespace_id = $1 AND id = ANY ($3::text[]) AND workflow_run_id = $2
     UNION ALL
-    SELECT id, NULL, error, context, NULL
+    SELECT id, output, error, context, NULL
     FROM {schema}.owsuper_retried_attempts
     WHERE namespace_id = $1 AND workflow_run_id = $2 AND id = ANY ($3::text[])
 ) AS s

@@ -39,8 +39,8 @@ FROM (
     UNION ALL
     (
         SELECT
-            id, step_name, kind, 'failed', context, error, child_workflow_run_id, created_at,
-            started_at, finished_at, retried_at
+            id, step_name, kind, coalesce(status, 'failed'), context, error, child_workflow_run_id,
+            created_at, started_at, finished_at, retried_at
         FROM {schema}.owsuper_retried_attempts
         WHERE namespace_id = $1 AND workflow_run_id = $2
         LIMIT $3::integer

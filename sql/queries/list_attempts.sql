@@ -39,7 +39,8 @@ LEFT JOIN LATERAL (
         )
         UNION ALL
         SELECT
-            id, step_name, kind, 'failed', context, NULL, error, child_workflow_run_id,
+            id, step_name, kind, coalesce(status, 'failed'), context, output, error,
+            child_workflow_run_id,
             created_at, started_at, finished_at, retried_at
         FROM {schema}.owsuper_retried_attempts
         WHERE namespace_id = $1 AND workflow_run_id = $2

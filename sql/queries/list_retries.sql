@@ -4,7 +4,7 @@
 -- A run without retries gives one row of NULLs; an unknown run gives no row.
 --
 -- Index: workflow_runs_pkey, the primary key of our own table. Locks: none.
-SELECT t.retried_at, t.failed_at, t.error::text
+SELECT t.retried_at, t.failed_at, t.error::text, t.status, t.from_step, t.output::text
 FROM
 {fragments/known_run}
 LEFT JOIN {schema}.owsuper_retries AS t

@@ -40,7 +40,8 @@ SELECT json_build_object(
     ), '[]'),
     'retries', coalesce((
         SELECT json_agg(json_build_object(
-            'retried_at', retried_at, 'failed_at', failed_at, 'error', error
+            'retried_at', retried_at, 'failed_at', failed_at, 'error', error,
+            'status', coalesce(status, 'failed'), 'from_step', from_step, 'output', output
         ) ORDER BY retried_at)
         FROM {schema}.owsuper_retries
         WHERE namespace_id = $1 AND workflow_run_id = r.id

@@ -601,6 +601,26 @@ def test_failed_runs_are_retried(runs: Command, tables: Tables) -> None:
     assert tables.fetch(run)["status"] == "pending"
 
 
+def test_a_run_goes_back_to_a_step(runs: Command, tables: Tables) -> None:
+    run = failed(tables, status="canceled", created_at=from_now(-90))
+    for place, name in enumerate(("reserve", "charge")):
+        at = from_now(place - 60)
+        tables.step(run, step_name=name, status="completed", output=name, started_at=at,
+                    created_at=at, finished_at=at)  # fmt: skip
+    assert "only a failed run can be retried" in runs("retry", run).stderr
+    refused = runs("retry", run, "--from", "ship")
+    assert (refused.code, refused.stdout) == (1, "")
+    assert "it has no step 'ship'. Its steps: 'reserve', 'charge'." in refused.stderr
+    assert runs("retry", run, "--from", "").code == 2
+    result = runs("retry", run, "--from", "charge")
+    assert (result.code, result.stderr) == (0, f"owsuper: retried: {run}\n")
+    shown = runs("show", run).stdout
+    assert re.search(r" completed +charge +set aside by the retry$", shown, re.M)
+    assert re.search(r" retry +of the run, from 'charge' +was canceled$", shown, re.M)
+    [retry] = json.loads(runs("show", run, "--json").stdout)["retries"]
+    assert (retry["from_step"], retry["status"]) == ("charge", "canceled")
+
+
 def test_all_runs_that_match_filters_are_retried_or_canceled(runs: Command, tables: Tables) -> None:
     one, late = failed(tables, created_at=NOON), failed(tables, id="late", deadline_at=NOON)
     other = failed(tables, workflow_name="other")

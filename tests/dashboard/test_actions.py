@@ -110,6 +110,24 @@ def test_a_form_that_is_sent_twice_is_performed_once(browser: TestClient, tables
     assert tables.count("owsuper_audit_outcomes") == 1
 
 
+def test_a_run_goes_back_to_a_step(browser: TestClient, tables: Tables) -> None:
+    run = tables.run(status="completed", worker_id=None, available_at=None)
+    tables.step(run, step_name="charge", status="completed", output="paid")
+    page = browser.get(f"/actions/retry?id={run}")
+    assert "it can only go back to a step" in page.text
+    form = forms(page)[0]
+    assert "it has no step" in notice(follow(browser, send(browser, form, from_step="x")))
+    answer = act(browser, f"/actions/retry?id={run}", from_step="charge")
+    assert notice(answer) == "The run is put back, due now."
+    assert tables.fetch(run)["status"] == "pending"
+    assert entries(tables)[-1]["arguments"] == {"from_step": "charge"}
+    shown = browser.get(f"/runs/{run}").text
+    assert "retried by a client from" in shown
+    assert "after it was completed" in shown
+    assert "set aside when the run was retried" in shown
+    assert "paid" in shown
+
+
 def test_a_run_that_has_ended_meanwhile_refuses(
     browser: TestClient, tables: Tables, rows: Rows
 ) -> None:

@@ -43,7 +43,10 @@ def test_the_page_of_a_run_leads_to_what_can_be_done(browser: TestClient, tables
         f"/actions/rerun?id={failed}",
     ]
     completed = tables.run(status="completed", **ended)
-    assert links(browser, f"/runs/{completed}") == [f"/actions/rerun?id={completed}"]
+    assert links(browser, f"/runs/{completed}") == [
+        f"/actions/retry?id={completed}",
+        f"/actions/rerun?id={completed}",
+    ]
 
 
 def test_runs_of_a_list_are_selected_and_all_that_match(

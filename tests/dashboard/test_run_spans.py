@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -152,10 +153,20 @@ def test_claims_are_the_present_one_and_those_that_ended_with_a_death() -> None:
 
 
 def test_a_retry_by_a_client_is_marked() -> None:
-    retry = RunRetry(retried_at=at(3), failed_at=at(2), error=StoredError(message="no"))
+    retry = RunRetry(
+        retried_at=at(3),
+        failed_at=at(2),
+        error=StoredError(message="no"),
+        status=RunStatus.FAILED,
+        from_step=None,
+        output=None,
+    )
     *_, mark = found(story(retries=[retry]), "the run")
     assert (mark.kind, mark.begin, mark.end) == ("retry", 3, 3)
     assert mark.title == "the run: retried by a client after a failure: no"
+    back = replace(retry, status=RunStatus.COMPLETED, from_step="charge", error=None)
+    *_, mark = found(story(retries=[back]), "the run")
+    assert mark.title == "the run: retried by a client from 'charge' after it was completed"
 
 
 def test_the_axis_ends_with_the_run_and_has_room_while_it_runs() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from owsuper import OpenWorkflow
 from owsuper.db import connect
 from owsuper.db.listen import runs_channel
 from owsuper.db.sweeps import SweepQueries
@@ -413,6 +414,29 @@ def test_a_run_that_comes_again_needs_no_rate(limits: Limits, tables: Tables) ->
     limits.end(first)
     assert limits.claim() == []
     assert tables.fetch(second)["status"] == "pending"
+
+
+def test_a_run_that_goes_back_to_a_step_waits_for_a_place_and_needs_no_rate(
+    limits: Limits, tables: Tables, database_url: str
+) -> None:
+    limits.declare()
+    limits.rate(1)
+    ended = tables.pending()
+    assert limits.claim() == [ended]
+    tables.step(ended, step_name="charge", status="completed")
+    limits.end(ended)
+    other = tables.pending(attempts=1)
+    assert limits.claim() == [other]
+    ow = OpenWorkflow(database_url, schema=tables.schema)
+    ow.get_run(ended).retry("charge")
+    ow.close()
+    assert limits.claim() == []
+    assert limits.places_of() == [other]
+    limits.end(other)
+    assert limits.claim() == [ended]
+    assert limits.places_of() == [ended]
+    limits.end(ended)
+    assert limits.places() == []
 
 
 def test_the_state_of_a_rate_is_forgotten_when_it_matters_no_more(

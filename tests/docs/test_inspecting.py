@@ -67,6 +67,16 @@ def test_a_run_is_retried_and_goes_on(connected: Sandbox) -> None:
     assert connected.run(INSPECTING["retry"]) == '"paid"\n'
 
 
+@INSPECTING.covers("back")
+def test_a_run_goes_back_to_a_step(connected: Sandbox) -> None:
+    begin(connected)
+    connected.write("bank-is-open", "")
+    assert connected.run(INSPECTING["back"]) == '"paid"\n'
+    shown = connected.run('owsuper runs show "$RUN"')
+    assert re.search(r"retry +of the run, from 'reserve'", shown)
+    assert re.search(r"completed +reserve \(attempt 2\)", shown)
+
+
 @INSPECTING.covers("rerun")
 def test_a_run_is_repeated_from_a_step_on(connected: Sandbox) -> None:
     begin(connected)

@@ -65,6 +65,20 @@ def test_a_run_of_typescript_is_repeated_from_a_step_on(python: OpenWorkflow, pe
     assert again.result(timeout=60) == {"token": steps["reserve"].output, "amount": 7}
 
 
+def test_a_run_of_typescript_goes_back_to_a_step(python: OpenWorkflow, peer: Peers) -> None:
+    peer("worker", "ts-charge")
+    handle = python.run_workflow("ts-charge", {"amount": 7})
+    first = handle.result(timeout=60)
+    handle.retry("charge")
+    assert handle.result(timeout=60) == first
+    handle.retry("reserve")
+    again = handle.result(timeout=60)
+    assert again["token"] != first["token"]
+    listed = python.list_step_attempts(handle.id).items
+    assert [each.step_name for each in listed].count("charge") == 3
+    assert sum(each.retried_at is None for each in listed) == 2
+
+
 def test_typescript_reads_which_branch_a_run_takes(
     python: OpenWorkflow, peer: Peers, conn: psycopg.Connection, schema: str
 ) -> None:

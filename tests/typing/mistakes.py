@@ -136,6 +136,7 @@ blocking.run(Welcome(7), id=7)  # MISTAKE
 blocking.run(Welcome(7), idempotency_key="k", key_lifetime=[])  # MISTAKE
 ow.get_run("id").wake(7)  # MISTAKE
 ow.get_run("id").rerun(7)  # MISTAKE
+ow.get_run("id").retry(7)  # MISTAKE
 ow.workflow("new", version="2", compatible_with=[1])  # MISTAKE
 blocking.upcast(7)  # MISTAKE
 blocking.upcast(step=7)  # MISTAKE

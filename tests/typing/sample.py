@@ -232,6 +232,7 @@ def inspect() -> None:
     assert_type(ow.database_url, str)
     assert_type(ow.get_run("named", key="k"), RunHandle[Any])
     assert_type(ow.get_run("some-id").retry(), None)
+    assert_type(ow.get_run("some-id").retry(from_step="charge"), None)
     assert_type(ow.get_run("some-id").cancel(), None)
     assert_type(bare.run(Welcome(7)).retry(), None)
 

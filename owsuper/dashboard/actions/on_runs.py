@@ -38,7 +38,13 @@ def _cancel(visit: Visit) -> Work:
 
 
 _CANCEL: Final = _Kind("cancel", "Cancel", "canceled", OPEN, _cancel)
-_RETRY: Final = _Kind("retry", "Retry", "put back, due now", FAILED, lambda _: retrying())
+
+
+def _retry(visit: Visit) -> Work:
+    return retrying(visit.field("from_step").strip() or None)
+
+
+_RETRY: Final = _Kind("retry", "Retry", "put back, due now", FAILED, _retry)
 
 
 def _read(visit: Visit, wanted: Chosen, conn: Connection[Any]) -> tuple[Run | None, RunCount]:
@@ -70,7 +76,11 @@ async def _perform(kind: _Kind, visit: Visit) -> Response:
     wanted = chosen.read(QueryParams(visit.form.multi_items()))
     if wanted.query is not None:  # to refuse it here, and not when the action is under way
         await performing.read_first(visit, partial(_read, visit, wanted))
-    arguments = {"children": bool(visit.field("children"))} if kind is _CANCEL else {}
+    arguments: dict[str, Any] = {}
+    if kind is _CANCEL:
+        arguments["children"] = bool(visit.field("children"))
+    elif step := visit.field("from_step").strip():
+        arguments["from_step"] = step
     work = kind.work_of(visit)
     if wanted.query is None and len(wanted.run_ids) == 1:
         run_id = wanted.run_ids[0]
