@@ -191,7 +191,7 @@ class Executor:
             )
             self.executions[run.worker_id] = recalling
             try:
-                undone = yield from undoing.recall(recalling, workflow, undone)
+                undone = yield from undoing.recall(recalling, workflow, undone, loaded.history)
             finally:
                 self._services.overdue_watch.forget(recalling)
                 del self.executions[run.worker_id]

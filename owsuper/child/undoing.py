@@ -7,7 +7,7 @@ at each execution, and what is recorded of the second part is recalled, as in an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -16,11 +16,11 @@ from owsuper.child.execution.base import Execution
 from owsuper.child.execution.drive import Operations
 from owsuper.child.services import Services
 from owsuper.core import codec
-from owsuper.core.model import ClaimedRun, Fail, RecordedAttempt
+from owsuper.core.model import ClaimedRun, Fail, RecordedAttempt, StepStatus
 from owsuper.core.names import list_names
 from owsuper.core.replay import LARGEST_STEP_LIMIT, Replay
 from owsuper.core.steps.effects import CallError, CallResult
-from owsuper.core.undoing import undone_workflow
+from owsuper.core.undoing import undo_name, undone_workflow
 from owsuper.db.runs import UndoneRun
 from owsuper.errors import DataError, NonDeterminismError, RunNotFound
 from owsuper.step import AsyncStep, Step
@@ -109,12 +109,16 @@ def replay_of(undone: UndoneHistory, new_id: Callable[[], str]) -> Replay:
 
 
 def recall(
-    execution: Execution, workflow: Workflow[Any, Any], undone: UndoneHistory
+    execution: Execution,
+    workflow: Workflow[Any, Any],
+    undone: UndoneHistory,
+    done: Sequence[RecordedAttempt],
 ) -> Operations[StoredError | None]:
     """Execute the function of the workflow up to the end of the history.
 
     ``execution.undos`` then has the undos. Returns an error if some of them are not known, or None.
-    How the function ends decides nothing: it has ended in some way before.
+    Those that ``done`` says are finished, or were skipped, need not be known. How the function ends
+    decides nothing: it has ended in some way before.
     """
     end: CallResult | CallError = undone.input
     if isinstance(end, CallResult):
@@ -124,7 +128,12 @@ def recall(
         execution.exit_if_forked(end)
     yield partial(execution.join, returned=isinstance(end, CallResult))
     execution.code_has_ended = True
-    missing = [key for key in execution.replay.undoable() if key not in execution.undos]
+    over = {each.step_name for each in done if each.status == StepStatus.COMPLETED}
+    missing = [
+        key
+        for key in execution.replay.undoable()
+        if key not in execution.undos and undo_name(key) not in over
+    ]
     return _missed(missing, end, execution) if missing else None
 
 

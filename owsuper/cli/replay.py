@@ -20,6 +20,7 @@ from owsuper.cli.arguments import Command, add_settings, flags
 from owsuper.cli.formatting import printable
 from owsuper.cli.output import print_data, print_json, print_message
 from owsuper.core.names import list_names
+from owsuper.core.undoing import undone_workflow
 from owsuper.errors import ConfigurationError
 from owsuper.supervisor.exit_status import ExitCode
 
@@ -67,9 +68,13 @@ _ReadInput = Callable[[str], bytes | None]
 
 @dataclass
 class _Outcome:
-    """What the replay of many runs has shown. ``skipped`` counts runs by unknown workflows."""
+    """What the replay of many runs has shown. ``skipped`` counts runs by unknown workflows.
+
+    ``undoing`` counts runs that undo others: the replay of those others knows their undos.
+    """
 
     replayed: int = 0
+    undoing: int = 0
     misfits: list[Misfit] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
@@ -95,6 +100,7 @@ def _run(arguments: argparse.Namespace) -> int:
             {
                 "replayed": outcome.replayed,
                 "skipped": dict(outcome.skipped),
+                "undoing": outcome.undoing,
                 "misfits": [asdict(misfit) for misfit in outcome.misfits],
             }
         )
@@ -102,6 +108,11 @@ def _run(arguments: argparse.Namespace) -> int:
         print_message(
             f"skipped {recorded.runs(outcome.skipped.total())} of workflows that the modules do not"
             f" define: {list_names(sorted(outcome.skipped))}"
+        )
+    if outcome.undoing:
+        print_message(
+            f"left out {recorded.runs(outcome.undoing)} of undos: the replay of an undone run shows"
+            " whether the code knows its undos"
         )
     misfits = len(outcome.misfits)
     fit = outcome.replayed - misfits
@@ -134,6 +145,9 @@ def _replay(arguments: argparse.Namespace, chosen: Settings, application: Applic
             Replayer(application.registry, now=datetime.now(UTC), read_input=read_input)
         )
         for history in histories:
+            if undone_workflow(history.run.workflow_name) is not None:
+                outcome.undoing += 1
+                continue
             try:
                 misfit = replayer.replay(history)
             except UnknownWorkflow:

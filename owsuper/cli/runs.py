@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from owsuper import RunHandle
-from owsuper.cli import export, list_runs, many_runs, run_logs, show
+from owsuper.cli import export, list_runs, many_runs, run_logs, show, skip_undo
 from owsuper.cli.arguments import Command
 from owsuper.cli.client_command import (
     add_common,
@@ -277,6 +277,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "cancel": Command("Cancel runs", _add_cancel_options, _cancel),
     "retry": Command("Retry failed runs from the failed step", _add_retry_options, _retry),
     "rerun": Command("Repeat an ended run from a step on", _add_rerun_options, _rerun),
+    "skip-undo": skip_undo.COMMAND,
     "wake": Command("End the waits of runs now", _add_wake_options, _wake),
     "wait": Command("Wait for a run to end, and print its result", _add_wait_options, _wait),
     "count": Command("Count the runs of each status", add_common, _count),
@@ -286,7 +287,7 @@ COMMANDS: Final[dict[str, Command]] = {
 
 def _add_group_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help="see below")
-    lines = (f"  {name:<8} {command.summary}" for name, command in COMMANDS.items())
+    lines = (f"  {name:<9} {command.summary}" for name, command in COMMANDS.items())
     parser.epilog = "\n".join(
         ["commands:", *lines, "  (owsuper runs COMMAND --help says more)"],
     )

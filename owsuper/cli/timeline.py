@@ -172,6 +172,10 @@ def _remark(step: StepAttempt, lost: bool, width: int | None) -> str:
         return "so far"
     if step.retried_at is not None:
         return "set aside by the retry"
+    if isinstance(step.context, dict) and isinstance(step.context.get("skipped"), dict):
+        skipped = step.context["skipped"]
+        why = f": {skipped['reason']}" if skipped.get("reason") else ""
+        return plain(f"skipped by {skipped.get('by')}{why}", width)
     return f"run {plain(step.child_run_id)}" if step.child_run_id else ""
 
 

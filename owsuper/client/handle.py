@@ -13,6 +13,7 @@ from owsuper.core.model import RunStatus
 from owsuper.core.names import check_step_key
 from owsuper.core.upcasts import Upcast
 from owsuper.db.new_runs import Rerun
+from owsuper.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from owsuper.client.database import ClientDatabase
@@ -220,6 +221,29 @@ class RunHandle(Generic[O]):
         session = await self._database.asession()
         await session.acall(partial(operations.retry, session, self.id, step))
 
+    def skip_undo(self, step: str, *, reason: str | None = None, by: str | None = None) -> None:
+        """Leave out the undo of ``step``, because that is undone by hand, and go on with the rest.
+
+        This is for the run that undoes another and has failed (``undone_by`` of the other is its
+        id). It is put back as by :meth:`retry`. ``step`` is the step of the other run, whose undo
+        has failed or is not executed yet. ``reason`` and ``by``, by default user and host of this
+        process, are kept in the ``context`` of the attempt that stands for the undo.
+
+        Raises ConfigurationError for an argument that cannot be used, and RunNotRetryable if the
+        run has not failed, or no such undo is left.
+        """
+        name, remark = _skipping(step, reason, by)
+        session = self._database.session()
+        operations.skip_undo(session, self.id, name, remark)
+
+    async def askip_undo(
+        self, step: str, *, reason: str | None = None, by: str | None = None
+    ) -> None:
+        """Awaitable :meth:`skip_undo`."""
+        name, remark = _skipping(step, reason, by)
+        session = await self._database.asession()
+        await session.acall(partial(operations.skip_undo, session, self.id, name, remark))
+
     def rerun(self, from_step: str | None = None, *, input: Any = _SAME) -> RunHandle[O]:
         """Start a run that repeats this run, which has ended, and return its handle.
 
@@ -293,6 +317,16 @@ def _checked_window(after: int, level: str, limit: int) -> int:
     """Return the number of the level. Raises ConfigurationError."""
     reports.checked_window(after, limit)
     return reports.level_number(level)
+
+
+def _skipping(step: str, reason: str | None, by: str | None) -> tuple[str, dict[str, Any]]:
+    """Return the step whose undo is skipped, and the remark. Raises ConfigurationError."""
+    from owsuper.client.remarks import check_remarks, somebody  # few need it
+
+    if (name := check_step_key(step)) is None:
+        raise ConfigurationError("step: name the step whose undo is to be skipped")
+    check_remarks(reason=reason, by=by)
+    return name, {"by": somebody() if by is None else by, "reason": reason}
 
 
 def _rerun(input: Any) -> Rerun:

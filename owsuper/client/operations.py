@@ -12,6 +12,7 @@ from owsuper.client.session import Session
 from owsuper.core.model import RunStatus
 from owsuper.db.clients import Canceled
 from owsuper.errors import RunNotCancelable, RunNotRetryable, RunNotWakeable
+from owsuper.ids import new_id
 
 _RETRIED: Final = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
 
@@ -71,6 +72,20 @@ def retry(session: Session, run_id: str, step: str | None = None) -> None:
         session.run(send)
     except RunNotRetryable as refused:
         if sent == 1 or refused.status not in _RETRIED:
+            raise
+
+
+def skip_undo(session: Session, run_id: str, step: str, remark: dict[str, Any]) -> None:
+    """Leave out the undo of ``step``, and put the failed run back that was to execute it.
+
+    Raises RunNotFound, RunNotRetryable, and as ``Session.run`` does.
+    """
+    skip = session.queries.skip_undo(run_id, step, attempt_id=new_id(), remark=remark)
+    session.run(skip.run)
+    try:
+        retry(session, run_id)
+    except RunNotRetryable as refused:
+        if refused.status not in _RETRIED:  # somebody else has retried it meanwhile
             raise
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import getpass
-import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import Connection
 
+from owsuper.client.remarks import check_remarks, somebody
 from owsuper.client.session import Session
 from owsuper.client.workers import worker_from_row
 from owsuper.client.workflow_status import (
@@ -17,7 +16,8 @@ from owsuper.client.workflow_status import (
     pause_from_row,
     read_pauses,
 )
-from owsuper.core.names import check_workflow_name, has_lone_surrogate, list_names
+from owsuper.core.names import check_workflow_name, list_names
+from owsuper.core.undoing import undone_workflow
 from owsuper.db.pauses import PauseQueries
 from owsuper.errors import ConfigurationError
 from owsuper.workflow.definition import Workflow
@@ -26,7 +26,6 @@ from owsuper.workflow.registry import Registry
 if TYPE_CHECKING:
     from owsuper.client.database import ClientDatabase
 
-_LONGEST_TEXT: Final = 1000  # characters of a reason, or of who pauses
 _MOST_NAMES: Final = 1000  # of workflows that have runs, among which similar ones are looked for
 
 
@@ -149,7 +148,11 @@ def _serving(session: Session, conn: Connection[Any]) -> dict[str, list[tuple[st
 
 
 def _check_known(session: Session, name: str, conn: Connection[Any]) -> None:
-    """Raise ConfigurationError unless the workflow is served, paused or has runs."""
+    """Raise ConfigurationError unless the workflow is served, paused or has runs.
+
+    The workflow that undoes runs of another is as well known as the other.
+    """
+    name = undone_workflow(name) or name
     queries = _queries(session)
     served = {*_serving(session, conn), *read_pauses(queries, conn)}
     if name in served or queries.has_runs(name).run(conn):
@@ -170,28 +173,5 @@ def _checked(
     workflow: Workflow[Any, Any] | str, reason: str | None, by: str | None
 ) -> tuple[str, str]:
     """Return the name of the workflow, and who pauses it. Raises ConfigurationError."""
-    for argument, value in (("reason", reason), ("by", by)):
-        if value is not None and not _is_text(value):
-            raise ConfigurationError(
-                f"{argument}: must be text of at most {_LONGEST_TEXT:,} characters, without U+0000"
-                f" and lone surrogates, not {value!r:.80}"
-            )
-    return _name(workflow), _somebody() if by is None else by
-
-
-def _is_text(value: object) -> bool:
-    return (
-        isinstance(value, str)
-        and len(value) <= _LONGEST_TEXT
-        and "\0" not in value
-        and not has_lone_surrogate(value)
-    )
-
-
-def _somebody() -> str:
-    """Return user and host of this process."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container may know no name for its user
-        user = "somebody"
-    return f"{user}@{socket.gethostname()}"[:_LONGEST_TEXT]
+    check_remarks(reason=reason, by=by)
+    return _name(workflow), somebody() if by is None else by

@@ -71,12 +71,22 @@ def check_step_key(key: str | None, parameter: str = "step") -> str | None:
 
 
 def check_workflow_name(name: str) -> str:
-    """Return ``name`` if it is a valid workflow name. Raises ConfigurationError."""
-    problem = _problem(name)
-    if not problem and name.startswith("undo:"):
-        problem = "names that begin with 'undo:' are those of runs that undo others. Rename it."
-    if problem:
+    """Return ``name`` if runs can have it as that of their workflow. Raises ConfigurationError."""
+    if problem := _problem(name):
         raise ConfigurationError(f"Invalid workflow name {_shown(name)}: {problem}")
+    return name
+
+
+def check_own_workflow_name(name: str) -> str:
+    """Return ``name`` if an application can define and start a workflow of it.
+
+    Raises ConfigurationError.
+    """
+    if check_workflow_name(name).startswith("undo:"):
+        raise ConfigurationError(
+            f"Invalid workflow name {_shown(name)}: names that begin with 'undo:' are those of runs"
+            " that undo others. Rename it."
+        )
     return name
 
 

@@ -124,6 +124,7 @@ class ClientQueries:
         self._open_children = load("open_children", schema)
         self._retry_lock = load("retry_lock", schema)
         self._retry = load("retry", schema)
+        self._skip_undo = load("skip_undo", schema)
         self._rerun_lock = load("rerun_lock", schema)
         self._rerun = load("rerun", schema)
         self._wake_lock = load("wake_lock", schema)
@@ -246,6 +247,25 @@ class ClientQueries:
         params = (self._namespace, run_id, step)
         return Operation(((self._retry_lock, params), (self._retry, params)), parse)
 
+    def skip_undo(
+        self, run_id: str, step: str, *, attempt_id: str, remark: dict[str, Any]
+    ) -> Operation[None]:
+        """Note that ``step``, which the failed run ``run_id`` was to undo, is undone already.
+
+        ``remark`` is kept with the attempt. May be repeated with the same ``attempt_id`` if the
+        answer is lost. Raises RunNotFound, and RunNotRetryable for a run that does not undo this
+        step, or has not failed.
+        """
+
+        def parse(results: list[Rows]) -> None:
+            if not results[1]:
+                raise not_found(run_id)
+            refusals.check_skipped(run_id, step, results[1][0])
+
+        context = orjson.dumps({"skipped": remark}).decode()
+        skip = (self._skip_undo, (self._namespace, run_id, step, attempt_id, context))
+        return Operation(((self._retry_lock, (self._namespace, run_id, None)), skip), parse)
+
     def wake(self, run_id: str, step: str | None) -> Operation[None]:
         """End the waits of a run, or that of one step, as if their times had come.
 
@@ -270,8 +290,8 @@ class ClientQueries:
         def parse(results: list[Rows]) -> Repeated:
             if not results[1]:
                 raise not_found(run_id)
-            [(status, has_step, steps, name, version, undone_by)] = results[1]
-            refusals.check_rerun(run_id, step, (status, has_step, steps, name, undone_by))
+            [(status, has_step, steps, name, version, *undone)] = results[1]
+            refusals.check_rerun(run_id, step, (status, has_step, steps, name, *undone))
             return Repeated(new.id, name, version)
 
         raw = None if new.input_json is None else orjson.Fragment(new.input_json)

@@ -78,10 +78,8 @@ def check_rewound(
     elif passed := _passed(missed, undone_by):
         raise _not_retryable(run_id, status, passed)
     elif hindrances["undone"] is not None:
-        reason = (
-            f"step {hindrances['undone']!r}, which began before step {step!r}, has been undone"
-            " since. Retry from that step, or from an earlier one"
-        )
+        since = _undone_since(hindrances["undone"], step)
+        reason = f"{since}. Retry from that step, or from an earlier one"
     elif children := hindrances["children"]:
         listed = list_names([f"{child} of step {name!r}" for name, child in children])
         reason = (
@@ -96,6 +94,32 @@ def check_rewound(
     else:
         return
     raise _not_retryable(run_id, status, reason if reason.endswith("?") else f"{reason}.")
+
+
+def check_skipped(run_id: str, step: str, row: tuple[Any, ...]) -> None:
+    """Raise for a run whose undo was not skipped. ``row`` is that of ``skip_undo``."""
+    status, workflow, undone_by, stored, done, names = row
+    left = orjson.loads(names)
+    if stored:
+        return
+    if undone_workflow(workflow) is None:
+        reason = "it undoes no run"
+        if undone_by is not None:
+            reason = f"its steps are undone by run {undone_by}. Skip the undo there"
+    elif done:
+        reason = "this undo is finished, or skipped"
+    elif step not in left:
+        reason = f"it has no such undo. Undos that are left: {_quoted(left)}"
+    elif status != RunStatus.FAILED:
+        reason = "an undo is skipped when the run has failed, and not beside its execution"
+    else:
+        return
+    raise RunNotRetryable(
+        f"Cannot skip the undo of step {step!r} in workflow run {run_id} with status {status}:"
+        f" {reason}.",
+        run_id=run_id,
+        status=status,
+    )
 
 
 def _passed(missed: datetime | None, undone_by: str | None) -> str | None:
@@ -113,11 +137,19 @@ def _passed(missed: datetime | None, undone_by: str | None) -> str | None:
     return None
 
 
+def _undone_since(undone: str, step: str) -> str:
+    return f"step {undone!r}, which began before step {step!r}, has been undone since"
+
+
 def _similar(step: str, known: list[str]) -> str:
     """Return the steps that may have been meant."""
     if close := difflib.get_close_matches(step, known, n=3):
         return f"Did you mean {' or '.join(map(repr, close))}?"
-    return f"Its steps: {list_names([repr(each) for each in known]) or 'none'}"
+    return f"Its steps: {_quoted(known)}"
+
+
+def _quoted(names: list[str]) -> str:
+    return list_names([repr(each) for each in names]) or "none"
 
 
 def _not_retryable(run_id: str, status: str, reason: str) -> RunNotRetryable:
@@ -151,7 +183,7 @@ def check_woken(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
 
 def check_rerun(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
     """Raise for a run that was not repeated. ``row`` is that of the statement ``rerun``."""
-    status, known, names, workflow, undone_by = row
+    status, known, names, workflow, undone_by, undone_step = row
     if (undone := undone_workflow(workflow)) is not None:
         reason = f'it undoes a run of workflow "{undone}". If it has failed, retry it'
     elif status in _OPEN:
@@ -163,6 +195,10 @@ def check_rerun(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
         reason = (
             f"run {undone_by} undoes its steps, so their results hold no longer. Rerun it from the"
             " beginning"
+        )
+    elif step is not None and undone_step is not None:
+        reason = (
+            f"{_undone_since(undone_step, step)}. Rerun it from that step, or from an earlier one"
         )
     else:
         return

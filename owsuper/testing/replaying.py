@@ -74,12 +74,16 @@ class _BeyondHistory(EngineError):
 
 @dataclass
 class _Observation:
-    """What one execution did. ``ended``: the code had come to its end, see _has_come_to_its_end."""
+    """What one execution did. ``ended``: the code had come to its end, see _has_come_to_its_end.
+
+    ``execution`` is that of the run.
+    """
 
     known: frozenset[str]
     ended: bool
     beyond: str | None = None
     diverged: str | None = None
+    execution: Execution | None = None
 
 
 class _Observed(Execution):
@@ -89,6 +93,7 @@ class _Observed(Execution):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{**options, "strict": True})
+        self.observation.execution = self
 
     def record(self, write: StepWrite) -> None:
         """Take the write of a recorded attempt; stop at a new one."""
@@ -293,6 +298,11 @@ def _misfit(run: RunRow, replayed: MemoryRun, seen: _Observation) -> tuple[str |
     error = StoredError.from_json(replayed.error)
     if error.name == NonDeterminismError.__name__:
         return seen.diverged, error.message
+    if seen.execution is not None and run.status != RunStatus.COMPLETED:
+        undos = seen.execution.undos
+        lost = [key for key in seen.execution.replay.undoable() if key not in undos]
+        if lost:
+            return lost[0], "the step has an undo, and the code gives it none"
     if seen.beyond is not None:
         if not seen.ended:
             return None

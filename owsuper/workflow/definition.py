@@ -18,7 +18,7 @@ from uuid import UUID
 
 from owsuper.core import codec
 from owsuper.core.durations import Duration
-from owsuper.core.names import check_compatible, check_version, check_workflow_name
+from owsuper.core.names import check_compatible, check_own_workflow_name, check_version
 from owsuper.core.priority import check_priority
 from owsuper.core.replay import STEP_LIMIT, check_step_limit
 from owsuper.core.retry import RetryPolicy
@@ -298,11 +298,11 @@ class Workflow(Startable[I, O]):
 
 def _name(fn: Callable[..., Any], name: str | None) -> str:
     if name is not None:
-        return check_workflow_name(name)
+        return check_own_workflow_name(name)
     own = getattr(fn, "__name__", "")
     if own in ("", "<lambda>"):
         raise ConfigurationError(f'{fn!r:.60} has no name: give one with @ow.workflow("a-name")')
-    return check_workflow_name(own)
+    return check_own_workflow_name(own)
 
 
 def _retry(retry: RetryPolicy | None) -> RetryPolicy | None:

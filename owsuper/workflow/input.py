@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from owsuper.core import codec, upcasts
-from owsuper.core.names import check_version, check_workflow_name
+from owsuper.core.names import check_own_workflow_name, check_version
 from owsuper.errors import ConfigurationError, InvalidData
 from owsuper.step.requests import Startable
 
@@ -13,7 +13,7 @@ from owsuper.step.requests import Startable
 def identify(workflow: Startable[Any, Any] | str, version: str | None) -> tuple[str, str | None]:
     """Return the name and version of the workflow to run. Raises ConfigurationError."""
     if not isinstance(workflow, Startable):
-        return check_workflow_name(workflow), check_version(version)
+        return check_own_workflow_name(workflow), check_version(version)
     if version not in (None, workflow.version):
         raise ConfigurationError(
             f"version: {workflow} cannot be run as version {version!r}. Pass the workflow of that"

@@ -11,7 +11,7 @@ import orjson
 
 from owsuper.core import durations
 from owsuper.core.durations import Duration
-from owsuper.core.names import check_workflow_name
+from owsuper.core.names import check_own_workflow_name
 from owsuper.core.schedules import cron as crons
 from owsuper.core.schedules import timetable
 from owsuper.core.schedules.spec import CATCH_UP, OVERLAP, CatchUp, Overlap, ScheduleSpec
@@ -135,7 +135,7 @@ def make(
 def check_name(name: str) -> str:
     """Return ``name`` if a schedule can have it. Raises ConfigurationError."""
     try:
-        check_workflow_name(name)
+        check_own_workflow_name(name)
     except ConfigurationError as error:
         text = str(error).replace("Invalid workflow name", "Invalid name of a schedule")
         raise ConfigurationError(text) from None

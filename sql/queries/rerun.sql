@@ -5,9 +5,10 @@
 -- (JSON object: id, input, whether the input is another one, and the context with a trace carrier;
 -- without a context, the new run has the carrier of the other).
 -- Returns one row: the status of the run, whether it has such a step, the names of its steps (JSON
--- array), its workflow and its version, and the id of the run that undoes it. If it has not ended, has
--- no such step, or undoes another run, nothing is written; nor if it is undone, unless it is repeated
--- from the beginning. No row if there is no such run. May be repeated: a new run that exists is left alone.
+-- array), its workflow and its version, the id of the run that undoes it, and a step to keep that the run
+-- itself has undone later. If it has not ended, has no such step, or undoes another run, nothing is
+-- written; nor if it is undone, or such a step is, unless it is repeated from the beginning. No row if
+-- there is no such run. May be repeated: a new run that exists is left alone.
 --
 -- The steps that began before the first attempt of the step keep their attempts, as copies with
 -- their times. Waits that are open go on: the child run gets the copy as its parent, and a signal
@@ -44,6 +45,16 @@ attempt AS MATERIALIZED (
 began AS MATERIALIZED (
     SELECT step_name, min(place) AS place FROM attempt GROUP BY step_name
 ),
+undone_step AS MATERIALIZED (
+    SELECT k.step_name
+    FROM attempt AS k
+    JOIN began AS b ON b.step_name = k.step_name
+    JOIN began AS f ON f.step_name = $3::text AND f.place > b.place
+    JOIN began AS u ON u.step_name = 'undo ' || k.step_name AND u.place >= f.place
+    WHERE k.context @> '{"undo": true}'
+    ORDER BY k.place
+    LIMIT 1
+),
 asked AS MATERIALIZED (
     SELECT n.*
     FROM json_to_record($4::json) AS n (id text, context jsonb, input jsonb, given boolean)
@@ -72,6 +83,7 @@ new AS MATERIALIZED (
             $3::text IS NULL
             OR (s.context ->> 'undoneBy') IS NULL
                 AND EXISTS (SELECT FROM began WHERE step_name = $3::text)
+                AND NOT EXISTS (SELECT FROM undone_step)
         )
 ),
 kept AS MATERIALIZED (
@@ -181,5 +193,5 @@ named AS (
 SELECT
     status, $3::text IS NULL OR EXISTS (SELECT FROM began WHERE step_name = $3::text),
     coalesce((SELECT json_agg(step_name ORDER BY place) FROM began), '[]')::text,
-    workflow_name, version, context ->> 'undoneBy'
+    workflow_name, version, context ->> 'undoneBy', (SELECT step_name FROM undone_step)
 FROM source

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.cli.running import Run, port, write_module
+from tests.db.rows import Tables
 
 _APP = """
 from owsuper import OpenWorkflow, Step
@@ -61,6 +64,21 @@ def test_options_that_choose_runs_of_a_database_do_not_choose_lines_of_a_file(
     result = owsuper("replay", "--module", "shop", "--histories", "runs.jsonl", *options)
     assert result.is_one_error(2)
     assert f"{options[0]} chooses among the runs of a database" in result.stderr
+
+
+def test_runs_of_undos_are_left_out_of_a_replay(
+    owsuper: Run, database_url: str, conn: psycopg.Connection, schema: str
+) -> None:
+    tables, env = Tables(conn, schema), {"OWSUPER_DATABASE_URL": database_url}
+    env["OWSUPER_SCHEMA"] = schema
+    end = {"status": "failed", "worker_id": None, "available_at": None}
+    tables.run(workflow_name="order", **end)
+    tables.run(workflow_name="undo:order", **end)
+    tables.run(workflow_name="gone", **end)
+    result = owsuper("replay", "--module", "shop", "--json", env=env)
+    assert json.loads(result.stdout)["undoing"] == 1
+    assert json.loads(result.stdout)["skipped"] == {"gone": 1}
+    assert "left out 1 run of undos: " in result.stderr
 
 
 def test_a_file_that_is_missing_is_named(owsuper: Run) -> None:

@@ -905,6 +905,25 @@ def test_a_run_that_is_undone_and_the_one_that_does_it_name_each_other(
 # --- rerun -----------------------------------------------------------------------------------
 
 
+def test_an_undo_that_was_done_by_hand_is_skipped(runs: Command, tables: Tables) -> None:
+    run = failed(tables, context={"undoneBy": "u"})
+    tables.step(run, step_name="charge", status="completed", context={"undo": True})
+    undo = failed(tables, id="u", workflow_name="undo:w", context={"undoOf": run})
+    tables.step(undo, step_name="undo charge", status="failed", error={"message": "closed"})
+    listed = runs("list", "--workflow", "undo:w", "--status", "failed").stdout
+    assert undo in listed
+    assert re.search(r"failed +undo charge +closed$", runs("show", undo).stdout, re.M)
+    refused = runs("skip-undo", undo, "ship")
+    assert (refused.code, refused.stdout) == (1, "")
+    assert "it has no such undo. Undos that are left: 'charge'." in refused.stderr
+    result = runs("skip-undo", undo, "charge", "--reason", "refunded by phone")
+    assert (result.code, result.stdout) == (0, "")
+    assert result.stderr == "owsuper: skipped the undo of charge; retried: u\n"
+    assert tables.fetch(undo)["status"] == "pending"
+    shown = runs("show", undo, "--full").stdout
+    assert re.search(r"completed +undo charge .*skipped by .+: refunded by phone$", shown, re.M)
+
+
 def test_a_run_is_repeated_and_both_runs_name_each_other(runs: Command, tables: Tables) -> None:
     run = failed(tables, id="r1", input={"n": 1})
     began = from_now(-60)

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from owsuper import OpenWorkflow, RunNotFound
-from owsuper.errors import ConfigurationError
+from owsuper.errors import ConfigurationError, RunNotRerunnable
 from tests.client.sync_and_async import Call, sync_and_async
-from tests.db.rows import Tables
+from tests.db.rows import Tables, from_now
 from tests.fixtures.proxy import Proxy
 
 
@@ -31,6 +31,26 @@ def test_what_is_no_name_of_a_step_is_refused(ow: OpenWorkflow, step: Any, call:
 def test_an_unknown_run_is_not_found(ow: OpenWorkflow, call: Call) -> None:
     with pytest.raises(RunNotFound):
         call(ow.get_run("unknown"), "rerun")
+
+
+@sync_and_async
+def test_a_step_that_was_undone_by_the_run_itself_is_not_kept(
+    ow: OpenWorkflow, tables: Tables, call: Call
+) -> None:
+    run = tables.run(status="completed", worker_id=None, available_at=None)
+    for place, name in enumerate(("hotel", "flight", "undo hotel", "last")):
+        at = from_now(place - 60)
+        context = {"undo": True} if name == "hotel" else None
+        tables.step(run, step_name=name, status="completed", context=context, created_at=at)
+    with pytest.raises(RunNotRerunnable) as info:
+        call(ow.get_run(run), "rerun", "flight")
+    assert str(info.value) == (
+        f"Cannot rerun workflow run {run} with status completed: step 'hotel', which began before"
+        " step 'flight', has been undone since. Rerun it from that step, or from an earlier one."
+    )
+    assert tables.count("workflow_runs") == 1
+    for step in (None, "hotel", "last"):
+        call(ow.get_run(run), "rerun", step)
 
 
 @pytest.fixture

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owsuper.core.names import MAX_NAME_LENGTH, StepNames, check_step_name, check_workflow_name
+from owsuper.core.names import (
+    MAX_NAME_LENGTH,
+    StepNames,
+    check_own_workflow_name,
+    check_step_name,
+    check_workflow_name,
+)
 from owsuper.errors import ConfigurationError, StepUsageError
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -62,3 +68,12 @@ def test_bad_names_are_refused_with_the_reason(name, problem):
         check_workflow_name(name)
     assert len(str(caught.value)) < 200
     assert str(caught.value).isascii()
+
+
+def test_names_of_undos_are_names_of_runs_and_not_of_workflows_that_are_defined():
+    assert check_own_workflow_name("order") == "order"
+    assert check_workflow_name("undo:order") == "undo:order"
+    with pytest.raises(ConfigurationError, match="names that begin with 'undo:' are those of runs"):
+        check_own_workflow_name("undo:order")
+    with pytest.raises(ConfigurationError, match=r"^Invalid workflow name"):
+        check_own_workflow_name("")

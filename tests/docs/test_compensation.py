@@ -18,6 +18,41 @@ def test_a_run_that_fails_is_undone(connected: Sandbox) -> None:
     assert worker.wait() == 0
 
 
+CLOSED = """def refund(payment: str, euros: int) -> None:
+    raise NonRetryableError("the account is closed")
+
+
+def before("""
+FAIL = """
+from contextlib import suppress
+from owsuper import RunFailed
+from shop import buy, ow
+
+run = buy.run("a piano")
+with suppress(RunFailed):
+    run.result("30s")
+undo = ow.get_run(run.details().undone_by)
+with suppress(RunFailed):
+    undo.result("30s")
+print(undo.id)
+"""
+
+
+@PAGE.covers("skip")
+def test_an_undo_that_was_done_by_hand_is_skipped(connected: Sandbox) -> None:
+    connected.write("shop.py", PAGE["shop"].replace("def refund(", CLOSED))
+    worker = connected.worker("owsuper --processes 1 --module shop")
+    connected.write("fail.py", FAIL)
+    connected.env["UNDO"] = connected.run("python fail.py").strip()
+    shown = connected.run(
+        PAGE["skip"] + 'owsuper runs wait "$UNDO" --timeout 30s; owsuper runs show "$UNDO" --full'
+    )
+    assert "refunded by phone" in shown
+    worker.terminate()
+    assert worker.wait() == 0
+    assert "released the reservation of a piano" in worker.stdout.text
+
+
 @PAGE.covers("alternative")
 def test_undos_on_purpose(connected: Sandbox) -> None:
     connected.write("trip.py", PAGE["alternative"])

@@ -227,6 +227,35 @@ def test_a_run_that_did_not_come_to_its_end_might_have_gone_on(
     assert replay(never_began, same) is None
 
 
+@pytest.mark.parametrize("status", ["canceled", "running"])
+def test_code_that_has_lost_an_undo_does_not_fit_a_run_that_needs_it(status: str) -> None:
+    def charges(step: Step) -> Any:
+        step.run("charge", lambda: 1, undo=lambda _: None)
+        step.wait_for_signal("go")
+
+    def without(step: Step) -> Any:
+        step.run("charge", fit)
+        step.wait_for_signal("go")
+
+    def fails_early(step: Step) -> Any:
+        raise ValueError("no")
+
+    history = record(charges, finished=False)
+    history = replace(history, run=replace(history.run, status=status))
+    assert replay(history, charges) is None
+    found = replay(history, without)
+    assert found is not None
+    assert (found.step, found.reason) == (
+        "charge",
+        "the step has an undo, and the code gives it none",
+    )
+    completed = record(charges)
+    assert completed.run.status == "completed"
+    assert replay(completed, without) is None
+    if status != "running":
+        assert replay(history, fails_early) is not None
+
+
 def test_a_workflow_that_is_gone_is_an_error() -> None:
     history = record(base)
     with (
