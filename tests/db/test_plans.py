@@ -227,6 +227,7 @@ USES = [
     Use("retry", ("default", FAILED, None), 23),
     Use("retry_lock", ("default", FAILED, "s"), 23, "from a step"),
     Use("retry", ("default", FAILED, "s"), 34, "from a step"),
+    Use("skip_undo", ("default", FAILED, "s", "new", "{}"), 12),
     Use("rerun_lock", ("default", FAILED), 11),
     Use("rerun", ("default", FAILED, "s", json.dumps({"id": "again", "given": False})), 11),
     Use("wake_lock", ("default", RUN), 11),
