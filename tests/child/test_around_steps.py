@@ -164,7 +164,7 @@ def test_results_have_the_type_that_the_function_declares() -> None:
 
 def test_a_function_that_needs_arguments_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="around_steps calls"):
-        OpenWorkflow().around_steps(lambda request: noted())  # type: ignore[arg-type, misc]
+        OpenWorkflow().around_steps(lambda request: noted())  # type: ignore[type-var]
 
 
 # --- steps in a transaction ----------------------------------------------------------------

@@ -471,7 +471,7 @@ def test_a_function_that_cancels_its_own_run_in_its_transaction_fails_the_step(
 
 def test_the_next_function_finds_a_connection_that_is_as_new(engine: Engine) -> None:
     def change(conn: psycopg.Connection[Any]) -> None:
-        conn.row_factory = dict_row  # type: ignore[assignment]
+        conn.row_factory = dict_row
         for statement in (
             "SET search_path TO nowhere",
             "SELECT pg_advisory_lock(4711)",

@@ -50,7 +50,7 @@ class TestUpcasts:
 
         if as_workflow.__name__ == "as_async":
 
-            async def main(step: Any, input: Any) -> Any:  # type: ignore[no-redef]
+            async def main(step: Any, input: Any) -> Any:  # type: ignore[misc]
                 seen.append(input)
                 return await as_workflow(body)(step)
 
@@ -217,7 +217,7 @@ def test_an_upcast_that_could_never_be_called_or_used_is_refused() -> None:
         (lambda: bare.upcast(step="a", result=True), "for a step or for the result"),  # type: ignore[call-overload]
         (lambda: bare.upcast(step="a")(7), "not 7"),  # type: ignore[type-var]
         (lambda: bare.upcast(step="a")(later), "not an async function"),
-        (lambda: bare.upcast(step="a")(lambda: 1), "takes one argument"),  # type: ignore[arg-type, misc]
+        (lambda: bare.upcast(step="a")(lambda: 1), "takes one argument"),  # type: ignore[type-var]
     ):
         with pytest.raises((ConfigurationError, StepUsageError), match=message):
             refused()

@@ -239,7 +239,7 @@ def test_a_run_found_by_its_workflow_and_id_has_a_result_of_the_declared_type(
     assert ow.get_run("r1").result() == "PT5S"
     for wrong in ({"run_id": "a\0"}, {"run_id": "r1", "key": "k"}):
         with pytest.raises(ConfigurationError):
-            ow.get_run(count, **wrong)  # type: ignore[call-overload]
+            ow.get_run(count, **wrong)
     with pytest.raises(ConfigurationError, match="run_id= goes with a workflow"):
         ow.get_run("count", run_id="r1")  # type: ignore[call-overload]
 

@@ -234,7 +234,7 @@ def test_what_cannot_be_opened_is_named_beside_the_error(ow: OpenWorkflow) -> No
         client.get()
     assert "client could not be opened" in failed.value.__notes__[0]
     with pytest.raises(RuntimeError, match="didn't yield") as nothing:
-        asyncio.run(empty.aget())  # type: ignore[arg-type]
+        asyncio.run(empty.aget())
     assert "empty could not be opened" in nothing.value.__notes__[0]
 
 
@@ -379,7 +379,7 @@ def test_a_factory_with_arguments_is_refused(ow: OpenWorkflow) -> None:
     def needs(url: str) -> Any: ...
 
     with pytest.raises(ConfigurationError, match=r"resource calls .*needs without arguments"):
-        ow.resource(needs)  # type: ignore[arg-type,call-overload]
+        ow.resource(needs)  # type: ignore[arg-type]
 
 
 def test_a_factory_whose_yield_a_decorator_hides_is_refused(ow: OpenWorkflow) -> None:
@@ -403,7 +403,7 @@ def test_only_a_function_with_a_first_argument_can_get_it(ow: OpenWorkflow) -> N
 
     for fn in (nothing, by_name, 5):
         with pytest.raises(ConfigurationError, match=r"cannot get the resource Client as its fir"):
-            client.inject(fn)  # type: ignore[call-overload]
+            client.inject(fn)  # type: ignore[arg-type]
 
 
 def test_only_a_resource_can_be_overridden(ow: OpenWorkflow) -> None:

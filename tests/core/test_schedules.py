@@ -285,7 +285,7 @@ AT = utc(2025, 5, 14, 6)
 
 def test_a_tick_that_is_due_fires_whatever_the_policy() -> None:
     for policy in ("none", "last", "all"):
-        decision = decide(HOURLY, AT, AT + ON_TIME, catch_up=policy, limit=100)  # type: ignore[arg-type]
+        decision = decide(HOURLY, AT, AT + ON_TIME, catch_up=policy, limit=100)
         assert (decision.tick, decision.following) == (AT, AT + timedelta(hours=1))
 
 

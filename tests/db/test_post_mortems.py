@@ -136,7 +136,7 @@ def test_who_deletes_a_run_needs_no_rights_on_them(tables: Tables) -> None:
     names = {"role": sql.Identifier(role), "schema": sql.Identifier(tables.schema)}
 
     def execute(text: str) -> None:
-        tables.conn.execute(sql.SQL(text).format(**names).as_string().encode())  # type: ignore[arg-type]
+        tables.conn.execute(sql.SQL(text).format(**names).as_string().encode())
 
     execute("CREATE ROLE {role}")
     try:

@@ -503,11 +503,11 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no exception": (lambda _: fail_once("charge", "no"), "pass an exception to raise"),  # type: ignore[arg-type]
     "no failures": (lambda _: fail("charge", ValueError(), times=0), "fails at least once"),
     "no commit": (lambda _: crash_after("3"), "commits are counted from 1"),  # type: ignore[arg-type]
-    "one fault": (lambda main: run_in_process(main, faults=crash_in("a")), "expected a list of"),  # type: ignore[arg-type]
+    "one fault": (lambda main: run_in_process(main, faults=crash_in("a")), "expected a list of"),  # type: ignore[call-overload]
     "no fault": (lambda main: run_in_process(main, faults=["a"]), "expected what fail, .*'a'"),  # type: ignore[list-item]
-    "a list of steps": (lambda main: run_in_process(main, steps=["a"]), "steps: expected a dict"),  # type: ignore[arg-type]
+    "a list of steps": (lambda main: run_in_process(main, steps=["a"]), "steps: expected a dict"),  # type: ignore[call-overload]
     "a list of children": (
-        lambda main: run_in_process(main, children=["a"]),  # type: ignore[arg-type]
+        lambda main: run_in_process(main, children=["a"]),  # type: ignore[call-overload]
         "children: expected a dict",
     ),
     "a name for a signal": (
@@ -515,10 +515,10 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
         "signals: expected a list of pairs .*'paid'",
     ),
     "a dict of signals": (
-        lambda main: run_in_process(main, signals={"paid": 1}),  # type: ignore[arg-type]
+        lambda main: run_in_process(main, signals={"paid": 1}),  # type: ignore[dict-item]
         "signals: expected a list of pairs",
     ),
-    "a function": (lambda _: run_in_process(real), "expected a workflow, .*not <function real"),  # type: ignore[arg-type]
+    "a function": (lambda _: run_in_process(real), "expected a workflow, .*not <function real"),  # type: ignore[call-overload]
     "a workflow": (lambda main: InProcessWorker(main), "expected the OpenWorkflow"),
     "a local time": (
         lambda main: run_in_process(main, now=datetime(2026, 1, 1)),
@@ -569,7 +569,7 @@ def test_an_input_that_does_not_fit_is_refused(ow: OpenWorkflow) -> None:
         return input
 
     with pytest.raises(InvalidData, match="input"):
-        run_in_process(main, "five")  # type: ignore[arg-type]
+        run_in_process(main, "five")  # type: ignore[misc]
 
 
 def no_session() -> Any:
