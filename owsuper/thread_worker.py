@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final, Self
 
-from owsuper import settings
+from owsuper import setting_sources
 from owsuper.child.loader import Application, LoadError
 from owsuper.child.spec import Hooks
 from owsuper.cli import database
@@ -67,7 +67,7 @@ class ThreadWorker:
         given = (concurrency, graceful_timeout, lease, listen, migrate, poll_interval)
         self._ow = ow
         self._options: dict[str, object] = dict(zip(_OPTIONS, given, strict=True))
-        settings.load(self._options)  # so that a mistake is found here
+        setting_sources.load(self._options)  # so that a mistake is found here
         self._worker: OneProcessWorker | None = None
         self._thread: threading.Thread | None = None
         self._was_named = False  # whether the session had a name for ``ow`` at the start
@@ -161,7 +161,7 @@ class ThreadWorker:
             "namespace": used.namespace,
             "schema": used.schema,
         }
-        return settings.load(flags, cwd=self._ow._database.directory)
+        return setting_sources.load(flags, cwd=self._ow._database.directory)
 
 
 def _application(ow: OpenWorkflow) -> Application:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from owsuper import settings
+from owsuper import setting_sources
 from owsuper.cli import COMMANDS, arguments
 from owsuper.settings import Settings
 from tests.docs.documents import Document
@@ -56,7 +56,7 @@ def read_worker(argv: list[str], env: dict[str, str] | None = None) -> Settings:
     """The settings of a worker with these arguments; wrong ones raise ConfigurationError."""
     parser = arguments.Parser("owsuper")
     COMMANDS["worker"].add_options(parser)
-    return settings.load(arguments.flags(parser.parse(argv)), env=env or {}, cwd=Path("/"))
+    return setting_sources.load(arguments.flags(parser.parse(argv)), env=env or {}, cwd=Path("/"))
 
 
 def check_probe(argv: list[str]) -> float:

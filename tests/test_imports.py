@@ -90,8 +90,8 @@ ROOMS = {
         "client core db.clients db.conflicts db.connect db.dashboard.run_lists db.group_commit"
         " db.known_connections db.limit_reads db.lists db.migrate db.new_runs db.pauses db.pool"
         " db.pruning db.read_only db.reports db.schedule_store db.signals db.timed"
-        " db.transactions db.waits db.workers embedded errors ids retention settings step"
-        " stored_error tracing workflow",
+        " db.transactions db.waits db.workers embedded errors ids retention setting_sources"
+        " settings step stored_error tracing workflow",
         "psycopg_pool multiprocessing",
     ),
     # a child's engine without its process, for tests of users
@@ -133,6 +133,7 @@ ROOMS = {
     # what all processes need
     "settings": room("errors setting_types", WITHOUT_IO),
     "setting_types": room("core errors", WITHOUT_IO),
+    "setting_sources": room("errors setting_types settings", WITHOUT_IO),
     "logs": room("log_config log_formats log_stream settings", DRIVERS),
     "log_config": room("errors", DRIVERS),
     "log_formats": room("", DRIVERS),

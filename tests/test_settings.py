@@ -12,15 +12,8 @@ import pytest
 
 from owsuper.cli.dashboard_settings import DASHBOARD_TYPES
 from owsuper.errors import ConfigurationError, InvalidSchemaName
-from owsuper.settings import (
-    SETTING_TYPES,
-    Settings,
-    load,
-    load_section,
-    log_sources,
-    option_name,
-    variable_name,
-)
+from owsuper.setting_sources import load, load_section, log_sources
+from owsuper.settings import SETTING_TYPES, Settings, option_name, variable_name
 
 # What each setting may be given as text, and what it is then.
 TEXTS = {

@@ -7,7 +7,7 @@ import os
 import psycopg
 from psycopg import sql
 
-from owsuper import embedded, settings
+from owsuper import embedded, setting_sources
 
 COMPLETED_STEPS = """
     SELECT count(*) FROM {}.step_attempts WHERE namespace_id = %s AND status = 'completed'
@@ -16,7 +16,7 @@ COMPLETED_STEPS = """
 
 def completed_steps() -> int:
     """Return the number of completed steps in this process's namespace."""
-    chosen = settings.load()
+    chosen = setting_sources.load()
     url = chosen.database_url or embedded.acquire().url
     query = sql.SQL(COMPLETED_STEPS).format(sql.Identifier(chosen.schema))
     with psycopg.connect(url, application_name=f"library audit {os.getpid()}") as conn:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final, cast
 
-from owsuper import settings
+from owsuper import setting_sources
 from owsuper.cli.arguments import Command, flags, typed_as
 from owsuper.cli.client_command import add_common, searched
 from owsuper.cli.formatting import printable
@@ -50,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
     window = pages.make_window(
         cast("int", typed.get("limit", pages.PAGE_SIZE)), typed.get("after"), None
     )
-    chosen = settings.load(flags(arguments))
+    chosen = setting_sources.load(flags(arguments))
     session = Session(chosen, Path.cwd() / ".owsuper")
     try:
         found = session.run(AuditQueries(chosen.schema, chosen.namespace).entries(window).run)

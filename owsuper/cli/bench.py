@@ -20,7 +20,7 @@ from typing import Final
 
 import psycopg
 
-from owsuper import OpenWorkflow, embedded, settings
+from owsuper import OpenWorkflow, embedded, setting_sources
 from owsuper.bench import samples
 from owsuper.cli import tables
 from owsuper.cli.arguments import Command, add_settings, flags
@@ -253,7 +253,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    chosen = settings.load(flags(arguments))
+    chosen = setting_sources.load(flags(arguments))
     names = vars(arguments).get("measurements") or list(MEASUREMENTS)
     for name in names:
         if name not in MEASUREMENTS:

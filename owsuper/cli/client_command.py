@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
-from owsuper import OpenWorkflow, RunHandle, settings
+from owsuper import OpenWorkflow, RunHandle, setting_sources
 from owsuper.cli import progress
 from owsuper.cli.arguments import add_settings, flags, typed_as
 from owsuper.cli.formatting import Layout, printable
@@ -160,7 +160,7 @@ def client(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
     Raises ConfigurationError, and EmbeddedUnavailable on first use. A RunNotFound from within
     gets the namespace and the schema into its message.
     """
-    chosen = settings.load(flags(arguments))
+    chosen = setting_sources.load(flags(arguments))
     ow = OpenWorkflow(
         chosen.database_url,
         namespace=chosen.namespace,
@@ -213,7 +213,7 @@ def find(ow: OpenWorkflow, text: str, *, to_change: bool = False) -> RunHandle[A
 
 def searched(arguments: argparse.Namespace) -> str:
     """Return the namespace and the schema that the command works on, for a message."""
-    chosen = settings.load(flags(arguments))
+    chosen = setting_sources.load(flags(arguments))
     return f'namespace "{chosen.namespace}", schema "{chosen.schema}"'
 
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from owsuper import OpenWorkflow, extras, logs, settings
+from owsuper import OpenWorkflow, extras, logs, setting_sources, settings
 from owsuper.cli import dashboard_settings
 from owsuper.cli.arguments import Command, add_settings, flags
 from owsuper.cli.dashboard_settings import DashboardSettings
@@ -55,11 +55,11 @@ def _run(arguments: argparse.Namespace) -> int:
     own = dashboard_settings.read(arguments)
     if "add_user" in arguments:
         return _add_user(arguments.add_user, own.auth)
-    chosen = settings.load(flags(arguments))
+    chosen = setting_sources.load(flags(arguments))
     if "listen_url" in chosen.given:  # which a client takes from the environment
         os.environ[settings.variable_name("listen_url")] = str(chosen.listen_url)
     logs.configure(chosen.log_level, form=chosen.log_format)
-    settings.log_sources(chosen, _log, os.environ)
+    setting_sources.log_sources(chosen, _log, os.environ)
     return _serve(chosen, own)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+from owsuper import setting_sources, settings
 from owsuper import setting_types as types
-from owsuper import settings
 from owsuper.errors import ConfigurationError
 from owsuper.setting_types import SettingType
 
@@ -126,4 +126,4 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def read(arguments: argparse.Namespace) -> DashboardSettings:
     """Return the settings. Raises ConfigurationError."""
     typed = {name: value for name, value in vars(arguments).items() if name in DASHBOARD_TYPES}
-    return DashboardSettings(**settings.load_section(SECTION, DASHBOARD_TYPES, typed))
+    return DashboardSettings(**setting_sources.load_section(SECTION, DASHBOARD_TYPES, typed))

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Final
 
-from owsuper import settings
+from owsuper import setting_sources
 from owsuper.cli import database
 from owsuper.cli.arguments import Command, add_settings, flags
 from owsuper.cli.formatting import printable, wrapped
@@ -27,7 +27,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    chosen = settings.load(flags(arguments))
+    chosen = setting_sources.load(flags(arguments))
     found: list[CheckResult] = []
     with ExitStack() as stack:
         url = database.choose(chosen, None, stack)

@@ -22,7 +22,8 @@ from owsuper.cli.output import print_message
 from owsuper.errors import ConfigurationError
 from owsuper.ipc.messages import SELECTION
 from owsuper.one_process import OneProcessWorker
-from owsuper.settings import Settings, log_sources
+from owsuper.setting_sources import log_sources
+from owsuper.settings import Settings
 from owsuper.step import log_records
 from owsuper.supervisor.complete_settings import client_environment, complete_settings
 from owsuper.supervisor.exit_status import ExitCode

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Final
 
-from owsuper import settings
+from owsuper import setting_sources
 from owsuper.cli.arguments import Command, add_settings, flags, typed_as
 from owsuper.cli.output import print_data, print_json
 from owsuper.errors import MigrationError, OwsuperError
@@ -77,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
     answers = health.ask_workers(timeout, getattr(arguments, "pid", None))
     checks = _check_workers(answers, getattr(arguments, "pid", None), live="live" in arguments)
     if not ("live" in arguments or "ready" in arguments):
-        checks += _check_database(settings.load(flags(arguments)), answers, timeout)
+        checks += _check_database(setting_sources.load(flags(arguments)), answers, timeout)
     healthy = all(check.healthy for check in checks)
     if "json" in arguments:
         print_json({"healthy": healthy, "checks": [asdict(check) for check in checks]})

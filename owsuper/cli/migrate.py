@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 
-from owsuper import settings
+from owsuper import setting_sources
 from owsuper.cli import database
 from owsuper.cli.arguments import Command, add_settings, flags
 from owsuper.cli.output import print_data, print_message
@@ -21,7 +21,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    chosen = settings.load(flags(arguments))
+    chosen = setting_sources.load(flags(arguments))
     if "sql" in arguments:
         print_data(migrations.sql(chosen.schema).removesuffix("\n"))
         return ExitCode.CLEAN

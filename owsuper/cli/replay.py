@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from owsuper import OpenWorkflow, settings
+from owsuper import OpenWorkflow, setting_sources
 from owsuper.child.loader import LoadError, load
 from owsuper.cli import recorded
 from owsuper.cli.arguments import Command, add_settings, flags
@@ -80,7 +80,7 @@ class _Outcome:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    chosen = settings.load(flags(arguments))
+    chosen = setting_sources.load(flags(arguments))
     if not chosen.modules:
         raise ConfigurationError(
             "no module: name the module with your workflows by --module app.workflows"

@@ -11,7 +11,8 @@ from typing import Final
 
 from owsuper import logs
 from owsuper.cli import database, forked_call
-from owsuper.settings import Settings, log_sources
+from owsuper.setting_sources import log_sources
+from owsuper.settings import Settings
 from owsuper.supervisor import supervisor
 
 _log = logging.getLogger("owsuper.cli")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from owsuper import settings
+from owsuper import setting_sources
 from owsuper.cli.arguments import Command, add_settings, flags, words
 from owsuper.cli.output import print_data
 from owsuper.errors import ConfigurationError
@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
     label = getattr(arguments, "database_label", "")
     if label:
         urls = [os.environ.get(variable_name("database_url"))]
-    loaded = [settings.load(given | {"database_url": url}) for url in urls or [None]]
+    loaded = [setting_sources.load(given | {"database_url": url}) for url in urls or [None]]
     _check(loaded[0], arguments)
     if len(urls) > 1:
         return _run_several(arguments, given, loaded)

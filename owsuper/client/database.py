@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from owsuper import settings
+from owsuper import setting_sources
 from owsuper.client import fork_safety
 from owsuper.client.call_threads import CallThreads
 from owsuper.client.session import Session
@@ -76,8 +76,8 @@ class ClientDatabase:
             if self._settings is None:
                 with suppress(FileNotFoundError):  # it was deleted, with any pyproject.toml
                     self._directory = Path.cwd()
-                self._settings = settings.load(asdict(self._explicit()))
-                settings.log_sources(self._settings, _log, os.environ)
+                self._settings = setting_sources.load(asdict(self._explicit()))
+                setting_sources.log_sources(self._settings, _log, os.environ)
             return self._settings
 
     @property

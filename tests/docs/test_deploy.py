@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from owsuper import settings
+from owsuper import setting_sources
 from owsuper.supervisor.exit_status import ExitCode
 from tests.docs.conftest import Sandbox
 from tests.docs.documents import Document
@@ -31,7 +31,7 @@ WELCOME = (
 def test_the_exported_urls_are_understood(sandbox: Sandbox, name: str) -> None:
     printed = sandbox.run(f"{DEPLOY[name]}\nenv")
     env = dict(line.split("=", 1) for line in printed.splitlines() if line.startswith("OWSUPER_"))
-    read = settings.load(env=env, cwd=sandbox.directory)
+    read = setting_sources.load(env=env, cwd=sandbox.directory)
     assert read.database_url == env["OWSUPER_DATABASE_URL"]
     assert read.listen_url == env.get("OWSUPER_LISTEN_URL")
     for url in env.values():

@@ -7,7 +7,7 @@ import shlex
 
 import yaml
 
-from owsuper import settings
+from owsuper import setting_sources
 from tests.docs import metrics_page
 from tests.docs.documents import ROOT, Document
 
@@ -25,7 +25,9 @@ def test_the_flag_and_the_extra_exist() -> None:
     install, worker, curl = (shlex.split(line) for line in PAGE["install"].splitlines())
     assert install == ["pip", "install", "owsuper[metrics]"]
     assert "\nmetrics = [" in (ROOT / "pyproject.toml").read_text()
-    port = settings.load({"metrics_port": worker[worker.index("--metrics-port") + 1]}).metrics_port
+    port = setting_sources.load(
+        {"metrics_port": worker[worker.index("--metrics-port") + 1]}
+    ).metrics_port
     assert curl == ["curl", f"http://127.0.0.1:{port}/metrics"]
 
 

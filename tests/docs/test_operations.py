@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from owsuper import settings
+from owsuper import setting_sources
 from owsuper.cli import COMMANDS, arguments, reload
 from owsuper.settings import SETTING_TYPES
 from owsuper.supervisor.exit_status import ExitCode
@@ -53,7 +53,7 @@ def test_the_commands_of_the_units_have_options_that_exist(name: str) -> None:
     assert Path(command).name == "owsuper"
     parser = arguments.Parser("owsuper")
     arguments.add_settings(parser, SETTING_TYPES)
-    read = settings.load(arguments.flags(parser.parse(options)), env={}, cwd=Path("/"))
+    read = setting_sources.load(arguments.flags(parser.parse(options)), env={}, cwd=Path("/"))
     assert read.modules == (("app.workflows",) if name == "owsuper.service" else ())
     stop = float(unit(name)["Service"]["TimeoutStopSec"])
     assert stop > read.graceful_timeout + 5

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from owsuper import OpenWorkflow, settings
+from owsuper import OpenWorkflow, setting_sources
 from owsuper.child import database
 from owsuper.db.migrate import migrate
 from tests.docs.conftest import Sandbox
@@ -66,7 +66,7 @@ def test_a_program_uses_several_databases(connected: Sandbox, database_url: str)
 def test_the_exported_urls_are_understood(sandbox: Sandbox, name: str) -> None:
     printed = sandbox.run(f"{SCALING[name]}\nenv")
     env = dict(line.split("=", 1) for line in printed.splitlines() if line.startswith("OWSUPER_"))
-    read = settings.load(env=env, cwd=sandbox.directory)
+    read = setting_sources.load(env=env, cwd=sandbox.directory)
     assert read.database_url == env["OWSUPER_DATABASE_URL"]
     assert read.listen_url == env.get("OWSUPER_LISTEN_URL")
     assert read.database_url is not None

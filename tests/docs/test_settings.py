@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from owsuper import settings
+from owsuper import setting_sources
 from owsuper.cli import arguments
 from owsuper.settings import SETTING_TYPES
 from tests.docs import settings_page
@@ -42,7 +42,7 @@ def test_a_worker_is_configured_by_pyproject_toml(connected: Sandbox) -> None:
     assert set(tomllib.loads(text)["tool"]["owsuper"]) == {"module", "processes", "poll-interval"}
     connected.write("pyproject.toml", text)
     connected.write("app/workflows.py", README["flows"])
-    read = settings.load(env={}, cwd=connected.directory)
+    read = setting_sources.load(env={}, cwd=connected.directory)
     assert (read.modules, read.processes, read.poll_interval) == (("app.workflows",), 4, 0.5)
     connected.worker("owsuper")
     program = (
