@@ -66,6 +66,13 @@ def test_what_is_added_stands_beside_it(empty: str, conn: psycopg.Connection) ->
     assert unique == [("workflow_signals_step_attempt_idx",)]
 
 
+def test_the_migrations_of_a_series_are_numbered_one_after_the_other() -> None:
+    for series in ("openworkflow", "owsuper"):
+        versions = [each.version for each in migrate.migrations() if each.series == series]
+        first = versions[0]
+        assert versions == list(range(first, first + len(versions)))
+
+
 def test_migrating_again_touches_nothing(schema: str, conn: psycopg.Connection) -> None:
     before = identities(conn, schema)
     assert migrate.check(conn, schema) == []

@@ -149,8 +149,9 @@ LANGUAGE sql IMMUTABLE AS $function$
 $function$;
 
 -- Free the places of a run that ends, or those that it has while a worker executes it. Returns whether
--- there were any. What waits is deleted as the run ends; for the turns see 0034_step_limits. The rights are those of the tables' owner, because the program that ends the run
--- may know nothing of these tables. For the form of the conditions see 0029_forget_deleted.
+-- there were any. What waits is deleted as the run ends; for the turns see 0034_step_limits. The rights
+-- are those of the tables' owner, because the program that ends the run may know nothing of these
+-- tables. For the form of the conditions see 0029_forget_deleted.
 CREATE OR REPLACE FUNCTION {schema}.owsuper_free(namespace text, run text, ended boolean)
 RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
