@@ -242,17 +242,42 @@ BEGIN
     UPDATE {schema}.owsuper_gates AS g
     SET again = greatest(g.again, moment) - (1 - faster) * (greatest(g.again, moment) - moment)
     WHERE g.namespace_id = NEW.namespace_id AND g.limit_name = NEW.name;
-    WITH earlier AS (
+    -- The runs are locked before their turns, as by whoever ends them.
+    WITH locked AS MATERIALIZED (
+        SELECT r.*
+        FROM (
+            SELECT DISTINCT t.workflow_run_id AS id
+            FROM {schema}.owsuper_turns AS t
+            WHERE t.namespace_id = NEW.namespace_id AND t.limit_name = NEW.name AND t.at > moment
+            ORDER BY t.workflow_run_id
+        ) AS w
+        CROSS JOIN LATERAL (
+            SELECT q.id, q.status, q.worker_id, q.available_at
+            FROM {schema}.workflow_runs AS q
+            WHERE q.namespace_id = NEW.namespace_id AND q.id >= w.id AND q.id <= w.id
+            ORDER BY q.id
+            LIMIT 1
+            FOR NO KEY UPDATE
+        ) AS r
+    ),
+    earlier AS (
         UPDATE {schema}.owsuper_turns AS t
         SET at = t.at - (1 - faster) * (t.at - moment)
         WHERE t.namespace_id = NEW.namespace_id AND t.limit_name = NEW.name AND t.at > moment
+            AND (SELECT pg_catalog.count(*) FROM locked) > 0
         RETURNING t.workflow_run_id AS id, t.at
     )
-    UPDATE {schema}.workflow_runs AS r
-    SET available_at = e.at
-    FROM (SELECT w.id, min(w.at) AS at FROM earlier AS w GROUP BY w.id ORDER BY w.id) AS e
-    WHERE r.namespace_id = NEW.namespace_id AND r.id = e.id AND r.available_at > e.at
-        AND r.worker_id IS NULL AND r.status = 'running';
+    INSERT INTO {schema}.workflow_runs (
+        namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at,
+        available_at
+    )
+    SELECT
+        NEW.namespace_id, l.id, '', '', '{}', 0, pg_catalog.now(), pg_catalog.now(), e.at
+    FROM (SELECT w.id, pg_catalog.min(w.at) AS at FROM earlier AS w GROUP BY w.id) AS e
+    JOIN locked AS l ON l.id = e.id
+    WHERE l.worker_id IS NULL AND l.status = 'running' AND l.available_at > e.at
+    ON CONFLICT (namespace_id, id) DO UPDATE
+    SET available_at = excluded.available_at;
     RETURN NULL;
 END
 $function$;
