@@ -23,7 +23,7 @@ from owsuper.client.workers import (
     worker_from_row,
 )
 from owsuper.client.workflow_status import PausedWorkflow
-from owsuper.core.model import RunStatus, StepKind
+from owsuper.core.model import RunStatus, StepKind, StepStatus
 from owsuper.core.pages import MAX_PAGE_SIZE, Position, Window
 from owsuper.db.pauses import PauseQueries
 from owsuper.errors import RunNotFound
@@ -127,7 +127,9 @@ def reasons(
     elif limit is not None:
         yield limit_reasons.reason(limit, at)
     elif (parked := waiting.parked(run, steps, at)) is not None:
-        yield from _parked(run, parked, turns)
+        done = {step.step_name for step in steps if step.status is StepStatus.COMPLETED}
+        waits = [each for each in turns if each.step_name not in done]  # else it lost its limit
+        yield from _parked(run, parked, waits)
     else:
         if run.worker_id is not None:
             yield Reason(

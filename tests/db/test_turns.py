@@ -53,6 +53,18 @@ def test_a_step_that_asks_again_keeps_its_turn_and_takes_it_once(steps: Steps) -
     assert not steps.begins(second, HOURLY)  # its next attempt takes a token of its own
 
 
+def test_a_step_with_another_limit_gives_up_the_turn_that_it_had(steps: Steps) -> None:
+    first, second = runs_of(steps, 2)
+    for run in (first, second):
+        steps.take(run, HOURLY)
+    assert steps.begins(second, Rate(1, per="1h", name="other"))
+    assert steps.turns() == []
+    assert not steps.begins(first, Rate(1, per="1h", name="other"))
+    steps.take(first, HOURLY)
+    [turn] = steps.tables.rows("owsuper_turns")
+    assert turn["limit_name"] == "r"
+
+
 def test_who_comes_late_goes_after_those_who_have_turns(steps: Steps) -> None:
     first, second, third, fourth = runs_of(steps, 4)
     for run in (first, second, third):

@@ -147,7 +147,7 @@ BEGIN
         verdict := 'begin';
         gate.tat := greatest(gate.tat, token) + spacing;
         seconds := greatest(extract(epoch FROM token - clock_timestamp()), 0);
-        IF has_turn THEN
+        IF turn.step_name IS NOT NULL THEN  -- perhaps of a limit that the step had before
             DELETE FROM {schema}.owsuper_turns AS t
             WHERE t.namespace_id = namespace AND t.workflow_run_id = run AND t.step_name = step;
         END IF;
