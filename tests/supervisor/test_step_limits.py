@@ -20,6 +20,8 @@ import psycopg
 import pytest
 
 from owsuper import OpenWorkflow
+from tests.db.limits import Limits
+from tests.db.rows import Tables
 from tests.supervisor.worker import Begin, Worker
 
 TABLES = """
@@ -89,6 +91,10 @@ def keyed(step, input: dict):
     key = (lambda given: given["user"]["id"]) if input.get("computed") else "user.id"
     step.run("begin", begin, input["text"], limit=Rate(1, per="1h", key=key))
     return "done"
+
+@ow.workflow
+def misnamed(step, input: dict):
+    step.run("begin", begin, input["text"], limit=Rate(1, per="1h", name="places"))
 
 @ow.workflow
 def in_transaction(step, input: dict):
@@ -230,23 +236,29 @@ def test_a_run_that_comes_back_early_keeps_its_turn_and_one_that_ends_gives_it_u
     assert steps.turns() == {runs[1]: before[runs[1]]}
 
 
-def test_keys_are_those_of_the_input_and_a_missing_one_fails_the_run(
-    begin: Begin, steps: Steps
+def test_keys_are_those_of_the_input_and_what_is_wrong_fails_the_run(
+    begin: Begin, steps: Steps, conn: psycopg.Connection, schema: str
 ) -> None:
+    Limits(Tables(conn, schema)).declare("places", workflows=[])
     worker = begin(*ONE_SLOT)
     done = [
         worker.start("keyed", text=f"{user}{computed}", user={"id": user}, computed=computed)
         for user in (1, 2)
         for computed in (False, True)
     ]
+    large = {"id": 3, "padding": "x" * 100_000}  # not sent with the claim
+    done.append(worker.start("keyed", text="large", user=large))
     for run in done:
         worker.await_outcome(run)
     waits = worker.start("keyed", text="waits", user={"id": 1})
     steps.await_turns(waits)
-    failed = worker.start("keyed", text="none")
-    worker.await_outcome(failed, "failed")
-    message = json.loads(worker.get(failed).error or "")["message"]
-    assert 'it has no "user", and the limit "keyed/begin/rate/user.id" needs' in message
+    for workflow, error in (
+        ("keyed", 'it has no "user", and the limit "keyed/begin/rate/user.id" needs'),
+        ("misnamed", "Step 'begin': the limit \"places\" is one of workflows, and no Rate."),
+    ):
+        failed = worker.start(workflow, text="none")
+        worker.await_outcome(failed, "failed")
+        assert error in json.loads(worker.get(failed).error or "")["message"]
 
 
 def test_a_transaction_takes_its_turn(begin: Begin, steps: Steps) -> None:
