@@ -110,9 +110,10 @@ class PausesWorkflows:
         return await session.arun(lambda conn: _list(session, conn))
 
     def _defines(self, workflow: Workflow[Any, Any] | str) -> bool:
-        return isinstance(workflow, Workflow) or any(
-            each.name == workflow for each in self.registry
-        )
+        if isinstance(workflow, Workflow):
+            return True
+        name = undone_workflow(workflow) or workflow
+        return any(each.name == name for each in self.registry)
 
 
 def _queries(session: Session) -> PauseQueries:

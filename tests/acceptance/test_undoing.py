@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from owsuper import OpenWorkflow
 from tests.acceptance.deployment import Deployment, scaled
 from tests.acceptance.tables import eventually
 from tests.acceptance.test_killed_processes import kill_children
@@ -86,6 +87,26 @@ def test_a_worker_with_burst_undoes_before_it_stops(deployment: Deployment) -> N
     ids = start(deployment, 1, fails=True)
     worker = deployment.worker("--burst", wait=False, module=MODULE)
     assert worker.program.wait() == 0
+    check_undone(deployment, ids)
+
+
+@pytest.mark.slow
+@pytest.mark.once
+def test_undos_are_paused_by_their_own_name(deployment: Deployment, database_url: str) -> None:
+    ids = start(deployment, 1, fails=True)
+    ow = OpenWorkflow(database_url, schema=deployment.schema)
+    try:
+        paused = [f"undo:{name}" for name in WORKFLOWS]
+        for name in paused:
+            ow.pause_workflow(name)
+        assert deployment.worker("--burst", wait=False, module=MODULE).program.wait() == 0
+        assert {run.status for run in deployment.runs(ids)} == {"failed"}
+        assert {run.status for run in deployment.runs(undoing(deployment, ids))} == {"pending"}
+        for name in paused:
+            ow.resume_workflow(name)
+    finally:
+        ow.close()
+    assert deployment.worker("--burst", wait=False, module=MODULE).program.wait() == 0
     check_undone(deployment, ids)
 
 

@@ -68,15 +68,16 @@ def test_open_runs_that_match_are_canceled_with_their_children(
     ("filters", "expected"),
     [
         ({"workflow": "v"}, "2"),
+        ({"workflow": "undo:w"}, "6"),
         ({"version": "2"}, "3"),
         ({"since": at(4)}, "4 5"),
-        ({"until": at(2)}, "1"),
+        ({"until": at(2)}, "1 6"),
         ({"attributes": {"tenant": "7"}}, "1 4"),
         ({"attributes": {"tenant": "7"}, "since": at(2)}, "4"),
         ({"parent": "parent"}, "5"),
         ({"crashed": True}, ""),
-        ({"all": True}, "1 2 3 4 5"),
-        ({"all": True, "status": "failed"}, "1 2 3 4 5"),
+        ({"all": True}, "1 2 3 4 5 6"),
+        ({"all": True, "status": "failed"}, "1 2 3 4 5 6"),
     ],
     ids=str,
 )
@@ -88,6 +89,7 @@ def test_filters_are_those_of_lists(
     failed(tables, "2", created_at=at(2), workflow_name="v")
     failed(tables, "3", created_at=at(3), version="2")
     failed(tables, "4", created_at=at(4))
+    failed(tables, "6", created_at=at(0), workflow_name="undo:w")
     tables.child("parent", id="5", created_at=at(5), status="failed", worker_id=None)
     tables.describe("1", tenant="7")
     tables.describe("4", tenant="7")

@@ -103,6 +103,20 @@ def test_a_workflow_that_has_runs_or_is_defined_here_may_be_paused(
     ]
 
 
+@sync_and_async
+def test_the_undos_of_a_workflow_that_is_known_may_be_paused(
+    ow: OpenWorkflow, tables: Tables, serving: None, call: Call
+) -> None:
+    @ow.workflow
+    def own(step: Step) -> None: ...
+
+    tables.pending(workflow_name="unserved")
+    for name in ("own", "unserved", "report"):
+        assert call(ow, "pause_workflow", f"undo:{name}").workflow_name == f"undo:{name}"
+    with pytest.raises(ConfigurationError, match="no worker serves a workflow 'oder'"):
+        call(ow, "pause_workflow", "undo:oder")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
