@@ -11,9 +11,16 @@ import pytest
 
 from owsuper import AsyncStep, Concurrency, OpenWorkflow, Rate, Step
 from owsuper.testing import InProcessWorker, run_in_process
+from owsuper.workflow import interactive
 
 HOURLY = Rate(1, per="1h", name="hourly")
 ow = OpenWorkflow()
+
+
+@pytest.fixture(autouse=True)
+def script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this be no interactive session, for which a process of pytest-xdist may be taken."""
+    monkeypatch.setattr(interactive, "is_session", lambda: False)
 
 
 def double(number: int) -> int:
@@ -87,6 +94,18 @@ def test_a_lambda_that_is_made_at_each_call_is_no_other_limit() -> None:
 )
 def test_what_cannot_be_the_limit_of_a_step_is_refused(limit: Any, error: str) -> None:
     assert re.match("ConfigurationError: " + error, error_of(lambda: limit))
+
+
+def test_a_cell_of_a_notebook_may_define_a_limit_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interactive, "is_session", lambda: True)
+    own = OpenWorkflow()
+
+    @own.workflow
+    def again(step: Step, input: dict[str, Any]) -> list[int]:
+        limits = (HOURLY, Rate(2, per="1h", name="hourly"))
+        return [step.run("call", double, 1, limit=limit) for limit in limits]
+
+    assert run_in_process(again, {}).result == [2, 2]
 
 
 def test_a_limit_of_a_workflow_that_differs_is_refused() -> None:

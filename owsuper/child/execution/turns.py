@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -17,22 +18,24 @@ from owsuper.core.steps.effects import CallError, TakeTurn
 from owsuper.core.unwind import unwind
 from owsuper.db.related import Turn
 from owsuper.errors import ConfigurationError
+from owsuper.workflow import interactive
 from owsuper.workflow.run_config import limit_key
 
 # A step that may begin so soon waits for it in its slot: parking a run takes about as long.
 _SOON: Final = 0.1  # seconds
 
-_loaded_at: Final = datetime.fromtimestamp(LOADED_AT, UTC).isoformat()
-
 
 def known_limit(execution: Execution, step: str, limit: Any) -> Rate:
     """Return the limit of a step, with a name. Raises ConfigurationError.
 
-    Two limits of one name that this process knows must not differ. Keys that functions compute
-    count as one key, because a lambda is another function at each call.
+    Two limits of one name that this process knows must not differ, unless a cell of a notebook
+    has defined the limit again. Keys that functions compute count as one key, because a lambda is
+    another function at each call.
     """
     checked = limit_of_step(limit, execution.workflow.name, step)
     own, name = definition(checked), str(checked.name)
+    if interactive.is_session():
+        execution.services.known_limits[name] = own
     if execution.services.known_limits.setdefault(name, own) != own:
         raise ConfigurationError(
             f'Step {step!r}: the limit "{name}" is defined differently elsewhere. Define it once,'
@@ -78,7 +81,8 @@ def _take(execution: Execution, effect: TakeTurn) -> Turn | CallError:
         except Exception as exc:  # InvalidData, or what the user's function raised
             return CallError(exc)
     document = orjson.dumps(definition(limit)).decode()
-    asked = (document, key, _loaded_at)
+    defined_at = time.time() if interactive.is_session() else LOADED_AT
+    asked = (document, key, datetime.fromtimestamp(defined_at, UTC).isoformat())
     with_others = execution.turns is None and not run.first
     turn = execution.services.related_runs.take_turn(run, effect.key, asked, _SOON, with_others)
     if turn.verdict != "no rate":
