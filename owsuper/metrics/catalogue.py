@@ -214,13 +214,13 @@ QUEUE_ASKED: Final = Metric(
 LIMIT_WAITING: Final = Metric(
     "owsuper_limit_waiting_runs",
     "gauge",
-    "Runs that are due and wait for a limit, by limit, up to 10,000 of each.",
+    "Runs that are due and wait for a limit, and steps that do, by limit, up to 10,000 of each.",
     ("limit",),
 )
 LIMIT_AGE: Final = Metric(
     "owsuper_limit_oldest_wait_seconds",
     "gauge",
-    "For how long the oldest of these runs has been due; 0 if none waits.",
+    "For how long the one that has waited longest of these waits; 0 if none does.",
     ("limit",),
 )
 

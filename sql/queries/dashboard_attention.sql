@@ -6,7 +6,8 @@
 -- Returns (kind, run, workflow, version, time), at most $5 of each kind. "crashed": the run was given
 -- up because it kept killing its process; the time is that of its creation. "lapsed": its lease has
 -- ended, and no worker has taken it over; the time is the end of the lease. "never": nothing will
--- make it due. "far": it is due at the time, in longer than $4.
+-- make it due. "far": it is due at the time, in longer than $4; not one that waits for a limit,
+-- which has a time of its own (migration 0030).
 --
 -- Of the begun runs whose time has come, 1000 are read at most: most of them are no lapsed leases,
 -- but runs that are due and that nobody owns.
@@ -62,11 +63,19 @@ UNION ALL
 (
     SELECT 'far', r.id, r.workflow_name, r.version, r.available_at
     FROM (VALUES ('pending'), ('running'), ('sleeping')) AS s (status)
+    CROSS JOIN (
+        VALUES
+            (
+                now() + $4::double precision * interval '1 second',
+                timestamptz '9998-12-31 23:59:59.999999+00'
+            ),
+            (timestamptz '9999-01-01 00:00:00+00', timestamptz 'infinity')
+    ) AS t (since, until)
     CROSS JOIN LATERAL (
         SELECT id, workflow_name, version, available_at
         FROM {schema}.workflow_runs
         WHERE namespace_id = $1 AND status = s.status
-            AND available_at >= now() + $4::double precision * interval '1 second'
+            AND available_at > t.since AND available_at <= t.until
         ORDER BY available_at, created_at
         LIMIT $5::integer
     ) AS r
