@@ -63,6 +63,8 @@ def pages(world: World) -> dict[str, str]:
         "workers": "/workers",
         "workflows": "/workflows",
         "waiting": "/waiting",
+        "schedules": "/schedules",
+        "limits": "/limits?limit=vans",
     }
 
 

@@ -97,7 +97,11 @@ def refund(step: Step, input: dict[str, int]) -> None:
 
 @ow.workflow("resize-image")
 def resize_image(step: Step, input: str) -> None:
-    step.run("decode", lambda: os.kill(os.getpid(), signal.SIGSEGV))
+    def decode() -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        time.sleep(60)  # another thread may be the one that gets the signal
+
+    step.run("decode", decode)
 
 
 @ow.workflow("count-rows")
