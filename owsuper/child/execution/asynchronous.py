@@ -7,7 +7,6 @@ waits, the run is parked: ``decided_outcome`` is set, and the body is cancelled.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import inspect
 import threading
@@ -21,12 +20,13 @@ from owsuper.child.execution.base import Execution
 from owsuper.child.execution.drive import Operations, drive_async, is_async
 from owsuper.child.execution.idle import IdleDetector
 from owsuper.child.execution.operations import perform
+from owsuper.child.execution.ordered_writes import OrderedWrites
 from owsuper.child.execution.step_calls import StepCall, StepCalls, create_task
 from owsuper.child.execution.steps import create_step
 from owsuper.child.hard_stops import TimedCall
 from owsuper.child.services import Services
 from owsuper.core.decisions import Wait
-from owsuper.core.model import ClaimedRun, Fail, Outcome, Release, StepWrite, WriteSet
+from owsuper.core.model import ClaimedRun, Fail, Outcome, Release, StepWrite
 from owsuper.core.replay import Replay
 from owsuper.core.steps.effects import CallError, CallResult
 from owsuper.core.unwind import Unwind, unwind
@@ -68,9 +68,7 @@ class AsyncExecution(Execution):
         self._calling: set[asyncio.Task[Any]] = set()  # tasks that call a step's function
         self._stopped = False
         self._unwound_at: float | None = None  # time.monotonic() of the body's cancellation
-        self._writing = asyncio.Lock()
-        self._sent: asyncio.Future[None] | None = None  # a write whose result is not known yet
-        self._sent_write: WriteSet | None = None
+        self._writes = OrderedWrites(services.committer.begin)
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
 
@@ -358,42 +356,21 @@ class AsyncExecution(Execution):
 
     def needs_flush(self) -> bool:
         """Whether a write must become durable, or is in flight, before the next step."""
-        return self._writing.locked() or self._sent is not None or self._recorded.must_be_durable()
+        return self._writes.busy or self._recorded.must_be_durable()
 
     async def flush(self, outcome: Outcome | None = None) -> None:
         """Write the recorded step attempts, and ``outcome`` if it is given.
 
         Raises Unwind if the lease is lost or the database refuses the write.
         """
-        writing = self._writing.locked() or self._sent is not None
-        if not self._recorded and outcome is None and not writing:
+        if not self._recorded and outcome is None and not self._writes.busy:
             return
         with self._idle_detector.running():
             try:
-                async with self._writing:
-                    await self._await_sent()
-                    self._check_not_refused(outcome)
-                    write = self._take_recorded(outcome)
-                    if write is not None:
-                        self._sent_write = write
-                        self._sent = self.services.committer.begin(write)
-                        await self._await_sent()
+                await self._writes.send(functools.partial(self._take_recorded, outcome))
             except Exception as exc:
-                self._write_failed(exc, self._sent_write)
+                self._write_failed(exc, self._writes.unwritten)
                 raise unwind() from None
-
-    async def _await_sent(self) -> None:
-        """Await the write in flight. Raises its error.
-
-        If this branch is cancelled meanwhile, the write continues, and the next caller awaits it:
-        the next step must not begin before.
-        """
-        if (sent := self._sent) is not None:
-            with contextlib.suppress(Exception):
-                await asyncio.shield(sent)
-            self._sent = None
-            sent.result()
-            self._sent_write = None
 
     def _flush_soon(self) -> None:
         self._flush_timer = None

@@ -463,18 +463,18 @@ class Execution(ABC):
         return self._recorded.has(write)
 
     def _take_recorded(self, outcome: Outcome | None = None) -> WriteSet | None:
-        """Return the write set of the recorded attempts and ``outcome``; None if it is empty."""
+        """Return the write set of the recorded attempts and ``outcome``; None if it is empty.
+
+        Raises Unwind if an earlier write was refused, and ``outcome`` is not that failure.
+        """
+        decided = self.decided_outcome
+        if outcome is not None and isinstance(decided, Fail) and decided is not outcome:
+            raise unwind()
         steps = self._recorded.take()
         self.final_write_sent = self.final_write_sent or outcome is not None
         if not steps and outcome is None:
             return None
         return WriteSet(self.run.run_id, self.run.worker_id, steps, outcome, self.run.first)
-
-    def _check_not_refused(self, outcome: Outcome | None) -> None:
-        """Raise Unwind if an earlier write was refused, and ``outcome`` is not that failure."""
-        decided = self.decided_outcome
-        if outcome is not None and isinstance(decided, Fail) and decided is not outcome:
-            raise unwind()
 
     def _write_failed(self, exc: Exception, write: WriteSet | None) -> None:
         """Decide the outcome after a failed write.

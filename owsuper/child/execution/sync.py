@@ -280,7 +280,6 @@ class SyncExecution(BranchingExecution):
         Raises Unwind if the lease is lost or the database refuses the write.
         """
         with self._writing:
-            self._check_not_refused(outcome)
             write = self._take_recorded(outcome)
             if write is None:
                 return
