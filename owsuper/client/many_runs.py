@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypedDict, TypeVar, Unpack
@@ -266,8 +266,11 @@ def _added(so_far: ChangedRuns, worked_on: WorkedOn, onward: Position | None) ->
 
 
 def cancelable(**filters: Unpack[ManyRuns]) -> RunSearch:
-    """Return the search of ``cancel_runs``. Raises ConfigurationError."""
-    return search(OPEN, **filters)
+    """Return the search of ``cancel_runs``. Raises ConfigurationError.
+
+    Canceled runs begin runs that undo them. These do not match, or a second call would cancel them.
+    """
+    return replace(search(OPEN, **filters), undos=False)
 
 
 def retryable(**filters: Unpack[ManyRuns]) -> RunSearch:

@@ -6,4 +6,4 @@
     AND ($5::timestamptz IS NULL OR r.finished_at >= $5)
     AND ($6::timestamptz IS NULL OR r.finished_at <= $6)
     AND r.status = ANY ($7::text[])
-    AND ($8::text IS NULL OR r.workflow_name = $8)
+    AND ($8::text IS NULL OR r.workflow_name = $8 OR $8 = '' AND r.workflow_name NOT LIKE 'undo:%')

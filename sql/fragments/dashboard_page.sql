@@ -16,7 +16,9 @@ matching AS MATERIALIZED (
         AND ($10::timestamptz IS NULL OR finished_at >= $10)
         AND ($11::timestamptz IS NULL OR finished_at <= $11)
         AND status = ANY ($12::text[])
-        AND ($13::text IS NULL OR workflow_name = $13)
+        AND (
+            $13::text IS NULL OR workflow_name = $13 OR $13 = '' AND workflow_name NOT LIKE 'undo:%'
+        )
 ),
 page AS MATERIALIZED (
     SELECT

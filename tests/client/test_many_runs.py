@@ -124,6 +124,26 @@ def test_progress_is_reported_after_each_batch_and_a_cursor_goes_on(
 
 @sync_and_async
 @pytest.mark.parametrize(
+    "filters", [{"attributes": {"a": "1"}}, {"since": "1h"}, {"all": True}, {"status": "pending"}]
+)
+def test_canceling_again_leaves_the_undos_of_what_is_canceled_alone(
+    ow: OpenWorkflow, tables: Tables, call: Call, filters: Any
+) -> None:
+    run = tables.pending(id="1", config={"owsuper": {"undo": True}})
+    tables.describe(run, a="1")
+    filters = {"all": True, **filters}
+    assert call(ow, "cancel_runs", **filters).changed == 1
+    undo = ow.get_run(run).details().undone_by
+    assert undo is not None
+    assert call(ow, "cancel_runs", **filters).changed == 0
+    session = ow._database.session()
+    assert many_runs.count(session, many_runs.cancelable(**filters)).counted == 0
+    assert statuses(tables)[undo] == "pending"
+    assert call(ow, "cancel_runs", workflow="undo:w").changed == 1
+
+
+@sync_and_async
+@pytest.mark.parametrize(
     ("method", "filters", "message"),
     [
         ("cancel_runs", {}, "all: all pending and running runs"),

@@ -27,11 +27,15 @@ _LONGEST_ID: Final = 200  # characters
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """``run_ids``, or all runs that match ``query`` and were created before ``until``."""
+    """``run_ids``, or all runs that match ``query`` and were created before ``until``.
+
+    Without ``undos``, runs that undo others match only if the query names their workflow.
+    """
 
     run_ids: tuple[str, ...] = ()
     query: RunQuery | None = None
     until: datetime | None = None
+    undos: bool = True
 
     @property
     def target(self) -> Mapping[str, Any]:
@@ -53,17 +57,17 @@ class Chosen:
         assert self.query is not None
         search = self.query.search
         bounds = [each for each in (search.created_until, self.until) if each is not None]
-        return replace(search, created_until=min(bounds, default=None))
+        return replace(search, created_until=min(bounds, default=None), undos=self.undos)
 
 
-def read(params: QueryParams) -> Chosen:
+def read(params: QueryParams, *, undos: bool = True) -> Chosen:
     """Return the runs that the parameters choose. Raises HTTPException.
 
     ``id`` may be repeated. With ``all``, it is the filter ``match``, up to the time ``until``.
     """
     if params.get("all"):
         query = RunQuery.from_text(params.get("match", ""))
-        return Chosen(query=query.fixed(), until=_until(params))
+        return Chosen(query=query.fixed(), until=_until(params), undos=undos)
     run_ids = tuple(dict.fromkeys(each for each in params.getlist("id") if each))
     if not run_ids:
         raise refuse("No run is selected. Go back, and select at least one.")

@@ -58,7 +58,7 @@ def _read(visit: Visit, wanted: Chosen, conn: Connection[Any]) -> tuple[Run | No
 
 async def _confirm(kind: _Kind, visit: Visit) -> Response:
     performing.permit(visit)
-    wanted = chosen.read(visit.request.query_params)
+    wanted = chosen.read(visit.request.query_params, undos=kind is not _CANCEL)
     run, count = await visit.read(partial(_read, visit, wanted))
     return visit.render(
         "confirm_runs.html",
@@ -73,7 +73,7 @@ async def _confirm(kind: _Kind, visit: Visit) -> Response:
 
 async def _perform(kind: _Kind, visit: Visit) -> Response:
     performing.permit(visit)
-    wanted = chosen.read(QueryParams(visit.form.multi_items()))
+    wanted = chosen.read(QueryParams(visit.form.multi_items()), undos=kind is not _CANCEL)
     if wanted.query is not None:  # to refuse it here, and not when the action is under way
         await performing.read_first(visit, partial(_read, visit, wanted))
     arguments: dict[str, Any] = {}

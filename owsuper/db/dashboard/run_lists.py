@@ -36,7 +36,8 @@ class RunSearch:
     the first times, ``created_until`` and ``finished_until`` are after the last ones. ``parent`` is
     the id of the run that started them. With ``crashed``, they were given up because they kept
     killing their process. ``text`` is an id, the beginning of one, or an idempotency key. They have
-    all of the ``attributes``, pairs of a name and a value; each name is given once.
+    all of the ``attributes``, pairs of a name and a value; each name is given once. Without
+    ``undos``, they undo no other runs, unless ``workflow`` or ``text`` says so.
     """
 
     statuses: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class RunSearch:
     crashed: bool = False
     text: str | None = None
     attributes: tuple[tuple[str, str], ...] = ()
+    undos: bool = True
 
     @property
     def few(self) -> bool:
@@ -58,7 +60,7 @@ class RunSearch:
 
     @property
     def exact(self) -> bool:
-        """Whether the index that is read has the runs that match, and no others."""
+        """Whether the index that is read has the runs that match, and hardly any others."""
         rest = (self.version, self.finished_from, self.finished_until)
         if any(each is not None for each in rest):
             return False
@@ -66,6 +68,12 @@ class RunSearch:
             more = (self.crashed, self.statuses, self.workflow, len(self.attributes) > 1)
             return not any(more)
         return not self.crashed or not (self.statuses or self.workflow)
+
+    @property
+    def named(self) -> str | None:
+        """The name of the workflow in statements: empty for all workflows that undo no others."""
+        free = self.workflow is None and self.text is None
+        return "" if free and not self.undos else self.workflow
 
     @property
     def stored_statuses(self) -> list[str]:
@@ -188,7 +196,7 @@ class RunLists:
             search.version,
             *finished,
             search.stored_statuses,
-            search.workflow,
+            search.named,
         )
         statement, more = self._select(search)
         return Operation(
@@ -230,7 +238,7 @@ class RunLists:
         created, finished = _times(search)
         statuses = search.stored_statuses
         params = (
-            self._namespace, *created, search.version, *finished, statuses, search.workflow,
+            self._namespace, *created, search.version, *finished, statuses, search.named,
         )  # fmt: skip
         calls = ((statement, (*params, MOST_COUNTED + 1, *more)), (self._estimate, params))
 
