@@ -126,6 +126,8 @@ def reasons(
         yield _claimed(run, run.worker_id, run.available_at, workers)
     elif limit is not None:
         yield limit_reasons.reason(limit, at)
+        if pause is not None:
+            yield _paused(run, pause, workers, limit.due)
     elif (parked := waiting.parked(run, steps, at)) is not None:
         done = {step.step_name for step in steps if step.status is StepStatus.COMPLETED}
         waits = [each for each in turns if each.step_name not in done]  # else it lost its limit
@@ -139,7 +141,7 @@ def reasons(
                 since=run.available_at,
             )
         if pause is not None:
-            yield _paused(run, pause, workers)
+            yield _paused(run, pause, workers, run.available_at)
         else:
             yield _due(run, workers, suspect=suspect)
 
@@ -291,12 +293,14 @@ def _wait(step: StepAttempt) -> Reason:
 # --- paused ------------------------------------------------------------------------------------
 
 
-def _paused(run: Run, pause: PausedWorkflow, workers: Sequence[WorkerStatus]) -> Reason:
+def _paused(
+    run: Run, pause: PausedWorkflow, workers: Sequence[WorkerStatus], due: datetime
+) -> Reason:
     by = "" if pause.by is None else f" by {pause.by}"
     why = "" if pause.reason is None else f": {pause.reason}"
     return Reason(
         kind=ReasonKind.PAUSED,
-        message=f"it is due since {_moment(run.available_at)}; the workflow"
+        message=f"it is due since {_moment(due)}; the workflow"
         f" {run.workflow_name} is paused since {_moment(pause.since)}{by}{why}",
         since=pause.since,
         workers=tuple(each for each in workers if each.serves(run.workflow_name, run.version)),

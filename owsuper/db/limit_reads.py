@@ -45,7 +45,7 @@ class LimitKeyRow:
 
 @dataclass(frozen=True, slots=True)
 class LimitWait:
-    """The limit for which a run waits. ``ahead`` runs of its key were due earlier.
+    """The limit for which a run waits. ``ahead`` runs of its key are before it.
 
     ``next_at`` is when the next may begin; None while all places are taken.
     """

@@ -118,12 +118,43 @@ class TestWhy:
         [second] = ow.get_run(runs[1]).why()
         assert second.kind is ReasonKind.LIMIT
         assert second.message == (
-            "it waits for the limit \"places\" of 'a': 1 of 1 place is taken, no run before it has"
-            " waited longer"
+            "it waits for the limit \"places\" of 'a': 1 of 1 place is taken, no run is before it"
         )
         assert second.since is not None
         [third] = ow.get_run(runs[2]).why()
-        assert "1 run before it has waited longer" in third.message
+        assert "1 run is before it" in third.message
+
+    def test_runs_that_are_due_at_one_time_are_before_each_other_as_they_begin(
+        self, ow: OpenWorkflow, limits: Limits
+    ) -> None:
+        limits.declare("places", 1)
+        due = from_now(-9)
+        runs = [limits.tables.pending(available_at=due) for _ in range(12)]
+        began = limits.claim(10)
+        said = {}
+        for run in {*runs}.difference(began):
+            [reason] = ow.get_run(run).why()
+            said[run] = reason.message
+        assert len(said) == 11
+        for number in range(11):
+            limits.end(began[-1])
+            began += limits.claim(10)
+            assert (
+                f" {number or 'no'} run{'s are' if number > 1 else ' is'} before it"
+                in (said[began[-1]])
+            )
+
+    def test_that_the_workflow_is_paused_is_said_too(
+        self, ow: OpenWorkflow, limits: Limits
+    ) -> None:
+        limits.declare("places", 1)
+        runs = [limits.tables.pending(available_at=from_now(-9 + n)) for n in range(2)]
+        assert limits.claim(10) == runs[:1]
+        ow.pause_workflow("w", reason="no paper")
+        limit, pause = ow.get_run(runs[1]).why()
+        assert (limit.kind, pause.kind) == (ReasonKind.LIMIT, ReasonKind.PAUSED)
+        assert "no paper" in pause.message
+        assert "9999" not in pause.message
 
     def test_a_rate_says_when_the_next_may_begin(self, ow: OpenWorkflow, limits: Limits) -> None:
         limits.rate(1, 3600.0, name="mail")
@@ -132,7 +163,7 @@ class TestWhy:
         assert limits.claim(10) == []
         [reason] = ow.get_run(second).why()
         assert reason.kind is ReasonKind.LIMIT
-        assert 'for the limit "mail", at most 1 in 3600 s: no run before it' in reason.message
+        assert 'for the limit "mail", at most 1 in 3600 s: no run is before it' in reason.message
         assert reason.until is not None
 
     def test_steps_that_wait_are_said_each_with_its_turn(
