@@ -10,6 +10,7 @@ from typing import Final
 
 from owsuper.cli.formatting import Layout, cut, moment, plain, relative, span, summary
 from owsuper.cli.tables import Column, fitted, with_folds
+from owsuper.client.limit_reasons import may_wait
 from owsuper.client.models import Run
 from owsuper.core.model import RunStatus
 
@@ -90,6 +91,8 @@ def _took(run: Run) -> str:
 def _note(run: Run, at: datetime, width: int | None) -> str:
     if run.status is RunStatus.FAILED:
         return summary(run.error, width)
+    if may_wait(run):
+        return "waits for a limit"
     if not run.status.is_terminal and run.worker_id is None and run.available_at is not None:
         return f"due {relative(run.available_at, at)}"
     return ""

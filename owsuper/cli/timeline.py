@@ -13,6 +13,7 @@ from typing import Final
 from owsuper.cli.formatting import Layout, moment, plain, relative, span, summary
 from owsuper.cli.tables import Column, fitted, with_folds
 from owsuper.client import waiting
+from owsuper.client.limit_reasons import may_wait
 from owsuper.client.models import Run, RunRetry, StepAttempt
 from owsuper.client.waiting import Parked
 from owsuper.core.model import RunStatus, StepKind, StepStatus
@@ -191,6 +192,9 @@ def waits(run: Run, steps: Sequence[StepAttempt], at: datetime, layout: Layout) 
     """Yield notes on the waits of a parked run; of many, only some unless ``layout.full``."""
     parked = waiting.parked(run, steps, at)
     if parked is None:
+        return
+    if may_wait(run):
+        yield "waits for a limit"
         return
     few = layout.full or len(parked.waits) <= _MAX_SIMILAR
     width = layout.room()

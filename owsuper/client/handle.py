@@ -290,7 +290,7 @@ class RunHandle(Generic[O]):
         A sleep is over. A wait for a signal times out, unless the signal has arrived. A retry, of a
         step or of the run, and a run that is to start later are due at once. With ``step``, only
         the wait of the step with this name ends. A wait for a child run does not end: wake the
-        child run.
+        child run. Nor does a wait for a limit.
 
         Raises RunNotWakeable if the run waits for nothing of this, or a worker is executing it.
         """

@@ -31,8 +31,9 @@ class Run:
     """A run as it was when it was read. ``input`` and ``output`` are plain JSON, or Unreadable.
 
     A run that waits for a retry, a sleep, a signal or a child run is ``pending`` or ``running``,
-    with ``available_at`` in the future and without a ``worker_id``. ``error`` may belong to an
-    earlier failure that was retried. ``attempts`` counts the claims of the run, wake-ups included.
+    with ``available_at`` in the future and without a ``worker_id``. If it waits for a limit, that
+    is in the year 9999. ``error`` may belong to an earlier failure that was retried. ``attempts``
+    counts the claims of the run, wake-ups included.
     ``parent`` is None for a run that no other run started. ``continued_from`` and ``continued_as``
     are the ids of the runs before and after a run in a chain by ``step.continue_as_new``.
     ``rerun_of`` is the id of the run that this run repeats, ``rerun_as`` that of the last run that

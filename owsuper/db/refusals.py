@@ -159,12 +159,14 @@ def _not_retryable(run_id: str, status: str, reason: str) -> RunNotRetryable:
 
 def check_woken(run_id: str, step: str | None, row: tuple[Any, ...]) -> None:
     """Raise for a run with nothing to end. ``row`` is that of the statement ``wake``."""
-    status, owned, due, *names = row
+    status, owned, due, limited, *names = row
     ended, waiting, children = (orjson.loads(each) for each in names)
     if status not in _OPEN:
         reason = "only a run that waits can be woken"
     elif owned:
         reason = "a worker is executing it. Try again when it waits"
+    elif limited and not ended:
+        reason = "it waits for a limit, which wake does not end. owsuper why says for which"
     elif step is not None and step not in ended and step in waiting:
         reason = f"step {step!r} waits for a child run. Wake or cancel that: {', '.join(children)}"
     elif step is not None and step not in ended:

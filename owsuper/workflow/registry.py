@@ -26,6 +26,7 @@ class Registry:
         self._workflows: dict[_Key, Workflow[Any, Any]] = {}
         self._compatible: dict[_Key, list[Workflow[Any, Any]]] = {}
         """The workflows that are compatible with a version, the newest first."""
+        self._limited: set[str] = set()  # names of workflows with limits
 
     def add(self, workflow: Workflow[Any, Any]) -> None:
         """Add a workflow.
@@ -33,7 +34,7 @@ class Registry:
         A function that is defined again in an interactive session takes the place of the first.
         Raises RegistrationError if another has this name and version, or if it is not clear which
         of two is newer, and ConfigurationError if another defines a limit of its differently, or
-        shares one that decides about starts.
+        shares one that decides about starts, or if another version has other limits.
         """
         key = (workflow.name, workflow.version)
         first = self._workflows.get(key)
@@ -42,8 +43,9 @@ class Registry:
                 f"W{str(workflow)[1:]} is already registered, by {_place(first.fn)}, and again by"
                 f" {_place(workflow.fn)}. Give one of them another name or version."
             )
-        if workflow.limits:
+        if workflow.limits or workflow.name in self._limited:
             self._check_limits(workflow, first)
+            self._limited.add(workflow.name)
         others = {
             compatible: [each for each in found if each is not first]
             for compatible, found in self._compatible.items()
@@ -65,6 +67,18 @@ class Registry:
                 raise ConfigurationError(
                     f'limits: {workflow} and {each} define the limit "{name}" differently. Define'
                     " it once and pass it to both, or give one of them another name."
+                )
+            if (
+                each is not first
+                and each.name == workflow.name
+                and (
+                    {limit.name for limit in each.limits}
+                    != {limit.name for limit in workflow.limits}
+                )
+            ):
+                raise ConfigurationError(
+                    f"limits: {workflow} and {each} have different ones. Limits are those of a"
+                    " workflow, whatever its version: pass the same to both."
                 )
             if each.name != workflow.name and (
                 name := shared_decision(each.limits, workflow.limits)

@@ -2,9 +2,10 @@
 --
 -- Called by: clients, ClientQueries.wake, in one transaction with wake_lock.
 -- $1 namespace, $2 run id, $3 the step whose wait to end; NULL for all of them.
--- Returns one row: the status, whether a worker has the run, whether it was due, the steps whose
--- waits are ended, all steps that wait, and the child runs that they wait for (JSON
--- arrays). No row if there is no such run.
+-- Returns one row: the status, whether a worker has the run, whether it was due, whether it waits for
+-- a limit, the steps whose waits are ended, all steps that wait, and the child runs that they wait for
+-- (JSON arrays). No row if there is no such run. A wait for a limit does not end: such a run is due in
+-- the year 9999.
 --
 -- The end of a wait stands in the context of its step, where workers of every implementation read
 -- it: a sleep is over, and a wait for a signal times out unless one has arrived. The end of a pause
@@ -79,6 +80,7 @@ woken AS (
     FROM run
     WHERE status IN ('pending', 'running', 'sleeping') AND worker_id IS NULL
         AND (available_at > now()) IS NOT FALSE
+        AND available_at IS DISTINCT FROM '9999-01-01 00:00:00+00'
         AND (
             EXISTS (SELECT FROM wait WHERE ends AND (status = 'running' OR $3::text IS NOT NULL))
             OR $3::text IS NULL AND (status = 'pending' OR NOT EXISTS (SELECT FROM wait))
@@ -88,6 +90,7 @@ woken AS (
 )
 SELECT
     status, worker_id IS NOT NULL, coalesce(available_at <= now(), false),
+    worker_id IS NULL AND coalesce(available_at = '9999-01-01 00:00:00+00', false),
     coalesce((
         SELECT json_agg(step_name)
         FROM wait

@@ -68,6 +68,14 @@ def test_runs_are_listed_in_aligned_columns_newest_first(runs: Command, tables: 
     ]
 
 
+def test_what_waits_for_a_limit_is_not_due_in_thousands_of_years(
+    runs: Command, tables: Tables
+) -> None:
+    run = tables.parked(available_at=datetime(9999, 1, 1, tzinfo=UTC))
+    assert re.search(r"running .* waits for a limit$", runs("list").stdout, re.M)
+    assert not re.search(r"due in|9999", runs("show", run).stdout)
+
+
 def test_the_list_says_when_a_waiting_run_is_due(runs: Command, tables: Tables) -> None:
     tables.parked(available_at=from_now(2 * 3600 + 90))
     assert re.search(r"running .* due in 2h 1m$", runs("list").stdout, re.M)

@@ -16,6 +16,7 @@ from owsuper import OpenWorkflow, RunNotFound
 from owsuper.errors import ConfigurationError, RunNotWakeable
 from tests.client.conftest import eventually
 from tests.client.sync_and_async import Call, sync_and_async
+from tests.db.limits import Limits
 from tests.db.rows import Tables, from_now
 from tests.fixtures.proxy import Proxy
 
@@ -139,6 +140,23 @@ def test_a_wait_for_a_child_run_is_refused_and_the_child_run_is_named(
     tables.step(run, step_name="nap", **SLEEP)
     ow.get_run(run).wake()
     assert is_due(tables, run)
+
+
+def test_a_wait_for_a_limit_is_refused_and_those_of_steps_end(
+    ow: OpenWorkflow, tables: Tables
+) -> None:
+    limits = Limits(tables)
+    limits.declare()
+    runs = [tables.pending(available_at=from_now(number - 9)) for number in range(2)]
+    assert limits.claim() == runs[:1]
+    with pytest.raises(RunNotWakeable, match="it waits for a limit, which wake does not end"):
+        ow.get_run(runs[1]).wake()
+    assert limits.claim() == []
+    nap = tables.step(runs[1], step_name="nap", **SLEEP)
+    ow.get_run(runs[1]).wake("nap")
+    assert end_of(tables, nap, "resumeAt").year < 2099
+    limits.end(runs[0])
+    assert limits.claim() == runs[1:]
 
 
 def test_a_step_that_does_not_wait_is_refused_and_those_that_do_are_named(
