@@ -174,9 +174,7 @@ def test_versions_of_a_workflow_share_its_limits(ow: OpenWorkflow) -> None:
     with pytest.raises(ConfigurationError, match=r'define the limit "flow/concurrency"'):
         ow.workflow("flow", version="2", limits=[Concurrency(2)])(lambda step: None)
     for others in ([], [Concurrency(1), Rate(5, per="1s")]):
-        with pytest.raises(
-            ConfigurationError, match="have different ones. Limits are those of a w"
-        ):
+        with pytest.raises(ConfigurationError, match="have different ones"):
             ow.workflow("flow", version="2", limits=others)(lambda step: None)
     ow.workflow("plain", version="1")(lambda step: None)
     with pytest.raises(ConfigurationError, match="have different ones"):
