@@ -103,6 +103,7 @@ def test_the_overview_says_what_is_stuck_never_due_far_away_or_crashed(
     far = tables.parked(workflow_name="far", available_at=datetime(9000, 1, 1, tzinfo=UTC))
     tables.parked(workflow_name="limited", available_at=datetime(9999, 1, 1, tzinfo=UTC))
     tables.parked(workflow_name="soon")
+    tables.parked(workflow_name="limited", available_at=datetime(9999, 1, 1, tzinfo=UTC))
     crashed = tables.run(status="failed", workflow_name="deadly", available_at=None)
     tables.conn.execute(
         f'INSERT INTO "{tables.schema}".owsuper_post_mortems (namespace_id, workflow_run_id,'
