@@ -277,7 +277,7 @@ def test_waits_for_limits_are_counted_and_not_as_slow_pickups(
     limits.claim(10)
     (tmp_path / "flows.py").write_text(FLOWS + LIMITED)
     worker, port = begin_metered("--processes=1")
-    worker.start("record", text="plain")
+    worker.await_completed(worker.start("record", text="plain"))
     for text in "12":
         worker.await_completed(worker.start("limited", text=text, key="a"))
     page = scrape_until(port, lambda page: page("owsuper_limit_waiting_runs", limit="places") == 1)
