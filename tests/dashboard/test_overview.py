@@ -101,7 +101,6 @@ def test_the_overview_says_what_is_stuck_never_due_far_away_or_crashed(
     stuck = tables.run(workflow_name="stuck", available_at=from_now(-600))
     never = tables.parked(workflow_name="never", available_at=None)
     far = tables.parked(workflow_name="far", available_at=datetime(9000, 1, 1, tzinfo=UTC))
-    tables.parked(workflow_name="limited", available_at=datetime(9999, 1, 1, tzinfo=UTC))
     tables.parked(workflow_name="soon")
     tables.parked(workflow_name="limited", available_at=datetime(9999, 1, 1, tzinfo=UTC))
     crashed = tables.run(status="failed", workflow_name="deadly", available_at=None)
