@@ -105,7 +105,11 @@ def reasons(
             kind=ReasonKind.ENDED, message=f"it is {run.status}{when}", since=run.finished_at
         )
         if undo is not None:
-            advice = ": retry that run to continue" if undo is RunStatus.FAILED else ""
+            advice = (
+                ": retry that run, or skip its undo, to continue"
+                if undo is RunStatus.FAILED
+                else ""
+            )
             yield Reason(
                 kind=ReasonKind.UNDONE,
                 message=f"run {run.undone_by} undoes its steps, and is {undo}{advice}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from owsuper.core.model import StepKind, StepStatus
+from owsuper.core.undoing import undo_name
 from owsuper.errors import RunNotRerunnable
 from owsuper.ids import new_id
 from owsuper.testing.rows import MemoryAttempt, MemoryRun
@@ -24,6 +25,7 @@ def rerun(
     own = [each for each in tables.attempts.values() if each.run_id == run_id]
     names = list(dict.fromkeys(each.write.step_name for each in own))
     undone = run.undone_by is not None and from_step is not None
+    undone = undone or _keeps_undone_step(own, names, from_step)
     if not run.ended or from_step not in (None, *names) or undone or run.undo_of:
         reason = f"it has no step {from_step!r}" if run.ended else "it has not ended"
         if run.undo_of:
@@ -43,6 +45,15 @@ def rerun(
         if attempt.write.step_name in before and (not is_open or attempt.write.kind in _WAITS):
             _copy(tables, attempt, new, forget_purpose=input_json is not None)
     return new
+
+
+def _keeps_undone_step(own: list[MemoryAttempt], names: list[str], from_step: str | None) -> bool:
+    """Whether a step before ``from_step`` was undone by a step after it."""
+    if from_step not in names:
+        return False
+    place = names.index(from_step)
+    with_undo = {each.write.step_name for each in own if (each.write.context or {}).get("undo")}
+    return any(undo_name(name) in names[place:] for name in names[:place] if name in with_undo)
 
 
 def _copy(tables: Tables, attempt: MemoryAttempt, run: MemoryRun, *, forget_purpose: bool) -> None:

@@ -82,7 +82,7 @@ def test_a_run_that_is_undone_is_said_to_be(ow: OpenWorkflow, tables: Tables, st
     run = tables.run(status="canceled", worker_id=None, context={"undoneBy": undo})
     ended, undone = ow.get_run(run).why()
     assert (ended.kind, undone.kind) == (Kind.ENDED, Kind.UNDONE)
-    advice = ": retry that run to continue" if status == "failed" else ""
+    advice = ": retry that run, or skip its undo, to continue" if status == "failed" else ""
     assert str(undone) == f"run {undo} undoes its steps, and is {status}{advice}"
     gone = tables.run(status="failed", worker_id=None, context={"undoneBy": "gone"})
     assert [reason.kind for reason in ow.get_run(gone).why()] == [Kind.ENDED]

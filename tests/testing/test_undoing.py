@@ -113,6 +113,24 @@ def test_copied_steps_are_not_undone() -> None:
         assert worker.read(waiting, again).undone_by is None
 
 
+@ow.workflow
+def turning(step: Step) -> None:
+    step.run("a", do, "a", undo=undo)
+    step.run("b", do, "b")
+    step.undo_all()
+    step.run("c", do, "c")
+
+
+def test_no_rerun_keeps_a_step_without_its_undo() -> None:
+    with InProcessWorker(ow) as worker:
+        run_id = worker.start(turning)
+        worker.finish(run_id)
+        with pytest.raises(RunNotRerunnable, match="its steps are undone"):
+            worker.rerun(run_id, "b")
+        for step in ("a", "c"):
+            worker.rerun(run_id, step)
+
+
 @pytest.mark.parametrize("workflow", [failing, waiting])
 def test_undos_survive_crashes(workflow: Any) -> None:
     survives_crashes(workflow)
