@@ -41,6 +41,8 @@ _TEXTS: Final = {
     "missed": "ticks were missed: nobody served, and catch_up is none",
 }
 
+_LEFT_OUT: Final = "ticks were missed: nobody served, and catch_up leaves them out"
+
 _VERDICTS: Final = {
     "created": "declared by this code",
     "changed": "declared anew by this code, in place of what older code had declared",
@@ -158,13 +160,13 @@ class ScheduleDuty:
         while due:
             one, due = due[0], due[1:]
             try:
-                call = self._decide(one, look)
+                call, left_out = self._decide(one, look)
             except ConfigurationError as error:
                 self._report(one.name, str(error))
                 self._left_out[one.name] = time.monotonic() + _PERIOD
                 continue
             self._problems.pop(one.name, None)
-            self._send(call, partial(self._handle_fired, look, due, one, pause))
+            self._send(call, partial(self._handle_fired, look, due, one, pause, left_out))
             return
         if look.due:
             self._finish(pause)
@@ -174,9 +176,10 @@ class ScheduleDuty:
                 waits.append(max(0.0, look.next_in) + random.uniform(0, _SPREAD))
             self._finish(min(waits))
 
-    def _decide(self, due: DueSchedule, look: ScheduleLook) -> Call:
+    def _decide(self, due: DueSchedule, look: ScheduleLook) -> tuple[Call, bool]:
+        """Return the statement, and whether ticks before the one that it fires are left out."""
         if due.queued:
-            return self._queries.fire(due, due.at, None)
+            return self._queries.fire(due, due.at, None), False
         from owsuper.core.schedules.due import decide  # few supervisors need it
         from owsuper.core.schedules.timetable import Timetable
 
@@ -193,7 +196,8 @@ class ScheduleDuty:
         )
         if decision.missed:
             self._missed[due.name] = decision.missed
-        return self._queries.fire(due, decision.tick, decision.following)
+        left_out = decision.tick is not None and decision.tick > due.at
+        return self._queries.fire(due, decision.tick, decision.following), left_out
 
     def _handle_fired(
         self,
@@ -201,6 +205,7 @@ class ScheduleDuty:
         rest: list[DueSchedule],
         due: DueSchedule,
         pause: float,
+        left_out: bool,
         result: Result,
     ) -> None:
         if self._connection.refused("fire a tick", result):
@@ -210,6 +215,9 @@ class ScheduleDuty:
         elif due.queued and outcome == "queued":
             pause = max(pause, _AGAIN)  # a run was started by hand, or the workflow is paused
         else:
+            if left_out:
+                self.ticks["missed"] += 1
+                _log.info("schedule %s: %s", due.name, _LEFT_OUT, extra={"schedule": due.name})
             self.ticks[outcome] += 1
             fields = {"schedule": due.name, "workflow": due.workflow_name}
             _log.info("schedule %s: %s", due.name, _TEXTS[outcome], extra=fields)

@@ -160,9 +160,14 @@ noted AS (
     INSERT INTO {schema}.owsuper_ticks AS n (namespace_id, schedule, at, outcome, run_id)
     SELECT $1, name, at, outcome, CASE WHEN outcome = 'fired' THEN $6 END
     FROM tick
+    UNION ALL
+    -- Of those that are left out before it, the first.
+    SELECT $1, name, $3::timestamptz, 'missed', NULL
+    FROM tick
+    WHERE NOT $7::boolean AND at > $3::timestamptz
     ON CONFLICT (namespace_id, schedule, at) DO UPDATE
     SET outcome = excluded.outcome, run_id = excluded.run_id, decided_at = excluded.decided_at
-    WHERE n.outcome <> 'fired'
+    WHERE n.outcome <> 'fired' AND (excluded.outcome <> 'missed' OR n.run_id IS NULL)
 ),
 forgotten AS (
     DELETE FROM {schema}.owsuper_ticks

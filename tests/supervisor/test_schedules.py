@@ -274,11 +274,15 @@ def test_a_supervisor_wakes_for_the_next_tick(town: Town) -> None:
 
 
 @pytest.mark.parametrize(
-    ("catch_up", "fired"),
-    [("none", []), ("last", ["10:00"]), ("all", ["07:00", "08:00", "09:00", "10:00"])],
+    ("catch_up", "fired", "missed"),
+    [
+        ("none", [], ["07:00"]),
+        ("last", ["10:00"], ["07:00"]),
+        ("all", ["07:00", "08:00", "09:00", "10:00"], []),
+    ],
 )
 def test_ticks_that_nobody_served_are_caught_up_by_policy(
-    town: Town, catch_up: Any, fired: list[str]
+    town: Town, catch_up: Any, fired: list[str], missed: list[str]
 ) -> None:
     town.ow.schedules.create("hourly", "w", "0 * * * *", catch_up=catch_up)
     town.clock.advance(4 * HOUR + 30 * MINUTE)
@@ -288,6 +292,10 @@ def test_ticks_that_nobody_served_are_caught_up_by_policy(
     town.clock.advance(30 * MINUTE)
     one.settle()
     assert town.times() == [*fired, "11:00"]
+    outcomes = town.outcomes("hourly")
+    assert [at for at, outcome in outcomes if outcome == "missed"] == missed
+    assert one.duty.ticks["missed"] == len(missed)
+    assert one.duty.ticks["fired"] == len(fired) + 1
 
 
 def test_of_all_that_nobody_served_the_latest_are_caught_up_to_the_limit(town: Town) -> None:
@@ -295,6 +303,8 @@ def test_of_all_that_nobody_served_the_latest_are_caught_up_to_the_limit(town: T
     town.clock.advance(10 * HOUR)
     town.supervisor().settle()
     assert town.times() == ["15:00", "16:00"]
+    outcomes = [("07:00", "missed"), ("15:00", "fired"), ("16:00", "fired")]
+    assert town.outcomes("hourly") == outcomes
 
 
 def test_a_schedule_ends_with_its_last_tick(town: Town) -> None:
