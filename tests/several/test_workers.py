@@ -164,29 +164,17 @@ def test_runs_of_both_databases_are_executed_and_the_log_says_of_which_a_line_is
     assert several.program.wait() == 0
 
 
-def test_after_term_the_runs_of_both_databases_finish(
+def test_after_a_ctrl_c_the_runs_of_both_databases_finish(
     begin: Begin, waiting: Callable[[Several], list[RunHandle[Any]]], tmp_path: Path
 ) -> None:
     several = begin()
     runs = waiting(several)
-    several.program.terminate()
+    several.program.signal(signal.SIGINT)
     several.log.wait_for("draining; runs to finish: 1", count=2)
     go(tmp_path)
     assert several.program.wait() == 0
     assert [run.status() for run in runs] == ["completed", "completed"]
     several.await_descendants(lambda count: not count)
-
-
-def test_a_second_int_stops_both_now(
-    begin: Begin, waiting: Callable[[Several], list[RunHandle[Any]]]
-) -> None:
-    several = begin("--graceful-timeout=1h")
-    runs = waiting(several)
-    several.program.signal(signal.SIGINT)
-    several.log.wait_for("draining", count=2)
-    several.program.signal(signal.SIGINT)
-    assert several.program.wait() == 0
-    assert {run.status() for run in runs} <= {"pending", "running"}
 
 
 def test_when_a_supervisor_is_killed_the_other_drains_and_the_exit_code_says_so(
