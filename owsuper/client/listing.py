@@ -175,19 +175,17 @@ def _filter(
         key=new_run.check_key(key),
         parent=None if parent is None else check_run_id(parent),
         crashed=bool(crashed),
-        since=past(since, "since"),
-        before=past(until, "until"),
+        since=None if since is None else past(since, "since"),
+        before=None if until is None else past(until, "until"),
         attributes=check_attributes(attributes),
     )
 
 
-def past(when: datetime | Duration | None, parameter: str) -> datetime | None:
-    """Return the time ``when``, or so long before now by this host's clock.
+def past(when: datetime | Duration, parameter: str, now: datetime | None = None) -> datetime:
+    """Return the time ``when``, or so long before ``now``, by default that of this host's clock.
 
-    Raises ConfigurationError.
+    Raises ConfigurationError and InvalidDuration.
     """
-    if when is None:
-        return None
     if isinstance(when, datetime):
         if when.utcoffset() is None:
             raise ConfigurationError(f"{parameter}: {when!r} has no time zone; make it aware")
@@ -198,7 +196,7 @@ def past(when: datetime | Duration | None, parameter: str) -> datetime | None:
             f"{parameter}: must be an aware time, or how long ago, such as '1h', not {when!r:.60}"
         )
     try:
-        return add_ms(datetime.now(UTC), -ago)
+        return add_ms(now or datetime.now(UTC), -ago)
     except InvalidDuration:
         return MIN_TIME
 

@@ -187,8 +187,8 @@ def search(
         version=check_version(version),
         parent=None if parent is None else listing.check_run_id(parent),
         crashed=bool(crashed),
-        created_from=listing.past(since, "since"),
-        created_until=listing.past(until, "until"),
+        created_from=None if since is None else listing.past(since, "since"),
+        created_until=None if until is None else listing.past(until, "until"),
         attributes=tuple(described.items()),
     )
     if not (_narrows(found) or all):

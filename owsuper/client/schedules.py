@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, Unpack
 
+from owsuper.client.listing import past
 from owsuper.client.schedule_models import PastTick, ScheduleStatus, schedule_from_row
-from owsuper.core import durations
+from owsuper.core.durations import Duration
 from owsuper.core.names import is_storable
 from owsuper.core.schedules.spec import ScheduleSpec
 from owsuper.db.clients import Operation
@@ -220,15 +221,16 @@ class Schedules:
         return self._handle_of(row.workflow_name, run_id)
 
     def backfill(
-        self, name: str, *, since: datetime | timedelta, until: datetime | timedelta | None = None
+        self, name: str, *, since: datetime | Duration, until: datetime | Duration | None = None
     ) -> _Handles:
         """Start the runs of the ticks from ``since`` until before ``until``; return their handles.
 
-        A time is an aware datetime, or how long ago; without ``until``, it is now. A tick that has
-        a run gets no other, and the handle of that is left out. All are due at once, whatever the
-        schedule's ``overlap`` and ``jitter``. At most 10,000 ticks.
+        A time is an aware datetime, or how long ago: a timedelta, seconds or text such as ``"1h"``.
+        Without ``until``, it is now. A tick that has a run gets no other, and the handle of that is
+        left out. All are due at once, whatever the schedule's ``overlap`` and ``jitter``. At most
+        10,000 ticks.
 
-        Raises ConfigurationError for other times, or more ticks.
+        Raises ConfigurationError for other times, or more ticks, and InvalidDuration.
         """
         session = self._database.session()
         store = _store(session)
@@ -242,7 +244,7 @@ class Schedules:
         return [self._handle_of(row.workflow_name, run_id) for run_id in started]
 
     async def abackfill(
-        self, name: str, *, since: datetime | timedelta, until: datetime | timedelta | None = None
+        self, name: str, *, since: datetime | Duration, until: datetime | Duration | None = None
     ) -> _Handles:
         """Awaitable :meth:`backfill`."""
         session = await self._database.asession()
@@ -332,8 +334,8 @@ def _past(rows: Sequence[tuple[datetime, str, str | None, datetime]]) -> _Ticks:
 def _chunks(
     row: ScheduleRow,
     now: datetime,
-    since: datetime | timedelta,
-    until: datetime | timedelta | None,
+    since: datetime | Duration,
+    until: datetime | Duration | None,
 ) -> Iterator[Sequence[tuple[datetime, datetime | None]]]:
     """Yield the ticks to backfill, each with the tick before it, for one statement each."""
     first = _past_moment(since, "since", now)
@@ -358,16 +360,8 @@ def _chunks(
         yield ticks[start : start + _CHUNK]
 
 
-def _past_moment(when: datetime | timedelta, parameter: str, now: datetime) -> datetime:
-    if isinstance(when, timedelta):
-        moment = now - when
-    elif isinstance(when, datetime) and when.utcoffset() is not None:
-        moment = durations.in_utc(when, parameter)
-    else:
-        raise ConfigurationError(
-            f"{parameter}: expected an aware datetime, or a timedelta that says how long ago, not"
-            f" {when!r:.60}"
-        )
+def _past_moment(when: datetime | Duration, parameter: str, now: datetime) -> datetime:
+    moment = past(when, parameter, now)
     if moment > now:
         raise ConfigurationError(f"{parameter}: {moment} is in the future. Past ticks have runs.")
     return moment

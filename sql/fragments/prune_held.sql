@@ -1,6 +1,6 @@
 -- Whether the ended run "r" must stay, however old it is: its parent may need its result, its
--- idempotency key still stands for it, it has continued as a run that is there, or a run that has not
--- succeeded so far is to undo it.
+-- idempotency key still stands for it, it has continued as a run that is there, a run that has not
+-- succeeded so far is to undo it, or it is such a run itself and has failed.
 --
 -- The step of a parent that has not recorded the end of its child run reads the child run: when the
 -- parent is executed, or retried.
@@ -59,4 +59,5 @@
         ) AS undo
         WHERE status NOT IN ('completed', 'succeeded', 'canceled')
     )
+    OR r.status = 'failed' AND r.context ->> 'undoOf' IS NOT NULL
 )

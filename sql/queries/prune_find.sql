@@ -31,7 +31,7 @@ near AS MATERIALIZED (
     FROM asked AS a
     CROSS JOIN LATERAL (
         SELECT
-            id, created_at, finished_at, updated_at, idempotency_key, context,
+            id, status, created_at, finished_at, updated_at, idempotency_key, context,
             parent_step_attempt_namespace_id, parent_step_attempt_id,
             (coalesce(pg_column_size(input), 0) + coalesce(pg_column_size(output), 0)) / 10000
                 AS long

@@ -350,13 +350,15 @@ def test_backfill_starts_the_runs_of_past_ticks_that_have_none(ow: OpenWorkflow)
     assert len(more) == 2
     assert ow.get_run("w", key="daily@2025-03-28T11:00:00Z").id in {each.id for each in handles}
     assert {tick.outcome for tick in ow.schedules.ticks("daily")} == {"backfilled"}
+    assert len(ow.schedules.backfill("daily", since="3d", until="1d")) == 2
 
 
 @pytest.mark.parametrize(
     ("times", "message"),
     [
-        ({"since": datetime(2025, 1, 1)}, "since: expected an aware datetime"),
-        ({"since": "yesterday"}, "since: expected an aware datetime"),
+        ({"since": datetime(2025, 1, 1)}, "since: .* has no time zone"),
+        ({"since": "-1h"}, "since: must be an aware time, or how long ago"),
+        ({"since": "yesterday"}, "yesterday"),
         ({"since": FAR}, "since: .* is in the future"),
         ({"since": timedelta(days=1), "until": FAR}, "until: .* is in the future"),
         ({"since": timedelta(1), "until": timedelta(2)}, "is not after since"),

@@ -66,6 +66,16 @@ def test_a_run_stays_until_it_is_undone(ow: OpenWorkflow, tables: Ended, status:
     assert (run in tables.ids()) == (status not in ("completed", "canceled"))
 
 
+def test_an_undo_that_has_failed_stays_until_it_is_retried_or_skipped(
+    ow: OpenWorkflow, tables: Ended
+) -> None:
+    failed = tables.ended(31, status="failed", workflow_name="undo:w", context={"undoOf": "1"})
+    tables.ended(31, status="completed", workflow_name="undo:w", context={"undoOf": "2"})
+    assert ow.prune_runs("30d") == 1
+    assert ow.prune_runs("30d", workflow="undo:w") == 0
+    assert tables.ids() == {failed}
+
+
 def test_all_that_belongs_to_a_run_goes_with_it(
     ow: OpenWorkflow, tables: Ended, conn: psycopg.Connection, schema: str
 ) -> None:
