@@ -28,6 +28,8 @@ CATCH_UP_LIMIT: Final = 100
 _MOST_CAUGHT_UP: Final = 10_000
 _LONGEST: Final = 100 * 366 * 86_400.0  # seconds
 _LONGEST_JITTER: Final = 86_400.0  # seconds
+_INTERVALS: Final = "1 second to 100 years"
+_JITTERS: Final = "0 seconds to 1 day"
 _LONGEST_NAME: Final = 200  # characters; a schedule's name stands in keys, tables and addresses
 
 
@@ -122,7 +124,7 @@ def make(
         timezone=zone,
         start=first,
         end=last,
-        jitter=0.0 if jitter is None else _seconds(jitter, "jitter", 0, _LONGEST_JITTER),
+        jitter=0.0 if jitter is None else _seconds(jitter, "jitter", 0, _LONGEST_JITTER, _JITTERS),
         catch_up=_choice(catch_up, "catch_up", CATCH_UP),
         catch_up_limit=_limit(catch_up_limit),
         overlap=_choice(overlap, "overlap", OVERLAP),
@@ -172,21 +174,19 @@ def _whole_second(moment: datetime | None, parameter: str) -> datetime | None:
 
 
 def _interval(every: Duration) -> float:
-    seconds = _seconds(every, "every", 1, _LONGEST)
+    seconds = _seconds(every, "every", 1, _LONGEST, _INTERVALS)
     if seconds != int(seconds):
         raise ConfigurationError(f"every: {every!r:.60} is not a whole number of seconds")
     return seconds
 
 
-def _seconds(value: Duration, parameter: str, least: float, most: float) -> float:
+def _seconds(value: Duration, parameter: str, least: float, most: float, bounds: str) -> float:
     try:
         seconds = durations.seconds(value)
     except InvalidDuration as error:
         raise InvalidDuration(f"{parameter}: {error}") from None
     if not least <= seconds <= most:
-        raise ConfigurationError(
-            f"{parameter}: {value!r:.60} must be from {least:g} to {most:g} seconds"
-        )
+        raise ConfigurationError(f"{parameter}: {value!r:.60} must be from {bounds}")
     return seconds
 
 
