@@ -885,7 +885,11 @@ BEGIN
                         )
                         VALUES (namespace, gate.name, lane.key, clock_timestamp() + spacing)
                         ON CONFLICT (namespace_id, limit_name, key) DO UPDATE
-                        SET tat = greatest(s.tat, clock_timestamp()) + spacing;
+                        SET tat = greatest(s.tat, clock_timestamp()) + spacing
+                        WHERE s.tat - (coalesce(gate.burst, 1) - 1) * spacing
+                            <= clock_timestamp();
+                        -- A step has taken the first token of the key at this moment.
+                        CONTINUE WHEN NOT FOUND;
                     END IF;
                     following := {schema}.owsuper_next_limit(
                         namespace, candidate.workflow_name, candidate.id, candidate.attempts > 0,

@@ -101,8 +101,6 @@ BEGIN
         VALUES (namespace, own_limit, workflow)
         ON CONFLICT DO NOTHING;
     END IF;
-    spacing := known.period / greatest(coalesce(known.set_amount, known.amount), 1)
-        * interval '1 second';
 
     SELECT * INTO gate
     FROM {schema}.owsuper_gates AS g
@@ -114,8 +112,19 @@ BEGIN
         ON CONFLICT (namespace_id, limit_name, key) DO UPDATE SET tat = g.tat
         RETURNING * INTO gate;
     END IF;
+    -- Read again: whoever raises the rate moves the turns while it has the buckets.
+    spacing := interval '1 second' * coalesce(
+        (
+            SELECT l.period / greatest(coalesce(l.set_amount, l.amount), 1)
+            FROM {schema}.owsuper_limits AS l
+            WHERE l.namespace_id = namespace AND l.name = own_limit
+        ),
+        known.period / greatest(coalesce(known.set_amount, known.amount), 1)
+    );
     began := clock_timestamp();
     latest := began + soon * interval '1 second';
+    -- It is further ahead only if the rate was raised while the bucket was made.
+    gate.tat := least(gate.tat, latest + coalesce(known.burst, 1) * spacing);
     SELECT * INTO turn
     FROM {schema}.owsuper_turns AS t
     WHERE t.namespace_id = namespace AND t.workflow_run_id = run AND t.step_name = step;
@@ -276,6 +285,7 @@ BEGIN
     FROM (SELECT w.id, pg_catalog.min(w.at) AS at FROM earlier AS w GROUP BY w.id) AS e
     JOIN locked AS l ON l.id = e.id
     WHERE l.worker_id IS NULL AND l.status = 'running' AND l.available_at > e.at
+        AND l.available_at < '9999-01-01 00:00:00+00'  -- it waits for a place
     ON CONFLICT (namespace_id, id) DO UPDATE
     SET available_at = excluded.available_at;
     RETURN NULL;
