@@ -121,8 +121,8 @@ def retrying(from_step: str | None = None) -> Work:
 def do_batch(session: Session, batch: Sequence[str], work: Work) -> WorkedOn:
     """Do the work for each of these runs. Raises DatabaseError, after a minute of an outage.
 
-    An interrupt comes through when ``work.after`` was done for those that obeyed: a later call does
-    not find them again.
+    An interrupt, or an error of the database such as a locked row, comes through when
+    ``work.after`` was done for those that obeyed: a later call does not find them again.
     """
     obeyed: list[str] = []
     refusals: list[tuple[str, str]] = []
@@ -134,7 +134,9 @@ def do_batch(session: Session, batch: Sequence[str], work: Work) -> WorkedOn:
                 raise
             except OwsuperError as error:
                 refusals.append((run_id, str(error)))
-    except (KeyboardInterrupt, SystemExit):
+    except DatabaseUnreachable:
+        raise
+    except (KeyboardInterrupt, SystemExit, DatabaseError):
         _finish(session, obeyed, work)
         raise
     _finish(session, obeyed, work)

@@ -31,8 +31,10 @@ class ChangesRuns:
         hundred.
 
         A call that was interrupted is repeated: what is canceled does not match again. ``after``,
-        the ``cursor`` of the last progress, saves it from looking at the rest again. Runs that undo
-        canceled ones do not match, unless ``workflow`` is theirs, such as ``"undo:order"``.
+        the ``cursor`` of the last progress, saves it from looking at the rest again. If the program
+        was killed, or the database gone for a minute, child runs of the last hundred may be open:
+        their ``parent`` finds them. Runs that undo canceled ones do not match, unless ``workflow``
+        is theirs, such as ``"undo:order"``.
 
         Raises ConfigurationError for a filter that cannot be used, DatabaseUnreachable after a
         minute without the database, and MigrationError.

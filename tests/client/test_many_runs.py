@@ -10,7 +10,7 @@ import pytest
 
 from owsuper import ChangedRuns, OpenWorkflow
 from owsuper.client import many_runs, operations
-from owsuper.errors import ConfigurationError, DatabaseUnreachable
+from owsuper.errors import ConfigurationError, DatabaseError, DatabaseUnreachable
 from tests.client.sync_and_async import Call, sync_and_async
 from tests.client.test_listing import at
 from tests.db.rows import Tables
@@ -186,8 +186,9 @@ def test_an_outage_is_waited_out_for_a_while(monkeypatch: pytest.MonkeyPatch) ->
         many_runs.until_database(lambda: (_ for _ in ()).throw(DatabaseUnreachable("gone")))
 
 
-def test_an_interrupt_leaves_no_open_children_of_runs_that_do_not_match_again(
-    ow: OpenWorkflow, tables: Tables, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), DatabaseError("a row is locked")])
+def test_what_breaks_a_batch_off_leaves_no_open_children_of_runs_that_do_not_match_again(
+    ow: OpenWorkflow, tables: Tables, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     for number in range(3):
         run = tables.parked(id=str(number), created_at=at(number))
@@ -196,13 +197,13 @@ def test_an_interrupt_leaves_no_open_children_of_runs_that_do_not_match_again(
 
     def cancel_two(*arguments: Any, **options: Any) -> Any:
         if len(canceled) == 2:
-            raise KeyboardInterrupt
+            raise error
         canceled.append(cancel(*arguments, **options))
         return canceled[-1]
 
     with monkeypatch.context() as patch:
         patch.setattr(operations, "cancel", cancel_two)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(type(error)):
             ow.cancel_runs(workflow="w", children=True)
     now = statuses(tables)
     assert [now[run] for run in "012"] == ["running", "canceled", "canceled"]
