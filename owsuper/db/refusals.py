@@ -108,6 +108,8 @@ def check_skipped(run_id: str, step: str, row: tuple[Any, ...]) -> None:
             reason = f"its steps are undone by run {undone_by}. Skip the undo there"
     elif done:
         reason = "this undo is finished, or skipped"
+        if status == RunStatus.FAILED:
+            reason += ". Retry the run to go on with the others"
     elif step not in left:
         reason = f"it has no such undo. Undos that are left: {_quoted(left)}"
     elif status != RunStatus.FAILED:

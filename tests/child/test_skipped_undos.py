@@ -77,7 +77,11 @@ class TestAnUndoThatIsSkipped:
         before = engine.row(undo_id), engine.steps(undo_id)
         for handle, step, reason in (
             (undone, "b", f"its steps are undone by run {undo_id}. Skip the undo there"),
-            (undoing, "c", "this undo is finished, or skipped"),
+            (
+                undoing,
+                "c",
+                "this undo is finished, or skipped. Retry the run to go on with the others",
+            ),
             (undoing, "undo b", "it has no such undo. Undos that are left: 'b', 'a'"),
             (undoing, "plain", "it has no such undo. Undos that are left: 'b', 'a'"),
         ):
