@@ -113,3 +113,21 @@ def test_raising_the_rate_leaves_a_run_alone_that_waits_for_a_place(steps: Steps
     set_amount(steps.tables.conn, steps.tables.schema, 2)
     limits.end(holder)
     assert limits.claim() == [run]
+
+
+def test_a_run_that_is_executed_while_the_rate_is_raised_comes_back_at_the_new_turn(
+    steps: Steps,
+) -> None:
+    run, old = steps.tables.run(), steps.now() + timedelta(days=30)
+    steps.take(run, MONTHLY, "a")
+    for step in "bc":
+        assert not steps.begins(run, MONTHLY, step=step)
+    set_amount(steps.tables.conn, steps.tables.schema, 30 * 24)
+    turn = min(row["at"] for row in steps.tables.rows("owsuper_turns"))
+    assert turn < old
+    park = {"worker_id": None, "available_at": old}
+    steps.tables.update("workflow_runs", run, **park)
+    assert steps.tables.fetch(run)["available_at"] == turn
+    steps.tables.update("workflow_runs", run, worker_id="w")
+    steps.tables.update("workflow_runs", run, **park)  # for another reason than its turns
+    assert steps.tables.fetch(run)["available_at"] == old

@@ -149,7 +149,8 @@ LANGUAGE sql IMMUTABLE AS $function$
 $function$;
 
 -- Free the places of a run that ends, or those that it has while a worker executes it. Returns whether
--- there were any. What waits is deleted as the run ends; for the turns see 0034_step_limits. The rights
+-- there were any. What waits is deleted as the run ends. A run that is given back comes back for turns
+-- that were brought forward while it was executed; for turns see 0034_step_limits. The rights
 -- are those of the tables' owner, because the program that ends the run may know nothing of these
 -- tables. For the form of the conditions see 0029_forget_deleted.
 CREATE OR REPLACE FUNCTION {schema}.owsuper_free(namespace text, run text, ended boolean)
@@ -195,6 +196,43 @@ BEGIN
             ORDER BY o.namespace_id, o.workflow_run_id, o.step_name
             OFFSET 0
         ));
+    ELSIF EXISTS (
+        SELECT
+        FROM (
+            SELECT o.moved
+            FROM {schema}.owsuper_turns AS o
+            WHERE o.namespace_id = namespace AND o.workflow_run_id >= run
+                AND o.workflow_run_id <= run
+            ORDER BY o.namespace_id, o.workflow_run_id, o.step_name
+            OFFSET 0
+        ) AS t
+        WHERE t.moved
+    ) THEN
+        WITH forward AS (
+            UPDATE {schema}.owsuper_turns AS t
+            SET moved = false
+            WHERE t.ctid = ANY (ARRAY(
+                SELECT o.ctid
+                FROM {schema}.owsuper_turns AS o
+                WHERE o.namespace_id = namespace AND o.workflow_run_id >= run
+                    AND o.workflow_run_id <= run AND o.moved
+                ORDER BY o.namespace_id, o.workflow_run_id, o.step_name
+                OFFSET 0
+            ))
+            RETURNING t.at
+        )
+        INSERT INTO {schema}.workflow_runs AS r (
+            namespace_id, id, workflow_name, status, config, attempts, created_at, updated_at,
+            available_at
+        )
+        SELECT namespace, run, '', '', '{}', 0, now(), now(), min(f.at)
+        FROM forward AS f
+        HAVING count(*) > 0
+        ON CONFLICT (namespace_id, id) DO UPDATE
+        SET available_at = excluded.available_at
+        WHERE r.worker_id IS NULL AND r.status = 'running'
+            AND r.available_at > excluded.available_at
+            AND r.available_at < '9999-01-01 00:00:00+00';
     END IF;
     RETURN freed;
 END

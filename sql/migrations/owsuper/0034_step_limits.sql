@@ -14,6 +14,8 @@ CREATE TABLE IF NOT EXISTS {schema}.owsuper_turns (
     -- The turn, and when the wait for it began.
     at timestamptz NOT NULL,
     since timestamptz NOT NULL,
+    -- The turn was brought forward while a worker had the run, which perhaps knows the one before.
+    moved boolean NOT NULL DEFAULT false,
     PRIMARY KEY (namespace_id, workflow_run_id, step_name)
 );
 
@@ -231,9 +233,12 @@ BEGIN
 END
 $function$;
 
--- With a higher rate, what waits may come back earlier.
+-- With a higher rate, what waits may come back earlier: a run that a worker has, when it is parked (see
+-- owsuper_free).
+--
+-- Without statistics, the server would compare each turn with each run that waits.
 CREATE OR REPLACE FUNCTION {schema}.owsuper_rate_changed() RETURNS trigger
-LANGUAGE plpgsql AS $function$
+LANGUAGE plpgsql SET enable_nestloop = off SET enable_mergejoin = off SET jit = off AS $function$
 DECLARE
     moment CONSTANT timestamptz := pg_catalog.clock_timestamp();
     faster CONSTANT double precision := (
@@ -271,8 +276,10 @@ BEGIN
     ),
     earlier AS (
         UPDATE {schema}.owsuper_turns AS t
-        SET at = t.at - (1 - faster) * (t.at - moment)
-        WHERE t.namespace_id = NEW.namespace_id AND t.limit_name = NEW.name AND t.at > moment
+        SET at = t.at - (1 - faster) * (t.at - moment),
+            moved = t.moved OR o.worker_id IS NOT NULL
+        FROM locked AS o
+        WHERE o.id = t.workflow_run_id AND t.namespace_id = NEW.namespace_id AND t.limit_name = NEW.name AND t.at > moment
             AND (SELECT pg_catalog.count(*) FROM locked) > 0
         RETURNING t.workflow_run_id AS id, t.at
     )
