@@ -5,7 +5,8 @@ other, each in a process of its own, and know nothing of each other:
 
 - They get the signals that this process gets.
 - If one cannot start, or cannot reach its database at the start, it is started again and again, as
-  long as another runs: an outage of one database must not keep the others from being served.
+  long as another runs: an outage of one database must not keep the others from being served. Nor is
+  it an error if it comes to that while all stop.
 - Otherwise they end together. If one ends that nobody has stopped, the others drain, and the exit
   code is that of the first. So systemd, or whatever started this process, starts all of them again:
   what ends a supervisor is for the service manager to know.
@@ -166,7 +167,8 @@ class Workers:
         if others_go_on and code == ExitCode.DATABASE_UNREACHABLE:
             self._start_later(command)
         else:
-            self._code = self._code or code
+            if not (self._stopping and code == ExitCode.DATABASE_UNREACHABLE):
+                self._code = self._code or code
             if others_go_on:
                 _log.warning("stopping the workers of the other databases")
                 self._stop(signal.SIGTERM)

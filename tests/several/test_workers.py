@@ -21,6 +21,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from owsuper import OpenWorkflow
 from owsuper.client.handle import RunHandle
 from owsuper.db.migrate import migrate
+from owsuper.several import workers
+from owsuper.several.commands import WorkerCommand
+from owsuper.supervisor import spawn
 from tests.cli.running import port
 from tests.fixtures.postgres import connect
 from tests.fixtures.processes import Program, Spawn, title
@@ -233,6 +236,25 @@ def test_when_no_database_can_be_reached_at_the_start_all_ends(
         assert several.program.wait() == 4
     ended = rf"a worker has ended: exit code 4 database=127\.0\.0\.1:{number}/(?:eu|us) "
     assert len(re.findall(ended, several.log.text)) >= 2
+
+
+def test_a_worker_that_finds_no_database_while_all_stop_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_module: str, arguments: Sequence[str], **_options: object) -> int:
+        end = arguments[0]
+        tells = "os.kill(os.getppid(), signal.SIGTERM);" if end == "4" else ""
+        code = f"import os, signal, sys; {tells} signal.sigwait([signal.SIGTERM]); sys.exit({end})"
+        return os.posix_spawn(
+            sys.executable, [sys.executable, "-c", code], os.environ, setsigmask=[signal.SIGTERM]
+        )
+
+    monkeypatch.setattr(spawn, "run_module", start)
+    started = workers.Workers([WorkerCommand(end, [end], {}) for end in ("0", "4")], burst=False)
+    try:
+        assert started.run() == 0
+    finally:
+        started.close()
 
 
 def test_bursts_end_one_by_one_and_serve_no_database_that_the_application_names(
