@@ -20,11 +20,13 @@ from owsuper.cli.output import document_of, print_json, print_message, terminal_
 from owsuper.core.attributes import check_attributes
 from owsuper.errors import (
     ConfigurationError,
+    LimitNotFound,
     ResultTimeout,
     RunCanceled,
     RunError,
     RunFailed,
     RunNotFound,
+    ScheduleNotFound,
 )
 from owsuper.setting_types import Reader, duration
 
@@ -157,8 +159,8 @@ class _Messages(logging.Handler):
 def client(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
     """Yield an OpenWorkflow for the database that ``arguments`` name, and close it at the end.
 
-    Raises ConfigurationError, and EmbeddedUnavailable on first use. A RunNotFound from within
-    gets the namespace and the schema into its message.
+    Raises ConfigurationError, and EmbeddedUnavailable on first use. The message of a RunNotFound,
+    ScheduleNotFound or LimitNotFound from within gets the namespace and the schema.
     """
     chosen = setting_sources.load(flags(arguments))
     ow = OpenWorkflow(
@@ -174,6 +176,10 @@ def client(arguments: argparse.Namespace) -> Iterator[OpenWorkflow]:
         yield ow
     except RunNotFound as error:
         raise RunNotFound(explain(error, arguments), run_id=error.run_id) from None
+    except ScheduleNotFound as error:
+        raise ScheduleNotFound(f"{error} ({searched(arguments)})", name=error.name) from None
+    except LimitNotFound as error:
+        raise LimitNotFound(f"{error} ({searched(arguments)})") from None
     finally:
         ow.close()
         logger.removeHandler(messages)

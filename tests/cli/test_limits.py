@@ -58,7 +58,7 @@ def test_an_amount_is_set_and_reset(command: Command, limits: Limits) -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
-        (["set", "place", "7"], 1, "No limit has the name 'place'. Did you mean 'places'?"),
+        (["set", "place", "7"], 1, "'place'. Did you mean 'places'? (namespace \"default\""),
         (["show", "nothing"], 1, "There is 'places', for example"),
         (["set", "places", "0"], 2, "AMOUNT: must be a whole number from 1 to"),
         (["set", "places", "many"], 2, "must be a whole number from 1 to"),

@@ -35,6 +35,10 @@ def test_a_schedule_from_its_creation_to_its_end(schedules: Command) -> None:
     assert (paused.code, paused.stdout) == (1, "")
     assert "paused: nightly" in paused.stderr
     assert 'error: There is no schedule "none" (namespace "default"' in paused.stderr
+    assert (
+        'error: There is no schedule "none" (namespace "default"'
+        in schedules("trigger", "none").stderr
+    )
     run_id = schedules("trigger", "nightly").stdout.strip()
     filled = schedules("backfill", "nightly", "--since", "3d")
     assert (filled.code, len(filled.stdout.split())) == (0, 3)
