@@ -21,7 +21,8 @@ from owsuper.supervisor.exit_status import ExitCode
 _ABOUT: Final = """\
 Deletes runs that have ended, with their step attempts, signals, post-mortems, log lines, progress
 and attributes, in small batches. A run stays while something still needs it: a parent that has not
-ended, an idempotency key that still stands for it, or the run as which it continued.
+ended, an idempotency key that still stands for it, the run as which it continued, or undos that
+are left.
 
 With --archive, runs are first written to files of JSON Lines, one for each day, in the form of
 owsuper runs export. Workers do the same all the time: owsuper --retain 30d.
