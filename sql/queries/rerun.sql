@@ -33,26 +33,34 @@ WITH source AS MATERIALIZED (
     LIMIT 1
 ),
 attempt AS MATERIALIZED (
-    SELECT s.*, row_number() OVER (ORDER BY s.created_at, s.started_at, s.id) AS place
+    SELECT n.*, min(n.place) OVER (PARTITION BY n.step_name) AS began
     FROM (
-        SELECT *
-        FROM {schema}.step_attempts
-        WHERE namespace_id = $1 AND workflow_run_id = $2
-        ORDER BY created_at
-        OFFSET 0
-    ) AS s
+        SELECT s.*, row_number() OVER (ORDER BY s.created_at, s.started_at, s.id) AS place
+        FROM (
+            SELECT *
+            FROM {schema}.step_attempts
+            WHERE namespace_id = $1 AND workflow_run_id = $2
+            ORDER BY created_at
+            OFFSET 0
+        ) AS s
+    ) AS n
 ),
 began AS MATERIALIZED (
     SELECT step_name, min(place) AS place FROM attempt GROUP BY step_name
 ),
+origin AS MATERIALIZED (
+    SELECT place FROM began WHERE step_name = $3::text
+),
 undone_step AS MATERIALIZED (
-    SELECT k.step_name
-    FROM attempt AS k
-    JOIN began AS b ON b.step_name = k.step_name
-    JOIN began AS f ON f.step_name = $3::text AND f.place > b.place
-    JOIN began AS u ON u.step_name = 'undo ' || k.step_name AND u.place >= f.place
-    WHERE k.context @> '{"undo": true}'
-    ORDER BY k.place
+    SELECT step_name
+    FROM attempt
+    WHERE context @> '{"undo": true}' AND began < (SELECT place FROM origin)
+        -- Not as a join, which might compare all attempts with all: the server does not know how many
+        -- there are.
+        AND ('undo ' || step_name IN (
+            SELECT step_name FROM began WHERE place >= (SELECT place FROM origin)
+        )) IS TRUE
+    ORDER BY place
     LIMIT 1
 ),
 asked AS MATERIALIZED (
@@ -82,7 +90,7 @@ new AS MATERIALIZED (
         AND (
             $3::text IS NULL
             OR (s.context ->> 'undoneBy') IS NULL
-                AND EXISTS (SELECT FROM began WHERE step_name = $3::text)
+                AND EXISTS (SELECT FROM origin)
                 AND NOT EXISTS (SELECT FROM undone_step)
         )
 ),
@@ -90,8 +98,7 @@ kept AS MATERIALIZED (
     SELECT a.*, n.id AS run, n.given, gen_random_uuid()::text AS copy
     FROM new AS n
     CROSS JOIN attempt AS a
-    JOIN began AS b ON b.step_name = a.step_name
-    WHERE b.place < (SELECT place FROM began WHERE step_name = $3::text)
+    WHERE a.began < (SELECT place FROM origin)
         AND (
             a.status IN ('completed', 'succeeded', 'failed')
             OR a.kind IN ('sleep', 'workflow', 'signal-wait')
@@ -191,7 +198,7 @@ named AS (
     SET context = excluded.context, updated_at = excluded.updated_at
 )
 SELECT
-    status, $3::text IS NULL OR EXISTS (SELECT FROM began WHERE step_name = $3::text),
+    status, $3::text IS NULL OR EXISTS (SELECT FROM origin),
     coalesce((SELECT json_agg(step_name ORDER BY place) FROM began), '[]')::text,
     workflow_name, version, context ->> 'undoneBy', (SELECT step_name FROM undone_step)
 FROM source

@@ -55,9 +55,9 @@ undone_step AS MATERIALIZED (
     SELECT k.step_name
     FROM attempt AS k
     WHERE $3::text IS NOT NULL AND k.has_undo AND NOT k.aside
-        AND EXISTS (
-            SELECT FROM attempt AS u WHERE u.aside AND u.step_name = 'undo ' || k.step_name
-        )
+        -- Not as a join, which might compare all attempts with all: the server does not know how many
+        -- there are.
+        AND ('undo ' || k.step_name IN (SELECT step_name FROM attempt WHERE aside)) IS TRUE
     ORDER BY k.number
     LIMIT 1
 ),

@@ -626,6 +626,29 @@ def test_a_park_at_many_child_runs_costs_no_more_for_each_than_one_at_few(
     assert many <= 12 * few
 
 
+@pytest.mark.parametrize("name", ["retry", "rerun"])
+def test_to_repeat_many_steps_costs_no_more_for_each_than_few(
+    name: str, schema: str, tables: Tables, database_url: str
+) -> None:
+    def cost(conn: psycopg.Connection, count: int) -> float:
+        run = tables.run(status="completed", worker_id=None, available_at=None)
+        for number in range(count):
+            of_kind = {
+                "kind": "signal-wait" if number % 2 else "function",
+                "context": {"undo": True},
+            }
+            tables.step(run, step_name=f"s{number}", status="completed", **of_kind)
+        new = json.dumps({"id": f"of {count}", "given": False})
+        params = ("default", run, f"s{count // 2}")
+        return rows_of(explained(conn, Use(name, params if name == "retry" else (*params, new), 0)))
+
+    with connect.connect(database_url, application_name="owsuper test") as conn:
+        conn.execute(b"SET plan_cache_mode = force_generic_plan")
+        conn.execute(f"PREPARE {name} AS {load(name, schema).text}".encode())
+        few, many = cost(conn, 50), cost(conn, 400)
+    assert many <= 12 * few
+
+
 def test_the_first_foreign_key_checks_use_the_primary_key(
     schema: str, conn: psycopg.Connection
 ) -> None:
