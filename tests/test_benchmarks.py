@@ -47,6 +47,7 @@ FIRST_FIGURE = {
     "vacuum": "throughput beside a transaction open for 1 s: end / before",
     "churn": "throughput after 3,600 runs of churn: after / before",
     "retention": "owsuper prune, with its pauses",
+    "rules": "rules: throughput, Concurrency by key",
 }
 """For each measurement, a figure that a quick run has."""
 

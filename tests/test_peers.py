@@ -80,7 +80,7 @@ def test_a_peer_that_fails_is_skipped_with_its_last_words(
     kept = measure(database_url, FAKE)
     assert keys(kept) == set()
     assert reasons(kept)
-    assert all("I am broken" in reason for reason in reasons(kept))
+    assert [reason for reason in reasons(kept) if "I am broken" not in reason] == []
 
 
 def test_a_peer_that_is_not_installed_is_skipped_and_told_how_to(

@@ -14,6 +14,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
+from collections import deque
 from collections.abc import Collection
 from queue import SimpleQueue
 from typing import Final
@@ -27,6 +29,11 @@ from owsuper.ipc.messages import Fork
 from owsuper.settings import Settings
 
 _LAST_RELEASE: Final = 2.0  # seconds that the last release may take
+
+# Seconds. A supervisor that dies may not have reported a child that died so shortly before. The
+# template may hear of that child first, because a process does not close all its files at once.
+_JUST_BEFORE: Final = 1.0
+_MOST_TRACES: Final = 8
 
 _NOT_RELEASED: Final = (
     "the supervisor is dead, and the runs that it had not handed out could not be released; other"
@@ -47,6 +54,7 @@ class OrphanedClaims:
         self._flight_recorders: dict[int, int] = {}  # descriptors by pid of the child
         self._slots = 0  # of each child
         self._supervisor_exited = False
+        self._traces: deque[tuple[float, int, bytes]] = deque(maxlen=_MOST_TRACES)
         self._last_fork: Fork | None = None
         self._supervisor_id: str | None = None  # None if there is nothing to release
         self._thread: threading.Thread | None = None  # while the supervisor is dead
@@ -67,16 +75,17 @@ class OrphanedClaims:
     def on_reaped(self, pid: int) -> None:
         """Forget a child. If the supervisor is dead, release what the child held."""
         if (flight_fd := self._flight_recorders.pop(pid, None)) is not None:
-            if self._supervisor_exited:
-                self._log_stacks(pid, flight_recorder.read_trace(flight_fd, self._slots))
+            self._report(pid, flight_recorder.read_trace(flight_fd, self._slots))
             os.close(flight_fd)
             if self._thread is not None:
                 self._requests.put(self._known())
 
-    def _log_stacks(self, pid: int, trace: bytes) -> None:
-        """Log the stacks of a child that died of a signal, as its supervisor would have done."""
-        if trace:
+    def _report(self, pid: int, trace: bytes) -> None:
+        """Log the stacks of a child that died of a signal, unless its supervisor does so."""
+        if trace and self._supervisor_exited:
             _log.error("stacks of process %d:\n%s", pid, trace.decode("utf-8", "replace").rstrip())
+        elif trace:
+            self._traces.append((time.monotonic(), pid, trace))
 
     def on_release_orphans(self, supervisor_id: str | None) -> None:
         """Release the claims of this supervisor when it is dead; None: release nothing."""
@@ -85,6 +94,9 @@ class OrphanedClaims:
     def on_supervisor_exited(self) -> None:
         """Release the claims that no child got."""
         self._supervisor_exited = True
+        for died_at, pid, trace in self._traces:
+            if died_at > time.monotonic() - _JUST_BEFORE:
+                self._report(pid, trace)
         fork = self._last_fork
         if fork is not None and self._supervisor_id is not None:
             self._requests.put(self._known())
