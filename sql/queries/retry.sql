@@ -20,6 +20,8 @@
 -- more, because another implementation may have failed it. Signals that these attempts have received
 -- are deleted: the data are kept with the attempts.
 --
+-- Starts of the key of a limit with on_conflict see the run again (see note_conflict).
+--
 -- Index: workflow_runs_pkey, step_attempts_pkey, workflow_signals_step_attempt_idx, those of
 -- fragments/set_aside, the primary keys of our own tables. The attempts are deleted by their place in
 -- the table (ctid), which does not change while the run is locked.
@@ -27,7 +29,8 @@
 -- For the form of the conditions see commit.
 WITH asked AS MATERIALIZED (
     SELECT
-        id, status, finished_at, error, output, workflow_name,
+        id, status, finished_at, error, output, workflow_name, created_at,
+        config #> '{owsuper,keys}' AS keys,
         CASE WHEN deadline_at <= now() THEN deadline_at END AS missed,
         context ->> 'undoneBy' AS undone,
         context ->> 'continuedAs' AS successor,
@@ -82,7 +85,7 @@ user_of_result AS MATERIALIZED (
         AND (s.status <> 'running' OR p.status = 'running' AND p.worker_id IS NOT NULL)
 ),
 open AS MATERIALIZED (
-    SELECT id, status, finished_at, error, output
+    SELECT id, status, finished_at, error, output, workflow_name, created_at, keys
     FROM asked
     WHERE missed IS NULL AND undone IS NULL
         AND CASE
@@ -167,6 +170,19 @@ failures_forgotten AS (
 crashes_forgotten AS (
     DELETE FROM {schema}.owsuper_crashes
     WHERE namespace_id = $1 AND workflow_run_id IN (SELECT id FROM open)
+),
+conflicts_noted AS (
+    INSERT INTO {schema}.owsuper_conflicts (
+        namespace_id, limit_name, key, workflow_run_id, created_at
+    )
+    SELECT $1, l.name, coalesce(o.keys ->> l.name, ''), o.id, o.created_at
+    FROM open AS o
+    JOIN {schema}.owsuper_limit_workflows AS u
+        ON u.namespace_id = $1 AND u.workflow_name = o.workflow_name
+    JOIN {schema}.owsuper_limits AS l ON l.namespace_id = $1 AND l.name = u.limit_name
+    WHERE l.on_conflict <> 'queue' AND o.keys IS NOT NULL
+        AND (o.keys ? l.name OR NOT l.keyed)
+    ON CONFLICT DO NOTHING
 )
 SELECT
     status, missed, undone,

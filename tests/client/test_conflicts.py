@@ -236,3 +236,30 @@ def test_what_was_noted_about_ended_runs_is_forgotten(
     conn.execute(f"UPDATE \"{schema}\".owsuper_conflicts SET created_at = now() - interval '1 h'")
     perform(conn, forget)
     assert conn.execute(noted).fetchall() == [(left,)]
+
+
+@pytest.mark.parametrize("key", ["t", None])
+@sync_and_async
+def test_a_run_that_is_retried_is_there_again_for_the_starts_of_its_key(
+    ow: OpenWorkflow,
+    rows: Rows,
+    conn: psycopg.Connection,
+    schema: str,
+    call: Call,
+    key: str | None,
+) -> None:
+    path = None if key is None else [key]
+    Limits(Tables(conn, schema)).declare("l", workflows=["flow"], path=path, on_conflict="drop")
+    limit = Concurrency(1, key=key, name="l", on_conflict="drop")
+
+    @ow.workflow("flow", limits=[limit])
+    def sync(step: Any, input: Any) -> None: ...
+
+    first = call(sync, "run", {"t": "a"})
+    rows.end(first.id, status="failed")
+    second = call(sync, "run", {"t": "a"})
+    assert second.id != first.id
+    rows.end(second.id)
+    call(first, "retry")
+    assert call(sync, "run", {"t": "a"}).id == first.id
+    assert call(sync, "run", {"t": "b"}).id != first.id or key is None
