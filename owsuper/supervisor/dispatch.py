@@ -108,7 +108,7 @@ class Dispatch:
         self._portions = Portions(
             lambda: {} if (loaded := self.fleet.template.loaded) is None else loaded.concurrency,
             lambda: (held.run.workflow_name for held in self._leases.held()),
-            paused=lambda: self._pauses.names,
+            paused=lambda: self._pauses.names | self._limits.unstored,
         )
         self._claims = Claims(
             self._connection,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -31,7 +31,8 @@ class LimitRegistration:
 
     Limits are stored once for each code: a worker of older code does not store them again, after an
     outage for example, when newer code has changed them. ``refused``: the database would not store
-    them, for want of a privilege for example. Then call ``send`` again some time.
+    them, for want of a privilege for example. Then call ``send`` again some time. ``unstored`` are
+    the names of workflows whose runs must not begin until then, because nobody would limit them.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class LimitRegistration:
         self._loaded = loaded
         self._sent: ApplicationLoaded | None = None
         self.refused = False
+        self.unstored: frozenset[str] = frozenset()
 
     def send(self) -> None:
         """Store the limits of the code, if it has any and they were not stored yet."""
@@ -56,7 +58,7 @@ class LimitRegistration:
             self._send(loaded)
 
     def on_found(self, names: Iterable[tuple[str, str]]) -> None:
-        """Forget limits that are stored and that the code has not.
+        """Forget limits that are stored and that the code has not; note those that are not stored.
 
         ``names`` are those of served workflows, each with the name of a limit.
         """
@@ -68,8 +70,19 @@ class LimitRegistration:
             for limit in _definitions(loaded)
             for workflow in limit["workflows"]
         }
+        self._note_unstored(own.difference(names) if self.refused else ())
         if not own.issuperset(names):
             self._send(loaded)
+
+    def _note_unstored(self, pairs: Collection[tuple[str, str]]) -> None:
+        served = {name for name, _ in self._served()} if pairs else set[str]()
+        unstored = frozenset(workflow for workflow, _ in pairs if workflow in served)
+        if unstored != self.unstored and unstored:
+            _log.error(
+                "no runs of %s are claimed until the limits are stored",
+                ", ".join(sorted(unstored)),
+            )
+        self.unstored = unstored
 
     def _send(self, loaded: ApplicationLoaded) -> None:
         if loaded is self._sent:

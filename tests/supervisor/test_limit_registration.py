@@ -72,6 +72,23 @@ def test_limits_that_the_database_refuses_are_sent_again(
     assert len(connection.sent) == 2
 
 
+def test_runs_of_workflows_whose_limits_are_refused_do_not_begin(
+    limits: LimitRegistration, connection: FakeConnection
+) -> None:
+    limits.send()
+    limits.on_found([])  # newer code has removed the limit, for example
+    assert not limits.unstored
+    connection.answer(Result([], 0, "42501", "permission denied for table owsuper_limits"))
+    limits.on_found([("w", "l")])  # it was stored before
+    assert not limits.unstored
+    limits.on_found([])
+    assert limits.unstored == {"w"}
+    limits.send()
+    connection.answer(Result([(b"l", b"stored")]))
+    limits.on_found([("w", "l")])
+    assert not limits.unstored
+
+
 def test_code_without_limits_sends_something_only_if_others_are_stored(
     limits: LimitRegistration, connection: FakeConnection, code: Code
 ) -> None:
