@@ -20,7 +20,7 @@ def test_schedules_are_declared_and_made_by_hand(connected: Sandbox) -> None:
     assert printed[2].startswith("report-7 active At 04:00 every day (Asia/Tokyo) ")
     script = (
         "from flows import ow; print(ow.schedules.trigger('nightly').result());"
-        " print(len(ow.list_runs().items), len(ow.schedules.list()))"
+        " print(len(ow.list_runs(workflow='nightly').items), len(ow.schedules.list()))"
     )
     assert connected.run(f'python -c "{script}"').split() == ["None", "5", "2"]
     worker.terminate()
