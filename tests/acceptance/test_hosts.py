@@ -18,7 +18,7 @@ from tests.fixtures.network import Host, Network
 from tests.fixtures.postgres import HBA, connect, running_server
 from tests.fixtures.processes import Program, Spawn, owsuper_command
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 WORKERS = 3
 SLOTS = 4  # of each

@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.deployment import Deployment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 
 def test_a_step_that_holds_the_interpreter_for_longer_than_the_lease_runs_once(

@@ -26,6 +26,7 @@ def workers(deployment: Deployment) -> list[Worker]:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_all_workers_take_runs_when_those_on_call_are_full_or_gone(
     deployment: Deployment, workers: list[Worker]
 ) -> None:

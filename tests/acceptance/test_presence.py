@@ -25,6 +25,7 @@ def supervisors(deployment: Deployment) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_runs_that_a_killed_supervisor_had_not_handed_out_are_due_at_once(
     deployment: Deployment, rng: random.Random
 ) -> None:
@@ -45,6 +46,7 @@ def test_runs_that_a_killed_supervisor_had_not_handed_out_are_due_at_once(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_runs_that_no_child_had_begun_do_not_wait_for_the_lease_of_a_worker_killed_as_a_whole(
     deployment: Deployment, rng: random.Random
 ) -> None:
@@ -64,6 +66,7 @@ def test_runs_that_no_child_had_begun_do_not_wait_for_the_lease_of_a_worker_kill
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_step_that_holds_the_interpreter_lock_stays_with_the_child_of_a_dead_supervisor(
     deployment: Deployment,
 ) -> None:
@@ -79,6 +82,7 @@ def test_a_step_that_holds_the_interpreter_lock_stays_with_the_child_of_a_dead_s
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_child_that_dies_after_its_supervisor_gives_its_runs_back(
     deployment: Deployment,
 ) -> None:
@@ -95,6 +99,7 @@ def test_a_child_that_dies_after_its_supervisor_gives_its_runs_back(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_worker_that_is_cut_off_keeps_the_runs_that_its_children_execute(
     deployment: Deployment, proxy: Proxy
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_worker_is_listed_with_what_each_of_its_processes_does(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_run_that_finds_all_slots_busy_says_so_and_that_its_worker_drains(
     deployment: Deployment, ow: OpenWorkflow
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_run_that_finds_all_slots_busy_says_so_and_that_its_worker_drains(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_suspect_that_waits_for_a_child_of_its_own_is_said_to(
     deployment: Deployment, ow: OpenWorkflow
 ) -> None:
@@ -108,6 +110,7 @@ def test_a_suspect_that_waits_for_a_child_of_its_own_is_said_to(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_worker_that_was_killed_as_a_whole_is_missing_until_another_notices(
     deployment: Deployment, ow: OpenWorkflow
 ) -> None:

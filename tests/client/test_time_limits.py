@@ -77,6 +77,7 @@ def locked(conn: psycopg.Connection, schema: str) -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @sync_and_async
 @pytest.mark.parametrize("used", [True, False], ids=["connected", "not yet connected"])
 def test_a_silent_server_ends_every_call_at_its_limit(
@@ -116,6 +117,7 @@ def test_a_locked_table_ends_every_call_at_its_limit(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @sync_and_async
 def test_a_time_limit_of_the_role_is_an_error_of_ours(
     database_url: str, schema: str, conn: psycopg.Connection, call: Call
@@ -263,6 +265,7 @@ ABANDONED: dict[str, Callable[[OpenWorkflow], Any]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("name", ABANDONED)
 @pytest.mark.parametrize("used", [True, False], ids=["connected", "not yet connected"])
 def test_an_async_call_on_a_silent_server_is_canceled_at_once(

@@ -26,7 +26,7 @@ from tests.db.announcements import announced
 from tests.db.rows import perform
 from tests.supervisor.worker import FLOWS, Begin, Worker
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 LEAVES = "leaves new runs to those on call"
 LISTENS = "listens for new runs"
