@@ -40,11 +40,11 @@ orders: $(VENV)/.dev
 parallel = -n auto --dist worksteal
 
 test: $(VENV)/.dev
-	@echo "The tests take about six minutes on two idle cores. make test-all: about eighteen."
+	@echo "The tests take about seven minutes on two idle cores. make test-all: about twenty."
 	$(bin)/python -m pytest $(parallel) -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.dev
-	@echo "All tests take about eighteen minutes on two idle cores."
+	@echo "All tests take about twenty minutes on two idle cores."
 	$(bin)/python -m pytest $(parallel) $(ARGS)
 
 lint: $(VENV)/.dev
