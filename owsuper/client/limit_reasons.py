@@ -64,8 +64,8 @@ def reason(wait: LimitWait, at: datetime) -> Reason:
     """Return the reason about a run that waits for a limit at the time ``at``."""
     key = f" of {wait.key!r:.80}" if wait.key else ""
     which = f'it waits for the limit "{wait.limit}"{key}'
-    ahead = "no run is" if wait.ahead == 0 else "1 run is" if wait.ahead == 1 else None
-    first = f"{ahead or f'{wait.ahead} runs are'} before it"
+    ahead = {0: "no run is", 1: "1 run is"}.get(wait.ahead, f"{wait.ahead} runs are")
+    first = f"{ahead} before it"
     if wait.kind == "rate":
         until = wait.next_at if wait.next_at is not None and wait.next_at > at else None
         when = "" if until is None else f", and the next may begin at {until:%H:%M:%SZ}"
